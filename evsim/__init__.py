@@ -1,0 +1,62 @@
+"""evsim: exact, event-driven simulation and gradients of spiking networks with delays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from evsim import losses, readouts
+from evsim.initialisers import Constant, Normal, Uniform
+from evsim.network import LI, LIF, Connection, Input, Network
+from evsim.simulation import Gradient, Run, gradient, simulate
+from evsim.spikes import SpikeTrains
+
+if TYPE_CHECKING:
+    from evsim import engines, plotting, tasks
+    from evsim.optim import SGD, Adam
+    from evsim.training import Dataset, fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LI",
+    "LIF",
+    "SGD",
+    "Adam",
+    "Connection",
+    "Constant",
+    "Dataset",
+    "Gradient",
+    "Input",
+    "Network",
+    "Normal",
+    "Run",
+    "SpikeTrains",
+    "Uniform",
+    "engines",
+    "fit",
+    "gradient",
+    "losses",
+    "plotting",
+    "readouts",
+    "simulate",
+    "tasks",
+]
+
+_LAZY = {
+    "SGD": "optim",
+    "Adam": "optim",
+    "Dataset": "training",
+    "fit": "training",
+}
+_LAZY_MODULES = ("engines", "optim", "plotting", "storage", "tasks", "training")
+
+
+def __getattr__(name: str) -> Any:
+    """Import what pulls in more than NumPy only when it is used."""
+    from importlib import import_module
+
+    if name in _LAZY:
+        return getattr(import_module(f"evsim.{_LAZY[name]}"), name)
+    if name in _LAZY_MODULES:
+        return import_module(f"evsim.{name}")
+    raise AttributeError(f"module 'evsim' has no attribute {name!r}")

@@ -1,0 +1,104 @@
+"""The protocol every engine satisfies.
+
+An engine knows networks, spike trains and readouts; it knows no losses.  All arguments it
+gets have been checked.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evsim.network import Network
+from evsim.readouts import Readout
+from evsim.spikes import SpikeTrains
+
+
+class EngineError(RuntimeError):
+    """A simulation that cannot go on; the message names sample, unit, time and a remedy."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What happened in a batch that its results do not show.
+
+    Parameters
+    ----------
+    arrivals : int
+        Spikes that reached a synapse's target within the trial.
+    arrivals_after_end : int
+        Those that would have arrived after its end: without effect and without gradient.
+    smallest_drive : float
+        The smallest I - threshold at an emission, infinity if there was none.  As it goes
+        to 0 the voltage grazes the threshold and gradients grow without bound.
+    smallest_drive_at : tuple of (population, sample, unit, time in ms), or None
+    """
+
+    arrivals: int
+    arrivals_after_end: int
+    smallest_drive: float
+    smallest_drive_at: tuple[str, int, int, float] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Adjoint:
+    """What comes back from pulling a readout's cotangents through a network.
+
+    ``parameters`` has a gradient, in the parameter's shape, for each name asked for;
+    ``input_times`` one per input event, for each input population.  ``state`` is the
+    engine's own, for traces.
+    """
+
+    parameters: dict[str, Any]
+    input_times: dict[str, np.ndarray]
+    state: Any = None
+
+
+class Engine(ABC):
+    """Simulates networks and pulls readouts' cotangents back.
+
+    ``state`` is whatever ``simulate`` returned; only the engine looks inside.
+    """
+
+    @abstractmethod
+    def simulate(
+        self, network: Network, inputs: Mapping[str, SpikeTrains], duration: float
+    ) -> Any:
+        """Run the network on a batch over [0, duration] ms and return the engine's state."""
+
+    @abstractmethod
+    def spikes(self, state: Any) -> dict[str, SpikeTrains]:
+        """Spikes of every population, inputs included, events after ``duration`` left out."""
+
+    @abstractmethod
+    def report(self, state: Any) -> Report:
+        """What the results do not show."""
+
+    @abstractmethod
+    def read(self, state: Any, readout: Readout) -> np.ndarray:
+        """The readout's values, float64, shape (batch, units)."""
+
+    @abstractmethod
+    def pull_back(
+        self, state: Any, readout: Readout, cotangents: np.ndarray, wrt: Sequence[str]
+    ) -> Adjoint:
+        """Gradients of ``sum(cotangents * readout)`` by the named parameters and input times.
+
+        ``cotangents`` has shape (batch, units).
+        """
+
+    @abstractmethod
+    def traces(
+        self, state: Any, population: str, times: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Voltage and current, each (batch, units, times); after the jumps at a time."""
+
+    @abstractmethod
+    def adjoint_traces(
+        self, state: Any, adjoint: Adjoint, population: str, times: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """lambda_V and lambda_I, each (batch, units, times); their limit from later times."""

@@ -1,0 +1,301 @@
+"""SpikeTrains: a ragged batch of spike events.
+
+Three flat arrays hold all samples one after the other: the time and the unit of each
+event, and the offset at which each sample begins.  Inside a sample events are sorted by
+time; an engine may rely on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SpikeTrains:
+    """A batch of spike trains.
+
+    Parameters
+    ----------
+    times : array of float64, shape (events,)
+        Emission time of each event in ms, sorted inside each sample.
+    units : array of int32, shape (events,)
+        The unit that emits it, 0 <= unit < unit_count.
+    offsets : array of int64, shape (batch + 1,)
+        Events of sample b are ``times[offsets[b]:offsets[b + 1]]``.
+    unit_count : int
+        How many units the population has, silent ones included.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For times that are NaN, infinite, negative or unsorted, units out of range and
+        offsets that do not partition the events.  ``SpikeTrains.from_events`` sorts.
+    """
+
+    times: np.ndarray
+    units: np.ndarray
+    offsets: np.ndarray
+    unit_count: int
+
+    def __post_init__(self) -> None:
+        times = _frozen(self.times, np.float64, "times")
+        units = _frozen(self.units, np.int32, "units")
+        offsets = _frozen(self.offsets, np.int64, "offsets")
+        unit_count = _count(self.unit_count, "unit_count")
+        object.__setattr__(self, "times", times)
+        object.__setattr__(self, "units", units)
+        object.__setattr__(self, "offsets", offsets)
+        object.__setattr__(self, "unit_count", unit_count)
+        if times.size != units.size:
+            raise ValueError(
+                f"times has {times.size} events but units has {units.size}: give one unit per time"
+            )
+        _check_offsets(offsets, times.size)
+        _check_times(times)
+        _check_units(units, unit_count)
+        self._check_sorted()
+
+    def _check_sorted(self) -> None:
+        backwards = np.diff(self.times) < 0
+        boundaries = self.offsets[1:-1]
+        boundaries = boundaries[(boundaries > 0) & (boundaries < self.times.size)]
+        backwards[boundaries - 1] = False
+        if backwards.any():
+            event = int(np.argmax(backwards)) + 1
+            raise ValueError(
+                f"times[{event}] = {self.times[event]:g} ms comes after {self.times[event - 1]:g} ms "
+                "in the same sample: sort the events by time, or build the trains with "
+                "SpikeTrains.from_events, which sorts"
+            )
+
+    # -- constructors ---------------------------------------------------------------
+
+    @classmethod
+    def from_events(
+        cls,
+        times: Sequence[float] | np.ndarray,
+        units: Sequence[int] | np.ndarray,
+        samples: Sequence[int] | np.ndarray,
+        *,
+        batch_size: int,
+        unit_count: int,
+    ) -> SpikeTrains:
+        """Build from unsorted events: time, unit and sample index of each, shape (events,).
+
+        Events are sorted by sample, then time, then unit.
+        """
+        times = _frozen(times, np.float64, "times")
+        units = _frozen(units, np.int32, "units")
+        samples = _frozen(samples, np.int64, "samples")
+        if not times.size == units.size == samples.size:
+            raise ValueError(
+                f"times, units and samples have {times.size}, {units.size} and {samples.size} "
+                "entries: give one of each per event"
+            )
+        batch_size = _count(batch_size, "batch_size", minimum=0)
+        wrong = (samples < 0) | (samples >= batch_size)
+        if wrong.any():
+            event = int(np.argmax(wrong))
+            raise ValueError(
+                f"samples[{event}] = {samples[event]}: a batch of {batch_size} has samples "
+                f"0 to {batch_size - 1}"
+            )
+        _check_times(times)
+        order = np.lexsort((units, times, samples))
+        offsets = np.zeros(batch_size + 1, np.int64)
+        np.cumsum(np.bincount(samples, minlength=batch_size), out=offsets[1:])
+        return cls(times[order], units[order], offsets, unit_count)
+
+    @classmethod
+    def from_lists(
+        cls, samples: Iterable[Iterable[tuple[float, int]]], *, units: int
+    ) -> SpikeTrains:
+        """Build from one list of ``(time, unit)`` pairs per sample, in any order.
+
+        ``units`` is the number of units of the population.
+        """
+        times: list[float] = []
+        emitters: list[int] = []
+        owners: list[int] = []
+        batch_size = 0
+        for sample in samples:
+            for time, unit in sample:
+                times.append(time)
+                emitters.append(unit)
+                owners.append(batch_size)
+            batch_size += 1
+        return cls.from_events(times, emitters, owners, batch_size=batch_size, unit_count=units)
+
+    @classmethod
+    def from_latencies(cls, latencies: np.ndarray) -> SpikeTrains:
+        """Build from one spike time per unit, shape (batch, units); NaN where a unit is silent."""
+        latencies = np.asarray(latencies, np.float64)
+        if latencies.ndim != 2:
+            raise ValueError(
+                f"latencies has shape {latencies.shape}: give one time per sample and unit, (batch, units)"
+            )
+        samples, units = np.nonzero(~np.isnan(latencies))
+        return cls.from_events(
+            latencies[samples, units],
+            units,
+            samples,
+            batch_size=latencies.shape[0],
+            unit_count=latencies.shape[1],
+        )
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[SpikeTrains]) -> SpikeTrains:
+        """Join batches of the same population, sample after sample."""
+        if not batches:
+            raise ValueError("concatenate needs at least one batch of spike trains")
+        unit_counts = {batch.unit_count for batch in batches}
+        if len(unit_counts) > 1:
+            raise ValueError(
+                f"spike trains of {sorted(unit_counts)} units cannot be joined: "
+                "all batches must have the same unit_count"
+            )
+        counts = np.concatenate([np.diff(batch.offsets) for batch in batches])
+        return cls(
+            np.concatenate([batch.times for batch in batches]),
+            np.concatenate([batch.units for batch in batches]),
+            np.concatenate([[0], np.cumsum(counts)]),
+            batches[0].unit_count,
+        )
+
+    # -- looking at them ------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return self.offsets.size - 1
+
+    def __getitem__(self, index: int | slice | np.ndarray) -> SpikeTrains:
+        """Select samples: an index gives a batch of one, a slice or an index array a batch."""
+        if isinstance(index, (int, np.integer)):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"sample {index} of a batch of {len(self)}")
+            chosen = np.array([index % len(self)])
+        else:
+            chosen = np.arange(len(self))[index]
+        starts = self.offsets[chosen]
+        counts = self.offsets[chosen + 1] - starts
+        offsets = np.zeros(chosen.size + 1, np.int64)
+        np.cumsum(counts, out=offsets[1:])
+        events = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
+        return self._trusted(self.times[events], self.units[events], offsets, self.unit_count)
+
+    @classmethod
+    def _trusted(
+        cls, times: np.ndarray, units: np.ndarray, offsets: np.ndarray, unit_count: int
+    ) -> SpikeTrains:
+        """Wrap arrays that are valid by construction; they must not be written to afterwards."""
+        trains = object.__new__(cls)
+        for name, array in (("times", times), ("units", units), ("offsets", offsets)):
+            array.setflags(write=False)
+            object.__setattr__(trains, name, array)
+        object.__setattr__(trains, "unit_count", unit_count)
+        return trains
+
+    @property
+    def samples(self) -> np.ndarray:
+        """Sample index of each event, int64, shape (events,)."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+    def counts(self) -> np.ndarray:
+        """Number of spikes of each unit in each sample, int64, shape (batch, units)."""
+        flat = self.samples * self.unit_count + self.units
+        total = len(self) * self.unit_count
+        return np.bincount(flat, minlength=total).reshape(len(self), self.unit_count)
+
+    def first(self) -> np.ndarray:
+        """Time of each unit's first spike in ms, infinity if silent, shape (batch, units)."""
+        first = np.full((len(self), self.unit_count), np.inf)
+        np.minimum.at(first, (self.samples, self.units), self.times)
+        return first
+
+    def to_lists(self) -> list[list[tuple[float, int]]]:
+        """One list of ``(time, unit)`` pairs per sample."""
+        pairs = list(zip(self.times.tolist(), self.units.tolist(), strict=True))
+        return [pairs[a:b] for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SpikeTrains):
+            return NotImplemented
+        return (
+            self.unit_count == other.unit_count
+            and np.array_equal(self.offsets, other.offsets)
+            and np.array_equal(self.times, other.times)
+            and np.array_equal(self.units, other.units)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return (
+            f"SpikeTrains({len(self)} samples, {self.unit_count} units, {self.times.size} spikes)"
+        )
+
+
+def _frozen(values: object, dtype: type, name: str) -> np.ndarray:
+    """A read-only one-dimensional copy in the given type, refusing lossy conversions."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(f"{name} has shape {array.shape}: it must be one-dimensional")
+    if np.issubdtype(dtype, np.integer) and array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"{name} has type {array.dtype}: it must hold integers")
+    if array.dtype.kind not in "iuf" and array.size:
+        raise TypeError(f"{name} has type {array.dtype}: it must hold numbers")
+    if np.issubdtype(dtype, np.integer) and array.size:
+        limits = np.iinfo(dtype)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise ValueError(f"{name} holds values beyond {np.dtype(dtype).name}")
+    array = np.array(array, dtype=dtype, copy=True)
+    array.setflags(write=False)
+    return array
+
+
+def _count(value: object, name: str, minimum: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} = {value!r}: it must be an integer")
+    if value < minimum:
+        raise ValueError(f"{name} = {value}: it must be at least {minimum}")
+    return int(value)
+
+
+def _check_offsets(offsets: np.ndarray, events: int) -> None:
+    if offsets.size == 0:
+        raise ValueError("offsets is empty: it must have one entry more than there are samples")
+    if offsets[0] != 0 or offsets[-1] != events:
+        raise ValueError(
+            f"offsets runs from {offsets[0]} to {offsets[-1]}: it must run from 0 to the "
+            f"number of events, {events}"
+        )
+    shrinking = np.diff(offsets) < 0
+    if shrinking.any():
+        sample = int(np.argmax(shrinking))
+        raise ValueError(
+            f"offsets[{sample + 1}] = {offsets[sample + 1]} is below offsets[{sample}] = "
+            f"{offsets[sample]}: offsets must not decrease"
+        )
+
+
+def _check_times(times: np.ndarray) -> None:
+    wrong = ~(np.isfinite(times) & (times >= 0))
+    if wrong.any():
+        event = int(np.argmax(wrong))
+        raise ValueError(
+            f"times[{event}] = {times[event]} ms: spike times must be finite and >= 0; "
+            "leave out events that do not happen"
+        )
+
+
+def _check_units(units: np.ndarray, unit_count: int) -> None:
+    wrong = (units < 0) | (units >= unit_count)
+    if wrong.any():
+        event = int(np.argmax(wrong))
+        raise ValueError(
+            f"units[{event}] = {units[event]}: a population of {unit_count} has units "
+            f"0 to {unit_count - 1}"
+        )
