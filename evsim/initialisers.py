@@ -53,9 +53,7 @@ class Normal(Initialiser):
 
     def __post_init__(self) -> None:
         if not self.standard_deviation >= 0:
-            raise ValueError(
-                f"standard_deviation = {self.standard_deviation}: it must be >= 0"
-            )
+            raise ValueError(f"standard_deviation = {self.standard_deviation}: it must be >= 0")
 
     def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return generator.normal(self.mean, self.standard_deviation, shape)

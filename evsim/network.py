@@ -12,17 +12,36 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from evsim.initialisers import Initialiser
+from evsim.parameters import (
+    Parameter,
+    check_delay,
+    fold,
+    is_sparse,
+    per_connection,
+    real_numbers,
+    refuse,
+    same_entries,
+    sparse_entries,
+    spread,
+)
 from evsim.topology import Topology
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
-Parameter = Any  # a NumPy array, or a scipy.sparse.csr_array for a sparse connection
+__all__ = [
+    "LI",
+    "LIF",
+    "Connection",
+    "Input",
+    "Network",
+    "Parameter",
+    "Population",
+    "sparse_entries",
+    "unknown_name",
+]
 
 
 # -- populations --------------------------------------------------------------------------
@@ -55,7 +74,7 @@ class Population:
         self, parameter: str, unit: str, *, zero: bool = False, infinite: bool = False
     ) -> None:
         full_name = f"{self.name}.{parameter}"
-        values = _numbers(getattr(self, parameter), full_name)
+        values = real_numbers(getattr(self, parameter), full_name)
         if values.shape not in ((), (self.units,)):
             raise ValueError(
                 f"{full_name} has shape {values.shape}: give one value, shape (), or one per "
@@ -65,7 +84,7 @@ class Population:
         good &= ~np.isnan(values) if infinite else np.isfinite(values)
         bound = ">= 0" if zero else "> 0"
         finite = "" if infinite else "finite and "
-        _refuse(values, ~good, full_name, unit, f"it must be {finite}{bound}")
+        refuse(values, ~good, full_name, unit, f"it must be {finite}{bound}")
         object.__setattr__(self, parameter, values)
 
 
@@ -170,35 +189,34 @@ class Connection:
     @property
     def is_sparse(self) -> bool:
         """Whether synapses exist only where the weight matrix stores an entry."""
-        return hasattr(self.weight, "tocsr")
+        return is_sparse(self.weight)
 
     def resolved(self, post: int, pre: int, seed: int | None) -> Connection:
         """The same connection with its initialisers drawn and its arrays checked."""
-        parameters = {}
-        for kind in ("weight", "delay"):
-            value = getattr(self, kind)
-            full_name = f"{self.name}.{kind}"
-            if isinstance(value, Initialiser):
-                value = value.fill(full_name, seed, post, pre)
-            if hasattr(value, "tocsr"):
-                parameters[kind] = _sparse_numbers(value, full_name, (post, pre))
-            else:
-                parameters[kind] = _shared_numbers(value, full_name, (post, pre))
-        weight, delay = parameters["weight"], parameters["delay"]
-        _check_delay(delay, f"{self.name}.delay")
-        if hasattr(delay, "tocsr") and not _same_entries(weight, delay):
+        weight, delay = (
+            self._resolved_parameter(kind, post, pre, seed) for kind in ("weight", "delay")
+        )
+        check_delay(delay, f"{self.name}.delay")
+        if is_sparse(delay) and not same_entries(weight, delay):
             raise ValueError(
                 f"{self.name}.delay is sparse and does not store the same entries as "
                 f"{self.name}.weight: build it from the weight's indices and indptr"
             )
-        if hasattr(weight, "tocsr") and not hasattr(delay, "tocsr") and delay.shape == (post, pre):
-            if post > 1 and pre > 1:
-                raise ValueError(
-                    f"{self.name}.delay is dense, shape {delay.shape}, while the weight is sparse: "
-                    "give a sparse delay with the entries of the weight, or a shared one of "
-                    f"shape (), (1, {pre}) or ({post}, 1)"
-                )
+        unshared = not is_sparse(delay) and delay.shape == (post, pre) and min(post, pre) > 1
+        if is_sparse(weight) and unshared:
+            raise ValueError(
+                f"{self.name}.delay is dense, shape {delay.shape}, while the weight is sparse: "
+                "give a sparse delay with the entries of the weight, or a shared one of "
+                f"shape (), (1, {pre}) or ({post}, 1)"
+            )
         return replace(self, weight=weight, delay=delay)
+
+    def _resolved_parameter(self, kind: str, post: int, pre: int, seed: int | None) -> Parameter:
+        value = getattr(self, kind)
+        name = f"{self.name}.{kind}"
+        if isinstance(value, Initialiser):
+            value = value.fill(name, seed, post, pre)
+        return per_connection(value, name, (post, pre))
 
 
 # -- the network --------------------------------------------------------------------------
@@ -311,14 +329,10 @@ class Network:
         for old in self.connections:
             new = _replace_parameters(old, old.name, ("weight", "delay"), values)
             if new is not old:
-                post = self.population(old.target).units
-                pre = self.population(old.source).units
-                new = new.resolved(post, pre, None)
+                new = new.resolved(*self._shape(old), None)
             connections.append(new)
         network.connections = tuple(connections)
-        same = all(
-            _same_synapses(a, b) for a, b in zip(self.connections, connections, strict=True)
-        )
+        same = all(_same_synapses(a, b) for a, b in zip(self.connections, connections, strict=True))
         if same and "topology" in self.__dict__:
             network.__dict__["topology"] = self.topology
         return network
@@ -342,19 +356,9 @@ class Network:
         topology = self.topology
         flat = np.empty(topology.source.size)
         for connection, slots in zip(self.connections, topology.slots, strict=True):
-            flat[slots] = self._spread(connection, getattr(connection, kind))
+            shape = self._shape(connection)
+            flat[slots] = spread(getattr(connection, kind), connection.weight, shape)
         return flat
-
-    def _spread(self, connection: Connection, values: Parameter) -> np.ndarray:
-        """A parameter's value at each synapse of its connection, row by row."""
-        if hasattr(values, "tocsr"):
-            return values.data
-        shape = self.population(connection.target).units, self.population(connection.source).units
-        full = np.broadcast_to(values, shape)
-        if connection.is_sparse:
-            rows, columns = sparse_entries(connection.weight)
-            return full[rows, columns]
-        return full.ravel()
 
     def fold(self, name: str, per_synapse: np.ndarray) -> Parameter:
         """Sum a quantity per synapse, shape (synapses,), into the shape of that weight or delay."""
@@ -363,19 +367,11 @@ class Network:
         connection = self.connections[index]
         own = per_synapse[self.topology.slots[index]]
         values = getattr(connection, kind)
-        shape = self.population(connection.target).units, self.population(connection.source).units
-        if hasattr(values, "tocsr"):
-            return _with_data(values, own)
-        if connection.is_sparse:
-            rows, columns = sparse_entries(connection.weight)
-            owner = np.broadcast_to(np.arange(values.size).reshape(values.shape), shape)
-            sums = np.bincount(owner[rows, columns], weights=own, minlength=values.size)
-            return sums.reshape(values.shape)
-        full = own.reshape(shape)
-        if values.shape == ():
-            return np.asarray(full.sum())
-        shared_axes = tuple(axis for axis in (0, 1) if values.shape[axis] == 1)
-        return full.sum(axis=shared_axes, keepdims=True) if shared_axes else full.copy()
+        return fold(own, values, connection.weight, self._shape(connection))
+
+    def _shape(self, connection: Connection) -> tuple[int, int]:
+        """(post, pre) of a connection."""
+        return self.population(connection.target).units, self.population(connection.source).units
 
     def per_unit(self, parameter: str, default: float = np.nan) -> np.ndarray:
         """A unit parameter for all units of all populations, ``default`` where there is none."""
@@ -390,9 +386,9 @@ class Network:
         for p in self.populations:
             lines.append(f"  {type(p).__name__} {p.name!r}: {p.units} units")
         for c in self.connections:
-            post, pre = self.population(c.target).units, self.population(c.source).units
+            post, pre = self._shape(c)
             synapses = c.weight.nnz if c.is_sparse else post * pre
-            sharing = "sparse" if hasattr(c.delay, "tocsr") else f"shape {c.delay.shape}"
+            sharing = "sparse" if is_sparse(c.delay) else f"shape {c.delay.shape}"
             lines.append(f"  Connection {c.name!r}: {synapses} synapses, delay {sharing}")
         return "\n".join([*lines, ")"])
 
@@ -432,106 +428,10 @@ def unknown_name(kind: str, name: str, known: Mapping[str, Any]) -> str:
     return f"there is no {kind} {name!r}; {hint}"
 
 
-def _numbers(values: object, name: str) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name} has type {array.dtype}: it must hold real numbers")
-    array = np.array(array, np.float64)
-    array.setflags(write=False)
-    return array
-
-
-def _shared_numbers(values: object, name: str, shape: tuple[int, int]) -> np.ndarray:
-    array = _numbers(values, name)
-    post, pre = shape
-    if array.ndim not in (0, 2) or any(
-        own not in (1, full) for own, full in zip(array.shape, shape, strict=False)
-    ):
-        raise ValueError(
-            f"{name} has shape {array.shape}: with {post} target and {pre} source units it must "
-            f"be (post, pre) = ({post}, {pre}), or shared as (1, {pre}), ({post}, 1) or ()"
-        )
-    _refuse(array, ~np.isfinite(array), name, "", "it must be finite")
-    return array
-
-
-def _sparse_numbers(values: Any, name: str, shape: tuple[int, int]) -> csr_array:
-    from scipy.sparse import csr_array
-
-    if values.shape != shape:
-        raise ValueError(
-            f"{name} has shape {values.shape}: it must be (post, pre) = {shape}"
-        )
-    matrix = csr_array(values, copy=True)
-    entries = matrix.nnz
-    if not matrix.has_sorted_indices:
-        matrix.sort_indices()
-    if not matrix.has_canonical_format:
-        matrix.sum_duplicates()
-        if matrix.nnz != entries:
-            raise ValueError(
-                f"{name} stores {entries - matrix.nnz} entries more than once: a synapse has "
-                "one weight and one delay; call sum_duplicates() if their sum is meant"
-            )
-    data = _numbers(matrix.data, name)
-    wrong = ~np.isfinite(data)
-    if wrong.any():
-        entry = int(np.argmax(wrong))
-        row, column = (int(k[entry]) for k in sparse_entries(matrix))
-        raise ValueError(f"{name}[{row}, {column}] = {data[entry]}: it must be finite")
-    return _with_data(matrix, data)
-
-
-def _check_delay(delay: Parameter, name: str) -> None:
-    if hasattr(delay, "tocsr"):
-        wrong = delay.data < 0
-        if wrong.any():
-            entry = int(np.argmax(wrong))
-            row, column = (int(k[entry]) for k in sparse_entries(delay))
-            raise ValueError(
-                f"{name}[{row}, {column}] = {delay.data[entry]:g} ms: delays must be >= 0"
-            )
-    else:
-        _refuse(delay, delay < 0, name, "ms", "delays must be >= 0")
-
-
-def _refuse(values: np.ndarray, wrong: np.ndarray, name: str, unit: str, rule: str) -> None:
-    """Raise for the first wrong value, naming its index."""
-    if not wrong.any():
-        return
-    index = np.unravel_index(int(np.argmax(wrong)), values.shape)
-    place = f"[{', '.join(str(int(i)) for i in index)}]" if index else ""
-    raise ValueError(f"{name}{place} = {values[index]:g}{' ' + unit if unit else ''}: {rule}")
-
-
-# -- sparse matrices ----------------------------------------------------------------------
-
-
-def sparse_entries(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of each stored entry of a csr matrix, row by row."""
-    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    return rows, matrix.indices
-
-
-def _with_data(matrix: Any, data: np.ndarray) -> csr_array:
-    from scipy.sparse import csr_array
-
-    return csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
-
-
-def _same_entries(a: Any, b: Any) -> bool:
-    return (
-        hasattr(a, "tocsr")
-        and hasattr(b, "tocsr")
-        and np.array_equal(a.indptr, b.indptr)
-        and np.array_equal(a.indices, b.indices)
-    )
-
-
 def _same_synapses(a: Connection, b: Connection) -> bool:
     if a.is_sparse != b.is_sparse:
         return False
-    return not a.is_sparse or a.weight is b.weight or _same_entries(a.weight, b.weight)
+    return not a.is_sparse or a.weight is b.weight or same_entries(a.weight, b.weight)
 
 
 def _replace_parameters(

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evsim.parameters import sparse_entries
+
 if TYPE_CHECKING:
     from evsim.network import Connection, Network
 
@@ -87,8 +89,6 @@ class Topology:
 
 def _entries(connection: Connection, post: int, pre: int) -> tuple[np.ndarray, np.ndarray]:
     if connection.is_sparse:
-        from evsim.network import sparse_entries
-
         return sparse_entries(connection.weight)
     return np.repeat(np.arange(post), pre), np.tile(np.arange(pre), post)
 
