@@ -12,6 +12,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -69,6 +70,7 @@ class Population:
             raise TypeError(f"{self.name}: units = {self.units!r} must be an integer")
         if self.units < 1:
             raise ValueError(f"{self.name}: units = {self.units} must be at least 1")
+        object.__setattr__(self, "units", int(self.units))
 
     def _set_unit_parameter(
         self, parameter: str, unit: str, *, zero: bool = False, infinite: bool = False
@@ -197,6 +199,11 @@ class Connection:
             self._resolved_parameter(kind, post, pre, seed) for kind in ("weight", "delay")
         )
         check_delay(delay, f"{self.name}.delay")
+        if is_sparse(delay) and not is_sparse(weight):
+            raise ValueError(
+                f"{self.name}.delay is sparse while the weight is dense: make the weight sparse "
+                "with the same entries, or give a dense delay"
+            )
         if is_sparse(delay) and not same_entries(weight, delay):
             raise ValueError(
                 f"{self.name}.delay is sparse and does not store the same entries as "
@@ -252,6 +259,8 @@ class Network:
         self._index = {p.name: i for i, p in enumerate(self.populations)}
         resolved = []
         for connection in connections:
+            if not isinstance(connection, Connection):
+                raise TypeError(f"{connection!r} is not a connection: use evsim.Connection")
             source = self._end_of(connection, "source")
             target = self._end_of(connection, "target")
             resolved.append(connection.resolved(target.units, source.units, seed))
@@ -300,9 +309,13 @@ class Network:
 
     # -- parameters --------------------------------------------------------------------
 
-    @cached_property
-    def parameters(self) -> dict[str, Parameter]:
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
         """Every parameter by name, read-only: "input->hidden.weight", "hidden.tau_mem", ..."""
+        return MappingProxyType(self._parameters)
+
+    @cached_property
+    def _parameters(self) -> dict[str, Parameter]:
         parameters: dict[str, Parameter] = {}
         for connection in self.connections:
             parameters[f"{connection.name}.weight"] = connection.weight
@@ -401,7 +414,7 @@ def _check_populations(populations: tuple[Population, ...]) -> None:
         raise ValueError("a network needs at least one population")
     seen = set()
     for population in populations:
-        if not isinstance(population, Population):
+        if not isinstance(population, (Input, LIF, LI)):
             raise TypeError(f"{population!r} is not a population: use Input, LIF or LI")
         if population.name in seen:
             raise ValueError(

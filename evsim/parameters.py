@@ -54,47 +54,44 @@ def _sparse(values: Any, name: str, shape: tuple[int, int]) -> csr_array:
 
     if values.shape != shape:
         raise ValueError(f"{name} has shape {values.shape}: it must be (post, pre) = {shape}")
+    entries = values.nnz
     matrix = csr_array(values, copy=True)
-    entries = matrix.nnz
-    if not matrix.has_sorted_indices:
-        matrix.sort_indices()
-    if not matrix.has_canonical_format:
-        matrix.sum_duplicates()
-        if matrix.nnz != entries:
-            raise ValueError(
-                f"{name} stores {entries - matrix.nnz} entries more than once: a synapse has "
-                "one weight and one delay; call sum_duplicates() if their sum is meant"
-            )
-    data = real_numbers(matrix.data, name)
-    wrong = ~np.isfinite(data)
-    if wrong.any():
-        entry = int(np.argmax(wrong))
-        row, column = (int(k[entry]) for k in sparse_entries(matrix))
-        raise ValueError(f"{name}[{row}, {column}] = {data[entry]}: it must be finite")
-    return with_data(matrix, data)
+    matrix.sum_duplicates()
+    # Converting from coo has summed them already; the other formats cannot hold any.
+    if values.format in ("coo", "csr", "csc") and matrix.nnz != entries:
+        raise ValueError(
+            f"{name} stores {entries - matrix.nnz} entries more than once: a synapse has "
+            "one weight and one delay; call sum_duplicates() if their sum is meant"
+        )
+    matrix = with_data(matrix, real_numbers(matrix.data, name))
+    matrix.indices.setflags(write=False)
+    matrix.indptr.setflags(write=False)
+    refuse(matrix, ~np.isfinite(matrix.data), name, "", "it must be finite")
+    return matrix
 
 
 def check_delay(delay: Parameter, name: str) -> None:
     """Refuse negative delays."""
-    if is_sparse(delay):
-        wrong = delay.data < 0
-        if wrong.any():
-            entry = int(np.argmax(wrong))
-            row, column = (int(k[entry]) for k in sparse_entries(delay))
-            raise ValueError(
-                f"{name}[{row}, {column}] = {delay.data[entry]:g} ms: delays must be >= 0"
-            )
-    else:
-        refuse(delay, delay < 0, name, "ms", "delays must be >= 0")
+    negative = (delay.data if is_sparse(delay) else delay) < 0
+    refuse(delay, negative, name, "ms", "delays must be >= 0")
 
 
-def refuse(values: np.ndarray, wrong: np.ndarray, name: str, unit: str, rule: str) -> None:
-    """Raise ValueError for the first wrong value, naming its index."""
+def refuse(values: Parameter, wrong: np.ndarray, name: str, unit: str, rule: str) -> None:
+    """Raise ValueError for the first wrong value, naming its index.
+
+    ``wrong`` has the shape of the values, or (entries,) for a sparse matrix.
+    """
     if not wrong.any():
         return
-    index = np.unravel_index(int(np.argmax(wrong)), values.shape)
+    first = int(np.argmax(wrong))
+    if is_sparse(values):
+        index = tuple(axis[first] for axis in sparse_entries(values))
+        value = values.data[first]
+    else:
+        index = np.unravel_index(first, values.shape)
+        value = values[index]
     place = f"[{', '.join(str(int(i)) for i in index)}]" if index else ""
-    raise ValueError(f"{name}{place} = {values[index]:g}{' ' + unit if unit else ''}: {rule}")
+    raise ValueError(f"{name}{place} = {value:g}{' ' + unit if unit else ''}: {rule}")
 
 
 # -- between parameters and synapses ------------------------------------------------------
@@ -120,7 +117,7 @@ def fold(
 ) -> Parameter:
     """Sum a quantity per synapse into the shape of ``values``: the transpose of ``spread``."""
     if is_sparse(values):
-        return with_data(values, per_synapse)
+        return with_data(values, per_synapse.copy())
     if is_sparse(weight):
         rows, columns = sparse_entries(weight)
         owner = np.broadcast_to(np.arange(values.size).reshape(values.shape), shape)
