@@ -1,0 +1,290 @@
+"""Networks: what they refuse, and that they are frozen values."""
+
+import numpy as np
+import pytest
+from scipy.sparse import coo_array, csr_array
+
+import evsim
+
+INPUT = evsim.Input("input", 8)
+HIDDEN = evsim.LIF("hidden", 4)
+OUTPUT = evsim.LI("output", 2)
+POPULATIONS = [INPUT, HIDDEN, OUTPUT]
+
+
+def network_of(*connections, populations=POPULATIONS, seed=None):
+    return evsim.Network(populations, connections, seed=seed)
+
+
+def with_entry(shape, index, value):
+    array = np.ones(shape)
+    array[index] = value
+    return array
+
+
+# -- refusals: populations ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parameter", ["tau_mem", "tau_syn", "threshold"])
+@pytest.mark.parametrize(
+    ("value", "found"), [(0.0, "0"), (-3.0, "-3"), (np.nan, "nan"), (np.inf, "inf")]
+)
+def test_unit_parameters_must_be_finite_and_positive(parameter, value, found):
+    unit = "" if parameter == "threshold" else " ms"
+    with pytest.raises(
+        ValueError, match=rf"^hidden\.{parameter} = {found}{unit}: it must be finite and > 0$"
+    ):
+        evsim.LIF("hidden", 4, **{parameter: value})
+    with pytest.raises(ValueError, match=rf"^hidden\.{parameter}\[2\] = {found}{unit}: "):
+        evsim.LIF("hidden", 4, **{parameter: with_entry(4, 2, value)})
+
+
+def test_refractory_may_be_zero_or_infinite_but_not_negative_or_nan():
+    assert evsim.LIF("hidden", 4, refractory=0.0).refractory == 0
+    assert evsim.LIF("hidden", 4, refractory=np.inf).refractory == np.inf
+    with pytest.raises(ValueError, match=r"hidden\.refractory = -1 ms: it must be >= 0"):
+        evsim.LIF("hidden", 4, refractory=-1.0)
+    with pytest.raises(ValueError, match=r"hidden\.refractory\[1\] = nan ms: it must be >= 0"):
+        evsim.LIF("hidden", 4, refractory=with_entry(4, 1, np.nan))
+
+
+def test_unit_parameters_must_have_one_value_or_one_per_unit():
+    with pytest.raises(ValueError, match=r"output\.tau_mem has shape \(3,\): .*shape \(2,\)"):
+        evsim.LI("output", 2, tau_mem=[1.0, 2.0, 3.0])
+    with pytest.raises(TypeError, match=r"output\.tau_syn has type <U1: .* real numbers"):
+        evsim.LI("output", 2, tau_syn="5")
+
+
+@pytest.mark.parametrize("units", [0, -1])
+def test_a_population_has_at_least_one_unit(units):
+    with pytest.raises(ValueError, match=rf"hidden: units = {units} must be at least 1"):
+        evsim.LIF("hidden", units)
+
+
+@pytest.mark.parametrize("units", [3.0, "3", True, None])
+def test_units_is_an_integer(units):
+    with pytest.raises(TypeError, match=r"hidden: units = .* must be an integer"):
+        evsim.LIF("hidden", units)
+
+
+@pytest.mark.parametrize("name", ["a.b", "a->b"])
+def test_population_names_leave_room_for_parameter_names(name):
+    with pytest.raises(ValueError, match="kept for the names of parameters and connections"):
+        evsim.Input(name, 1)
+
+
+def test_population_names_are_non_empty_strings():
+    for name in ("", 3):
+        with pytest.raises(TypeError, match="must be a non-empty string"):
+            evsim.Input(name, 1)
+
+
+def test_a_population_name_is_given_once():
+    with pytest.raises(ValueError, match="population name 'hidden' is given twice"):
+        network_of(populations=[INPUT, HIDDEN, evsim.LI("hidden", 2)])
+
+
+def test_a_network_is_made_of_populations_and_connections():
+    with pytest.raises(ValueError, match="at least one population"):
+        evsim.Network([], [])
+    with pytest.raises(TypeError, match="'hidden' is not a population: use Input, LIF or LI"):
+        evsim.Network(["hidden"], [])
+    with pytest.raises(TypeError, match=r"is not a connection: use evsim\.Connection"):
+        network_of(("input", "hidden", 1.0))
+
+
+# -- refusals: connections ----------------------------------------------------------------
+
+
+def test_connections_join_known_populations_in_a_possible_direction():
+    with pytest.raises(
+        ValueError,
+        match=r"'input->hiden': there is no population 'hiden'; .* input, hidden, output",
+    ):
+        network_of(evsim.Connection("input", "hiden", 1.0))
+    with pytest.raises(ValueError, match="'hidden->input' targets the input 'input'"):
+        network_of(evsim.Connection("hidden", "input", 1.0))
+    with pytest.raises(ValueError, match="'output->hidden' starts at 'output', whose LI units"):
+        network_of(evsim.Connection("output", "hidden", 1.0))
+
+
+def test_connection_names_differ_and_hold_no_dot():
+    twice = evsim.Connection("input", "hidden", 1.0)
+    with pytest.raises(ValueError, match="two connections are called 'input->hidden'"):
+        network_of(twice, twice)
+    with pytest.raises(ValueError, match=r"connection name 'a\.b': '\.' is kept"):
+        evsim.Connection("input", "hidden", 1.0, name="a.b")
+
+
+def test_a_negative_delay_is_named_by_its_index():
+    delay = with_entry((4, 8), (3, 7), -0.5)
+    message = r"^input->hidden\.delay\[3, 7\] = -0\.5 ms: delays must be >= 0$"
+    with pytest.raises(ValueError, match=message):
+        network_of(evsim.Connection("input", "hidden", 1.0, delay))
+    with pytest.raises(ValueError, match=message):
+        network_of(evsim.Connection("input", "hidden", csr_array(delay), csr_array(delay)))
+    with pytest.raises(ValueError, match=message):
+        network_of(evsim.Connection("input", "hidden", 1.0)).replace({"input->hidden.delay": delay})
+    with pytest.raises(ValueError, match=r"^input->hidden\.delay = -0\.5 ms: "):
+        network_of(evsim.Connection("input", "hidden", 1.0, -0.5))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", ["weight", "delay"])
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+def test_weights_and_delays_must_be_finite(value, kind, form):
+    values = {"weight": np.ones((4, 8)), "delay": np.ones((4, 8))}
+    values[kind] = with_entry((4, 8), (1, 5), value)
+    connection = evsim.Connection("input", "hidden", form(values["weight"]), form(values["delay"]))
+    message = rf"input->hidden\.{kind}\[1, 5\] = {value}: it must be finite"
+    with pytest.raises(ValueError, match=message):
+        network_of(connection)
+
+
+@pytest.mark.parametrize("kind", ["weight", "delay"])
+@pytest.mark.parametrize("shape", [(8, 4), (8,), (4,), (1,), (2, 8), (1, 4, 8), (0, 8)])
+def test_shapes_must_broadcast_to_post_by_pre(kind, shape):
+    values = {"weight": 1.0, "delay": 1.0, kind: np.ones(shape)}
+    with pytest.raises(
+        ValueError,
+        match=rf"input->hidden\.{kind} has shape .*\(post, pre\) = \(4, 8\), or shared as "
+        r"\(1, 8\), \(4, 1\) or \(\)",
+    ):
+        network_of(evsim.Connection("input", "hidden", **values))
+
+
+@pytest.mark.parametrize("weight", ["1", None, 1j, True])
+def test_weights_are_real_numbers(weight):
+    with pytest.raises(TypeError, match=r"input->hidden\.weight has type .* real numbers"):
+        network_of(evsim.Connection("input", "hidden", weight))
+
+
+def test_sparse_parameters_must_fit_each_other():
+    weight = csr_array(np.eye(4, 8))
+    others = csr_array(np.eye(4, 8, k=1))
+    for delay, message in [
+        (others, "does not store the same entries"),
+        (
+            np.ones((4, 8)),
+            r"dense, shape \(4, 8\), .* shared one of shape \(\), \(1, 8\) or \(4, 1\)",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=r"input->hidden\.delay .*" + message):
+            network_of(evsim.Connection("input", "hidden", weight, delay))
+    with pytest.raises(ValueError, match="delay is sparse while the weight is dense"):
+        network_of(evsim.Connection("input", "hidden", 1.0, others))
+    with pytest.raises(ValueError, match=r"weight has shape \(8, 4\): .* = \(4, 8\)"):
+        network_of(evsim.Connection("input", "hidden", csr_array(np.eye(8, 4))))
+
+
+def test_a_synapse_is_stored_once():
+    twice = coo_array(([1.0, 2.0, 3.0], ([0, 0, 1], [2, 2, 2])), shape=(4, 8))
+    unsummed = csr_array(([1.0, 2.0, 3.0], [2, 2, 2], [0, 2, 3, 3, 3]), shape=(4, 8))
+    for weight in (twice, unsummed):
+        with pytest.raises(ValueError, match="weight stores 1 entries more than once"):
+            network_of(evsim.Connection("input", "hidden", weight))
+
+
+# -- refusals: replace -----------------------------------------------------------------------
+
+
+def test_replace_names_what_is_unknown_and_what_was_meant():
+    network = network_of(evsim.Connection("input", "hidden", 1.0))
+    with pytest.raises(ValueError, match=r"no parameter 'hidden\.tau'; did you mean 'hidden\.tau_"):
+        network.replace({"hidden.tau": 3.0})
+    with pytest.raises(ValueError, match=r"no parameter 'xyz'; there are input->hidden\.weight, "):
+        network.replace({"xyz": 3.0})
+    with pytest.raises(ValueError, match=r"hidden\.threshold\[3\] = 0: .* > 0"):
+        network.replace({"hidden.threshold": with_entry(4, 3, 0.0)})
+
+
+# -- a frozen value ------------------------------------------------------------------------
+
+
+def recurrent_network(sparse=False):
+    generator = np.random.default_rng(1)
+    weight = generator.normal(size=(4, 8))
+    if sparse:
+        weight = csr_array(weight * (generator.random((4, 8)) < 0.4))
+    return network_of(
+        evsim.Connection("input", "hidden", weight, generator.random((1, 8))),
+        evsim.Connection("hidden", "hidden", generator.normal(size=(4, 4)), 1.5),
+        evsim.Connection("hidden", "output", generator.normal(size=(2, 4))),
+    )
+
+
+def test_parameters_are_named_and_float64():
+    parameters = recurrent_network().parameters
+    assert list(parameters) == [
+        "input->hidden.weight",
+        "input->hidden.delay",
+        "hidden->hidden.weight",
+        "hidden->hidden.delay",
+        "hidden->output.weight",
+        "hidden->output.delay",
+        "hidden.tau_mem",
+        "hidden.tau_syn",
+        "hidden.threshold",
+        "output.tau_mem",
+        "output.tau_syn",
+    ]
+    assert {values.dtype for values in parameters.values()} == {np.dtype(np.float64)}
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_nothing_in_a_network_can_be_written_to(sparse):
+    given = np.ones(4)
+    network = recurrent_network(sparse).replace({"hidden.threshold": given})
+    given[:] = -1.0
+    np.testing.assert_array_equal(network.parameters["hidden.threshold"], np.ones(4))
+    for values in network.parameters.values():
+        arrays = (
+            [values.data, values.indices, values.indptr] if hasattr(values, "tocsr") else [values]
+        )
+        for array in arrays:
+            with pytest.raises(ValueError, match="read-only"):
+                array[...] = 0
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        network.parameters["hidden.threshold"] = 2.0
+
+
+def test_replace_changes_what_it_names_and_keeps_the_rest():
+    network = recurrent_network()
+    delay = np.random.default_rng(2).random((4, 1))
+    changed = network.replace({"input->hidden.delay": delay, "output.tau_syn": [3.0, 4.0]})
+    np.testing.assert_array_equal(changed.parameters["input->hidden.delay"], delay)
+    np.testing.assert_array_equal(changed.parameters["output.tau_syn"], [3.0, 4.0])
+    assert network.parameters["input->hidden.delay"].shape == (1, 8)
+    assert network.parameters["output.tau_syn"] == 5.0
+    for name, values in network.parameters.items():
+        if name not in ("input->hidden.delay", "output.tau_syn"):
+            np.testing.assert_array_equal(changed.parameters[name], values)
+
+
+def test_replace_shares_the_topology_unless_synapses_change():
+    network = recurrent_network(sparse=True)
+    topology = network.topology
+    weight = network.parameters["input->hidden.weight"]
+    assert network.replace({"hidden.tau_mem": 9.0}).topology is topology
+    assert network.replace({"input->hidden.weight": 2 * weight}).topology is topology
+    rewired = network.replace({"input->hidden.weight": np.ones((4, 8))})
+    assert rewired.topology.source.size == topology.source.size - weight.nnz + 32
+
+
+def test_zeros_that_a_sparse_weight_stores_are_synapses():
+    weight = csr_array(([0.0, 2.0], [1, 7], [0, 1, 1, 2, 2]), shape=(4, 8))
+    network = network_of(evsim.Connection("input", "hidden", weight))
+    np.testing.assert_array_equal(network.weight_per_synapse(), [0.0, 2.0])
+
+
+def test_repr_says_what_is_connected():
+    assert repr(recurrent_network()) == (
+        "Network(\n"
+        "  Input 'input': 8 units\n"
+        "  LIF 'hidden': 4 units\n"
+        "  LI 'output': 2 units\n"
+        "  Connection 'input->hidden': 32 synapses, delay shape (1, 8)\n"
+        "  Connection 'hidden->hidden': 16 synapses, delay shape ()\n"
+        "  Connection 'hidden->output': 8 synapses, delay shape ()\n"
+        ")"
+    )
