@@ -7,7 +7,7 @@ time; an engine may rely on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,9 +54,11 @@ class SpikeTrains:
                 f"times has {times.size} events but units has {units.size}: give one unit per time"
             )
         _check_offsets(offsets, times.size)
-        _check_times(times)
-        _check_units(units, unit_count)
+        _check_events(times, units, unit_count, self._sample_of)
         self._check_sorted()
+
+    def _sample_of(self, event: int) -> int:
+        return int(np.searchsorted(self.offsets, event, side="right")) - 1
 
     def _check_sorted(self) -> None:
         backwards = np.diff(self.times) < 0
@@ -66,8 +68,9 @@ class SpikeTrains:
         if backwards.any():
             event = int(np.argmax(backwards)) + 1
             raise ValueError(
-                f"times[{event}] = {self.times[event]:g} ms comes after {self.times[event - 1]:g} ms "
-                "in the same sample: sort the events by time, or build the trains with "
+                f"times[{event}] = {self.times[event]:g} ms comes after "
+                f"{self.times[event - 1]:g} ms in sample {self._sample_of(event)}: sort the "
+                "events of each sample by time, or build the trains with "
                 "SpikeTrains.from_events, which sorts"
             )
 
@@ -96,6 +99,7 @@ class SpikeTrains:
                 "entries: give one of each per event"
             )
         batch_size = _count(batch_size, "batch_size", minimum=0)
+        unit_count = _count(unit_count, "unit_count")
         wrong = (samples < 0) | (samples >= batch_size)
         if wrong.any():
             event = int(np.argmax(wrong))
@@ -103,7 +107,7 @@ class SpikeTrains:
                 f"samples[{event}] = {samples[event]}: a batch of {batch_size} has samples "
                 f"0 to {batch_size - 1}"
             )
-        _check_times(times)
+        _check_events(times, units, unit_count, samples.__getitem__)
         order = np.lexsort((units, times, samples))
         offsets = np.zeros(batch_size + 1, np.int64)
         np.cumsum(np.bincount(samples, minlength=batch_size), out=offsets[1:])
@@ -135,7 +139,15 @@ class SpikeTrains:
         latencies = np.asarray(latencies, np.float64)
         if latencies.ndim != 2:
             raise ValueError(
-                f"latencies has shape {latencies.shape}: give one time per sample and unit, (batch, units)"
+                f"latencies has shape {latencies.shape}: give one time per sample and unit, "
+                "(batch, units)"
+            )
+        wrong = np.isinf(latencies) | (latencies < 0)
+        if wrong.any():
+            sample, unit = np.argwhere(wrong)[0]
+            raise ValueError(
+                f"latencies[{sample}, {unit}] = {latencies[sample, unit]} ms: spike times must be "
+                "finite and >= 0; use NaN where a unit is silent"
             )
         samples, units = np.nonzero(~np.isnan(latencies))
         return cls.from_events(
@@ -179,6 +191,8 @@ class SpikeTrains:
             chosen = np.array([index % len(self)])
         else:
             chosen = np.arange(len(self))[index]
+            if chosen.ndim != 1:
+                raise IndexError(f"{index!r} does not select a sequence of samples")
         starts = self.offsets[chosen]
         counts = self.offsets[chosen + 1] - starts
         offsets = np.zeros(chosen.size + 1, np.int64)
@@ -281,21 +295,21 @@ def _check_offsets(offsets: np.ndarray, events: int) -> None:
         )
 
 
-def _check_times(times: np.ndarray) -> None:
+def _check_events(
+    times: np.ndarray, units: np.ndarray, unit_count: int, sample_of: Callable[[int], int]
+) -> None:
+    """Refuse impossible times and units; ``sample_of`` is asked for the sample of an event."""
     wrong = ~(np.isfinite(times) & (times >= 0))
     if wrong.any():
         event = int(np.argmax(wrong))
         raise ValueError(
-            f"times[{event}] = {times[event]} ms: spike times must be finite and >= 0; "
-            "leave out events that do not happen"
+            f"times[{event}] = {times[event]} ms in sample {sample_of(event)}: spike times must "
+            "be finite and >= 0; leave out events that do not happen"
         )
-
-
-def _check_units(units: np.ndarray, unit_count: int) -> None:
     wrong = (units < 0) | (units >= unit_count)
     if wrong.any():
         event = int(np.argmax(wrong))
         raise ValueError(
-            f"units[{event}] = {units[event]}: a population of {unit_count} has units "
-            f"0 to {unit_count - 1}"
+            f"units[{event}] = {units[event]} in sample {sample_of(event)}: a population of "
+            f"{unit_count} has units 0 to {unit_count - 1}"
         )
