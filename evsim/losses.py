@@ -10,6 +10,7 @@ true class gets a derivative there; engines turn it into a phantom spike (L sect
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,9 @@ class Loss(ABC):
         """The class each sample is put in, int64, shape (batch,); -1 for none."""
         return np.argmax(values, axis=1)
 
-    def check_labels(self, labels: np.ndarray, batch_size: int, classes: int) -> np.ndarray:
+    def check_labels(
+        self, labels: Sequence[int] | np.ndarray, batch_size: int, classes: int
+    ) -> np.ndarray:
         """The labels as int64, shape (batch,); refuses those that do not fit."""
         array = np.asarray(labels)
         if array.shape != (batch_size,):
@@ -83,6 +86,13 @@ class CrossEntropy(Loss):
 class _FirstSpikeLoss(Loss):
     """Losses of the first spike of each output unit."""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.readout, FirstSpike):
+            raise ValueError(
+                f"{type(self).__name__} needs the readout FirstSpike, not {self.readout}: "
+                "for voltages use CrossEntropy"
+            )
+
     def predict(self, values: np.ndarray) -> np.ndarray:
         """The unit that spikes first; -1 where all are silent."""
         return np.where(np.isfinite(values).any(axis=1), np.argmin(values, axis=1), -1)
@@ -110,6 +120,7 @@ class FirstSpikeCrossEntropy(_FirstSpikeLoss):
     readout: FirstSpike = FirstSpike()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("tau0", "tau1"):
             if not 0 < getattr(self, name) < np.inf:
                 raise ValueError(f"{name} = {getattr(self, name)} ms: it must be finite and > 0")
@@ -120,15 +131,16 @@ class FirstSpikeCrossEntropy(_FirstSpikeLoss):
         self, values: np.ndarray, labels: np.ndarray, duration: float
     ) -> tuple[np.ndarray, np.ndarray]:
         rows = np.arange(labels.size)
-        silent = ~np.isfinite(values)
+        silent = values == np.inf
         times = np.where(silent, duration, values)
         log_probability = log_softmax(-times / self.tau0)
         true_time = times[rows, labels]
         with np.errstate(over="ignore"):
             pull = self.alpha * np.expm1(true_time / self.tau1) if self.alpha else 0.0 * true_time
             slope = self.alpha / self.tau1 * np.exp(true_time / self.tau1) if self.alpha else pull
-        if not np.isfinite(pull).all():
-            sample = int(np.argmin(np.isfinite(pull)))
+        overflow = np.isinf(pull) | np.isinf(slope)
+        if overflow.any():
+            sample = int(np.argmax(overflow))
             raise OverflowError(
                 f"alpha exp(t/tau1) overflows in sample {sample}, where the true class spikes at "
                 f"{true_time[sample]:g} ms and tau1 = {self.tau1:g} ms: use a larger tau1"
@@ -155,6 +167,7 @@ class TimeInvariantMSE(_FirstSpikeLoss):
     readout: FirstSpike = FirstSpike()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.delta < np.inf:
             raise ValueError(f"delta = {self.delta} ms: it must be finite and >= 0")
 
@@ -162,7 +175,7 @@ class TimeInvariantMSE(_FirstSpikeLoss):
         self, values: np.ndarray, labels: np.ndarray, duration: float
     ) -> tuple[np.ndarray, np.ndarray]:
         rows = np.arange(labels.size)
-        silent = ~np.isfinite(values)
+        silent = values == np.inf
         times = np.where(silent, duration, values)
         derivative = times - times[rows, labels][:, None] - self.delta
         derivative[rows, labels] = 0.0
@@ -175,6 +188,9 @@ class TimeInvariantMSE(_FirstSpikeLoss):
 
 
 def log_softmax(values: np.ndarray) -> np.ndarray:
-    """Logarithm of the softmax over the last axis, without overflow."""
-    shifted = values - values.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    """Logarithm of the softmax over the last axis, to all digits however close to 0 it is."""
+    largest = np.argmax(values, axis=-1, keepdims=True)
+    shifted = values - np.take_along_axis(values, largest, axis=-1)
+    others = np.exp(shifted)
+    np.put_along_axis(others, largest, 0.0, axis=-1)
+    return shifted - np.log1p(others.sum(axis=-1, keepdims=True))
