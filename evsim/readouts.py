@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from evsim.network import LI, LIF, Network
+from evsim.network import LI, LIF, Network, Population
 
 Weighting = Literal["flat", "exponential"]
 
@@ -26,15 +26,16 @@ class Readout:
 
     def population_of(self, network: Network) -> str:
         """The population this readout is taken from; ValueError if it is of the wrong kind."""
-        population = network.population(self.population or network.output.name)
+        name = network.output.name if self.population is None else self.population
+        population = network.population(name)
         self._check_kind(population)
         return population.name
 
-    def _check_kind(self, population: object) -> None:
+    def _check_kind(self, population: Population) -> None:
         if not isinstance(population, LI):
             raise ValueError(
-                f"{type(self).__name__} reads voltages of LI units, but {population.name!r} is a "  # type: ignore[attr-defined]
-                f"{type(population).__name__} population: make it LI, or use FirstSpike"
+                f"{type(self).__name__} reads voltages of LI units, but {population.name!r} has "
+                f"{type(population).__name__} units: make it LI, or use FirstSpike"
             )
 
 
@@ -61,16 +62,16 @@ class Mean(Readout):
 
 @dataclass(frozen=True)
 class Peak(Readout):
-    """Largest voltage of the trial, ``max over t of V(t)`` (L 29); at least the V = 0 it starts at."""
+    """Largest voltage of the trial, ``max over t of V(t)`` (L 29); never below its start, 0."""
 
 
 @dataclass(frozen=True)
 class FirstSpike(Readout):
     """Time of the first spike in ms; infinity for a silent unit."""
 
-    def _check_kind(self, population: object) -> None:
+    def _check_kind(self, population: Population) -> None:
         if not isinstance(population, LIF):
             raise ValueError(
-                f"FirstSpike reads spike times of LIF units, but {population.name!r} is a "  # type: ignore[attr-defined]
-                f"{type(population).__name__} population: make it LIF, or use Mean or Peak"
+                f"FirstSpike reads spike times of LIF units, but {population.name!r} has "
+                f"{type(population).__name__} units: make it LIF, or use Mean or Peak"
             )

@@ -12,7 +12,7 @@ import numpy as np
 from evsim.engines import resolve
 from evsim.engines.protocol import Adjoint, Engine, Report
 from evsim.losses import Loss
-from evsim.network import Input, Network, Parameter, unknown_name
+from evsim.network import Input, Network, Parameter, Population, unknown_name
 from evsim.readouts import FirstSpike, Mean, Peak, Readout
 from evsim.spikes import SpikeTrains
 
@@ -251,14 +251,14 @@ def check_inputs(
     for name in names:
         if name not in spikes:
             raise ValueError(f"no spikes are given for the input {name!r}")
-        inputs[name] = _check_input(network.population(name), spikes[name], duration)
+        inputs[name] = _check_input(network.population(name), spikes[name])
     sizes = {name: len(trains) for name, trains in inputs.items()}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"the inputs differ in their number of samples: {sizes}")
     return inputs
 
 
-def _check_input(population: Input, trains: SpikeTrains, duration: float) -> SpikeTrains:  # type: ignore[type-arg]
+def _check_input(population: Population, trains: SpikeTrains) -> SpikeTrains:
     if not isinstance(trains, SpikeTrains):
         raise TypeError(
             f"spikes of {population.name!r} are of type {type(trains).__name__}: give SpikeTrains"
