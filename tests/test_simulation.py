@@ -1,0 +1,153 @@
+"""What simulate and gradient refuse, before any engine runs."""
+
+import numpy as np
+import pytest
+
+import evsim
+from evsim import SpikeTrains, losses, readouts
+from evsim.engines import Engine
+
+
+class NeverRuns(Engine):
+    """Fails the test as soon as anything is asked of it."""
+
+    def _fail(self, *arguments):
+        raise AssertionError("an engine was asked to work on bad input")
+
+    simulate = spikes = report = read = pull_back = traces = adjoint_traces = _fail
+
+
+def network_with(output, inputs=1):
+    names = ["input", "second"][:inputs]
+    return evsim.Network(
+        [*(evsim.Input(name, 2) for name in names), output],
+        [evsim.Connection(name, "output", 1.0) for name in names],
+    )
+
+
+VOLTAGES = network_with(evsim.LI("output", 3))
+SPIKES = network_with(evsim.LIF("output", 3))
+TWO_INPUTS = network_with(evsim.LI("output", 3), inputs=2)
+CROSS_ENTROPY = losses.CrossEntropy()
+TRAINS = SpikeTrains.from_lists([[(1.0, 0)], [(2.0, 1)]], units=2)
+
+
+def simulate(network=VOLTAGES, spikes=TRAINS, duration=10.0):
+    return evsim.simulate(network, spikes, duration, engine=NeverRuns())
+
+
+def gradient(network=VOLTAGES, labels=(0, 2), loss=CROSS_ENTROPY, spikes=TRAINS, **others):
+    return evsim.gradient(network, spikes, labels, loss, 10.0, engine=NeverRuns(), **others)
+
+
+@pytest.mark.parametrize("duration", [0.0, -1.0, np.nan, np.inf])
+def test_durations_are_finite_and_positive(duration):
+    with pytest.raises(ValueError, match=rf"duration = {duration} ms: it must be finite and > 0"):
+        simulate(duration=duration)
+
+
+@pytest.mark.parametrize("duration", ["10", None, True, [10.0]])
+def test_durations_are_numbers(duration):
+    with pytest.raises(TypeError, match=r"duration = .*: it must be a time in ms"):
+        simulate(duration=duration)
+
+
+def test_inputs_get_spike_trains_of_their_size():
+    with pytest.raises(TypeError, match=r"spikes is of type list: give SpikeTrains, for example"):
+        simulate(spikes=[[(1.0, 0)]])
+    with pytest.raises(TypeError, match="spikes of 'input' are of type list: give SpikeTrains"):
+        simulate(spikes={"input": [[(1.0, 0)]]})
+    wide = SpikeTrains.from_lists([[]], units=5)
+    with pytest.raises(ValueError, match="'input' has 2 units but its spike trains have 5"):
+        simulate(spikes=wide)
+
+
+def test_every_input_gets_spikes_and_nothing_else_does():
+    with pytest.raises(ValueError, match="the inputs input, second: give a mapping"):
+        simulate(TWO_INPUTS)
+    with pytest.raises(ValueError, match="no spikes are given for the input 'second'"):
+        simulate(TWO_INPUTS, {"input": TRAINS})
+    with pytest.raises(ValueError, match="no input 'inputs'; did you mean 'input'"):
+        simulate(TWO_INPUTS, {"inputs": TRAINS})
+    with pytest.raises(ValueError, match="no input 'output'"):
+        simulate(VOLTAGES, {"input": TRAINS, "output": TRAINS})
+    with pytest.raises(
+        ValueError, match=r"differ in their number of samples: {'input': 2, 'second': 1}"
+    ):
+        simulate(TWO_INPUTS, {"input": TRAINS, "second": TRAINS[0]})
+    with pytest.raises(ValueError, match="the network has no Input population"):
+        simulate(evsim.Network([evsim.LI("output", 2)], []))
+
+
+def test_labels_must_fit_the_output():
+    with pytest.raises(ValueError, match=r"labels\[1\] = 3: with 3 output units labels are 0 to 2"):
+        gradient(labels=[0, 3])
+    with pytest.raises(ValueError, match=r"labels has shape \(1,\): give one per sample, shape"):
+        gradient(labels=[0])
+    with pytest.raises(ValueError, match="the batch is empty"):
+        gradient(labels=[], spikes=TRAINS[:0])
+
+
+def test_losses_look_at_units_that_have_what_they_read():
+    with pytest.raises(ValueError, match="FirstSpike reads spike times of LIF units, but 'output'"):
+        gradient(VOLTAGES, loss=losses.TimeInvariantMSE())
+    with pytest.raises(ValueError, match="Mean reads voltages of LI units, but 'output' has LIF"):
+        gradient(SPIKES)
+    for readout, message in [
+        (
+            readouts.Peak(population="input"),
+            "Peak reads voltages of LI units, but 'input' has Input",
+        ),
+        (
+            readouts.Peak(population="hidden"),
+            "no population 'hidden'; the network has input, output",
+        ),
+        (readouts.Peak(population=""), "no population ''"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            gradient(loss=losses.CrossEntropy(readout))
+    with pytest.raises(TypeError, match=r"loss = .*: it must be a Loss such as"):
+        gradient(loss="cross-entropy")
+
+
+def test_gradients_are_asked_for_by_known_names():
+    with pytest.raises(ValueError, match=r"no parameter 'input->output\.weigth'; did you mean"):
+        gradient(wrt=["input->output.weigth"])
+    with pytest.raises(TypeError, match=r"give a list of names, \['input->output\.weight'\]"):
+        gradient(wrt="input->output.weight")
+
+
+def test_engines_are_known():
+    with pytest.raises(ValueError, match="there is no engine 'fast'; there are exact, reference"):
+        evsim.simulate(VOLTAGES, TRAINS, 10.0, engine="fast")
+
+
+def test_readouts_know_their_weightings():
+    with pytest.raises(ValueError, match="weighting = 'square': choose one of flat, exponential"):
+        readouts.Mean("square")
+
+
+class GivesNothing(NeverRuns):
+    """Runs without a result, so that what is asked of a run can be refused."""
+
+    def simulate(self, network, inputs, duration):
+        return None
+
+
+def test_runs_refuse_what_units_do_not_have():
+    run = evsim.simulate(VOLTAGES, TRAINS, 10.0, engine=GivesNothing())
+    with pytest.raises(ValueError, match="FirstSpike reads spike times of LIF units"):
+        run.first_spike("output")
+    with pytest.raises(ValueError, match="'input' is an input: its units have no voltage"):
+        run.voltage("input", [1.0])
+    with pytest.raises(ValueError, match="no population 'hidden'"):
+        run.silent_units("hidden")
+
+
+@pytest.mark.parametrize("time", [-0.1, 10.1, np.nan])
+def test_traces_exist_within_the_trial(time):
+    run = evsim.simulate(VOLTAGES, TRAINS, 10.0, engine=GivesNothing())
+    with pytest.raises(ValueError, match=rf"times\[1\] = {time} ms: traces exist within .* 10 ms"):
+        run.current("output", [1.0, time])
+    with pytest.raises(TypeError, match=r"shape \(\): give a one-dimensional array"):
+        run.voltage("output", 1.0)
