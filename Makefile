@@ -1,0 +1,63 @@
+# Every target makes its own virtual environment in .venv; Python and make are all it takes.
+# Another Python: make PYTHON=python3.12 test
+
+PYTHON ?= python3
+PROCESSES ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+INSTALLED_DOCS := $(VENV)/installed-docs
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help demo test lint docs bench validate clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo      train Yin-Yang with learned delays; pictures and figures in runs/demo"
+	@echo "make test      run the tests"
+	@echo "make lint      check style and types"
+	@echo "make docs      build the site into site/"
+	@echo "make bench     measure speed, after checking the work"
+	@echo "make validate  check the claims; takes long"
+	@echo "make clean     remove what the others made, apart from runs/"
+
+demo: $(INSTALLED)
+	rm -rf runs/demo
+	$(BIN)/evsim train yin-yang --hidden 30 --delays --time-limit 110 --out runs/demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n $(PROCESSES)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+docs: $(INSTALLED_DOCS)
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/yin_yang.py
+
+validate: $(INSTALLED)
+	$(BIN)/python validation/yin_yang_curve.py
+
+clean:
+	rm -rf $(VENV) build dist site .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find evsim gpu tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps are written last, so that an interrupted installation is done again.
+$(INSTALLED): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || \
+	    { echo "$(PYTHON) is not there: evsim needs Python 3.11 or newer, make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("$(PYTHON) is Python " + \
+	    sys.version.split()[0] + ": evsim needs 3.11 or newer, make PYTHON=...")'
+	@echo "installing evsim and what it needs into $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --editable ".[dev]"
+	@touch $@
+
+$(INSTALLED_DOCS): $(INSTALLED)
+	@$(PIP) --editable ".[docs]"
+	@touch $@
