@@ -72,7 +72,7 @@ class Engine(ABC):
 
     @abstractmethod
     def spikes(self, state: Any) -> dict[str, SpikeTrains]:
-        """Spikes of every population, inputs included, events after ``duration`` left out."""
+        """Spikes of every population within the trial; inputs as they were given."""
 
     @abstractmethod
     def report(self, state: Any) -> Report:

@@ -1,0 +1,68 @@
+"""The decorator for compiled functions: numba, cached on disk, safe against stale caches.
+
+numba decides by the file of a function whether its cached machine code is current, and does
+not see changes in the functions it calls from other files.  Here the cache key also holds a
+digest of all of evsim's compiled source, so no kernel outlives a change anywhere in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core.caching import FunctionCache
+
+
+@cache
+def source_digest() -> str:
+    """Digest of every source file that holds compiled functions."""
+    root = Path(__file__).parent
+    files = [Path(__file__), root / "lif.py", *sorted((root / "engines" / "kernels").glob("*.py"))]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+class _DigestCache(FunctionCache):  # type: ignore[misc]
+    """numba's function cache with the digest of all compiled source in its key."""
+
+    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
+        return (*super()._index_key(sig, codegen), source_digest())
+
+
+_entry_points: list[Any] = []
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile a function that other compiled functions call."""
+    return numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)
+
+
+def entry_point(function: Callable[..., Any]) -> Any:
+    """Compile a function that Python calls; its machine code is kept on disk."""
+    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
+    dispatcher._cache = _DigestCache(function)
+    _entry_points.append(dispatcher)
+    return dispatcher
+
+
+_announced = False
+
+
+def announce_compilation(dispatcher: Any) -> None:
+    """Say once on stderr that the next call will compile, if nothing is cached for it."""
+    global _announced
+    if _announced or dispatcher.signatures:
+        return
+    _announced = True
+    if not dispatcher._cache._cache_file._load_index():
+        print(
+            "evsim: compiling the exact engine for this machine, once; this takes some seconds",
+            file=sys.stderr,
+        )

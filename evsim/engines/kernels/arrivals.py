@@ -1,0 +1,79 @@
+"""Collecting and sorting what reaches a unit whose presynaptic spikes are all known."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evsim.compiled import compiled
+from evsim.engines.kernels.records import ARRIVAL
+
+INSERTION_SORT_UP_TO = 48
+
+
+@compiled
+def possible_arrivals(
+    unit: int, synapses: np.ndarray, incoming: np.ndarray, count: np.ndarray
+) -> int:
+    """How many spikes are sent to a unit, whether or not they arrive within the trial."""
+    total = 0
+    for index in range(incoming[unit], incoming[unit + 1]):
+        total += count[synapses[index].source]
+    return total
+
+
+@compiled
+def with_room(arrivals: np.ndarray, needed: int) -> np.ndarray:
+    """Scratch memory for that many arrivals: the same if it suffices."""
+    if needed <= arrivals.size:
+        return arrivals
+    return np.empty(2 * needed, ARRIVAL)
+
+
+@compiled
+def collect_arrivals(
+    unit: int,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    spikes: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
+    duration: float,
+    arrivals: np.ndarray,
+) -> int:
+    """Fill the scratch memory with all arrivals within the trial, unsorted; their number."""
+    n = 0
+    for index in range(incoming[unit], incoming[unit + 1]):
+        source = synapses[index].source
+        delay = synapses[index].delay
+        begin = start[source]
+        for spike in range(begin, begin + count[source]):
+            time = spikes[spike].time + delay
+            if time > duration:
+                break
+            arrivals[n].time = time
+            arrivals[n].synapse = index
+            arrivals[n].spike = spike
+            n += 1
+    return n
+
+
+@compiled
+def sort_arrivals(arrivals: np.ndarray, n: int) -> None:
+    """Sort the first n arrivals by time; equal times keep their order."""
+    if n > INSERTION_SORT_UP_TO:
+        times = np.empty(n)
+        for i in range(n):
+            times[i] = arrivals[i].time
+        arrivals[:n] = arrivals[:n][np.argsort(times, kind="mergesort")]
+        return
+    for i in range(1, n):
+        time, synapse, spike = arrivals[i].time, arrivals[i].synapse, arrivals[i].spike
+        j = i
+        while j > 0 and arrivals[j - 1].time > time:
+            arrivals[j].time = arrivals[j - 1].time
+            arrivals[j].synapse = arrivals[j - 1].synapse
+            arrivals[j].spike = arrivals[j - 1].spike
+            j -= 1
+        arrivals[j].time = time
+        arrivals[j].synapse = synapse
+        arrivals[j].spike = spike

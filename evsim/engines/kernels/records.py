@@ -1,0 +1,69 @@
+"""How networks and spikes lie in memory while kernels run.
+
+Kernels index units of all populations, synapses and spikes by one running number each, and
+keep what belongs together in one record of an array.  The
+spikes of one unit in one sample lie one after the other in the spike buffer, sorted by time:
+``start[unit]`` is the first and ``count[unit]`` their number.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evsim.compiled import compiled
+
+# Why a kernel stopped.
+DONE = 0
+TOO_FAST = 1  # a unit spikes again before time, in float64, has moved on
+NO_CROSSING = 2  # Newton's iteration for a threshold crossing did not end
+GRAZING = 3  # I - threshold rounds to 0 or below at an emission; its gradient is unbounded
+OVERFLOW = 4  # a current is no finite number any more
+
+
+UNIT = np.dtype(
+    [
+        ("tau_mem", np.float64),  # ms
+        ("tau_syn", np.float64),  # ms
+        ("threshold", np.float64),
+        ("refractory", np.float64),  # ms
+        ("is_lif", np.bool_),
+    ]
+)
+"""Parameters of a unit; NaN where its kind has none."""
+
+SYNAPSE = np.dtype(
+    [
+        ("weight", np.float64),
+        ("delay", np.float64),  # ms
+        ("source", np.int32),
+        ("target", np.int32),
+        ("index", np.int64),
+    ]
+)
+"""A synapse; ``index`` is its number in the topology, whatever the order of the array."""
+
+SPIKE = np.dtype(
+    [
+        ("time", np.float64),  # ms
+        ("drive", np.float64),  # I - threshold at the emission; infinity for inputs
+        ("release_current", np.float64),  # I when V moves again; 0 if after the trial
+    ]
+)
+"""An emission."""
+
+ARRIVAL = np.dtype([("time", np.float64), ("synapse", np.int64), ("spike", np.int64)])
+"""A spike reaching a synapse's target."""
+
+
+@compiled
+def new_spikes(capacity: int) -> np.ndarray:
+    """A buffer for that many spikes."""
+    return np.empty(capacity, SPIKE)
+
+
+@compiled
+def grown_spikes(spikes: np.ndarray, used: int) -> np.ndarray:
+    """A buffer of twice the capacity with the same content."""
+    larger = np.empty(2 * spikes.size + 16, SPIKE)
+    larger[:used] = spikes[:used]
+    return larger

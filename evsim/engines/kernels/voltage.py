@@ -1,0 +1,132 @@
+"""Readouts of an LI unit's voltage, and their adjoints at its arrivals.
+
+Without threshold nothing interrupts the flow, so the mean voltage and its adjoint are closed
+forms of each arrival by itself, in any order; only the peak needs them sorted.
+"""
+
+from __future__ import annotations
+
+from math import exp, inf
+
+import numpy as np
+
+from evsim.compiled import compiled
+from evsim.engines.kernels.layered import pull_back_arrival
+from evsim.lif import adjoint_flow, flow, mean_drive, mean_response, peak_time
+
+
+@compiled
+def mean_voltage(
+    unit: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    arrivals: np.ndarray,
+    n: int,
+    rate: float,
+    duration: float,
+) -> float:
+    """``(1/T) * integral of e^{-rate t} V dt`` (L 2, 5)."""
+    total = 0.0
+    for i in range(n):
+        total += synapses[arrivals[i].synapse].weight * mean_response(
+            duration - arrivals[i].time,
+            rate,
+            duration,
+            units[unit].tau_mem,
+            units[unit].tau_syn,
+        )
+    return total
+
+
+@compiled
+def pull_back_mean(
+    unit: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    arrivals: np.ndarray,
+    n: int,
+    rate: float,
+    duration: float,
+    cotangent: float,
+    adjoint: np.ndarray,
+    weight_gradient: np.ndarray,
+    delay_gradient: np.ndarray,
+) -> None:
+    """Pull the cotangent of a unit's mean voltage back to its arrivals."""
+    tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
+    for i in range(n):
+        remaining = duration - arrivals[i].time
+        synapse = arrivals[i].synapse
+        lambda_v, lambda_i = mean_drive(remaining, rate, duration, tau_mem, tau_syn)
+        pull_back_arrival(
+            synapse, arrivals[i].spike, synapses[synapse].weight, cotangent * lambda_v,
+            cotangent * lambda_i, tau_syn, adjoint, weight_gradient, delay_gradient,
+        )  # fmt: skip
+
+
+@compiled
+def peak_voltage(
+    unit: int, units: np.ndarray, synapses: np.ndarray, arrivals: np.ndarray, n: int, duration: float
+) -> tuple[float, float, float]:
+    """The largest voltage (L 29), its time, and the share of its adjoint that arrivals then see.
+
+    At a smooth maximum V' = 0 and the share does not matter.  Where arrivals end a rise, the
+    peak is a kink that moves with them: they see the share ``V'-/(V'- - V'+)`` of the jump of
+    lambda_V, which makes the derivative by a single arrival's time V'-, what it is.
+    """
+    tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
+    now, voltage, current = 0.0, 0.0, 0.0
+    best, best_time, best_share = 0.0, inf, 0.0
+    i = 0
+    while True:
+        until = arrivals[i].time if i < n else duration
+        t = peak_time(voltage, current, tau_mem, tau_syn)
+        if now + t < until:
+            top = current * exp(-t / tau_syn)
+            if top > best:
+                best, best_time, best_share = top, now + t, 0.0
+        voltage, current = flow(voltage, current, until - now, tau_mem, tau_syn)
+        now = until
+        before = current
+        while i < n and arrivals[i].time <= now:
+            current += synapses[arrivals[i].synapse].weight
+            i += 1
+        rise, fall = before - voltage, voltage - current
+        if voltage > best and now == duration:
+            best, best_time, best_share = voltage, now, 0.0
+        elif voltage > best and fall >= 0.0:
+            best, best_time = voltage, now
+            best_share = rise / (rise + fall) if rise > 0.0 else 0.0
+        if now == duration:
+            return best, best_time, best_share
+
+
+@compiled
+def pull_back_peak(
+    unit: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    arrivals: np.ndarray,
+    n: int,
+    duration: float,
+    cotangent: float,
+    adjoint: np.ndarray,
+    weight_gradient: np.ndarray,
+    delay_gradient: np.ndarray,
+) -> None:
+    """Pull the cotangent of a unit's peak voltage back to its arrivals."""
+    tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
+    _, peak, share = peak_voltage(unit, units, synapses, arrivals, n, duration)
+    if peak == inf:
+        return
+    jump = -cotangent / tau_mem
+    for i in range(n):
+        time, synapse = arrivals[i].time, arrivals[i].synapse
+        if time > peak:
+            return
+        seen = share * jump if time == peak else jump
+        lambda_v, lambda_i = adjoint_flow(seen, 0.0, peak - time, tau_mem, tau_syn)
+        pull_back_arrival(
+            synapse, arrivals[i].spike, synapses[synapse].weight, lambda_v, lambda_i, tau_syn,
+            adjoint, weight_gradient, delay_gradient,
+        )  # fmt: skip
