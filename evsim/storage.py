@@ -1,0 +1,302 @@
+"""Networks and training runs on disk.
+
+Every file is written whole, under another name, and then renamed: a reader, or a run that
+comes back after being killed, finds the old file or the new one, never a part of one.
+Arrays are stored as safetensors with a checksum; loading executes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evsim.network import LI, LIF, Connection, Input, Network, Population
+from evsim.parameters import Parameter, is_sparse
+
+_KINDS: dict[str, type[Population]] = {kind.__name__: kind for kind in (Input, LIF, LI)}
+_SPARSE_PARTS = ("data", "indices", "indptr")
+
+
+class StorageError(ValueError):
+    """A file that cannot be used; the message names it and what to do."""
+
+
+# -- files --------------------------------------------------------------------------------
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file so that, whatever happens, it holds its old content or the new."""
+    path = Path(path)
+    # One fixed name per file: what a killed run leaves behind, the next one overwrites.
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    if os.name == "posix":  # the renaming itself must reach the disk too
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def save_arrays(
+    path: str | os.PathLike[str], kind: str, arrays: Mapping[str, np.ndarray], description: Any
+) -> None:
+    """Store named arrays with a description that json can hold, as one safetensors file.
+
+    ``kind`` says what the file is, such as "network"; ``load_arrays`` asks for the same.
+    """
+    from safetensors.numpy import save
+
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    text = json.dumps(description)
+    metadata = {
+        "format": f"evsim {kind} 1",
+        "description": text,
+        "sha256": checksum({**contiguous, "description": _as_array(text)}),
+    }
+    write_atomically(path, save(contiguous, metadata))
+
+
+def load_arrays(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray], Any]:
+    """The arrays and the description that ``save_arrays`` stored.
+
+    Raises FileNotFoundError, and StorageError for files that are damaged or of another kind.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            # Copies, as what safetensors returns may be a view of the file.
+            arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise StorageError(
+            f"{path} cannot be read, it is damaged or no evsim {kind} ({error}): restore it from a "
+            "copy, or delete it"
+        ) from error
+    found = metadata.get("format", "a file without evsim's description")
+    if found != f"evsim {kind} 1":
+        raise StorageError(f"{path} is {found!r}, not 'evsim {kind} 1'")
+    text = metadata.get("description", "")
+    if metadata.get("sha256") != checksum({**arrays, "description": _as_array(text)}):
+        raise StorageError(
+            f"{path} is damaged, its checksum does not fit: restore it from a copy, or delete it"
+        )
+    return arrays, json.loads(text)
+
+
+def checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over names, types, shapes and values, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _as_array(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+# -- networks -----------------------------------------------------------------------------
+
+
+def save_network(path: str | os.PathLike[str], network: Network) -> None:
+    """Store a network, its structure and its parameters, as one safetensors file."""
+    save_arrays(path, "network", network_arrays(network), network_structure(network))
+
+
+def load_network(path: str | os.PathLike[str]) -> Network:
+    """The network that ``save_network`` stored, equal to the bit.
+
+    Raises FileNotFoundError, and StorageError for files that are damaged or no networks.
+    """
+    arrays, structure = load_arrays(path, "network")
+    try:
+        return _network_of(structure, arrays)
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(f"{path} does not describe a network: {error}") from error
+
+
+def network_structure(network: Network) -> dict[str, Any]:
+    """Populations and connections without their parameters, as json can hold it."""
+    return {
+        "populations": [
+            {"kind": type(p).__name__, "name": p.name, "units": int(p.units)}
+            for p in network.populations
+        ],
+        "connections": [
+            {"name": c.name, "source": c.source, "target": c.target} for c in network.connections
+        ],
+    }
+
+
+def network_arrays(network: Network) -> dict[str, np.ndarray]:
+    """Every number of a network by name; sparse ones as data, indices and indptr."""
+    arrays: dict[str, np.ndarray] = {}
+    for connection in network.connections:
+        for kind in ("weight", "delay"):
+            name = f"{connection.name}.{kind}"
+            value = getattr(connection, kind)
+            if is_sparse(value):
+                arrays |= {f"{name}.{part}": getattr(value, part) for part in _SPARSE_PARTS}
+            else:
+                arrays[name] = value
+    for population in network.populations:
+        for field in _unit_fields(type(population)):
+            arrays[f"{population.name}.{field}"] = getattr(population, field)
+    return arrays
+
+
+def _network_of(structure: Any, arrays: dict[str, np.ndarray]) -> Network:
+    populations = []
+    for entry in structure["populations"]:
+        if entry["kind"] not in _KINDS:
+            raise ValueError(f"unknown kind of population {entry['kind']!r}")
+        kind = _KINDS[entry["kind"]]
+        values = {field: arrays[f"{entry['name']}.{field}"] for field in _unit_fields(kind)}
+        populations.append(kind(entry["name"], entry["units"], **values))
+    units = {population.name: population.units for population in populations}
+    connections = []
+    for entry in structure["connections"]:
+        shape = units[entry["target"]], units[entry["source"]]
+        weight, delay = (
+            _parameter_of(f"{entry['name']}.{kind}", arrays, shape) for kind in ("weight", "delay")
+        )
+        connections.append(
+            Connection(entry["source"], entry["target"], weight, delay, name=entry["name"])
+        )
+    return Network(populations, connections)
+
+
+def _parameter_of(name: str, arrays: dict[str, np.ndarray], shape: tuple[int, int]) -> Parameter:
+    if name in arrays:
+        return arrays[name]
+    from scipy.sparse import csr_array
+
+    data, indices, indptr = (arrays[f"{name}.{part}"] for part in _SPARSE_PARTS)
+    return csr_array((data, indices, indptr), shape=shape)
+
+
+def _unit_fields(kind: type[Population]) -> list[str]:
+    """The fields that hold numbers per unit, parameters or not (``refractory``)."""
+    names = [field.name for field in dataclasses.fields(kind)]
+    return [name for name in names if name not in ("name", "units")]
+
+
+# -- settings -----------------------------------------------------------------------------
+
+
+def describe(value: Any) -> Any:
+    """A setting as json can hold it, so that two runs can be compared.
+
+    Records become mappings of their fields, functions their names, arrays their checksums.
+    """
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, (float, np.number)):
+        return float(value) if np.isfinite(value) else str(float(value))
+    if isinstance(value, np.ndarray):
+        return checksum({"": value})
+    if isinstance(value, Mapping):
+        return {str(key): describe(entry) for key, entry in value.items()}
+    if isinstance(value, Sequence):
+        return [describe(entry) for entry in value]
+    if isinstance(value, functools.partial):
+        return [describe(part) for part in (value.func, value.args, value.keywords)]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **describe(fields)}
+    if hasattr(value, "__name__"):
+        return f"{value.__module__}.{getattr(value, '__qualname__', value.__name__)}"
+    fields = {k: v for k, v in vars(value).items() if not k.startswith("_")}
+    return {"type": type(value).__name__, **describe(fields)}
+
+
+def differences(stored: Any, asked: Any, path: str = "") -> list[str]:
+    """One line for each setting in which two descriptions differ."""
+    if isinstance(stored, dict) and isinstance(asked, dict):
+        lines = []
+        for key in [*stored, *(key for key in asked if key not in stored)]:
+            own = f"{path}.{key}" if path else key
+            lines += differences(stored.get(key, "absent"), asked.get(key, "absent"), own)
+        return lines
+    if isinstance(stored, list) and isinstance(asked, list) and len(stored) == len(asked):
+        pairs = enumerate(zip(stored, asked, strict=True))
+        return [line for i, pair in pairs for line in differences(*pair, f"{path}[{i}]")]
+    return [] if stored == asked else [f"{path}: {stored} is stored, {asked} is asked for"]
+
+
+# -- run folders --------------------------------------------------------------------------
+
+
+class RunFolder:
+    """The files of one training run.
+
+    ``config.json`` holds the settings, ``metrics.jsonl`` one line per finished epoch,
+    ``best.safetensors`` the network of the best epoch (``load_network`` reads it) and
+    ``checkpoint.safetensors`` all that is needed to go on.  The checkpoint alone decides
+    what has been finished; the others are rewritten from it when a run is resumed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.best = self.path / "best.safetensors"
+        self.checkpoint = self.path / "checkpoint.safetensors"
+
+    def begin(self, settings: dict[str, Any], *, resume: bool) -> tuple[dict, dict] | None:
+        """Make the folder ready; the checkpoint's arrays and description if there is one.
+
+        Raises FileExistsError if there is one and ``resume`` is not asked for, StorageError if
+        it is damaged or was made with other settings.
+        """
+        loaded = None
+        if self.checkpoint.exists():
+            if not resume:
+                raise FileExistsError(
+                    f"{self.path} holds a run already: give resume=True to go on with it, or "
+                    "choose another run_folder"
+                )
+            loaded = load_arrays(self.checkpoint, "checkpoint")
+            found = differences(loaded[1]["settings"], settings)
+            if found:
+                raise StorageError(
+                    f"{self.checkpoint} was made with other settings: {'; '.join(found)}. Resume "
+                    "with those that are stored, or choose another run_folder"
+                )
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.config, (json.dumps(settings, indent=2) + "\n").encode())
+        return loaded
+
+    def write_checkpoint(
+        self, arrays: Mapping[str, np.ndarray], description: dict[str, Any]
+    ) -> None:
+        """Replace the checkpoint; the previous one stays until the new one is complete."""
+        save_arrays(self.checkpoint, "checkpoint", arrays, description)
+
+    def write_metrics(self, records: Sequence[dict[str, Any]]) -> None:
+        """Write one line of json per epoch."""
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        write_atomically(self.metrics, lines.encode())
+
+    def write_best(self, network: Network) -> None:
+        """Replace the network of the best epoch."""
+        save_network(self.best, network)

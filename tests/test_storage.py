@@ -1,0 +1,159 @@
+import json
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+
+import evsim
+from evsim import storage
+from evsim.storage import StorageError
+
+
+def network(weight=None, delay=None):
+    weight = (
+        csr_array(np.array([[0.1, 0.0, -2.0], [0.0, 0.0, 1e-300]])) if weight is None else weight
+    )
+    return evsim.Network(
+        [
+            evsim.Input("input", 3),
+            evsim.LIF("hidden", 2, tau_mem=[20.0, 1 / 3], refractory=np.inf),
+            evsim.LI("output", 1, tau_syn=7.0),
+        ],
+        [
+            evsim.Connection("input", "hidden", weight, 0.0 if delay is None else delay, name="in"),
+            evsim.Connection("hidden", "hidden", np.full((2, 1), np.pi), delay=[[1.0, 0.1]]),
+            evsim.Connection("hidden", "output", 0.7, delay=2.5),
+        ],
+    )
+
+
+def assert_equal_networks(a, b):
+    assert storage.network_structure(a) == storage.network_structure(b)
+    first, second = storage.network_arrays(a), storage.network_arrays(b)
+    assert list(first) == list(second)
+    for name, array in first.items():
+        assert array.dtype == second[name].dtype, name
+        assert array.shape == second[name].shape, name
+        assert array.tobytes() == second[name].tobytes(), name
+
+
+# -- networks -----------------------------------------------------------------------------
+
+
+@st.composite
+def connections(draw):
+    """A weight and a delay of any sharing for two target and three source units."""
+    shapes = st.sampled_from([(), (1, 3), (2, 1), (2, 3)])
+    seed = np.random.default_rng(draw(st.integers(0, 2**32)))
+    weight = seed.normal(size=draw(shapes))
+    delay = seed.exponential(size=draw(shapes))
+    if draw(st.booleans()):
+        mask = seed.random((2, 3)) < draw(st.sampled_from([0.0, 0.5, 1.0]))
+        weight = csr_array(np.where(mask, seed.normal(size=(2, 3)), 0))
+        if delay.shape == (2, 3) or draw(st.booleans()):
+            delay = csr_array((seed.exponential(size=weight.nnz), weight.indices, weight.indptr),
+                              shape=(2, 3))  # fmt: skip
+    return weight, delay
+
+
+@settings(max_examples=40, deadline=None)
+@given(parameters=connections())
+def test_a_loaded_network_is_the_saved_one_to_the_bit(tmp_path_factory, parameters):
+    path = tmp_path_factory.mktemp("network") / "network.safetensors"
+    saved = network(*parameters)
+    storage.save_network(path, saved)
+    assert_equal_networks(storage.load_network(path), saved)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_damaged_file_is_refused_by_name(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("network") / "network.safetensors"
+    storage.save_network(path, network())
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans(), label="truncate"):
+        del content[place:]
+    else:
+        content[place] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match=str(path)):
+        storage.load_network(path)
+
+
+def test_files_that_are_no_networks_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        storage.load_network(tmp_path / "absent")
+    path = tmp_path / "other.safetensors"
+    storage.save_arrays(path, "checkpoint", {"x": np.zeros(3)}, {})
+    with pytest.raises(StorageError, match="is 'evsim checkpoint 1', not 'evsim network 1'"):
+        storage.load_network(path)
+    structure = storage.network_structure(network())
+    arrays = storage.network_arrays(network())
+    arrays["hidden.tau_mem"] = np.array([20.0, -1.0])
+    storage.save_arrays(path, "network", arrays, structure)
+    with pytest.raises(
+        StorageError, match=r"does not describe a network: hidden.tau_mem\[1\] = -1"
+    ):
+        storage.load_network(path)
+
+
+# -- files --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_write_that_is_cut_short_leaves_the_old_file(tmp_path, monkeypatch, call):
+    path = tmp_path / "file"
+    storage.write_atomically(path, b"old")
+
+    def cut(*_):
+        raise OSError("cut short")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, cut)
+        with pytest.raises(OSError, match="cut short"):
+            storage.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    storage.write_atomically(path, b"newer")
+    assert path.read_bytes() == b"newer"
+    assert os.listdir(tmp_path) == ["file"]  # nothing is left lying about
+
+
+# -- settings -----------------------------------------------------------------------------
+
+
+def test_descriptions_survive_json_and_name_what_differs():
+    first = storage.describe(
+        {
+            "loss": evsim.losses.CrossEntropy(evsim.readouts.Mean("exponential")),
+            "optimizer": evsim.Adam(0.1, decay=0.9),
+            "bounds": (0.0, np.inf),
+            "function": np.abs,
+            "array": np.arange(3.0),
+        }
+    )
+    assert json.loads(json.dumps(first, allow_nan=False)) == first
+    assert storage.differences(first, first) == []
+    second = storage.describe(
+        {
+            "loss": evsim.losses.CrossEntropy(evsim.readouts.Mean("flat")),
+            "optimizer": evsim.Adam(0.1, decay=0.8),
+            "bounds": (0.0, 5.0),
+            "function": np.cos,
+            "array": np.arange(3.0),
+            "seed": 3,
+        }
+    )
+    found = storage.differences(first, second)
+    assert [line.split(":")[0] for line in found] == [
+        "loss.readout.weighting",
+        "optimizer.decay",
+        "bounds[1]",
+        "function",
+        "seed",
+    ]
+    assert found[1] == "optimizer.decay: 0.9 is stored, 0.8 is asked for"
+    assert storage.describe(np.arange(3.0)) != storage.describe(np.arange(3))
