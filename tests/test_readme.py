@@ -1,27 +1,33 @@
-"""The README's examples run as they stand and print what it says."""
+"""The examples of the README and the site run as they stand and print what is said."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(
-    r"^```python\n(?P<code>.*?)^```\n+^```text\n(?P<output>.*?)^```", README, re.M | re.S
-)
+ROOT = Path(__file__).parents[1]
+PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
+EXAMPLE = re.compile(r"^```python\n(.*?)^```\n+^```text\n(.*?)^```", re.M | re.S)
+EXAMPLES = {
+    f"{page}-{number}": example
+    for page, text in PAGES.items()
+    for number, example in enumerate(EXAMPLE.findall(text), start=1)
+}
 
 
 def test_every_example_shows_its_output():
-    assert len(EXAMPLES) == README.count("```python") >= 2
+    assert len(EXAMPLES) == sum(text.count("```python") for text in PAGES.values())
+    assert {"README.md-1", "README.md-2"} <= set(EXAMPLES)
 
 
-@pytest.mark.parametrize(("code", "output"), EXAMPLES)
-def test_example(code, output, capsys):
-    exec(compile(code, "README.md", "exec"), {})  # noqa: S102
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example(name, capsys):
+    code, output = EXAMPLES[name]
+    exec(compile(code, name, "exec"), {})  # noqa: S102
     assert capsys.readouterr().out == output
 
 
 def test_make_targets_that_are_named_exist():
-    targets = re.findall(r"^([a-z]+):", (Path(__file__).parents[1] / "Makefile").read_text(), re.M)
-    named = set(re.findall(r"\bmake ([a-z]+)", README))
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
+    named = set(re.findall(r"\bmake ([a-z]+)", PAGES["README.md"]))
     assert {"demo", "test"} <= named <= set(targets)
