@@ -209,7 +209,7 @@ def test_a_largest_delay_without_trained_delays_is_refused():
         assign_projections(None, 5.0, trained)
 
 
-def test_lift_reaches_the_rows_of_the_units_only():
+def test_lift_reaches_the_rows_of_the_units_only_and_stays_in_bounds():
     silent = np.array([False, True])
     sparse = csr_array(np.array([[1.0, 0.0, 2.0], [0.0, 3.0, 0.0]]))
     for value, expected in [
@@ -219,9 +219,10 @@ def test_lift_reaches_the_rows_of_the_units_only():
         parameter = TrainedParameter("weight", value, evsim.SGD(0.1))
         parameter.lift(silent, 0.25)
         assert np.array_equal(parameter.values, expected)
-    parameter = TrainedParameter("weight", sparse, evsim.SGD(0.1))
-    parameter.lift(silent, 0.25)
-    assert np.array_equal(parameter.holder.toarray(), [[1.0, 0.0, 2.0], [0.0, 3.25, 0.0]])
+    for bounds, lifted in [((), 3.25), ((Bounds(0.0, 3.125),), 3.125)]:
+        parameter = TrainedParameter("weight", sparse, evsim.SGD(0.1), bounds)
+        parameter.lift(silent, 0.25)
+        assert np.array_equal(parameter.holder.toarray(), [[1.0, 0.0, 2.0], [0.0, lifted, 0.0]])
 
 
 def test_the_population_the_loss_reads_is_lifted_only_by_name():
