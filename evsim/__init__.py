@@ -13,7 +13,7 @@ from evsim.spikes import SpikeTrains
 if TYPE_CHECKING:
     from evsim import engines, plotting, tasks
     from evsim.optim import SGD, Adam
-    from evsim.training import Dataset, fit
+    from evsim.training import Dataset, evaluate, fit
 
 __version__ = "0.1.0"
 
@@ -33,6 +33,7 @@ __all__ = [
     "SpikeTrains",
     "Uniform",
     "engines",
+    "evaluate",
     "fit",
     "gradient",
     "losses",
@@ -46,6 +47,7 @@ _LAZY = {
     "SGD": "optim",
     "Adam": "optim",
     "Dataset": "training",
+    "evaluate": "training",
     "fit": "training",
 }
 _LAZY_MODULES = ("engines", "optim", "plotting", "storage", "tasks", "training")

@@ -63,15 +63,20 @@ def second_divided_difference(a: float, b: float, c: float) -> float:
 
 
 @compiled
-def convolution(t: float, tau_mem: float, tau_syn: float) -> float:
-    """``integral from 0 to t of e^{-u/tau_syn} e^{-(t-u)/tau_mem} du`` in ms.
+def decays_and_convolution(
+    t: float, tau_mem: float, tau_syn: float
+) -> tuple[float, float, float]:
+    """``e^{-t/tau_mem}``, ``e^{-t/tau_syn}`` and what couples them over t ms.
 
-    ``phi = convolution/tau_mem`` carries current into voltage, ``convolution/tau_syn``
-    carries lambda_V into lambda_I.  At tau_mem = tau_syn it is t e^{-t/tau}.
+    The last is ``integral from 0 to t of e^{-u/tau_syn} e^{-(t-u)/tau_mem} du`` in ms:
+    over tau_mem it is phi, which carries current into voltage; over tau_syn it carries
+    lambda_V into lambda_I.  At tau_mem = tau_syn it is t e^{-t/tau}.
     """
-    slow = max(tau_mem, tau_syn)
+    decay_mem = exp(-t / tau_mem)
+    decay_syn = exp(-t / tau_syn)
     difference = abs(tau_mem - tau_syn) / (tau_mem * tau_syn)
-    return t * exp(-t / slow) * relative_expm1(-t * difference)
+    slower = max(decay_mem, decay_syn)
+    return decay_mem, decay_syn, t * slower * relative_expm1(-t * difference)
 
 
 @compiled
@@ -79,8 +84,8 @@ def flow(
     voltage: float, current: float, t: float, tau_mem: float, tau_syn: float
 ) -> tuple[float, float]:
     """V and I after t ms without events (equations: closed form between events)."""
-    coupled = current * convolution(t, tau_mem, tau_syn) / tau_mem
-    return voltage * exp(-t / tau_mem) + coupled, current * exp(-t / tau_syn)
+    decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
+    return voltage * decay_mem + current * coupling / tau_mem, current * decay_syn
 
 
 @compiled
@@ -88,8 +93,8 @@ def adjoint_flow(
     lambda_v: float, lambda_i: float, t: float, tau_mem: float, tau_syn: float
 ) -> tuple[float, float]:
     """lambda_V and lambda_I, t ms earlier, without events and without drive."""
-    coupled = lambda_v * convolution(t, tau_mem, tau_syn) / tau_syn
-    return lambda_v * exp(-t / tau_mem), lambda_i * exp(-t / tau_syn) + coupled
+    decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
+    return lambda_v * decay_mem, lambda_i * decay_syn + lambda_v * coupling / tau_syn
 
 
 # -- peak and crossing ------------------------------------------------------------------------

@@ -85,7 +85,7 @@ class Tally:
         self.losses[samples] = outcome.losses
         self.correct[samples] = outcome.predictions == labels
         for name, counts in self.spikes.items():
-            counts += np.bincount(outcome.run.spikes[name].units, minlength=counts.size)
+            counts += outcome.run.spike_counts[name].sum(axis=0)
         report = outcome.report
         self.smallest_drive = min(self.smallest_drive, float(report.smallest_drive))
         self.arrivals += int(report.arrivals)

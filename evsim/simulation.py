@@ -119,6 +119,11 @@ class Run:
         return self.engine.spikes(self.state)
 
     @cached_property
+    def spike_counts(self) -> dict[str, np.ndarray]:
+        """Number of spikes of each unit within the trial, (batch, units), by population."""
+        return self.engine.spike_counts(self.state)
+
+    @cached_property
     def report(self) -> Report:
         """What happened in the batch that its results do not show."""
         return self.engine.report(self.state)
@@ -126,7 +131,7 @@ class Run:
     def silent_units(self, population: str) -> np.ndarray:
         """Indices of the units that spike in no sample of the batch, int64."""
         self.network.population(population)
-        return np.flatnonzero(self.spikes[population].counts().sum(axis=0) == 0)
+        return np.flatnonzero(self.spike_counts[population].sum(axis=0) == 0)
 
     def read(self, readout: Readout) -> np.ndarray:
         """A readout's values, shape (batch, units)."""

@@ -93,6 +93,9 @@ class Exact(Engine):
                 trains[population.name] = state.spike_trains(first, last)
         return trains
 
+    def spike_counts(self, state: ExactState) -> dict[str, np.ndarray]:
+        return {p.name: state.count[:, first:last] for p, first, last in state.populations()}
+
     def report(self, state: ExactState) -> Report:
         arrivals = np.zeros(2, np.int64)
         smallest, place = np.inf, None

@@ -74,6 +74,10 @@ class Engine(ABC):
     def spikes(self, state: Any) -> dict[str, SpikeTrains]:
         """Spikes of every population within the trial; inputs as they were given."""
 
+    def spike_counts(self, state: Any) -> dict[str, np.ndarray]:
+        """Number of spikes of each unit within the trial, int64, (batch, units), by population."""
+        return {name: trains.counts() for name, trains in self.spikes(state).items()}
+
     @abstractmethod
     def report(self, state: Any) -> Report:
         """What the results do not show."""

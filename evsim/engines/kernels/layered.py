@@ -56,7 +56,9 @@ def simulate_unit(
                     break
                 spikes[used - 1].release_current = current
                 is_refractory = False
-            next_voltage, next_current = flow(voltage, current, until - now, tau_mem, tau_syn)
+            next_voltage, next_current = voltage, current
+            if voltage != 0.0 or current != 0.0:
+                next_voltage, next_current = flow(voltage, current, until - now, tau_mem, tau_syn)
             if current <= threshold or (
                 next_voltage < threshold
                 and (
@@ -85,6 +87,8 @@ def simulate_unit(
             is_refractory = free_at > emission
             spikes[used].release_current = 0.0 if is_refractory else current
             used += 1
+            if free_at > duration:
+                return used
         if i == n:
             if not abs(current) < inf:
                 failure[0], failure[1] = OVERFLOW, now
