@@ -110,7 +110,7 @@ class FirstSpikeCrossEntropy(_FirstSpikeLoss):
     tau0, tau1 : float
         In ms, > 0.
     alpha : float
-        >= 0.
+        Not negative.
     readout : FirstSpike
     """
 

@@ -109,7 +109,7 @@ class LIF(Population):
     tau_mem, tau_syn : float or array of shape (units,)
         Membrane and synaptic time constant in ms, > 0; any ratio, equality included.
     threshold : float or array of shape (units,)
-        > 0.
+        Greater than 0.
     refractory : float or array of shape (units,)
         How long V stays at 0 after a spike, in ms; 0 for not at all, infinity for at most
         one spike a trial.
