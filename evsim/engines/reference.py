@@ -23,7 +23,6 @@ from evsim.engines.reference_network import (
     Emission,
     InputEvent,
     Jump,
-    Kind,
     Model,
     Simulation,
 )
@@ -162,9 +161,11 @@ class Reference(Engine):
         smallest, place = float("inf"), None
         for sample, simulation in enumerate(state.samples):
             for emission in simulation.emissions:
-                neuron = state.model.neurons[emission.unit]
-                if neuron is not None and neuron.drive(emission.current) < smallest:
-                    smallest = neuron.drive(emission.current)
+                if emission.index is not None:
+                    continue
+                drive = state.model.neurons[emission.unit].drive(emission.current)
+                if drive < smallest:
+                    smallest = drive
                     population, unit = state.model.place_of(emission.unit)
                     place = population, sample, unit, float(emission.time)
         return Report(
@@ -403,8 +404,7 @@ def adjoint_peak(
 
 def first_spike(simulation: Simulation, unit: int) -> Emission | None:
     """The first emission of a unit; None if it is silent."""
-    own = (e for e in simulation.events if e.kind == Kind.EMISSION and e.unit == unit)
-    return next(own, None)
+    return next((emission for emission in simulation.emissions if emission.unit == unit), None)
 
 
 def adjoint_first_spike(

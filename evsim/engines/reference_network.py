@@ -19,6 +19,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -43,15 +44,15 @@ class InputEvent(NamedTuple):
 class Model:
     """A network whose parameters are numbers of one type, which may be changed one by one.
 
-    Units and synapses are numbered as in ``network.topology``; ``neurons`` has None for
-    input units, ``outgoing`` the synapses that leave each unit.
+    Units and synapses are numbered as in ``network.topology``; ``neurons`` has all units but
+    those of inputs, ``outgoing`` the synapses that leave each unit.
     """
 
     network: Network
     numbers: Numbers
     weight: list[Number]
     delay: list[Number]
-    neurons: list[Neuron | None]
+    neurons: dict[int, Neuron]
     target: list[int]
     outgoing: list[list[int]]
 
@@ -68,8 +69,7 @@ class Model:
             neurons=_neurons(network, numbers),
             target=topology.target.tolist(),
             outgoing=[
-                topology.outgoing_synapse[start:end].tolist()
-                for start, end in zip(starts[:-1], starts[1:], strict=True)
+                topology.outgoing_synapse[start:end].tolist() for start, end in pairwise(starts)
             ],
         )
 
@@ -88,21 +88,23 @@ class Model:
         raise IndexError(f"there is no unit {unit}")
 
 
-def _neurons(network: Network, numbers: Numbers) -> list[Neuron | None]:
+def _neurons(network: Network, numbers: Numbers) -> dict[int, Neuron]:
     columns = (
         network.per_unit("tau_mem"),
         network.per_unit("tau_syn"),
         network.per_unit("threshold", default=np.inf),
         network.per_unit("refractory", default=0.0),
     )
-    values = iter(np.transpose(columns).tolist())
-    neurons: list[Neuron | None] = []
-    for population in network.populations:
-        for _ in range(population.units):
-            own = next(values)
-            is_input = isinstance(population, Input)
-            neurons.append(None if is_input else Neuron(numbers, *map(numbers.convert, own)))
-    return neurons
+    parameters = np.transpose(columns).tolist()
+    has_voltage = [
+        not isinstance(population, Input)
+        for population in network.populations
+        for _ in range(population.units)
+    ]
+    return {
+        unit: Neuron(numbers, *map(numbers.convert, parameters[unit]))
+        for unit in np.flatnonzero(has_voltage).tolist()
+    }
 
 
 # -- events -------------------------------------------------------------------------------
@@ -165,7 +167,7 @@ class Simulation:
     ----------
     queue : SortedKeyList of Event
         Input spikes, at most one predicted emission per unit, arrivals, releases.
-    history : list of Segment, per unit
+    history : list of Segment, by unit
         V and I after each of its events, beginning with 0 and 0 at time 0.
     events : list of Event
         What has happened, in the order it did.
@@ -189,10 +191,10 @@ class Simulation:
         self.debug = debug
         self.now = zero
         self.queue = SortedKeyList(key=order)
-        self.history = [[Segment(zero, zero, zero, held=False)] for _ in model.neurons]
+        self.history = {u: [Segment(zero, zero, zero, held=False)] for u in model.neurons}
         self.events: list[Event] = []
         self.arrivals_after_end = 0
-        self._predicted: list[Emission | None] = [None] * len(model.neurons)
+        self._predicted: dict[int, Emission] = {}
         self._due: dict[tuple[Number, int], Arrival] = {}
         self._late_inputs = [event for event in inputs if event.time > duration]
         for event in inputs:
@@ -230,10 +232,10 @@ class Simulation:
 
     def _emit(self, emission: Emission) -> None:
         unit, now = emission.unit, emission.time
-        neuron = self.model.neurons[unit]
-        if neuron is not None:
+        if unit in self.model.neurons:
+            neuron = self.model.neurons[unit]
             _, emission.current = neuron.flow(self.history[unit][-1], now)
-            self._predicted[unit] = None
+            del self._predicted[unit]
             release = now + neuron.refractory
             self._enter(unit, self.model.numbers.convert(0), emission.current, held=release > now)
             if now < release <= self.duration:
@@ -269,9 +271,8 @@ class Simulation:
     def _enter(self, unit: int, voltage: Number, current: Number, held: bool) -> None:
         """Put a unit in a new state, and predict its next emission from there."""
         self.history[unit].append(Segment(self.now, voltage, current, held))
-        if self._predicted[unit] is not None:
-            self.queue.remove(self._predicted[unit])
-            self._predicted[unit] = None
+        if unit in self._predicted:
+            self.queue.remove(self._predicted.pop(unit))
         wait = None if held else self.model.neurons[unit].time_to_threshold(voltage, current)
         if wait is not None and self.now + wait <= self.duration:
             self._predicted[unit] = Emission(self.now + wait, unit)
@@ -283,9 +284,8 @@ class Simulation:
         """Check every invariant of the state between two events; AssertionError if one fails."""
         self._verify_queue()
         self._verify_counts()
-        for unit, neuron in enumerate(self.model.neurons):
-            if neuron is not None:
-                self._verify_unit(unit, neuron)
+        for unit, neuron in self.model.neurons.items():
+            self._verify_unit(unit, neuron)
 
     def _verify_queue(self) -> None:
         times = [event.time for event in self.queue]
@@ -294,9 +294,8 @@ class Simulation:
             f"an event waits outside of the rest of the trial, {self.now} to {self.duration} ms"
         )
         waiting = [e for e in self.queue if e.kind == Kind.EMISSION and e.index is None]
-        predicted = [emission for emission in self._predicted if emission is not None]
-        assert {id(e) for e in waiting} == {id(e) for e in predicted}, (
-            "the predicted emissions in the queue are not one per unit"
+        assert sorted(emission.unit for emission in waiting) == sorted(self._predicted), (
+            "the emissions in the queue are not the predicted ones, one per unit"
         )
         arrivals = [event for event in self.queue if event.kind == Kind.ARRIVAL]
         assert len({(a.time, a.unit) for a in arrivals}) == len(arrivals) == len(self._due), (
@@ -330,7 +329,7 @@ class Simulation:
             waits = any(e.kind == Kind.RELEASE and e.unit == unit for e in self.queue)
             assert end >= self.now, f"{place} is held after its refractory window"
             assert waits == (end <= self.duration), f"nothing ends the refractory window of {place}"
-            assert self._predicted[unit] is None, f"{place} is to spike while it is held"
+            assert unit not in self._predicted, f"{place} is to spike while it is held"
 
     def arrivals(self) -> int:
         """How many spikes have reached a synapse's target."""
@@ -373,7 +372,7 @@ class AdjointSimulation:
         Gradients.
     slopes : dict from Emission to Number
         Derivative by the time of each spike, input spikes included.
-    history : list of AdjointSegment, per unit
+    history : list of AdjointSegment, by unit
         lambda_V and lambda_I before each of its events, beginning with 0 and 0 at the end.
     """
 
@@ -386,12 +385,12 @@ class AdjointSimulation:
         self.weight = [zero] * len(model.weight)
         self.delay = [zero] * len(model.delay)
         self.slopes = {e: cotangents.emission_slopes.get(e, zero) for e in simulation.emissions}
-        self.history = [
-            [AdjointSegment(simulation.duration, zero, zero, held=segments[-1].held)]
-            for segments in simulation.history
-        ]
+        self.history = {
+            unit: [AdjointSegment(simulation.duration, zero, zero, held=segments[-1].held)]
+            for unit, segments in simulation.history.items()
+        }
         # What the later start of V does to a unit whose window has ended: h_k = I lambda_V.
-        self._release_slopes = [zero] * len(model.neurons)
+        self._release_slopes = dict.fromkeys(model.neurons, zero)
 
     def run(self) -> AdjointSimulation:
         """Integrate from the end of the trial to its beginning."""
@@ -406,9 +405,8 @@ class AdjointSimulation:
             else:
                 happen[event.kind](event)
         zero = self.model.numbers.convert(0)
-        for unit, neuron in enumerate(self.model.neurons):
-            if neuron is not None:
-                self._enter(unit, zero, *self.flow(unit, zero), self.history[unit][-1].held)
+        for unit in self.model.neurons:
+            self._enter(unit, zero, *self.flow(unit, zero), self.history[unit][-1].held)
         return self
 
     def _events(self) -> list[Event | Jump]:
@@ -427,9 +425,9 @@ class AdjointSimulation:
 
     def _emit(self, emission: Emission) -> None:
         unit = emission.unit
-        neuron = self.model.neurons[unit]
-        if neuron is None:
+        if unit not in self.model.neurons:
             return
+        neuron = self.model.neurons[unit]
         lambda_v, lambda_i = self.flow(unit, emission.time)
         drive = neuron.drive(emission.current)
         if drive <= 0:
