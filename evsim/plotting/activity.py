@@ -1,0 +1,271 @@
+"""What happens in one sample: spikes of all populations; voltages, currents and adjoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.collections import LineCollection
+
+from evsim.network import LIF, Network
+from evsim.plotting.style import (
+    BLACK,
+    COLOURS,
+    GREY,
+    ONE_COLUMN,
+    SMALL_TEXT,
+    TEXT,
+    TWO_COLUMNS,
+    label,
+    new_figure,
+)
+from evsim.simulation import Gradient, Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def rasters(run: Run, samples: Sequence[int], titles: Sequence[str]) -> Figure:
+    """Spikes of several samples side by side, a title above each."""
+    height = min(1.4 + 0.05 * sum(p.units for p in run.network.populations), 7.0)
+    figure = new_figure(min(TWO_COLUMNS, 0.7 + 2.1 * len(samples)), height)
+    panels = figure.subplots(1, len(samples), sharey=True, squeeze=False)[0]
+    for ax, sample, title in zip(panels, samples, titles, strict=True):
+        raster(run, sample, ax=ax)
+        ax.set_title(title, fontsize=TEXT)
+    return figure
+
+
+def raster(
+    run: Run,
+    sample: int = 0,
+    populations: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Spikes of one sample, a row for each unit, input at the bottom.
+
+    Parameters
+    ----------
+    run : Run
+    sample : int
+        Which sample of the batch.
+    populations : sequence of str, optional
+        Those to show, from the bottom up; all that spike if not given.
+    ax : Axes, optional
+        Drawn into a new figure if not given.
+    """
+    check_sample(run, sample)
+    if populations is None:
+        populations = [p.name for p in run.network.populations if p.spiking]
+    sizes = [run.network.population(name).units for name in populations]
+    if ax is None:
+        height = min(1.2 + 0.05 * sum(sizes), 7.0)
+        ax = new_figure(ONE_COLUMN, height).subplots()
+    gap = max(1.0, 0.04 * sum(sizes))
+    bottom, middles = 0.0, []
+    for index, (name, size) in enumerate(zip(populations, sizes, strict=True)):
+        trains = run.spikes[name][sample]
+        ax.vlines(
+            trains.times,
+            bottom + trains.units + 0.1,
+            bottom + trains.units + 0.9,
+            color=COLOURS[index % len(COLOURS)],
+            linewidth=1.2,
+            label=name,
+        )
+        middles.append(bottom + size / 2)
+        bottom += size + gap
+    ax.set_xlim(0.0, run.duration)
+    ax.set_ylim(-0.5 * gap, bottom - 0.5 * gap)
+    label(ax, "time (ms)")
+    ax.set_yticks(middles, [f"{n} ({s})" for n, s in zip(populations, sizes, strict=True)])
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def traces(
+    result: Gradient | Run,
+    units: Mapping[str, Sequence[int]],
+    *,
+    sample: int = 0,
+    points: int = 2000,
+) -> Figure:
+    """Voltage, current and, of a gradient, both adjoints of chosen units (as in D Fig. 3).
+
+    One column for each unit; lines run through every event, so jumps are upright.
+
+    Parameters
+    ----------
+    result : Gradient or Run
+        A run has no adjoints and gives two rows instead of four.
+    units : mapping from population to unit indices
+        For example ``{"hidden": [0, 7], "output": [2]}``.
+    sample : int
+        Which sample of the batch.
+    points : int
+        Evenly spaced times at which lines are drawn, besides the events.
+    """
+    run = result.run if isinstance(result, Gradient) else result
+    check_sample(run, sample)
+    chosen = [(name, unit) for name, indices in units.items() for unit in indices]
+    if not chosen:
+        raise ValueError("units chooses nothing: give for example units={'output': [0, 1]}")
+    for name, unit in chosen:
+        size = run.network.population(name).units
+        if not 0 <= unit < size:
+            raise ValueError(f"unit {unit} of {name!r}: it has units 0 to {size - 1}")
+    quantities = _quantities(result)
+    figure = new_figure(min(TWO_COLUMNS, 0.5 + 2.3 * len(chosen)), 0.7 + 1.05 * len(quantities))
+    panels = figure.subplots(len(quantities), len(chosen), sharex=True, squeeze=False)
+    for column, (name, unit) in enumerate(chosen):
+        _trace_column(panels[:, column], run, quantities, name, unit, sample, points)
+        panels[0, column].set_title(f"{name} {unit}", fontsize=TEXT)
+        panels[-1, column].set_xlabel("time (ms)", fontsize=TEXT)
+    for row, name in enumerate(quantities):
+        panels[row, 0].set_ylabel(name, fontsize=TEXT, rotation=0, ha="right", va="center")
+    figure.align_ylabels(panels[:, 0])
+    _trace_legend(figure, panels)
+    return figure
+
+
+def _quantities(result: Gradient | Run) -> dict:
+    """What to draw in each row: its name and the function that gives it."""
+    if isinstance(result, Run):
+        return {"$V$": result.voltage, "$I$": result.current}
+    return {
+        "$V$": result.run.voltage,
+        "$I$": result.run.current,
+        r"$\lambda_V$": result.lambda_V,
+        r"$\lambda_I$": result.lambda_I,
+    }
+
+
+def _trace_column(
+    panels: np.ndarray,
+    run: Run,
+    quantities: dict,
+    population: str,
+    unit: int,
+    sample: int,
+    points: int,
+) -> None:
+    arrivals, weights = arrivals_at(run, population, unit, sample)
+    emissions = _emissions(run, population, unit, sample)
+    times = with_events(
+        np.linspace(0.0, run.duration, points), np.concatenate([arrivals, emissions]), run.duration
+    )
+    for row, (ax, values) in enumerate(zip(panels, quantities.values(), strict=True)):
+        ax.plot(
+            times,
+            values(population, times)[sample, unit],
+            color=COLOURS[0] if row < 2 else COLOURS[5],
+            linewidth=1.0,
+        )
+        if emissions.size:
+            lines = LineCollection(
+                [[(time, 0.0), (time, 1.0)] for time in emissions],
+                transform=ax.get_xaxis_transform(),
+                color=BLACK,
+                linewidth=0.6,
+                linestyle=(0, (4, 3)),
+                label="emission",
+            )
+            ax.add_collection(lines, autolim=False)
+        label(ax)
+        ax.margins(y=0.12)
+        ax.set_xlim(0.0, run.duration)
+    threshold = _threshold(run.network, population, unit)
+    if threshold is not None:
+        panels[0].axhline(threshold, color=GREY, linewidth=0.8, linestyle=":", label="threshold")
+    for sign, marker, colour in ((1, "^", COLOURS[2]), (-1, "v", COLOURS[3])):
+        own = arrivals[np.sign(weights) == sign]
+        if own.size:
+            panels[1].plot(
+                own,
+                np.full(own.size, 0.03),
+                marker,
+                color=colour,
+                markersize=3.5,
+                transform=panels[1].get_xaxis_transform(),
+                clip_on=False,
+                label=f"arrival, weight {'>' if sign > 0 else '<'} 0",
+            )
+
+
+def _trace_legend(figure: Figure, panels: np.ndarray) -> None:
+    entries: dict[str, Any] = {}
+    for ax in panels.flat:
+        for handle, text in zip(*ax.get_legend_handles_labels(), strict=True):
+            entries.setdefault(text, handle)
+    if entries:
+        figure.legend(
+            entries.values(),
+            entries.keys(),
+            loc="outside lower center",
+            ncols=len(entries) if len(panels[0]) > 1 else 2,
+            fontsize=SMALL_TEXT,
+            frameon=False,
+            handlelength=1.5,
+        )
+
+
+# -- events -------------------------------------------------------------------------------
+
+
+def arrivals_at(run: Run, population: str, unit: int, sample: int) -> tuple[np.ndarray, np.ndarray]:
+    """Times in ms, sorted, and weights of the spikes that reach a unit within the trial."""
+    topology = run.network.topology
+    names = [p.name for p in run.network.populations]
+    target = topology.first_unit[names.index(population)] + unit
+    synapses = slice(topology.incoming[target], topology.incoming[target + 1])
+    weights = run.network.weight_per_synapse()[synapses]
+    delays = run.network.delay_per_synapse()[synapses]
+    emitted_by = _spike_times_by_unit(run, sample)
+    times = [emitted_by[s] + d for s, d in zip(topology.source[synapses], delays, strict=True)]
+    counts = [len(own) for own in times]
+    flat = np.concatenate([np.empty(0), *times])
+    repeated = np.repeat(weights, counts)
+    order = np.argsort(flat, kind="stable")
+    order = order[flat[order] <= run.duration]
+    return flat[order], repeated[order]
+
+
+def _spike_times_by_unit(run: Run, sample: int) -> list[np.ndarray]:
+    """Spike times of every unit of the network, numbered as in its topology."""
+    by_unit = []
+    for population in run.network.populations:
+        if not population.spiking:
+            by_unit += [np.empty(0)] * population.units
+            continue
+        trains = run.spikes[population.name][sample]
+        by_unit += [trains.times[trains.units == unit] for unit in range(population.units)]
+    return by_unit
+
+
+def _emissions(run: Run, population: str, unit: int, sample: int) -> np.ndarray:
+    if not run.network.population(population).spiking:
+        return np.empty(0)
+    trains = run.spikes[population][sample]
+    return trains.times[trains.units == unit]
+
+
+def _threshold(network: Network, population: str, unit: int) -> float | None:
+    chosen = network.population(population)
+    if not isinstance(chosen, LIF):
+        return None
+    return float(np.broadcast_to(chosen.threshold, chosen.units)[unit])
+
+
+def with_events(times: np.ndarray, events: np.ndarray, duration: float) -> np.ndarray:
+    """The times with, for each event, one just before and one just after it, sorted."""
+    step = 1e-9 * duration
+    return np.unique(np.clip(np.concatenate([times, events - step, events + step]), 0.0, duration))
+
+
+def check_sample(run: Run, sample: int) -> None:
+    """Refuse a sample that the batch does not have."""
+    batch_size = len(next(iter(run.inputs.values())))
+    if not 0 <= sample < batch_size:
+        raise ValueError(f"sample {sample}: the batch has samples 0 to {batch_size - 1}")

@@ -1,0 +1,147 @@
+"""Delays: how training moved them, and which synapse has which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evsim.network import Connection, Network
+from evsim.parameters import is_sparse, spread
+from evsim.plotting.style import (
+    COLOURS,
+    ONE_COLUMN,
+    SMALL_TEXT,
+    TEXT,
+    TWO_COLUMNS,
+    label,
+    new_figure,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def delay_histogram(
+    before: Network,
+    after: Network,
+    connection: str,
+    *,
+    bins: int = 30,
+    ax: Axes | None = None,
+) -> Axes:
+    """How many synapses of a connection have which delay, before and after training.
+
+    Parameters
+    ----------
+    before, after : Network
+    connection : str
+        Its name, for example "input->hidden".
+    bins : int
+    ax : Axes, optional
+        Drawn into a new figure if not given.
+    """
+    if ax is None:
+        ax = new_figure(ONE_COLUMN, 2.2).subplots()
+    old, new = (_delays(network, connection) for network in (before, after))
+    edges = np.linspace(0.0, max(old.max(), new.max(), 1e-3), bins + 1)
+    ax.hist(new, edges, color=COLOURS[0], label="after training")
+    ax.hist(old, edges, histtype="step", color=COLOURS[5], linewidth=1.2, label="before")
+    label(ax, f"delay {connection} (ms)".replace("->", " → "), "synapses")
+    ax.legend(fontsize=SMALL_TEXT, frameon=False)
+    return ax
+
+
+def delay_matrices(networks: Mapping[str, Network], connection: str) -> Figure:
+    """The delay matrices of several networks side by side, on one scale of colours.
+
+    ``networks`` maps the title of each picture to its network; ``connection`` is a name, for
+    example "input->output".
+    """
+    largest = max(float(_delays(network, connection).max()) for network in networks.values())
+    figure = new_figure(min(TWO_COLUMNS, 0.9 + 1.7 * len(networks)), 2.2)
+    panels = figure.subplots(1, len(networks), sharey=True, squeeze=False)[0]
+    for ax, (title, network) in zip(panels, networks.items(), strict=True):
+        delay_matrix(network, connection, largest=largest, bar=False, ax=ax)
+        ax.set_title(title, fontsize=TEXT)
+        if ax is not panels[0]:
+            ax.set_ylabel("")
+    _colour_bar(panels)
+    return figure
+
+
+def delay_matrix(
+    network: Network,
+    connection: str,
+    *,
+    largest: float | None = None,
+    bar: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
+    """The delay of each synapse as a colour, targets downwards and sources to the right.
+
+    Values are written into the cells of small matrices.
+
+    Parameters
+    ----------
+    network : Network
+    connection : str
+        Its name, for example "input->output"; its weights must be dense.
+    largest : float, optional
+        Upper end of the colour scale in ms; the largest delay if not given.
+    bar : bool
+        Draw the scale of colours beside the matrix.
+    ax : Axes, optional
+        Drawn into a new figure if not given.
+    """
+    chosen = _connection(network, connection)
+    if is_sparse(chosen.weight):
+        raise ValueError(f"the connection {connection!r} is sparse: use delay_histogram")
+    post = network.population(chosen.target).units
+    pre = network.population(chosen.source).units
+    delays = _delays(network, connection).reshape(post, pre)
+    if ax is None:
+        ax = new_figure(ONE_COLUMN, 2.4).subplots()
+    top = max(float(delays.max()), 1e-3) if largest is None else largest
+    ax.imshow(delays, cmap="cividis", vmin=0.0, vmax=top, aspect="auto")
+    label(ax, f"{chosen.source} unit", f"{chosen.target} unit")
+    for size, set_ticks in ((pre, ax.set_xticks), (post, ax.set_yticks)):
+        if size <= 12:
+            set_ticks(range(size))
+    if delays.size <= 64:
+        for (row, column), delay in np.ndenumerate(delays):
+            ax.text(
+                column,
+                row,
+                f"{delay:.1f}",
+                ha="center",
+                va="center",
+                fontsize=TEXT,
+                color="black" if delay > 0.5 * top else "white",
+            )
+    if bar:
+        _colour_bar([ax])
+    return ax
+
+
+def _colour_bar(panels: Sequence[Axes]) -> None:
+    bar = panels[0].figure.colorbar(panels[0].images[0], ax=list(panels))
+    bar.set_label("delay (ms)", fontsize=TEXT)
+    bar.ax.tick_params(labelsize=SMALL_TEXT, width=0.6, length=2.5)
+    bar.outline.set_linewidth(0.6)
+
+
+def _connection(network: Network, name: str) -> Connection:
+    for connection in network.connections:
+        if connection.name == name:
+            return connection
+    names = ", ".join(connection.name for connection in network.connections)
+    raise ValueError(f"there is no connection {name!r}; the network has {names}")
+
+
+def _delays(network: Network, name: str) -> np.ndarray:
+    connection = _connection(network, name)
+    shape = network.population(connection.target).units, network.population(connection.source).units
+    return spread(connection.delay, connection.weight, shape)

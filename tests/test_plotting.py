@@ -1,0 +1,211 @@
+import numpy as np
+import pytest
+
+import evsim
+from evsim import plotting
+from evsim.plotting.activity import arrivals_at
+from evsim.training import EpochRecord
+
+
+@pytest.fixture(scope="module")
+def gradient():
+    """Two samples of a small network: hidden unit 1 is silent, two synapses are inhibitory."""
+    network = evsim.Network(
+        [evsim.Input("input", 2), evsim.LIF("hidden", 2), evsim.LI("output", 2)],
+        [
+            evsim.Connection(
+                "input", "hidden", [[6.0, 4.0], [-2.0, 1.0]], [[0.0, 3.0], [1.0, 0.0]]
+            ),
+            evsim.Connection("hidden", "output", [[1.0, 1.0], [-1.0, 1.0]], 2.0),
+        ],
+    )
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0), (4.0, 1)], [(38.0, 1)]], units=2)
+    loss = evsim.losses.CrossEntropy()
+    return evsim.gradient(network, spikes, [0, 1], loss, 40.0)
+
+
+def line(ax, label):
+    """Data of the artists of that label, one array (2, points) each."""
+    return [np.array(own.get_data(), float) for own in ax.lines if own.get_label() == label]
+
+
+def record(epoch, loss, accuracy, validation=True):
+    return EpochRecord(
+        epoch=epoch, loss=loss, accuracy=accuracy,
+        validation_loss=2 * loss if validation else None,
+        validation_accuracy=accuracy / 2 if validation else None,
+        seconds=1.0, spikes_per_sample={}, silent_units={}, smallest_drive=None,
+        arrivals=0, arrivals_after_end=0,
+    )  # fmt: skip
+
+
+# -- activity -----------------------------------------------------------------------------
+
+
+def test_a_raster_has_one_mark_for_each_spike_in_its_unit_s_row(gradient):
+    ax = plotting.raster(gradient.run, sample=0)
+    assert ax.get_xlabel() == "time (ms)"
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["input (2)", "hidden (2)"]
+    marks = {artist.get_label(): artist.get_segments() for artist in ax.collections}
+    for name in ("input", "hidden"):
+        trains = gradient.run.spikes[name][0]
+        assert trains.times.size
+        assert [segment[0][0] for segment in marks[name]] == trains.times.tolist()
+        rows = np.array([segment[0][1] for segment in marks[name]])
+        np.testing.assert_allclose(np.diff(rows), np.diff(trains.units))
+    heights = {name: max(p[1] for s in own for p in s) for name, own in marks.items()}
+    assert heights["input"] < min(p[1] for s in marks["hidden"] for p in s)
+
+
+def test_arrivals_are_spikes_after_their_delays_within_the_trial(gradient):
+    times, weights = arrivals_at(gradient.run, "hidden", 0, 0)
+    assert (times.tolist(), weights.tolist()) == ([1.0, 7.0], [6.0, 4.0])
+    # 38 + 3 ms is after the end of the trial.
+    assert arrivals_at(gradient.run, "hidden", 0, 1)[0].size == 0
+    assert arrivals_at(gradient.run, "hidden", 1, 1)[0].tolist() == [38.0]
+
+
+def test_traces_show_the_engine_s_values_and_upright_jumps(gradient):
+    figure = plotting.traces(gradient, {"hidden": [0], "output": [1]})
+    panels = np.array(figure.axes).reshape(4, 2)
+    assert [ax.get_ylabel() for ax in panels[:, 0]] == [
+        "$V$",
+        "$I$",
+        r"$\lambda_V$",
+        r"$\lambda_I$",
+    ]
+    assert [ax.get_title() for ax in panels[0]] == ["hidden 0", "output 1"]
+    assert {ax.get_xlabel() for ax in panels[-1]} == {"time (ms)"}
+
+    emissions = gradient.run.spikes["hidden"][0].times
+    for ax in panels[:, 0]:
+        marks = [own for own in ax.collections if own.get_label() == "emission"]
+        assert [segment[0][0] for segment in marks[0].get_segments()] == emissions.tolist()
+    assert not panels[0, 1].collections
+    times, voltage = panels[0, 0].lines[0].get_data()
+    expected = gradient.run.voltage("hidden", times)[0, 0]
+    np.testing.assert_array_equal(voltage, expected)
+    # On both sides of an emission: threshold before, reset after.
+    before, after = np.searchsorted(times, emissions[0]) + np.array([-1, 0])
+    assert times[after] - times[before] < 1e-6
+    assert voltage[before] == pytest.approx(1.0, abs=1e-6)
+    assert voltage[after] == pytest.approx(0.0, abs=1e-6)
+
+    adjoint_times, adjoint = panels[2, 1].lines[0].get_data()
+    np.testing.assert_array_equal(adjoint, gradient.lambda_V("output", adjoint_times)[0, 1])
+    assert np.abs(adjoint).max() > 0
+
+    excitation, inhibition = (f"arrival, weight {sign} 0" for sign in "><")
+    assert line(panels[1, 0], excitation)[0][0].tolist() == [1.0, 7.0]
+    np.testing.assert_allclose(line(panels[1, 1], inhibition)[0][0], emissions + 2.0)
+    assert line(panels[0, 0], "threshold")
+    assert not line(panels[0, 1], "threshold")
+
+
+def test_traces_of_a_run_have_no_adjoints(gradient):
+    figure = plotting.traces(gradient.run, {"output": [0]}, sample=1)
+    assert [ax.get_ylabel() for ax in figure.axes] == ["$V$", "$I$"]
+
+
+@pytest.mark.parametrize(
+    ("units", "sample", "message"),
+    [
+        ({"hidden": [2]}, 0, "unit 2 of 'hidden': it has units 0 to 1"),
+        ({}, 0, "units chooses nothing"),
+        ({"hidden": [0]}, 2, "sample 2: the batch has samples 0 to 1"),
+        ({"hiden": [0]}, 0, "there is no population 'hiden'"),
+    ],
+)
+def test_traces_of_what_is_not_there_are_refused(gradient, units, sample, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.traces(gradient, units, sample=sample)
+
+
+# -- delays -------------------------------------------------------------------------------
+
+
+def test_the_histogram_counts_every_synapse_before_and_after(gradient):
+    before = gradient.run.network
+    delays = np.array([[0.0, 6.0], [6.0, 5.9]])
+    after = before.replace({"input->hidden.delay": delays})
+    ax = plotting.delay_histogram(before, after, "input->hidden", bins=6)
+    assert ax.get_xlabel() == "delay input → hidden (ms)"
+    assert [bar.get_height() for bar in ax.patches[:6]] == [1, 0, 0, 0, 0, 3]
+    with pytest.raises(ValueError, match="there is no connection 'input->output'"):
+        plotting.delay_histogram(before, after, "input->output")
+
+
+def test_matrices_share_one_scale_and_show_a_shared_delay_everywhere(gradient):
+    network = gradient.run.network
+    ax = plotting.delay_matrix(network, "hidden->output")
+    np.testing.assert_array_equal(ax.images[0].get_array(), np.full((2, 2), 2.0))
+    assert {text.get_text() for text in ax.texts} == {"2.0"}
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("hidden unit", "output unit")
+    other = network.replace({"input->hidden.delay": [[9.0, 0.0], [0.0, 0.0]]})
+    figure = plotting.delay_matrices({"one": network, "two": other}, "input->hidden")
+    one, two = figure.axes[:2]
+    assert one.images[0].get_clim() == two.images[0].get_clim() == (0.0, 9.0)
+    assert figure.axes[2].get_ylabel() == "delay (ms)"
+
+
+# -- learning and decisions ---------------------------------------------------------------
+
+
+def test_learning_curves_show_every_epoch_and_the_best():
+    history = [record(1, 3.0, 0.25), record(2, 1.0, 0.75), record(3, 2.0, 0.5)]
+    above, below = plotting.learning_curve(history, best_epoch=2).axes
+    np.testing.assert_array_equal(line(above, "training")[0], [[1, 2, 3], [3.0, 1.0, 2.0]])
+    np.testing.assert_array_equal(line(above, "validation")[0][1], [6.0, 2.0, 4.0])
+    np.testing.assert_array_equal(line(below, "validation")[0][1], [12.5, 37.5, 25.0])
+    assert (below.get_xlabel(), below.get_ylabel()) == ("epoch", "accuracy (%)")
+    assert all(ax.lines[-1].get_xdata()[0] == 2 for ax in (above, below))
+    assert above.texts[0].get_text() == "best epoch: 2"
+
+    without = plotting.learning_curve([record(1, 3.0, 0.25, validation=False)])
+    assert not line(without.axes[0], "validation")
+    with pytest.raises(ValueError, match="history is empty"):
+        plotting.learning_curve([])
+
+
+def test_a_decision_map_shows_predictions_and_marks_wrong_ones():
+    sizes = []
+
+    def predict(points):
+        sizes.append(len(points))
+        return np.where(points[:, 1] > 0.5, 1, np.where(points[:, 0] > 0.5, 0, -1))
+
+    points = np.array([[0.8, 0.2], [0.3, 0.8], [0.9, 0.1], [0.2, 0.1]])
+    ax = plotting.decision_map(
+        predict,
+        points,
+        np.array([0, 1, 1, 0]),
+        ["a", "b"],
+        inside=lambda grid: grid[:, 0] < 0.9,
+        resolution=10,
+        batch_size=32,
+    )
+    decided = np.asarray(ax.images[0].get_array())
+    assert decided[9, 0] == 1
+    assert decided[0, 8] == 0
+    assert decided[0, 0] == -1
+    np.testing.assert_array_equal(decided[:, 9], -2)
+    assert sum(sizes) == 90 + 4
+    assert max(sizes) == 32
+    assert line(ax, "a")[0].T.tolist() == [[0.8, 0.2]]
+    assert line(ax, "b")[0].T.tolist() == [[0.3, 0.8]]
+    assert line(ax, "wrong (2 of 4)")[0].T.tolist() == [[0.9, 0.1], [0.2, 0.1]]
+
+
+# -- files --------------------------------------------------------------------------------
+
+
+def test_saving_makes_a_whole_file_and_changes_nothing_global(gradient, tmp_path):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    figure = plotting.rasters(gradient.run, [0, 1], ["first", "second"])
+    path = plotting.save(figure, tmp_path / "new" / "spikes.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert [file.name for file in path.parent.iterdir()] == ["spikes.png"]
+    assert [ax.get_title() for ax in figure.axes] == ["first", "second"]
+    assert dict(matplotlib.rcParams) == before
