@@ -1,0 +1,446 @@
+"""Yin-Yang: classify points of the Yin-Yang figure, given as four spike times.
+
+The data are those of Kriener, Göltz, Petrovici, *The Yin-Yang dataset* (NICE 2022); the
+network and its training are those of D section 2.2, Table 2 and Figure 4.  Where the table and
+the program published with D disagree, the setting says which one its default follows.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from evsim.initialisers import Constant, Normal
+from evsim.losses import Loss, TimeInvariantMSE
+from evsim.network import LIF, Connection, Input, Network
+from evsim.spikes import SpikeTrains
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from evsim.dataset import Dataset
+    from evsim.engines import Engine
+    from evsim.optim import Adam
+    from evsim.training import Evaluation, FitResult
+
+CLASS_NAMES = ("yin", "yang", "dots")
+
+
+# -- the figure ---------------------------------------------------------------------------
+
+SMALL_RADIUS = 0.1
+"""Radius of the two dots."""
+
+BIG_RADIUS = 0.5
+"""Radius of the figure, which fills the unit square."""
+
+
+def classify(points: np.ndarray) -> np.ndarray:
+    """Class of each point of the unit square: 0, 1, 2 for yin, yang, dots; -1 outside the figure.
+
+    ``points`` has shape (points, 2), the result (points,).  Yang is the upper half without the
+    right lobe, with the left lobe; yin is the rest; the dots are the centres of both lobes.
+    """
+    x, y = np.asarray(points, np.float64).T
+    to_left = np.hypot(x - 0.5 * BIG_RADIUS, y - BIG_RADIUS)
+    to_right = np.hypot(x - 1.5 * BIG_RADIUS, y - BIG_RADIUS)
+    lobe = 0.5 * BIG_RADIUS
+    classes = np.where(y > BIG_RADIUS, to_right > lobe, to_left <= lobe).astype(np.int64)
+    classes[np.minimum(to_left, to_right) < SMALL_RADIUS] = 2
+    classes[np.hypot(x - BIG_RADIUS, y - BIG_RADIUS) > BIG_RADIUS] = -1
+    return classes
+
+
+def draw_points(size: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Points of the figure, shape (size, 2), uniform in each class, and their classes, (size,).
+
+    Sample i is of class i mod 3, so that the classes are balanced as exactly as they can be
+    (the published generator draws the class of each sample, which balances it on average).
+    """
+    classes = np.arange(size) % len(CLASS_NAMES)
+    points = np.empty((size, 2))
+    missing = np.ones(size, bool)
+    while missing.any():
+        candidates = generator.random((4 * size + 64, 2)) * 2.0 * BIG_RADIUS
+        found = classify(candidates)
+        for label in range(len(CLASS_NAMES)):
+            places = np.flatnonzero(missing & (classes == label))
+            fitting = candidates[found == label][: places.size]
+            points[places[: len(fitting)]] = fitting
+            missing[places[: len(fitting)]] = False
+    return points, classes
+
+
+# -- settings -----------------------------------------------------------------------------
+
+
+class _Rates(NamedTuple):
+    """Learning rates of the program published with D; delays in ms (its steps times its dt)."""
+
+    weight: float
+    weight_with_delays: float
+    delay: float
+
+
+_PUBLISHED_RATES = {
+    30: _Rates(0.005, 0.02, 0.05),
+    25: _Rates(0.01, 0.02, 0.03),
+    20: _Rates(0.015, 0.015, 0.03),
+    15: _Rates(0.01, 0.015, 0.05),
+    10: _Rates(0.02, 0.01, 0.05),
+    5: _Rates(0.02, 0.015, 0.05),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a Yin-Yang run depends on, apart from the engine.
+
+    Table means Table 2 of Mészáros, Knight, Nowotny, Efficient event-based delay learning in
+    spiking neural networks; program the program published with it.
+    """
+
+    hidden: int = 30
+    """Number of hidden units. Table: 30, 25, 20, 15, 10 and 5."""
+
+    delays: bool = False
+    """Learn the delays of the synapses from the inputs to the hidden units."""
+
+    output_delays: bool = False
+    """Learn the delays from the hidden to the output units too. Not in the program."""
+
+    seed: int = 0
+    """Seed of the initial weights and of the order of the samples."""
+
+    # the data
+
+    data_seed: int = 0
+    """Seed of the data; runs with different seeds see the same points unless it is changed."""
+
+    train_size: int = 5000
+    """Training samples. Table: 5000."""
+
+    validation_size: int = 1000
+    """Validation samples. Table: 1000."""
+
+    test_size: int = 1000
+    """Test samples. Table: 1000."""
+
+    early: float = 1.5
+    """Spike time of an input of value 0, in ms. Table: 1.5."""
+
+    late: float = 20.0
+    """Spike time of an input of value 1, in ms. Table: 20."""
+
+    # the network
+
+    duration: float = 40.0
+    """Length of a trial in ms. The program stops at 20, with the latest input spike."""
+
+    tau_mem: float = 20.0
+    """Membrane time constant in ms. Table: 20."""
+
+    tau_syn: float = 10.0
+    """Synaptic time constant in ms. Table: 5, with which the network falls silent."""
+    # The times and rates were scaled from a model with tau_syn = tau_mem / 2.  With 5 ms and the
+    # published rates training pushes spikes past the end of the trial until all units are silent.
+
+    refractory: float = 0.0
+    """Refractory period of hidden units in ms; inf for one spike a trial. Table: 0."""
+
+    hidden_weight_mean: float = 2.0
+    """Mean of the initial weights from input to hidden. Table: 2.0; program: 1.0."""
+
+    hidden_weight_deviation: float = 0.78
+    """Standard deviation of the same. Table: 0.78; program: 1.0."""
+
+    output_weight_mean: float = 0.93
+    """Mean of the initial weights from hidden to output. Table: 0.93; program: 1.0."""
+
+    output_weight_deviation: float = 0.1
+    """Standard deviation of the same. Table: 0.1; program: 1.0."""
+
+    initial_delay: float = 0.0
+    """Delays that are learned start here, in ms. Table: 0."""
+
+    delay_max: float = 10.0
+    """Largest delay in ms. Program: 1000 steps, 5 to 10 ms."""
+
+    # training
+
+    delta: float = 2.0
+    """By how many ms the true class is to spike before the others. Table: 2.0."""
+
+    epochs: int = 300
+    """Passes through the training samples. Program: 300."""
+
+    batch_size: int = 150
+    """Samples of a batch. Program: 150."""
+
+    weight_rate: float | None = None
+    """Learning rate of the weights. Table: 0.001; if not given the program's, 0.005 to 0.02."""
+
+    delay_rate: float | None = None
+    """Learning rate of delays in ms. Table: 0.01; if not given the program's, 0.03 to 0.05."""
+
+    rate_decay: float = 0.998
+    """Factor on the learning rates after each epoch. Table: 0.998; program: 0.9975."""
+
+    silent_lift: float = 0.0
+    """Added to the weights into hidden units that were silent in a whole epoch."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "train_size", "validation_size", "test_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: it must be at least 1")
+        for name in ("seed", "data_seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} = {getattr(self, name)}: it must be >= 0")
+        if not 0 <= self.early < self.late <= self.duration:
+            raise ValueError(
+                f"early = {self.early:g}, late = {self.late:g} and duration = {self.duration:g} "
+                "ms: they must satisfy 0 <= early < late <= duration"
+            )
+        if not 0 <= self.initial_delay <= self.delay_max:
+            raise ValueError(
+                f"initial_delay = {self.initial_delay:g} ms: it must be within 0 and delay_max = "
+                f"{self.delay_max:g} ms"
+            )
+        if not self.learns_delays:
+            for name in ("delay_rate", "initial_delay"):
+                if getattr(self, name):
+                    raise ValueError(
+                        f"{name} = {getattr(self, name):g} ms is given but no delays are learned: "
+                        f"set delays or output_delays, or leave {name} out"
+                    )
+
+    @property
+    def learns_delays(self) -> bool:
+        """Whether any delays are learned."""
+        return self.delays or self.output_delays
+
+    def learning_rates(self) -> dict[str, float]:
+        """Learning rate of "weight" and, in ms, of "delay".
+
+        Those that are not given are the program's for the published size nearest to ``hidden``.
+        """
+        nearest = min(_PUBLISHED_RATES, key=lambda size: (abs(size - self.hidden), size))
+        published = _PUBLISHED_RATES[nearest]
+        weight = published.weight_with_delays if self.learns_delays else published.weight
+        rates = {"weight": weight if self.weight_rate is None else self.weight_rate}
+        if self.learns_delays:
+            rates["delay"] = published.delay if self.delay_rate is None else self.delay_rate
+        return rates
+
+
+# -- data, network, loss ------------------------------------------------------------------
+
+
+def encode(points: np.ndarray, settings: Settings) -> SpikeTrains:
+    """Spike trains of four inputs, one spike each: x, y, 1 - x and 1 - y as latencies.
+
+    ``points`` has shape (batch, 2), in the unit square.
+    """
+    points = np.asarray(points, np.float64)
+    values = np.hstack([points, 1.0 - points])
+    return SpikeTrains.from_latencies(settings.early + (settings.late - settings.early) * values)
+
+
+def points_and_classes(settings: Settings, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Points, shape (samples, 2), and classes, (samples,), of "train", "validation" or "test".
+
+    Each split has its own random stream, so its points do not depend on the others' sizes.
+    """
+    stream = np.random.SeedSequence(settings.data_seed, spawn_key=(zlib.crc32(split.encode()),))
+    return draw_points(getattr(settings, f"{split}_size"), np.random.default_rng(stream))
+
+
+def data(settings: Settings) -> tuple[Dataset, Dataset, Dataset]:
+    """The training, validation and test samples."""
+    from evsim.dataset import Dataset
+
+    splits = []
+    for split in ("train", "validation", "test"):
+        points, classes = points_and_classes(settings, split)
+        splits.append(Dataset(encode(points, settings), classes))
+    return splits[0], splits[1], splits[2]
+
+
+def network(settings: Settings) -> Network:
+    """The network before training: 4 inputs, one hidden LIF layer, 3 LIF outputs."""
+    time_constants = {"tau_mem": settings.tau_mem, "tau_syn": settings.tau_syn}
+
+    def initial_delay(learned: bool) -> Constant | float:
+        return Constant(settings.initial_delay) if learned else 0.0
+
+    return Network(
+        [
+            Input("input", 4),
+            LIF("hidden", settings.hidden, **time_constants, refractory=settings.refractory),
+            # One spike a trial: later ones change neither this loss nor its gradient.
+            LIF("output", len(CLASS_NAMES), **time_constants, refractory=np.inf),
+        ],
+        [
+            Connection(
+                "input",
+                "hidden",
+                weight=Normal(settings.hidden_weight_mean, settings.hidden_weight_deviation),
+                delay=initial_delay(settings.delays),
+            ),
+            Connection(
+                "hidden",
+                "output",
+                weight=Normal(settings.output_weight_mean, settings.output_weight_deviation),
+                delay=initial_delay(settings.output_delays),
+            ),
+        ],
+        seed=settings.seed,
+    )
+
+
+def loss(settings: Settings) -> Loss:
+    """The time-invariant squared error of the first output spikes (D 71)."""
+    return TimeInvariantMSE(delta=settings.delta)
+
+
+def optimizers(settings: Settings) -> dict[str, Adam]:
+    """Adam on the weights and on those delays that are learned."""
+    from evsim.optim import Adam
+
+    rates = settings.learning_rates()
+    chosen = {"weight": Adam(rates["weight"], decay=settings.rate_decay)}
+    for name, learned in (
+        ("input->hidden.delay", settings.delays),
+        ("hidden->output.delay", settings.output_delays),
+    ):
+        if learned:
+            chosen[name] = Adam(rates["delay"], decay=settings.rate_decay)
+    return chosen
+
+
+# -- running ------------------------------------------------------------------------------
+
+
+def train(
+    settings: Settings,
+    *,
+    engine: str | Engine = "exact",
+    callbacks: Sequence[Callable[..., Any]] = (),
+    run_folder: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> FitResult:
+    """Train a network; the arguments after the settings are those of ``evsim.fit``."""
+    from evsim.training import fit
+
+    training, validation, _ = data(settings)
+    return fit(
+        network(settings),
+        training,
+        loss(settings),
+        duration=settings.duration,
+        optimizers=optimizers(settings),
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        validation=validation,
+        delay_max=settings.delay_max if settings.learns_delays else np.inf,
+        silent_lift=settings.silent_lift,
+        seed=settings.seed,
+        engine=engine,
+        callbacks=callbacks,
+        run_folder=run_folder,
+        resume=resume,
+        progress=progress,
+    )
+
+
+def evaluate(
+    result: FitResult, settings: Settings, *, engine: str | Engine = "exact"
+) -> Evaluation:
+    """How well the network of the best epoch does on the test samples."""
+    from evsim import training
+
+    _, _, samples = data(settings)
+    return training.evaluate(
+        result.network, samples, loss(settings), settings.duration, engine=engine
+    )
+
+
+def predict(
+    network: Network, points: np.ndarray, settings: Settings, *, engine: str | Engine = "exact"
+) -> np.ndarray:
+    """The class a network puts each point in, shape (points,); -1 where no output spikes.
+
+    ``points`` has shape (points, 2), in the unit square.
+    """
+    from evsim.simulation import simulate
+
+    run = simulate(network, encode(points, settings), settings.duration, engine)
+    chosen = loss(settings)
+    return chosen.predict(run.read(chosen.readout))
+
+
+def pictures(
+    result: FitResult,
+    settings: Settings,
+    folder: str | Path,
+    *,
+    engine: str | Engine = "exact",
+    resolution: int = 150,
+) -> list[Path]:
+    """Draw learning, decisions, delays, spikes and traces; return the files' paths.
+
+    ``resolution`` is the number of points of the decision map along each side.
+    """
+    from evsim import plotting
+    from evsim.simulation import gradient
+
+    folder = Path(folder)
+    after = result.network
+    points, classes = points_and_classes(settings, "test")
+    paths = []
+
+    if result.history:
+        figure = plotting.learning_curve(result.history, result.best_epoch)
+        paths.append(plotting.save(figure, folder / "learning.png"))
+
+    ax = plotting.decision_map(
+        lambda some: predict(after, some, settings, engine=engine),
+        points,
+        classes,
+        CLASS_NAMES,
+        inside=lambda some: classify(some) >= 0,
+        resolution=resolution,
+    )
+    paths.append(plotting.save(ax.figure, folder / "decisions.png"))
+
+    before = network(settings)
+    for connection, learned in (
+        ("input->hidden", settings.delays),
+        ("hidden->output", settings.output_delays),
+    ):
+        if learned:
+            ax = plotting.delay_histogram(before, after, connection)
+            name = f"delays_{connection.replace('->', '_')}.png"
+            paths.append(plotting.save(ax.figure, folder / name))
+
+    shown = np.array([int(np.argmax(classes == label)) for label in np.unique(classes)])
+    outcome = gradient(
+        after,
+        encode(points[shown], settings),
+        classes[shown],
+        loss(settings),
+        settings.duration,
+        engine=engine,
+    )
+    names = [CLASS_NAMES[label] for label in classes[shown]]
+    figure = plotting.rasters(outcome.run, range(len(shown)), names)
+    paths.append(plotting.save(figure, folder / "spikes.png"))
+    busiest = int(np.argmax(outcome.run.spikes["hidden"].counts()[0]))
+    figure = plotting.traces(outcome, {"hidden": [busiest], "output": [int(classes[shown[0]])]})
+    paths.append(plotting.save(figure, folder / "traces.png"))
+    return paths
