@@ -1,0 +1,332 @@
+"""The command ``evsim``: train the tasks of the papers, and say what evsim runs on.
+
+Every setting of a task is a flag.  What the user got wrong ends the command with one sentence
+and status 2, what went wrong in a simulation with one sentence and status 1, Ctrl-C with 130.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+import evsim
+from evsim.tasks import sequence, yin_yang
+
+if TYPE_CHECKING:
+    from evsim.engines import Engine
+    from evsim.training import TrainingState
+
+FAILED = 1
+WRONG_USE = 2
+INTERRUPTED = 130
+
+
+# -- commands -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """How the run is carried out; none of it changes what is computed."""
+
+    out: Path | None = None
+    """Folder for everything the run writes; if not given a new one in runs/."""
+
+    resume: bool = False
+    """Go on with the run in --out; give the same settings again, epochs may be more."""
+
+    engine: Literal["exact", "reference"] = "exact"
+    """What runs the network: exact is compiled and fast, reference plain Python and slow."""
+
+    threads: int | None = None
+    """Threads of the exact engine; if not given as many as there are cores."""
+
+    time_limit: float | None = None
+    """Stop after the epoch in which this many seconds have passed."""
+
+    pictures: bool = True
+    """Draw pictures at the end."""
+
+    progress: bool = True
+    """Show how far training is."""
+
+    def check(self) -> None:
+        """Refuse what does not fit together."""
+        if self.resume and self.out is None:
+            raise ValueError("--resume goes on with the run in a folder: name it, --out FOLDER")
+        if self.threads is not None and self.engine != "exact":
+            raise ValueError(
+                f"--threads {self.threads}: the {self.engine} engine has only one; leave it out"
+            )
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"--threads {self.threads}: it must be at least 1")
+        if self.time_limit is not None and not self.time_limit > 0:
+            raise ValueError(f"--time-limit {self.time_limit:g}: it must be a time > 0 in seconds")
+        if self.out is not None:
+            _check_folder(self.out, self.resume)
+
+    def engine_value(self) -> Engine:
+        """The engine asked for."""
+        from evsim import engines
+
+        if self.threads is not None:
+            return engines.Exact(threads=self.threads)
+        return engines.resolve(self.engine)
+
+
+class _SequenceFlags(sequence.Settings):
+    __doc__ = sequence.Settings.__doc__
+
+    def __post_init__(self) -> None:
+        """Checked later, where a refusal is told in the words of this command."""
+
+
+class _YinYangFlags(yin_yang.Settings):
+    __doc__ = yin_yang.Settings.__doc__
+
+    def __post_init__(self) -> None:
+        """Checked later, where a refusal is told in the words of this command."""
+
+
+@dataclass(frozen=True)
+class TrainSequence:
+    """Tell the order of two spikes by learning delays alone."""
+
+    settings: _SequenceFlags
+    run: Run
+
+    def __call__(self) -> int:
+        """Train, and say how it went."""
+        settings = sequence.Settings(**dataclasses.asdict(self.settings))
+        return train("sequence", sequence, settings, self.run)
+
+
+@dataclass(frozen=True)
+class TrainYinYang:
+    """Classify points of the Yin-Yang figure, given as four spike times."""
+
+    settings: _YinYangFlags
+    run: Run
+
+    def __call__(self) -> int:
+        """Train, and say how it went."""
+        settings = yin_yang.Settings(**dataclasses.asdict(self.settings))
+        return train("yin-yang", yin_yang, settings, self.run)
+
+
+@dataclass(frozen=True)
+class Info:
+    """Say which versions evsim runs with, and on what."""
+
+    def __call__(self) -> int:
+        """Print what there is."""
+        for name, value in environment().items():
+            print(f"{name:<10} {value}")
+        return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; ``arguments`` are those after its name.  Returns its exit status."""
+    try:
+        return _parse(arguments)()
+    except KeyboardInterrupt:
+        print("evsim: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, OSError) as error:
+        _complain(error)
+        return WRONG_USE
+    except (RuntimeError, ArithmeticError) as error:
+        _complain(error)
+        return FAILED
+
+
+def _complain(error: Exception) -> None:
+    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    print(f"evsim: {error}{notes}", file=sys.stderr)
+
+
+def _parse(arguments: Sequence[str] | None) -> Callable[[], int]:
+    # tyro takes 0.1 s to import, and only the command needs it.
+    from typing import Annotated
+
+    import tyro
+
+    def named(command: type, name: str) -> Any:
+        return Annotated[command, tyro.conf.subcommand(name)]
+
+    train_command = dataclasses.make_dataclass(
+        "Train",
+        [("task", named(TrainSequence, "sequence") | named(TrainYinYang, "yin-yang"))],
+        namespace={
+            "__doc__": "Train the network of a task, from its data to pictures of what it learned.",
+            "__call__": lambda self: self.task(),
+        },
+    )
+    return tyro.cli(
+        named(train_command, "train") | named(Info, "info"),
+        prog="evsim",
+        description=evsim.__doc__,
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+    )
+
+
+# -- training -----------------------------------------------------------------------------
+
+
+def train(name: str, task: ModuleType, settings: Any, run: Run) -> int:
+    """Train a task's network, test it, and draw pictures; returns the exit status."""
+    run.check()
+    folder = run.out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    engine = run.engine_value()
+    limit = _TimeLimit(run.time_limit)
+    record = _SettingsFile(folder, name, settings, run)
+    if run.resume:
+        record.compare()
+    result = task.train(
+        settings,
+        engine=engine,
+        callbacks=[record, limit],
+        run_folder=folder,
+        resume=run.resume,
+        progress=run.progress,
+    )
+    if not result.history:
+        print(f"stopped before the first epoch was finished; the run is in {folder}")
+        return INTERRUPTED
+    outcome = task.evaluate(result, settings, engine=engine)
+    _write_json(
+        folder / "test.json",
+        {"accuracy": outcome.accuracy, "loss": outcome.loss, "best_epoch": result.best_epoch},
+    )
+    if limit.reached:
+        print(f"stopped by the time limit after {len(result.history)} of {settings.epochs} epochs")
+    print(f"test accuracy {100 * outcome.accuracy:.1f} % (best epoch: {result.best_epoch})")
+    if run.pictures:
+        pictures = folder / "pictures"
+        task.pictures(result, settings, pictures, engine=engine)
+        print(f"pictures in {pictures}")
+    print(f"everything in {folder}")
+    return INTERRUPTED if result.interrupted and not limit.reached else 0
+
+
+class _TimeLimit:
+    """A callback that ends training, as Ctrl-C does, once the time is up."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self.started = time.monotonic()
+        self.reached = False
+
+    def __call__(self, state: TrainingState) -> None:
+        if self.seconds is None or state.epoch == state.epochs:
+            return
+        if time.monotonic() - self.started >= self.seconds:
+            self.reached = True
+            raise KeyboardInterrupt
+
+
+class _SettingsFile:
+    """A callback that writes what was asked for, once training has accepted it."""
+
+    def __init__(self, folder: Path, task: str, settings: Any, run: Run) -> None:
+        from evsim.storage import describe
+
+        self.path = folder / "settings.json"
+        self.content = {
+            "task": task,
+            "settings": describe(dataclasses.asdict(settings)),
+            "engine": run.engine,
+            "versions": environment(),
+        }
+        self.written = False
+
+    def compare(self) -> None:
+        """Refuse to go on with a run that had other settings, naming them."""
+        from evsim.storage import differences
+
+        if not self.path.exists():
+            return
+        try:
+            stored = json.loads(self.path.read_text())
+            stored, asked = (
+                {"task": content["task"], **content["settings"], "epochs": None}
+                for content in (stored, self.content)
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.path} is damaged: delete it to go on without it") from error
+        found = differences(stored, asked)
+        if found:
+            raise ValueError(
+                f"--resume with other settings than those of {self.path}: {'; '.join(found)}"
+            )
+
+    def __call__(self, state: TrainingState) -> None:
+        if not self.written:
+            _write_json(self.path, self.content)
+            self.written = True
+
+
+def _check_folder(folder: Path, resume: bool) -> None:
+    """Refuse a run folder in which something else would be mixed with the run."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"--out {folder} is a file: name a folder")
+    if not any(folder.iterdir()):
+        return
+    if not resume:
+        raise ValueError(
+            f"--out {folder} is not empty: go on with the run in it, --resume, or choose another"
+        )
+    if not (folder / "config.json").exists():
+        raise ValueError(f"--out {folder} holds files but no run to go on with: choose another")
+
+
+def _write_json(path: Path, content: Any) -> None:
+    from evsim.storage import write_atomically
+
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+# -- info ---------------------------------------------------------------------------------
+
+
+def environment() -> dict[str, str]:
+    """Versions of evsim and what it builds on, processor cores and GPU, for people to read."""
+    from importlib.metadata import version
+
+    from evsim.engines.exact import available_threads
+
+    libraries = ("numpy", "scipy", "numba", "tyro", "matplotlib")
+    return {
+        "evsim": evsim.__version__,
+        "Python": f"{platform.python_version()} on {platform.platform()}",
+        **{name: version(name) for name in libraries},
+        "cores": f"{os.cpu_count()}, of which evsim may use {available_threads()}",
+        "GPU": _gpu(),
+    }
+
+
+def _gpu() -> str:
+    """Which GPU CuPy finds; CuPy is only imported if it is there."""
+    from importlib.util import find_spec
+
+    if find_spec("cupy") is None:
+        return "none: CuPy is not installed"
+    try:
+        import cupy
+
+        count = cupy.cuda.runtime.getDeviceCount()
+        names = [cupy.cuda.runtime.getDeviceProperties(i)["name"].decode() for i in range(count)]
+    except Exception as error:  # CuPy's errors depend on what of CUDA is missing
+        return f"none: CuPy {type(error).__name__}: {error}"
+    return f"{', '.join(names)} (CuPy {cupy.__version__})"

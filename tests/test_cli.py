@@ -1,0 +1,153 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from evsim import storage
+from evsim.cli import main
+
+
+def run(*arguments):
+    """Run the command in this process; its exit status."""
+    return main([str(argument) for argument in arguments])
+
+
+TINY = ("--train-size", 12, "--validation-size", 6, "--test-size", 6, "--batch-size", 6)
+
+
+def test_help_is_there_without_the_libraries_that_are_slow_to_import():
+    program = (
+        "import sys; from evsim.cli import main\n"
+        "try: main(['train', 'yin-yang', '--help'])\n"
+        "finally: print('slow:', {'numba', 'matplotlib', 'scipy'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    assert "slow: set()" in done.stdout
+    for words in ("--hidden INT", "Number of hidden units.", "--time-limit", "--resume"):
+        assert words in done.stdout
+
+
+def test_a_run_leaves_everything_in_its_folder_and_can_be_resumed(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert run("train", "sequence", "--out", folder) == 0
+    said = capsys.readouterr().out
+    assert "test accuracy 100.0 % (best epoch: 6)" in said
+    assert f"pictures in {folder / 'pictures'}" in said
+    pictures = {"learning.png", "delays.png", "traces_before.png", "traces_after.png"}
+    assert {path.name for path in (folder / "pictures").iterdir()} == pictures
+    epochs = (folder / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in epochs] == [1, 2, 3, 4, 5, 6]
+    settings = json.loads((folder / "settings.json").read_text())
+    assert settings["task"] == "sequence"
+    assert settings["settings"]["epochs"] == 6
+    assert json.loads((folder / "test.json").read_text())["accuracy"] == 1.0
+
+    again = ("train", "sequence", "--out", folder, "--resume", "--no-pictures", "--no-progress")
+    assert run(*again, "--epochs", 8) == 0
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 8
+    straight = tmp_path / "straight"
+    assert run("train", "sequence", "--out", straight, "--epochs", 8, "--no-pictures") == 0
+    one, other = (
+        storage.load_network(path / "best.safetensors").parameters for path in (folder, straight)
+    )
+    assert all(one[name].tobytes() == other[name].tobytes() for name in one)
+
+
+def test_yin_yang_flags_reach_the_network(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert run("train", "yin-yang", "--hidden", 5, "--delays", "--epochs", 2, "--threads", 1,
+               "--out", folder, "--seed", 3, "--no-progress", *TINY) == 0  # fmt: skip
+    assert "pictures in" in capsys.readouterr().out
+    network = storage.load_network(folder / "best.safetensors")
+    assert network.parameters["input->hidden.delay"].shape == (5, 4)
+    pictures = {path.name for path in (folder / "pictures").iterdir()}
+    assert pictures == {
+        "learning.png", "decisions.png", "delays_input_hidden.png", "spikes.png", "traces.png",
+    }  # fmt: skip
+
+
+def test_the_time_limit_ends_training_after_an_epoch(tmp_path, capsys):
+    folder = tmp_path / "run"
+    arguments = ("train", "yin-yang", "--hidden", 5, "--out", folder, "--no-pictures", *TINY)
+    assert run(*arguments, "--time-limit", 1e-9) == 0
+    assert "stopped by the time limit after 1 of 300 epochs" in capsys.readouterr().out
+    assert run(*arguments, "--time-limit", 1e-9, "--resume") == 0
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "evsim", "info"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    names = [line.split()[0] for line in done.stdout.splitlines()]
+    assert {"evsim", "Python", "numpy", "numba", "cores", "GPU"} <= set(names)
+
+
+# -- refusals -----------------------------------------------------------------------------
+
+
+def refused(capsys, *arguments):
+    """What the command says on standard error when it refuses its arguments."""
+    assert run(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("evsim: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "yin-yang", "--late", 50), "late = 50 and duration = 40 ms"),
+        (("train", "yin-yang", "--delay-rate", 1), "but no delays are learned"),
+        (("train", "sequence", "--resume"), "name it, --out FOLDER"),
+        (("train", "sequence", "--threads", 0), "--threads 0: it must be at least 1"),
+        (
+            ("train", "sequence", "--threads", 2, "--engine", "reference"),
+            "the reference engine has only one",
+        ),
+        (("train", "sequence", "--time-limit", 0), "it must be a time > 0"),
+        (("train", "sequence", "--delay-rate", -1), "learning_rate = -1"),
+    ],
+)
+def test_settings_that_do_not_fit_end_with_one_sentence(
+    arguments, message, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_with_something_else_in_them_are_refused(tmp_path, capsys):
+    train = ("train", "sequence", "--no-pictures", "--no-progress", "--out")
+    file = tmp_path / "file"
+    file.write_text("mine")
+    assert "is a file: name a folder" in refused(capsys, *train, file)
+    assert "is not empty" in refused(capsys, *train, tmp_path)
+    assert "holds files but no run" in refused(capsys, *train, tmp_path, "--resume")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_resuming_with_other_settings_names_them(tmp_path, capsys):
+    train = ("train", "sequence", "--no-pictures", "--no-progress", "--out", tmp_path / "run")
+    assert run(*train, "--epochs", 1) == 0
+    capsys.readouterr()
+    said = refused(capsys, *train, "--resume", "--interval", 9)
+    assert "interval: 10.0 is stored, 9.0 is asked for" in said
+    assert "epochs" not in said
+
+
+def test_unknown_flags_and_words_end_with_status_2(capsys):
+    for arguments in (["train", "yin-yang", "--hiden", "3"], ["train", "nothing"], []):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err
