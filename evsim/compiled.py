@@ -29,7 +29,7 @@ def source_digest() -> str:
     return digest.hexdigest()
 
 
-class _DigestCache(FunctionCache):  # type: ignore[misc]
+class _DigestCache(FunctionCache):
     """numba's function cache with the digest of all compiled source in its key."""
 
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:

@@ -63,9 +63,7 @@ def second_divided_difference(a: float, b: float, c: float) -> float:
 
 
 @compiled
-def decays_and_convolution(
-    t: float, tau_mem: float, tau_syn: float
-) -> tuple[float, float, float]:
+def decays_and_convolution(t: float, tau_mem: float, tau_syn: float) -> tuple[float, float, float]:
     """``e^{-t/tau_mem}``, ``e^{-t/tau_syn}`` and what couples them over t ms.
 
     The last is ``integral from 0 to t of e^{-u/tau_syn} e^{-(t-u)/tau_mem} du`` in ms:

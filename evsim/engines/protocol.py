@@ -65,9 +65,7 @@ class Engine(ABC):
     """
 
     @abstractmethod
-    def simulate(
-        self, network: Network, inputs: Mapping[str, SpikeTrains], duration: float
-    ) -> Any:
+    def simulate(self, network: Network, inputs: Mapping[str, SpikeTrains], duration: float) -> Any:
         """Run the network on a batch over [0, duration] ms and return the engine's state."""
 
     @abstractmethod

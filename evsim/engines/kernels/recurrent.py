@@ -82,9 +82,7 @@ def new_flight(units: int, spikes: int) -> Flight:
 
 
 @compiled
-def reset_states(
-    states: np.ndarray, heap: np.ndarray, members: np.ndarray, now: float
-) -> None:
+def reset_states(states: np.ndarray, heap: np.ndarray, members: np.ndarray, now: float) -> None:
     """Rest: nothing has happened yet."""
     for i in range(members.size):
         unit = members[i]
@@ -214,9 +212,7 @@ def launch(
 
 
 @compiled
-def emit(
-    states: np.ndarray, units: np.ndarray, spikes: np.ndarray, unit: int, spike: int
-) -> None:
+def emit(states: np.ndarray, units: np.ndarray, spikes: np.ndarray, unit: int, spike: int) -> None:
     """Emission: V is set to 0, I goes on."""
     time = states[unit].due
     advance(states, spikes, unit, time, units[unit].tau_mem, units[unit].tau_syn)

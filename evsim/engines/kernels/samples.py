@@ -54,7 +54,8 @@ def simulate_samples(
 
     ``input_time[input_start[b]:input_start[b + 1]]`` are sample b's input spikes, sorted by
     unit, then time; ``count`` (batch, units) holds their numbers.  Sets ``start`` and
-    ``count`` of every unit, and ``input_place``, where each sample's inputs begin.  ``failure`` is (status, time, unit, sample).
+    ``count`` of every unit, and ``input_place``, where each sample's inputs begin.
+    ``failure`` is (status, time, unit, sample).
     """
     inputs = input_start[last] - input_start[first]
     spikes = np.empty(2 * inputs + 16 * (last - first) + 16, SPIKE)
@@ -158,10 +159,10 @@ def pull_back_samples(
     rate: float,
     cotangent: np.ndarray,
     phantom: np.ndarray,
+    components: Components,
     units: np.ndarray,
     synapses: np.ndarray,
     incoming: np.ndarray,
-    components: Components,
     duration: float,
     spikes: np.ndarray,
     start: np.ndarray,

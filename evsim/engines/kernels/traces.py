@@ -193,7 +193,14 @@ def adjoint_trace_samples(
                 possible = possible_arrivals(unit, synapses, incoming, count[sample])
                 arrivals = with_room(arrivals, possible)
                 n = collect_arrivals(
-                    unit, synapses, incoming, spikes, start[sample], count[sample], duration, arrivals
+                    unit,
+                    synapses,
+                    incoming,
+                    spikes,
+                    start[sample],
+                    count[sample],
+                    duration,
+                    arrivals,
                 )
                 sort_arrivals(arrivals, n)
                 _, peak, _ = peak_voltage(unit, units, synapses, arrivals, n, duration)

@@ -66,7 +66,12 @@ def pull_back_mean(
 
 @compiled
 def peak_voltage(
-    unit: int, units: np.ndarray, synapses: np.ndarray, arrivals: np.ndarray, n: int, duration: float
+    unit: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    arrivals: np.ndarray,
+    n: int,
+    duration: float,
 ) -> tuple[float, float, float]:
     """The largest voltage (L 29), its time, and the share of its adjoint that arrivals then see.
 

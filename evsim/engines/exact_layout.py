@@ -1,0 +1,145 @@
+"""A network and its inputs as the flat arrays that the exact engine's kernels read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from evsim.engines.kernels.records import SYNAPSE, UNIT
+from evsim.engines.kernels.recurrent import Components
+from evsim.network import LIF, Network
+from evsim.spikes import SpikeTrains
+from evsim.topology import Topology
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A network's parameters and structure as the kernels read them."""
+
+    units: np.ndarray
+    synapses: np.ndarray
+    incoming: np.ndarray
+    components: Components
+
+    @classmethod
+    def of(cls, network: Network) -> Layout:
+        """Lay out a network; the part that depends on its topology alone is kept."""
+        topology = network.topology
+        skeleton = _skeletons.get(topology)
+        if skeleton is None:
+            skeleton = _skeletons[topology] = Skeleton.of(network)
+        units = np.empty(topology.unit_count, UNIT)
+        for name in ("tau_mem", "tau_syn", "threshold", "refractory"):
+            units[name] = network.per_unit(name)
+        units["is_lif"] = skeleton.is_lif
+        synapses = np.empty(topology.source.size, SYNAPSE)
+        synapses["weight"] = network.weight_per_synapse()
+        synapses["delay"] = network.delay_per_synapse()
+        synapses["source"] = topology.source
+        synapses["target"] = topology.target
+        synapses["index"] = np.arange(synapses.size)
+        return cls(units, synapses, topology.incoming, skeleton.components(topology, synapses))
+
+
+@dataclass(frozen=True, eq=False)
+class Skeleton:
+    """The part of a layout that does not depend on parameter values."""
+
+    is_lif: np.ndarray
+    first: np.ndarray
+    units: np.ndarray
+    recurrent: np.ndarray
+    outgoing: np.ndarray
+    component_of_synapse: np.ndarray
+
+    @classmethod
+    def of(cls, network: Network) -> Skeleton:
+        """Units of each component, and the synapses that go into it from each unit."""
+        topology = network.topology
+        members = [
+            np.concatenate(
+                [
+                    np.arange(topology.first_unit[p], topology.first_unit[p + 1])
+                    for p in component.populations
+                ]
+            )
+            for component in topology.components
+        ]
+        component_of_unit = np.full(topology.unit_count, -1)
+        for index, own in enumerate(members):
+            component_of_unit[own] = index
+        recurrent = np.array([c.recurrent for c in topology.components], bool)
+        is_lif = [np.full(p.units, isinstance(p, LIF)) for p in network.populations]
+        component_of_synapse = component_of_unit[topology.target].astype(np.int32)
+        outgoing = np.zeros((len(members), topology.unit_count + 1), np.int64)
+        before = 0
+        for index in range(len(members)):
+            sources = topology.source[component_of_synapse == index]
+            outgoing[index, 0] = before
+            outgoing[index, 1:] = before + np.cumsum(
+                np.bincount(sources, minlength=topology.unit_count)
+            )
+            before = outgoing[index, -1]
+        return cls(
+            np.concatenate(is_lif),
+            np.concatenate([[0], np.cumsum([own.size for own in members])]).astype(np.int64),
+            np.concatenate([np.empty(0, np.int64), *members]).astype(np.int64),
+            recurrent,
+            outgoing,
+            component_of_synapse,
+        )
+
+    def components(self, topology: Topology, synapses: np.ndarray) -> Components:
+        """The components, with the synapses into recurrent ones sorted by delay."""
+        if self.recurrent.any():
+            order = np.lexsort((synapses["delay"], topology.source, self.component_of_synapse))
+            outgoing = synapses[order]
+        else:
+            outgoing = synapses[:0]
+        return Components(self.first, self.units, self.recurrent, self.outgoing, outgoing)
+
+
+_skeletons: WeakKeyDictionary[Topology, Skeleton] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class OrderedInputs:
+    """Input spikes sorted by sample, unit and time, with the way back.
+
+    ``time[start[b]:start[b + 1]]`` are sample b's; ``count`` (batch, units of all
+    populations) holds their number per unit, and zeros for other units; ``place[name]``
+    holds, for each event of an input, its place in ``time``.
+    """
+
+    time: np.ndarray
+    start: np.ndarray
+    count: np.ndarray
+    place: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, network: Network, inputs: Mapping[str, SpikeTrains]) -> OrderedInputs:
+        """Sort the spikes of all inputs together."""
+        topology = network.topology
+        first_unit = dict(
+            zip((p.name for p in network.populations), topology.first_unit, strict=False)
+        )
+        units = np.concatenate([inputs[n].units + first_unit[n] for n in inputs])
+        samples = np.concatenate([trains.samples for trains in inputs.values()])
+        times = np.concatenate([trains.times for trains in inputs.values()])
+        batch = len(next(iter(inputs.values())))
+        key = samples * topology.unit_count + units
+        order = np.argsort(key, kind="stable")
+        count = np.bincount(key, minlength=batch * topology.unit_count)
+        count = count.reshape(batch, topology.unit_count).astype(np.int64)
+        start = np.zeros(batch + 1, np.int64)
+        np.cumsum(count.sum(axis=1), out=start[1:])
+        back = np.empty(order.size, np.int64)
+        back[order] = np.arange(order.size)
+        place, before = {}, 0
+        for name, trains in inputs.items():
+            place[name] = back[before : before + trains.times.size]
+            before += trains.times.size
+        return cls(times[order], start, count, place)
