@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 import evsim
 from evsim.engines.protocol import EngineError
 from evsim.engines.reference import Reference
+from evsim.engines.reference_neuron import exp_difference, exp_second_difference, numbers_with
 from evsim.readouts import FirstSpike, Mean, Peak
 
 DIGITS = 50
@@ -50,6 +51,30 @@ def own_spikes(state, sample=0):
 
 def close(a, b, tolerance="1e-45"):
     return abs(mpmath.mpf(a) - b) <= mpmath.mpf(tolerance) * (1 + abs(mpmath.mpf(b)))
+
+
+# -- divided differences of exp -----------------------------------------------------------
+
+exponents = st.floats(-50.0, 1.0).map(lambda x: x if abs(x) > 1e-30 else 0.0)
+gaps = st.sampled_from([0.0, 1e-14, 1e-9, 1e-3, 0.4, 3.0])
+
+
+@given(x=exponents, first_gap=gaps, second_gap=gaps)
+def test_divided_differences_lose_no_digits(x, first_gap, second_gap):
+    points = x, x - first_gap, x - first_gap - second_gap
+    # A thousandth of a unit in the last place apart the definition serves, in many digits.
+    with mpmath.workdps(150):
+        a, b, c = (mpmath.mpf(p) + k * mpmath.mpf("1e-30") for k, p in enumerate(points))
+
+        def first(p, q):
+            return (mpmath.exp(p) - mpmath.exp(q)) / (p - q)
+
+        expected = first(a, b), (first(a, b) - first(b, c)) / (a - c)
+    floats = numbers_with(None)
+    for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
+        shuffled = [points[k] for k in order]
+        assert close(exp_second_difference(floats, *shuffled) / expected[1], 1, "1e-14")
+    assert close(exp_difference(floats, points[1], points[0]) / expected[0], 1, "1e-14")
 
 
 # -- one neuron ---------------------------------------------------------------------------
@@ -489,7 +514,9 @@ def test_peak_that_an_arrival_ends(ratio):
 
 def test_peak_at_the_start_has_no_gradient_and_at_the_end_a_whole_one():
     for weight, positive in ((-1.0, False), (1.0, True)):
-        network, inputs = one_neuron(evsim.LI, weight=weight), train((2.0, 0), (4.0, 0))
+        # The second spike arrives at the end of the trial, too late even to end a rise.
+        network = one_neuron(evsim.LI, weight=[weight, -5.0], inputs=2)
+        inputs = train((2.0, 0), (4.0, 1), units=2)
         state = EXACT.simulate(network, inputs, 4.0)
         adjoint = EXACT.pull_back_exact(state, Peak(), np.ones((1, 1)))
         assert (adjoint.weight[0] > 0) == positive
@@ -533,6 +560,8 @@ def test_adjoint_traces_are_what_a_probe_would_see():
     # lambda_V is 0 where V is held, and it drives lambda_I, backward in time:
     # tau_syn lambda_I' = -lambda_I + lambda_V.
     spikes = [(time, unit) for time, unit in EXACT.spikes(state)["first"].to_lists()[0]]
+    at_end = EXACT.adjoint_traces(state, adjoint, "first", np.array([15.0]))
+    np.testing.assert_array_equal(at_end, 0.0)
     held = np.array(
         [
             [any(u == unit and t <= at < t + 3 for t, u in spikes) for at in times]
