@@ -13,7 +13,7 @@ from evsim.spikes import SpikeTrains
 if TYPE_CHECKING:
     from evsim import engines, plotting, tasks
     from evsim.optim import SGD, Adam
-    from evsim.training import Dataset, evaluate, fit
+    from evsim.training import Dataset, StopTraining, evaluate, fit
 
 __version__ = "0.1.0"
 
@@ -31,6 +31,7 @@ __all__ = [
     "Normal",
     "Run",
     "SpikeTrains",
+    "StopTraining",
     "Uniform",
     "engines",
     "evaluate",
@@ -47,6 +48,7 @@ _LAZY = {
     "SGD": "optim",
     "Adam": "optim",
     "Dataset": "training",
+    "StopTraining": "training",
     "evaluate": "training",
     "fit": "training",
 }

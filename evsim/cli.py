@@ -187,14 +187,13 @@ def train(name: str, task: ModuleType, settings: Any, run: Run) -> int:
     run.check()
     folder = run.out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     engine = run.engine_value()
-    limit = _TimeLimit(run.time_limit)
     record = _SettingsFile(folder, name, settings, run)
     if run.resume:
         record.compare()
     result = task.train(
         settings,
         engine=engine,
-        callbacks=[record, limit],
+        callbacks=[record, _TimeLimit(run.time_limit)],
         run_folder=folder,
         resume=run.resume,
         progress=run.progress,
@@ -207,31 +206,31 @@ def train(name: str, task: ModuleType, settings: Any, run: Run) -> int:
         folder / "test.json",
         {"accuracy": outcome.accuracy, "loss": outcome.loss, "best_epoch": result.best_epoch},
     )
-    if limit.reached:
-        print(f"stopped by the time limit after {len(result.history)} of {settings.epochs} epochs")
+    if result.stopped:
+        print(f"stopped after {len(result.history)} of {settings.epochs} epochs: {result.stopped}")
     print(f"test accuracy {100 * outcome.accuracy:.1f} % (best epoch: {result.best_epoch})")
     if run.pictures:
         pictures = folder / "pictures"
         task.pictures(result, settings, pictures, engine=engine)
         print(f"pictures in {pictures}")
     print(f"everything in {folder}")
-    return INTERRUPTED if result.interrupted and not limit.reached else 0
+    return INTERRUPTED if result.interrupted else 0
 
 
 class _TimeLimit:
-    """A callback that ends training, as Ctrl-C does, once the time is up."""
+    """A callback that ends training once the time is up."""
 
     def __init__(self, seconds: float | None) -> None:
         self.seconds = seconds
         self.started = time.monotonic()
-        self.reached = False
 
     def __call__(self, state: TrainingState) -> None:
         if self.seconds is None or state.epoch == state.epochs:
             return
         if time.monotonic() - self.started >= self.seconds:
-            self.reached = True
-            raise KeyboardInterrupt
+            from evsim.training import StopTraining
+
+            raise StopTraining(f"the time limit of {self.seconds:g} s")
 
 
 class _SettingsFile:

@@ -51,6 +51,7 @@ __all__ = [
     "EpochRecord",
     "Evaluation",
     "FitResult",
+    "StopTraining",
     "TrainingState",
     "evaluate",
     "fit",
@@ -81,6 +82,10 @@ class TrainingState:
         return self.history[-1]
 
 
+class StopTraining(Exception):  # noqa: N818 (no error: a callback asks for it)
+    """Raised by a callback to end training with the epoch just finished; says why."""
+
+
 @dataclass(frozen=True, eq=False)
 class FitResult:
     """A trained network.
@@ -98,6 +103,8 @@ class FitResult:
     history : tuple of EpochRecord
     interrupted : bool
         Whether Ctrl-C ended the run.
+    stopped : str or None
+        Why a callback ended the run by raising StopTraining, if one did.
     run_folder : Path or None
     """
 
@@ -106,6 +113,7 @@ class FitResult:
     best_epoch: int
     history: tuple[EpochRecord, ...]
     interrupted: bool
+    stopped: str | None
     run_folder: Path | None
 
 
@@ -166,6 +174,7 @@ def fit(
     engine : str or Engine
     callbacks : sequence of functions
         Each is called with a TrainingState after each epoch, once that epoch is stored.
+        One that raises StopTraining ends the run there.
     run_folder : path, optional
         Where settings, metrics, the best network and a checkpoint are kept, see
         ``evsim.storage.RunFolder``.
@@ -219,7 +228,7 @@ def fit(
     folder = None if run_folder is None else RunFolder(run_folder)
     training = _Training(task, epochs, folder)
     training.begin(resume)
-    interrupted = _run(training, callbacks, progress)
+    interrupted, stopped = _run(training, callbacks, progress)
     finished = training.finished
     return FitResult(
         network=finished.best_network,
@@ -227,14 +236,15 @@ def fit(
         best_epoch=finished.best_epoch,
         history=finished.history,
         interrupted=interrupted,
+        stopped=stopped,
         run_folder=None if folder is None else folder.path,
     )
 
 
 def _run(
     training: _Training, callbacks: Sequence[Callable[[TrainingState], Any]], progress: bool
-) -> bool:
-    """Run the epochs that are left; whether Ctrl-C ended them."""
+) -> tuple[bool, str | None]:
+    """Run the epochs that are left; whether Ctrl-C ended them, and why a callback did."""
     finished, epochs = training.finished.epoch, training.finished.epochs
     with progress_for(progress, epochs, training.task.batches, finished) as display:
         if training.folder is not None:
@@ -248,8 +258,11 @@ def _run(
         except KeyboardInterrupt:
             training.save()
             display.say(f"interrupted: {training.finished.epoch} of {epochs} epochs are finished")
-            return True
-    return False
+            return True, None
+        except StopTraining as reason:
+            display.say(f"stopped after epoch {training.finished.epoch} of {epochs}: {reason}")
+            return False, str(reason)
+    return False, None
 
 
 @dataclass(frozen=True, eq=False)

@@ -74,7 +74,7 @@ def test_the_time_limit_ends_training_after_an_epoch(tmp_path, capsys):
     folder = tmp_path / "run"
     arguments = ("train", "yin-yang", "--hidden", 5, "--out", folder, "--no-pictures", *TINY)
     assert run(*arguments, "--time-limit", 1e-9) == 0
-    assert "stopped by the time limit after 1 of 300 epochs" in capsys.readouterr().out
+    assert "stopped after 1 of 300 epochs: the time limit of 1e-09 s" in capsys.readouterr().out
     assert run(*arguments, "--time-limit", 1e-9, "--resume") == 0
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
 

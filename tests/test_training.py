@@ -319,6 +319,14 @@ def test_ctrl_c_after_an_epoch_ends_training_with_what_is_finished(tmp_path, uni
     assert bits(train(tmp_path, resume=True)) == bits(uninterrupted)
 
 
+def test_a_callback_stops_training_and_says_why(tmp_path, uninterrupted):
+    result = train(tmp_path, callbacks=[raise_after(2, evsim.StopTraining("good enough"))])
+    assert (result.stopped, result.interrupted) == ("good enough", False)
+    assert len(result.history) == 2
+    assert bits(train(tmp_path, resume=True)) == bits(uninterrupted)
+    assert uninterrupted.stopped is None
+
+
 @pytest.mark.parametrize("call", [1, 4, 5, 9])
 def test_ctrl_c_within_an_epoch_loses_that_epoch_alone(tmp_path, uninterrupted, call):
     # An epoch calls simulate four times: three batches and the validation.
