@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,19 +37,17 @@ class _DigestCache(FunctionCache):
         return (*super()._index_key(sig, codegen), source_digest())
 
 
-_entry_points: list[Any] = []
-
-
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile a function that other compiled functions call."""
     return numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)
 
 
 def entry_point(function: Callable[..., Any]) -> Any:
-    """Compile a function that Python calls; its machine code is kept on disk."""
+    """Compile a function that Python calls; its machine code is kept on disk where possible."""
     dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
-    dispatcher._cache = _DigestCache(function)
-    _entry_points.append(dispatcher)
+    # numba raises this where neither the package's folder nor the user's can be written.
+    with suppress(RuntimeError):
+        dispatcher._cache = _DigestCache(function)
     return dispatcher
 
 
@@ -61,8 +60,15 @@ def announce_compilation(dispatcher: Any) -> None:
     if _announced or dispatcher.signatures:
         return
     _announced = True
-    if not dispatcher._cache._cache_file._load_index():
+    if not _is_cached(dispatcher):
         print(
             "evsim: compiling the exact engine for this machine, once; this takes some seconds",
             file=sys.stderr,
         )
+
+
+def _is_cached(dispatcher: Any) -> bool:
+    cache = dispatcher._cache
+    if not isinstance(cache, _DigestCache):
+        return False
+    return any(key[-1] == source_digest() for key in cache._cache_file._load_index())

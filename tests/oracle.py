@@ -134,7 +134,7 @@ def _shifted(
         units = model.units_of(owner)
 
         def moved(event: InputEvent) -> InputEvent:
-            own = event.unit in units and event.index == index
+            own = event.unit in units and event.event == index
             return event._replace(time=event.time + shift) if own else event
 
         events = [[moved(event) for event in sample] for sample in events]

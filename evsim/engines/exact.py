@@ -205,7 +205,7 @@ class Exact(Engine):
         threads = self.threads or available_threads()
         if threads == 1 or len(items) < 2:
             return [run(item) for item in items]
-        return list(_pool(threads).map(run, items))
+        return list(_pool(threads, os.getpid()).map(run, items))
 
 
 def available_threads() -> int:
@@ -216,7 +216,8 @@ def available_threads() -> int:
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Threads of this process: a forked one inherits the pool but not the threads in it."""
     return ThreadPoolExecutor(threads, thread_name_prefix="evsim")
 
 

@@ -16,7 +16,7 @@ the end of a window belongs to the window.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import pairwise
@@ -33,11 +33,11 @@ from evsim.network import Input, Network
 
 
 class InputEvent(NamedTuple):
-    """A spike given to the network: time, unit among all units, index in its SpikeTrains."""
+    """A spike given to the network: time, unit among all units, event of its SpikeTrains."""
 
     time: Number
     unit: int
-    index: int
+    event: int
 
 
 @dataclass
@@ -199,14 +199,14 @@ class Simulation:
         self._late_inputs = [event for event in inputs if event.time > duration]
         for event in inputs:
             if event.time <= duration:
-                self.queue.add(Emission(event.time, event.unit, event.index))
+                self.queue.add(Emission(event.time, event.unit, event.event))
         for event in self._late_inputs:
             self.arrivals_after_end += len(model.outgoing[event.unit])
 
     @property
     def emissions(self) -> list[Emission]:
         """Every spike within the trial, those of inputs included."""
-        return [event for event in self.events if event.kind == Kind.EMISSION]
+        return [event for event in self.events if isinstance(event, Emission)]
 
     def run(self) -> Simulation:
         """Simulate to the end of the trial."""
@@ -216,7 +216,7 @@ class Simulation:
 
     def __iter__(self) -> Iterator[Event]:
         """Events as they happen."""
-        happen = {
+        happen: dict[Kind, Callable[[Any], None]] = {
             Kind.EMISSION: self._emit,
             Kind.ARRIVAL: self._arrive,
             Kind.RELEASE: self._release,
@@ -333,7 +333,7 @@ class Simulation:
 
     def arrivals(self) -> int:
         """How many spikes have reached a synapse's target."""
-        return sum(len(event.spikes) for event in self.events if event.kind == Kind.ARRIVAL)
+        return sum(len(event.spikes) for event in self.events if isinstance(event, Arrival))
 
 
 # -- backward -----------------------------------------------------------------------------
@@ -394,7 +394,7 @@ class AdjointSimulation:
 
     def run(self) -> AdjointSimulation:
         """Integrate from the end of the trial to its beginning."""
-        happen = {
+        happen: dict[Kind, Callable[[Any], None]] = {
             Kind.EMISSION: self._emit,
             Kind.ARRIVAL: self._arrive,
             Kind.RELEASE: self._release,
@@ -433,7 +433,7 @@ class AdjointSimulation:
         if drive <= 0:
             raise EngineError(self._grazing(emission, drive))
         if self.history[unit][-1].held:
-            restart = self._release_slopes[unit]
+            restart: Number = self._release_slopes[unit]
             self._release_slopes[unit] = self.model.numbers.convert(0)
         else:
             restart = emission.current * lambda_v
