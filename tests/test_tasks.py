@@ -98,14 +98,12 @@ def test_delays_are_learned_where_they_are_asked_for():
     assert "hidden->output.delay" in yin_yang.optimizers(both)
 
 
-def test_learning_rates_are_those_of_the_nearest_published_size():
-    assert yin_yang.Settings(hidden=30).learning_rates() == {"weight": 0.005}
-    assert yin_yang.Settings(hidden=11, delays=True).learning_rates() == {
-        "weight": 0.01,
-        "delay": 0.05,
-    }
-    given_rates = yin_yang.Settings(hidden=200, delays=True, weight_rate=0.3, delay_rate=0.4)
-    assert given_rates.learning_rates() == {"weight": 0.3, "delay": 0.4}
+def test_learning_rates_given_win_and_delays_have_one_only_if_learned():
+    assert set(yin_yang.Settings().learning_rates()) == {"weight"}
+    assert set(yin_yang.Settings(output_delays=True).learning_rates()) == {"weight", "delay"}
+    given_rates = yin_yang.Settings(delays=True, weight_rate=0.4, delay_rate=0.5)
+    assert given_rates.learning_rates() == {"weight": 0.4, "delay": 0.5}
+    assert yin_yang.optimizers(given_rates)["input->hidden.delay"].learning_rate == 0.5
 
 
 @pytest.mark.parametrize(
