@@ -127,7 +127,7 @@ def evaluate(
     engine = resolve(engine)
     duration = check_duration(duration)
     batch_size = checked_integer(batch_size, "batch_size", 1)
-    data = checked_data(network, data, loss, duration, "data")
+    data = checked_data(network, data, loss, "data")
     parts = []
     for start in range(0, len(data), batch_size):
         batch = data[start : start + batch_size]
@@ -147,9 +147,7 @@ def evaluate(
 # -- checks ------------------------------------------------------------------------------
 
 
-def checked_data(
-    network: Network, data: Any, loss: Loss, duration: float, argument: str
-) -> Dataset:
+def checked_data(network: Network, data: Any, loss: Loss, argument: str) -> Dataset:
     """The data as a Dataset; refuses what does not fit the network and the loss."""
     if not isinstance(network, Network):
         raise TypeError(f"network is of type {type(network).__name__}: give an evsim.Network")
@@ -160,7 +158,7 @@ def checked_data(
         data = Dataset.of(data)
         if len(data) == 0:
             raise ValueError("the dataset is empty: it needs at least one sample")
-        check_inputs(network, data.spikes, duration)
+        check_inputs(network, data.spikes)
         loss.check_labels(data.labels, len(data), classes)
     except (TypeError, ValueError) as error:
         error.add_note(f"in the argument {argument!r}")

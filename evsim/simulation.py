@@ -46,7 +46,7 @@ def simulate(
     """
     engine = resolve(engine)
     duration = check_duration(duration)
-    inputs = check_inputs(network, spikes, duration)
+    inputs = check_inputs(network, spikes)
     return Run(network, inputs, duration, engine, engine.simulate(network, inputs, duration))
 
 
@@ -85,7 +85,7 @@ def gradient(
     population = network.population(loss.readout.population_of(network))
     engine = resolve(engine)
     duration = check_duration(duration)
-    inputs = check_inputs(network, spikes, duration)
+    inputs = check_inputs(network, spikes)
     batch_size = len(next(iter(inputs.values())))
     if batch_size == 0:
         raise ValueError("the batch is empty: the mean loss over no samples is not defined")
@@ -231,7 +231,7 @@ def check_duration(duration: float) -> float:
 
 
 def check_inputs(
-    network: Network, spikes: SpikeTrains | Mapping[str, SpikeTrains], duration: float
+    network: Network, spikes: SpikeTrains | Mapping[str, SpikeTrains]
 ) -> dict[str, SpikeTrains]:
     """Spike trains for each input population, with matching units and samples."""
     names = [population.name for population in network.inputs]

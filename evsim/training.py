@@ -200,9 +200,9 @@ def fit(
         For a run folder that holds another run, or a damaged one.
     """
     duration = check_duration(duration)
-    data = checked_data(network, data, loss, duration, "data")
+    data = checked_data(network, data, loss, "data")
     if validation is not None:
-        validation = checked_data(network, validation, loss, duration, "validation")
+        validation = checked_data(network, validation, loss, "validation")
     assigned = assign_optimizers(optimizers, network.parameters)
     check_wrt(network, list(assigned))
     trained = {name: network.parameters[name] for name in assigned}
