@@ -41,6 +41,9 @@ def simulate_unit(
     """
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
     threshold, refractory = units[unit].threshold, units[unit].refractory
+    # Where V ends this close to the threshold, rounding does not tell on which side it was:
+    # the time of the crossing decides, so that an emission due with an arrival comes first.
+    nearly = threshold * (1.0 - 1e-9)
     now, voltage, current = 0.0, 0.0, 0.0
     last_emission = free_at = -1.0
     is_refractory = False
@@ -59,12 +62,9 @@ def simulate_unit(
             next_voltage, next_current = voltage, current
             if voltage != 0.0 or current != 0.0:
                 next_voltage, next_current = flow(voltage, current, until - now, tau_mem, tau_syn)
-            if current <= threshold or (
-                next_voltage < threshold
-                and (
-                    next_current >= threshold
-                    or not reaches_threshold(voltage, current, threshold, tau_mem, tau_syn)
-                )
+            may_cross = current > threshold and (next_voltage >= nearly or next_current < threshold)
+            if not may_cross or not reaches_threshold(
+                voltage, current, threshold, tau_mem, tau_syn
             ):
                 voltage, current, now = next_voltage, next_current, until
                 break
@@ -72,7 +72,10 @@ def simulate_unit(
             if not elapsed >= 0.0:
                 failure[0], failure[1] = NO_CROSSING, now
                 return used
-            emission = min(now + elapsed, until)
+            emission = now + elapsed
+            if emission > until:
+                voltage, current, now = next_voltage, next_current, until
+                break
             if emission <= last_emission:
                 failure[0], failure[1] = TOO_FAST, now
                 return used
