@@ -133,6 +133,9 @@ def adjoint_trace_lif(
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
     now, lambda_v, lambda_i = duration, phantom, 0.0
     k = times.size - 1
+    while k >= 0 and times[k] == duration:  # from later times: before a phantom's jump
+        lambda_v_out[k], lambda_i_out[k] = 0.0, 0.0
+        k -= 1
     for index in range(last - 1, first - 2, -1):
         emission, free_at, release_current = -1.0, -1.0, 0.0
         if index >= first:
