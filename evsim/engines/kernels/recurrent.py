@@ -35,6 +35,7 @@ STATE = np.dtype(
         ("free_at", np.float64),  # the end of the refractory period
         ("h", np.float64),  # backward: kept at the end of a refractory period
         ("due", np.float64),  # when the unit emits, or a lower bound of it
+        ("due_current", np.float64),  # I then, if due is exact
         ("spike", np.int64),  # the latest emission; -1 before the first
         ("place", np.int64),  # in the heap of units
         ("is_exact", np.bool_),  # whether due is more than a bound
@@ -156,6 +157,8 @@ def solve_due_time(
         if not elapsed >= 0.0:
             return False
         due = now + elapsed
+        # From the time that passes, not from due - now, which has been rounded once more.
+        states[unit].due_current = current * exp(-elapsed / tau_syn)
     states[unit].due = due
     states[unit].is_exact = True
     restore_unit(heap, states, members, unit)
@@ -216,7 +219,7 @@ def emit(states: np.ndarray, units: np.ndarray, spikes: np.ndarray, unit: int, s
     """Emission: V is set to 0, I goes on."""
     time = states[unit].due
     advance(states, spikes, unit, time, units[unit].tau_mem, units[unit].tau_syn)
-    current = states[unit].second
+    current = states[unit].second = states[unit].due_current
     states[unit].first = 0.0
     states[unit].free_at = time + units[unit].refractory
     states[unit].spike = spike
