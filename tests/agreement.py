@@ -1,0 +1,142 @@
+"""How closely an engine agrees with the engine Reference in many digits.
+
+A spike time is a function of every spike time, delay, weight and threshold before it.  Its
+*rounding bound* is how far it moves, to first order, when each of them is off by half a unit
+in its last place and all these errors add up.  It is the condition number of the spike time,
+in the units that matter: an engine that stays below the bound is as exact as numbers allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evsim import Network, SpikeTrains
+from evsim.engines import Adjoint
+from evsim.engines.reference import Reference, State
+from evsim.engines.reference_network import AdjointSimulation, Cotangents, Emission, Simulation
+
+MODERATE = 5.0  # a rounding bound, in units in the last place of the trial's length
+
+
+@dataclass(frozen=True)
+class SpikeErrors:
+    """Spike times of all samples against those of a reference with many digits.
+
+    ``pattern_differs`` if a unit spikes more often in one engine than in the other; nothing
+    else is known then.  ``error`` and ``bound`` have one entry per spike, in units in the last
+    place of the trial's length.
+    """
+
+    pattern_differs: bool
+    error: np.ndarray
+    bound: np.ndarray
+
+    @property
+    def well_conditioned(self) -> np.ndarray:
+        """Errors of the spikes whose rounding bound is moderate."""
+        return self.error[self.bound <= MODERATE]
+
+    @property
+    def worst_bound(self) -> float:
+        """The largest rounding bound."""
+        return float(self.bound.max(initial=0.0))
+
+
+def spike_errors(
+    network: Network,
+    inputs: Mapping[str, SpikeTrains],
+    duration: float,
+    trains: Mapping[str, SpikeTrains],
+    exact: State,
+) -> SpikeErrors:
+    """Compare spikes with those in the state of an engine Reference with many digits."""
+    coarse = Reference().simulate(network, inputs, duration)
+    errors, bounds = [], []
+    for sample, (fine, rough) in enumerate(zip(exact.samples, coarse.samples, strict=True)):
+        truth, floats = emissions_by_unit(fine), emissions_by_unit(rough)
+        for population in network.populations[len(network.inputs) :]:
+            own = trains[population.name][sample]
+            for index, unit in enumerate(exact.model.units_of(population.name)):
+                times = own.times[own.units == index].tolist()
+                triples = times, truth.get(unit, []), floats.get(unit, [])
+                if len({len(column) for column in triples}) > 1:
+                    return SpikeErrors(True, np.empty(0), np.empty(0))
+                for time, emission, approximate in zip(*triples, strict=True):
+                    errors.append(abs(float(emission.time - time)))
+                    bounds.append(rounding_bound(rough, approximate))
+    ulp = np.spacing(duration)
+    return SpikeErrors(False, np.array(errors) / ulp, np.array(bounds) / ulp)
+
+
+def emissions_by_unit(simulation: Simulation) -> dict[int, list[Emission]]:
+    """The spikes of each unit but those of inputs, in the order of time."""
+    found: dict[int, list[Emission]] = {}
+    for emission in simulation.emissions:
+        if emission.index is None:
+            found.setdefault(emission.unit, []).append(emission)
+    return found
+
+
+def rounding_bound(simulation: Simulation, emission: Emission) -> float:
+    """How far a spike time moves, in ms, by rounding everything it depends on."""
+    model = simulation.model
+    adjoint = AdjointSimulation(simulation, Cotangents(emission_slopes={emission: 1.0})).run()
+    total = 0.0
+    for cause, slope in adjoint.slopes.items():
+        total += abs(slope) * np.spacing(cause.time)
+        if cause.unit in model.neurons:
+            neuron = model.neurons[cause.unit]
+            by_threshold = neuron.tau_mem * slope / neuron.drive(cause.current)
+            total += abs(by_threshold) * np.spacing(neuron.threshold)
+    for slope in adjoint.delay:
+        total += abs(slope) * np.spacing(simulation.duration)
+    for weight, slope in zip(model.weight, adjoint.weight, strict=True):
+        total += abs(slope) * np.spacing(abs(weight))
+    return float(total / 2)
+
+
+def gradient_error(network: Network, found: Adjoint, exact: Adjoint) -> float:
+    """The largest error of any gradient, relative to the largest entry of its parameter.
+
+    Where entries of single synapses cancel, as in the gradient of a delay that all synapses
+    share, relative to their magnitudes; and a thousandth of the network's largest derivative
+    by a weight, or by a time, is counted as well, for those that cancel to nothing.
+    """
+    fine = exact.state
+    slopes = [float(abs(s)) for sample in fine.samples for s in sample.slopes.values()]
+    largest = {
+        "weight": magnitudes(fine.weight).max(initial=0.0),
+        "delay": max([*magnitudes(fine.delay), *slopes], default=0.0),
+    }
+    worst = 0.0
+    for name, values in exact.parameters.items():
+        kind = name.rsplit(".", 1)[1]
+        scale = entries(network.fold(name, magnitudes(getattr(fine, kind)))).max()
+        difference = entries(found.parameters[name]) - entries(values)
+        worst = max(worst, relative(difference, scale + 1e-3 * largest[kind]))
+    for name, values in exact.input_times.items():
+        scale = np.abs(values).max(initial=0.0) + 1e-3 * largest["delay"]
+        worst = max(worst, relative(found.input_times[name] - values, scale))
+    return worst
+
+
+def magnitudes(numbers: np.ndarray) -> np.ndarray:
+    """Absolute values as float64."""
+    return np.abs(numbers.astype(np.float64))
+
+
+def entries(values: Any) -> np.ndarray:
+    """The stored entries of a parameter, sparse or not."""
+    return np.asarray(values.data if hasattr(values, "indptr") else values)
+
+
+def relative(difference: np.ndarray, scale: float) -> float:
+    """The largest difference over a scale; what should be 0 must be."""
+    size = float(np.abs(difference).max(initial=0.0))
+    if size == 0:
+        return 0.0
+    return size / scale if scale > 0 else np.inf

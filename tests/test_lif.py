@@ -1,0 +1,231 @@
+"""The closed forms of lif.py against the same formulas written plainly in 100 digits.
+
+With so many digits a difference quotient may cancel: the textbook's difference of two
+exponentials is an oracle even one float64 away from equal time constants.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from evsim import lif
+
+mp = mpmath.mp.clone()
+mp.dps = 100
+EPSILON = 2.0**-53  # what rounding may do to one number, relatively
+
+RATIOS = [4.0, 2.0, 1.0, 1.0 + 1e-9, 1.0 - 1e-9, 1.0 + 2.0**-52, 1 / 3, 100.0, 0.01]
+voltages = st.floats(-5.0, 0.999, allow_subnormal=False)
+currents = st.floats(-5.0, 20.0, allow_subnormal=False)
+times = st.floats(-9.0, 2.5).map(lambda exponent: 10.0**exponent)
+taus = st.tuples(
+    st.floats(0.5, 100.0), st.one_of(st.sampled_from(RATIOS), st.floats(0.05, 20.0))
+).map(lambda pair: (pair[0], pair[0] / pair[1]))
+
+
+def numbers(*values):
+    return [mp.mpf(value) for value in values]
+
+
+def difference_quotient(a, b):
+    """exp[a, b]."""
+    return (mp.exp(a) - mp.exp(b)) / (a - b) if a != b else mp.exp(a)
+
+
+def response(t, tau_mem, tau_syn):
+    """V after t ms from V = 0 and I = 1, and its counterpart for the adjoints."""
+    convolution = t * difference_quotient(-t / tau_mem, -t / tau_syn)
+    return convolution / tau_mem, convolution / tau_syn
+
+
+def error(value, truth, scale=None):
+    """The difference in units of rounding, relative to the true value or to a scale.
+
+    What is smaller than 1e-290 may underflow.
+    """
+    scale = abs(truth) if scale is None else scale
+    return float(abs(mp.mpf(value) - truth) / (scale + mp.mpf("1e-290")) / EPSILON)
+
+
+def conditioned(t, tau_mem, tau_syn):
+    """Units of rounding to be expected: a few, and those of the exponents."""
+    return 8 + 2 * t / min(tau_mem, tau_syn)
+
+
+@settings(max_examples=300)
+@given(voltages, currents, times, taus)
+def test_flow(voltage, current, t, tau):
+    new_voltage, new_current = lif.flow(voltage, current, t, *tau)
+    v, i, s, tau_mem, tau_syn = numbers(voltage, current, t, *tau)
+    phi, _ = response(s, tau_mem, tau_syn)
+    kept, gained = v * mp.exp(-s / tau_mem), i * phi
+    assert error(new_voltage, kept + gained, abs(kept) + abs(gained)) < conditioned(t, *tau)
+    decayed = i * mp.exp(-s / tau_syn)
+    assert error(new_current, decayed) < conditioned(t, *tau)
+
+
+@settings(max_examples=300)
+@given(voltages, currents, times, taus)
+def test_adjoint_flow(lambda_v, lambda_i, t, tau):
+    new_v, new_i = lif.adjoint_flow(lambda_v, lambda_i, t, *tau)
+    v, i, s, tau_mem, tau_syn = numbers(lambda_v, lambda_i, t, *tau)
+    _, psi = response(s, tau_mem, tau_syn)
+    decayed = v * mp.exp(-s / tau_mem)
+    assert error(new_v, decayed) < conditioned(t, *tau)
+    kept, gained = i * mp.exp(-s / tau_syn), v * psi
+    assert error(new_i, kept + gained, abs(kept) + abs(gained)) < conditioned(t, *tau)
+
+
+@settings(max_examples=200)
+@given(voltages, currents, voltages, currents, times, taus)
+def test_the_adjoint_flow_is_the_transpose_of_the_flow(
+    voltage, current, lambda_v, lambda_i, t, tau
+):
+    """tau_mem lambda_V V + tau_syn lambda_I I is the same before and after."""
+    later = lif.flow(voltage, current, t, *tau)
+    earlier = lif.adjoint_flow(lambda_v, lambda_i, t, *tau)
+    tau_mem, tau_syn = tau
+    before = tau_mem * earlier[0] * voltage + tau_syn * earlier[1] * current
+    after = tau_mem * lambda_v * later[0] + tau_syn * lambda_i * later[1]
+    largest = lif.flow(abs(voltage), abs(current), t, *tau)  # if nothing cancelled
+    magnitude = tau_mem * abs(lambda_v) * largest[0] + tau_syn * abs(lambda_i) * largest[1]
+    assert abs(before - after) <= conditioned(t, *tau) * EPSILON * magnitude + 1e-290
+
+
+@settings(max_examples=300)
+@given(voltages, currents, taus)
+def test_peak_time(voltage, current, tau):
+    found = lif.peak_time(voltage, current, *tau)
+    v, i, tau_mem, tau_syn = numbers(voltage, current, *tau)
+    if current <= 0 or voltage >= current:
+        assert found == np.inf
+        return
+    gap = (i - v) / i
+    u = gap * (tau_mem - tau_syn) / tau_mem
+    if u >= 1:
+        assert found == np.inf or u < 1 + 4 * EPSILON
+        return
+    truth = tau_syn * gap if u == 0 else -tau_syn * mp.log(1 - u) * gap / u
+    steepness = float(abs(u / ((1 - u) * mp.log(1 - u)))) if u else 1.0  # of the logarithm
+    assume(steepness < 1e12)
+    assert error(found, truth) < 8 + 4 * steepness
+
+
+thresholds = st.floats(0.1, 3.0)
+
+
+def height(voltage, current, tau_mem, tau_syn):
+    """The largest V ahead, if V rises now."""
+    t = lif.peak_time(voltage, current, tau_mem, tau_syn)
+    return current * np.exp(-t / tau_syn) if t < np.inf else -np.inf
+
+
+@settings(max_examples=400)
+@given(voltages, st.floats(0.1, 20.0), thresholds, taus)
+def test_reaches_threshold(voltage, current, threshold, tau):
+    assume(voltage < threshold)
+    v, i, tau_mem, tau_syn = numbers(voltage, current, *tau)
+    u = (i - v) / i * (tau_mem - tau_syn) / tau_mem
+    if i <= v or u >= 1:
+        largest = -mp.inf
+    else:
+        peak = tau_syn * (i - v) / i if u == 0 else -tau_syn * mp.log(1 - u) / (u / ((i - v) / i))
+        largest = i * mp.exp(-peak / tau_syn)
+    assume(abs(largest - threshold) > 1e-13)
+    assert lif.reaches_threshold(voltage, current, threshold, *tau) == (largest > threshold)
+
+
+@settings(max_examples=400)
+@given(voltages, st.floats(0.1, 1.0), st.floats(0.0, 1.0), st.floats(-12.0, 2.0), taus)
+def test_crossing_time(voltage, threshold, position, excess, tau):
+    """V is at the threshold then, still rises, and could not have been there before.
+
+    ``excess`` is how far, in powers of ten, the peak lies above the threshold.
+    """
+    voltage = min(voltage, threshold * position)
+    top = threshold * (1 + 10.0**excess)
+    low, high = threshold, 1e6  # the current whose peak is at the top
+    for _ in range(80):
+        current = 0.5 * (low + high)
+        low, high = (current, high) if height(voltage, current, *tau) < top else (low, current)
+    assume(voltage < threshold)
+    assume(lif.reaches_threshold(voltage, current, threshold, *tau))
+    t = lif.crossing_time(voltage, current, threshold, *tau)
+    v, i, s, tau_mem, tau_syn = numbers(voltage, current, t, *tau)
+    phi, _ = response(s, tau_mem, tau_syn)
+    kept, gained, now = v * mp.exp(-s / tau_mem), i * phi, i * mp.exp(-s / tau_syn)
+    missing = threshold - (kept + gained)
+    slope = (now - (kept + gained)) / tau_mem
+    rounding = EPSILON * conditioned(t, *tau) * float(abs(kept) + abs(gained))
+    # Newton's last step is where the slope carries the error of V; near the top of a grazing
+    # crossing the slope itself is lost, and the error of V is all there is to say.
+    assert abs(missing) <= rounding + 2 * EPSILON * float(abs(slope)) * t
+    bend = float(now / tau_syn + slope) / tau[0]
+    assert float(slope) >= -2 * np.sqrt(2 * rounding * abs(bend))
+
+
+@settings(max_examples=200)
+@given(
+    st.floats(-9.0, 2.0).map(lambda exponent: 10.0**exponent),
+    st.sampled_from([0.0, 0.01]),
+    taus,
+)
+def test_mean_drive_and_response(remaining, rate, tau):
+    duration = 100.0
+    lambda_v, lambda_i = lif.mean_drive(remaining, rate, duration, *tau)
+    s, r, end, tau_mem, tau_syn = numbers(remaining, rate, duration, *tau)
+    scale = -mp.exp(-r * end) / end / tau_mem
+    first = s * difference_quotient(r * s, -s / tau_mem)
+    second = second_difference(r * s, -s / tau_mem, -s / tau_syn)
+    bound = 12 + 4 * remaining / min(tau)
+    assert error(lambda_v, scale * first) < bound
+    assert error(lambda_i, scale * s * s / tau_syn * second) < bound
+    assert lif.mean_response(remaining, rate, duration, *tau) == -tau[1] * lambda_i
+
+
+def second_difference(a, b, c):
+    """exp[a, b, c]."""
+    low, middle, high = sorted((a, b, c))
+    if low == high:
+        return mp.exp(low) / 2
+    upper, lower = difference_quotient(high, middle), difference_quotient(middle, low)
+    return (upper - lower) / (high - low)
+
+
+@settings(max_examples=300)
+@given(
+    st.floats(-30.0, 2.0),
+    st.lists(st.floats(-18.0, 1.3).map(lambda e: 10.0**e), min_size=2, max_size=2),
+    st.permutations(range(3)),
+    st.booleans(),
+)
+def test_second_divided_difference(highest, gaps, order, equal):
+    """Through arguments that are equal, nearly equal, and on both sides of the series' reach."""
+    arguments = [highest, highest - gaps[0], highest - gaps[0] - (0.0 if equal else gaps[1])]
+    found = lif.second_divided_difference(*(arguments[k] for k in order))
+    truth = second_difference(*numbers(*arguments))
+    # The arguments are exact here, so only the exponential's own rounding remains.
+    assert error(found, truth) < 12
+
+
+@pytest.mark.parametrize("tau_syn", [5.0, 20.0, 60.0])
+def test_results_do_not_jump_through_equal_time_constants(tau_syn):
+    """One float64 away from equal the formulas give the same as at equality, to rounding."""
+    neighbours = [np.nextafter(tau_syn, 0), tau_syn, np.nextafter(tau_syn, np.inf)]
+    for t in (1e-9, 0.1, 3.0, 200.0):
+        for function in (
+            lambda tau_mem, t=t: lif.flow(0.3, 2.0, t, tau_mem, tau_syn)[0],
+            lambda tau_mem, t=t: lif.adjoint_flow(0.3, 2.0, t, tau_mem, tau_syn)[1],
+            lambda tau_mem, t=t: lif.mean_drive(t, 0.01, 300.0, tau_mem, tau_syn)[1],
+            lambda tau_mem: lif.peak_time(-0.5, 2.0, tau_mem, tau_syn),
+            lambda tau_mem: lif.crossing_time(0.2, 3.0, 1.0, tau_mem, tau_syn),
+        ):
+            values = [function(tau_mem) for tau_mem in neighbours]
+            for one, other in pairwise(values):
+                assert abs(one - other) <= 60 * EPSILON * abs(one)
