@@ -124,9 +124,7 @@ def spread(values: list[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def check(
-    accuracies: dict[tuple[int, bool], list[float]], sizes: Iterable[int]
-) -> Iterable[str]:
+def check(accuracies: dict[tuple[int, bool], list[float]], sizes: Iterable[int]) -> Iterable[str]:
     """What contradicts the claim."""
     means = {key: statistics.mean(values) for key, values in accuracies.items()}
     for size in sizes:
@@ -142,9 +140,7 @@ def check(
         )
 
 
-def draw(
-    accuracies: dict[tuple[int, bool], list[float]], sizes: Iterable[int], file: Path
-) -> None:
+def draw(accuracies: dict[tuple[int, bool], list[float]], sizes: Iterable[int], file: Path) -> None:
     """The curve in the manner of D Figure 4, every seed a dot."""
     import matplotlib
 
