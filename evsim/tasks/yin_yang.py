@@ -166,8 +166,8 @@ class Settings:
     """Samples of a batch. Program: 150."""
 
     weight_rate: float | None = None
-    """Learning rate of the weights; if not given 0.03 with delays and 0.01 without. Table: 0.001;
-    program: 0.005 to 0.02, by size."""
+    """Learning rate of the weights; if not given 0.03 with delays, and without them 0.02 up to 15
+    hidden units and 0.01 above. Table: 0.001; program: 0.005 to 0.02, by size."""
 
     delay_rate: float | None = None
     """Learning rate of the delays in ms; if not given 0.3. Table: 0.01; program: 0.03 to 0.05."""
@@ -211,7 +211,7 @@ class Settings:
 
     def learning_rates(self) -> dict[str, float]:
         """Learning rate of "weight" and, in ms, of "delay"."""
-        weight = 0.03 if self.learns_delays else 0.01
+        weight = 0.03 if self.learns_delays else 0.02 if self.hidden <= 15 else 0.01
         rates = {"weight": weight if self.weight_rate is None else self.weight_rate}
         if self.learns_delays:
             rates["delay"] = 0.3 if self.delay_rate is None else self.delay_rate
