@@ -77,3 +77,24 @@ def sort_arrivals(arrivals: np.ndarray, n: int) -> None:
         arrivals[j].time = time
         arrivals[j].synapse = synapse
         arrivals[j].spike = spike
+
+
+@compiled
+def arrivals_at(
+    unit: int,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    duration: float,
+    spikes: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
+    scratch: np.ndarray,
+) -> tuple[np.ndarray, int]:
+    """All arrivals at a unit within the trial, sorted by time, and how many there are.
+
+    They lie in the scratch memory, or in a larger one if it is too small.
+    """
+    arrivals = with_room(scratch, possible_arrivals(unit, synapses, incoming, count))
+    n = collect_arrivals(unit, synapses, incoming, spikes, start, count, duration, arrivals)
+    sort_arrivals(arrivals, n)
+    return arrivals, n

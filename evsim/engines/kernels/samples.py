@@ -8,13 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from evsim.compiled import entry_point
-from evsim.engines.kernels.arrivals import (
-    collect_arrivals,
-    possible_arrivals,
-    sort_arrivals,
-    with_room,
-)
+from evsim.compiled import compiled, entry_point
+from evsim.engines.kernels.arrivals import arrivals_at
 from evsim.engines.kernels.layered import FULL, pull_back_unit, simulate_unit
 from evsim.engines.kernels.records import ARRIVAL, SPIKE, grown_spikes
 from evsim.engines.kernels.recurrent import (
@@ -32,6 +27,45 @@ from evsim.engines.kernels.voltage import (
 )
 
 PEAK = -1.0  # in place of the decay rate of a mean's weighting
+
+
+@compiled
+def simulate_layer(
+    component: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    components: Components,
+    duration: float,
+    spikes: np.ndarray,
+    used: int,
+    start: np.ndarray,
+    count: np.ndarray,
+    arrivals: np.ndarray,
+    failure: np.ndarray,
+) -> tuple[np.ndarray, int, np.ndarray]:
+    """Run units that listen only to finished ones: the buffer, spikes in it, scratch memory."""
+    for i in range(components.first[component], components.first[component + 1]):
+        unit = components.units[i]
+        start[unit] = used
+        if not units[unit].is_lif:
+            continue
+        arrivals, n = arrivals_at(
+            unit, synapses, incoming, duration, spikes, start, count, arrivals
+        )
+        now_used = FULL
+        while now_used == FULL:
+            now_used = simulate_unit(
+                unit, units, synapses, arrivals, n, duration, spikes, used, failure
+            )
+            if now_used == FULL:
+                spikes = grown_spikes(spikes, used)
+        count[unit] = now_used - used
+        used = now_used
+        if failure[0] != 0.0:
+            failure[2] = unit
+            break
+    return spikes, used, arrivals
 
 
 @entry_point
@@ -90,29 +124,10 @@ def simulate_samples(
                         spikes = grown_spikes(spikes, used)
                 used = now_used
             else:
-                for i in range(components.first[component], components.first[component + 1]):
-                    unit = components.units[i]
-                    own_start[unit] = used
-                    if not units[unit].is_lif:
-                        continue
-                    possible = possible_arrivals(unit, synapses, incoming, own_count)
-                    arrivals = with_room(arrivals, possible)
-                    n = collect_arrivals(
-                        unit, synapses, incoming, spikes, own_start, own_count, duration, arrivals
-                    )
-                    sort_arrivals(arrivals, n)
-                    now_used = FULL
-                    while now_used == FULL:
-                        now_used = simulate_unit(
-                            unit, units, synapses, arrivals, n, duration, spikes, used, failure
-                        )
-                        if now_used == FULL:
-                            spikes = grown_spikes(spikes, used)
-                    own_count[unit] = now_used - used
-                    used = now_used
-                    if failure[0] != 0.0:
-                        failure[2] = unit
-                        break
+                spikes, used, arrivals = simulate_layer(
+                    component, units, synapses, incoming, components, duration, spikes, used,
+                    own_start, own_count, arrivals, failure,
+                )  # fmt: skip
             if failure[0] != 0.0:
                 failure[3] = sample
                 return spikes, used
@@ -139,17 +154,65 @@ def read_voltages(
     arrivals = np.empty(64, ARRIVAL)
     for sample in range(first, last):
         for unit in range(first_unit, last_unit):
-            possible = possible_arrivals(unit, synapses, incoming, count[sample])
-            arrivals = with_room(arrivals, possible)
-            n = collect_arrivals(
-                unit, synapses, incoming, spikes, start[sample], count[sample], duration, arrivals
-            )
-            sort_arrivals(arrivals, n)
+            arrivals, n = arrivals_at(
+                unit, synapses, incoming, duration, spikes, start[sample], count[sample],
+                arrivals,
+            )  # fmt: skip
             if rate == PEAK:
                 value, _, _ = peak_voltage(unit, units, synapses, arrivals, n, duration)
             else:
                 value = mean_voltage(unit, units, synapses, arrivals, n, rate, duration)
             values[sample, unit - first_unit] = value
+
+
+@compiled
+def pull_back_layer(
+    component: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    components: Components,
+    duration: float,
+    spikes: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
+    rate: float,
+    cotangent: np.ndarray,
+    phantom: np.ndarray,
+    arrivals: np.ndarray,
+    adjoint: np.ndarray,
+    weight_gradient: np.ndarray,
+    delay_gradient: np.ndarray,
+    failure: np.ndarray,
+) -> np.ndarray:
+    """Pull adjoints of emissions, or cotangents of voltages, back; returns the scratch memory."""
+    for i in range(components.first[component], components.first[component + 1]):
+        unit = components.units[i]
+        if count[unit] == 0 and cotangent[unit] == 0.0 and phantom[unit] == 0.0:
+            continue
+        arrivals, n = arrivals_at(
+            unit, synapses, incoming, duration, spikes, start, count, arrivals
+        )
+        if units[unit].is_lif:
+            pull_back_unit(
+                unit, units, synapses, arrivals, n, duration, spikes, start[unit],
+                start[unit] + count[unit], phantom[unit], adjoint, weight_gradient,
+                delay_gradient, failure,
+            )  # fmt: skip
+        elif rate == PEAK:
+            pull_back_peak(
+                unit, units, synapses, arrivals, n, duration, cotangent[unit], adjoint,
+                weight_gradient, delay_gradient,
+            )  # fmt: skip
+        else:
+            pull_back_mean(
+                unit, units, synapses, arrivals, n, rate, duration, cotangent[unit], adjoint,
+                weight_gradient, delay_gradient,
+            )  # fmt: skip
+        if failure[0] != 0.0:
+            failure[2] = unit
+            break
+    return arrivals
 
 
 @entry_point
@@ -193,38 +256,11 @@ def pull_back_samples(
                     failure,
                 )  # fmt: skip
             else:
-                for i in range(components.first[component], components.first[component + 1]):
-                    unit = components.units[i]
-                    given = cotangent[sample, unit]
-                    ghost = phantom[sample, unit]
-                    if own_count[unit] == 0 and given == 0.0 and ghost == 0.0:
-                        continue
-                    possible = possible_arrivals(unit, synapses, incoming, own_count)
-                    arrivals = with_room(arrivals, possible)
-                    n = collect_arrivals(
-                        unit, synapses, incoming, spikes, own_start, own_count, duration, arrivals
-                    )
-                    if not units[unit].is_lif and rate != PEAK:
-                        pull_back_mean(
-                            unit, units, synapses, arrivals, n, rate, duration, given, adjoint,
-                            weight_gradient, delay_gradient,
-                        )  # fmt: skip
-                        continue
-                    sort_arrivals(arrivals, n)
-                    if units[unit].is_lif:
-                        pull_back_unit(
-                            unit, units, synapses, arrivals, n, duration, spikes,
-                            own_start[unit], own_start[unit] + own_count[unit], ghost, adjoint,
-                            weight_gradient, delay_gradient, failure,
-                        )  # fmt: skip
-                    else:
-                        pull_back_peak(
-                            unit, units, synapses, arrivals, n, duration, given, adjoint,
-                            weight_gradient, delay_gradient,
-                        )  # fmt: skip
-                    if failure[0] != 0.0:
-                        failure[2] = unit
-                        break
+                arrivals = pull_back_layer(
+                    component, units, synapses, incoming, components, duration, spikes, own_start,
+                    own_count, rate, cotangent[sample], phantom[sample], arrivals, adjoint,
+                    weight_gradient, delay_gradient, failure,
+                )  # fmt: skip
             if failure[0] != 0.0:
                 failure[3] = sample
                 return

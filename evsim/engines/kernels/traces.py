@@ -7,12 +7,7 @@ from math import exp, inf
 import numpy as np
 
 from evsim.compiled import compiled, entry_point
-from evsim.engines.kernels.arrivals import (
-    collect_arrivals,
-    possible_arrivals,
-    sort_arrivals,
-    with_room,
-)
+from evsim.engines.kernels.arrivals import arrivals_at
 from evsim.engines.kernels.layered import adjoint_advance
 from evsim.engines.kernels.records import ARRIVAL
 from evsim.engines.kernels.samples import PEAK
@@ -102,12 +97,10 @@ def trace_samples(
     arrivals = np.empty(64, ARRIVAL)
     for sample in range(first, last):
         for unit in range(first_unit, last_unit):
-            possible = possible_arrivals(unit, synapses, incoming, count[sample])
-            arrivals = with_room(arrivals, possible)
-            n = collect_arrivals(
-                unit, synapses, incoming, spikes, start[sample], count[sample], duration, arrivals
-            )
-            sort_arrivals(arrivals, n)
+            arrivals, n = arrivals_at(
+                unit, synapses, incoming, duration, spikes, start[sample], count[sample],
+                arrivals,
+            )  # fmt: skip
             own = start[sample, unit]
             trace_unit(
                 unit, units, synapses, arrivals, n, spikes, own, own + count[sample, unit], times,
@@ -193,19 +186,10 @@ def adjoint_trace_samples(
                     duration, adjoint, times, v_out, i_out,
                 )  # fmt: skip
             elif rate == PEAK:
-                possible = possible_arrivals(unit, synapses, incoming, count[sample])
-                arrivals = with_room(arrivals, possible)
-                n = collect_arrivals(
-                    unit,
-                    synapses,
-                    incoming,
-                    spikes,
-                    start[sample],
-                    count[sample],
-                    duration,
+                arrivals, n = arrivals_at(
+                    unit, synapses, incoming, duration, spikes, start[sample], count[sample],
                     arrivals,
-                )
-                sort_arrivals(arrivals, n)
+                )  # fmt: skip
                 _, peak, _ = peak_voltage(unit, units, synapses, arrivals, n, duration)
                 for k in range(times.size):
                     if times[k] < peak < inf:
