@@ -90,7 +90,7 @@ def test_spike_times(kind, ratio):
         assert not errors.pattern_differs
         assert errors.error.size == network.spikes
         assert errors.well_conditioned.max(initial=0.0) <= 4.0
-        assert (errors.error <= errors.bound + 0.5).all()
+        assert (errors.error <= errors.bound).all()
         assert (errors.error * np.spacing(case.duration) <= 1e-11).all()
 
 
@@ -284,14 +284,17 @@ def test_every_loss(kind, output):
 
 @pytest.mark.parametrize("is_recurrent", [False, True])
 def test_a_silent_true_class_is_drawn_towards_the_end(is_recurrent):
-    """The phantom spike: lambda_V at the end is the loss's slope, here written out."""
+    """The phantom spike: lambda_V at the end is the loss's slope, here written out.
+
+    An arrival at the very end comes too late for it.
+    """
     weight, t, end, tau = 1.2, 4.0, 15.0, 10.0
     loops = [evsim.Connection("unit", "unit", 0.0)] if is_recurrent else []
     network = evsim.Network(
         [evsim.Input("input", 1), evsim.LIF("unit", 1, tau_mem=tau, tau_syn=tau)],
         [evsim.Connection("input", "unit", weight), *loops],
     )
-    spikes = evsim.SpikeTrains.from_lists([[(t, 0)]], units=1)
+    spikes = evsim.SpikeTrains.from_lists([[(t, 0), (end, 0)]], units=1)
     loss = losses.FirstSpikeCrossEntropy(tau0=1.0, tau1=20.0, alpha=0.5)
     found = evsim.gradient(network, spikes, [0], loss, end, engine=EXACT)
     assert found.readout == np.inf
@@ -300,7 +303,7 @@ def test_a_silent_true_class_is_drawn_towards_the_end(is_recurrent):
     lambda_v, lambda_i = slope * np.exp(-s), slope * s * np.exp(-s)
     np.testing.assert_allclose(found.loss, 0.5 * np.expm1(end / 20), rtol=1e-15)
     np.testing.assert_allclose(found.parameters["input->unit.weight"], -tau * lambda_i, rtol=1e-14)
-    np.testing.assert_allclose(found.input_times, weight * (lambda_v - lambda_i), rtol=1e-14)
+    np.testing.assert_allclose(found.input_times, [weight * (lambda_v - lambda_i), 0.0], rtol=1e-14)
     found_lambda_v = found.lambda_V("unit", [end, np.nextafter(end, 0), t])[0, 0]
     np.testing.assert_allclose(found_lambda_v, [0.0, slope, lambda_v], rtol=1e-14)
 

@@ -107,7 +107,7 @@ def test_twins_spike_together_whatever_one_sends_the_other(is_recurrent, inhibit
         assert trains["b"].times[0] == trains["a"].times[0]
         errors = spike_errors(network, inputs, 25.0, trains, expected)
         assert not errors.pattern_differs
-        assert (errors.error <= errors.bound + 0.5).all()
+        assert (errors.error <= errors.bound).all()
 
 
 def test_loops_of_zero_delay_do_not_chain_within_an_instant():
@@ -132,7 +132,7 @@ def test_loops_of_zero_delay_do_not_chain_within_an_instant():
             np.testing.assert_array_equal(first, other)
         errors = spike_errors(network, inputs, 20.0, trains, expected)
         assert not errors.pattern_differs
-        assert (errors.error <= errors.bound + 0.5).all()
+        assert (errors.error <= errors.bound).all()
 
 
 @either_code
@@ -162,7 +162,7 @@ def test_an_arrival_at_the_end_of_a_refractory_window_belongs_to_it(is_recurrent
         assert trains["unit"].times.size >= 2
         errors = spike_errors(network, inputs, 30.0, trains, expected)
         assert not errors.pattern_differs
-        assert (errors.error <= errors.bound + 0.5).all()
+        assert (errors.error <= errors.bound).all()
         names = ["input->unit.weight", "back.weight", "back.delay", "input->unit.delay"]
         found, truth = (
             engine.pull_back(own, Mean(), np.ones((1, 1)), names)
@@ -202,11 +202,11 @@ def test_times_on_a_lattice(seed, is_recurrent, refractory):
     state, expected = (e.simulate(network, inputs, 16.0) for e in (EXACT, REFERENCE))
     errors = spike_errors(network, inputs, 16.0, EXACT.spikes(state), expected)
     assert not errors.pattern_differs
-    assert (errors.error <= errors.bound + 0.5).all()
+    assert (errors.error <= errors.bound).all()
     assert EXACT.report(state).arrivals == REFERENCE.report(expected).arrivals
     found, truth = (
         engine.pull_back(own, Mean(), np.ones((1, 2)), [n for n in network.parameters if ".w" in n])
         for engine, own in ((EXACT, state), (REFERENCE, expected))
     )
-    tolerance = 1e-12 if errors.worst_bound < 100 else 1e-9
+    tolerance = 1e-12 if errors.worst_bound < 200 else 1e-9
     assert gradient_error(network, found, truth) <= tolerance
