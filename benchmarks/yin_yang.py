@@ -53,7 +53,7 @@ def main() -> None:
     batch = training[np.arange(settings.batch_size)]
     spikes = check(network, loss, training, settings)
 
-    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}")
+    print(f"{machine()}, Python {platform.python_version()}")
     print(f"batch of {len(batch)} samples: {spikes}")
     engine = Exact(threads=1)
     forward = median(
@@ -66,18 +66,30 @@ def main() -> None:
         repeats,
     )
     rows = [
-        ("forward, us per sample, 1 thread", 1e6 * forward / len(batch)),
-        ("forward + backward, us per sample, 1 thread", 1e6 * both / len(batch)),
+        ("forward, µs per sample, 1 thread", 1e6 * forward / len(batch)),
+        ("forward + backward, µs per sample, 1 thread", 1e6 * both / len(batch)),
     ]
     for threads in (1, 2):
         epoch = epoch_seconds(settings, Exact(threads=threads), max(3, repeats // 3))
-        rows.append((f"epoch of 5000 samples with update, s, {threads} thread(s)", epoch))
+        rows.append(
+            (f"epoch of 5000 samples with update, s, {threads} thread{'s' * (threads > 1)}", epoch)
+        )
     with tempfile.TemporaryDirectory() as cache:
         rows.append(("first gradient, compilation included, s", first_gradient(cache)))
         cached = statistics.median(first_gradient(cache) for _ in range(3))
         rows.append(("first gradient from the cache, s", cached))
+    print("\n| what | median |\n|---|---|")
     for name, value in rows:
-        print(f"{name:<55}{value:>10.3f}")
+        print(f"| {name} | {value:.3g} |")
+
+
+def machine() -> str:
+    """Name and number of the processor's cores, as far as the system tells."""
+    names = []
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as lines:
+            names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 
 
 def check(
