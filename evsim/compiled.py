@@ -1,8 +1,8 @@
 """The decorator for compiled functions: numba, cached on disk, safe against stale caches.
 
 numba decides by the file of a function whether its cached machine code is current, and does
-not see changes in the functions it calls from other files.  Here the cache key also holds a
-digest of all of evsim's compiled source, so no kernel outlives a change anywhere in it.
+not see changes in the functions it calls from other files.  Here the names of the cache files also
+hold a digest of all of evsim's compiled source, so no kernel outlives a change anywhere in it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.caching import FunctionCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
 
 @cache
@@ -30,11 +30,16 @@ def source_digest() -> str:
     return digest.hexdigest()
 
 
-class _DigestCache(FunctionCache):
-    """numba's function cache with the digest of all compiled source in its key."""
+class _DigestCacheImpl(CompileResultCacheImpl):
+    """numba's cache files, with the digest of all compiled source in their names."""
 
-    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
-        return (*super()._index_key(sig, codegen), source_digest())
+    @property
+    def filename_base(self) -> str:
+        return f"{super().filename_base}-{source_digest()[:16]}"
+
+
+class _DigestCache(FunctionCache):
+    _impl_class = _DigestCacheImpl
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -69,6 +74,4 @@ def announce_compilation(dispatcher: Any) -> None:
 
 def _is_cached(dispatcher: Any) -> bool:
     cache = dispatcher._cache
-    if not isinstance(cache, _DigestCache):
-        return False
-    return any(key[-1] == source_digest() for key in cache._cache_file._load_index())
+    return isinstance(cache, _DigestCache) and bool(cache._cache_file._load_index())

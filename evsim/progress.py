@@ -140,8 +140,8 @@ class Progress:
         self.epochs = epochs
         self.batches = batches
         self.finished = finished
-        self.started = time.monotonic()
-        self._shown = self.started
+        self._shown = time.monotonic()
+        self._first_batch: tuple[float, int] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -157,6 +157,8 @@ class Progress:
     def batch(self, epoch: int, batch: int, loss: float) -> None:
         """A batch is done; ``loss`` is the mean over the epoch so far.  Cheap most of the time."""
         now = time.monotonic()
+        if self._first_batch is None:
+            self._first_batch = now, (epoch - 1) * self.batches + batch
         if now - self._shown >= self.interval:
             self._shown = now
             self._show(epoch, batch, f"loss {loss:.4g}")
@@ -171,10 +173,15 @@ class Progress:
         """Show how far the run is."""
 
     def _time_left(self, epoch: int, batch: int) -> str:
-        before = self.finished * self.batches
+        """From the speed since the first batch, which may have waited for the compiler."""
         done = (epoch - 1) * self.batches + batch
-        seconds = (time.monotonic() - self.started) * (self.epochs * self.batches - done)
-        return _clock(seconds / (done - before))
+        missing = self.epochs * self.batches - done
+        if missing == 0:
+            return _clock(0)
+        if self._first_batch is None or done == self._first_batch[1]:
+            return "?"
+        since, before = self._first_batch
+        return _clock((time.monotonic() - since) * missing / (done - before))
 
 
 class Lines(Progress):

@@ -135,6 +135,17 @@ def test_the_histogram_counts_every_synapse_before_and_after(gradient):
         plotting.delay_histogram(before, after, "input->output")
 
 
+def test_a_tower_is_cut_and_its_height_written():
+    before = evsim.Network(
+        [evsim.Input("input", 10), evsim.LIF("hidden", 10)],
+        [evsim.Connection("input", "hidden", 1.0, delay=np.zeros((10, 10)))],
+    )
+    after = before.replace({"input->hidden.delay": np.linspace(0, 9.99, 100).reshape(10, 10)})
+    ax = plotting.delay_histogram(before, after, "input->hidden", bins=10)
+    assert ax.get_ylim() == (0, 14)
+    assert [text.get_text() for text in ax.texts] == ["↑ 100 before"]
+
+
 def test_matrices_share_one_scale_and_show_a_shared_delay_everywhere(gradient):
     network = gradient.run.network
     ax = plotting.delay_matrix(network, "hidden->output")

@@ -47,11 +47,25 @@ def delay_histogram(
         ax = new_figure(ONE_COLUMN, 2.2).subplots()
     old, new = (_delays(network, connection) for network in (before, after))
     edges = np.linspace(0.0, max(old.max(), new.max(), 1e-3), bins + 1)
-    ax.hist(new, edges, color=COLOURS[0], label="after training")
-    ax.hist(old, edges, histtype="step", color=COLOURS[5], linewidth=1.2, label="before")
+    new_counts, *_ = ax.hist(new, edges, color=COLOURS[0], label="after training")
+    old_counts, *_ = ax.hist(
+        old, edges, histtype="step", color=COLOURS[5], linewidth=1.2, label="before"
+    )
+    _cut_towers(ax, edges, old_counts, 1.4 * new_counts.max())
     label(ax, f"delay {connection} (ms)".replace("->", " → "), "synapses")
     ax.legend(fontsize=SMALL_TEXT, frameon=False)
     return ax
+
+
+def _cut_towers(ax: Axes, edges: np.ndarray, counts: np.ndarray, top: float) -> None:
+    """Cut bars so high that they would flatten all others, and write their heights."""
+    if counts.max() <= 2 * top:
+        return
+    ax.set_ylim(0, top)
+    for left, count in zip(edges[:-1], counts, strict=True):
+        if count > top:
+            note = f"\N{UPWARDS ARROW} {count:.0f} before"
+            ax.text(left, 1.02 * top, note, fontsize=SMALL_TEXT, color=COLOURS[5])
 
 
 def delay_matrices(networks: Mapping[str, Network], connection: str) -> Figure:
