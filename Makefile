@@ -41,6 +41,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/yin_yang.py
 
 validate: $(INSTALLED)
+	$(BIN)/python validation/exact_against_reference.py
 	$(BIN)/python validation/yin_yang_curve.py
 
 clean:
