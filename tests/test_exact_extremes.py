@@ -317,6 +317,39 @@ def test_weights_too_large_to_simulate(is_recurrent, weight, message):
         )
 
 
+@pytest.mark.parametrize("readout", [Mean(), Peak()])
+@pytest.mark.parametrize("weight", [HUGE, -HUGE])
+def test_voltages_too_large_to_read(readout, weight):
+    network = one_unit(evsim.LI, weight=weight)
+    run = evsim.simulate(network, samples([], [(10.0, 0)] * 100), 50.0)
+    message = "sample 1, unit 0 of 'unit': .* no finite number any more: use smaller weights"
+    with pytest.raises(EngineError, match=message):
+        run.read(readout)
+
+
+@either_code
+def test_a_sample_may_emit_as_many_spikes_as_the_limit_and_no_more(is_recurrent):
+    network = one_unit(weight=40.0, is_recurrent=is_recurrent)
+    inputs = samples([], [(10.0, 0)])
+    emitted = EXACT.simulate(network, inputs, 50.0).count[1, -1]
+    assert emitted > 5
+    allowed = Exact(threads=1, spike_limit=int(emitted)).simulate(network, inputs, 50.0)
+    assert allowed.count[1, -1] == emitted
+    with pytest.raises(EngineError, match=r"sample 1, unit 0 of 'unit', at .* Exact\(spike_limit="):
+        Exact(threads=1, spike_limit=int(emitted) - 1).simulate(network, inputs, 50.0)
+
+
+def test_a_network_that_runs_away_is_refused_before_memory_ends():
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LIF("unit", 20)],
+        [evsim.Connection("input", "unit", 20.0), evsim.Connection("unit", "unit", 2.0, 0.1)],
+    )
+    with pytest.raises(EngineError, match="if the network does not run away, set a larger one"):
+        evsim.simulate(
+            network, samples([(1.0, 0)]), 100.0, engine=Exact(threads=1, spike_limit=100_000)
+        )
+
+
 @either_code
 def test_large_weights_that_can_be_simulated(is_recurrent):
     """One spike at once, however large the weight, if the unit may not spike again."""

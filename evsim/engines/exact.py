@@ -47,17 +47,23 @@ class Exact(Engine):
     threads : int, optional
         How many threads share a batch; as many as the process may use if not given.
         Results are bit-identical for any number.
+    spike_limit : int
+        How many spikes the neurons of one sample may emit in all; one that emits more, as
+        a network that runs away does, is refused before it fills the memory.
     """
 
     threads: int | None = None
+    spike_limit: int = 10_000_000
 
     def __post_init__(self) -> None:
-        if self.threads is None:
-            return
-        if isinstance(self.threads, bool) or not isinstance(self.threads, int):
-            raise TypeError(f"threads = {self.threads!r}: it must be an integer or None")
-        if self.threads < 1:
-            raise ValueError(f"threads = {self.threads}: it must be at least 1")
+        for name in ("threads", "spike_limit"):
+            value = getattr(self, name)
+            if name == "threads" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} = {value!r}: it must be an integer")
+            if value < 1:
+                raise ValueError(f"{name} = {value}: it must be at least 1")
 
     # -- forward -----------------------------------------------------------------------
 
@@ -76,7 +82,8 @@ class Exact(Engine):
             failure = np.zeros(4)
             spikes, used = simulate_samples(
                 first, last, ordered.time, ordered.start, layout.units, layout.synapses,
-                layout.incoming, layout.components, duration, start, count, input_place, failure,
+                layout.incoming, layout.components, duration, self.spike_limit, start, count,
+                input_place, failure,
             )  # fmt: skip
             return Piece(first, last, spikes, used, failure)
 
@@ -127,6 +134,7 @@ class Exact(Engine):
             read_voltages(piece.first, piece.last, first, last, rate, *state.arrays(piece), values)
 
         self._over(run, state.pieces)
+        state.check_finite(values, readout, first)
         return values
 
     def pull_back(

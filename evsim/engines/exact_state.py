@@ -171,6 +171,16 @@ class ExactState:
         population = self.network.populations[index]
         return population.name, unit - int(self.network.topology.first_unit[index])
 
+    def check_finite(self, values: np.ndarray, readout: Readout, first: int) -> None:
+        """Raise for the first voltage that is no finite number."""
+        if not np.isfinite(values).all():
+            sample, unit = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
+            name, own = self.name_unit(first + unit)
+            raise EngineError(
+                f"sample {sample}, unit {own} of {name!r}: {type(readout).__name__} is "
+                f"{values[sample, unit]}; {_REASONS[records.OVERFLOW]}"
+            )
+
     def check(self, failures: Iterable[np.ndarray]) -> None:
         """Raise for the first failure."""
         for status, time, unit, sample in failures:
@@ -195,4 +205,8 @@ _REASONS = {
         "only grazes the threshold; change the weights a little, or leave the sample out"
     ),
     records.OVERFLOW: "its current is no finite number any more: use smaller weights",
+    records.RUNAWAY: (
+        "with its spike the sample has more than the engine's spike_limit allows; if the network "
+        "does not run away, set a larger one, Exact(spike_limit=...)"
+    ),
 }

@@ -16,6 +16,7 @@ from evsim.engines.kernels.records import (
     GRAZING,
     NO_CROSSING,
     OVERFLOW,
+    RUNAWAY,
     TOO_FAST,
 )
 from evsim.lif import adjoint_flow, crossing_time, flow, reaches_threshold
@@ -33,11 +34,13 @@ def simulate_unit(
     duration: float,
     spikes: np.ndarray,
     used: int,
+    most: int,
     failure: np.ndarray,
 ) -> int:
     """Write a unit's emissions behind the ``used`` ones of the buffer; how many are used now.
 
-    FULL if the buffer is too small.  On failure ``failure`` holds the status and the time.
+    ``most`` may be used.  FULL if the buffer is too small.  On failure ``failure`` holds the
+    status and the time.
     """
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
     threshold, refractory = units[unit].threshold, units[unit].refractory
@@ -78,6 +81,9 @@ def simulate_unit(
                 break
             if emission <= last_emission:
                 failure[0], failure[1] = TOO_FAST, now
+                return used
+            if used == most:
+                failure[0], failure[1] = RUNAWAY, emission
                 return used
             if used == spikes.size:
                 return FULL

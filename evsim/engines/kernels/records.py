@@ -18,6 +18,7 @@ TOO_FAST = 1  # a unit spikes again before time, in float64, has moved on
 NO_CROSSING = 2  # Newton's iteration for a threshold crossing did not end
 GRAZING = 3  # I - threshold rounds to 0 or below at an emission; its gradient is unbounded
 OVERFLOW = 4  # a current is no finite number any more
+RUNAWAY = 5  # a sample emits more spikes than allowed
 
 
 UNIT = np.dtype(

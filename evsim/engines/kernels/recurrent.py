@@ -22,7 +22,7 @@ from evsim.engines.kernels.queue import (
     replace_first_cursor,
     restore_unit,
 )
-from evsim.engines.kernels.records import GRAZING, NO_CROSSING, OVERFLOW, TOO_FAST
+from evsim.engines.kernels.records import GRAZING, NO_CROSSING, OVERFLOW, RUNAWAY, TOO_FAST
 from evsim.lif import crossing_time, flow, reaches_threshold
 
 FULL = -1  # the spike buffer has no room for the component's emissions
@@ -133,7 +133,8 @@ def bound_due_time(
     threshold = units[unit].threshold
     due = inf
     if current > threshold:
-        due = now + (threshold - voltage) * units[unit].tau_mem / (current - voltage)
+        slope = (current - voltage) / units[unit].tau_mem
+        due = now + (threshold - voltage) / slope
     states[unit].is_exact = due == inf
     if due != states[unit].due:
         states[unit].due = due
@@ -236,6 +237,7 @@ def simulate_component(
     duration: float,
     spikes: np.ndarray,
     used: int,
+    most: int,
     start: np.ndarray,
     count: np.ndarray,
     states: np.ndarray,
@@ -244,8 +246,8 @@ def simulate_component(
 ) -> int:
     """Run a recurrent component and write its emissions behind the ``used`` ones.
 
-    Returns how many are used now, FULL if the buffer is too small.  They are grouped by unit
-    at the end; while the component runs they lie in the order of time.
+    ``most`` may be used.  Returns how many are used now, FULL if the buffer is too small.  They
+    are grouped by unit at the end; while the component runs they lie in the order of time.
     """
     members = components.units[components.first[component] : components.first[component + 1]]
     outgoing, synapses = components.outgoing[component], components.synapses
@@ -273,6 +275,9 @@ def simulate_component(
                     failure[0], failure[1], failure[2] = NO_CROSSING, due, unit
                     return used
                 continue
+            if used == most:
+                failure[0], failure[1], failure[2] = RUNAWAY, due, unit
+                return used
             if used == spikes.size:
                 return FULL
             if states[unit].spike >= 0 and due <= spikes[states[unit].spike].time:

@@ -39,6 +39,7 @@ def simulate_layer(
     duration: float,
     spikes: np.ndarray,
     used: int,
+    most: int,
     start: np.ndarray,
     count: np.ndarray,
     arrivals: np.ndarray,
@@ -56,7 +57,7 @@ def simulate_layer(
         now_used = FULL
         while now_used == FULL:
             now_used = simulate_unit(
-                unit, units, synapses, arrivals, n, duration, spikes, used, failure
+                unit, units, synapses, arrivals, n, duration, spikes, used, most, failure
             )
             if now_used == FULL:
                 spikes = grown_spikes(spikes, used)
@@ -79,6 +80,7 @@ def simulate_samples(
     incoming: np.ndarray,
     components: Components,
     duration: float,
+    spike_limit: int,
     start: np.ndarray,
     count: np.ndarray,
     input_place: np.ndarray,
@@ -89,7 +91,7 @@ def simulate_samples(
     ``input_time[input_start[b]:input_start[b + 1]]`` are sample b's input spikes, sorted by
     unit, then time; ``count`` (batch, units) holds their numbers.  Sets ``start`` and
     ``count`` of every unit, and ``input_place``, where each sample's inputs begin.
-    ``failure`` is (status, time, unit, sample).
+    A sample may emit ``spike_limit`` spikes.  ``failure`` is (status, time, unit, sample).
     """
     inputs = input_start[last] - input_start[first]
     spikes = np.empty(2 * inputs + 16 * (last - first) + 16, SPIKE)
@@ -110,6 +112,7 @@ def simulate_samples(
             spikes[used].drive = np.inf
             spikes[used].release_current = 0.0
             used += 1
+        most = used + spike_limit
         for component in range(components.recurrent.size):
             if components.recurrent[component]:
                 now_used = FULL
@@ -117,7 +120,7 @@ def simulate_samples(
                     if flight.cursors.size < spikes.size:
                         flight = new_flight(start.shape[1], spikes.size)
                     now_used = simulate_component(
-                        component, units, components, duration, spikes, used, own_start,
+                        component, units, components, duration, spikes, used, most, own_start,
                         own_count, states, flight, failure,
                     )  # fmt: skip
                     if now_used == FULL:
@@ -126,7 +129,7 @@ def simulate_samples(
             else:
                 spikes, used, arrivals = simulate_layer(
                     component, units, synapses, incoming, components, duration, spikes, used,
-                    own_start, own_count, arrivals, failure,
+                    most, own_start, own_count, arrivals, failure,
                 )  # fmt: skip
             if failure[0] != 0.0:
                 failure[3] = sample

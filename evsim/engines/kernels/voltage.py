@@ -77,7 +77,8 @@ def peak_voltage(
 
     At a smooth maximum V' = 0 and the share does not matter.  Where arrivals end a rise, the
     peak is a kink that moves with them: they see the share ``V'-/(V'- - V'+)`` of the jump of
-    lambda_V, which makes the derivative by a single arrival's time V'-, what it is.
+    lambda_V, which makes the derivative by a single arrival's time V'-, what it is.  A current
+    that is no finite number any more gives an infinite peak.
     """
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
     now, voltage, current = 0.0, 0.0, 0.0
@@ -103,6 +104,8 @@ def peak_voltage(
             best, best_time = voltage, now
             best_share = rise / (rise + fall) if rise > 0.0 else 0.0
         if now == duration:
+            if not abs(current) < inf:
+                best = inf
             return best, best_time, best_share
 
 
