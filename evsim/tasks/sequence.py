@@ -5,8 +5,8 @@ output is to be excited most by the sequence of its class, which it is when its 
 the two spikes arrive together (D section 2.1).
 
 What the loss decides is the difference of an output's two delays, not each of them.  Training
-as long as D does takes them to about 10 and 0 ms.  That is where the output's own sequence
-excites it most, but not where the loss is least: cross-entropy also rewards pulling the other
+as long as D does takes them to 10 to 12 and 0 ms.  At 10 ms the output's own sequence excites it
+most, but that is not where the loss is least: cross-entropy also rewards pulling the other
 sequence apart, and with the default settings its minimum lies at a difference of 12.2 ms,
 which longer training finds.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
@@ -23,10 +23,9 @@ from evsim.losses import CrossEntropy, Loss
 from evsim.network import LI, Connection, Input, Network
 from evsim.readouts import Peak
 from evsim.spikes import SpikeTrains
+from evsim.tasks.running import RunOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from evsim.dataset import Dataset
     from evsim.engines import Engine
     from evsim.optim import Adam
@@ -132,16 +131,8 @@ def optimizers(settings: Settings) -> dict[str, Adam]:
 # -- running ------------------------------------------------------------------------------
 
 
-def train(
-    settings: Settings,
-    *,
-    engine: str | Engine = "exact",
-    callbacks: Sequence[Callable[..., Any]] = (),
-    run_folder: str | Path | None = None,
-    resume: bool = False,
-    progress: bool = True,
-) -> FitResult:
-    """Train a network; the arguments after the settings are those of ``evsim.fit``."""
+def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
+    """Train a network; the options are arguments of ``evsim.fit``, see ``RunOptions``."""
     from evsim.training import fit
 
     training, validation, _ = data(settings)
@@ -156,11 +147,7 @@ def train(
         validation=validation,
         delay_max=settings.delay_max,
         seed=settings.seed,
-        engine=engine,
-        callbacks=callbacks,
-        run_folder=run_folder,
-        resume=resume,
-        progress=progress,
+        **options,
     )
 
 

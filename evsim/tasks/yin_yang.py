@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
@@ -19,10 +19,9 @@ from evsim.initialisers import Constant, Normal
 from evsim.losses import Loss, TimeInvariantMSE
 from evsim.network import LIF, Connection, Input, Network
 from evsim.spikes import SpikeTrains
+from evsim.tasks.running import RunOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from evsim.dataset import Dataset
     from evsim.engines import Engine
     from evsim.optim import Adam
@@ -306,16 +305,8 @@ def optimizers(settings: Settings) -> dict[str, Adam]:
 # -- running ------------------------------------------------------------------------------
 
 
-def train(
-    settings: Settings,
-    *,
-    engine: str | Engine = "exact",
-    callbacks: Sequence[Callable[..., Any]] = (),
-    run_folder: str | Path | None = None,
-    resume: bool = False,
-    progress: bool = True,
-) -> FitResult:
-    """Train a network; the arguments after the settings are those of ``evsim.fit``."""
+def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
+    """Train a network; the options are arguments of ``evsim.fit``, see ``RunOptions``."""
     from evsim.training import fit
 
     training, validation, _ = data(settings)
@@ -331,11 +322,7 @@ def train(
         delay_max=settings.delay_max if settings.learns_delays else np.inf,
         silent_lift=settings.silent_lift,
         seed=settings.seed,
-        engine=engine,
-        callbacks=callbacks,
-        run_folder=run_folder,
-        resume=resume,
-        progress=progress,
+        **options,
     )
 
 
