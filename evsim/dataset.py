@@ -12,7 +12,7 @@ from evsim.engines import resolve
 from evsim.engines.protocol import Engine
 from evsim.losses import Loss
 from evsim.network import Network
-from evsim.simulation import check_duration, check_inputs, simulate
+from evsim.simulation import check_duration, check_inputs, check_network, simulate
 from evsim.spikes import SpikeTrains
 
 
@@ -149,8 +149,7 @@ def evaluate(
 
 def checked_data(network: Network, data: Any, loss: Loss, argument: str) -> Dataset:
     """The data as a Dataset; refuses what does not fit the network and the loss."""
-    if not isinstance(network, Network):
-        raise TypeError(f"network is of type {type(network).__name__}: give an evsim.Network")
+    check_network(network)
     if not isinstance(loss, Loss):
         raise TypeError(f"loss = {loss!r}: it must be a Loss such as evsim.losses.CrossEntropy()")
     classes = network.population(loss.readout.population_of(network)).units

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -20,6 +20,18 @@ class Initialiser(ABC):
     "dendritic" (post, 1), "shared" ().
     """
 
+    def _check(self, *numbers: str) -> None:
+        """Refuse numbers that are none or infinite, and an unknown sharing."""
+        for name in numbers:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+                raise TypeError(f"{name} = {value!r}: it must be a number")
+            if not np.isfinite(value):
+                raise ValueError(f"{name} = {value}: it must be finite")
+        sharing = getattr(self, "sharing")  # noqa: B009
+        if sharing not in get_args(Sharing):
+            raise ValueError(f"sharing = {sharing!r}: choose one of {', '.join(get_args(Sharing))}")
+
     @abstractmethod
     def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         """Values of the given shape."""
@@ -33,8 +45,6 @@ class Initialiser(ABC):
             "dendritic": (post, 1),
             "shared": (),
         }
-        if sharing not in shapes:
-            raise ValueError(f"sharing = {sharing!r}: choose one of {', '.join(shapes)}")
         if seed is None:
             raise ValueError(
                 f"{parameter} is drawn from {self}: give the network a seed, Network(..., seed=0)"
@@ -52,6 +62,7 @@ class Normal(Initialiser):
     sharing: Sharing = "synaptic"
 
     def __post_init__(self) -> None:
+        self._check("mean", "standard_deviation")
         if not self.standard_deviation >= 0:
             raise ValueError(f"standard_deviation = {self.standard_deviation}: it must be >= 0")
 
@@ -68,6 +79,7 @@ class Uniform(Initialiser):
     sharing: Sharing = "synaptic"
 
     def __post_init__(self) -> None:
+        self._check("low", "high")
         if not self.low <= self.high:
             raise ValueError(f"Uniform({self.low}, {self.high}): low must not exceed high")
 
@@ -81,6 +93,9 @@ class Constant(Initialiser):
 
     value: float
     sharing: Sharing = "synaptic"
+
+    def __post_init__(self) -> None:
+        self._check("value")
 
     def fill(self, parameter: str, seed: int | None, post: int, pre: int) -> np.ndarray:
         return super().fill(parameter, 0, post, pre)

@@ -10,7 +10,7 @@ differences, whose limit at equal arguments loses no digits.
 
 from __future__ import annotations
 
-from math import exp, expm1, inf, log1p
+from math import exp, expm1, inf, log, log1p
 
 from evsim.compiled import compiled
 
@@ -72,7 +72,7 @@ def decays_and_convolution(t: float, tau_mem: float, tau_syn: float) -> tuple[fl
     """
     decay_mem = exp(-t / tau_mem)
     decay_syn = exp(-t / tau_syn)
-    difference = abs(tau_mem - tau_syn) / (tau_mem * tau_syn)
+    difference = abs(tau_mem - tau_syn) / tau_mem / tau_syn
     slower = max(decay_mem, decay_syn)
     return decay_mem, decay_syn, t * slower * relative_expm1(-t * difference)
 
@@ -105,15 +105,20 @@ def peak_time(voltage: float, current: float, tau_mem: float, tau_syn: float) ->
     The interior maximum needs I > 0 and V < I.  From V' = 0, that is V = I, follows
     ``t = -tau_syn log1p(-u)/epsilon`` with ``epsilon = 1 - tau_syn/tau_mem`` and
     ``u = (1 - V/I) epsilon``; ``t = tau_syn (1 - V/I)`` at equal time constants.  For u >= 1
-    the voltage comes from so far below that it never turns.
+    the voltage comes from so far below that it never turns.  Where u is near 1, as it is if
+    tau_mem is far longer than tau_syn, 1 - u is formed without the difference.
     """
     if current <= 0.0 or voltage >= current:
         return inf
     gap = (current - voltage) / current
-    u = gap * ((tau_mem - tau_syn) / tau_mem)
-    if u >= 1.0:
+    epsilon = (tau_mem - tau_syn) / tau_mem
+    u = gap * epsilon
+    if u < 0.5:
+        return tau_syn * gap * relative_log1p(-u)
+    rest = (tau_syn / tau_mem * (current - voltage) + voltage) / current
+    if rest <= 0.0:
         return inf
-    return tau_syn * gap * relative_log1p(-u)
+    return -tau_syn * log(rest) / epsilon
 
 
 @compiled
@@ -122,12 +127,12 @@ def reaches_threshold(
 ) -> bool:
     """Whether V passes the threshold if no event comes; a mere touch does not count.
 
-    V = I at the peak, so the peak voltage is the current then.
+    At the peak V = I as well, but V is flat there and so forgives an error of its time.
     """
     if current <= threshold:
         return False
     t = peak_time(voltage, current, tau_mem, tau_syn)
-    return t < inf and current * exp(-t / tau_syn) > threshold
+    return t < inf and flow(voltage, current, t, tau_mem, tau_syn)[0] > threshold
 
 
 @compiled

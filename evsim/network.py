@@ -19,6 +19,7 @@ import numpy as np
 
 from evsim.initialisers import Initialiser
 from evsim.parameters import (
+    FrozenArrays,
     Parameter,
     check_delay,
     fold,
@@ -49,7 +50,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, eq=False)
-class Population:
+class Population(FrozenArrays):
     """A named group of units of one kind."""
 
     name: str
@@ -158,7 +159,7 @@ class LI(Population):
 
 
 @dataclass(frozen=True, eq=False)
-class Connection:
+class Connection(FrozenArrays):
     """Synapses from every spike of a source population to units of a target population.
 
     Parameters
@@ -183,6 +184,9 @@ class Connection:
     name: str = ""
 
     def __post_init__(self) -> None:
+        for part in ("source", "target", "name"):
+            if not isinstance(getattr(self, part), str):
+                raise TypeError(f"{part} = {getattr(self, part)!r} of a connection: give a name")
         if not self.name:
             object.__setattr__(self, "name", f"{self.source}->{self.target}")
         if "." in self.name:
@@ -254,6 +258,11 @@ class Network:
         *,
         seed: int | None = None,
     ) -> None:
+        if seed is not None:
+            if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+                raise TypeError(f"seed = {seed!r}: it must be an integer")
+            if seed < 0:
+                raise ValueError(f"seed = {seed}: it must be >= 0")
         self.populations: tuple[Population, ...] = tuple(populations)
         _check_populations(self.populations)
         self._index = {p.name: i for i, p in enumerate(self.populations)}
@@ -286,6 +295,10 @@ class Network:
                 "spike: make it a LIF population"
             )
         return population
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling and copying, without the views that are made when they are asked for."""
+        return {k: v for k, v in self.__dict__.items() if k not in ("parameters", "topology")}
 
     # -- names -------------------------------------------------------------------------
 
@@ -333,6 +346,11 @@ class Network:
         for name in values:
             if name not in self.parameters:
                 raise ValueError(unknown_name("parameter", name, self.parameters))
+            if isinstance(values[name], Initialiser):
+                raise TypeError(
+                    f"{name} is replaced by {values[name]}: give an array; initialisers are "
+                    "drawn when a Network is built"
+                )
         network = object.__new__(Network)
         network._index = self._index
         network.populations = tuple(

@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 Parameter = Any  # a NumPy array, or a scipy.sparse.csr_array for a sparse connection
 
 
+class FrozenArrays:
+    """Attributes that are arrays stay read-only when the object is pickled or copied."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for value in state.values():
+            parts = (value.data, value.indices, value.indptr) if is_sparse(value) else (value,)
+            for part in parts:
+                if isinstance(part, np.ndarray):
+                    part.setflags(write=False)
+
+
 # -- what is accepted ---------------------------------------------------------------------
 
 

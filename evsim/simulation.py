@@ -44,6 +44,7 @@ def simulate(
     EngineError
         For a simulation that cannot go on.
     """
+    check_network(network)
     engine = resolve(engine)
     duration = check_duration(duration)
     inputs = check_inputs(network, spikes)
@@ -79,6 +80,7 @@ def gradient(
     EngineError
         For a simulation that cannot go on.
     """
+    check_network(network)
     if not isinstance(loss, Loss):
         raise TypeError(f"loss = {loss!r}: it must be a Loss such as evsim.losses.CrossEntropy()")
     names = check_wrt(network, wrt)
@@ -115,12 +117,12 @@ class Run:
 
     @cached_property
     def spikes(self) -> dict[str, SpikeTrains]:
-        """Spikes of every population within the trial, by name."""
+        """Spikes of every population by name: within the trial, those of inputs as given."""
         return self.engine.spikes(self.state)
 
     @cached_property
     def spike_counts(self) -> dict[str, np.ndarray]:
-        """Number of spikes of each unit within the trial, (batch, units), by population."""
+        """Number of those spikes of each unit, (batch, units), by population; read-only."""
         return self.engine.spike_counts(self.state)
 
     @cached_property
@@ -135,6 +137,8 @@ class Run:
 
     def read(self, readout: Readout) -> np.ndarray:
         """A readout's values, shape (batch, units)."""
+        if not isinstance(readout, Readout):
+            raise TypeError(f"readout = {readout!r}: give one such as evsim.readouts.Peak()")
         readout.population_of(self.network)
         return self.engine.read(self.state, readout)
 
@@ -221,9 +225,16 @@ class Gradient:
 # -- checks -------------------------------------------------------------------------------
 
 
+def check_network(network: object) -> None:
+    """Refuse what is no network."""
+    if not isinstance(network, Network):
+        raise TypeError(f"network is of type {type(network).__name__}: give an evsim.Network")
+
+
 def check_duration(duration: float) -> float:
     """The duration as a float; refuses what is not a finite time > 0."""
-    if isinstance(duration, bool) or not isinstance(duration, (int, float, np.number)):
+    real = (int, float, np.integer, np.floating)
+    if isinstance(duration, bool) or not isinstance(duration, real):
         raise TypeError(f"duration = {duration!r}: it must be a time in ms")
     if not 0 < duration < np.inf:
         raise ValueError(f"duration = {duration} ms: it must be finite and > 0")
@@ -283,6 +294,8 @@ def check_wrt(network: Network, wrt: Sequence[str] | None) -> tuple[str, ...]:
     if isinstance(wrt, str):
         raise TypeError(f"wrt = {wrt!r}: give a list of names, [{wrt!r}]")
     for name in wrt:
+        if not isinstance(name, str):
+            raise TypeError(f"wrt holds {name!r}: give names of parameters")
         if name not in network.parameters:
             raise ValueError(unknown_name("parameter", name, network.parameters))
         if _kind(name) not in GRADIENT_KINDS:

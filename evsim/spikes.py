@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evsim.parameters import FrozenArrays
+
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SpikeTrains:
+class SpikeTrains(FrozenArrays):
     """A batch of spike trains.
 
     Parameters
@@ -185,6 +187,8 @@ class SpikeTrains:
 
     def __getitem__(self, index: int | slice | np.ndarray) -> SpikeTrains:
         """Select samples: an index gives a batch of one, a slice or an index array a batch."""
+        if isinstance(index, bool):
+            raise TypeError(f"sample {index}: select samples by integers, slices or arrays")
         if isinstance(index, (int, np.integer)):
             if not -len(self) <= index < len(self):
                 raise IndexError(f"sample {index} of a batch of {len(self)}")

@@ -374,3 +374,55 @@ def test_peaks_cut_off_by_inhibition(ratio):
             np.testing.assert_allclose(slopes.sum(), (current - voltage) / 20.0, rtol=1e-12)
             np.testing.assert_allclose(slopes[0] / slopes[1], np.divide(*inhibition), rtol=1e-12)
     assert kinks >= 3
+
+
+@pytest.mark.parametrize("tau_mem", [1e3, 1e6, 1e12, 1e18])
+@pytest.mark.parametrize("engine", [EXACT, Reference()], ids=["exact", "reference"])
+def test_units_that_hardly_leak(engine, tau_mem):
+    """Peak and crossing where 1 - u, u = (1 - V/I) (1 - tau_syn/tau_mem), would lose its digits."""
+    inputs = {"input": evsim.SpikeTrains.from_lists([[(0.0, 0)]], units=1)}
+    weight = 2 * tau_mem / 5.0  # V would come to almost 2
+    for output, readout in ((evsim.LIF, FirstSpike()), (evsim.LI, Peak())):
+        network = evsim.Network(
+            [evsim.Input("input", 1), output("output", 1, tau_mem, 5.0)],
+            [evsim.Connection("input", "output", weight)],
+        )
+        value, truth = (
+            each.read(each.simulate(network, inputs, 500.0), readout)
+            for each in (engine, Reference(digits=60))
+        )
+        np.testing.assert_allclose(value, truth, rtol=1e-15)
+        counts = [
+            each.spike_counts(each.simulate(network, inputs, 500.0))["output"].sum()
+            for each in (engine, Reference(digits=60))
+        ]
+        assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("loops", [(), ("hidden",)], ids=["layered", "recurrent"])
+def test_adjoint_traces_where_a_refractory_period_ends(loops):
+    network = looped(
+        evsim.Network(
+            [
+                evsim.Input("input", 1),
+                evsim.LIF("hidden", 1, refractory=2.0),
+                evsim.LI("output", 2),
+            ],
+            [
+                evsim.Connection("input", "hidden", 30.0),
+                evsim.Connection("hidden", "output", [[1.0], [2.0]]),
+            ],
+        ),
+        *loops,
+    )
+    spikes = evsim.SpikeTrains.from_lists([[(0.0, 0)]], units=1)
+    results = []
+    for engine in (EXACT, Reference()):
+        gradient = evsim.gradient(
+            network, spikes, [0], evsim.losses.CrossEntropy(), 30.0, engine=engine
+        )
+        ends = gradient.run.spikes["hidden"].times[:2] + 2.0
+        times = np.sort(np.concatenate([ends - 1e-6, ends, ends + 1e-6]))
+        results.append(gradient.lambda_V("hidden", times)[0, 0])
+    np.testing.assert_allclose(*results, rtol=1e-12)
+    assert (results[0].reshape(2, 3) != 0).tolist() == [[False, True, True]] * 2

@@ -325,6 +325,10 @@ def test_voltages_too_large_to_read(readout, weight):
     message = "sample 1, unit 0 of 'unit': .* no finite number any more: use smaller weights"
     with pytest.raises(EngineError, match=message):
         run.read(readout)
+    with pytest.raises(EngineError, match="sample 1, unit 0 of 'unit': voltage is -?inf"):
+        run.voltage("unit", [20.0])
+    with pytest.raises(ValueError, match="read-only"):
+        run.spike_counts["unit"][0] = 1
 
 
 @either_code

@@ -1,5 +1,7 @@
 """Networks: what they refuse, and that they are frozen values."""
 
+import copy
+
 import numpy as np
 import pytest
 from scipy.sparse import coo_array, csr_array
@@ -288,3 +290,42 @@ def test_repr_says_what_is_connected():
         "  Connection 'hidden->output': 8 synapses, delay shape ()\n"
         ")"
     )
+
+
+def test_copies_are_as_frozen_as_the_original():
+    weight = csr_array(np.eye(2))
+    network = evsim.Network(
+        [evsim.Input("input", 2), evsim.LIF("hidden", 2)],
+        [evsim.Connection("input", "hidden", weight, delay=[[1.0, 2.0]])],
+    )
+    assert len(network.parameters) == 5  # and the view of them is made
+    other = copy.deepcopy(network)
+    assert not other.parameters["input->hidden.weight"].data.flags.writeable
+    assert not other.parameters["input->hidden.delay"].flags.writeable
+    assert not other.parameters["hidden.tau_mem"].flags.writeable
+    assert not copy.deepcopy(evsim.SpikeTrains.from_lists([[]], units=1)).offsets.flags.writeable
+    np.testing.assert_array_equal(other.weight_per_synapse(), [1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: evsim.Network([evsim.Input("a", 1)], [], seed=-1), ValueError, "seed = -1: it"),
+        (lambda: evsim.Network([evsim.Input("a", 1)], [], seed=1.5), TypeError, "seed = 1.5: it"),
+        (lambda: evsim.Connection("a", "b", 1.0, name=3), TypeError, "name = 3 of a connection"),
+        (lambda: evsim.Normal("a", 1), TypeError, "mean = 'a': it must be a number"),
+        (lambda: evsim.Uniform(0, np.inf), ValueError, "high = inf: it must be finite"),
+        (lambda: evsim.Constant(1, sharing="x"), ValueError, "sharing = 'x': choose one of syn"),
+    ],
+)
+def test_what_is_no_seed_name_or_number_is_refused_at_once(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_an_initialiser_cannot_replace_a_parameter():
+    network = evsim.Network(
+        [evsim.Input("a", 1), evsim.LI("b", 1)], [evsim.Connection("a", "b", 1.0)], seed=3
+    )
+    with pytest.raises(TypeError, match=r"a->b.weight is replaced by Normal.*: give an array"):
+        network.replace({"a->b.weight": evsim.Normal(0, 1)})

@@ -23,7 +23,7 @@ def resolve(engine: str | Engine) -> Engine:
     """The engine itself, or the default one of that name."""
     if isinstance(engine, Engine):
         return engine
-    if engine in _NAMES:
+    if isinstance(engine, str) and engine in _NAMES:
         return __getattr__(_NAMES[engine])()
     raise ValueError(f"there is no engine {engine!r}; there are {', '.join(_NAMES)}")
 

@@ -60,10 +60,10 @@ class Exact(Engine):
             value = getattr(self, name)
             if name == "threads" and value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
                 raise TypeError(f"{name} = {value!r}: it must be an integer")
-            if value < 1:
-                raise ValueError(f"{name} = {value}: it must be at least 1")
+            if not 1 <= value <= 2**62:
+                raise ValueError(f"{name} = {value}: it must be from 1 to 2**62")
 
     # -- forward -----------------------------------------------------------------------
 
@@ -104,7 +104,11 @@ class Exact(Engine):
         return trains
 
     def spike_counts(self, state: ExactState) -> dict[str, np.ndarray]:
-        return {p.name: state.count[:, first:last] for p, first, last in state.populations()}
+        counts = {}
+        for population, first, last in state.populations():
+            counts[population.name] = own = state.count[:, first:last]
+            own.setflags(write=False)  # a view of the state
+        return counts
 
     def report(self, state: ExactState) -> Report:
         arrivals = np.zeros(2, np.int64)
@@ -134,7 +138,7 @@ class Exact(Engine):
             read_voltages(piece.first, piece.last, first, last, rate, *state.arrays(piece), values)
 
         self._over(run, state.pieces)
-        state.check_finite(values, readout, first)
+        state.check_finite(values, type(readout).__name__, first)
         return values
 
     def pull_back(
@@ -186,6 +190,8 @@ class Exact(Engine):
                 piece.first, piece.last, first, last, times[order], *state.arrays(piece),
                 voltage, current,
             )  # fmt: skip
+        state.check_finite(voltage, "voltage", first)
+        state.check_finite(current, "current", first)
         return _unsorted(voltage, order), _unsorted(current, order)
 
     def adjoint_traces(

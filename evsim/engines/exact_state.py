@@ -171,14 +171,15 @@ class ExactState:
         population = self.network.populations[index]
         return population.name, unit - int(self.network.topology.first_unit[index])
 
-    def check_finite(self, values: np.ndarray, readout: Readout, first: int) -> None:
-        """Raise for the first voltage that is no finite number."""
-        if not np.isfinite(values).all():
-            sample, unit = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
-            name, own = self.name_unit(first + unit)
+    def check_finite(self, values: np.ndarray, quantity: str, first: int) -> None:
+        """Raise for the first of some values, (batch, units, ...), that is no finite number."""
+        wrong = ~np.isfinite(values)
+        if wrong.any():
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            name, own = self.name_unit(first + place[1])
             raise EngineError(
-                f"sample {sample}, unit {own} of {name!r}: {type(readout).__name__} is "
-                f"{values[sample, unit]}; {_REASONS[records.OVERFLOW]}"
+                f"sample {place[0]}, unit {own} of {name!r}: {quantity} is {values[place]}; "
+                + _REASONS[records.OVERFLOW]
             )
 
     def check(self, failures: Iterable[np.ndarray]) -> None:

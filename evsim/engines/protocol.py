@@ -73,7 +73,7 @@ class Engine(ABC):
         """Spikes of every population within the trial; inputs as they were given."""
 
     def spike_counts(self, state: Any) -> dict[str, np.ndarray]:
-        """Number of spikes of each unit within the trial, int64, (batch, units), by population."""
+        """Number of those spikes of each unit, int64, (batch, units), by population."""
         return {name: trains.counts() for name, trains in self.spikes(state).items()}
 
     @abstractmethod

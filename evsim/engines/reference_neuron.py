@@ -31,6 +31,7 @@ class Numbers:
     convert: Callable[[Any], Number]
     exp: Callable[[Number], Number]
     expm1: Callable[[Number], Number]
+    log: Callable[[Number], Number]
     log1p: Callable[[Number], Number]
     epsilon: Number
 
@@ -39,13 +40,14 @@ class Numbers:
 def numbers_with(digits: int | None) -> Numbers:
     """Python's floats for None, else numbers of that many decimal digits by mpmath."""
     if digits is None:
-        return Numbers(float, math.exp, math.expm1, math.log1p, math.ulp(1.0))
+        return Numbers(float, math.exp, math.expm1, math.log, math.log1p, math.ulp(1.0))
     import mpmath
 
     # A context of our own: the precision of the user's mpmath.mp is none of our business.
     context = mpmath.mp.clone()
     context.dps = digits
-    return Numbers(context.mpf, context.exp, context.expm1, context.log1p, +context.eps)
+    functions = context.exp, context.expm1, context.log, context.log1p
+    return Numbers(context.mpf, *functions, +context.eps)
 
 
 # -- divided differences of exp -----------------------------------------------------------
@@ -180,11 +182,14 @@ class Neuron:
         """
         if current <= 0 or current <= voltage:
             return None
-        rise = 1 - voltage / current
-        u = (self.tau_mem - self.tau_syn) / self.tau_mem * rise
-        if u >= 1:
-            return None
-        return self.tau_syn * rise * (-self.numbers.log1p(-u) / u if u else 1)
+        rise = (current - voltage) / current
+        eps = (self.tau_mem - self.tau_syn) / self.tau_mem
+        u = eps * rise
+        if 2 * u < 1:
+            return self.tau_syn * rise * (-self.numbers.log1p(-u) / u if u else 1)
+        # Near 1, 1 - u loses its digits; this is the same without a difference.
+        rest = (rise * self.tau_syn + self.tau_mem * voltage / current) / self.tau_mem
+        return None if rest <= 0 else -self.tau_syn * self.numbers.log(rest) / eps
 
     def time_to_threshold(self, voltage: Number, current: Number) -> Number | None:
         """How long until V first reaches the threshold; None if it never exceeds it.
@@ -200,10 +205,10 @@ class Neuron:
         to_maximum = self.time_to_maximum(voltage, current)
         if to_maximum is None:
             return None
-        maximum = current * self.numbers.exp(-to_maximum / self.tau_syn)
+        start = Segment(time, voltage, current, held=False)
+        maximum, _ = self.flow(start, to_maximum)
         if maximum <= self.threshold:
             return None
-        start = Segment(time, voltage, current, held=False)
         while True:
             voltage, current = self.flow(start, time)
             slope = self.slope(voltage, current)
@@ -219,11 +224,3 @@ class Neuron:
     def drive(self, current: Number) -> Number:
         """tau_mem dV/dt right before an emission."""
         return current - self.threshold
-
-    def adjoint_emission(self, slope: Number, current: Number) -> Number:
-        """lambda_V right before an emission, from the loss's derivative by its time (D 1, S_k).
-
-        ``slope`` has everything: the loss's own derivative, what the spike did where it
-        arrived, and what the later start of V did to the neuron itself.
-        """
-        return slope / self.drive(current)

@@ -13,6 +13,7 @@ import numpy as np
 
 from evsim.compiled import compiled
 from evsim.engines.kernels.records import (
+    FULL,
     GRAZING,
     NO_CROSSING,
     OVERFLOW,
@@ -20,8 +21,6 @@ from evsim.engines.kernels.records import (
     TOO_FAST,
 )
 from evsim.lif import adjoint_flow, crossing_time, flow, reaches_threshold
-
-FULL = -1  # the spike buffer has no room for this unit's emissions
 
 
 @compiled

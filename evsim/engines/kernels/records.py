@@ -20,6 +20,8 @@ GRAZING = 3  # I - threshold rounds to 0 or below at an emission; its gradient i
 OVERFLOW = 4  # a current is no finite number any more
 RUNAWAY = 5  # a sample emits more spikes than allowed
 
+FULL = -1  # in place of a number of spikes: the buffer has no room for more
+
 
 UNIT = np.dtype(
     [
@@ -54,12 +56,6 @@ SPIKE = np.dtype(
 
 ARRIVAL = np.dtype([("time", np.float64), ("synapse", np.int64), ("spike", np.int64)])
 """A spike reaching a synapse's target."""
-
-
-@compiled
-def new_spikes(capacity: int) -> np.ndarray:
-    """A buffer for that many spikes."""
-    return np.empty(capacity, SPIKE)
 
 
 @compiled

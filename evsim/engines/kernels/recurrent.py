@@ -22,10 +22,8 @@ from evsim.engines.kernels.queue import (
     replace_first_cursor,
     restore_unit,
 )
-from evsim.engines.kernels.records import GRAZING, NO_CROSSING, OVERFLOW, RUNAWAY, TOO_FAST
+from evsim.engines.kernels.records import FULL, GRAZING, NO_CROSSING, OVERFLOW, RUNAWAY, TOO_FAST
 from evsim.lif import crossing_time, flow, reaches_threshold
-
-FULL = -1  # the spike buffer has no room for the component's emissions
 
 STATE = np.dtype(
     [

@@ -10,8 +10,8 @@ import numpy as np
 
 from evsim.compiled import compiled, entry_point
 from evsim.engines.kernels.arrivals import arrivals_at
-from evsim.engines.kernels.layered import FULL, pull_back_unit, simulate_unit
-from evsim.engines.kernels.records import ARRIVAL, SPIKE, grown_spikes
+from evsim.engines.kernels.layered import pull_back_unit, simulate_unit
+from evsim.engines.kernels.records import ARRIVAL, FULL, SPIKE, grown_spikes
 from evsim.engines.kernels.recurrent import (
     STATE,
     Components,

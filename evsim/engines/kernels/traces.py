@@ -136,8 +136,10 @@ def adjoint_trace_lif(
             free_at = emission + units[unit].refractory
             release_current = spikes[index].release_current
         while k >= 0 and times[k] >= emission:
+            # At the end of a refractory period the limit from later times is not 0 yet.
+            window_end = emission if times[k] == free_at else free_at
             lambda_v_out[k], lambda_i_out[k], _ = adjoint_advance(
-                lambda_v, lambda_i, 0.0, now, times[k], emission, free_at, release_current,
+                lambda_v, lambda_i, 0.0, now, times[k], emission, window_end, release_current,
                 tau_mem, tau_syn,
             )  # fmt: skip
             k -= 1

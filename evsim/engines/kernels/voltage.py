@@ -6,7 +6,7 @@ forms of each arrival by itself, in any order; only the peak needs them sorted.
 
 from __future__ import annotations
 
-from math import exp, inf
+from math import inf
 
 import numpy as np
 
@@ -77,8 +77,8 @@ def peak_voltage(
 
     At a smooth maximum V' = 0 and the share does not matter.  Where arrivals end a rise, the
     peak is a kink that moves with them: they see the share ``V'-/(V'- - V'+)`` of the jump of
-    lambda_V, which makes the derivative by a single arrival's time V'-, what it is.  A current
-    that is no finite number any more gives an infinite peak.
+    lambda_V, which makes the derivative by a single arrival's time V'-, what it is.  A voltage
+    or current that is no finite number any more gives an infinite peak.
     """
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
     now, voltage, current = 0.0, 0.0, 0.0
@@ -88,7 +88,7 @@ def peak_voltage(
         until = arrivals[i].time if i < n else duration
         t = peak_time(voltage, current, tau_mem, tau_syn)
         if now + t < until:
-            top = current * exp(-t / tau_syn)
+            top, _ = flow(voltage, current, t, tau_mem, tau_syn)
             if top > best:
                 best, best_time, best_share = top, now + t, 0.0
         voltage, current = flow(voltage, current, until - now, tau_mem, tau_syn)
@@ -104,7 +104,7 @@ def peak_voltage(
             best, best_time = voltage, now
             best_share = rise / (rise + fall) if rise > 0.0 else 0.0
         if now == duration:
-            if not abs(current) < inf:
+            if not (abs(current) < inf and abs(voltage) < inf):
                 best = inf
             return best, best_time, best_share
 
