@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from evsim import losses, readouts
+from evsim.dropout import Dropout
 from evsim.initialisers import Constant, Normal, Uniform
 from evsim.network import LI, LIF, Connection, Input, Network
+from evsim.regularisers import RateRegulariser
 from evsim.simulation import Gradient, Run, gradient, simulate
 from evsim.spikes import SpikeTrains
 
@@ -25,10 +27,12 @@ __all__ = [
     "Connection",
     "Constant",
     "Dataset",
+    "Dropout",
     "Gradient",
     "Input",
     "Network",
     "Normal",
+    "RateRegulariser",
     "Run",
     "SpikeTrains",
     "StopTraining",

@@ -2,6 +2,7 @@
 
 A loss knows no engine.  Called with the readout's values it returns the loss of each sample
 and the derivative of that loss by each value; the batch loss is the mean over samples.
+A loss of your own is one such class; ``evsim.testing.check_loss`` checks it.
 
 A silent unit's first spike counts as a spike at the end of the trial in the value.  Only the
 true class gets a derivative there; engines turn it into a phantom spike (L section 4.1).
@@ -12,21 +13,65 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from evsim.readouts import FirstSpike, Mean, Peak, Readout
 
+if TYPE_CHECKING:
+    from evsim.simulation import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a loss makes of a simulated batch.
+
+    Parameters
+    ----------
+    losses : array, shape (batch,)
+    values : array, shape (batch, units) or (batch, units, ...)
+        What the loss shows of what it has read.
+    predictions : array of int64, shape (batch,), or None
+        None for a loss that does not classify.
+    readout : Readout
+        What is pulled back,
+    cotangents : array
+        with the derivative of each sample's loss by it, in the shape of its values, and
+    spike_slopes : array or None
+        by each spike time of the readout's population, shape (events,), where that is not in
+        the readout's own derivative.
+    """
+
+    losses: np.ndarray
+    values: np.ndarray
+    predictions: np.ndarray | None
+    readout: Readout
+    cotangents: np.ndarray
+    spike_slopes: np.ndarray | None = None
+
 
 class Loss(ABC):
     """A differentiable function of one readout.
 
-    Subclasses have a ``readout`` and are called with ``values`` of shape (batch, units),
-    ``labels`` of shape (batch,) and the trial's ``duration`` in ms.  They return the loss of
-    each sample, shape (batch,), and its derivative by ``values``, shape (batch, units).
+    Subclasses have a ``readout`` and are called with its ``values``, of shape (batch, units)
+    or (batch, units, ...), the ``labels`` of the batch and the trial's ``duration`` in ms.
+    They return the loss of each sample, shape (batch,), and its derivative by ``values``, in
+    their shape.
+
+    ``classifies`` says whether labels are classes, int of shape (batch,).  A loss with other
+    targets sets it to False and overrides ``check_labels``.
     """
 
     readout: Readout
+    classifies: ClassVar[bool] = True
+
+    def evaluate(self, run: Run, labels: np.ndarray) -> Outcome:
+        """The loss of a simulated batch, and what is to be pulled back."""
+        values = run.read(self.readout)
+        losses, derivative = self(values, labels, run.duration)
+        predictions = self.predict(values) if self.classifies else None
+        return Outcome(losses, values, predictions, self.readout, derivative)
 
     @abstractmethod
     def __call__(
@@ -39,9 +84,12 @@ class Loss(ABC):
         return np.argmax(values, axis=1)
 
     def check_labels(
-        self, labels: Sequence[int] | np.ndarray, batch_size: int, classes: int
+        self, labels: Sequence[Any] | np.ndarray, batch_size: int, classes: int
     ) -> np.ndarray:
-        """The labels as int64, shape (batch,); refuses those that do not fit."""
+        """The labels as int64, shape (batch,); refuses those that do not fit.
+
+        ``classes`` is the number of units of the readout's population.
+        """
         array = np.asarray(labels)
         if array.shape != (batch_size,):
             raise ValueError(

@@ -391,12 +391,20 @@ class Network:
             flat[slots] = spread(getattr(connection, kind), connection.weight, shape)
         return flat
 
-    def fold(self, name: str, per_synapse: np.ndarray) -> Parameter:
-        """Sum a quantity per synapse, shape (synapses,), into the shape of that weight or delay."""
-        connection_name, kind = name.rsplit(".", 1)
-        index = [c.name for c in self.connections].index(connection_name)
+    def fold(self, name: str, flat: np.ndarray) -> Parameter:
+        """Sum a quantity per synapse, or per unit, into the shape of that parameter.
+
+        ``flat`` has shape (synapses,) for a weight or a delay, and (units of all populations,)
+        for a time constant or a threshold.
+        """
+        owner, kind = name.rsplit(".", 1)
+        if kind not in ("weight", "delay"):
+            start = int(self.topology.first_unit[self._index[owner]])
+            own = flat[start : start + self.population(owner).units]
+            return np.asarray(own.sum()) if self.parameters[name].shape == () else own.copy()
+        index = [c.name for c in self.connections].index(owner)
         connection = self.connections[index]
-        own = per_synapse[self.topology.slots[index]]
+        own = flat[self.topology.slots[index]]
         values = getattr(connection, kind)
         return fold(own, values, connection.weight, self._shape(connection))
 

@@ -1,22 +1,27 @@
-"""What a loss looks at: one number per output unit and sample.
+"""What a loss looks at: numbers per output unit and sample.
 
-A readout says which number; engines know how to compute it and how to pull its cotangent
-back.  Voltages are read from LI populations, spike times from LIF populations.
+A readout says which numbers.  Engines compute the elementary ones, and pull their cotangents
+back: ``Mean`` where its weighting has a closed form, ``Peak``, ``FirstSpike``, ``SpikeTimes``
+and ``VoltageAt``, voltages at moments of each sample.  The others are made of voltages at
+moments, see ``evsim.sampling``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, get_args
 
-from evsim.network import LI, LIF, Network, Population
+import numpy as np
 
-Weighting = Literal["flat", "exponential"]
+from evsim.network import LI, LIF, Input, Network, Population
+
+Weighting = Literal["flat", "exponential", "linear", "sigmoid", "input"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Readout:
-    """One number per unit of a population and sample, shape (batch, units).
+    """Numbers of a population's units in each sample, shape (batch, units) or (batch, units, ...).
 
     ``population`` is the name of the population it is read from; None for the network's
     output, which is its last population.
@@ -32,19 +37,35 @@ class Readout:
         return population.name
 
     def _check_kind(self, population: Population) -> None:
-        if not isinstance(population, LI):
+        if isinstance(population, Input):
             raise ValueError(
-                f"{type(self).__name__} reads voltages of LI units, but {population.name!r} has "
-                f"{type(population).__name__} units: make it LI, or use FirstSpike"
+                f"{type(self).__name__} reads voltages, but {population.name!r} is an input, "
+                "whose units have none: read from a LIF or LI population"
             )
+
+
+# -- voltages -----------------------------------------------------------------------------
+
+
+class WeightingForm(NamedTuple):
+    """The weighting ``w(t) = (1 + slope * t) * exp(-rate * t)``, both in 1/ms."""
+
+    rate: float
+    slope: float
 
 
 @dataclass(frozen=True)
 class Mean(Readout):
     """Weighted mean of the voltage over the trial, ``(1/T) * integral of w(t) V(t) dt``.
 
-    ``weighting``: "flat", w = 1 (L 2), or "exponential", w = exp(-t/T) (L 5).  Both
-    programs published with L average over T where the paper writes the plain integral.
+    Both programs published with L average over T where the paper writes the plain integral.
+
+    Parameters
+    ----------
+    weighting : str
+        "flat", w = 1 (L 2); "exponential", w = exp(-t/T) (L 5); "linear", w = 1 - t/T;
+        "sigmoid", w = 1/(1 + exp((t/T - 0.5)/0.2)); "input", the sample's own input spikes,
+        ``w(t) = sum over k of delta(t - t_k)``, those of all inputs (L section 2.2).
     """
 
     weighting: Weighting = "flat"
@@ -55,23 +76,147 @@ class Mean(Readout):
                 f"weighting = {self.weighting!r}: choose one of {', '.join(get_args(Weighting))}"
             )
 
-    def decay_rate(self, duration: float) -> float:
-        """The rate of w(t) = exp(-rate * t) in 1/ms, for a trial of ``duration`` ms."""
-        return 0.0 if self.weighting == "flat" else 1.0 / duration
+    @property
+    def is_elementary(self) -> bool:
+        """Whether the integral between events has a closed form, so that engines know it."""
+        return self.weighting in ("flat", "exponential", "linear")
+
+    def form(self, duration: float) -> WeightingForm:
+        """The closed form of an elementary weighting for a trial of ``duration`` ms."""
+        if self.weighting == "flat":
+            return WeightingForm(0.0, 0.0)
+        if self.weighting == "exponential":
+            return WeightingForm(1.0 / duration, 0.0)
+        if self.weighting == "linear":
+            return WeightingForm(0.0, -1.0 / duration)
+        raise ValueError(f"the weighting {self.weighting!r} has no closed form")
 
 
 @dataclass(frozen=True)
 class Peak(Readout):
-    """Largest voltage of the trial, ``max over t of V(t)`` (L 29); never below its start, 0."""
+    """Largest voltage of the trial, ``max over t of V(t)`` (L 29); never below its start, 0.
+
+    Of LI units only: a LIF unit that spikes peaks at its threshold, whatever the weights.
+    """
+
+    def _check_kind(self, population: Population) -> None:
+        if not isinstance(population, LI):
+            raise ValueError(
+                f"Peak reads voltages of LI units, but {population.name!r} has "
+                f"{type(population).__name__} units, which peak at their threshold: make it LI, "
+                "or use Mean or FirstSpike"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Voltage(Readout):
+    """The voltage at given times, shape (batch, units, times).
+
+    Parameters
+    ----------
+    times : sequence of float
+        In ms, within the trial; V at a unit's own spike is that after it, 0.
+    """
+
+    times: Sequence[float] | np.ndarray = field(default=())
+
+    def __post_init__(self) -> None:
+        times = np.array(self.times)
+        if times.ndim != 1 or times.size == 0 or times.dtype.kind not in "iuf":
+            raise TypeError(
+                f"times = {self.times!r}: give a one-dimensional list of times in ms, "
+                "Voltage(times=[10.0, 20.0])"
+            )
+        times = times.astype(np.float64)
+        wrong = ~(np.isfinite(times) & (times >= 0))
+        if wrong.any():
+            index = int(np.argmax(wrong))
+            raise ValueError(f"times[{index}] = {times[index]} ms: it must be finite and >= 0")
+        times.setflags(write=False)
+        object.__setattr__(self, "times", times)
+
+
+class Moments(NamedTuple):
+    """Times of each sample: those of sample b are ``times[offsets[b]:offsets[b + 1]]``.
+
+    In ms and ascending inside each sample; float64 (moments,) and int64 (batch + 1,).
+    """
+
+    times: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def samples(self) -> np.ndarray:
+        """The sample of each moment, int64, shape (moments,)."""
+        return np.repeat(np.arange(self.offsets.size - 1), np.diff(self.offsets))
+
+
+@dataclass(frozen=True, eq=False)
+class VoltageAt(Readout):
+    """The voltage at moments of each sample, shape (moments, units).
+
+    A moment comes after an emission at the same time, so that V is 0 there, and before an
+    arrival, which does not see what happens to the loss at that moment.
+    """
+
+    moments: Moments = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
-class FirstSpike(Readout):
-    """Time of the first spike in ms; infinity for a silent unit."""
+class VoltageTrace(Readout):
+    """The voltage as a function of time, for losses that integrate over it.
 
+    ``tolerance`` is that of the integral, relative to its value or to 1 if that is smaller.
+    """
+
+    tolerance: float = 1e-12
+
+    def __post_init__(self) -> None:
+        if not 1e-15 <= self.tolerance <= 1e-2:
+            raise ValueError(f"tolerance = {self.tolerance}: it must be from 1e-15 to 0.01")
+
+
+# -- spike times --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SpikeReadout(Readout):
     def _check_kind(self, population: Population) -> None:
         if not isinstance(population, LIF):
             raise ValueError(
-                f"FirstSpike reads spike times of LIF units, but {population.name!r} has "
-                f"{type(population).__name__} units: make it LIF, or use Mean or Peak"
+                f"{type(self).__name__} reads spike times of LIF units, but {population.name!r} "
+                f"has {type(population).__name__} units: make it LIF, or use Mean or Peak"
             )
+
+
+@dataclass(frozen=True)
+class FirstSpike(_SpikeReadout):
+    """Time of the first spike in ms, shape (batch, units); infinity for a silent unit.
+
+    The cotangent of a silent unit makes a phantom spike: lambda_V jumps at the end of the
+    trial as if the unit had spiked there (L section 4.1).
+    """
+
+
+@dataclass(frozen=True)
+class SpikeTimes(_SpikeReadout):
+    """Times of the first ``count`` spikes of each unit in ms, shape (batch, units, count).
+
+    Infinity where there are fewer.  The cotangents of a unit's missing spikes make a phantom
+    spike, as for ``FirstSpike``.
+    """
+
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.count, bool) or not isinstance(self.count, (int, np.integer)):
+            raise TypeError(f"count = {self.count!r}: it must be an integer")
+        if self.count < 1:
+            raise ValueError(f"count = {self.count}: it must be at least 1")
+
+
+def is_elementary(readout: Any) -> bool:
+    """Whether engines compute this readout themselves."""
+    if isinstance(readout, Mean):
+        return readout.is_elementary
+    return isinstance(readout, (Peak, FirstSpike, SpikeTimes, VoltageAt))

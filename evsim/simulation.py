@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from evsim import sampling
+from evsim.dropout import Dropout
 from evsim.engines import resolve
-from evsim.engines.protocol import Adjoint, Engine, Report
-from evsim.losses import Loss
+from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
+from evsim.losses import Loss, Outcome
 from evsim.network import Input, Network, Parameter, Population, unknown_name
-from evsim.readouts import FirstSpike, Mean, Peak, Readout
+from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, VoltageTrace
+from evsim.regularisers import RateRegulariser
 from evsim.spikes import SpikeTrains
-
-GRADIENT_KINDS = ("weight", "delay")
 
 
 def simulate(
@@ -24,6 +25,8 @@ def simulate(
     spikes: SpikeTrains | Mapping[str, SpikeTrains],
     duration: float,
     engine: str | Engine = "exact",
+    *,
+    dropout: Dropout | None = None,
 ) -> Run:
     """Run a network on a batch of input spikes.
 
@@ -36,6 +39,8 @@ def simulate(
         The trial is [0, duration] ms; a spike exactly at its end is part of it.
     engine : str or Engine
         "exact", "reference", or an engine with settings.
+    dropout : Dropout, optional
+        Which spikes reach none of their synapses.
 
     Raises
     ------
@@ -48,18 +53,36 @@ def simulate(
     engine = resolve(engine)
     duration = check_duration(duration)
     inputs = check_inputs(network, spikes)
-    return Run(network, inputs, duration, engine, engine.simulate(network, inputs, duration))
+    return _run(network, inputs, duration, engine, dropout)
+
+
+def _run(
+    network: Network,
+    inputs: dict[str, SpikeTrains],
+    duration: float,
+    engine: Engine,
+    dropout: Dropout | None,
+) -> Run:
+    if dropout is not None:
+        if not isinstance(dropout, Dropout):
+            raise TypeError(f"dropout = {dropout!r}: give evsim.Dropout({{'hidden': 0.1}}, seed=0)")
+        dropout.check(network, len(next(iter(inputs.values()))))
+    state = engine.simulate(network, inputs, duration, dropout)
+    return Run(network, inputs, duration, engine, state)
 
 
 def gradient(
     network: Network,
     spikes: SpikeTrains | Mapping[str, SpikeTrains],
-    labels: Sequence[int] | np.ndarray,
+    labels: Sequence[Any] | np.ndarray,
     loss: Loss,
     duration: float,
     *,
     wrt: Sequence[str] | None = None,
     engine: str | Engine = "exact",
+    dropout: Dropout | None = None,
+    regularisers: Sequence[RateRegulariser] = (),
+    lambda_limit: float = np.inf,
 ) -> Gradient:
     """The exact gradient of the batch loss (the mean over samples) by EventProp.
 
@@ -68,10 +91,19 @@ def gradient(
     network, spikes, duration, engine
         As for ``simulate``.
     labels : array of int, shape (batch,)
-        The class of each sample, 0 <= label < units of the readout's population.
+        The class of each sample, 0 <= label < units of the readout's population.  For a loss
+        that does not classify its targets, in the shape the loss states.
     loss : Loss
     wrt : sequence of str, optional
-        Names of parameters; every weight and delay if not given.
+        Names of parameters; every one if not given.  No more is computed than asked for.
+    dropout : Dropout, optional
+        Which spikes reach none of their synapses, forward and backward.
+    regularisers : sequence of RateRegulariser
+        At most one for each population.  They change gradients, not the loss.
+    lambda_limit : float
+        The largest |lambda_V-| at a spike, which grows without bound where V only grazes the
+        threshold; larger ones are set to it and counted in ``Gradient.limited``.  Infinity
+        for no limit, which is the exact gradient.
 
     Raises
     ------
@@ -85,6 +117,7 @@ def gradient(
         raise TypeError(f"loss = {loss!r}: it must be a Loss such as evsim.losses.CrossEntropy()")
     names = check_wrt(network, wrt)
     population = network.population(loss.readout.population_of(network))
+    check_adjustments(network, regularisers, lambda_limit)
     engine = resolve(engine)
     duration = check_duration(duration)
     inputs = check_inputs(network, spikes)
@@ -92,17 +125,20 @@ def gradient(
     if batch_size == 0:
         raise ValueError("the batch is empty: the mean loss over no samples is not defined")
     labels = loss.check_labels(labels, batch_size, population.units)
-    state = engine.simulate(network, inputs, duration)
-    values = engine.read(state, loss.readout)
-    losses, derivative = loss(values, labels, duration)
-    adjoint = engine.pull_back(state, loss.readout, derivative / batch_size, names)
-    return Gradient(
-        run=Run(network, inputs, duration, engine, state),
-        losses=losses,
-        readout=values,
-        predictions=loss.predict(values),
-        adjoint=adjoint,
+    run = _run(network, inputs, duration, engine, dropout)
+    outcome = loss.evaluate(run, labels)
+    rate_jumps = {r.population: r.rate_jumps(run.spike_counts[r.population]) for r in regularisers}
+    slopes = outcome.spike_slopes
+    adjoint = sampling.pull_back(
+        run,
+        outcome.readout,
+        outcome.cotangents / batch_size,
+        names,
+        Adjustments(
+            None if slopes is None else slopes / batch_size, rate_jumps, float(lambda_limit)
+        ),
     )
+    return Gradient(run, outcome, adjoint)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,14 +172,24 @@ class Run:
         return np.flatnonzero(self.spike_counts[population].sum(axis=0) == 0)
 
     def read(self, readout: Readout) -> np.ndarray:
-        """A readout's values, shape (batch, units)."""
+        """A readout's values, in the shape the readout states."""
         if not isinstance(readout, Readout):
             raise TypeError(f"readout = {readout!r}: give one such as evsim.readouts.Peak()")
+        if isinstance(readout, VoltageTrace):
+            raise TypeError("VoltageTrace is for losses that integrate: use Run.voltage or Voltage")
         readout.population_of(self.network)
-        return self.engine.read(self.state, readout)
+        return sampling.read(self, readout)
+
+    def kinks(self, population: str) -> Moments:
+        """The times at which V of any of a population's units is not smooth."""
+        return self.engine.kinks(self.state, population)
+
+    def probe(self, population: str, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+        """V and I at moments of each sample, each (moments, units); before arrivals there."""
+        return self.engine.probe(self.state, population, moments)
 
     def mean(self, population: str, weighting: str = "flat") -> np.ndarray:
-        """Weighted mean voltage of LI units, shape (batch, units)."""
+        """Weighted mean voltage, see ``evsim.readouts.Mean``, shape (batch, units)."""
         return self.read(Mean(weighting, population=population))  # type: ignore[arg-type]
 
     def peak(self, population: str) -> np.ndarray:
@@ -173,14 +219,32 @@ class Run:
 class Gradient:
     """The loss of a batch and its gradients.
 
-    ``losses`` and ``predictions`` have shape (batch,), ``readout`` (batch, units).
+    ``run`` is the simulation, ``outcome`` what the loss made of it.
     """
 
     run: Run
-    losses: np.ndarray
-    readout: np.ndarray
-    predictions: np.ndarray
+    outcome: Outcome
     adjoint: Adjoint
+
+    @property
+    def losses(self) -> np.ndarray:
+        """Loss of each sample, shape (batch,)."""
+        return self.outcome.losses
+
+    @property
+    def readout(self) -> np.ndarray:
+        """What the loss has read, shape (batch, units) or (batch, units, ...)."""
+        return self.outcome.values
+
+    @property
+    def predictions(self) -> np.ndarray | None:
+        """The class of each sample, int64, shape (batch,); None if the loss does not classify."""
+        return self.outcome.predictions
+
+    @property
+    def limited(self) -> int:
+        """How many spikes had their |lambda_V-| set to the limit."""
+        return self.adjoint.limited
 
     @property
     def loss(self) -> float:
@@ -290,7 +354,7 @@ def _check_input(population: Population, trains: SpikeTrains) -> SpikeTrains:
 def check_wrt(network: Network, wrt: Sequence[str] | None) -> tuple[str, ...]:
     """Names of the parameters to differentiate by."""
     if wrt is None:
-        return tuple(name for name in network.parameters if _kind(name) in GRADIENT_KINDS)
+        return tuple(network.parameters)
     if isinstance(wrt, str):
         raise TypeError(f"wrt = {wrt!r}: give a list of names, [{wrt!r}]")
     for name in wrt:
@@ -298,16 +362,27 @@ def check_wrt(network: Network, wrt: Sequence[str] | None) -> tuple[str, ...]:
             raise TypeError(f"wrt holds {name!r}: give names of parameters")
         if name not in network.parameters:
             raise ValueError(unknown_name("parameter", name, network.parameters))
-        if _kind(name) not in GRADIENT_KINDS:
-            raise NotImplementedError(
-                f"no engine gives the gradient of {name!r} yet: gradients exist for "
-                f"{' and '.join(GRADIENT_KINDS)}"
-            )
     return tuple(wrt)
 
 
-def _kind(parameter: str) -> str:
-    return parameter.rsplit(".", 1)[1]
+def check_adjustments(
+    network: Network, regularisers: Sequence[RateRegulariser], lambda_limit: float
+) -> None:
+    """Refuse regularisers that do not fit the network, and a limit that is none."""
+    if isinstance(regularisers, RateRegulariser):
+        raise TypeError("regularisers is one regulariser: give a list of them")
+    seen = set()
+    for regulariser in regularisers:
+        if not isinstance(regulariser, RateRegulariser):
+            raise TypeError(f"regularisers holds {regulariser!r}: give evsim.RateRegulariser(...)")
+        regulariser.check(network)
+        if regulariser.population in seen:
+            raise ValueError(f"two rate regularisers name {regulariser.population!r}: give one")
+        seen.add(regulariser.population)
+    if isinstance(lambda_limit, bool) or not isinstance(lambda_limit, (int, float, np.number)):
+        raise TypeError(f"lambda_limit = {lambda_limit!r}: it must be a number")
+    if not lambda_limit > 0:
+        raise ValueError(f"lambda_limit = {lambda_limit}: it must be > 0; infinity for no limit")
 
 
 def check_trace(

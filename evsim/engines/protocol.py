@@ -1,21 +1,24 @@
 """The protocol every engine satisfies.
 
-An engine knows networks, spike trains and readouts; it knows no losses.  All arguments it
-gets have been checked.
+An engine knows networks, spike trains and elementary readouts; it knows no losses.  All
+arguments it gets have been checked.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from evsim.network import Network
-from evsim.readouts import Readout
+from evsim.readouts import Moments, Readout
 from evsim.spikes import SpikeTrains
+
+if TYPE_CHECKING:
+    from evsim.dropout import Dropout
 
 
 class EngineError(RuntimeError):
@@ -36,12 +39,38 @@ class Report:
         The smallest I - threshold at an emission, infinity if there was none.  As it goes
         to 0 the voltage grazes the threshold and gradients grow without bound.
     smallest_drive_at : tuple of (population, sample, unit, time in ms), or None
+    dropped : int
+        Spikes that dropout kept from all their synapses; their arrivals are not counted.
     """
 
     arrivals: int
     arrivals_after_end: int
     smallest_drive: float
     smallest_drive_at: tuple[str, int, int, float] | None
+    dropped: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Adjustments:
+    """What enters the adjoints besides a readout's cotangents.
+
+    Parameters
+    ----------
+    spike_slopes : array or None
+        Derivative of the loss by each spike time of the readout's population, shape (events,)
+        beside its spikes: the l_V- - l_V+ of a voltage loss at a spike that resets V.
+        Elementary readouts bring their own; these are added to them.
+    rate_jumps : mapping from LIF population to array
+        (k/B) (mean count - nu) of each unit, shape (units,): subtracted from lambda_V- at
+        each of its spikes, after the division (L 7).
+    lambda_limit : float
+        Where |lambda_V-| of a spike's own adjoint exceeds it, it is set to it; before the
+        rate jump.  Infinity for no limit.
+    """
+
+    spike_slopes: np.ndarray | None = None
+    rate_jumps: Mapping[str, np.ndarray] = field(default_factory=dict)
+    lambda_limit: float = np.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +78,13 @@ class Adjoint:
     """What comes back from pulling a readout's cotangents through a network.
 
     ``parameters`` has a gradient, in the parameter's shape, for each name asked for;
-    ``input_times`` one per input event, for each input population.  ``state`` is the
-    engine's own, for traces.
+    ``input_times`` one per input event, for each input population.  ``limited`` counts the
+    spikes at which the limit on lambda_V acted.  ``state`` is the engine's own, for traces.
     """
 
     parameters: dict[str, Any]
     input_times: dict[str, np.ndarray]
+    limited: int = 0
     state: Any = None
 
 
@@ -65,7 +95,13 @@ class Engine(ABC):
     """
 
     @abstractmethod
-    def simulate(self, network: Network, inputs: Mapping[str, SpikeTrains], duration: float) -> Any:
+    def simulate(
+        self,
+        network: Network,
+        inputs: Mapping[str, SpikeTrains],
+        duration: float,
+        dropout: Dropout | None = None,
+    ) -> Any:
         """Run the network on a batch over [0, duration] ms and return the engine's state."""
 
     @abstractmethod
@@ -82,15 +118,35 @@ class Engine(ABC):
 
     @abstractmethod
     def read(self, state: Any, readout: Readout) -> np.ndarray:
-        """The readout's values, float64, shape (batch, units)."""
+        """An elementary readout's values, float64, in the shape the readout states."""
+
+    @abstractmethod
+    def kinks(self, state: Any, population: str) -> Moments:
+        """The times within the trial at which V of a population's units is not smooth.
+
+        Arrivals, emissions and ends of refractory periods of any of its units, each time
+        once, without 0 and the end of the trial.
+        """
+
+    @abstractmethod
+    def probe(self, state: Any, population: str, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+        """Voltage and current at moments of each sample, each (moments, units).
+
+        At one instant after emissions and before arrivals.
+        """
 
     @abstractmethod
     def pull_back(
-        self, state: Any, readout: Readout, cotangents: np.ndarray, wrt: Sequence[str]
+        self,
+        state: Any,
+        readout: Readout,
+        cotangents: np.ndarray,
+        wrt: Sequence[str],
+        adjustments: Adjustments = Adjustments(),
     ) -> Adjoint:
         """Gradients of ``sum(cotangents * readout)`` by the named parameters and input times.
 
-        ``cotangents`` has shape (batch, units).
+        ``readout`` is elementary; ``cotangents`` has the shape of its values.
         """
 
     @abstractmethod

@@ -1,0 +1,78 @@
+"""Dropout: spikes that are emitted but reach none of their synapses.
+
+Whether a spike is dropped depends on nothing but its sample's key, its unit and its number
+among the unit's spikes, so that it does not change with threads or with the rest of a batch.
+Nothing is scaled to make up for the spikes that are missing, as in the programs published
+with L.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from evsim.network import LI, Network, unknown_name
+
+
+@dataclass(frozen=True, eq=False)
+class Dropout:
+    """Which spikes are dropped.
+
+    Parameters
+    ----------
+    rates : mapping from Input or LIF population to float
+        The probability that a spike is dropped, in [0, 1).
+    seed : int
+        Decides the key of each sample, if ``keys`` is not given.
+    keys : array of uint64, shape (batch,), optional
+        The key of each sample's random numbers.
+    """
+
+    rates: Mapping[str, float]
+    seed: int = 0
+    keys: np.ndarray | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rates, Mapping):
+            raise TypeError(f"rates = {self.rates!r}: give a mapping such as {{'hidden': 0.1}}")
+        for name, rate in self.rates.items():
+            if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)):
+                raise TypeError(f"dropout of {name!r} = {rate!r}: it must be a number")
+            if not 0 <= rate < 1:
+                raise ValueError(f"dropout of {name!r} = {rate}: it must be in [0, 1)")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)):
+            raise TypeError(f"seed = {self.seed!r}: it must be an integer")
+        if self.seed < 0:
+            raise ValueError(f"seed = {self.seed}: it must be >= 0")
+        if self.keys is not None:
+            keys = np.asarray(self.keys)
+            if keys.dtype != np.uint64 or keys.ndim != 1:
+                raise TypeError(
+                    f"keys has type {keys.dtype} and shape {keys.shape}: give uint64, (batch,)"
+                )
+
+    def check(self, network: Network, batch_size: int) -> None:
+        """Refuse populations that are not there or never spike, and a wrong number of keys."""
+        known = {p.name: p for p in network.populations}
+        for name in self.rates:
+            if name not in known:
+                raise ValueError(f"dropout: {unknown_name('population', name, known)}")
+            if isinstance(known[name], LI):
+                raise ValueError(f"dropout names {name!r}, whose LI units never spike")
+        if self.keys is not None and self.keys.size != batch_size:
+            raise ValueError(
+                f"dropout has {self.keys.size} keys: give one per sample, {batch_size}"
+            )
+
+    def sample_keys(self, batch_size: int) -> np.ndarray:
+        """The key of each sample, uint64, shape (batch,)."""
+        if self.keys is not None:
+            return self.keys
+        return np.random.SeedSequence(self.seed).generate_state(batch_size, np.uint64)
+
+    def rate_per_unit(self, network: Network) -> np.ndarray:
+        """The probability for each unit of all populations, float64, shape (units,)."""
+        rates = [np.full(p.units, float(self.rates.get(p.name, 0.0))) for p in network.populations]
+        return np.concatenate(rates)
