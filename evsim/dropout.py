@@ -76,3 +76,26 @@ class Dropout:
         """The probability for each unit of all populations, float64, shape (units,)."""
         rates = [np.full(p.units, float(self.rates.get(p.name, 0.0))) for p in network.populations]
         return np.concatenate(rates)
+
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_WORD = 2**64 - 1
+
+
+def is_dropped(key: int, unit: int, number: int, rate: float) -> bool:
+    """Whether a unit's spike, the ``number``-th of its sample counted from 0, is dropped.
+
+    A hash of the three integers (the finaliser of SplitMix64, once for the unit and once for
+    the spike) gives a number in [0, 1) that is compared with the rate.  ``unit`` is counted
+    over all populations.
+    """
+    word = _mixed(key + (unit + 1) * _GOLDEN)
+    word = _mixed(word + (number + 1) * _GOLDEN)
+    return (word >> 11) * 2.0**-53 < rate
+
+
+def _mixed(word: int) -> int:
+    word &= _WORD
+    word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 & _WORD
+    word = (word ^ (word >> 27)) * 0x94D049BB133111EB & _WORD
+    return word ^ (word >> 31)
