@@ -1,8 +1,8 @@
-"""Dataset: input spikes with the class of each sample; evaluate: a network's results on one."""
+"""Dataset: input spikes with what is wanted of each; evaluate: a network's results on one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,17 +24,21 @@ class Dataset:
     ----------
     spikes : SpikeTrains, or a mapping from input population to SpikeTrains
         All inputs with the same number of samples.
-    labels : array of int, shape (samples,)
-        The class of each sample, >= 0.
+    labels : array of int, shape (samples,), or of float, shape (samples, ...)
+        The class of each sample, >= 0.  For losses that do not classify, floats: the targets
+        of each sample in the shape the loss states, NaN where there is none.
+    groups : array of int, shape (samples,), optional
+        What samples have in common besides their class, such as who speaks; for splitting.
 
     Raises
     ------
     TypeError, ValueError
-        For labels that are not one class per sample, and inputs of different lengths.
+        For labels and groups that are not one per sample, and inputs of different lengths.
     """
 
     spikes: SpikeTrains | Mapping[str, SpikeTrains]
     labels: np.ndarray
+    groups: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         spikes = self.spikes
@@ -44,8 +48,10 @@ class Dataset:
         sizes = _sample_counts(spikes)
         if len(set(sizes.values())) > 1:
             raise ValueError(f"the inputs differ in their number of samples: {sizes}")
-        labels = _checked_labels(self.labels, next(iter(sizes.values())))
-        object.__setattr__(self, "labels", labels)
+        samples = next(iter(sizes.values()))
+        object.__setattr__(self, "labels", _checked_labels(self.labels, samples))
+        if self.groups is not None:
+            object.__setattr__(self, "groups", _checked_groups(self.groups, samples))
 
     @classmethod
     def of(cls, data: Dataset | Sequence[Any]) -> Dataset:
@@ -59,35 +65,99 @@ class Dataset:
             "(spikes, labels)"
         )
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[Dataset]) -> Dataset:
+        """Join datasets, sample after sample.
+
+        Raises TypeError and ValueError for parts that differ in their inputs, in the kind or
+        shape of their labels, or in whether they have groups.
+        """
+        if not parts:
+            raise ValueError("concatenate needs at least one dataset")
+        for part in parts:
+            if not isinstance(part, Dataset):
+                raise TypeError(f"concatenate is given a {type(part).__name__}: give Datasets")
+        first = parts[0]
+        for what, of in _WHAT_PARTS_SHARE.items():
+            found = {str(of(part)): None for part in parts}
+            if len(found) > 1:
+                raise ValueError(
+                    f"datasets that differ in their {what} cannot be joined: {'; '.join(found)}"
+                )
+        named = [part.inputs for part in parts]
+        joined = {
+            name: SpikeTrains.concatenate([inputs[name] for inputs in named]) for name in named[0]
+        }
+        labels = np.concatenate([part.labels for part in parts])
+        groups = [part.groups for part in parts if part.groups is not None]
+        return cls(
+            joined if isinstance(first.spikes, Mapping) else joined["spikes"],
+            labels,
+            np.concatenate(groups) if groups else None,
+        )
+
+    @property
+    def inputs(self) -> Mapping[str, SpikeTrains]:
+        """The spikes of each input by name; those of the only one as "spikes"."""
+        return {"spikes": self.spikes} if isinstance(self.spikes, SpikeTrains) else self.spikes
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether labels are classes, not targets."""
+        return self.labels.dtype.kind == "i"
+
     def __len__(self) -> int:
         """Number of samples."""
-        return self.labels.size
+        return self.labels.shape[0]
 
     def __getitem__(self, index: int | slice | np.ndarray) -> Dataset:
         """Select samples: an index gives a dataset of one, a slice or an index array several."""
+        if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"sample {index} of a dataset of {len(self)}")
+            index = np.array([index])
         if isinstance(self.spikes, SpikeTrains):
             spikes: Any = self.spikes[index]
         else:
             spikes = {name: trains[index] for name, trains in self.spikes.items()}
-        labels = self.labels[index]
         part = object.__new__(Dataset)
         object.__setattr__(part, "spikes", spikes)
-        object.__setattr__(part, "labels", labels if labels.ndim else labels[np.newaxis])
+        object.__setattr__(part, "labels", self.labels[index])
+        object.__setattr__(part, "groups", None if self.groups is None else self.groups[index])
         return part
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Every array of the dataset by name, for checksums."""
-        spikes = self.spikes
-        named = {"spikes": spikes} if isinstance(spikes, SpikeTrains) else spikes
+        """Every array of the dataset by name, for checksums and files."""
         arrays = {"labels": self.labels}
-        for name, trains in named.items():
+        if self.groups is not None:
+            arrays["groups"] = self.groups
+        for name, trains in self.inputs.items():
             arrays[f"{name}.times"] = trains.times
             arrays[f"{name}.units"] = trains.units
             arrays[f"{name}.offsets"] = trains.offsets
         return arrays
 
     def __repr__(self) -> str:
-        return f"Dataset({self.spikes!r}, {np.unique(self.labels).size} classes)"
+        if self.has_classes:
+            what = f"{np.unique(self.labels).size} classes"
+        else:
+            what = f"targets of shape {self.labels.shape[1:]}"
+        groups = "" if self.groups is None else f", {np.unique(self.groups).size} groups"
+        return f"Dataset({self.spikes!r}, {what}{groups})"
+
+
+def _inputs_of(data: Dataset) -> str:
+    inputs = sorted(data.inputs.items())
+    return ", ".join(f"{name!r} of {trains.unit_count} units" for name, trains in inputs)
+
+
+_WHAT_PARTS_SHARE: dict[str, Callable[[Dataset], str]] = {
+    "inputs": _inputs_of,
+    "labels": lambda data: (
+        "classes" if data.has_classes else f"targets of shape {data.labels.shape[1:]}"
+    ),
+    "groups": lambda data: "no groups" if data.groups is None else "groups",
+}
 
 
 # -- evaluation ---------------------------------------------------------------------------
@@ -187,14 +257,36 @@ def _sample_counts(spikes: Any) -> dict[str, int]:
 
 
 def _checked_labels(labels: Any, samples: int) -> np.ndarray:
+    """Classes as int64, (samples,), or targets as float64, (samples, ...); read-only."""
     array = np.asarray(labels)
+    if array.dtype.kind == "f" and array.size:
+        if array.shape[:1] != (samples,):
+            raise ValueError(
+                f"labels has shape {array.shape}: give targets for each of {samples} samples"
+            )
+        array = np.array(array, np.float64)
+        array.setflags(write=False)
+        return array
     if array.shape != (samples,):
         raise ValueError(f"labels has shape {array.shape}: give one per sample, shape ({samples},)")
     if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"labels has type {array.dtype}: it must hold integers")
+        raise TypeError(
+            f"labels has type {array.dtype}: give classes as integers, or targets as floats"
+        )
     if array.size and array.min() < 0:
         sample = int(np.argmax(array < 0))
         raise ValueError(f"labels[{sample}] = {array[sample]}: classes are counted from 0")
+    array = np.array(array, np.int64)
+    array.setflags(write=False)
+    return array
+
+
+def _checked_groups(groups: Any, samples: int) -> np.ndarray:
+    array = np.asarray(groups)
+    if array.shape != (samples,):
+        raise ValueError(f"groups has shape {array.shape}: give one per sample, shape ({samples},)")
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"groups has type {array.dtype}: it must hold integers")
     array = np.array(array, np.int64)
     array.setflags(write=False)
     return array

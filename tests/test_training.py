@@ -466,30 +466,6 @@ def test_arguments_that_do_not_fit_are_refused_before_anything_runs(changes, err
     assert engine.calls == 0
 
 
-@pytest.mark.parametrize(
-    ("labels", "error", "message"),
-    [
-        ([0, 1], ValueError, r"labels has shape \(2,\): give one per sample, shape \(3,\)"),
-        ([0.0, 1.0, 0.0], TypeError, "labels has type float64: it must hold integers"),
-        ([0, 1, -1], ValueError, r"labels\[2\] = -1: classes are counted from 0"),
-    ],
-)
-def test_datasets_refuse_labels_that_are_no_classes(labels, error, message):
-    with pytest.raises(error, match=message):
-        evsim.Dataset(small_data(3).spikes, labels)
-
-
-def test_datasets_of_several_inputs_select_samples_together():
-    left, right = small_data(4, seed=1).spikes, small_data(4, seed=2).spikes
-    chosen = evsim.Dataset({"left": left, "right": right}, [3, 2, 1, 0])[np.array([2, 0, 2])]
-    assert chosen.labels.tolist() == [1, 3, 1]
-    assert chosen.spikes["left"] == left[np.array([2, 0, 2])]
-    assert chosen.spikes["right"] == right[np.array([2, 0, 2])]
-    assert len(chosen[1]) == 1
-    with pytest.raises(ValueError, match=r"differ in their number of samples: {'left': 4, 'right'"):
-        evsim.Dataset({"left": left, "right": right[:3]}, [0, 1, 0, 1])
-
-
 # -- what is shown ------------------------------------------------------------------------
 
 
