@@ -266,7 +266,7 @@ class DelayLine(SampleAugmentation):
     """A delay line of the input, see ``delay_line``; it draws nothing.
 
     As an augmentation it takes its place after others: ``Shift`` and ``Blend`` are meant for
-    the channels themselves.
+    the channels themselves.  Data to validate or test with needs the same delay line.
     """
 
     copies: int = 10
