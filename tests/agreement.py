@@ -17,14 +17,9 @@ import numpy as np
 
 from evsim import Network, SpikeTrains
 from evsim.engines import Adjoint
-from evsim.engines.reference import Reference, State
-from evsim.engines.reference_network import (
-    AdjointSimulation,
-    Cotangents,
-    Emission,
-    Kind,
-    Simulation,
-)
+from evsim.engines.reference import AdjointState, Reference, State
+from evsim.engines.reference_adjoint import AdjointSimulation, Cotangents
+from evsim.engines.reference_network import Emission, Kind, Simulation
 
 MODERATE = 10.0  # a rounding bound, in units in the last place of the trial's length
 
@@ -116,26 +111,31 @@ def rounding_bound(simulation: Simulation, emission: Emission) -> float:
 def gradient_error(network: Network, found: Adjoint, exact: Adjoint) -> float:
     """The largest error of any gradient, relative to the largest entry of its parameter.
 
-    Where entries of single synapses cancel, as in the gradient of a delay that all synapses
-    share, relative to their magnitudes; and a hundredth of the network's largest derivative
-    by a weight, or by a time, is counted as well, for those that cancel to nothing.
+    Where entries of single synapses, or units, cancel, as in the gradient of a delay that all
+    synapses share, relative to their magnitudes; and a hundredth of the network's largest
+    derivative by a parameter of that kind, or by a time, is counted as well, for those that
+    cancel to nothing.
     """
     fine = exact.state
-    slopes = [float(abs(s)) for sample in fine.samples for s in sample.slopes.values()]
-    largest = {
-        "weight": magnitudes(fine.weight).max(initial=0.0),
-        "delay": max([*magnitudes(fine.delay), *slopes], default=0.0),
-    }
     worst = 0.0
     for name, values in exact.parameters.items():
         kind = name.rsplit(".", 1)[1]
         scale = entries(network.fold(name, magnitudes(getattr(fine, kind)))).max()
         difference = entries(found.parameters[name]) - entries(values)
-        worst = max(worst, relative(difference, scale + 1e-2 * largest[kind]))
+        worst = max(worst, relative(difference, scale + 1e-2 * largest(fine, kind)))
     for name, values in exact.input_times.items():
-        scale = np.abs(values).max(initial=0.0) + 1e-2 * largest["delay"]
+        scale = np.abs(values).max(initial=0.0) + 1e-2 * largest(fine, "delay")
         worst = max(worst, relative(found.input_times[name] - values, scale))
     return worst
+
+
+def largest(adjoint: AdjointState, kind: str) -> float:
+    """The network's largest derivative by a parameter of a kind; for delays, by any time."""
+    found = magnitudes(getattr(adjoint, kind)).max(initial=0.0)
+    if kind != "delay":
+        return float(found)
+    slopes = [float(abs(s)) for sample in adjoint.samples for s in sample.slopes.values()]
+    return max([float(found), *slopes])
 
 
 def magnitudes(numbers: np.ndarray) -> np.ndarray:

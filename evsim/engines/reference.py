@@ -2,36 +2,32 @@
 
 It is what to read to learn what evsim computes, and the oracle the fast engine is tested
 against.  ``reference_neuron`` has the equations of one neuron between its events,
-``reference_network`` the events; here are the readouts and the engine.
+``reference_network`` the events, ``reference_adjoint`` the same events backwards and
+``reference_readouts`` what is read; here is the engine.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from evsim.engines.protocol import Adjoint, Engine, Report
-from evsim.engines.reference_network import (
-    AdjointSimulation,
-    Arrival,
-    Cotangents,
-    Emission,
-    InputEvent,
-    Jump,
-    Model,
-    Simulation,
-)
-from evsim.engines.reference_neuron import Number, Numbers, Segment, numbers_with
+from evsim.dropout import Dropout
+from evsim.engines import reference_readouts
+from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
+from evsim.engines.reference_adjoint import AdjointSimulation, Cotangents
+from evsim.engines.reference_network import InputEvent, Model, SampleDropout, Simulation
+from evsim.engines.reference_neuron import Number, Numbers, numbers_with
 from evsim.network import Network
-from evsim.readouts import FirstSpike, Mean, Peak, Readout
+from evsim.readouts import Moments, Readout
 from evsim.spikes import SpikeTrains
 
 FEWEST_DIGITS = 16
+NO_ADJUSTMENTS = Adjustments()
 
 
 class Event(NamedTuple):
@@ -55,16 +51,79 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class AdjointState:
-    """Gradients in the engine's number type.
+    """Gradients in the engine's number type, each computed when it is first asked for.
 
     ``weight`` and ``delay`` hold one per synapse in the order of ``network.topology``,
-    ``input_times`` one per event of each input population.
+    ``tau_mem``, ``tau_syn`` and ``threshold`` one per unit of all populations, 0 for inputs,
+    and ``input_times`` one per event of each input population.
     """
 
-    weight: np.ndarray
-    delay: np.ndarray
-    input_times: dict[str, np.ndarray]
+    forward: State
     samples: list[AdjointSimulation]
+
+    @cached_property
+    def weight(self) -> np.ndarray:
+        """By the weight of each synapse."""
+        return self._per_synapse("weight")
+
+    @cached_property
+    def delay(self) -> np.ndarray:
+        """By the delay of each synapse."""
+        return self._per_synapse("delay")
+
+    @cached_property
+    def threshold(self) -> np.ndarray:
+        """By the threshold of each unit."""
+        return self._per_unit([sample.threshold for sample in self.samples])
+
+    @cached_property
+    def tau_mem(self) -> np.ndarray:
+        """By the membrane time constant of each unit."""
+        return self._per_time_constant("tau_mem")
+
+    @cached_property
+    def tau_syn(self) -> np.ndarray:
+        """By the synaptic time constant of each unit."""
+        return self._per_time_constant("tau_syn")
+
+    @cached_property
+    def input_times(self) -> dict[str, np.ndarray]:
+        """By the time of each input spike; 0 for those after the end of the trial."""
+        model, slopes = self.forward.model, {}
+        for population in model.network.inputs:
+            units = model.units_of(population.name)
+            events = [event for sample in self.forward.input_events for event in sample]
+            own = self._zeros(sum(event.unit in units for event in events))
+            for sample in self.samples:
+                for emission, slope in sample.slopes.items():
+                    if emission.unit in units:
+                        own[emission.index] = slope
+            slopes[population.name] = own
+        return slopes
+
+    def _per_synapse(self, kind: str) -> np.ndarray:
+        total = self._zeros(len(self.forward.model.weight))
+        for sample in self.samples:
+            total += np.array(getattr(sample, kind), dtype=object)
+        return total
+
+    def _per_time_constant(self, kind: str) -> np.ndarray:
+        return self._per_unit(
+            [
+                {unit: getattr(slopes, kind) for unit, slopes in sample.time_constants.items()}
+                for sample in self.samples
+            ]
+        )
+
+    def _per_unit(self, samples: Sequence[Mapping[int, Number]]) -> np.ndarray:
+        total = self._zeros(self.forward.model.network.topology.unit_count)
+        for sample in samples:
+            for unit, slope in sample.items():
+                total[unit] += slope
+        return total
+
+    def _zeros(self, size: int) -> np.ndarray:
+        return np.full(size, self.forward.model.numbers.convert(0), dtype=object)
 
 
 @dataclass(frozen=True)
@@ -100,24 +159,36 @@ class Reference(Engine):
     # -- forward ----------------------------------------------------------------------
 
     def simulate(
-        self, network: Network, inputs: Mapping[str, SpikeTrains], duration: float
+        self,
+        network: Network,
+        inputs: Mapping[str, SpikeTrains],
+        duration: float,
+        dropout: Dropout | None = None,
     ) -> State:
         return self.simulate_model(
             Model.from_network(network, self.numbers),
             self.input_events(network, inputs),
             duration,
+            dropout,
         )
 
     def simulate_model(
-        self, model: Model, input_events: Sequence[Sequence[InputEvent]], duration: Number
+        self,
+        model: Model,
+        input_events: Sequence[Sequence[InputEvent]],
+        duration: Number,
+        dropout: Dropout | None = None,
     ) -> State:
         """Run a model, whose parameters and input times may have more digits than a float.
 
         ``input_events`` has a list for each sample, as ``input_events`` makes them.
         """
         duration = self.numbers.convert(duration)
+        dropouts = _sample_dropouts(dropout, model.network, len(input_events))
         samples = [
-            Simulation(model, events, duration, sample=sample, debug=self.debug).run()
+            Simulation(
+                model, events, duration, dropout=dropouts[sample], sample=sample, debug=self.debug
+            ).run()
             for sample, events in enumerate(input_events)
         ]
         return State(model, duration, [list(events) for events in input_events], samples)
@@ -173,15 +244,14 @@ class Reference(Engine):
             arrivals_after_end=sum(simulation.arrivals_after_end for simulation in state.samples),
             smallest_drive=float(smallest),
             smallest_drive_at=place,
+            dropped=sum(simulation.dropped for simulation in state.samples),
         )
 
     def traces(
         self, state: State, population: str, times: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         def values(sample: Simulation, unit: int, time: Number) -> tuple[Number, Number]:
-            history = sample.history[unit]
-            segment = history[bisect_right(history, time, key=_time) - 1]
-            return state.model.neurons[unit].flow(segment, time)
+            return state.model.neurons[unit].flow(sample.segment_at(unit, time), time)
 
         return self._sample(state.model, state.samples, population, times, values)
 
@@ -191,58 +261,117 @@ class Reference(Engine):
         return self.read_exact(state, readout).astype(np.float64)
 
     def read_exact(self, state: State, readout: Readout) -> np.ndarray:
-        """The readout's values in the engine's number type, shape (batch, units)."""
+        """The readout's values in the engine's number type, in the shape it states."""
         units = state.model.units_of(readout.population_of(state.model.network))
-        values = np.empty((len(state.samples), len(units)), dtype=object)
-        for b, sample in enumerate(state.samples):
-            for k, unit in enumerate(units):
-                if isinstance(readout, Mean):
-                    values[b, k] = mean(sample, unit, readout)
-                elif isinstance(readout, Peak):
-                    values[b, k] = peak(sample, unit).voltage
-                elif isinstance(readout, FirstSpike):
-                    emission = first_spike(sample, unit)
-                    values[b, k] = float("inf") if emission is None else emission.time
-                else:
-                    raise NotImplementedError(f"the engine Reference cannot read {readout}")
+        shape = reference_readouts.shape_of(readout, len(state.samples), len(units))
+        values = np.empty(shape, dtype=object)
+        for b, simulation in enumerate(state.samples):
+            own = reference_readouts.rows_of(readout, values, b)
+            reference_readouts.read(simulation, units, readout, own)
         return values
+
+    def kinks(self, state: State, population: str) -> Moments:
+        return self._kinks(state, population, float, np.float64)
+
+    def kinks_exact(self, state: State, population: str) -> Moments:
+        """The same times in the engine's number type, an array of objects."""
+        return self._kinks(state, population, self.numbers.convert, object)
+
+    def _kinks(
+        self, state: State, population: str, convert: Callable[[Number], Number], dtype: Any
+    ) -> Moments:
+        units, end = state.model.units_of(population), convert(state.duration)
+        samples = []
+        for simulation in state.samples:
+            times = {convert(event.time) for event in simulation.events if event.unit in units}
+            samples.append(sorted(time for time in times if 0 < time < end))
+        return Moments(
+            np.array([time for times in samples for time in times], dtype),
+            np.cumsum([0, *(len(times) for times in samples)]),
+        )
+
+    def probe(
+        self, state: State, population: str, moments: Moments
+    ) -> tuple[np.ndarray, np.ndarray]:
+        voltage, current = self.probe_exact(state, population, moments)
+        return voltage.astype(np.float64), current.astype(np.float64)
+
+    def probe_exact(
+        self, state: State, population: str, moments: Moments
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same in the engine's number type; times of moments may be of it as well."""
+        units = state.model.units_of(population)
+        pairs = np.empty((2, len(moments.times), len(units)), dtype=object)
+        columns = moments.samples.tolist(), moments.times.tolist()
+        for m, (sample, time) in enumerate(zip(*columns, strict=True)):
+            time = self.numbers.convert(time)
+            for k, unit in enumerate(units):
+                pairs[:, m, k] = state.samples[sample].probe(unit, time)
+        return pairs[0], pairs[1]
 
     # -- backward ---------------------------------------------------------------------
 
     def pull_back(
-        self, state: State, readout: Readout, cotangents: np.ndarray, wrt: Sequence[str]
+        self,
+        state: State,
+        readout: Readout,
+        cotangents: np.ndarray,
+        wrt: Sequence[str],
+        adjustments: Adjustments = NO_ADJUSTMENTS,
     ) -> Adjoint:
-        adjoint = self.pull_back_exact(state, readout, cotangents)
+        adjoint = self.pull_back_exact(state, readout, cotangents, adjustments)
         parameters = {}
         for name in wrt:
-            per_synapse = getattr(adjoint, name.rsplit(".", 1)[1]).astype(np.float64)
-            parameters[name] = state.model.network.fold(name, per_synapse)
+            flat = getattr(adjoint, name.rsplit(".", 1)[1]).astype(np.float64)
+            parameters[name] = state.model.network.fold(name, flat)
         input_times = {name: g.astype(np.float64) for name, g in adjoint.input_times.items()}
-        return Adjoint(parameters, input_times, adjoint)
+        limited = sum(sample.limited for sample in adjoint.samples)
+        return Adjoint(parameters, input_times, limited, adjoint)
 
     def pull_back_exact(
-        self, state: State, readout: Readout, cotangents: np.ndarray
+        self,
+        state: State,
+        readout: Readout,
+        cotangents: np.ndarray,
+        adjustments: Adjustments = NO_ADJUSTMENTS,
     ) -> AdjointState:
         """Gradients of ``sum(cotangents * readout)`` in the engine's number type.
 
-        ``cotangents`` has shape (batch, units), of floats or of numbers.
+        ``cotangents`` has the shape of the readout's values, ``adjustments.spike_slopes`` one
+        entry per spike of its population; they hold floats or numbers.
         """
-        units = state.model.units_of(readout.population_of(state.model.network))
+        population = readout.population_of(state.model.network)
+        units = state.model.units_of(population)
         samples = []
-        for simulation, row in zip(state.samples, cotangents.tolist(), strict=True):
-            entering = Cotangents()
-            for unit, cotangent in zip(units, row, strict=True):
-                if cotangent:
-                    cotangent = self.numbers.convert(cotangent)
-                    _pull_back_readout(simulation, unit, readout, cotangent, entering)
+        for b, entering in enumerate(self._adjustments(state, population, adjustments)):
+            simulation = state.samples[b]
+            own = reference_readouts.rows_of(readout, cotangents, b)
+            reference_readouts.pull_back(simulation, units, readout, own, entering)
             samples.append(AdjointSimulation(simulation, entering).run())
-        zero = self.numbers.convert(0)
-        return AdjointState(
-            weight=_sum((sample.weight for sample in samples), zero, len(state.model.weight)),
-            delay=_sum((sample.delay for sample in samples), zero, len(state.model.delay)),
-            input_times=_input_slopes(state, samples),
-            samples=samples,
-        )
+        return AdjointState(state, samples)
+
+    def _adjustments(
+        self, state: State, population: str, adjustments: Adjustments
+    ) -> Iterator[Cotangents]:
+        """What enters the adjoint of each sample besides the readout's cotangents."""
+        convert, model = self.numbers.convert, state.model
+        rate_jumps = {
+            unit: convert(jump)
+            for name, jumps in adjustments.rate_jumps.items()
+            for unit, jump in zip(model.units_of(name), jumps.tolist(), strict=True)
+        }
+        given = adjustments.spike_slopes
+        slopes = iter([] if given is None else given.tolist())
+        units = model.units_of(population)
+        for simulation in state.samples:
+            entering = Cotangents(
+                rate_jumps=rate_jumps, lambda_limit=convert(adjustments.lambda_limit)
+            )
+            if given is not None:
+                own = (emission for emission in simulation.emissions if emission.unit in units)
+                for emission in own:
+                    entering.add_emission_slope(emission, convert(next(slopes)))
+            yield entering
 
     def adjoint_traces(
         self, state: State, adjoint: Adjoint, population: str, times: np.ndarray
@@ -266,8 +395,13 @@ class Reference(Engine):
         return pairs[0], pairs[1]
 
 
-def _time(segment: Segment) -> Number:
-    return segment.time
+def _sample_dropouts(
+    dropout: Dropout | None, network: Network, batch_size: int
+) -> list[SampleDropout | None]:
+    if dropout is None:
+        return [None] * batch_size
+    rates = dropout.rate_per_unit(network).tolist()
+    return [SampleDropout(key, rates) for key in dropout.sample_keys(batch_size).tolist()]
 
 
 def _spike_trains(state: State, population: str) -> SpikeTrains:
@@ -282,141 +416,3 @@ def _spike_trains(state: State, population: str) -> SpikeTrains:
         offsets=np.cumsum([0, *(len(events) for events in own)]),
         unit_count=len(units),
     )
-
-
-def _sum(parts: Any, zero: Number, size: int) -> np.ndarray:
-    total = np.full(size, zero, dtype=object)
-    for part in parts:
-        total += np.array(part, dtype=object)
-    return total
-
-
-def _input_slopes(state: State, samples: Sequence[AdjointSimulation]) -> dict[str, np.ndarray]:
-    """Derivative by each input time; 0 for those after the end of the trial."""
-    slopes = {}
-    zero = state.model.numbers.convert(0)
-    for population in state.model.network.inputs:
-        units = state.model.units_of(population.name)
-        count = sum(event.unit in units for events in state.input_events for event in events)
-        slopes[population.name] = np.full(count, zero, dtype=object)
-        for sample in samples:
-            for emission, slope in sample.slopes.items():
-                if emission.unit in units:
-                    slopes[population.name][emission.index] = slope
-    return slopes
-
-
-# -- each readout and its adjoint ---------------------------------------------------------
-
-
-def _pull_back_readout(
-    simulation: Simulation, unit: int, readout: Readout, cotangent: Number, entering: Cotangents
-) -> None:
-    if isinstance(readout, Mean):
-        adjoint_mean(simulation, unit, readout, cotangent, entering)
-    elif isinstance(readout, Peak):
-        adjoint_peak(simulation, unit, cotangent, entering)
-    elif isinstance(readout, FirstSpike):
-        adjoint_first_spike(simulation, unit, cotangent, entering)
-    else:
-        raise NotImplementedError(f"the engine Reference cannot pull back {readout}")
-
-
-def mean(simulation: Simulation, unit: int, readout: Mean) -> Number:
-    """(1/T) times the integral of w(t) V(t) dt, with w(t) = exp(-rate t) (L 2, 5)."""
-    neuron = simulation.model.neurons[unit]
-    rate = _rate(simulation, readout)
-    history = simulation.history[unit]
-    ends = [segment.time for segment in history[1:]] + [simulation.duration]
-    parts = (neuron.integral(s, end, rate) for s, end in zip(history, ends, strict=True))
-    return sum(parts) / simulation.duration
-
-
-def adjoint_mean(
-    simulation: Simulation, unit: int, readout: Mean, cotangent: Number, entering: Cotangents
-) -> None:
-    """dF/dV = w(t)/T * dell/dz."""
-    entering.rate = _rate(simulation, readout)
-    entering.drive[unit] = cotangent / simulation.duration
-
-
-def _rate(simulation: Simulation, readout: Mean) -> Number:
-    return readout.decay_rate(simulation.duration)
-
-
-class PeakAt(NamedTuple):
-    """Where V is largest.
-
-    ``arrival`` is the index, in the unit's history, of the arrival that ends the rise of V;
-    None for a smooth maximum and for one at the start or the end of the trial.
-    """
-
-    voltage: Number
-    time: Number
-    arrival: int | None
-
-
-def peak(simulation: Simulation, unit: int) -> PeakAt:
-    """The largest V of the trial (L 29): the first if there are several."""
-    neuron = simulation.model.neurons[unit]
-    history = simulation.history[unit]
-    best = PeakAt(history[0].voltage, history[0].time, None)
-    end, current = neuron.flow(history[-1], simulation.duration)
-    last = Segment(simulation.duration, end, current, held=False)
-    for index, (segment, following) in enumerate(pairwise([*history, last])):
-        arrival = index if index else None
-        candidates = [PeakAt(segment.voltage, segment.time, arrival)]
-        rise = neuron.time_to_maximum(segment.voltage, segment.current)
-        if rise is not None and segment.time + rise < following.time:
-            time = segment.time + rise
-            candidates.append(PeakAt(neuron.flow(segment, time)[0], time, None))
-        best = max([best, *candidates], key=lambda candidate: candidate.voltage)
-    at_end = PeakAt(last.voltage, last.time, None)
-    return max(best, at_end, key=lambda candidate: candidate.voltage)
-
-
-def adjoint_peak(
-    simulation: Simulation, unit: int, cotangent: Number, entering: Cotangents
-) -> None:
-    """lambda_V jumps at the peak by -(dell/dz)/tau_mem; nothing for the V = 0 at the start.
-
-    Where an arrival ends the rise of V, the peak is at the arrival and moves with it:
-    dz/dt = V'(t-).  Of the jump J, that arrival sees alpha J with alpha = V'(t-) /
-    (V'(t-) - V'(t+)), which gives w alpha J = V'(t-) dell/dz; arrivals at the same instant
-    share it in proportion to their weights, and all earlier events see the whole of it.
-    """
-    neuron = simulation.model.neurons[unit]
-    at = peak(simulation, unit)
-    if at.time == 0:
-        return
-    jump = -cotangent / neuron.tau_mem
-    entering.jumps.append(Jump(at.time, unit, jump))
-    if at.arrival is None or at.time == simulation.duration:
-        return
-    before, after = simulation.history[unit][at.arrival - 1 : at.arrival + 1]
-    slope_before = neuron.slope(*neuron.flow(before, at.time))
-    slope_after = neuron.slope(after.voltage, after.current)
-    if slope_before > 0 and slope_before > slope_after:  # else a smooth maximum, by rounding
-        arrivals = (e for e in simulation.events if isinstance(e, Arrival) and e.unit == unit)
-        (arrival,) = (e for e in arrivals if e.time == at.time)
-        entering.arrival_jumps[arrival] = jump * slope_before / (slope_before - slope_after)
-
-
-def first_spike(simulation: Simulation, unit: int) -> Emission | None:
-    """The first emission of a unit; None if it is silent."""
-    return next((emission for emission in simulation.emissions if emission.unit == unit), None)
-
-
-def adjoint_first_spike(
-    simulation: Simulation, unit: int, cotangent: Number, entering: Cotangents
-) -> None:
-    """The loss's derivative enters S_k of the first emission.
-
-    A silent unit gets a phantom spike at the end of the trial: lambda_V jumps there as if
-    tau_mem dV/dt were 1 (L section 4.1).
-    """
-    emission = first_spike(simulation, unit)
-    if emission is None:
-        entering.jumps.append(Jump(simulation.duration, unit, cotangent))
-    else:
-        entering.emission_slopes[emission] = cotangent

@@ -1,4 +1,4 @@
-"""A network of neurons, one event after the other: forward, and its adjoint backward.
+"""A network of neurons, one event after the other; ``reference_adjoint`` is its adjoint.
 
 Everything happens in three kinds of events:
 
@@ -15,7 +15,8 @@ the end of a window belongs to the window.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -25,8 +26,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from sortedcontainers import SortedKeyList
 
-from evsim.engines.protocol import EngineError
-from evsim.engines.reference_neuron import AdjointSegment, Neuron, Number, Numbers, Segment
+from evsim.dropout import is_dropped
+from evsim.engines.reference_neuron import Neuron, Number, Numbers, Segment
 from evsim.network import Input, Network
 
 # -- what is simulated --------------------------------------------------------------------
@@ -120,13 +121,18 @@ class Kind(IntEnum):
 
 @dataclass(eq=False)
 class Emission:
-    """A unit spikes.  ``current`` is I there; ``index`` that of an input event, else None."""
+    """A unit spikes.
+
+    ``current`` is I there; ``index`` that of an input event, else None; ``dropped`` says that
+    dropout keeps the spike from all synapses.
+    """
 
     kind: ClassVar[Kind] = Kind.EMISSION
     time: Number
     unit: int
     index: int | None = None
     current: Number = None
+    dropped: bool = False
 
 
 @dataclass(eq=False)
@@ -160,6 +166,18 @@ def order(event: Event) -> tuple[Number, Kind, int]:
 # -- forward ------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class SampleDropout:
+    """Which spikes of one sample are dropped: its key, and the rate of each unit of all."""
+
+    key: int
+    rates: list[float]
+
+    def takes(self, unit: int, number: int) -> bool:
+        """Whether a unit's spike of that number, counted from 0, is dropped."""
+        return is_dropped(self.key, unit, number, self.rates[unit])
+
+
 class Simulation:
     """One sample: the queue of events to come, and the record of those that were.
 
@@ -169,10 +187,14 @@ class Simulation:
         Input spikes, at most one predicted emission per unit, arrivals, releases.
     history : list of Segment, by unit
         V and I after each of its events, beginning with 0 and 0 at time 0.
+    resets : list of int, by unit
+        Where in its history a unit's emissions are.
     events : list of Event
         What has happened, in the order it did.
     arrivals_after_end : int
         How many spikes reach a synapse's target only after the end of the trial.
+    dropped : int
+        How many spikes dropout keeps from all their synapses.
     """
 
     def __init__(
@@ -181,27 +203,30 @@ class Simulation:
         inputs: Sequence[InputEvent],
         duration: Number,
         *,
+        dropout: SampleDropout | None = None,
         sample: int = 0,
         debug: bool = False,
     ) -> None:
         zero = model.numbers.convert(0)
         self.model = model
         self.duration = duration
+        self.dropout = dropout
         self.sample = sample
         self.debug = debug
         self.now = zero
         self.queue = SortedKeyList(key=order)
         self.history = {u: [Segment(zero, zero, zero, held=False)] for u in model.neurons}
+        self.resets: dict[int, list[int]] = {unit: [] for unit in model.neurons}
         self.events: list[Event] = []
         self.arrivals_after_end = 0
+        self.dropped = 0
+        self._spikes_so_far: Counter[int] = Counter()
         self._predicted: dict[int, Emission] = {}
         self._due: dict[tuple[Number, int], Arrival] = {}
         self._late_inputs = [event for event in inputs if event.time > duration]
         for event in inputs:
             if event.time <= duration:
                 self.queue.add(Emission(event.time, event.unit, event.event))
-        for event in self._late_inputs:
-            self.arrivals_after_end += len(model.outgoing[event.unit])
 
     @property
     def emissions(self) -> list[Emission]:
@@ -229,6 +254,7 @@ class Simulation:
             if self.debug:
                 self.verify()
             yield event
+        self._emit_late_inputs()
 
     def _emit(self, emission: Emission) -> None:
         unit, now = emission.unit, emission.time
@@ -236,12 +262,29 @@ class Simulation:
             neuron = self.model.neurons[unit]
             _, emission.current = neuron.flow(self.history[unit][-1], now)
             del self._predicted[unit]
+            self.resets[unit].append(len(self.history[unit]))
             release = now + neuron.refractory
             self._enter(unit, self.model.numbers.convert(0), emission.current, held=release > now)
             if now < release <= self.duration:
                 self.queue.add(Release(release, unit))
-        for synapse in self.model.outgoing[unit]:
-            self._send(emission, synapse)
+        emission.dropped = self._drops(unit)
+        if not emission.dropped:
+            for synapse in self.model.outgoing[unit]:
+                self._send(emission, synapse)
+
+    def _drops(self, unit: int) -> bool:
+        """Whether the unit's next spike is dropped."""
+        number = self._spikes_so_far[unit]
+        self._spikes_so_far[unit] += 1
+        dropped = self.dropout is not None and self.dropout.takes(unit, number)
+        self.dropped += dropped
+        return dropped
+
+    def _emit_late_inputs(self) -> None:
+        """Input spikes after the end: nothing but numbers in the report."""
+        for event in sorted(self._late_inputs, key=lambda event: event.time):
+            if not self._drops(event.unit):
+                self.arrivals_after_end += len(self.model.outgoing[event.unit])
 
     def _send(self, emission: Emission, synapse: int) -> None:
         time = emission.time + self.model.delay[synapse]
@@ -305,8 +348,7 @@ class Simulation:
         assert not before or before[0].time <= last.time, "the record of events runs backwards"
 
     def _verify_counts(self) -> None:
-        sent = sum(len(self.model.outgoing[e.unit]) for e in self._late_inputs)
-        sent += sum(len(self.model.outgoing[e.unit]) for e in self.emissions)
+        sent = sum(len(self.model.outgoing[e.unit]) for e in self.emissions if not e.dropped)
         waiting = sum(len(arrival.spikes) for arrival in self._due.values())
         assert sent == self.arrivals() + waiting + self.arrivals_after_end, (
             f"{sent} spikes were sent, {self.arrivals()} arrived, {waiting} are on their way and "
@@ -335,145 +377,31 @@ class Simulation:
         """How many spikes have reached a synapse's target."""
         return sum(len(event.spikes) for event in self.events if isinstance(event, Arrival))
 
+    # What was simulated.
 
-# -- backward -----------------------------------------------------------------------------
+    def segment_at(self, unit: int, time: Number) -> Segment:
+        """The segment a unit is in after all events of a time."""
+        history = self.history[unit]
+        return history[bisect_right(history, time, key=_time) - 1]
 
+    def probe(self, unit: int, time: Number) -> tuple[Number, Number]:
+        """V and I of a unit at a time, after its emissions there and before its arrivals."""
+        segment = self.history[unit][self._place_of(unit, time)]
+        return self.model.neurons[unit].flow(segment, time)
 
-class Jump(NamedTuple):
-    """lambda_V of a unit jumps at a time, as a readout has it: after the events of that time."""
+    def is_reset(self, unit: int, time: Number) -> bool:
+        """Whether V is 0 there because the unit has just spiked, or is held."""
+        place = self._place_of(unit, time)
+        segment = self.history[unit][place]
+        return segment.held or (segment.time == time and place in self.resets[unit])
 
-    time: Number
-    unit: int
-    size: Number
-
-
-@dataclass
-class Cotangents:
-    """How a readout's cotangents enter the adjoint of one sample.
-
-    ``drive`` of a unit is dF/dV * exp(rate * t), ``jumps`` change lambda_V,
-    ``arrival_jumps`` is what of a jump at the same instant an arrival sees, and
-    ``emission_slopes`` is the derivative of the loss by emission times.
-    """
-
-    rate: Number = 0
-    drive: dict[int, Number] = field(default_factory=dict)
-    jumps: list[Jump] = field(default_factory=list)
-    arrival_jumps: dict[Arrival, Number] = field(default_factory=dict)
-    emission_slopes: dict[Emission, Number] = field(default_factory=dict)
+    def _place_of(self, unit: int, time: Number) -> int:
+        """Where in its history a unit is after emissions and before arrivals at a time."""
+        history, resets = self.history[unit], self.resets[unit]
+        place = max(bisect_left(history, time, key=_time) - 1, 0)
+        emitted = bisect_right(resets, time, key=lambda index: history[index].time)
+        return max(place, resets[emitted - 1]) if emitted else place
 
 
-class AdjointSimulation:
-    """The adjoint of one simulated sample: its events in reverse order.
-
-    Attributes
-    ----------
-    weight, delay : list of Number, per synapse
-        Gradients.
-    slopes : dict from Emission to Number
-        Derivative by the time of each spike, input spikes included.
-    history : list of AdjointSegment, by unit
-        lambda_V and lambda_I before each of its events, beginning with 0 and 0 at the end.
-    """
-
-    def __init__(self, simulation: Simulation, cotangents: Cotangents) -> None:
-        model = simulation.model
-        zero = model.numbers.convert(0)
-        self.model = model
-        self.forward = simulation
-        self.cotangents = cotangents
-        self.weight = [zero] * len(model.weight)
-        self.delay = [zero] * len(model.delay)
-        self.slopes = {e: cotangents.emission_slopes.get(e, zero) for e in simulation.emissions}
-        self.history = {
-            unit: [AdjointSegment(simulation.duration, zero, zero, held=segments[-1].held)]
-            for unit, segments in simulation.history.items()
-        }
-        # What the later start of V does to a unit whose window has ended: h_k = I lambda_V.
-        self._release_slopes = dict.fromkeys(model.neurons, zero)
-
-    def run(self) -> AdjointSimulation:
-        """Integrate from the end of the trial to its beginning."""
-        happen: dict[Kind, Callable[[Any], None]] = {
-            Kind.EMISSION: self._emit,
-            Kind.ARRIVAL: self._arrive,
-            Kind.RELEASE: self._release,
-        }
-        for event in reversed(self._events()):
-            if isinstance(event, Jump):
-                self._jump(event)
-            else:
-                happen[event.kind](event)
-        zero = self.model.numbers.convert(0)
-        for unit in self.model.neurons:
-            self._enter(unit, zero, *self.flow(unit, zero), self.history[unit][-1].held)
-        return self
-
-    def _events(self) -> list[Event | Jump]:
-        """Recorded events with the readout's jumps before those of the same time."""
-        events: list[Any] = list(self.forward.events)
-        for jump in self.cotangents.jumps:
-            events.insert(bisect_left(events, jump.time, key=lambda event: event.time), jump)
-        return events
-
-    def flow(self, unit: int, time: Number, segment: int = -1) -> tuple[Number, Number]:
-        """lambda_V and lambda_I of a unit at a time of a segment of its history."""
-        drive = self.cotangents.drive.get(unit, 0)
-        return self.model.neurons[unit].adjoint_flow(
-            self.history[unit][segment], time, drive, self.cotangents.rate
-        )
-
-    def _emit(self, emission: Emission) -> None:
-        unit = emission.unit
-        if unit not in self.model.neurons:
-            return
-        neuron = self.model.neurons[unit]
-        lambda_v, lambda_i = self.flow(unit, emission.time)
-        drive = neuron.drive(emission.current)
-        if drive <= 0:
-            raise EngineError(self._grazing(emission, drive))
-        if self.history[unit][-1].held:
-            restart: Number = self._release_slopes[unit]
-            self._release_slopes[unit] = self.model.numbers.convert(0)
-        else:
-            restart = emission.current * lambda_v
-        self.slopes[emission] += restart
-        self._enter(unit, emission.time, self.slopes[emission] / drive, lambda_i, held=False)
-
-    def _arrive(self, arrival: Arrival) -> None:
-        unit = arrival.unit
-        lambda_v, lambda_i = self.flow(unit, arrival.time)
-        tau_syn = self.model.neurons[unit].tau_syn
-        difference = lambda_v + self.cotangents.arrival_jumps.get(arrival, 0) - lambda_i
-        for emission, synapse in arrival.spikes:
-            by_time = self.model.weight[synapse] * difference
-            self.weight[synapse] -= tau_syn * lambda_i
-            self.delay[synapse] += by_time
-            self.slopes[emission] += by_time
-        self._enter(unit, arrival.time, lambda_v, lambda_i, self.history[unit][-1].held)
-
-    def _release(self, release: Release) -> None:
-        unit = release.unit
-        lambda_v, lambda_i = self.flow(unit, release.time)
-        self._release_slopes[unit] = release.current * lambda_v
-        self._enter(unit, release.time, self.model.numbers.convert(0), lambda_i, held=True)
-
-    def _jump(self, jump: Jump) -> None:
-        lambda_v, lambda_i = self.flow(jump.unit, jump.time)
-        held = self.history[jump.unit][-1].held
-        self._enter(jump.unit, jump.time, lambda_v + jump.size, lambda_i, held)
-
-    def _enter(
-        self, unit: int, time: Number, lambda_v: Number, lambda_i: Number, held: bool
-    ) -> None:
-        self.history[unit].append(AdjointSegment(time, lambda_v, lambda_i, held))
-
-    def _grazing(self, emission: Emission, drive: Number) -> str:
-        population, unit = self.model.place_of(emission.unit)
-        return (
-            f"sample {self.forward.sample}, {population!r} unit {unit}, t = "
-            f"{float(emission.time):g} ms: V only grazes the threshold, I - threshold = "
-            f"{float(drive):g} is not above 0 within rounding, so the gradient has no finite "
-            "value; use more digits, Reference(digits=...), or change the parameters or the "
-            "input a little"
-        )
+def _time(segment: Segment) -> Number:
+    return segment.time

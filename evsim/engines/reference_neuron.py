@@ -2,12 +2,14 @@
 
     tau_mem dV/dt = -V + I          tau_syn dI/dt = -I
 
-Every closed form here is a divided difference of the exponential function,
+Every closed form here is a convolution of exponentials e^(-t/tau), and so a divided
+difference of the exponential function,
 
     exp[x, y] = (e^x - e^y) / (x - y),    exp[x, y, z] = (exp[x, y] - exp[y, z]) / (x - z),
 
-whose value where arguments meet is a limit and no exception.  So equal time constants are
-no special case, and none of the digits is lost near them.
+and so on, whose value where arguments meet is a limit and no exception.  So equal time
+constants are no special case, and none of the digits is lost near them; derivatives by time
+constants are convolutions in which these appear once more.
 """
 
 from __future__ import annotations
@@ -15,10 +17,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
+from evsim.readouts import WeightingForm
+
 Number = Any  # a float, or an mpf of a private mpmath context
+Response = Callable[..., Number]  # of time constants, whose exponentials are convolved
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ def numbers_with(digits: int | None) -> Numbers:
 
 # -- divided differences of exp -----------------------------------------------------------
 
+FAR_APART = 4  # arguments, where the difference of two divided differences keeps its digits
+
 
 def exp_difference(numbers: Numbers, x: Number, y: Number) -> Number:
     """exp[x, y]; e^x where x = y."""
@@ -59,25 +66,40 @@ def exp_difference(numbers: Numbers, x: Number, y: Number) -> Number:
     return numbers.exp(highest) * (numbers.expm1(gap) / gap if gap else 1)
 
 
-def exp_second_difference(numbers: Numbers, x: Number, y: Number, z: Number) -> Number:
-    """exp[x, y, z]; half of e^x where all are equal."""
-    low, middle, high = sorted((x, y, z))
-    if high - low > 1:
-        upper = exp_difference(numbers, high, middle)
-        return (upper - exp_difference(numbers, middle, low)) / (high - low)
-    # Closer together, the difference above would cancel.  The Taylor series around the
-    # highest one is e^high times the sum over k of h_k / (k + 2)!, where h_k is the sum of
-    # all products of k factors from {middle - high, low - high}.
-    middle, low = middle - high, low - high
-    power, products, factorial = numbers.convert(1), numbers.convert(1), numbers.convert(2)
-    total, before, k = products / factorial, None, 0
+def exp_divided_difference(numbers: Numbers, *arguments: Number) -> Number:
+    """exp[x, y, ...] of any number of arguments, in any order; e^x/n! where all n + 1 are x."""
+    return _ordered_difference(numbers, sorted(arguments))
+
+
+def _ordered_difference(numbers: Numbers, arguments: list[Number]) -> Number:
+    low, high = arguments[0], arguments[-1]
+    if len(arguments) == 1:
+        return numbers.exp(low)
+    if len(arguments) == 2:
+        return exp_difference(numbers, low, high)
+    if high - low > FAR_APART:
+        upper = _ordered_difference(numbers, arguments[1:])
+        return (upper - _ordered_difference(numbers, arguments[:-1])) / (high - low)
+    return numbers.exp(low) * _taylor_series(numbers, [x - low for x in arguments[1:]])
+
+
+def _taylor_series(numbers: Numbers, gaps: list[Number]) -> Number:
+    """exp[0, *gaps] of n gaps >= 0: the sum over k of h_k / (k + n)!, all of one sign.
+
+    h_k is the sum of all products of k factors from the gaps; ``products[j]`` is that of the
+    first j + 1 of them alone.
+    """
+    products = [numbers.convert(1)] * len(gaps)
+    factorial = numbers.convert(math.factorial(len(gaps)))
+    total, before, k = 1 / factorial, None, 0
     while total != before:
         k += 1
-        power *= low
-        products = middle * products + power
-        factorial *= k + 2
-        before, total = total, total + products / factorial
-    return numbers.exp(high) * total
+        product = numbers.convert(0)
+        for j, gap in enumerate(gaps):
+            product = products[j] = product + gap * products[j]
+        factorial *= k + len(gaps)
+        before, total = total, total + product / factorial
+    return total
 
 
 # -- the neuron ---------------------------------------------------------------------------
@@ -86,7 +108,7 @@ def exp_second_difference(numbers: Numbers, x: Number, y: Number, z: Number) -> 
 class Segment(NamedTuple):
     """V and I right after an event at ``time``; they flow freely until the next one.
 
-    While ``held``, V stays where it is: inside a refractory window, at 0.
+    While ``held``, inside a refractory window, V stays at 0.
     """
 
     time: Number
@@ -104,6 +126,21 @@ class AdjointSegment(NamedTuple):
     held: bool
 
 
+class Slopes(NamedTuple):
+    """Derivatives by a neuron's two time constants."""
+
+    tau_mem: Number
+    tau_syn: Number
+
+
+FLAT = WeightingForm(0.0, 0.0)
+
+
+def weighting_at(numbers: Numbers, form: WeightingForm, time: Number) -> Number:
+    """w(t) = (1 + slope t) e^(-rate t)."""
+    return (1 + form.slope * time) * numbers.exp(-form.rate * time)
+
+
 @dataclass(frozen=True)
 class Neuron:
     """Parameters of one LIF or LI unit and its dynamics; an LI unit's threshold is infinite."""
@@ -119,37 +156,45 @@ class Neuron:
     def flow(self, segment: Segment, time: Number) -> tuple[Number, Number]:
         """V and I at a time of the segment, or later if nothing had happened."""
         span = time - segment.time
-        current = segment.current * self.numbers.exp(-span / self.tau_syn)
+        current = segment.current * self._convolution(span, self.tau_syn)
         if segment.held:
             return segment.voltage, current
-        decay, response = self._response(span)
-        return segment.voltage * decay + segment.current * response / self.tau_mem, current
+        return self._voltage(segment, partial(self._convolution, span)), current
+
+    def _voltage(self, segment: Segment, response: Response) -> Number:
+        """What a response makes of V after the segment's start: its value, or an integral."""
+        by_current = response(self.tau_mem, self.tau_syn) / self.tau_mem
+        return segment.voltage * response(self.tau_mem) + segment.current * by_current
 
     def adjoint_flow(
-        self, segment: AdjointSegment, time: Number, drive: Number = 0, rate: Number = 0
+        self,
+        segment: AdjointSegment,
+        time: Number,
+        drive: Number = 0,
+        form: WeightingForm = FLAT,
     ) -> tuple[Number, Number]:
         """lambda_V and lambda_I at a time of the segment, which goes back from its start.
 
-        The drive dF/dV of the readout at time t is ``drive * exp(-rate * t)``.
+        The drive dF/dV of the readout at time t is ``drive`` times the weighting w(t).
         """
         span = segment.time - time
-        lambda_i = segment.lambda_i * self.numbers.exp(-span / self.tau_syn)
+        lambda_i = segment.lambda_i * self._convolution(span, self.tau_syn)
         if segment.held:
             return segment.lambda_v, lambda_i
-        decay, response = self._response(span)
-        lambda_v = segment.lambda_v * decay
-        lambda_i += segment.lambda_v * response / self.tau_syn
+        lambda_v = segment.lambda_v * self._convolution(span, self.tau_mem)
+        both = self._convolution(span, self.tau_mem, self.tau_syn)
+        lambda_i += segment.lambda_v * both / self.tau_syn
         if drive:
-            by_voltage, by_current = self._integral_slopes(span, rate)
-            drive = drive * self.numbers.exp(-rate * time)
-            lambda_v -= drive * by_voltage / self.tau_mem
-            lambda_i -= drive * by_current / self.tau_syn
+            integral = partial(self._weighted_integral, form, time, span)
+            both = integral(self.tau_mem, self.tau_syn) / self.tau_mem
+            lambda_v -= drive * integral(self.tau_mem) / self.tau_mem
+            lambda_i -= drive * both / self.tau_syn
         return lambda_v, lambda_i
 
-    def _response(self, span: Number) -> tuple[Number, Number]:
-        """e^(-t/tau_mem), and the convolution of e^(-t/tau_mem) with e^(-t/tau_syn)."""
-        x, y = -span / self.tau_mem, -span / self.tau_syn
-        return self.numbers.exp(x), span * exp_difference(self.numbers, x, y)
+    def _convolution(self, span: Number, *taus: Number) -> Number:
+        """Convolution of e^(-t/tau) for each of the time constants, at t = span."""
+        exponents = (-span / tau for tau in taus)
+        return span ** (len(taus) - 1) * exp_divided_difference(self.numbers, *exponents)
 
     def slope(self, voltage: Number, current: Number) -> Number:
         """dV/dt."""
@@ -157,20 +202,65 @@ class Neuron:
 
     # The weighted integral of V, which a mean voltage is made of.
 
-    def integral(self, segment: Segment, end: Number, rate: Number) -> Number:
-        """Integral of exp(-rate * t) V(t) dt from the segment's start to its end."""
-        by_voltage, by_current = self._integral_slopes(end - segment.time, rate)
-        weight = self.numbers.exp(-rate * segment.time)
-        return weight * (segment.voltage * by_voltage + segment.current * by_current)
+    def integral(self, segment: Segment, end: Number, form: WeightingForm) -> Number:
+        """Integral of w(t) V(t) dt from the segment's start to its end."""
+        if segment.held:
+            return self.numbers.convert(0)
+        span = end - segment.time
+        return self._voltage(segment, partial(self._weighted_integral, form, segment.time, span))
 
-    def _integral_slopes(self, span: Number, rate: Number) -> tuple[Number, Number]:
-        """Integral of exp(-rate * t) V(t) over [0, span] per unit of V(0), and of I(0)."""
-        numbers = self.numbers
-        growth, x, y = rate * span, -span / self.tau_mem, -span / self.tau_syn
-        weight = span * numbers.exp(-growth)
-        by_voltage = weight * exp_difference(numbers, growth, x)
-        by_current = weight * span * exp_second_difference(numbers, growth, x, y)
-        return by_voltage, by_current / self.tau_mem
+    def _weighted_integral(
+        self, form: WeightingForm, start: Number, span: Number, *taus: Number
+    ) -> Number:
+        """Integral of w(start + t) times their convolution at t, for t from 0 to span.
+
+        An integral is a convolution with 1 = e^0, and one with (span - t), which is how far w
+        is from its line's end, is one with 1 twice; e^(-rate t) shifts every exponent.
+        """
+        exponents = [-span * (form.rate + 1 / tau) for tau in taus]
+        zero = self.numbers.convert(0)
+        integral = (1 + form.slope * (start + span)) * exp_divided_difference(
+            self.numbers, zero, *exponents
+        )
+        if form.slope:
+            twice = exp_divided_difference(self.numbers, zero, zero, *exponents)
+            integral -= form.slope * span * twice
+        return self.numbers.exp(-form.rate * start) * span ** len(taus) * integral
+
+    # Derivatives by the time constants, with V and I as they are at the segment's start.
+
+    def flow_slopes(self, segment: Segment, time: Number) -> tuple[Slopes, Number]:
+        """Derivatives of V at a time of the segment by both, and of I by tau_syn."""
+        span = time - segment.time
+        twice = self._convolution(span, self.tau_syn, self.tau_syn)
+        current = segment.current * twice / self.tau_syn**2
+        if segment.held:
+            return self._no_slopes, current
+        return self._voltage_slopes(segment, partial(self._convolution, span)), current
+
+    def integral_slopes(self, segment: Segment, end: Number, form: WeightingForm) -> Slopes:
+        """Derivatives of ``integral``."""
+        if segment.held:
+            return self._no_slopes
+        span = end - segment.time
+        integral = partial(self._weighted_integral, form, segment.time, span)
+        return self._voltage_slopes(segment, integral)
+
+    @property
+    def _no_slopes(self) -> Slopes:
+        return Slopes(self.numbers.convert(0), self.numbers.convert(0))
+
+    def _voltage_slopes(self, segment: Segment, response: Response) -> Slopes:
+        """Derivatives of ``_voltage``.
+
+        That of V by tau_mem, v, solves tau_mem dv/dt = -v - dV/dt; that by tau_syn is a
+        response to the derivative of I.
+        """
+        mem, syn = self.tau_mem, self.tau_syn
+        above = (segment.voltage - segment.current) * response(mem, mem)
+        falling = segment.current / syn * response(mem, mem, syn)
+        by_syn = segment.current * response(mem, syn, syn) / (mem * syn**2)
+        return Slopes((above + falling) / mem**2, by_syn)
 
     # Maximum and threshold crossing.
 
