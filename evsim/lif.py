@@ -59,6 +59,58 @@ def second_divided_difference(a: float, b: float, c: float) -> float:
     return exp(middle) * total
 
 
+@compiled
+def first_divided_difference(a: float, b: float) -> float:
+    """``exp[a, b]``; e^a where they are equal."""
+    high, low = max(a, b), min(a, b)
+    return exp(high) * relative_expm1(low - high)
+
+
+@compiled
+def third_divided_difference(a: float, b: float, c: float, d: float) -> float:
+    """``exp[a, b, c, d]``; e^a/6 where all are equal."""
+    a, b = min(a, b), max(a, b)
+    c, d = min(c, d), max(c, d)
+    a, c = min(a, c), max(a, c)
+    b, d = min(b, d), max(b, d)
+    b, c = min(b, c), max(b, c)
+    if d - a > 2.0:
+        upper = second_divided_difference(b, c, d)
+        return (upper - second_divided_difference(a, b, c)) / (d - a)
+    return _series_from_lowest(a, b - a, c - a, d - a, 0.0, 3)
+
+
+@compiled
+def fourth_divided_difference(low: float, a: float, b: float, c: float, high: float) -> float:
+    """``exp[low, a, b, c, high]`` for low <= a <= b <= c <= high; e^low/24 where all are equal."""
+    if high - low > 2.0:
+        upper = third_divided_difference(a, b, c, high)
+        return (upper - third_divided_difference(low, a, b, c)) / (high - low)
+    return _series_from_lowest(low, a - low, b - low, c - low, high - low, 4)
+
+
+@compiled
+def _series_from_lowest(low: float, a: float, b: float, c: float, d: float, order: int) -> float:
+    """``e^low sum_n h_n / (n + order)!``, h_n the sum of all products of n of a, b, c, d >= 0.
+
+    The divided difference of exp around the lowest argument: no term is negative, so none of
+    its digits cancel.  h_n of all of them follows from h_n of fewer and h_(n-1).
+    """
+    factor = 1.0
+    for n in range(2, order + 1):
+        factor /= n
+    of_a = of_b = of_c = of_d = 1.0
+    total = factor
+    for n in range(1, 32):  # distances up to 2: the next term is below 1e-18 of the sum
+        of_a *= a
+        of_b = of_a + b * of_b
+        of_c = of_b + c * of_c
+        of_d = of_c + d * of_d
+        factor /= n + order
+        total += of_d * factor
+    return exp(low) * total
+
+
 # -- free flow --------------------------------------------------------------------------------
 
 
@@ -93,6 +145,23 @@ def adjoint_flow(
     """lambda_V and lambda_I, t ms earlier, without events and without drive."""
     decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
     return lambda_v * decay_mem, lambda_i * decay_syn + lambda_v * coupling / tau_syn
+
+
+@compiled
+def flow_by_time_constants(
+    voltage: float, current: float, t: float, tau_mem: float, tau_syn: float
+) -> tuple[float, float, float]:
+    """Derivatives of ``flow``: V by tau_mem, V by tau_syn and I by tau_syn (I has no tau_mem)."""
+    mem, syn = -t / tau_mem, -t / tau_syn
+    mem_by_tau, syn_by_tau = t / tau_mem / tau_mem, t / tau_syn / tau_syn
+    response = t / tau_mem * first_divided_difference(mem, syn)
+    by_mem = t / tau_mem * second_divided_difference(mem, mem, syn)
+    by_syn = t / tau_mem * second_divided_difference(mem, syn, syn)
+    return (
+        voltage * exp(mem) * mem_by_tau + current * (by_mem * mem_by_tau - response / tau_mem),
+        current * by_syn * syn_by_tau,
+        current * exp(syn) * syn_by_tau,
+    )
 
 
 # -- peak and crossing ------------------------------------------------------------------------
@@ -161,33 +230,93 @@ def crossing_time(
     return float("nan")
 
 
-# -- mean voltage -------------------------------------------------------------------------------
+# -- weighted integral of the voltage ------------------------------------------------------------
 
 
 @compiled
-def mean_drive(
-    remaining: float, rate: float, duration: float, tau_mem: float, tau_syn: float
+def weight_at(t: float, rate: float, slope: float) -> float:
+    """The weighting ``w(t) = (1 + slope t) e^{-rate t}``: flat, exponential or linear."""
+    return (1.0 + slope * t) * exp(-rate * t)
+
+
+@compiled
+def integral_slopes(
+    start: float, span: float, rate: float, slope: float, tau_mem: float, tau_syn: float
 ) -> tuple[float, float]:
-    """lambda_V and lambda_I, ``remaining`` ms before the end, of ``z = (1/T) int w V dt``.
+    """``integral of w(t) V(t) dt`` over [start, start + span] per unit of V and of I at its start.
 
-    For ``w(t) = e^{-rate t}`` and no events in between, from 0 at the end.  lambda_V is minus
-    the average of e^{-rate t} e^{-(t - now)/tau_mem}/tau_mem over the time that remains, a
-    first divided difference of exp; lambda_I is a second one.
+    The adjoints that this integral drives, from 0 at its end to its start, are minus these over
+    tau_mem and over tau_syn: they are its derivatives by V and I (dL/dV = -tau_mem lambda_V).
     """
-    s = remaining
-    scale = -exp(-rate * duration) / duration
-    first = exp(rate * s) * relative_expm1(-s * (rate + 1.0 / tau_mem))
-    second = second_divided_difference(rate * s, -s / tau_mem, -s / tau_syn)
-    return scale * (s / tau_mem) * first, scale * (s / tau_mem) * (s / tau_syn) * second
+    mem, syn = -span * (rate + 1.0 / tau_mem), -span * (rate + 1.0 / tau_syn)
+    by_voltage = span * relative_expm1(mem)
+    by_current = span * span / tau_mem * second_divided_difference(0.0, mem, syn)
+    if slope != 0.0:
+        weight = 1.0 + slope * start
+        moment = span * span * second_divided_difference(0.0, mem, mem)
+        by_voltage = weight * by_voltage + slope * moment
+        moment = third_divided_difference(0.0, mem, mem, syn)
+        moment += third_divided_difference(0.0, mem, syn, syn)
+        by_current = weight * by_current + slope * span**3 / tau_mem * moment
+    scale = exp(-rate * start)
+    return scale * by_voltage, scale * by_current
 
 
 @compiled
-def mean_response(
-    remaining: float, rate: float, duration: float, tau_mem: float, tau_syn: float
-) -> float:
-    """How much a unit arrival ``remaining`` ms before the end adds to the mean voltage.
+def integral_slopes_by_time_constants(
+    start: float, span: float, rate: float, slope: float, tau_mem: float, tau_syn: float
+) -> tuple[float, float, float]:
+    """Derivatives of ``integral_slopes``: both by tau_mem, and by_current by tau_syn.
 
-    By duality it is ``-tau_syn lambda_I`` of the mean's own drive.
+    Each argument of a divided difference moves with its time constant, and the derivative by
+    an argument repeats it: d exp[0, m, s]/dm = exp[0, m, m, s].
     """
-    _, lambda_i = mean_drive(remaining, rate, duration, tau_mem, tau_syn)
-    return -tau_syn * lambda_i
+    mem, syn = -span * (rate + 1.0 / tau_mem), -span * (rate + 1.0 / tau_syn)
+    mem_by_tau, syn_by_tau = span / tau_mem / tau_mem, span / tau_syn / tau_syn
+    area = span * span / tau_mem
+    of_mem = third_divided_difference(0.0, mem, mem, syn)
+    of_syn = third_divided_difference(0.0, mem, syn, syn)
+    voltage_by_mem = span * second_divided_difference(0.0, mem, mem) * mem_by_tau
+    by_current = area * second_divided_difference(0.0, mem, syn)
+    current_by_mem = area * of_mem * mem_by_tau - by_current / tau_mem
+    current_by_syn = area * of_syn * syn_by_tau
+    if slope != 0.0:
+        weight = 1.0 + slope * start
+        moment = span * span * 2.0 * third_divided_difference(0.0, mem, mem, mem)
+        voltage_by_mem = weight * voltage_by_mem + slope * moment * mem_by_tau
+        low, high = min(mem, syn), max(mem, syn)
+        both = fourth_divided_difference(low, low, high, high, 0.0)
+        mostly_low = 2.0 * fourth_divided_difference(low, low, low, high, 0.0) + both
+        mostly_high = 2.0 * fourth_divided_difference(low, high, high, high, 0.0) + both
+        mostly_mem = mostly_low if mem <= syn else mostly_high
+        mostly_syn = mostly_high if mem <= syn else mostly_low
+        volume = slope * span**3 / tau_mem
+        current_by_mem = weight * current_by_mem + volume * (
+            mostly_mem * mem_by_tau - (of_mem + of_syn) / tau_mem
+        )
+        current_by_syn = weight * current_by_syn + volume * mostly_syn * syn_by_tau
+    scale = exp(-rate * start)
+    return scale * voltage_by_mem, scale * current_by_mem, scale * current_by_syn
+
+
+@compiled
+def driven_adjoint_flow(
+    lambda_v: float,
+    lambda_i: float,
+    later: float,
+    earlier: float,
+    drive: float,
+    rate: float,
+    slope: float,
+    tau_mem: float,
+    tau_syn: float,
+) -> tuple[float, float]:
+    """lambda_V and lambda_I at an earlier time, without events, driven by dF/dV = drive w(t)."""
+    lambda_v, lambda_i = adjoint_flow(lambda_v, lambda_i, later - earlier, tau_mem, tau_syn)
+    if drive != 0.0:
+        by_voltage, by_current = integral_slopes(
+            earlier, later - earlier, rate, slope, tau_mem, tau_syn
+        )
+        lambda_v -= drive * by_voltage / tau_mem
+        lambda_i -= drive * by_current / tau_syn
+    return lambda_v, lambda_i

@@ -17,24 +17,16 @@ from typing import Any
 import numpy as np
 
 from evsim.compiled import announce_compilation
+from evsim.dropout import Dropout
 from evsim.engines.exact_layout import Layout, OrderedInputs
-from evsim.engines.exact_state import (
-    AdjointState,
-    ExactState,
-    Piece,
-    ReadoutDrive,
-    voltage_rate,
-)
-from evsim.engines.kernels.samples import (
-    count_arrivals,
-    pull_back_samples,
-    read_voltages,
-    simulate_samples,
-)
+from evsim.engines.exact_state import AdjointState, ExactState, Piece, voltage_form
+from evsim.engines.kernels.pull_back import pull_back_samples, pull_back_time_constants
+from evsim.engines.kernels.readouts import find_kinks, read_voltages
+from evsim.engines.kernels.samples import count_arrivals, simulate_samples
 from evsim.engines.kernels.traces import adjoint_trace_samples, trace_samples
-from evsim.engines.protocol import Adjoint, Engine, Report
+from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
 from evsim.network import Input, Network
-from evsim.readouts import FirstSpike, Readout
+from evsim.readouts import FirstSpike, Moments, Readout, SpikeTimes, VoltageAt
 from evsim.spikes import SpikeTrains
 
 
@@ -68,22 +60,27 @@ class Exact(Engine):
     # -- forward -----------------------------------------------------------------------
 
     def simulate(
-        self, network: Network, inputs: Mapping[str, SpikeTrains], duration: float
+        self,
+        network: Network,
+        inputs: Mapping[str, SpikeTrains],
+        duration: float,
+        dropout: Dropout | None = None,
     ) -> ExactState:
         announce_compilation(simulate_samples)
-        layout = Layout.of(network)
+        layout = Layout.of(network, dropout)
         ordered = OrderedInputs.of(network, inputs)
         batch = ordered.count.shape[0]
         start = np.empty(ordered.count.shape, np.int64)
         count = ordered.count.copy()
         input_place = np.empty(batch, np.int64)
+        keys = np.zeros(batch, np.uint64) if dropout is None else dropout.sample_keys(batch)
 
         def run(first: int, last: int) -> Piece:
-            failure = np.zeros(4)
+            failure = np.zeros(5)
             spikes, used = simulate_samples(
                 first, last, ordered.time, ordered.start, layout.units, layout.synapses,
-                layout.incoming, layout.components, duration, self.spike_limit, start, count,
-                input_place, failure,
+                layout.incoming, layout.components, duration, self.spike_limit, keys, start,
+                count, input_place, failure,
             )  # fmt: skip
             return Piece(first, last, spikes, used, failure)
 
@@ -112,68 +109,105 @@ class Exact(Engine):
 
     def report(self, state: ExactState) -> Report:
         arrivals = np.zeros(2, np.int64)
-        smallest, place = np.inf, None
+        smallest, place, dropped = np.inf, None, 0
         for piece in state.pieces:
             count_arrivals(
                 piece.first, piece.last, state.layout.synapses, state.duration, piece.spikes,
                 state.start, state.count, arrivals,
             )  # fmt: skip
             if piece.used:
+                dropped += int(np.count_nonzero(piece.spikes["is_dropped"][: piece.used]))
                 spike = int(np.argmin(piece.spikes["drive"][: piece.used]))
                 if piece.spikes["drive"][spike] < smallest:
                     smallest = float(piece.spikes["drive"][spike])
                     place = state.origin(piece, spike)
-        return Report(int(arrivals[0]), int(arrivals[1]), smallest, place)
+        return Report(int(arrivals[0]), int(arrivals[1]), smallest, place, dropped)
 
     # -- readouts and their adjoints ------------------------------------------------------
 
     def read(self, state: ExactState, readout: Readout) -> np.ndarray:
-        first, last = state.unit_range(readout.population_of(state.network))
+        name = readout.population_of(state.network)
+        first, last = state.unit_range(name)
         if isinstance(readout, FirstSpike):
-            return state.first_spikes(first, last)
-        rate = voltage_rate(readout, state.duration)
+            return state.spike_times(first, last, 0)
+        if isinstance(readout, SpikeTimes):
+            by_number = [state.spike_times(first, last, k) for k in range(readout.count)]
+            return np.stack(by_number, axis=2)
+        if isinstance(readout, VoltageAt):
+            return self.probe(state, name, readout.moments)[0]
+        rate, slope = voltage_form(readout, state.duration)
         values = np.empty((state.count.shape[0], last - first))
 
         def run(piece: Piece) -> None:
-            read_voltages(piece.first, piece.last, first, last, rate, *state.arrays(piece), values)
+            read_voltages(
+                piece.first, piece.last, first, last, rate, slope, *state.arrays(piece), values
+            )
 
         self._over(run, state.pieces)
         state.check_finite(values, type(readout).__name__, first)
         return values
 
+    def kinks(self, state: ExactState, population: str) -> Moments:
+        first, last = state.unit_range(population)
+        counts = np.zeros(state.count.shape[0], np.int64)
+
+        def run(piece: Piece) -> np.ndarray:
+            return find_kinks(piece.first, piece.last, first, last, *state.arrays(piece), counts)
+
+        times = np.concatenate(self._over(run, state.pieces))
+        return Moments(times, np.concatenate([[0], np.cumsum(counts)]))
+
+    def probe(
+        self, state: ExactState, population: str, moments: Moments
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return self._traces(state, population, moments, sees_arrivals=False)
+
     def pull_back(
-        self, state: ExactState, readout: Readout, cotangents: np.ndarray, wrt: Sequence[str]
+        self,
+        state: ExactState,
+        readout: Readout,
+        cotangents: np.ndarray,
+        wrt: Sequence[str],
+        adjustments: Adjustments = Adjustments(),
     ) -> Adjoint:
         first, last = state.unit_range(readout.population_of(state.network))
-        drive = ReadoutDrive.of(state, readout, cotangents, first, last)
-        synapse_count = state.layout.synapses.size
+        entering = state.entering(readout, cotangents, first, last, adjustments.lambda_limit)
+        units = state.units_with(adjustments)
+        sizes = _gradient_sizes(state, wrt)
+        tau_units = _units_of_time_constants(state, wrt)
 
-        def run(piece: Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-            adjoint = np.zeros(piece.used)
-            if isinstance(readout, FirstSpike):
-                state.set_first_spike_adjoint(piece, cotangents, first, last, adjoint)
-            by_weight, by_delay = np.zeros(synapse_count), np.zeros(synapse_count)
-            failure = np.zeros(4)
+        def run(piece: Piece) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+            adjoint = state.spike_slopes(
+                piece, readout, cotangents, entering, adjustments.spike_slopes
+            )
+            sums = {kind: np.zeros(size) for kind, size in sizes.items()}
+            failure = np.zeros(5)
+            arrays = state.arrays(piece, units)
             pull_back_samples(
-                piece.first, piece.last, drive.rate, drive.cotangent, drive.phantom,
-                state.layout.components, *state.arrays(piece), adjoint, by_weight, by_delay,
-                failure,
+                piece.first, piece.last, entering, state.layout.components, *arrays, adjoint,
+                sums["weight"], sums["delay"], sums["threshold"], failure,
             )  # fmt: skip
-            return adjoint, by_weight, by_delay, failure
+            if tau_units.size and failure[0] == 0.0:
+                pull_back_time_constants(
+                    piece.first, piece.last, tau_units, entering, *arrays, adjoint,
+                    sums["tau_mem"], sums["tau_syn"],
+                )  # fmt: skip
+            return adjoint, sums, failure
 
         results = self._over(run, state.pieces)
         state.check(failure for *_, failure in results)
-        sums = {"weight": np.zeros(synapse_count), "delay": np.zeros(synapse_count)}
-        for _, by_weight, by_delay, _ in results:
-            sums["weight"] += by_weight
-            sums["delay"] += by_delay
+        totals = {kind: np.zeros(size) for kind, size in sizes.items()}
+        for _, sums, _ in results:
+            for kind, total in totals.items():
+                total += sums[kind]
         adjoints = tuple(adjoint for adjoint, *_ in results)
         return Adjoint(
             parameters={
-                name: state.network.fold(name, sums[name.rsplit(".", 1)[1]]) for name in wrt
+                name: state.network.fold(name, totals[name.rsplit(".", 1)[1]]) for name in wrt
             },
             input_times=state.input_gradients(adjoints),
-            state=AdjointState(drive, adjoints),
+            limited=int(sum(failure[4] for *_, failure in results)),
+            state=AdjointState(entering, units, adjoints),
         )
 
     # -- traces ------------------------------------------------------------------------------
@@ -181,18 +215,35 @@ class Exact(Engine):
     def traces(
         self, state: ExactState, population: str, times: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        first, last = state.unit_range(population)
+        batch = state.count.shape[0]
         order = np.argsort(times, kind="stable")
-        voltage = np.zeros((state.count.shape[0], last - first, times.size))
+        moments = Moments(np.tile(times[order], batch), np.arange(batch + 1) * times.size)
+        traces = self._traces(state, population, moments, sees_arrivals=True)
+        voltage, current = (
+            _unsorted(trace.reshape(batch, times.size, -1).transpose(0, 2, 1), order)
+            for trace in traces
+        )
+        return voltage, current
+
+    def _traces(
+        self, state: ExactState, population: str, moments: Moments, *, sees_arrivals: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """V and I at moments of each sample, each (moments, units)."""
+        first, last = state.unit_range(population)
+        times, offsets = (np.ascontiguousarray(part) for part in moments)
+        voltage = np.zeros((times.size, last - first))
         current = np.zeros_like(voltage)
-        for piece in state.pieces:
+
+        def run(piece: Piece) -> None:
             trace_samples(
-                piece.first, piece.last, first, last, times[order], *state.arrays(piece),
-                voltage, current,
+                piece.first, piece.last, first, last, times, offsets, sees_arrivals,
+                *state.arrays(piece), voltage, current,
             )  # fmt: skip
-        state.check_finite(voltage, "voltage", first)
-        state.check_finite(current, "current", first)
-        return _unsorted(voltage, order), _unsorted(current, order)
+
+        self._over(run, state.pieces)
+        state.check_finite(voltage, "voltage", first, moments.samples)
+        state.check_finite(current, "current", first, moments.samples)
+        return voltage, current
 
     def adjoint_traces(
         self, state: ExactState, adjoint: Adjoint, population: str, times: np.ndarray
@@ -201,11 +252,11 @@ class Exact(Engine):
         order = np.argsort(times, kind="stable")
         lambda_v = np.zeros((state.count.shape[0], last - first, times.size))
         lambda_i = np.zeros_like(lambda_v)
-        drive = adjoint.state.drive
-        for piece, spike_adjoint in zip(state.pieces, adjoint.state.spikes, strict=True):
+        own: AdjointState = adjoint.state
+        for piece, spike_adjoint in zip(state.pieces, own.spikes, strict=True):
             adjoint_trace_samples(
-                piece.first, piece.last, first, last, times[order], drive.rate, drive.cotangent,
-                drive.phantom, *state.arrays(piece), spike_adjoint, lambda_v, lambda_i,
+                piece.first, piece.last, first, last, times[order], own.entering,
+                *state.arrays(piece, own.units), spike_adjoint, lambda_v, lambda_i,
             )  # fmt: skip
         return _unsorted(lambda_v, order), _unsorted(lambda_i, order)
 
@@ -246,6 +297,28 @@ def piece_bounds(batch: int, synapses: int) -> list[tuple[int, int]]:
     pieces = max(1, min(batch, wanted, affordable))
     edges = np.linspace(0, batch, pieces + 1).astype(int).tolist()
     return list(pairwise(edges))
+
+
+def _gradient_sizes(state: ExactState, wrt: Sequence[str]) -> dict[str, int]:
+    """The size of each kind of gradient, 0 for weights and delays that nobody asked for."""
+    kinds = {name.rsplit(".", 1)[1] for name in wrt}
+    synapses, units = state.layout.synapses.size, state.layout.units.size
+    return {
+        "weight": synapses if "weight" in kinds else 0,
+        "delay": synapses if "delay" in kinds else 0,
+        "threshold": units,
+        "tau_mem": units,
+        "tau_syn": units,
+    }
+
+
+def _units_of_time_constants(state: ExactState, wrt: Sequence[str]) -> np.ndarray:
+    """The units whose tau_mem or tau_syn is asked for, int64."""
+    names = {name.rsplit(".", 1)[0] for name in wrt if name.endswith((".tau_mem", ".tau_syn"))}
+    ranges = [
+        np.arange(*state.unit_range(p.name)) for p, *_ in state.populations() if p.name in names
+    ]
+    return np.concatenate([np.empty(0, np.int64), *ranges])
 
 
 def _unsorted(values: np.ndarray, order: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from evsim.dropout import Dropout
 from evsim.engines.kernels.records import SYNAPSE, UNIT
 from evsim.engines.kernels.recurrent import Components
 from evsim.network import LIF, Network
@@ -25,7 +26,7 @@ class Layout:
     components: Components
 
     @classmethod
-    def of(cls, network: Network) -> Layout:
+    def of(cls, network: Network, dropout: Dropout | None = None) -> Layout:
         """Lay out a network; the part that depends on its topology alone is kept."""
         topology = network.topology
         skeleton = _skeletons.get(topology)
@@ -34,6 +35,8 @@ class Layout:
         units = np.empty(topology.unit_count, UNIT)
         for name in ("tau_mem", "tau_syn", "threshold", "refractory"):
             units[name] = network.per_unit(name)
+        units["drop_rate"] = 0.0 if dropout is None else dropout.rate_per_unit(network)
+        units["rate_jump"] = 0.0
         units["is_lif"] = skeleton.is_lif
         synapses = np.empty(topology.source.size, SYNAPSE)
         synapses["weight"] = network.weight_per_synapse()
@@ -41,6 +44,7 @@ class Layout:
         synapses["source"] = topology.source
         synapses["target"] = topology.target
         synapses["index"] = np.arange(synapses.size)
+        units["arrival_group"] = skeleton.arrival_groups(topology, synapses["delay"])
         return cls(units, synapses, topology.incoming, skeleton.components(topology, synapses))
 
 
@@ -54,6 +58,8 @@ class Skeleton:
     recurrent: np.ndarray
     outgoing: np.ndarray
     component_of_synapse: np.ndarray
+    twin: np.ndarray
+    has_twins: np.ndarray
 
     @classmethod
     def of(cls, network: Network) -> Skeleton:
@@ -83,6 +89,7 @@ class Skeleton:
                 np.bincount(sources, minlength=topology.unit_count)
             )
             before = outgoing[index, -1]
+        twin, has_twins = _twins(topology)
         return cls(
             np.concatenate(is_lif),
             np.concatenate([[0], np.cumsum([own.size for own in members])]).astype(np.int64),
@@ -90,7 +97,16 @@ class Skeleton:
             recurrent,
             outgoing,
             component_of_synapse,
+            twin,
+            has_twins,
         )
+
+    def arrival_groups(self, topology: Topology, delay: np.ndarray) -> np.ndarray:
+        """Groups of consecutive units that hear the same units with the same delays."""
+        starts = topology.incoming
+        differs = np.concatenate([[0], np.cumsum(delay != delay[self.twin])])
+        is_same = self.has_twins & (differs[starts[1:]] == differs[starts[:-1]])
+        return np.cumsum(~is_same)
 
     def components(self, topology: Topology, synapses: np.ndarray) -> Components:
         """The components, with the synapses into recurrent ones sorted by delay."""
@@ -100,6 +116,21 @@ class Skeleton:
         else:
             outgoing = synapses[:0]
         return Components(self.first, self.units, self.recurrent, self.outgoing, outgoing)
+
+
+def _twins(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
+    """For units that hear the same units as the one before: the twin of each synapse there.
+
+    Synapses of other units are their own twins; the second array says which units have them.
+    """
+    starts, source = topology.incoming, topology.source
+    counts = np.diff(starts)
+    equally_many = np.concatenate([[False], (counts[1:] == counts[:-1]) & (counts[1:] > 0)])
+    places = np.arange(source.size)
+    twin = np.where(equally_many[topology.target], places - counts[topology.target], places)
+    differs = np.concatenate([[0], np.cumsum(source != source[twin])])
+    has_twins = equally_many & (differs[starts[1:]] == differs[starts[:-1]])
+    return np.where(has_twins[topology.target], twin, places), has_twins
 
 
 _skeletons: WeakKeyDictionary[Topology, Skeleton] = WeakKeyDictionary()

@@ -10,19 +10,19 @@ import numpy as np
 
 from evsim.engines.exact_layout import Layout, OrderedInputs
 from evsim.engines.kernels import records
-from evsim.engines.kernels.samples import PEAK
-from evsim.engines.protocol import EngineError
-from evsim.network import Network, Population
-from evsim.readouts import FirstSpike, Mean, Peak, Readout
+from evsim.engines.kernels.entering import PEAK, Entering
+from evsim.engines.protocol import Adjustments, EngineError
+from evsim.network import LIF, Network, Population
+from evsim.readouts import FirstSpike, Mean, Peak, Readout, SpikeTimes, VoltageAt, WeightingForm
 from evsim.spikes import SpikeTrains
 
 
-def voltage_rate(readout: Readout, duration: float) -> float:
-    """The decay rate of a mean's weighting in 1/ms, or the mark of a peak."""
+def voltage_form(readout: Readout, duration: float) -> WeightingForm:
+    """The weighting of a mean, or the mark of a peak."""
     if isinstance(readout, Mean):
-        return readout.decay_rate(duration)
+        return readout.form(duration)
     if isinstance(readout, Peak):
-        return PEAK
+        return WeightingForm(PEAK, 0.0)
     raise TypeError(f"the exact engine does not know the readout {readout}")
 
 
@@ -38,32 +38,14 @@ class Piece:
 
 
 @dataclass(frozen=True, eq=False)
-class ReadoutDrive:
-    """How a readout's cotangents enter the adjoints: one number per unit of the network."""
-
-    rate: float
-    cotangent: np.ndarray
-    phantom: np.ndarray
-
-    @classmethod
-    def of(
-        cls, state: ExactState, readout: Readout, cotangents: np.ndarray, first: int, last: int
-    ) -> ReadoutDrive:
-        """Spread cotangents of shape (batch, units of the population) over all units."""
-        cotangent, phantom = np.zeros(state.count.shape), np.zeros(state.count.shape)
-        if isinstance(readout, FirstSpike):
-            silent = state.count[:, first:last] == 0
-            phantom[:, first:last] = np.where(silent, cotangents, 0.0)
-            return cls(0.0, cotangent, phantom)
-        cotangent[:, first:last] = cotangents
-        return cls(voltage_rate(readout, state.duration), cotangent, phantom)
-
-
-@dataclass(frozen=True, eq=False)
 class AdjointState:
-    """The adjoint of every spike, for traces."""
+    """What entered the adjoints, and the adjoint of every spike by piece; for traces.
 
-    drive: ReadoutDrive
+    ``units`` are the layout's with the jumps of the rate regulariser.
+    """
+
+    entering: Entering
+    units: np.ndarray
     spikes: tuple[np.ndarray, ...]
 
 
@@ -81,11 +63,11 @@ class ExactState:
     input_place: np.ndarray
     pieces: list[Piece]
 
-    def arrays(self, piece: Piece) -> tuple[Any, ...]:
+    def arrays(self, piece: Piece, units: np.ndarray | None = None) -> tuple[Any, ...]:
         """What every kernel needs to look at a piece, in the order in which they take it."""
         layout = self.layout
         return (
-            layout.units,
+            layout.units if units is None else units,
             layout.synapses,
             layout.incoming,
             self.duration,
@@ -106,33 +88,32 @@ class ExactState:
                 return first, last
         raise ValueError(f"there is no population {name!r}")
 
-    def first_spikes(self, first: int, last: int) -> np.ndarray:
-        """First spike times of units first to last - 1, infinity where silent."""
+    # -- spikes ------------------------------------------------------------------------
+
+    def spike_times(self, first: int, last: int, number: int) -> np.ndarray:
+        """When units first to last - 1 spike for the ``number``-th time, counted from 0.
+
+        Shape (batch, units), infinity where they do not.
+        """
         values = np.full((self.count.shape[0], last - first), np.inf)
         for piece in self.pieces:
-            start = self.start[piece.first : piece.last, first:last]
-            spiking = self.count[piece.first : piece.last, first:last] > 0
-            values[piece.first : piece.last][spiking] = piece.spikes["time"][start[spiking]]
+            own, place = self._numbered(piece, first, last, number)
+            values[piece.first : piece.last][own] = piece.spikes["time"][place]
         return values
 
-    def set_first_spike_adjoint(
-        self, piece: Piece, cotangents: np.ndarray, first: int, last: int, adjoint: np.ndarray
-    ) -> None:
-        """Put cotangents of first spike times where those spikes lie."""
-        start = self.start[piece.first : piece.last, first:last]
-        spiking = self.count[piece.first : piece.last, first:last] > 0
-        adjoint[start[spiking]] = cotangents[piece.first : piece.last][spiking]
+    def _numbered(
+        self, piece: Piece, first: int, last: int, number: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which units of which samples of a piece have a spike of that number, and where."""
+        own = self.count[piece.first : piece.last, first:last] > number
+        return own, self.start[piece.first : piece.last, first:last][own] + number
 
     def spike_trains(self, first: int, last: int) -> SpikeTrains:
         """Spikes of units first to last - 1 as a batch sorted by time."""
         batch, width = self.count.shape[0], last - first
         times, samples, units = [], [], []
         for piece in self.pieces:
-            count = self.count[piece.first : piece.last, first:last].ravel()
-            start = self.start[piece.first : piece.last, first:last].ravel()
-            before = np.cumsum(count) - count
-            index = np.repeat(start - before, count) + np.arange(count.sum())
-            owner = np.repeat(np.arange(count.size), count)
+            index, owner = self._places(piece, first, last)
             times.append(piece.spikes["time"][index])
             samples.append(piece.first + owner // width)
             units.append(owner % width)
@@ -144,6 +125,90 @@ class ExactState:
         return SpikeTrains._trusted(
             all_times[order], all_units[order].astype(np.int32), offsets, width
         )
+
+    def _places(self, piece: Piece, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where the spikes of units first to last - 1 lie, by sample and unit; whose they are."""
+        count = self.count[piece.first : piece.last, first:last].ravel()
+        start = self.start[piece.first : piece.last, first:last].ravel()
+        before = np.cumsum(count) - count
+        index = np.repeat(start - before, count) + np.arange(count.sum())
+        return index, np.repeat(np.arange(count.size), count)
+
+    # -- what enters the adjoints --------------------------------------------------------
+
+    def entering(
+        self, readout: Readout, cotangents: np.ndarray, first: int, last: int, limit: float
+    ) -> Entering:
+        """Cotangents of a readout of units first to last - 1, spread over all units."""
+        batch = self.count.shape[0]
+        drive, phantom = np.zeros(self.count.shape), np.zeros(self.count.shape)
+        form = WeightingForm(0.0, 0.0)
+        moments, moment_start = np.empty(0), np.zeros(batch + 1, np.int64)
+        moment_cotangent = np.empty((0, last - first))
+        if isinstance(readout, VoltageAt):
+            moments, moment_start = readout.moments
+            moment_cotangent = np.ascontiguousarray(cotangents, np.float64)
+        elif isinstance(readout, (FirstSpike, SpikeTimes)):
+            by_number = cotangents.reshape(batch, last - first, -1)
+            missing = self.count[:, first:last, None] <= np.arange(by_number.shape[2])
+            phantom[:, first:last] = np.where(missing, by_number, 0.0).sum(axis=2)
+        else:
+            form = voltage_form(readout, self.duration)
+            drive[:, first:last] = cotangents
+            if not isinstance(readout, Peak):
+                drive /= self.duration
+        return Entering(
+            form.rate, form.slope, drive, phantom, np.ascontiguousarray(moments),
+            np.ascontiguousarray(moment_start), moment_cotangent, first, last, limit,
+        )  # fmt: skip
+
+    def spike_slopes(
+        self,
+        piece: Piece,
+        readout: Readout,
+        cotangents: np.ndarray,
+        entering: Entering,
+        more: np.ndarray | None,
+    ) -> np.ndarray:
+        """Derivative of the loss by the time of each spike of a piece, as far as it is direct.
+
+        ``more`` has one entry for each spike of the population that is read, in the order of
+        its spike trains.
+        """
+        slopes = np.zeros(piece.used)
+        first, last = entering.first_read, entering.last_read
+        if isinstance(readout, (FirstSpike, SpikeTimes)):
+            by_number = cotangents[piece.first : piece.last].reshape(
+                piece.last - piece.first, last - first, -1
+            )
+            for number in range(by_number.shape[2]):
+                own, place = self._numbered(piece, first, last, number)
+                slopes[place] = by_number[own][:, number]
+        elif isinstance(readout, Mean) and isinstance(self._population_at(first), LIF):
+            # l_V- - l_V+ of dF/dV = drive w(t): V is the threshold before a spike, 0 after it.
+            index, owner = self._places(piece, first, last)
+            drive = entering.drive[piece.first : piece.last, first:last].ravel()[owner]
+            threshold = self.layout.units["threshold"][first:last][owner % (last - first)]
+            time = piece.spikes["time"][index]
+            weight = (1.0 + entering.slope * time) * np.exp(-entering.rate * time)
+            slopes[index] = drive * weight * threshold
+        if more is not None:
+            index, owner = self._places(piece, first, last)
+            width = last - first
+            order = np.lexsort((owner % width, piece.spikes["time"][index], owner // width))
+            begin = self.count[: piece.first, first:last].sum()
+            slopes[index[order]] += more[begin : begin + index.size]
+        return slopes
+
+    def units_with(self, adjustments: Adjustments) -> np.ndarray:
+        """The layout's units with the jumps of the rate regulariser."""
+        if not adjustments.rate_jumps:
+            return self.layout.units
+        units = self.layout.units.copy()
+        for name, jumps in adjustments.rate_jumps.items():
+            first, last = self.unit_range(name)
+            units["rate_jump"][first:last] = jumps
+        return units
 
     def input_gradients(self, adjoints: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
         """The adjoint of every input spike beside its event."""
@@ -167,24 +232,33 @@ class ExactState:
 
     def name_unit(self, unit: int) -> tuple[str, int]:
         """Population of a unit and its index there."""
-        index = int(np.searchsorted(self.network.topology.first_unit, unit, side="right")) - 1
-        population = self.network.populations[index]
-        return population.name, unit - int(self.network.topology.first_unit[index])
+        population = self._population_at(unit)
+        return population.name, unit - self.unit_range(population.name)[0]
 
-    def check_finite(self, values: np.ndarray, quantity: str, first: int) -> None:
-        """Raise for the first of some values, (batch, units, ...), that is no finite number."""
+    def _population_at(self, unit: int) -> Population:
+        edges = self.network.topology.first_unit
+        return self.network.populations[int(np.searchsorted(edges, unit, side="right")) - 1]
+
+    def check_finite(
+        self, values: np.ndarray, quantity: str, first: int, samples: np.ndarray | None = None
+    ) -> None:
+        """Raise for the first of some values, (batch, units), that is no finite number.
+
+        ``samples`` has the sample of each row if the rows are not the samples themselves.
+        """
         wrong = ~np.isfinite(values)
         if wrong.any():
-            place = tuple(int(i) for i in np.argwhere(wrong)[0])
-            name, own = self.name_unit(first + place[1])
+            row, column = (int(i) for i in np.argwhere(wrong)[0])
+            sample = row if samples is None else int(samples[row])
+            name, own = self.name_unit(first + column)
             raise EngineError(
-                f"sample {place[0]}, unit {own} of {name!r}: {quantity} is {values[place]}; "
+                f"sample {sample}, unit {own} of {name!r}: {quantity} is {values[row, column]}; "
                 + _REASONS[records.OVERFLOW]
             )
 
     def check(self, failures: Iterable[np.ndarray]) -> None:
         """Raise for the first failure."""
-        for status, time, unit, sample in failures:
+        for status, time, unit, sample, _ in failures:
             if status == records.DONE:
                 continue
             name, own = self.name_unit(int(unit))

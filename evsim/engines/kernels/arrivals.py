@@ -50,6 +50,8 @@ def collect_arrivals(
             time = spikes[spike].time + delay
             if time > duration:
                 break
+            if spikes[spike].is_dropped:
+                continue
             arrivals[n].time = time
             arrivals[n].synapse = index
             arrivals[n].spike = spike
@@ -82,19 +84,29 @@ def sort_arrivals(arrivals: np.ndarray, n: int) -> None:
 @compiled
 def arrivals_at(
     unit: int,
+    units: np.ndarray,
     synapses: np.ndarray,
     incoming: np.ndarray,
     duration: float,
     spikes: np.ndarray,
     start: np.ndarray,
     count: np.ndarray,
-    scratch: np.ndarray,
+    arrivals: np.ndarray,
+    held: int,
+    n: int,
 ) -> tuple[np.ndarray, int]:
     """All arrivals at a unit within the trial, sorted by time, and how many there are.
 
-    They lie in the scratch memory, or in a larger one if it is too small.
+    They lie in the scratch memory ``arrivals``, or in a larger one if it is too small.  It
+    still holds the ``n`` arrivals of the unit ``held`` (-1 for none): a unit that hears the
+    same at the same times takes them over, with its own synapses.
     """
-    arrivals = with_room(scratch, possible_arrivals(unit, synapses, incoming, count))
+    if held >= 0 and units[held].arrival_group == units[unit].arrival_group:
+        shift = incoming[unit] - incoming[held]
+        for i in range(n):
+            arrivals[i].synapse += shift
+        return arrivals, n
+    arrivals = with_room(arrivals, possible_arrivals(unit, synapses, incoming, count))
     n = collect_arrivals(unit, synapses, incoming, spikes, start, count, duration, arrivals)
     sort_arrivals(arrivals, n)
     return arrivals, n

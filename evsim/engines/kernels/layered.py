@@ -12,6 +12,7 @@ from math import exp, inf
 import numpy as np
 
 from evsim.compiled import compiled
+from evsim.engines.kernels.dropout import is_dropped
 from evsim.engines.kernels.records import (
     FULL,
     GRAZING,
@@ -20,7 +21,7 @@ from evsim.engines.kernels.records import (
     RUNAWAY,
     TOO_FAST,
 )
-from evsim.lif import adjoint_flow, crossing_time, flow, reaches_threshold
+from evsim.lif import crossing_time, driven_adjoint_flow, flow, reaches_threshold
 
 
 @compiled
@@ -34,12 +35,13 @@ def simulate_unit(
     spikes: np.ndarray,
     used: int,
     most: int,
+    key: np.uint64,
     failure: np.ndarray,
 ) -> int:
     """Write a unit's emissions behind the ``used`` ones of the buffer; how many are used now.
 
-    ``most`` may be used.  FULL if the buffer is too small.  On failure ``failure`` holds the
-    status and the time.
+    ``most`` may be used.  ``key`` decides which are dropped.  FULL if the buffer is too small.
+    On failure ``failure`` holds the status and the time.
     """
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
     threshold, refractory = units[unit].threshold, units[unit].refractory
@@ -49,7 +51,7 @@ def simulate_unit(
     now, voltage, current = 0.0, 0.0, 0.0
     last_emission = free_at = -1.0
     is_refractory = False
-    i = 0
+    i, first = 0, used
     while True:
         until = arrivals[i].time if i < n else duration
         while now < until:
@@ -94,6 +96,7 @@ def simulate_unit(
             spikes[used].drive = current - threshold
             is_refractory = free_at > emission
             spikes[used].release_current = 0.0 if is_refractory else current
+            spikes[used].is_dropped = is_dropped(key, unit, used - first, units[unit].drop_rate)
             used += 1
             if free_at > duration:
                 return used
@@ -116,6 +119,9 @@ def adjoint_advance(
     emission: float,
     free_at: float,
     release_current: float,
+    drive: float,
+    rate: float,
+    slope: float,
     tau_mem: float,
     tau_syn: float,
 ) -> tuple[float, float, float]:
@@ -126,14 +132,37 @@ def adjoint_advance(
     through the voltage moving again.  Arrivals at the end belong to the period.
     """
     if now > free_at and earlier <= free_at:
-        lambda_v, lambda_i = adjoint_flow(lambda_v, lambda_i, now - free_at, tau_mem, tau_syn)
+        lambda_v, lambda_i = driven_adjoint_flow(
+            lambda_v, lambda_i, now, free_at, drive, rate, slope, tau_mem, tau_syn
+        )
         release_adjoint = release_current * lambda_v
         if free_at > emission:
             lambda_v = 0.0
         now = free_at
     if now > earlier:
-        lambda_v, lambda_i = adjoint_flow(lambda_v, lambda_i, now - earlier, tau_mem, tau_syn)
+        if now > free_at:
+            lambda_v, lambda_i = driven_adjoint_flow(
+                lambda_v, lambda_i, now, earlier, drive, rate, slope, tau_mem, tau_syn
+            )
+        else:
+            lambda_i *= exp(-(now - earlier) / tau_syn)
     return lambda_v, lambda_i, release_adjoint
+
+
+@compiled
+def emission_adjoint(
+    slope: float, drive: float, limit: float, rate_jump: float
+) -> tuple[float, bool]:
+    """lambda_V- at an emission, from the derivative of the loss by its time; whether limited.
+
+    ``lambda_V- = S_k/(I - threshold)`` (D Table 1), kept within the limit, and then changed by
+    the rate regulariser (L 7).
+    """
+    lambda_v = slope / drive
+    is_limited = abs(lambda_v) > limit
+    if is_limited:
+        lambda_v = limit if lambda_v > 0.0 else -limit
+    return lambda_v - rate_jump, is_limited
 
 
 @compiled
@@ -148,10 +177,15 @@ def pull_back_arrival(
     weight_gradient: np.ndarray,
     delay_gradient: np.ndarray,
 ) -> None:
-    """Add an arrival's part to the gradients and to the adjoint of the spike it came from."""
+    """Add an arrival's part to the gradients and to the adjoint of the spike it came from.
+
+    A gradient that was not asked for has no entries.
+    """
     by_time = weight * (lambda_v - lambda_i)
-    weight_gradient[synapse] -= tau_syn * lambda_i
-    delay_gradient[synapse] += by_time
+    if weight_gradient.size > 0:
+        weight_gradient[synapse] -= tau_syn * lambda_i
+    if delay_gradient.size > 0:
+        delay_gradient[synapse] += by_time
     adjoint[spike] += by_time
 
 
@@ -167,29 +201,39 @@ def pull_back_unit(
     first: int,
     last: int,
     phantom: float,
+    drive: float,
+    rate: float,
+    slope: float,
+    moments: np.ndarray,
+    moment_cotangent: np.ndarray,
+    limit: float,
     adjoint: np.ndarray,
     weight_gradient: np.ndarray,
     delay_gradient: np.ndarray,
+    threshold_gradient: np.ndarray,
     failure: np.ndarray,
 ) -> None:
-    """Pull the adjoints of a unit's emissions back to its arrivals.
+    """Pull the adjoints of a unit's emissions, and what its voltage drives, back to its arrivals.
 
     Its emissions are ``first`` to ``last - 1`` of the buffer; ``adjoint`` holds what is known
     of S_k, the derivative of the loss by each emission time.  ``phantom`` is lambda_V at the
-    end of the trial, where a silent output gets its gradient.
+    end of the trial, where a silent output gets its gradient.  The loss's dF/dV is ``drive``
+    times the weighting, and ``moment_cotangent`` at the moments; backwards, a moment comes
+    after arrivals at its time, and an emission at its time has set V to 0.
     """
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
     now, lambda_v, lambda_i = duration, phantom, 0.0
-    i = n - 1
-    if phantom == 0.0:
+    i, m = n - 1, moments.size - 1
+    if phantom != 0.0:
+        threshold_gradient[unit] += tau_mem * phantom
+        while i >= 0 and arrivals[i].time == duration:
+            i -= 1
+    elif drive == 0.0 and m < 0:
         if last == first:
             return
         while i >= 0 and arrivals[i].time > spikes[last - 1].time:
             i -= 1
         now = spikes[last - 1].time
-    else:
-        while i >= 0 and arrivals[i].time == duration:
-            i -= 1
     for emission_index in range(last - 1, first - 2, -1):
         if emission_index >= first:
             emission = spikes[emission_index].time
@@ -198,27 +242,37 @@ def pull_back_unit(
         else:
             emission, free_at, release_current = 0.0, 0.0, 0.0
         h = 0.0
-        while i >= 0 and arrivals[i].time >= emission:
-            time = arrivals[i].time
+        while (i >= 0 and arrivals[i].time >= emission) or (m >= 0 and moments[m] >= emission):
+            is_arrival = i >= 0 and (m < 0 or arrivals[i].time >= moments[m])
+            time = arrivals[i].time if is_arrival else moments[m]
             lambda_v, lambda_i, h = adjoint_advance(
-                lambda_v, lambda_i, h, now, time, emission, free_at, release_current,
-                tau_mem, tau_syn,
+                lambda_v, lambda_i, h, now, time, emission, free_at, release_current, drive, rate,
+                slope, tau_mem, tau_syn,
             )  # fmt: skip
             now = time
-            synapse = arrivals[i].synapse
-            pull_back_arrival(
-                synapse, arrivals[i].spike, synapses[synapse].weight, lambda_v, lambda_i, tau_syn,
-                adjoint, weight_gradient, delay_gradient,
-            )  # fmt: skip
-            i -= 1
+            if is_arrival:
+                synapse = arrivals[i].synapse
+                pull_back_arrival(
+                    synapse, arrivals[i].spike, synapses[synapse].weight, lambda_v, lambda_i,
+                    tau_syn, adjoint, weight_gradient, delay_gradient,
+                )  # fmt: skip
+                i -= 1
+            else:
+                if time > free_at:
+                    lambda_v -= moment_cotangent[m] / tau_mem
+                m -= 1
         if emission_index < first:
             return
         lambda_v, lambda_i, h = adjoint_advance(
-            lambda_v, lambda_i, h, now, emission, emission, free_at, release_current,
-            tau_mem, tau_syn,
+            lambda_v, lambda_i, h, now, emission, emission, free_at, release_current, drive, rate,
+            slope, tau_mem, tau_syn,
         )  # fmt: skip
         now = emission
         if not spikes[emission_index].drive > 0.0:
             failure[0], failure[1] = GRAZING, emission
             return
-        lambda_v = (adjoint[emission_index] + h) / spikes[emission_index].drive
+        lambda_v, is_limited = emission_adjoint(
+            adjoint[emission_index] + h, spikes[emission_index].drive, limit, units[unit].rate_jump
+        )
+        failure[4] += is_limited
+        threshold_gradient[unit] += tau_mem * lambda_v

@@ -29,10 +29,14 @@ UNIT = np.dtype(
         ("tau_syn", np.float64),  # ms
         ("threshold", np.float64),
         ("refractory", np.float64),  # ms
+        ("drop_rate", np.float64),  # probability that a spike reaches no synapse
+        ("rate_jump", np.float64),  # subtracted from lambda_V- at each of its spikes
+        ("arrival_group", np.int64),  # units of one group hear the same at the same times
         ("is_lif", np.bool_),
-    ]
+    ],
+    align=True,
 )
-"""Parameters of a unit; NaN where its kind has none."""
+"""A unit: its parameters, NaN where its kind has none, and what a run adds to them."""
 
 SYNAPSE = np.dtype(
     [
@@ -50,7 +54,9 @@ SPIKE = np.dtype(
         ("time", np.float64),  # ms
         ("drive", np.float64),  # I - threshold at the emission; infinity for inputs
         ("release_current", np.float64),  # I when V moves again; 0 if after the trial
-    ]
+        ("is_dropped", np.bool_),  # reaches none of its synapses
+    ],
+    align=True,
 )
 """An emission."""
 

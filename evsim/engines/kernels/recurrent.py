@@ -14,7 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from evsim.compiled import compiled
-from evsim.engines.kernels.layered import adjoint_advance, pull_back_arrival
+from evsim.engines.kernels.dropout import is_dropped
+from evsim.engines.kernels.entering import Entering
+from evsim.engines.kernels.layered import adjoint_advance, emission_adjoint, pull_back_arrival
 from evsim.engines.kernels.queue import (
     CURSOR,
     push_cursor,
@@ -35,6 +37,7 @@ STATE = np.dtype(
         ("due", np.float64),  # when the unit emits, or a lower bound of it
         ("due_current", np.float64),  # I then, if due is exact
         ("spike", np.int64),  # the latest emission; -1 before the first
+        ("number", np.int64),  # forward: how many emissions there were
         ("place", np.int64),  # in the heap of units
         ("is_exact", np.bool_),  # whether due is more than a bound
         ("is_touched", np.bool_),  # whether something arrived at this instant
@@ -90,6 +93,7 @@ def reset_states(states: np.ndarray, heap: np.ndarray, members: np.ndarray, now:
         states[unit].free_at = -1.0
         states[unit].due = inf
         states[unit].spike = -1
+        states[unit].number = 0
         states[unit].place = i
         states[unit].is_exact = True
         states[unit].is_touched = False
@@ -182,11 +186,13 @@ def external_spikes(
     for unit in range(count.size):
         if outgoing[unit + 1] > outgoing[unit]:
             for spike in range(start[unit], start[unit] + count[unit]):
+                if spikes[spike].is_dropped:
+                    continue
                 found[n] = spike
                 times[n] = spikes[spike].time
                 unit_of[spike] = unit
                 n += 1
-    return found[np.argsort(times, kind="mergesort")]
+    return found[np.argsort(times[:n], kind="mergesort")]
 
 
 @compiled
@@ -214,7 +220,14 @@ def launch(
 
 
 @compiled
-def emit(states: np.ndarray, units: np.ndarray, spikes: np.ndarray, unit: int, spike: int) -> None:
+def emit(
+    states: np.ndarray,
+    units: np.ndarray,
+    spikes: np.ndarray,
+    unit: int,
+    spike: int,
+    key: np.uint64,
+) -> None:
     """Emission: V is set to 0, I goes on."""
     time = states[unit].due
     advance(states, spikes, unit, time, units[unit].tau_mem, units[unit].tau_syn)
@@ -225,6 +238,8 @@ def emit(states: np.ndarray, units: np.ndarray, spikes: np.ndarray, unit: int, s
     spikes[spike].time = time
     spikes[spike].drive = current - units[unit].threshold
     spikes[spike].release_current = 0.0 if states[unit].free_at > time else current
+    spikes[spike].is_dropped = is_dropped(key, unit, states[unit].number, units[unit].drop_rate)
+    states[unit].number += 1
 
 
 @compiled
@@ -240,12 +255,14 @@ def simulate_component(
     count: np.ndarray,
     states: np.ndarray,
     flight: Flight,
+    key: np.uint64,
     failure: np.ndarray,
 ) -> int:
     """Run a recurrent component and write its emissions behind the ``used`` ones.
 
-    ``most`` may be used.  Returns how many are used now, FULL if the buffer is too small.  They
-    are grouped by unit at the end; while the component runs they lie in the order of time.
+    ``most`` may be used; ``key`` decides which are dropped.  Returns how many are used now, FULL
+    if the buffer is too small.  They are grouped by unit at the end; while the component runs
+    they lie in the order of time.
     """
     members = components.units[components.first[component] : components.first[component + 1]]
     outgoing, synapses = components.outgoing[component], components.synapses
@@ -281,12 +298,14 @@ def simulate_component(
             if states[unit].spike >= 0 and due <= spikes[states[unit].spike].time:
                 failure[0], failure[1], failure[2] = TOO_FAST, due, unit
                 return used
-            emit(states, units, spikes, unit, used)
+            emit(states, units, spikes, unit, used, key)
             unit_of[used] = unit
             bound_due_time(states, units, heap, unit, members.size)
-            in_flight = launch(
-                used, unit, spikes, synapses, outgoing, duration, cursors, next_synapse, in_flight
-            )
+            if not spikes[used].is_dropped:
+                in_flight = launch(
+                    used, unit, spikes, synapses, outgoing, duration, cursors, next_synapse,
+                    in_flight,
+                )  # fmt: skip
             used += 1
         elif arrival <= duration:
             in_flight = arrive(
@@ -379,10 +398,17 @@ def group_by_unit(
 
 @compiled
 def adjoint_advance_unit(
-    states: np.ndarray, spikes: np.ndarray, units: np.ndarray, unit: int, time: float
+    states: np.ndarray,
+    spikes: np.ndarray,
+    units: np.ndarray,
+    unit: int,
+    time: float,
+    drive: float,
+    rate: float,
+    slope: float,
 ) -> None:
     """Move a unit's lambda_V and lambda_I back to a time not before its latest emission."""
-    if states[unit].first == 0.0 and states[unit].second == 0.0:
+    if states[unit].first == 0.0 and states[unit].second == 0.0 and drive == 0.0:
         states[unit].now = time
         return
     spike = states[unit].spike
@@ -393,7 +419,8 @@ def adjoint_advance_unit(
         release_current = spikes[spike].release_current
     states[unit].first, states[unit].second, states[unit].h = adjoint_advance(
         states[unit].first, states[unit].second, states[unit].h, states[unit].now, time,
-        emission, free_at, release_current, units[unit].tau_mem, units[unit].tau_syn,
+        emission, free_at, release_current, drive, rate, slope, units[unit].tau_mem,
+        units[unit].tau_syn,
     )  # fmt: skip
     states[unit].now = time
 
@@ -458,7 +485,7 @@ def in_order_of_last_arrival(
             continue
         for spike in range(start[unit], start[unit] + count[unit]):
             place = last_place_within(spikes[spike].time, begin, end, synapses, duration)
-            if place >= begin:
+            if place >= begin and not spikes[spike].is_dropped:
                 unit_of[spike] = unit
                 next_synapse[spike] = place
                 found[n] = spike
@@ -470,6 +497,8 @@ def in_order_of_last_arrival(
 @compiled
 def pull_back_component(
     component: int,
+    sample: int,
+    entering: Entering,
     units: np.ndarray,
     components: Components,
     duration: float,
@@ -478,22 +507,29 @@ def pull_back_component(
     count: np.ndarray,
     states: np.ndarray,
     flight: Flight,
-    phantom: np.ndarray,
     adjoint: np.ndarray,
     weight_gradient: np.ndarray,
     delay_gradient: np.ndarray,
+    threshold_gradient: np.ndarray,
     failure: np.ndarray,
 ) -> None:
     """Pull the adjoints of a component's emissions back to its arrivals, latest event first."""
     members = components.units[components.first[component] : components.first[component + 1]]
     outgoing, synapses = components.outgoing[component], components.synapses
     cursors, unit_of, next_synapse = flight.cursors, flight.unit_of, flight.next_synapse
+    drive, phantom = entering.drive[sample], entering.phantom[sample]
+    rate, slope, limit = entering.rate, entering.slope, entering.limit
+    moments, moment_cotangent = entering.moments, entering.moment_cotangent
+    earliest = entering.moment_start[sample]
+    moment = earliest - 1
     reset_states(states, flight.heap, members, duration)
     for unit in members:
+        if unit == entering.first_read:
+            moment = entering.moment_start[sample + 1] - 1
+        states[unit].first = phantom[unit]
+        threshold_gradient[unit] += units[unit].tau_mem * phantom[unit]
         if count[unit] > 0:
             states[unit].spike = start[unit] + count[unit] - 1
-        else:
-            states[unit].first = phantom[unit]
     own, own_unit = own_spikes(members, spikes, start, count)
     waiting = in_order_of_last_arrival(
         outgoing, synapses, spikes, start, count, duration, unit_of, next_synapse
@@ -510,24 +546,58 @@ def pull_back_component(
             in_flight += 1
             next_waiting += 1
         arrival = -cursors[0].time if in_flight > 0 else -1.0
-        if emission < own.size and spikes[own[emission]].time > arrival:
+        emission_time = spikes[own[emission]].time if emission < own.size else -1.0
+        if moment >= earliest and arrival < moments[moment] >= emission_time:
+            pull_back_moment(
+                moments[moment], entering.first_read, moment_cotangent[moment], drive, rate, slope,
+                units, spikes, states,
+            )  # fmt: skip
+            moment -= 1
+        elif emission_time > arrival:
             spike, unit = own[emission], own_unit[emission]
             emission += 1
-            time, drive = spikes[spike].time, spikes[spike].drive
-            adjoint_advance_unit(states, spikes, units, unit, time)
-            if not drive > 0.0:
-                failure[0], failure[1], failure[2] = GRAZING, time, unit
+            adjoint_advance_unit(
+                states, spikes, units, unit, emission_time, drive[unit], rate, slope
+            )
+            if not spikes[spike].drive > 0.0:
+                failure[0], failure[1], failure[2] = GRAZING, emission_time, unit
                 return
-            states[unit].first = (adjoint[spike] + states[unit].h) / drive
+            states[unit].first, is_limited = emission_adjoint(
+                adjoint[spike] + states[unit].h, spikes[spike].drive, limit, units[unit].rate_jump
+            )
+            failure[4] += is_limited
+            threshold_gradient[unit] += units[unit].tau_mem * states[unit].first
             states[unit].h = 0.0
             states[unit].spike = spike - 1 if spike > start[unit] else -1
         elif in_flight > 0:
             in_flight = pull_back_first_cursor(
                 arrival, duration, units, synapses, outgoing, spikes, states, cursors, unit_of,
-                next_synapse, in_flight, adjoint, weight_gradient, delay_gradient,
+                next_synapse, in_flight, drive, rate, slope, adjoint, weight_gradient,
+                delay_gradient,
             )  # fmt: skip
         else:
             return
+
+
+@compiled
+def pull_back_moment(
+    time: float,
+    first: int,
+    cotangent: np.ndarray,
+    drive: np.ndarray,
+    rate: float,
+    slope: float,
+    units: np.ndarray,
+    spikes: np.ndarray,
+    states: np.ndarray,
+) -> None:
+    """The voltages of units from ``first`` on are read: their lambda_V jump."""
+    for column in range(cotangent.size):
+        unit = first + column
+        adjoint_advance_unit(states, spikes, units, unit, time, drive[unit], rate, slope)
+        spike = states[unit].spike
+        if spike < 0 or time > spikes[spike].time + units[unit].refractory:
+            states[unit].first -= cotangent[column] / units[unit].tau_mem
 
 
 @compiled
@@ -543,6 +613,9 @@ def pull_back_first_cursor(
     unit_of: np.ndarray,
     next_synapse: np.ndarray,
     in_flight: int,
+    drive: np.ndarray,
+    rate: float,
+    slope: float,
     adjoint: np.ndarray,
     weight_gradient: np.ndarray,
     delay_gradient: np.ndarray,
@@ -552,7 +625,7 @@ def pull_back_first_cursor(
     place = next_synapse[spike]
     unit = synapses[place].target
     if time < duration:
-        adjoint_advance_unit(states, spikes, units, unit, time)
+        adjoint_advance_unit(states, spikes, units, unit, time, drive[unit], rate, slope)
         pull_back_arrival(
             synapses[place].index, spike, synapses[place].weight, states[unit].first,
             states[unit].second, units[unit].tau_syn, adjoint, weight_gradient, delay_gradient,

@@ -8,11 +8,11 @@ import numpy as np
 
 from evsim.compiled import compiled, entry_point
 from evsim.engines.kernels.arrivals import arrivals_at
-from evsim.engines.kernels.layered import adjoint_advance
+from evsim.engines.kernels.entering import PEAK, Entering
+from evsim.engines.kernels.layered import adjoint_advance, emission_adjoint
 from evsim.engines.kernels.records import ARRIVAL
-from evsim.engines.kernels.samples import PEAK
-from evsim.engines.kernels.voltage import peak_voltage
-from evsim.lif import adjoint_flow, flow, mean_drive
+from evsim.engines.kernels.voltage import peak_moment
+from evsim.lif import flow
 
 
 @compiled
@@ -46,10 +46,14 @@ def trace_unit(
     first: int,
     last: int,
     times: np.ndarray,
+    sees_arrivals: bool,
     voltage_out: np.ndarray,
     current_out: np.ndarray,
 ) -> None:
-    """V and I of one unit at ascending times, after the jumps at each."""
+    """V and I of one unit at ascending times, after an emission there.
+
+    Before or after arrivals there, as ``sees_arrivals`` says.
+    """
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
     now, voltage, current, free_at = 0.0, 0.0, 0.0, 0.0
     i, emission = 0, first
@@ -59,6 +63,8 @@ def trace_unit(
             emission_time = spikes[emission].time if emission < last else inf
             event = min(arrival_time, emission_time)
             if event > times[k]:
+                break
+            if event == times[k] and emission_time > event and not sees_arrivals:
                 break
             voltage, current = flow_through_refractory(
                 voltage, current, now, event, free_at, tau_mem, tau_syn
@@ -83,6 +89,8 @@ def trace_samples(
     first_unit: int,
     last_unit: int,
     times: np.ndarray,
+    times_start: np.ndarray,
+    sees_arrivals: bool,
     units: np.ndarray,
     synapses: np.ndarray,
     incoming: np.ndarray,
@@ -93,63 +101,88 @@ def trace_samples(
     voltage: np.ndarray,
     current: np.ndarray,
 ) -> None:
-    """V and I, (batch, units, times), of units first_unit to last_unit - 1."""
+    """V and I, (times, units), of units first_unit to last_unit - 1.
+
+    ``times[times_start[b]:times_start[b + 1]]`` are sample b's, ascending.
+    """
     arrivals = np.empty(64, ARRIVAL)
     for sample in range(first, last):
+        held, n = -1, 0
+        begin, end = times_start[sample], times_start[sample + 1]
         for unit in range(first_unit, last_unit):
             arrivals, n = arrivals_at(
-                unit, synapses, incoming, duration, spikes, start[sample], count[sample],
-                arrivals,
+                unit, units, synapses, incoming, duration, spikes, start[sample], count[sample],
+                arrivals, held, n,
             )  # fmt: skip
+            held = unit
             own = start[sample, unit]
             trace_unit(
-                unit, units, synapses, arrivals, n, spikes, own, own + count[sample, unit], times,
-                voltage[sample, unit - first_unit], current[sample, unit - first_unit],
+                unit, units, synapses, arrivals, n, spikes, own, own + count[sample, unit],
+                times[begin:end], sees_arrivals, voltage[begin:end, unit - first_unit],
+                current[begin:end, unit - first_unit],
             )  # fmt: skip
 
 
 @compiled
-def adjoint_trace_lif(
+def adjoint_trace_unit(
     unit: int,
     units: np.ndarray,
     spikes: np.ndarray,
     first: int,
     last: int,
-    phantom: float,
     duration: float,
+    phantom: float,
+    drive: float,
+    rate: float,
+    slope: float,
+    moments: np.ndarray,
+    moment_cotangent: np.ndarray,
+    limit: float,
     adjoint: np.ndarray,
     times: np.ndarray,
     lambda_v_out: np.ndarray,
     lambda_i_out: np.ndarray,
 ) -> None:
-    """lambda_V and lambda_I of a LIF unit at ascending times, before (backwards) the jumps."""
+    """lambda_V and lambda_I of a unit at ascending times, before (backwards) the jumps there."""
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
     now, lambda_v, lambda_i = duration, phantom, 0.0
-    k = times.size - 1
+    k, m = times.size - 1, moments.size - 1
     while k >= 0 and times[k] == duration:  # from later times: before a phantom's jump
         lambda_v_out[k], lambda_i_out[k] = 0.0, 0.0
         k -= 1
     for index in range(last - 1, first - 2, -1):
-        emission, free_at, release_current = -1.0, -1.0, 0.0
+        emission, free_at, release_current, h = -1.0, -1.0, 0.0, 0.0
         if index >= first:
             emission = spikes[index].time
             free_at = emission + units[unit].refractory
             release_current = spikes[index].release_current
-        while k >= 0 and times[k] >= emission:
-            # At the end of a refractory period the limit from later times is not 0 yet.
-            window_end = emission if times[k] == free_at else free_at
-            lambda_v_out[k], lambda_i_out[k], _ = adjoint_advance(
-                lambda_v, lambda_i, 0.0, now, times[k], emission, window_end, release_current,
-                tau_mem, tau_syn,
-            )  # fmt: skip
-            k -= 1
+        while (k >= 0 and times[k] >= emission) or (m >= 0 and moments[m] >= emission):
+            if k >= 0 and (m < 0 or times[k] >= moments[m]):
+                # At the end of a refractory period the limit from later times is not 0 yet.
+                window_end = emission if times[k] == free_at else free_at
+                lambda_v_out[k], lambda_i_out[k], _ = adjoint_advance(
+                    lambda_v, lambda_i, h, now, times[k], emission, window_end, release_current,
+                    drive, rate, slope, tau_mem, tau_syn,
+                )  # fmt: skip
+                k -= 1
+            else:
+                lambda_v, lambda_i, h = adjoint_advance(
+                    lambda_v, lambda_i, h, now, moments[m], emission, free_at, release_current,
+                    drive, rate, slope, tau_mem, tau_syn,
+                )  # fmt: skip
+                now = moments[m]
+                if now > max(free_at, 0.0):
+                    lambda_v -= moment_cotangent[m] / tau_mem
+                m -= 1
         if index >= first:
             lambda_v, lambda_i, h = adjoint_advance(
-                lambda_v, lambda_i, 0.0, now, emission, emission, free_at, release_current,
-                tau_mem, tau_syn,
+                lambda_v, lambda_i, h, now, emission, emission, free_at, release_current, drive,
+                rate, slope, tau_mem, tau_syn,
             )  # fmt: skip
             now = emission
-            lambda_v = (adjoint[index] + h) / spikes[index].drive
+            lambda_v, _ = emission_adjoint(
+                adjoint[index] + h, spikes[index].drive, limit, units[unit].rate_jump
+            )
 
 
 @entry_point
@@ -159,9 +192,7 @@ def adjoint_trace_samples(
     first_unit: int,
     last_unit: int,
     times: np.ndarray,
-    rate: float,
-    cotangent: np.ndarray,
-    phantom: np.ndarray,
+    entering: Entering,
     units: np.ndarray,
     synapses: np.ndarray,
     incoming: np.ndarray,
@@ -175,30 +206,30 @@ def adjoint_trace_samples(
 ) -> None:
     """lambda_V and lambda_I, (batch, units, times), of units first_unit to last_unit - 1."""
     arrivals = np.empty(64, ARRIVAL)
+    peak, peak_cotangent = np.empty(1), np.empty(1)
     for sample in range(first, last):
+        begin, end = entering.moment_start[sample], entering.moment_start[sample + 1]
         for unit in range(first_unit, last_unit):
-            v_out = lambda_v[sample, unit - first_unit]
-            i_out = lambda_i[sample, unit - first_unit]
+            drive = entering.drive[sample, unit]
+            moments, moment_cotangent = peak[:0], peak_cotangent[:0]
+            if entering.rate == PEAK:
+                if drive != 0.0:
+                    arrivals, n = arrivals_at(
+                        unit, units, synapses, incoming, duration, spikes, start[sample],
+                        count[sample], arrivals, -1, 0,
+                    )  # fmt: skip
+                    peak_cotangent[0] = drive
+                    found = peak_moment(unit, units, synapses, arrivals, n, duration, peak)
+                    moments, moment_cotangent = peak[:found], peak_cotangent[:found]
+                drive = 0.0
+            elif entering.first_read <= unit < entering.last_read:
+                column = unit - entering.first_read
+                moments = entering.moments[begin:end]
+                moment_cotangent = entering.moment_cotangent[begin:end, column]
             own = start[sample, unit]
-            given = cotangent[sample, unit]
-            tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
-            if units[unit].is_lif:
-                adjoint_trace_lif(
-                    unit, units, spikes, own, own + count[sample, unit], phantom[sample, unit],
-                    duration, adjoint, times, v_out, i_out,
-                )  # fmt: skip
-            elif rate == PEAK:
-                arrivals, n = arrivals_at(
-                    unit, synapses, incoming, duration, spikes, start[sample], count[sample],
-                    arrivals,
-                )  # fmt: skip
-                _, peak, _ = peak_voltage(unit, units, synapses, arrivals, n, duration)
-                for k in range(times.size):
-                    if times[k] < peak < inf:
-                        v_out[k], i_out[k] = adjoint_flow(
-                            -given / tau_mem, 0.0, peak - times[k], tau_mem, tau_syn
-                        )
-            else:
-                for k in range(times.size):
-                    v, i = mean_drive(duration - times[k], rate, duration, tau_mem, tau_syn)
-                    v_out[k], i_out[k] = given * v, given * i
+            adjoint_trace_unit(
+                unit, units, spikes, own, own + count[sample, unit], duration,
+                entering.phantom[sample, unit], drive, entering.rate, entering.slope, moments,
+                moment_cotangent, entering.limit, adjoint, times,
+                lambda_v[sample, unit - first_unit], lambda_i[sample, unit - first_unit],
+            )  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 
 from evsim.compiled import compiled
 from evsim.engines.kernels.layered import pull_back_arrival
-from evsim.lif import adjoint_flow, flow, mean_drive, mean_response, peak_time
+from evsim.lif import adjoint_flow, flow, integral_slopes, peak_time
 
 
 @compiled
@@ -23,19 +23,21 @@ def mean_voltage(
     arrivals: np.ndarray,
     n: int,
     rate: float,
+    slope: float,
     duration: float,
 ) -> float:
-    """``(1/T) * integral of e^{-rate t} V dt`` (L 2, 5)."""
-    total = 0.0
+    """``(1/T) * integral of w(t) V dt`` (L 2, 5); with the rounding of the sum made up for."""
+    total = missing = 0.0
     for i in range(n):
-        total += synapses[arrivals[i].synapse].weight * mean_response(
-            duration - arrivals[i].time,
-            rate,
-            duration,
-            units[unit].tau_mem,
-            units[unit].tau_syn,
+        time = arrivals[i].time
+        _, by_current = integral_slopes(
+            time, duration - time, rate, slope, units[unit].tau_mem, units[unit].tau_syn
         )
-    return total
+        part = synapses[arrivals[i].synapse].weight * by_current
+        after = total + part
+        missing += (total - after) + part if abs(total) >= abs(part) else (part - after) + total
+        total = after
+    return (total + missing) / duration
 
 
 @compiled
@@ -46,21 +48,23 @@ def pull_back_mean(
     arrivals: np.ndarray,
     n: int,
     rate: float,
+    slope: float,
     duration: float,
-    cotangent: float,
+    drive: float,
     adjoint: np.ndarray,
     weight_gradient: np.ndarray,
     delay_gradient: np.ndarray,
 ) -> None:
-    """Pull the cotangent of a unit's mean voltage back to its arrivals."""
+    """Pull dF/dV = drive w(t) of an LI unit back to its arrivals."""
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
     for i in range(n):
-        remaining = duration - arrivals[i].time
-        synapse = arrivals[i].synapse
-        lambda_v, lambda_i = mean_drive(remaining, rate, duration, tau_mem, tau_syn)
+        time, synapse = arrivals[i].time, arrivals[i].synapse
+        by_voltage, by_current = integral_slopes(
+            time, duration - time, rate, slope, tau_mem, tau_syn
+        )
         pull_back_arrival(
-            synapse, arrivals[i].spike, synapses[synapse].weight, cotangent * lambda_v,
-            cotangent * lambda_i, tau_syn, adjoint, weight_gradient, delay_gradient,
+            synapse, arrivals[i].spike, synapses[synapse].weight, -drive * by_voltage / tau_mem,
+            -drive * by_current / tau_syn, tau_syn, adjoint, weight_gradient, delay_gradient,
         )  # fmt: skip
 
 
@@ -107,6 +111,21 @@ def peak_voltage(
             if not (abs(current) < inf and abs(voltage) < inf):
                 best = inf
             return best, best_time, best_share
+
+
+@compiled
+def peak_moment(
+    unit: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    arrivals: np.ndarray,
+    n: int,
+    duration: float,
+    moment: np.ndarray,
+) -> int:
+    """Put the time of the peak into ``moment``, shape (1,); 1 if there is one above 0, else 0."""
+    _, moment[0], _ = peak_voltage(unit, units, synapses, arrivals, n, duration)
+    return 1 if moment[0] < inf else 0
 
 
 @compiled

@@ -1,0 +1,126 @@
+"""Loops over the samples of a batch that read voltages; see ``samples`` for how they share it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evsim.compiled import compiled, entry_point
+from evsim.engines.kernels.arrivals import arrivals_at
+from evsim.engines.kernels.entering import PEAK
+from evsim.engines.kernels.records import ARRIVAL
+from evsim.engines.kernels.segments import (
+    SEGMENT,
+    fill_segments,
+    mean_over_segments,
+    with_segments,
+)
+from evsim.engines.kernels.voltage import mean_voltage, peak_voltage
+
+
+@entry_point
+def read_voltages(
+    first: int,
+    last: int,
+    first_unit: int,
+    last_unit: int,
+    rate: float,
+    slope: float,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    duration: float,
+    spikes: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
+    values: np.ndarray,
+) -> None:
+    """Mean (or, for rate PEAK, peak) voltage of units first_unit to last_unit - 1."""
+    arrivals = np.empty(64, ARRIVAL)
+    segments = np.empty(64, SEGMENT)
+    no_moments = np.empty(0)
+    for sample in range(first, last):
+        held, n = -1, 0
+        for unit in range(first_unit, last_unit):
+            arrivals, n = arrivals_at(
+                unit, units, synapses, incoming, duration, spikes, start[sample], count[sample],
+                arrivals, held, n,
+            )  # fmt: skip
+            held = unit
+            own, emissions = start[sample, unit], count[sample, unit]
+            if rate == PEAK:
+                value, _, _ = peak_voltage(unit, units, synapses, arrivals, n, duration)
+            elif units[unit].is_lif:
+                segments = with_segments(segments, n + 2 * emissions)
+                pieces = fill_segments(
+                    unit, units, synapses, arrivals, n, spikes, own, own + emissions, duration,
+                    no_moments, segments,
+                )  # fmt: skip
+                value = mean_over_segments(unit, units, segments, pieces, duration, rate, slope)
+            else:
+                value = mean_voltage(unit, units, synapses, arrivals, n, rate, slope, duration)
+            values[sample, unit - first_unit] = value
+
+
+@compiled
+def room_for_kinks(found: np.ndarray, used: int, more: int) -> np.ndarray:
+    """A buffer with room for more behind the used ones: the same if it has it."""
+    if used + more <= found.size:
+        return found
+    larger = np.empty(2 * (used + more))
+    larger[:used] = found[:used]
+    return larger
+
+
+@entry_point
+def find_kinks(
+    first: int,
+    last: int,
+    first_unit: int,
+    last_unit: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    duration: float,
+    spikes: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
+    kinks: np.ndarray,
+) -> np.ndarray:
+    """The times at which V of any of the units is not smooth, ascending in each sample.
+
+    Arrivals, emissions and ends of refractory periods within the trial, each time once, without
+    0 and the end; sample after sample.  ``kinks`` (batch,) gets their numbers.
+    """
+    arrivals = np.empty(64, ARRIVAL)
+    found = np.empty(64)
+    used = 0
+    for sample in range(first, last):
+        begin = used
+        held, n = -1, 0
+        for unit in range(first_unit, last_unit):
+            is_same = held >= 0 and units[held].arrival_group == units[unit].arrival_group
+            arrivals, n = arrivals_at(
+                unit, units, synapses, incoming, duration, spikes, start[sample], count[sample],
+                arrivals, held, n,
+            )  # fmt: skip
+            held = unit
+            own, emissions = start[sample, unit], count[sample, unit]
+            found = room_for_kinks(found, used, n + 2 * emissions)
+            if not is_same:
+                for i in range(n):
+                    found[used] = arrivals[i].time
+                    used += 1
+            for spike in range(own, own + emissions):
+                found[used] = spikes[spike].time
+                found[used + 1] = spikes[spike].time + units[unit].refractory
+                used += 2
+        found[begin:used].sort()
+        end = used
+        used = begin
+        previous = 0.0
+        for k in range(begin, end):
+            if previous < found[k] < duration:
+                previous = found[used] = found[k]
+                used += 1
+        kinks[sample] = used - begin
+    return found[:used]
