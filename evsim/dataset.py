@@ -11,6 +11,7 @@ import numpy as np
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine
 from evsim.losses import Loss
+from evsim.metrics import accuracy_by_class, confusion_matrix, unclassified
 from evsim.network import Network
 from evsim.simulation import check_duration, check_inputs, check_network, simulate
 from evsim.spikes import SpikeTrains
@@ -168,14 +169,38 @@ class Evaluation:
     """How well a network does on a dataset.
 
     ``loss`` is the mean over samples, ``accuracy`` the fraction of right predictions;
-    ``losses`` and ``predictions`` have shape (samples,), ``readout`` (samples, units).
+    ``losses`` and ``predictions`` have shape (samples,), ``readout`` (samples, units) or
+    (samples, units, ...).  ``accuracy`` and ``predictions`` are None for a loss that does not
+    classify.  ``labels`` are those of the dataset, ``classes`` is the number of output units.
     """
 
     loss: float
-    accuracy: float
+    accuracy: float | None
     losses: np.ndarray
-    predictions: np.ndarray
+    predictions: np.ndarray | None
     readout: np.ndarray
+    labels: np.ndarray
+    classes: int
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """Samples of each true class (row) by predicted class, int64, shape (classes, classes)."""
+        return confusion_matrix(self.labels, self._classification(), self.classes)
+
+    @property
+    def unclassified(self) -> np.ndarray:
+        """Samples of each true class that are put in none, int64, shape (classes,)."""
+        return unclassified(self.labels, self._classification(), self.classes)
+
+    @property
+    def accuracy_by_class(self) -> np.ndarray:
+        """Accuracy on each true class, shape (classes,); NaN for a class without samples."""
+        return accuracy_by_class(self.labels, self._classification(), self.classes)
+
+    def _classification(self) -> np.ndarray:
+        if self.predictions is None:
+            raise ValueError("the loss does not classify: there are no predictions to count")
+        return self.predictions
 
 
 def evaluate(
@@ -198,19 +223,24 @@ def evaluate(
     duration = check_duration(duration)
     batch_size = checked_integer(batch_size, "batch_size", 1)
     data = checked_data(network, data, loss, "data")
+    classes = _units_read(network, loss)
     parts = []
     for start in range(0, len(data), batch_size):
         batch = data[start : start + batch_size]
         run = simulate(network, batch.spikes, duration, engine)
-        values = run.read(loss.readout)
-        parts.append((values, loss(values, batch.labels, duration)[0], loss.predict(values)))
-    readout, losses, predictions = (np.concatenate(part) for part in zip(*parts, strict=True))
+        labels = loss.check_labels(batch.labels, len(batch), classes)
+        outcome = loss.evaluate(run, labels)
+        parts.append((outcome.losses, outcome.values, outcome.predictions))
+    losses, readout, predictions = zip(*parts, strict=True)
+    found = np.concatenate(predictions) if loss.classifies else None
     return Evaluation(
-        loss=float(np.mean(losses)),
-        accuracy=float(np.mean(predictions == data.labels)),
-        losses=losses,
-        predictions=predictions,
-        readout=readout,
+        loss=float(np.mean(np.concatenate(losses))),
+        accuracy=None if found is None else float(np.mean(found == data.labels)),
+        losses=np.concatenate(losses),
+        predictions=found,
+        readout=np.concatenate(readout),
+        labels=data.labels,
+        classes=classes,
     )
 
 
@@ -222,7 +252,7 @@ def checked_data(network: Network, data: Any, loss: Loss, argument: str) -> Data
     check_network(network)
     if not isinstance(loss, Loss):
         raise TypeError(f"loss = {loss!r}: it must be a Loss such as evsim.losses.CrossEntropy()")
-    classes = network.population(loss.readout.population_of(network)).units
+    classes = _units_read(network, loss)
     try:
         data = Dataset.of(data)
         if len(data) == 0:
@@ -233,6 +263,10 @@ def checked_data(network: Network, data: Any, loss: Loss, argument: str) -> Data
         error.add_note(f"in the argument {argument!r}")
         raise
     return data
+
+
+def _units_read(network: Network, loss: Loss) -> int:
+    return network.population(loss.readout.population_of(network)).units
 
 
 def checked_integer(value: Any, name: str, minimum: int) -> int:

@@ -7,14 +7,13 @@ is kept apart in plain arrays, so that a run can be stored and resumed to the sa
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from evsim.network import LIF, Network, unknown_name
-from evsim.parameters import Parameter, is_sparse, sparse_entries
+from evsim.records import EpochRecord
+from evsim.schedules import Schedule, as_schedules
 
 State = dict[str, np.ndarray]
 Projection = Callable[[np.ndarray], np.ndarray]
@@ -26,15 +25,48 @@ Projection = Callable[[np.ndarray], np.ndarray]
 class Optimizer(ABC):
     """Settings of an optimiser.
 
-    ``decay`` multiplies ``learning_rate`` once per epoch.
+    Parameters
+    ----------
+    learning_rate : float
+        > 0.
+    decay : float
+        Multiplies the learning rate once per epoch.
+    schedule : Schedule or sequence of Schedule
+        Factors on the learning rate, see ``evsim.schedules``; several are multiplied.
+    weight_decay : float
+        Before each step values are multiplied by ``1 - rate * weight_decay``, apart from the
+        gradient and its moments (Loshchilov and Hutter 2019).
+    clip : float
+        The largest 2-norm of a parameter's batch gradient; a longer one is scaled down to it
+        before the optimiser sees it, which is counted.
     """
 
     learning_rate: float
-    decay: float
+    decay: float = 1.0
+    schedule: Schedule | Sequence[Schedule] = ()
+    weight_decay: float = 0.0
+    clip: float = np.inf
+
+    @property
+    def schedules(self) -> tuple[Schedule, ...]:
+        """The schedules, as a tuple."""
+        return as_schedules(self.schedule)
+
+    @property
+    def changes_within_epochs(self) -> bool:
+        """Whether the learning rate depends on the step, not on the epoch alone."""
+        return any(schedule.changes_within_epochs for schedule in self.schedules)
 
     def learning_rate_in(self, epoch: int) -> float:
-        """The learning rate in an epoch; the first epoch is 1."""
+        """The learning rate in an epoch before any schedule; the first epoch is 1."""
         return self.learning_rate * self.decay ** (epoch - 1)
+
+    def learning_rate_at(self, epoch: int, step: int, history: Sequence[EpochRecord]) -> float:
+        """The learning rate of a step, schedules included; arguments as for ``Schedule``."""
+        rate = self.learning_rate_in(epoch)
+        for schedule in self.schedules:
+            rate *= schedule(epoch, step, history)
+        return rate
 
     @abstractmethod
     def start(self, values: np.ndarray) -> State:
@@ -57,6 +89,14 @@ class Optimizer(ABC):
             )
         if not 0 < self.decay < np.inf:
             raise ValueError(f"decay = {self.decay}: it must be finite and > 0; 1 for none")
+        object.__setattr__(self, "schedule", as_schedules(self.schedule))
+        if not 0 <= self.weight_decay < 1 / self.learning_rate:
+            raise ValueError(
+                f"weight_decay = {self.weight_decay}: it must be >= 0, and below "
+                f"1/learning_rate = {1 / self.learning_rate:g}, where one step takes all"
+            )
+        if not self.clip > 0:
+            raise ValueError(f"clip = {self.clip}: it must be > 0; infinity for no clipping")
 
 
 @dataclass(frozen=True)
@@ -71,8 +111,8 @@ class Adam(Optimizer):
         How much of the first and second moment is kept at each step, in [0, 1).
     epsilon : float
         > 0; added to the root of the second moment.
-    decay : float
-        Multiplies the learning rate once per epoch.
+    decay, schedule, weight_decay, clip
+        As for every ``Optimizer``.
     """
 
     learning_rate: float
@@ -80,6 +120,9 @@ class Adam(Optimizer):
     beta2: float = 0.999
     epsilon: float = 1e-8
     decay: float = 1.0
+    schedule: Schedule | Sequence[Schedule] = ()
+    weight_decay: float = 0.0
+    clip: float = np.inf
 
     def __post_init__(self) -> None:
         self._check_rates()
@@ -121,13 +164,16 @@ class SGD(Optimizer):
         > 0.
     momentum : float
         In [0, 1).
-    decay : float
-        Multiplies the learning rate once per epoch.
+    decay, schedule, weight_decay, clip
+        As for every ``Optimizer``.
     """
 
     learning_rate: float
     momentum: float = 0.0
     decay: float = 1.0
+    schedule: Schedule | Sequence[Schedule] = ()
+    weight_decay: float = 0.0
+    clip: float = np.inf
 
     def __post_init__(self) -> None:
         self._check_rates()
@@ -164,243 +210,3 @@ class Bounds:
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         return np.minimum(np.maximum(values, self.low), self.high)
-
-
-# -- parameters in training ---------------------------------------------------------------
-
-
-class TrainedParameter:
-    """The working copy of one parameter in training, with its optimiser's state.
-
-    ``holder`` is what ``Network.replace`` takes.  ``values`` are its numbers and share its
-    memory: the array itself, or the stored entries of a sparse parameter, whose structure
-    never changes.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        value: Parameter,
-        optimizer: Optimizer,
-        projections: Sequence[Projection] = (),
-    ) -> None:
-        self.name = name
-        self.optimizer = optimizer
-        self.projections = tuple(projections)
-        if is_sparse(value):
-            self.holder = value.copy()
-            self.values: np.ndarray = self.holder.data
-        else:
-            self.holder = self.values = np.array(value, np.float64)
-        self.state = optimizer.start(self.values)
-
-    def step(self, gradient: np.ndarray, learning_rate: float) -> None:
-        """One step of the optimiser and the projections; the gradient has the values' shape."""
-        self.optimizer.step(self.values, gradient, self.state, learning_rate)
-        self.project()
-
-    def project(self) -> None:
-        """Apply the projections, and forget the momentum that led out of them.
-
-        Where a projection moved a value back and the first moment would push it out again,
-        that moment is set to 0.
-        """
-        for projection in self.projections:
-            projected = np.asarray(projection(self.values))
-            if projected.shape != self.values.shape:
-                raise ValueError(
-                    f"the projection of {self.name} turned values of shape {self.values.shape} "
-                    f"into {projected.shape}: it must keep their shape"
-                )
-            change = projected - self.values
-            if not change.any():
-                continue
-            moment = self.state.get("first_moment")
-            if moment is not None:
-                outward = np.sign(moment) * np.sign(change) > 0
-                np.copyto(moment, 0.0, where=outward)
-            self.values[...] = projected
-
-    def lift(self, units: np.ndarray, amount: float) -> None:
-        """Add an amount to the weights into the target units of a mask, shape (units,)."""
-        if is_sparse(self.holder):
-            chosen = units[sparse_entries(self.holder)[0]]
-        else:
-            chosen = units.reshape(self.values.shape) if self.values.ndim == 0 else units
-        self.values[chosen] += amount
-        self.project()
-
-
-def numbers(value: Parameter) -> np.ndarray:
-    """The numbers of a parameter or a gradient: the array, or its stored entries if sparse."""
-    return value.data if is_sparse(value) else value
-
-
-# -- who trains what ----------------------------------------------------------------------
-
-
-def assign_optimizers(
-    optimizers: Mapping[str, Optimizer | None], parameters: Mapping[str, Parameter]
-) -> dict[str, Optimizer]:
-    """The optimiser of each trained parameter, in the order of the network's parameters.
-
-    Keys are kinds ("weight", "delay") or full names ("input->hidden.delay"), which win; None
-    under a full name leaves that parameter out.
-
-    Raises TypeError for values that are no optimisers, and ValueError for a key that matches
-    no parameter or when nothing is left to train.
-    """
-    if not isinstance(optimizers, Mapping):
-        raise TypeError(
-            f"optimizers is of type {type(optimizers).__name__}: give a mapping such as "
-            '{"weight": evsim.Adam(5e-3)}'
-        )
-    for key, optimizer in optimizers.items():
-        _check_key("optimizers", key, parameters)
-        if optimizer is not None and not isinstance(optimizer, Optimizer):
-            raise TypeError(
-                f"optimizers[{key!r}] = {optimizer!r}: give an optimiser such as evsim.Adam(5e-3)"
-            )
-    assigned = {}
-    for name in parameters:
-        optimizer = optimizers[name] if name in optimizers else optimizers.get(_kind(name))
-        if optimizer is not None:
-            assigned[name] = optimizer
-    if not assigned:
-        raise ValueError(
-            "optimizers leaves nothing to train: give an optimiser for a kind of parameter, "
-            'such as {"weight": evsim.Adam(5e-3)}'
-        )
-    return assigned
-
-
-def assign_projections(
-    projections: Mapping[str, Projection | tuple[float, float]] | None,
-    delay_max: float,
-    trained: Mapping[str, Parameter],
-) -> dict[str, tuple[Projection, ...]]:
-    """The projections of each trained parameter, in the order in which they are applied.
-
-    First the one given for the parameter's name, else for its kind; then, for delays, the
-    interval [0, delay_max].
-
-    Raises TypeError and ValueError for projections of nothing that is trained, and for bounds
-    outside which a parameter starts.
-    """
-    if isinstance(delay_max, bool) or not isinstance(delay_max, (int, float, np.number)):
-        raise TypeError(f"delay_max = {delay_max!r}: it must be a time in ms")
-    if not delay_max >= 0:
-        raise ValueError(f"delay_max = {delay_max} ms: it must be >= 0")
-    if delay_max < np.inf and not any(_kind(name) == "delay" for name in trained):
-        raise ValueError(
-            f"delay_max = {delay_max:g} ms would have no effect, as no delay is trained: give "
-            'the delays an optimiser, optimizers={"delay": evsim.Adam(0.1)}, or leave it out'
-        )
-    given = {key: _as_projection(key, value) for key, value in (projections or {}).items()}
-    for key in given:
-        _check_key("projections", key, trained, "trained ")
-    assigned = {}
-    for name, value in trained.items():
-        own = given.get(name, given.get(_kind(name)))
-        chain: tuple[Projection, ...] = () if own is None else (own,)
-        if _kind(name) == "delay":
-            chain = (*chain, Bounds(0.0, float(delay_max)))
-        for projection in chain:
-            if isinstance(projection, Bounds):
-                _check_start(name, value, projection)
-        assigned[name] = chain
-    return assigned
-
-
-def assign_lift(
-    silent_lift: float | Mapping[str, float],
-    network: Network,
-    read: str,
-    trained: Mapping[str, Any],
-) -> dict[str, dict[str, float]]:
-    """By how much to lift each trained weight into each population whose units were silent.
-
-    A number is for every LIF population but ``read``, the one the loss looks at.
-
-    Raises TypeError and ValueError for populations that cannot be lifted: they never spike,
-    have no trained weights, or share them between units.
-    """
-    if isinstance(silent_lift, Mapping):
-        amounts = {name: _lift_amount(amount) for name, amount in silent_lift.items()}
-    else:
-        amount = _lift_amount(silent_lift)
-        spiking = [p.name for p in network.populations if isinstance(p, LIF)]
-        amounts = {name: amount for name in spiking if name != read}
-        if amount and not amounts:
-            raise ValueError(
-                f"silent_lift = {amount:g} would have no effect: the network has no hidden LIF "
-                "population; to lift the output, name it, silent_lift={'output': ...}"
-            )
-    amounts = {name: amount for name, amount in amounts.items() if amount}
-    return {
-        population: dict.fromkeys(_liftable(network, population, trained), amount)
-        for population, amount in amounts.items()
-    }
-
-
-def _lift_amount(amount: Any) -> float:
-    if isinstance(amount, bool) or not isinstance(amount, (int, float, np.number)):
-        raise TypeError(f"silent_lift = {amount!r}: give a number, or one by population")
-    if not 0 <= amount < np.inf:
-        raise ValueError(f"silent_lift = {amount}: it must be finite and >= 0")
-    return float(amount)
-
-
-def _liftable(network: Network, population: str, trained: Mapping[str, Any]) -> list[str]:
-    """The trained weights into a population."""
-    if not isinstance(network.population(population), LIF):
-        raise ValueError(f"silent_lift names {population!r}, whose units never spike")
-    incoming = [f"{c.name}.weight" for c in network.connections if c.target == population]
-    names = [name for name in incoming if name in trained]
-    if not names:
-        raise ValueError(
-            f"silent_lift cannot lift {population!r}: none of its incoming weights is trained"
-        )
-    units = network.population(population).units
-    for name in names:
-        shape = network.parameters[name].shape
-        if units > 1 and (not shape or shape[0] == 1):
-            raise ValueError(
-                f"silent_lift cannot lift single units of {population!r}: {name} has shape "
-                f"{shape}, which its {units} units share; give it a row per unit, or no lift"
-            )
-    return names
-
-
-def _as_projection(key: str, given: Any) -> Projection:
-    if callable(given):
-        return given
-    if isinstance(given, (tuple, list)) and len(given) == 2:
-        return Bounds(float(given[0]), float(given[1]))
-    raise TypeError(
-        f"projections[{key!r}] = {given!r}: give bounds (low, high), or a function from an "
-        "array to an array of the same shape"
-    )
-
-
-def _check_key(
-    argument: str, key: str, parameters: Mapping[str, Parameter], which: str = ""
-) -> None:
-    known = dict.fromkeys([_kind(name) for name in parameters]) | dict.fromkeys(parameters)
-    if key not in known:
-        raise ValueError(f"{argument}: {unknown_name(f'{which}parameter', key, known)}")
-
-
-def _check_start(name: str, value: Parameter, bounds: Bounds) -> None:
-    values = numbers(value)
-    outside = (values < bounds.low) | (values > bounds.high)
-    if outside.any():
-        found = values[np.unravel_index(int(np.argmax(outside)), values.shape)]
-        raise ValueError(
-            f"{name} starts at {found:g}, outside its bounds [{bounds.low:g}, {bounds.high:g}]: "
-            "widen the bounds, or start within them"
-        )
-
-
-def _kind(parameter: str) -> str:
-    return parameter.rsplit(".", 1)[1]

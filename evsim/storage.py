@@ -7,12 +7,14 @@ Arrays are stored as safetensors with a checksum; loading executes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import platform
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ import numpy as np
 
 from evsim.network import LI, LIF, Connection, Input, Network, Population
 from evsim.parameters import Parameter, is_sparse
+
+_VERSIONS = {"checkpoint": 2}
+"""Of the description in a file; 1 for the kinds that are not here."""
 
 _KINDS: dict[str, type[Population]] = {kind.__name__: kind for kind in (Input, LIF, LI)}
 _SPARSE_PARTS = ("data", "indices", "indptr")
@@ -62,7 +67,7 @@ def save_arrays(
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     text = json.dumps(description)
     metadata = {
-        "format": f"evsim {kind} 1",
+        "format": _format(kind),
         "description": text,
         "sha256": checksum({**contiguous, "description": _as_array(text)}),
     }
@@ -90,14 +95,20 @@ def load_arrays(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.n
             "copy, or delete it"
         ) from error
     found = metadata.get("format", "a file without evsim's description")
-    if found != f"evsim {kind} 1":
-        raise StorageError(f"{path} is {found!r}, not 'evsim {kind} 1'")
+    if found != _format(kind):
+        other = found.startswith(f"evsim {kind} ")
+        remedy = ": it was written by another version of evsim, go on with that" if other else ""
+        raise StorageError(f"{path} is {found!r}, not {_format(kind)!r}{remedy}")
     text = metadata.get("description", "")
     if metadata.get("sha256") != checksum({**arrays, "description": _as_array(text)}):
         raise StorageError(
             f"{path} is damaged, its checksum does not fit: restore it from a copy, or delete it"
         )
     return arrays, json.loads(text)
+
+
+def _format(kind: str) -> str:
+    return f"evsim {kind} {_VERSIONS.get(kind, 1)}"
 
 
 def checksum(arrays: Mapping[str, np.ndarray]) -> str:
@@ -252,7 +263,8 @@ class RunFolder:
     ``config.json`` holds the settings, ``metrics.jsonl`` one line per finished epoch,
     ``best.safetensors`` the network of the best epoch (``load_network`` reads it) and
     ``checkpoint.safetensors`` all that is needed to go on.  The checkpoint alone decides
-    what has been finished; the others are rewritten from it when a run is resumed.
+    what has been finished; the others are rewritten from it when a run is resumed.  While a
+    process trains there, ``lock`` names it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -261,6 +273,22 @@ class RunFolder:
         self.metrics = self.path / "metrics.jsonl"
         self.best = self.path / "best.safetensors"
         self.checkpoint = self.path / "checkpoint.safetensors"
+        self.lock = self.path / "lock"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training in this folder.
+
+        What a killed process of this machine has left is taken over.
+
+        Raises StorageError for a folder in use.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        _create_lock(self.lock)
+        try:
+            yield
+        finally:
+            self.lock.unlink(missing_ok=True)
 
     def begin(self, settings: dict[str, Any], *, resume: bool) -> tuple[dict, dict] | None:
         """Make the folder ready; the checkpoint's arrays and description if there is one.
@@ -300,3 +328,50 @@ class RunFolder:
     def write_best(self, network: Network) -> None:
         """Replace the network of the best epoch."""
         save_network(self.best, network)
+
+
+# -- locks --------------------------------------------------------------------------------
+
+
+def _create_lock(path: Path) -> None:
+    """Create the file with this process's number; StorageError if another's is there.
+
+    A file whose process has ended is replaced.  (Of two processes that find such a file in
+    the same instant, one could remove the lock the other has just made; nothing else does.)
+    """
+    own = f"{os.getpid()} {platform.node()}"
+    for _ in range(2):
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            with contextlib.suppress(FileNotFoundError):
+                _remove_if_stale(path)
+            continue
+        with os.fdopen(descriptor, "w") as file:
+            file.write(own)
+        return
+    raise StorageError(f"{path} keeps coming back: another process trains in {path.parent}")
+
+
+def _remove_if_stale(path: Path) -> None:
+    number, _, machine = path.read_text().partition(" ")
+    if number.isdigit() and machine == platform.node() and not _is_running(int(number)):
+        path.unlink()
+        return
+    raise StorageError(
+        f"{path} says that process {number or '?'} on {machine or '?'} trains in {path.parent}: "
+        "wait for it or choose another run_folder; delete the file if that process has ended"
+    )
+
+
+def _is_running(process: int) -> bool:
+    """Whether a process of this machine runs; True where that cannot be asked."""
+    if os.name != "posix":  # there os.kill would end the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

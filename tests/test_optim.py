@@ -6,8 +6,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.sparse import csr_array
 
 import evsim
-from evsim.optim import (
-    Bounds,
+from evsim.optim import Bounds
+from evsim.trained_parameters import (
     TrainedParameter,
     assign_lift,
     assign_optimizers,

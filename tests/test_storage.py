@@ -89,7 +89,7 @@ def test_files_that_are_no_networks_are_refused(tmp_path):
         storage.load_network(tmp_path / "absent")
     path = tmp_path / "other.safetensors"
     storage.save_arrays(path, "checkpoint", {"x": np.zeros(3)}, {})
-    with pytest.raises(StorageError, match="is 'evsim checkpoint 1', not 'evsim network 1'"):
+    with pytest.raises(StorageError, match="is 'evsim checkpoint 2', not 'evsim network 1'"):
         storage.load_network(path)
     structure = storage.network_structure(network())
     arrays = storage.network_arrays(network())

@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 import evsim
 from evsim import storage
 from evsim.engines import Engine, resolve
+from evsim.engines.protocol import Adjustments
 from evsim.losses import CrossEntropy, FirstSpikeCrossEntropy, Loss
 from evsim.progress import Bar, Lines
 from evsim.readouts import Mean, Peak, Readout
@@ -455,7 +456,6 @@ def test_an_error_in_a_batch_is_given_its_place():
         ({"data": (small_data().spikes, [2] * SAMPLES)}, ValueError, r"labels\[0\] = 2"),
         ({"resume": True}, ValueError, "resume=True needs a run_folder"),
         ({"callbacks": [3]}, TypeError, "callbacks holds 3"),
-        ({"optimizers": {"tau_mem": evsim.Adam(0.1)}}, NotImplementedError, "tau_mem"),
         ({"silent_lift": {"output": 0.1}}, ValueError, "'output', whose units never spike"),
     ],
 )
@@ -522,20 +522,26 @@ class Spy(Engine):
     calls: int = 0
     asked: list = field(default_factory=list)
 
-    def simulate(self, network, inputs, duration):
+    def simulate(self, network, inputs, duration, dropout=None):
         self.calls += 1
         if self.calls == self.interrupt_at:
             raise KeyboardInterrupt
         if self.calls == self.fail_at:
             raise self.error
-        return self.engine.simulate(network, inputs, duration)
+        return self.engine.simulate(network, inputs, duration, dropout)
 
-    def pull_back(self, state, readout, cotangents, wrt):
+    def pull_back(self, state, readout, cotangents, wrt, adjustments=Adjustments()):
         self.asked.append(tuple(wrt))
-        adjoint = self.engine.pull_back(state, readout, cotangents, wrt)
+        adjoint = self.engine.pull_back(state, readout, cotangents, wrt, adjustments)
         if len(self.asked) == self.spoil_at:
             adjoint.parameters["hidden->hidden.weight"][1, 2] = self.spoil
         return adjoint
+
+    def kinks(self, state, population):
+        return self.engine.kinks(state, population)
+
+    def probe(self, state, population, moments):
+        return self.engine.probe(state, population, moments)
 
     def spikes(self, state):
         return self.engine.spikes(state)

@@ -1,0 +1,77 @@
+"""Metrics of classifications: which classes are taken for which."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def confusion_matrix(labels: Any, predictions: Any, classes: int) -> np.ndarray:
+    """How many samples of each class are put in which, int64, shape (classes, classes).
+
+    Rows are true classes, columns predicted ones.  Samples that are put in no class,
+    prediction -1, are in none of the columns: see ``unclassified``.
+
+    Parameters
+    ----------
+    labels : array of int, shape (samples,)
+        True classes, 0 <= label < classes.
+    predictions : array of int, shape (samples,)
+        Likewise, or -1.
+    classes : int
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays that are not one integer in that range per sample.
+    """
+    labels, predictions = _checked(labels, predictions, classes)
+    seen = predictions >= 0
+    cells = labels[seen] * classes + predictions[seen]
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes).astype(np.int64)
+
+
+def unclassified(labels: Any, predictions: Any, classes: int) -> np.ndarray:
+    """How many samples of each class are put in none, int64, shape (classes,)."""
+    labels, predictions = _checked(labels, predictions, classes)
+    return np.bincount(labels[predictions < 0], minlength=classes).astype(np.int64)
+
+
+def accuracy_by_class(labels: Any, predictions: Any, classes: int) -> np.ndarray:
+    """The fraction of right predictions for each true class, shape (classes,).
+
+    NaN for a class without samples; predictions of -1 are wrong.
+    """
+    labels, predictions = _checked(labels, predictions, classes)
+    samples = np.bincount(labels, minlength=classes)
+    right = np.bincount(labels[labels == predictions], minlength=classes)
+    return np.divide(right, samples, out=np.full(classes, np.nan), where=samples > 0)
+
+
+def _checked(labels: Any, predictions: Any, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    if isinstance(classes, bool) or not isinstance(classes, (int, np.integer)):
+        raise TypeError(f"classes = {classes!r}: it must be an integer")
+    if classes < 1:
+        raise ValueError(f"classes = {classes}: it must be at least 1")
+    checked = []
+    for name, values, lowest in (("labels", labels, 0), ("predictions", predictions, -1)):
+        array = np.asarray(values)
+        if array.dtype.kind not in "iu" and array.size:
+            raise TypeError(f"{name} has type {array.dtype}: it must hold integers")
+        if array.ndim != 1:
+            raise ValueError(f"{name} has shape {array.shape}: give one per sample, (samples,)")
+        wrong = (array < lowest) | (array >= classes)
+        if wrong.any():
+            sample = int(np.argmax(wrong))
+            raise ValueError(
+                f"{name}[{sample}] = {array[sample]}: with {classes} classes it must be from "
+                f"{lowest} to {classes - 1}"
+            )
+        checked.append(array.astype(np.int64))
+    if checked[0].size != checked[1].size:
+        raise ValueError(
+            f"there are {checked[0].size} labels but {checked[1].size} predictions: give one of "
+            "each per sample"
+        )
+    return checked[0], checked[1]

@@ -1,0 +1,197 @@
+"""What a training run records of each epoch, and which of its numbers can be watched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from evsim.network import LIF, Network
+
+if TYPE_CHECKING:
+    from evsim.dataset import Evaluation
+    from evsim.simulation import Gradient
+
+Watch = Literal["accuracy", "loss", "validation_accuracy", "validation_loss"]
+"""The numbers of an epoch that schedules, early stopping and the best epoch go by."""
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What happened in one epoch.
+
+    Parameters
+    ----------
+    epoch : int
+        Counted from 1.
+    loss, accuracy : float
+        Over the training samples, each with the network as it was when its turn came;
+        accuracy None for a loss that does not classify.
+    validation_loss, validation_accuracy : float or None
+        Of the network after the epoch; None without validation data.
+    seconds : float
+        Validation included.
+    spikes_per_sample : mapping from LIF population to float
+        Spikes of all its units together, mean over the training samples.
+    silent_units : mapping from LIF population to int
+        How many units did not spike in the whole epoch.
+    smallest_drive : float or None
+        The smallest I - threshold at a spike; None if there was no spike.  As it goes to 0
+        gradients grow without bound.
+    arrivals, arrivals_after_end : int
+        Spikes that reached a synapse's target in time, and those that came after the end of
+        their trial, without effect and without gradient.
+    steps : int
+        Batches, and so steps of each optimiser.
+    learning_rates : mapping from parameter to float
+        At the last step of the epoch.
+    clipped_steps : mapping from parameter to int
+        How many of its gradients were scaled down, for each whose optimiser has a ``clip``.
+    limited_spikes : int
+        Spikes at which ``lambda_limit`` acted.
+    dropped_spikes : int
+        Spikes that dropout kept from all their synapses.
+    spikes_lost : int
+        Input spikes that augmentation moved out of the channels or the trial.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float | None
+    validation_loss: float | None
+    validation_accuracy: float | None
+    seconds: float
+    spikes_per_sample: dict[str, float]
+    silent_units: dict[str, int]
+    smallest_drive: float | None
+    arrivals: int
+    arrivals_after_end: int
+    steps: int = 0
+    learning_rates: dict[str, float] = field(default_factory=dict)
+    clipped_steps: dict[str, int] = field(default_factory=dict)
+    limited_spikes: int = 0
+    dropped_spikes: int = 0
+    spikes_lost: int = 0
+
+    def merit(self, watch: Watch) -> float:
+        """The watched number, turned so that larger is better."""
+        value = getattr(self, watch)
+        if value is None:
+            raise ValueError(f"epoch {self.epoch} has no {watch} to go by")
+        return -value if watch.endswith("loss") else value
+
+
+def check_watch(watch: object) -> None:
+    """Refuse what is no number of an epoch that can be watched."""
+    if watch not in get_args(Watch):
+        raise ValueError(f"watch = {watch!r}: choose one of {', '.join(get_args(Watch))}")
+
+
+def check_watched(watch: Watch, who: str, *, classifies: bool, validated: bool) -> None:
+    """Refuse to watch what a run will not have; ``who`` watches it."""
+    if watch.startswith("validation") and not validated:
+        raise ValueError(
+            f"{who} watches {watch!r}, but there is no validation data: give validation=..., or "
+            f"watch {watch.removeprefix('validation_')!r}"
+        )
+    if watch.endswith("accuracy") and not classifies:
+        raise ValueError(
+            f"{who} watches {watch!r}, but the loss does not classify: watch "
+            f"{watch.replace('accuracy', 'loss')!r}"
+        )
+
+
+class Tally:
+    """What the batches of an epoch add up to.
+
+    ``spikes`` counts those of each LIF population's units, shape (units,).  ``clipped`` counts
+    for the parameters it is made with.
+    """
+
+    def __init__(
+        self, network: Network, samples: int, classifies: bool, clipped: list[str]
+    ) -> None:
+        self.losses = np.full(samples, np.nan)
+        self.correct = np.zeros(samples, bool) if classifies else None
+        self.spikes = {
+            p.name: np.zeros(p.units, np.int64) for p in network.populations if isinstance(p, LIF)
+        }
+        self.smallest_drive = np.inf
+        self.arrivals = 0
+        self.arrivals_after_end = 0
+        self.steps = 0
+        self.clipped = dict.fromkeys(clipped, 0)
+        self.limited = 0
+        self.dropped = 0
+        self._loss_sum = 0.0
+        self._seen = 0
+
+    def add(
+        self,
+        samples: np.ndarray,
+        labels: np.ndarray,
+        outcome: Gradient,
+        clipped: Iterable[str] = (),
+    ) -> None:
+        """Add one batch.
+
+        ``samples`` are the indices of its samples in the epoch's data, ``clipped`` the
+        parameters whose gradients were scaled down.
+        """
+        self.losses[samples] = outcome.losses
+        if self.correct is not None:
+            self.correct[samples] = outcome.predictions == labels
+        for name, counts in self.spikes.items():
+            counts += outcome.run.spike_counts[name].sum(axis=0)
+        report = outcome.report
+        self.smallest_drive = min(self.smallest_drive, float(report.smallest_drive))
+        self.arrivals += int(report.arrivals)
+        self.arrivals_after_end += int(report.arrivals_after_end)
+        self.dropped += int(report.dropped)
+        self.limited += int(outcome.limited)
+        self.steps += 1
+        for name in clipped:
+            self.clipped[name] += 1
+        self._loss_sum += float(outcome.losses.sum())
+        self._seen += samples.size
+
+    @property
+    def loss_so_far(self) -> float:
+        """Mean loss of the samples seen so far."""
+        return self._loss_sum / self._seen
+
+    def silent(self) -> dict[str, np.ndarray]:
+        """For each LIF population which units did not spike, bool, shape (units,)."""
+        return {name: counts == 0 for name, counts in self.spikes.items()}
+
+    def record(
+        self,
+        epoch: int,
+        validation: Evaluation | None,
+        seconds: float,
+        learning_rates: Mapping[str, float],
+        spikes_lost: int,
+    ) -> EpochRecord:
+        """The record of the whole epoch."""
+        samples = self.losses.size
+        return EpochRecord(
+            epoch=epoch,
+            loss=float(np.mean(self.losses)),
+            accuracy=None if self.correct is None else float(np.mean(self.correct)),
+            validation_loss=None if validation is None else validation.loss,
+            validation_accuracy=None if validation is None else validation.accuracy,
+            seconds=seconds,
+            spikes_per_sample={n: float(c.sum() / samples) for n, c in self.spikes.items()},
+            silent_units={n: int(np.count_nonzero(s)) for n, s in self.silent().items()},
+            smallest_drive=None if np.isinf(self.smallest_drive) else self.smallest_drive,
+            arrivals=self.arrivals,
+            arrivals_after_end=self.arrivals_after_end,
+            steps=self.steps,
+            learning_rates=dict(learning_rates),
+            clipped_steps=dict(self.clipped),
+            limited_spikes=self.limited,
+            dropped_spikes=self.dropped,
+            spikes_lost=spikes_lost,
+        )
