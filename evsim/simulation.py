@@ -120,6 +120,7 @@ def gradient(
     check_adjustments(network, regularisers, lambda_limit)
     engine = resolve(engine)
     duration = check_duration(duration)
+    sampling.check_moments(loss.readout, duration)
     inputs = check_inputs(network, spikes)
     batch_size = len(next(iter(inputs.values())))
     if batch_size == 0:

@@ -11,7 +11,7 @@ from evsim import losses, readouts
 
 EPSILON = np.finfo(float).eps
 DURATION = 40.0
-DIGITS = 250  # enough to see a probability of e^-300 in a difference quotient
+DIGITS = 600  # enough to see a probability of e^-600 in a difference quotient
 
 
 # -- the formulas in mpmath ---------------------------------------------------------------

@@ -1,0 +1,125 @@
+"""What every loss is, and the targets of those that do not classify."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from evsim.readouts import Readout
+
+if TYPE_CHECKING:
+    from evsim.simulation import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a loss makes of a simulated batch.
+
+    Parameters
+    ----------
+    losses : array, shape (batch,)
+    values : array, shape (batch, units) or (batch, units, ...)
+        What the loss shows of what it has read.
+    predictions : array of int64, shape (batch,), or None
+        None for a loss that does not classify.
+    readout : Readout
+        What is pulled back,
+    cotangents : array
+        with the derivative of each sample's loss by it, in the shape of its values, and
+    spike_slopes : array or None
+        by each spike time of the readout's population, shape (events,), where that is not in
+        the readout's own derivative.
+    """
+
+    losses: np.ndarray
+    values: np.ndarray
+    predictions: np.ndarray | None
+    readout: Readout
+    cotangents: np.ndarray
+    spike_slopes: np.ndarray | None = None
+
+
+class Loss(ABC):
+    """A differentiable function of one readout.
+
+    Subclasses have a ``readout`` and are called with its ``values``, of shape (batch, units)
+    or (batch, units, ...), the ``labels`` of the batch and the trial's ``duration`` in ms.
+    They return the loss of each sample, shape (batch,), and its derivative by ``values``, in
+    their shape.
+
+    ``classifies`` says whether labels are classes, int of shape (batch,).  A loss with other
+    targets sets it to False and overrides ``check_labels``.
+    """
+
+    readout: Readout
+    classifies: ClassVar[bool] = True
+
+    def evaluate(self, run: Run, labels: np.ndarray) -> Outcome:
+        """The loss of a simulated batch, and what is to be pulled back."""
+        values = run.read(self.readout)
+        losses, derivative = self(values, labels, run.duration)
+        predictions = self.predict(values) if self.classifies else None
+        return Outcome(losses, values, predictions, self.readout, derivative)
+
+    @abstractmethod
+    def __call__(
+        self, values: np.ndarray, labels: np.ndarray, duration: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Loss of each sample and its derivative by each value."""
+
+    def predict(self, values: np.ndarray) -> np.ndarray:
+        """The class each sample is put in, int64, shape (batch,); -1 for none."""
+        return np.argmax(values, axis=1)
+
+    def check_labels(
+        self, labels: Sequence[Any] | np.ndarray, batch_size: int, classes: int
+    ) -> np.ndarray:
+        """The labels as int64, shape (batch,); refuses those that do not fit.
+
+        ``classes`` is the number of units of the readout's population.
+        """
+        array = np.asarray(labels)
+        if array.shape != (batch_size,):
+            raise ValueError(
+                f"labels has shape {array.shape}: give one per sample, shape ({batch_size},)"
+            )
+        if array.dtype.kind not in "iu" and array.size:
+            raise TypeError(f"labels has type {array.dtype}: it must hold integers")
+        wrong = (array < 0) | (array >= classes)
+        if wrong.any():
+            sample = int(np.argmax(wrong))
+            raise ValueError(
+                f"labels[{sample}] = {array[sample]}: with {classes} output units labels are "
+                f"0 to {classes - 1}"
+            )
+        return array.astype(np.int64)
+
+
+def check_targets(
+    labels: Sequence[Any] | np.ndarray, shape: tuple[int, ...], axes: str, unit: str = ""
+) -> np.ndarray:
+    """Targets as float64 of that shape, NaN where there is none; refuses those that do not fit.
+
+    ``axes`` says in words what the shape is, ``unit`` what the targets are given in.
+    """
+    array = np.asarray(labels)
+    if array.shape != shape:
+        raise ValueError(
+            f"labels has shape {array.shape}: give the targets as {axes}, shape {shape}, "
+            "with NaN where there is none"
+        )
+    if array.dtype.kind not in "iuf" and array.size:
+        raise TypeError(f"labels has type {array.dtype}: it must hold targets, numbers")
+    array = array.astype(np.float64)
+    infinite = np.isinf(array)
+    if infinite.any():
+        index = np.unravel_index(int(np.argmax(infinite)), shape)
+        raise ValueError(
+            f"labels[{', '.join(map(str, index))}] = {array[index]}{unit}: a target must be "
+            "finite, or NaN for none"
+        )
+    return array
