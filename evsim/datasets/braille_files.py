@@ -1,0 +1,142 @@
+"""Braille letters read by a robot's finger: the published event lists, and files without pickle.
+
+The publisher (Mueller-Cleve et al. 2022) offers pickle files.  They are read here without
+running them, and ``convert_braille`` writes the same data as npz.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from evsim.dataset import Dataset
+from evsim.datasets.files import DataFileError
+from evsim.datasets.inert_pickle import read_inert
+from evsim.datasets.inert_tables import TABLE_NAMES, TableError, columns
+from evsim.spikes import SpikeTrains
+from evsim.storage import write_atomically
+
+BRAILLE_LETTERS = ("Space", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+"""The classes: label 0 is a blank cell, 1 to 26 are A to Z."""
+
+TAXELS = 12
+_ARRAYS = ("times", "units", "offsets", "labels")
+
+
+def read_braille(path: str | os.PathLike[str]) -> Dataset:
+    """Read Braille letters, from a published pickle file or from one of ``convert_braille``.
+
+    Each of the 12 taxels is two input units, 2 * taxel for the rise of its pressure (ON) and
+    2 * taxel + 1 for the fall (OFF).  Times are in ms; labels are places in
+    ``BRAILLE_LETTERS``.
+
+    Raises ``DataFileError`` for files that are damaged or hold something else.  Nothing in a
+    file is ever executed: a pickle file that names what such data do not need is refused.
+    """
+    return _read_npz(path) if zipfile.is_zipfile(path) else _read_pickle(path)
+
+
+def convert_braille(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Dataset:
+    """Write the data of a published pickle file as an npz file without pickle.
+
+    ``read_braille`` gives the same from both.  An existing file is replaced.  Returns the data.
+    """
+    data = _read_pickle(source)
+    buffer = io.BytesIO()
+    spikes = data.inputs["spikes"]
+    np.savez_compressed(
+        buffer,
+        times=spikes.times,
+        units=spikes.units,
+        offsets=spikes.offsets,
+        labels=data.labels,
+    )
+    write_atomically(target, buffer.getvalue())
+    return data
+
+
+# -- npz ----------------------------------------------------------------------------------
+
+
+def _read_npz(path: str | os.PathLike[str]) -> Dataset:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if sorted(file) != sorted(_ARRAYS):
+                raise ValueError(f"it has the arrays {sorted(file)}, not {sorted(_ARRAYS)}")
+            times, units, offsets, labels = (file[name] for name in _ARRAYS)
+        if labels.size and labels.max() >= len(BRAILLE_LETTERS):
+            raise ValueError(f"it has the label {labels.max()}, beyond {len(BRAILLE_LETTERS) - 1}")
+        return Dataset(SpikeTrains(times, units, offsets, 2 * TAXELS), labels)
+    except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
+        raise DataFileError(
+            f"{path} is no file of Braille letters ({error}): write it with "
+            "evsim.datasets.convert_braille"
+        ) from error
+
+
+# -- the published files ------------------------------------------------------------------
+
+
+def _read_pickle(path: str | os.PathLike[str]) -> Dataset:
+    """One list of ON and one of OFF times in s for each taxel of each sample, and a letter."""
+    try:
+        table = columns(read_inert(path, TABLE_NAMES), ("events", "letter"))
+        samples = table["events"]
+        labels = [_label(letter, number) for number, letter in enumerate(table["letter"])]
+        channels = [list(_channels(events, number)) for number, events in enumerate(samples)]
+        if not channels:
+            raise TableError("it holds no samples")
+        counts = np.array([[len(channel) for channel in sample] for sample in channels])
+        times = _seconds(channels, counts) * 1000.0
+    except TableError as error:
+        raise DataFileError(
+            f"{path} is no file of Braille letters as published, since {error}: get "
+            "data_braille_letters_th_1.pkl, _2, _5 or _10 from "
+            "https://doi.org/10.5281/zenodo.7050094"
+        ) from error
+    units = np.tile(np.arange(2 * TAXELS), len(channels))
+    spikes = SpikeTrains.from_events(
+        times,
+        np.repeat(units, counts.ravel()),
+        np.repeat(np.arange(len(channels)), counts.sum(axis=1)),
+        batch_size=len(channels),
+        unit_count=2 * TAXELS,
+    )
+    return Dataset(spikes, np.array(labels))
+
+
+def _label(letter: Any, sample: int) -> int:
+    if letter not in BRAILLE_LETTERS:
+        raise TableError(f"sample {sample} is the letter {letter!r}, not Space or A to Z")
+    return BRAILLE_LETTERS.index(letter)
+
+
+def _channels(sample: Any, number: int) -> list[list[float]]:
+    """The ON and OFF lists of all taxels of a sample, one after the other."""
+    if not isinstance(sample, (list, tuple)) or len(sample) != TAXELS:
+        raise TableError(f"sample {number} does not have {TAXELS} taxels")
+    for taxel in sample:
+        if (
+            not isinstance(taxel, (list, tuple))
+            or len(taxel) != 2
+            or not all(isinstance(channel, (list, tuple)) for channel in taxel)
+        ):
+            raise TableError(f"sample {number} has a taxel without one ON and one OFF list")
+    return [channel for taxel in sample for channel in taxel]
+
+
+def _seconds(channels: list[list[list[float]]], counts: np.ndarray) -> np.ndarray:
+    """All event times in one array; refuses what is no possible time."""
+    flat = [time for sample in channels for channel in sample for time in channel]
+    real = np.array([type(time) is float for time in flat], bool)
+    times = np.array(flat if real.all() else [], np.float64)
+    wrong = ~(np.isfinite(times) & (times >= 0)) if real.all() else ~real
+    if wrong.any():
+        event = int(np.argmax(wrong))
+        sample = int(np.searchsorted(np.cumsum(counts.sum(axis=1)), event, side="right"))
+        raise TableError(f"sample {sample} has an event at {flat[event]!r} s")
+    return times
