@@ -170,23 +170,118 @@ def test_crossing_time(voltage, threshold, position, excess, tau):
     assert float(slope) >= -2 * np.sqrt(2 * rounding * abs(bend))
 
 
+# -- derivatives by time constants, and the weighted integral ---------------------------------
+
+
 @settings(max_examples=200)
+@given(voltages, currents, times, taus)
+def test_flow_by_time_constants(voltage, current, t, tau):
+    found = lif.flow_by_time_constants(voltage, current, t, *tau)
+    v, i, s, tau_mem, tau_syn = numbers(voltage, current, t, *tau)
+
+    by_mem = derivative(lambda mem: response(s, mem, tau_syn)[0], tau_mem)
+    truths = (
+        v * mp.exp(-s / tau_mem) * s / tau_mem**2 + i * by_mem,
+        i * derivative(lambda syn: response(s, tau_mem, syn)[0], tau_syn),
+        i * mp.exp(-s / tau_syn) * s / tau_syn**2,
+    )
+    phi, _ = response(s, tau_mem, tau_syn)
+    scale = (
+        abs(v) * mp.exp(-s / tau_mem) * s / tau_mem + abs(i) * phi * (1 + s / tau_mem)
+    ) / tau_mem
+    assert error(found[0], truths[0], scale) < conditioned(t, *tau) + 8
+    assert error(found[1], truths[1]) < conditioned(t, *tau) + 8
+    assert error(found[2], truths[2]) < conditioned(t, *tau)
+
+
+def derivative(function, at):
+    """A central difference, with 60 good digits."""
+    step = mp.mpf(10) ** -30
+    return (function(at + step) - function(at - step)) / (2 * step)
+
+
+@settings(max_examples=200, deadline=None)
 @given(
-    st.floats(-9.0, 2.0).map(lambda exponent: 10.0**exponent),
-    st.sampled_from([0.0, 0.01]),
+    st.floats(0.0, 90.0),
+    st.floats(-6.0, 2.0).map(lambda exponent: 10.0**exponent),
+    st.sampled_from([(0.0, 0.0), (0.01, 0.0), (0.0, -0.01)]),
     taus,
 )
-def test_mean_drive_and_response(remaining, rate, tau):
-    duration = 100.0
-    lambda_v, lambda_i = lif.mean_drive(remaining, rate, duration, *tau)
-    s, r, end, tau_mem, tau_syn = numbers(remaining, rate, duration, *tau)
-    scale = -mp.exp(-r * end) / end / tau_mem
-    first = s * difference_quotient(r * s, -s / tau_mem)
-    second = second_difference(r * s, -s / tau_mem, -s / tau_syn)
-    bound = 12 + 4 * remaining / min(tau)
-    assert error(lambda_v, scale * first) < bound
-    assert error(lambda_i, scale * s * s / tau_syn * second) < bound
-    assert lif.mean_response(remaining, rate, duration, *tau) == -tau[1] * lambda_i
+def test_integral_slopes_and_their_derivatives(start, span, weighting, tau):
+    """Flat, exponential and linear weightings, between any two times of a trial."""
+    assume(start + span <= 100.0)
+    rate, slope = weighting
+    a, s, r, k, tau_mem, tau_syn = numbers(start, span, *weighting, *tau)
+
+    def by_voltage(mem, _):
+        total = (1 + k * a) * s * divided_difference(0, -s * (r + 1 / mem))
+        total += k * s**2 * divided_difference(0, *[-s * (r + 1 / mem)] * 2)
+        return mp.exp(-r * a) * total
+
+    def by_current(mem, syn):
+        m, y = -s * (r + 1 / mem), -s * (r + 1 / syn)
+        total = (1 + k * a) * s**2 / mem * divided_difference(0, m, y)
+        moments = divided_difference(0, m, m, y) + divided_difference(0, m, y, y)
+        return mp.exp(-r * a) * (total + k * s**3 / mem * moments)
+
+    found = lif.integral_slopes(start, span, rate, slope, *tau)
+    # The linear weighting is a difference that cancels towards the end of the trial.
+    cancelled = 1 if slope == 0 else 1 + 1 / (1 - start / 100)
+    bound = (24 + 4 * span / min(tau)) * cancelled
+    assert error(found[0], by_voltage(tau_mem, tau_syn)) < bound
+    assert error(found[1], by_current(tau_mem, tau_syn)) < bound
+    found = lif.integral_slopes_by_time_constants(start, span, rate, slope, *tau)
+    scales = (
+        by_voltage(tau_mem, tau_syn) / tau_mem,
+        by_current(tau_mem, tau_syn) / tau_mem,
+        by_current(tau_mem, tau_syn) / tau_syn,
+    )
+    truths = (
+        derivative(lambda mem: by_voltage(mem, tau_syn), tau_mem),
+        derivative(lambda mem: by_current(mem, tau_syn), tau_mem),
+        derivative(lambda syn: by_current(tau_mem, syn), tau_syn),
+    )
+    for value, truth, scale in zip(found, truths, scales, strict=True):
+        assert error(value, truth, abs(truth) + scale) < 4 * bound
+
+
+def test_integral_slopes_are_integrals():
+    """The formulas in divided differences are what they are said to be."""
+    start, span, tau_mem, tau_syn = 13.0, 8.0, 20.0, 5.0
+    for rate, slope in [(0.0, 0.0), (0.01, 0.0), (0.0, -0.01)]:
+        found = lif.integral_slopes(start, span, rate, slope, tau_mem, tau_syn)
+        for value, response_to in zip(found, [(1.0, 0.0), (0.0, 1.0)], strict=True):
+            truth = mpmath.quad(
+                lambda u, one=response_to, r=rate, k=slope: (
+                    lif.weight_at(start + float(u), r, k)
+                    * lif.flow(*one, float(u), tau_mem, tau_syn)[0]
+                ),
+                [0, span],
+            )
+            assert float(value / truth) == pytest.approx(1.0, abs=1e-14)
+
+
+def divided_difference(*arguments):
+    """exp[...] by its definition, of arguments moved apart by 1e-18 where they meet."""
+    points = [mp.mpf(x) + n * mp.mpf(10) ** -18 for n, x in enumerate(arguments)]
+    table = [mp.exp(x) for x in points]
+    for order in range(1, len(points)):
+        table = [
+            (table[n + 1] - table[n]) / (points[n + order] - points[n])
+            for n in range(len(table) - 1)
+        ]
+    return table[0]
+
+
+@settings(max_examples=300)
+@given(st.lists(st.floats(-18.0, 1.0).map(lambda e: -(10.0**e)), min_size=4, max_size=4))
+def test_higher_divided_differences(gaps):
+    """Through arguments that are equal, nearly equal, and on both sides of the series' reach."""
+    lowest, *others = sorted(gaps)
+    found = lif.third_divided_difference(*others[::-1], lowest)
+    assert error(found, divided_difference(lowest, *others)) < 60
+    found = lif.fourth_divided_difference(lowest, *others, 0.0)
+    assert error(found, divided_difference(lowest, *others, 0.0)) < 200
 
 
 def second_difference(a, b, c):
@@ -222,7 +317,8 @@ def test_results_do_not_jump_through_equal_time_constants(tau_syn):
         for function in (
             lambda tau_mem, t=t: lif.flow(0.3, 2.0, t, tau_mem, tau_syn)[0],
             lambda tau_mem, t=t: lif.adjoint_flow(0.3, 2.0, t, tau_mem, tau_syn)[1],
-            lambda tau_mem, t=t: lif.mean_drive(t, 0.01, 300.0, tau_mem, tau_syn)[1],
+            lambda tau_mem, t=t: lif.integral_slopes(7.0, t, 0.01, 0.0, tau_mem, tau_syn)[1],
+            lambda tau_mem, t=t: lif.flow_by_time_constants(0.3, 2.0, t, tau_mem, tau_syn)[1],
             lambda tau_mem: lif.peak_time(-0.5, 2.0, tau_mem, tau_syn),
             lambda tau_mem: lif.crossing_time(0.2, 3.0, 1.0, tau_mem, tau_syn),
         ):

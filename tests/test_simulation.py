@@ -15,6 +15,7 @@ class NeverRuns(Engine):
         raise AssertionError("an engine was asked to work on bad input")
 
     simulate = spikes = report = read = pull_back = traces = adjoint_traces = _fail
+    kinks = probe = _fail
 
 
 def network_with(output, inputs=1):
@@ -91,12 +92,12 @@ def test_labels_must_fit_the_output():
 def test_losses_look_at_units_that_have_what_they_read():
     with pytest.raises(ValueError, match="FirstSpike reads spike times of LIF units, but 'output'"):
         gradient(VOLTAGES, loss=losses.TimeInvariantMSE())
-    with pytest.raises(ValueError, match="Mean reads voltages of LI units, but 'output' has LIF"):
-        gradient(SPIKES)
+    with pytest.raises(ValueError, match="Peak reads voltages of LI units, but 'output' has LIF"):
+        gradient(SPIKES, loss=losses.CrossEntropy(readouts.Peak()))
     for readout, message in [
         (
-            readouts.Peak(population="input"),
-            "Peak reads voltages of LI units, but 'input' has Input",
+            readouts.Mean(population="input"),
+            "Mean reads voltages, but 'input' is an input",
         ),
         (
             readouts.Peak(population="hidden"),
@@ -117,6 +118,46 @@ def test_gradients_are_asked_for_by_known_names():
         gradient(wrt="input->output.weight")
 
 
+def test_adjustments_must_fit_the_network():
+    rate = evsim.RateRegulariser
+    for regularisers, message in [
+        ([rate("hidden", 1.0)], "no population 'hidden'"),
+        ([rate("output", 1.0)], "the rate regulariser names 'output', which is no LIF"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            gradient(regularisers=regularisers)
+    first_spikes = losses.TimeInvariantMSE()
+    with pytest.raises(ValueError, match="two rate regularisers name 'output': give one"):
+        gradient(SPIKES, loss=first_spikes, regularisers=[rate("output", 1.0)] * 2)
+    with pytest.raises(TypeError, match="regularisers is one regulariser: give a list of them"):
+        gradient(SPIKES, loss=first_spikes, regularisers=rate("output", 1.0))
+    for limit in (0.0, -1.0, np.nan):
+        with pytest.raises(ValueError, match=r"lambda_limit = .*: it must be > 0"):
+            gradient(lambda_limit=limit)
+    with pytest.raises(ValueError, match=r"strength = -1\.0: it must be finite and >= 0"):
+        rate("output", -1.0)
+    with pytest.raises(ValueError, match="target = nan: it must be finite and >= 0"):
+        rate("output", 1.0, np.nan)
+
+
+def test_dropout_must_fit_the_network():
+    for rates, message in [
+        ({"hidden": 0.1}, "dropout: there is no population 'hidden'"),
+        ({"output": 0.1}, "dropout names 'output', whose LI units never spike"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            gradient(dropout=evsim.Dropout(rates))
+    with pytest.raises(TypeError, match=r"dropout = {.*}: give evsim\.Dropout"):
+        gradient(dropout={"input": 0.1})
+    with pytest.raises(ValueError, match="dropout has 3 keys: give one per sample, 2"):
+        gradient(dropout=evsim.Dropout({"input": 0.1}, keys=np.zeros(3, np.uint64)))
+    for rate in (1.0, -0.1, np.nan):
+        with pytest.raises(
+            ValueError, match=rf"dropout of 'input' = {rate}: it must be in \[0, 1\)"
+        ):
+            evsim.Dropout({"input": rate})
+
+
 def test_engines_are_known():
     with pytest.raises(ValueError, match="there is no engine 'fast'; there are exact, reference"):
         evsim.simulate(VOLTAGES, TRAINS, 10.0, engine="fast")
@@ -130,7 +171,7 @@ def test_readouts_know_their_weightings():
 class GivesNothing(NeverRuns):
     """Runs without a result, so that what is asked of a run can be refused."""
 
-    def simulate(self, network, inputs, duration):
+    def simulate(self, network, inputs, duration, dropout=None):
         return None
 
 

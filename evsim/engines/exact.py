@@ -220,7 +220,7 @@ class Exact(Engine):
         moments = Moments(np.tile(times[order], batch), np.arange(batch + 1) * times.size)
         traces = self._traces(state, population, moments, sees_arrivals=True)
         voltage, current = (
-            _unsorted(trace.reshape(batch, times.size, -1).transpose(0, 2, 1), order)
+            _unsorted(trace.reshape(batch, times.size, trace.shape[1]).transpose(0, 2, 1), order)
             for trace in traces
         )
         return voltage, current
