@@ -1,4 +1,4 @@
-"""Initial values of weights and delays, drawn when a Network is built with a seed."""
+"""Initial values of parameters, drawn when a Network is built with a seed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ Sharing = Literal["synaptic", "axonal", "dendritic", "shared"]
 
 @dataclass(frozen=True)
 class Initialiser(ABC):
-    """A rule that fills a parameter of a connection.
+    """A rule that fills a parameter of a connection or of a population.
 
-    ``sharing`` decides the parameter's shape: "synaptic" (post, pre), "axonal" (1, pre),
-    "dendritic" (post, 1), "shared" ().
+    ``sharing`` decides the shape of a connection's parameter: "synaptic" (post, pre),
+    "axonal" (1, pre), "dendritic" (post, 1), "shared" ().  A population's parameter has one
+    value per unit, (units,), or with "shared" one for all, ().
     """
 
     def _check(self, *numbers: str) -> None:
@@ -45,12 +46,25 @@ class Initialiser(ABC):
             "dendritic": (post, 1),
             "shared": (),
         }
+        return self._drawn(parameter, seed, shapes[sharing])
+
+    def fill_units(self, parameter: str, seed: int | None, units: int) -> np.ndarray:
+        """Values for the population's parameter of that name, likewise."""
+        sharing: Sharing = getattr(self, "sharing")  # noqa: B009
+        if sharing in ("axonal", "dendritic"):
+            raise ValueError(
+                f"{parameter} is drawn from {self}: a population has no {sharing} parameters; "
+                "leave sharing out for one value per unit, or give 'shared' for one for all"
+            )
+        return self._drawn(parameter, seed, () if sharing == "shared" else (units,))
+
+    def _drawn(self, parameter: str, seed: int | None, shape: tuple[int, ...]) -> np.ndarray:
         if seed is None:
             raise ValueError(
                 f"{parameter} is drawn from {self}: give the network a seed, Network(..., seed=0)"
             )
         stream = np.random.SeedSequence(entropy=seed, spawn_key=(zlib.crc32(parameter.encode()),))
-        return self.draw(np.random.default_rng(stream), shapes[sharing])
+        return self.draw(np.random.default_rng(stream), shape)
 
 
 @dataclass(frozen=True)
@@ -88,6 +102,43 @@ class Uniform(Initialiser):
 
 
 @dataclass(frozen=True)
+class Gamma(Initialiser):
+    """Gamma-distributed values, put into [low, high]: for time constants that differ.
+
+    With shape 3 and [3 ms, 3 mean] these are the membrane time constants of L's heterogeneous
+    networks; its synaptic ones are in [1 ms, 3 mean].  Values outside go to the nearer end, so
+    that the mean of what is drawn is not quite ``mean``.
+
+    Parameters
+    ----------
+    mean : float
+        > 0, of the distribution; its scale is ``mean / shape``.
+    shape : float
+        > 0; the standard deviation is ``mean / sqrt(shape)``.
+    low, high : float
+        0 <= low <= high; infinity for no upper end.
+    """
+
+    mean: float
+    shape: float = 3.0
+    low: float = 0.0
+    high: float = np.inf
+    sharing: Sharing = "synaptic"
+
+    def __post_init__(self) -> None:
+        self._check("mean", "shape", "low", *(() if self.high == np.inf else ("high",)))
+        for name in ("mean", "shape"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} = {getattr(self, name)}: it must be > 0")
+        if not 0 <= self.low <= self.high:
+            raise ValueError(f"low = {self.low}, high = {self.high}: they must be 0 <= low <= high")
+
+    def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        values = generator.gamma(self.shape, self.mean / self.shape, shape)
+        return np.asarray(np.clip(values, self.low, self.high))
+
+
+@dataclass(frozen=True)
 class Constant(Initialiser):
     """One value everywhere, as a parameter of its own per synapse (or per ``sharing``)."""
 
@@ -97,8 +148,8 @@ class Constant(Initialiser):
     def __post_init__(self) -> None:
         self._check("value")
 
-    def fill(self, parameter: str, seed: int | None, post: int, pre: int) -> np.ndarray:
-        return super().fill(parameter, 0, post, pre)
+    def _drawn(self, parameter: str, seed: int | None, shape: tuple[int, ...]) -> np.ndarray:
+        return super()._drawn(parameter, 0, shape)
 
     def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return np.full(shape, float(self.value))

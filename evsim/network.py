@@ -73,10 +73,21 @@ class Population(FrozenArrays):
             raise ValueError(f"{self.name}: units = {self.units} must be at least 1")
         object.__setattr__(self, "units", int(self.units))
 
+    def resolved(self, seed: int | None) -> Population:
+        """The same population with its initialisers drawn, and what they drew checked."""
+        drawn: dict[str, Any] = {}
+        for parameter in self.unit_parameters:
+            value = getattr(self, parameter)
+            if isinstance(value, Initialiser):
+                drawn[parameter] = value.fill_units(f"{self.name}.{parameter}", seed, self.units)
+        return replace(self, **drawn) if drawn else self
+
     def _set_unit_parameter(
         self, parameter: str, unit: str, *, zero: bool = False, infinite: bool = False
     ) -> None:
         full_name = f"{self.name}.{parameter}"
+        if parameter in self.unit_parameters and isinstance(getattr(self, parameter), Initialiser):
+            return  # until a network draws it
         values = real_numbers(getattr(self, parameter), full_name)
         if values.shape not in ((), (self.units,)):
             raise ValueError(
@@ -107,9 +118,9 @@ class LIF(Population):
     ----------
     name : str
     units : int
-    tau_mem, tau_syn : float or array of shape (units,)
+    tau_mem, tau_syn : float, array of shape (units,) or Initialiser
         Membrane and synaptic time constant in ms, > 0; any ratio, equality included.
-    threshold : float or array of shape (units,)
+    threshold : float, array of shape (units,) or Initialiser
         Greater than 0.
     refractory : float or array of shape (units,)
         How long V stays at 0 after a spike, in ms; 0 for not at all, infinity for at most
@@ -139,7 +150,7 @@ class LI(Population):
     ----------
     name : str
     units : int
-    tau_mem, tau_syn : float or array of shape (units,)
+    tau_mem, tau_syn : float, array of shape (units,) or Initialiser
         Membrane and synaptic time constant in ms, > 0.
     """
 
@@ -263,8 +274,9 @@ class Network:
                 raise TypeError(f"seed = {seed!r}: it must be an integer")
             if seed < 0:
                 raise ValueError(f"seed = {seed}: it must be >= 0")
-        self.populations: tuple[Population, ...] = tuple(populations)
-        _check_populations(self.populations)
+        given = tuple(populations)
+        _check_populations(given)
+        self.populations: tuple[Population, ...] = tuple(p.resolved(seed) for p in given)
         self._index = {p.name: i for i, p in enumerate(self.populations)}
         resolved = []
         for connection in connections:

@@ -12,6 +12,7 @@ from evsim.plotting.style import (
     GREY,
     ONE_COLUMN,
     SMALL_TEXT,
+    TEXT,
     label,
     new_figure,
 )
@@ -23,8 +24,15 @@ if TYPE_CHECKING:
     from evsim.training import EpochRecord
 
 
-def learning_curve(history: Sequence[EpochRecord], best_epoch: int | None = None) -> Figure:
+def learning_curve(
+    history: Sequence[EpochRecord],
+    best_epoch: int | None = None,
+    *,
+    learning_rates: bool = False,
+) -> Figure:
     """Loss and accuracy of each epoch, on training and, where there are any, validation samples.
+
+    Without accuracies, where the loss does not classify, the loss alone.
 
     Parameters
     ----------
@@ -32,14 +40,20 @@ def learning_curve(history: Sequence[EpochRecord], best_epoch: int | None = None
         As in the result of ``evsim.fit``; at least one.
     best_epoch : int, optional
         Marked by a line.
+    learning_rates : bool
+        Draw those of the parameters too, below the others.
     """
     if not history:
         raise ValueError("history is empty: there is no finished epoch to draw")
-    figure = new_figure(ONE_COLUMN, 3.6)
-    above, below = figure.subplots(2, 1, sharex=True)
+    quantities = [("loss", "loss", 1.0)]
+    if history[0].accuracy is not None:
+        quantities.append(("accuracy", "accuracy (%)", 100.0))
+    rows = len(quantities) + learning_rates
+    figure = new_figure(ONE_COLUMN, 1.8 * rows)
+    panels = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
     epochs = np.array([record.epoch for record in history])
     marker = "." if len(epochs) <= 30 else ""
-    for ax, quantity, factor in ((above, "loss", 1.0), (below, "accuracy", 100.0)):
+    for ax, (quantity, title, factor) in zip(panels, quantities, strict=False):
         for index, (prefix, name) in enumerate((("", "training"), ("validation_", "validation"))):
             values = [getattr(record, f"{prefix}{quantity}") for record in history]
             if None in values:
@@ -53,23 +67,49 @@ def learning_curve(history: Sequence[EpochRecord], best_epoch: int | None = None
                 markersize=4.0,
                 label=name,
             )
+        label(ax, y=title)
+    _loss_scale(panels[0])
+    if learning_rates:
+        _draw_rates(panels[-1], history, epochs)
+    for ax in panels:
         if best_epoch:
             ax.axvline(best_epoch, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
-    _loss_scale(above)
-    label(above, y="loss")
-    label(below, "epoch", "accuracy (%)")
-    below.set_xlim(min(0.5, epochs[0] - 0.5), epochs[-1] + 0.5)
-    below.xaxis.get_major_locator().set_params(integer=True)
+    lowest = panels[-1]
+    lowest.set_xlabel("epoch", fontsize=TEXT)
+    lowest.set_xlim(min(0.5, epochs[0] - 0.5), epochs[-1] + 0.5)
+    lowest.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(
-        *below.get_legend_handles_labels(),
+        *panels[0].get_legend_handles_labels(),
         loc="outside upper center",
         ncols=2,
         fontsize=SMALL_TEXT,
         frameon=False,
     )
     if best_epoch:
-        _name_line(above, best_epoch, f"best epoch: {best_epoch}", epochs[-1])
+        _name_line(panels[0], best_epoch, f"best epoch: {best_epoch}", epochs[-1])
     return figure
+
+
+def _draw_rates(ax: Axes, history: Sequence[EpochRecord], epochs: np.ndarray) -> None:
+    """The learning rates at the ends of epochs; parameters with the same ones share a line."""
+    lines: dict[tuple[float, ...], list[str]] = {}
+    for name in history[0].learning_rates:
+        rates = tuple(record.learning_rates[name] for record in history)
+        lines.setdefault(rates, []).append(name)
+    if not lines:
+        raise ValueError("history has no learning rates: leave learning_rates out")
+    kinds = [", ".join(dict.fromkeys(_kind(name) for name in names)) for names in lines.values()]
+    for index, (rates, names) in enumerate(lines.items()):
+        several = kinds.count(kinds[index]) > 1
+        text = ", ".join(names).replace("->", " → ") if several else kinds[index]
+        ax.plot(epochs, rates, color=COLOURS[index % len(COLOURS)], linewidth=1.0, label=text)
+    ax.set_yscale("log")
+    label(ax, y="learning rate")
+    ax.legend(fontsize=SMALL_TEXT, frameon=False)
+
+
+def _kind(parameter: str) -> str:
+    return parameter.rsplit(".", 1)[1]
 
 
 def _loss_scale(ax: Axes) -> None:
