@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.sparse import csr_array
 
 import evsim
 from evsim.network import Parameter
-from evsim.readouts import FirstSpike, Mean, Peak, Readout
+from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes, VoltageAt
 
 RATIOS = (4.0, 2.0, 1.0, 1.0 + 1e-9, 1 / 3)  # tau_mem / tau_syn
 DELAYS = ("none", "one", "axonal", "dendritic", "synaptic")
@@ -30,17 +31,32 @@ class Case:
     inputs: dict[str, evsim.SpikeTrains]
     duration: float
 
-    @property
+    @cached_property
     def readouts(self) -> tuple[Readout, ...]:
-        """Every readout of the output, and the first spikes of each hidden population."""
+        """Every elementary readout of the output, and the first spikes of hidden populations."""
         hidden = [
             FirstSpike(population=p.name)
             for p in self.network.populations[:-1]
             if isinstance(p, evsim.LIF)
         ]
+        common = Mean("flat"), Mean("exponential"), Mean("linear"), VoltageAt(self.moments)
         if isinstance(self.network.output, evsim.LI):
-            return Mean("flat"), Mean("exponential"), Peak(), *hidden
-        return FirstSpike(), *hidden
+            return *common, Peak(), *hidden
+        return FirstSpike(), SpikeTimes(2), *common, *hidden
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Up to three times of each sample, at least one of the first."""
+        rng = np.random.default_rng(sum(trains.times.size for trains in self.inputs.values()))
+        counts = rng.integers(0, 4, self.batch_size)
+        counts[:1] = np.maximum(counts[:1], 1)
+        times = [np.sort(rng.uniform(0, self.duration, count)) for count in counts]
+        return Moments(np.concatenate([[], *times]), np.cumsum([0, *counts]))
+
+    @property
+    def batch_size(self) -> int:
+        """Number of samples."""
+        return len(next(iter(self.inputs.values())))
 
 
 def random_case(rng: np.random.Generator, kind: str, *, batch: int = 1, **fixed: Any) -> Case:

@@ -1,20 +1,27 @@
 """Derivatives by finite differences in many digits: an oracle that shares no backward code.
 
 Nothing but the forward simulation of the engine Reference is used.  With 50 digits and a
-step of 1e-20 a central difference has 25 good digits or more.
+step of 1e-20 a central difference has 25 good digits or more.  Losses that integrate over a
+voltage are integrated here by quadrature, whose differences have 20 good digits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
+import mpmath
 import numpy as np
+from mpmath.calculus.quadrature import GaussLegendre
 
 from evsim import Network, SpikeTrains
+from evsim.dropout import Dropout
 from evsim.engines.reference import Reference, State
-from evsim.engines.reference_network import InputEvent, Model
+from evsim.engines.reference_network import InputEvent, Model, Simulation
+from evsim.engines.reference_neuron import Numbers
 from evsim.readouts import Readout
 
 Number = Any
@@ -36,6 +43,7 @@ def finite_difference(
     *,
     digits: int = 50,
     step: str = STEP,
+    dropout: Dropout | None = None,
 ) -> Number:
     """Derivative of ``value_of(values of the readout)`` by one number, with many digits.
 
@@ -43,7 +51,7 @@ def finite_difference(
     ----------
     value_of : function of an object array of numbers, shape (batch, units)
     parameter : str
-        A name in ``network.parameters``, a weight or a delay; or "<input>.times".
+        A name in ``network.parameters``; or "<input>.times".
     index : tuple of int, or int
         Which entry of the parameter, in its own shape; the number of a stored entry if it
         is sparse, of an event for input times.
@@ -57,7 +65,7 @@ def finite_difference(
     def value(state: State) -> Number:
         return value_of(Reference(digits).read_exact(state, readout))
 
-    return difference_of(network, inputs, duration, value, parameter, index, digits, step)
+    return difference_of(network, inputs, duration, value, parameter, index, digits, step, dropout)
 
 
 def difference_of(
@@ -69,6 +77,7 @@ def difference_of(
     index: Any,
     digits: int = 50,
     step: str = STEP,
+    dropout: Dropout | None = None,
 ) -> Any:
     """As ``finite_difference``, for any number or array of numbers computed from the state."""
     engine = Reference(digits)
@@ -77,7 +86,10 @@ def difference_of(
     # Times and delays are not negative: at 0 take the one-sided difference of second order.
     stencil = {0: -3, 1: 4, 2: -1} if at_bound else {-1: -1, 1: 1}
     states = {
-        k: _shifted(engine, network, inputs, duration, parameter, index, k * h) for k in stencil
+        k: engine.simulate_model(
+            *_shifted(engine, network, inputs, parameter, index, k * h), duration, dropout
+        )
+        for k in stencil
     }
     patterns = {k: _pattern(state) for k, state in states.items()}
     if len(set(patterns.values())) > 1:
@@ -90,7 +102,8 @@ def exact_derivative(network: Network, adjoint: Any, parameter: str, index: Any)
     owner, kind = parameter.rsplit(".", 1)
     if kind == "times":
         return adjoint.input_times[owner][index]
-    return sum(getattr(adjoint, kind)[s] for s in synapses_of(network, parameter, index))
+    owners = synapses_of if kind in ("weight", "delay") else units_of
+    return sum(getattr(adjoint, kind)[o] for o in owners(network, parameter, index))
 
 
 def synapses_of(network: Network, parameter: str, index: Any) -> list[int]:
@@ -110,6 +123,15 @@ def synapses_of(network: Network, parameter: str, index: Any) -> list[int]:
     return np.flatnonzero(with_entry(1.0) != with_entry(0.0)).tolist()
 
 
+def units_of(network: Network, parameter: str, index: Any) -> list[int]:
+    """The units, among all units, that share an entry of a time constant or a threshold."""
+    owner, _ = parameter.rsplit(".", 1)
+    population = [p.name for p in network.populations].index(owner)
+    first, end = network.topology.first_unit[population : population + 2].tolist()
+    shared = network.parameters[parameter].shape == ()
+    return list(range(first, end)) if shared else [first + np.ravel(index).item()]
+
+
 def entries_of(network: Network, parameter: str) -> list[Any]:
     """Every index of a parameter."""
     values = network.parameters[parameter]
@@ -122,11 +144,11 @@ def _shifted(
     engine: Reference,
     network: Network,
     inputs: Mapping[str, SpikeTrains],
-    duration: float,
     parameter: str,
     index: Any,
     shift: Number,
-) -> State:
+) -> tuple[Model, list[list[InputEvent]]]:
+    """The model and its input events with one number shifted."""
     model = Model.from_network(network, engine.numbers)
     events = engine.input_events(network, inputs)
     owner, kind = parameter.rsplit(".", 1)
@@ -137,23 +159,27 @@ def _shifted(
             own = event.unit in units and event.event == index
             return event._replace(time=event.time + shift) if own else event
 
-        events = [[moved(event) for event in sample] for sample in events]
-    else:
+        return model, [[moved(event) for event in sample] for sample in events]
+    if kind in ("weight", "delay"):
         numbers = list(getattr(model, kind))
         for synapse in synapses_of(network, parameter, index):
             numbers[synapse] += shift
-        model = replace(model, **{kind: numbers})
-    return engine.simulate_model(model, events, duration)
+        return replace(model, **{kind: numbers}), events
+    neurons = dict(model.neurons)
+    for unit in units_of(network, parameter, index):
+        shifted = getattr(neurons[unit], kind) + shift
+        neurons[unit] = replace(neurons[unit], **{kind: shifted})
+    return replace(model, neurons=neurons), events
 
 
 def _at_lower_bound(
     network: Network, inputs: Mapping[str, SpikeTrains], parameter: str, index: Any
 ) -> bool:
     owner, kind = parameter.rsplit(".", 1)
-    if kind == "weight":
-        return False
     if kind == "times":
         return bool(inputs[owner].times[index] == 0)
+    if kind != "delay":
+        return False
     values = network.parameters[parameter]
     return bool((values.data if hasattr(values, "tocsr") else values)[index] == 0)
 
@@ -165,6 +191,101 @@ def _pattern(state: State) -> tuple[Any, ...]:
             tuple(sorted(emission.unit for emission in sample.emissions)),
             sample.arrivals(),
             sample.arrivals_after_end,
+            sample.dropped,
         )
         for sample in state.samples
     )
+
+
+# -- losses that integrate over voltages --------------------------------------------------
+
+WEIGHTINGS: dict[str, Callable[[Numbers, Number], Number]] = {
+    "flat": lambda numbers, x: numbers.convert(1),
+    "exponential": lambda numbers, x: numbers.exp(-x),
+    "linear": lambda numbers, x: 1 - x,
+    "sigmoid": lambda numbers, x: 1 / (1 + numbers.exp((x - numbers.convert(1) / 2) * 5)),
+}
+
+
+def weighted_mean(state: State, population: str, weighting: str) -> np.ndarray:
+    """(1/T) times the integral of w(t) V(t) dt, by quadrature; (batch, units) of numbers."""
+    numbers, end = state.model.numbers, state.duration
+    weight = WEIGHTINGS[weighting]
+
+    def weighted(voltage: np.ndarray, time: Number) -> np.ndarray:
+        return weight(numbers, time / end) * voltage
+
+    return np.array([_mean(state, s, population, weighted) for s in state.samples])
+
+
+def time_averaged_cross_entropy(state: State, population: str, labels: Any) -> np.ndarray:
+    """(1/T) times the integral of -log softmax(V(t))_c dt; (batch,) of numbers."""
+    numbers = state.model.numbers
+    losses = np.empty(len(state.samples), dtype=object)
+    for b, (simulation, label) in enumerate(zip(state.samples, labels, strict=True)):
+
+        def cross_entropy(voltage: np.ndarray, time: Number, label: int = label) -> np.ndarray:
+            total = sum(numbers.exp(v - voltage[label]) for v in voltage)
+            return np.array([numbers.log(total)])
+
+        losses[b] = _mean(state, simulation, population, cross_entropy)[0]
+    return losses
+
+
+def input_weighted_mean(state: State, population: str) -> np.ndarray:
+    """(1/T) times the sum of V at the sample's input spikes; (batch, units) of numbers."""
+    units = state.model.units_of(population)
+    values = np.full((len(state.samples), len(units)), state.model.numbers.convert(0))
+    for b, (simulation, events) in enumerate(zip(state.samples, state.input_events, strict=True)):
+        for event in events:
+            if event.time <= state.duration:
+                values[b] += [simulation.probe(unit, event.time)[0] for unit in units]
+    return values / state.duration
+
+
+def _mean(
+    state: State,
+    simulation: Simulation,
+    population: str,
+    function: Callable[[np.ndarray, Number], np.ndarray],
+) -> np.ndarray:
+    """Mean over the trial of a function of a population's voltages and the time."""
+    units = state.model.units_of(population)
+    kinks = {event.time for event in simulation.events if event.unit in units}
+    total: Any = 0
+    for start, end in pairwise(sorted({0 * state.duration, *kinks, state.duration})):
+        segments = [(state.model.neurons[u], simulation.segment_at(u, start)) for u in units]
+
+        def smooth(time: Number, segments: Any = segments) -> np.ndarray:
+            voltage = [neuron.flow(segment, time)[0] for neuron, segment in segments]
+            return function(np.array(voltage, dtype=object), time)
+
+        total = total + integral(state.model.numbers, smooth, start, end)
+    return total / state.duration
+
+
+def integral(
+    numbers: Numbers, function: Callable[[Number], np.ndarray], start: Number, end: Number
+) -> np.ndarray:
+    """Integral of an analytic function; 12 digits short of all of them, or better.
+
+    By 24 Gauss nodes, where 12 give half of the digits already, else of each half.
+    """
+    few, many = (
+        sum(w * function((start + end + (end - start) * x) / 2) for x, w in gauss_nodes(numbers, d))
+        * ((end - start) / 2)
+        for d in (3, 4)
+    )
+    if np.abs(many - few).max() <= numbers.epsilon ** (numbers.convert(9) / 20) * (end - start):
+        return many
+    middle = (start + end) / 2
+    return integral(numbers, function, start, middle) + integral(numbers, function, middle, end)
+
+
+@cache
+def gauss_nodes(numbers: Numbers, degree: int) -> list[tuple[Number, Number]]:
+    """Nodes in [-1, 1] and their weights, 3 * 2^(degree - 1) of them."""
+    digits = 2 - int(mpmath.log10(numbers.epsilon))
+    with mpmath.workdps(digits):
+        nodes = GaussLegendre(mpmath.mp).calc_nodes(degree, mpmath.mp.prec)
+    return [(numbers.convert(x), numbers.convert(w)) for x, w in nodes]
