@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from evsim import losses, readouts
 from evsim.dropout import Dropout
-from evsim.initialisers import Constant, Normal, Uniform
+from evsim.initialisers import Constant, Gamma, Normal, Uniform
 from evsim.network import LI, LIF, Connection, Input, Network
 from evsim.regularisers import RateRegulariser
 from evsim.simulation import Gradient, Run, gradient, simulate
 from evsim.spikes import SpikeTrains
 
 if TYPE_CHECKING:
-    from evsim import engines, plotting, tasks
+    from evsim import augment, datasets, engines, metrics, plotting, schedules, study, tasks, testing
     from evsim.optim import SGD, Adam
+    from evsim.schedules import EarlyStopping
     from evsim.training import Dataset, StopTraining, evaluate, fit
 
 __version__ = "0.1.0"
@@ -28,6 +29,8 @@ __all__ = [
     "Constant",
     "Dataset",
     "Dropout",
+    "EarlyStopping",
+    "Gamma",
     "Gradient",
     "Input",
     "Network",
@@ -37,26 +40,46 @@ __all__ = [
     "SpikeTrains",
     "StopTraining",
     "Uniform",
+    "augment",
+    "datasets",
     "engines",
     "evaluate",
     "fit",
     "gradient",
     "losses",
+    "metrics",
     "plotting",
     "readouts",
+    "schedules",
     "simulate",
+    "study",
     "tasks",
+    "testing",
 ]
 
 _LAZY = {
     "SGD": "optim",
     "Adam": "optim",
     "Dataset": "training",
+    "EarlyStopping": "schedules",
     "StopTraining": "training",
     "evaluate": "training",
     "fit": "training",
 }
-_LAZY_MODULES = ("engines", "optim", "plotting", "storage", "tasks", "training")
+_LAZY_MODULES = (
+    "augment",
+    "datasets",
+    "engines",
+    "metrics",
+    "optim",
+    "plotting",
+    "schedules",
+    "storage",
+    "study",
+    "tasks",
+    "testing",
+    "training",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -100,7 +100,7 @@ def test_readouts_and_gradients(kind, ratio):
     rng = np.random.default_rng(0)
     for network in solved(kind, ratio):
         case = network.case
-        names = weights_and_delays(case.network)
+        names = list(case.network.parameters)
         for readout in case.readouts:
             values = EXACT.read(network.exact, readout)
             truth = REFERENCE.read(network.reference, readout)

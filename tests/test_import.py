@@ -7,7 +7,10 @@ from pathlib import Path
 
 import evsim
 
-HEAVY = {"numba", "llvmlite", "scipy", "matplotlib", "mpmath", "rich", "tyro", "evsim_gpu"}
+HEAVY = {
+    "numba", "llvmlite", "scipy", "matplotlib", "mpmath", "rich", "tyro", "h5py", "pooch",
+    "requests", "evsim_gpu",
+}  # fmt: skip
 
 
 def modules_after(statement):

@@ -152,6 +152,7 @@ class ExactState:
             by_number = cotangents.reshape(batch, last - first, -1)
             missing = self.count[:, first:last, None] <= np.arange(by_number.shape[2])
             phantom[:, first:last] = np.where(missing, by_number, 0.0).sum(axis=2)
+            phantom[:, first:last][self._held_at_end(first, last)] = 0.0
         else:
             form = voltage_form(readout, self.duration)
             drive[:, first:last] = cotangents
@@ -161,6 +162,18 @@ class ExactState:
             form.rate, form.slope, drive, phantom, np.ascontiguousarray(moments),
             np.ascontiguousarray(moment_start), moment_cotangent, first, last, limit,
         )  # fmt: skip
+
+    def _held_at_end(self, first: int, last: int) -> np.ndarray:
+        """Which units first to last - 1 cannot spike at the end of the trial, (batch, units)."""
+        held = np.zeros((self.count.shape[0], last - first), bool)
+        refractory = self.layout.units["refractory"][first:last]
+        for piece in self.pieces:
+            count = self.count[piece.first : piece.last, first:last]
+            latest = np.maximum(self.start[piece.first : piece.last, first:last] + count - 1, 0)
+            if piece.used:
+                free_at = piece.spikes["time"][latest] + refractory
+                held[piece.first : piece.last] = (count > 0) & (free_at >= self.duration)
+        return held
 
     def spike_slopes(
         self,
