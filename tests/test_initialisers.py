@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import evsim
+from evsim.initialisers import Gamma
 
 
 def network_of(*connections, seed=None, sizes=(8, 4, 2)):
@@ -55,6 +56,37 @@ def test_drawn_values_follow_their_distribution():
     assert abs(delay.mean() - 4.0) < 5 * np.sqrt(3.0) / np.sqrt(delay.size)
     assert delay.min() >= 1.0
     assert delay.max() < 7.0
+
+
+def test_gamma_follows_its_distribution_between_its_ends():
+    # Order 3: the fraction below x is 1 - exp(-y) (1 + y + y^2/2) with y = 3 x / mean.
+    def below(x):
+        return 1 - np.exp(-3 * x / 20) * (1 + 3 * x / 20 + (3 * x / 20) ** 2 / 2)
+
+    count = 20_000
+    values = Gamma(20.0, low=3.0, high=60.0).draw(np.random.default_rng(0), (count,))
+    assert (values.min(), values.max()) == (3.0, 60.0)
+    for x in (3.0, 10.0, 20.0, 40.0):
+        error = np.sqrt(below(x) * (1 - below(x)) / count)
+        assert abs(np.mean(values <= x) - below(x)) < 5 * error
+    free = Gamma(20.0).draw(np.random.default_rng(0), (count,))
+    assert abs(free.mean() - 20.0) < 5 * 20.0 / np.sqrt(3 * count)
+    assert np.array_equal(values, np.clip(free, 3.0, 60.0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"mean": 0.0}, ValueError, r"mean = 0\.0: it must be > 0"),
+        ({"mean": 1.0, "shape": -3.0}, ValueError, r"shape = -3\.0: it must be > 0"),
+        ({"mean": 1.0, "low": 2.0, "high": 1.0}, ValueError, "low = 2.0, high = 1.0: they must"),
+        ({"mean": 1.0, "low": np.inf}, ValueError, "low = inf: it must be finite"),
+        ({"mean": "20"}, TypeError, "mean = '20': it must be a number"),
+    ],
+)
+def test_gamma_refuses_what_is_no_distribution(settings, error, message):
+    with pytest.raises(error, match=message):
+        Gamma(**settings)
 
 
 def test_initialisers_refuse_what_they_cannot_draw():

@@ -329,3 +329,45 @@ def test_an_initialiser_cannot_replace_a_parameter():
     )
     with pytest.raises(TypeError, match=r"a->b.weight is replaced by Normal.*: give an array"):
         network.replace({"a->b.weight": evsim.Normal(0, 1)})
+
+
+# -- unit parameters that are drawn -------------------------------------------------------
+
+
+def test_unit_parameters_are_drawn_per_unit_when_a_network_is_built():
+    hidden = evsim.LIF(
+        "hidden", 400, tau_mem=evsim.Uniform(3.0, 60.0), tau_syn=evsim.Uniform(3.0, 60.0),
+        threshold=evsim.Constant(2.0),
+    )  # fmt: skip
+    output = evsim.LI("output", 2, tau_mem=evsim.Uniform(3.0, 60.0, "shared"))
+    network = network_of(populations=[INPUT, hidden, output], seed=4)
+    values = network.parameters
+    assert values["hidden.tau_mem"].shape == (400,)
+    assert np.unique(values["hidden.tau_mem"]).size == 400
+    assert not np.array_equal(values["hidden.tau_mem"], values["hidden.tau_syn"])
+    assert np.array_equal(values["hidden.threshold"], np.full(400, 2.0))
+    assert values["output.tau_mem"].shape == ()
+    again = network_of(populations=[output, hidden, INPUT], seed=4).parameters
+    other = network_of(populations=[INPUT, hidden, output], seed=5).parameters
+    for name in ("hidden.tau_mem", "output.tau_mem"):
+        assert np.array_equal(values[name], again[name])
+        assert not np.array_equal(values[name], other[name])
+    changed = network.replace({"hidden.threshold": 1.5})
+    assert np.array_equal(changed.parameters["hidden.tau_mem"], values["hidden.tau_mem"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "seed", "error", "message"),
+    [
+        ({"tau_mem": evsim.Normal(5.0, 1.0)}, None, ValueError,
+         r"hidden\.tau_mem is drawn from Normal.* seed=0"),
+        ({"tau_syn": evsim.Uniform(-2.0, -1.0)}, 1, ValueError,
+         r"hidden\.tau_syn\[0\] = -1\.\d+ ms: it must be finite and > 0"),
+        ({"threshold": evsim.Uniform(1.0, 2.0, "axonal")}, 1, ValueError,
+         "a population has no axonal parameters"),
+        ({"refractory": evsim.Constant(1.0)}, 1, TypeError, r"hidden\.refractory has type object"),
+    ],
+)  # fmt: skip
+def test_draws_that_no_unit_can_have_are_refused(changes, seed, error, message):
+    with pytest.raises(error, match=message):
+        network_of(populations=[INPUT, evsim.LIF("hidden", 4, **changes)], seed=seed)

@@ -65,6 +65,39 @@ def test_decay_multiplies_the_learning_rate_once_per_epoch():
     assert rates == [0.2, 0.1, 0.025]
 
 
+@pytest.mark.parametrize(
+    ("plain", "decaying"),
+    [
+        (evsim.Adam(0.1), evsim.Adam(0.1, weight_decay=0.25)),
+        (evsim.SGD(0.1, momentum=0.9), evsim.SGD(0.1, momentum=0.9, weight_decay=0.25)),
+    ],
+)
+def test_weight_decay_shrinks_values_beside_the_step_and_leaves_the_moments_alone(plain, decaying):
+    free = TrainedParameter("weight", START, plain)
+    decayed = TrainedParameter("weight", START, decaying)
+    values = START
+    for gradient, rate in ((FIRST, 0.1), (SECOND, 0.05)):
+        before = free.values.copy()
+        free.step(gradient, rate)
+        decayed.step(gradient, rate)
+        values = (1.0 - 0.25 * rate) * values + (free.values - before)
+        np.testing.assert_allclose(decayed.values, values, rtol=1e-14)
+        for name, state in free.state.items():
+            assert np.array_equal(decayed.state[name], state)
+
+
+def test_long_gradients_are_scaled_to_the_largest_norm_and_short_ones_are_not():
+    optimizer = evsim.SGD(1.0, momentum=0.5, clip=2.5)
+    parameter = TrainedParameter("weight", np.zeros(2), optimizer)
+    assert parameter.step(np.array([6.0, -8.0]), 1.0) is True
+    np.testing.assert_allclose(parameter.values, [-1.5, 2.0], rtol=1e-15)
+    assert parameter.step(np.array([1.5, 2.0]), 1.0) is False  # as long as allowed
+    np.testing.assert_allclose(parameter.values, [-1.5 - 0.75 - 1.5, 2.0 + 1.0 - 2.0], rtol=1e-15)
+    assert TrainedParameter("weight", np.zeros(2), evsim.SGD(1.0)).step(np.full(2, 1e9), 1.0) is (
+        False
+    )
+
+
 @pytest.mark.parametrize("optimizer", [evsim.Adam(0.1), evsim.SGD(0.1, momentum=0.9)])
 def test_sparse_and_scalar_parameters_step_as_the_entries_of_a_dense_one(optimizer):
     mask = np.array([[True, False], [False, True]])
@@ -91,6 +124,9 @@ def test_sparse_and_scalar_parameters_step_as_the_entries_of_a_dense_one(optimiz
         (lambda: evsim.Adam(0.1, epsilon=0.0), "epsilon = 0.0"),
         (lambda: evsim.SGD(0.1, momentum=1.0), "momentum = 1.0"),
         (lambda: evsim.SGD(0.1, decay=0.0), "decay = 0.0: it must be finite and > 0"),
+        (lambda: evsim.SGD(0.1, weight_decay=-1.0), "weight_decay = -1.0: it must be >= 0"),
+        (lambda: evsim.Adam(0.1, weight_decay=10.0), "below 1/learning_rate = 10, where one step"),
+        (lambda: evsim.Adam(0.1, clip=0.0), "clip = 0.0: it must be > 0; infinity for no"),
         (lambda: Bounds(1.0, 0.0), "low must not exceed high"),
     ],
 )
@@ -194,11 +230,18 @@ def test_optimisers_that_train_nothing_are_refused(optimizers, error, message):
         ({"weight": (2, 3)}, np.inf, ValueError, r"hidden.weight starts at 1, outside .* \[2, 3\]"),
         ({"threshold": (0, 1)}, np.inf, ValueError, "no trained parameter 'threshold'"),
         ({"weight": 3.0}, np.inf, TypeError, "give bounds"),
+        (
+            {"tau_mem": (0.0, 30.0)},
+            np.inf,
+            ValueError,
+            r"tau_mem are \[0, 30\].* must be > 0",
+        ),
     ],
 )
 def test_projections_that_cannot_hold_are_refused(projections, delay_max, error, message):
     parameters = small_network().parameters
-    trained = {n: parameters[n] for n in ("input->hidden.weight", "input->hidden.delay")}
+    names = ("input->hidden.weight", "input->hidden.delay", "hidden.tau_mem")
+    trained = {n: parameters[n] for n in names}
     with pytest.raises(error, match=message):
         assign_projections(projections, delay_max, trained)
 

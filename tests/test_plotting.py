@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -176,6 +178,47 @@ def test_learning_curves_show_every_epoch_and_the_best():
     assert not line(without.axes[0], "validation")
     with pytest.raises(ValueError, match="history is empty"):
         plotting.learning_curve([])
+
+
+def test_learning_curves_without_classes_show_the_loss_alone_and_rates_if_asked_for():
+    (only,) = plotting.learning_curve(
+        [record(1, 3.0, None, False), record(2, 2.0, None, False)]
+    ).axes
+    np.testing.assert_array_equal(line(only, "training")[0], [[1, 2], [3.0, 2.0]])
+    assert only.get_xlabel() == "epoch"
+
+    def rates(weight, delay):
+        return {"a->b.weight": weight, "b->c.weight": weight, "a->b.delay": delay}
+
+    history = [
+        replace(record(epoch, 1.0, 0.5), learning_rates=rates(weight, 0.1))
+        for epoch, weight in enumerate((1e-3, 1e-2, 2e-2), 1)
+    ]
+    below = plotting.learning_curve(history, learning_rates=True).axes[-1]
+    assert line(below, "weight")[0][1].tolist() == [1e-3, 1e-2, 2e-2]
+    assert line(below, "delay")[0][1].tolist() == [0.1, 0.1, 0.1]
+    history[0].learning_rates["b->c.weight"] = 0.5
+    below = plotting.learning_curve(history, learning_rates=True).axes[-1]
+    assert line(below, "b → c.weight")[0][1].tolist() == [0.5, 1e-2, 2e-2]
+    with pytest.raises(ValueError, match="history has no learning rates"):
+        plotting.learning_curve([record(1, 3.0, 0.5)], learning_rates=True)
+
+
+def test_a_confusion_matrix_shows_shares_of_each_true_class_and_the_counts():
+    counts = np.array([[3, 1], [0, 0]])
+    ax = plotting.confusion_matrix(counts, ["yes", "no"], unclassified=np.array([0, 5]))
+    np.testing.assert_array_equal(ax.images[0].get_array(), [[75.0, 25.0, 0.0], [0.0, 0.0, 100.0]])
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["yes", "no", "none"]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["yes", "no"]
+    written = {text.get_position(): text.get_text() for text in ax.texts}
+    assert written == {(0, 0): "3", (1, 0): "1", (2, 1): "5"}
+    plain = plotting.confusion_matrix(np.eye(20, dtype=int), unclassified=np.zeros(20, int))
+    assert len(plain.get_xticklabels()) == 20
+    assert not plain.texts
+    with pytest.raises(ValueError, match="3 names for 2 classes"):
+        plotting.confusion_matrix(counts, ["a", "b", "c"])
+    with pytest.raises(ValueError, match=r"counts has shape \(2, 3\)"):
+        plotting.confusion_matrix(np.ones((2, 3)))
 
 
 def test_a_decision_map_shows_predictions_and_marks_wrong_ones():

@@ -1,5 +1,8 @@
 import json
 import os
+import platform
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ from scipy.sparse import csr_array
 
 import evsim
 from evsim import storage
+from evsim.initialisers import Gamma
+from evsim.schedules import EaseIn
 from evsim.storage import StorageError
 
 
@@ -68,6 +73,15 @@ def test_a_loaded_network_is_the_saved_one_to_the_bit(tmp_path_factory, paramete
     assert_equal_networks(storage.load_network(path), saved)
 
 
+def test_drawn_unit_parameters_are_stored_as_they_were_drawn(tmp_path):
+    drawn = evsim.LIF("hidden", 5, tau_mem=Gamma(20.0, low=3.0), threshold=evsim.Uniform(1, 2))
+    saved = evsim.Network(
+        [evsim.Input("input", 3), drawn], [evsim.Connection("input", "hidden", 1.0)], seed=2
+    )
+    storage.save_network(tmp_path / "drawn", saved)
+    assert_equal_networks(storage.load_network(tmp_path / "drawn"), saved)
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_damaged_file_is_refused_by_name(tmp_path_factory, data):
@@ -122,6 +136,50 @@ def test_a_write_that_is_cut_short_leaves_the_old_file(tmp_path, monkeypatch, ca
     assert os.listdir(tmp_path) == ["file"]  # nothing is left lying about
 
 
+# -- run folders --------------------------------------------------------------------------
+
+
+def test_a_folder_in_use_is_refused_and_free_again_afterwards(tmp_path):
+    folder, other = storage.RunFolder(tmp_path / "run"), storage.RunFolder(tmp_path / "run")
+    with folder.locked():
+        in_use = pytest.raises(
+            StorageError, match=f"process {os.getpid()} on .* trains in .*: wait"
+        )
+        with in_use, other.locked():
+            pytest.fail("two runs hold one folder")
+        assert folder.lock.exists()  # the refused one leaves it alone
+    with pytest.raises(KeyError), other.locked():
+        raise KeyError
+    assert not folder.lock.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere processes cannot be asked for")
+def test_the_lock_of_a_process_that_has_ended_is_taken_over(tmp_path):
+    folder = storage.RunFolder(tmp_path)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    folder.lock.write_text(f"{ended.pid} {platform.node()}")
+    with folder.locked():
+        assert folder.lock.read_text() == f"{os.getpid()} {platform.node()}"
+    for unknown in (f"{ended.pid} another-machine", ""):
+        folder.lock.write_text(unknown)
+        unsure = pytest.raises(StorageError, match="delete the file if that process has ended")
+        with unsure, folder.locked():
+            pytest.fail("nobody knows whether that process has ended")
+
+
+def test_checkpoints_of_another_version_are_refused_with_what_to_do(tmp_path, monkeypatch):
+    folder = storage.RunFolder(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setitem(storage._VERSIONS, "checkpoint", 1)
+        folder.write_checkpoint({"x": np.zeros(3)}, {"settings": {}})
+    with pytest.raises(
+        StorageError,
+        match="is 'evsim checkpoint 1', not 'evsim checkpoint 2': it was written by another",
+    ):
+        folder.begin({}, resume=True)
+
+
 # -- settings -----------------------------------------------------------------------------
 
 
@@ -129,7 +187,7 @@ def test_descriptions_survive_json_and_name_what_differs():
     first = storage.describe(
         {
             "loss": evsim.losses.CrossEntropy(evsim.readouts.Mean("exponential")),
-            "optimizer": evsim.Adam(0.1, decay=0.9),
+            "optimizer": evsim.Adam(0.1, decay=0.9, schedule=EaseIn()),
             "bounds": (0.0, np.inf),
             "function": np.abs,
             "array": np.arange(3.0),
@@ -140,7 +198,7 @@ def test_descriptions_survive_json_and_name_what_differs():
     second = storage.describe(
         {
             "loss": evsim.losses.CrossEntropy(evsim.readouts.Mean("flat")),
-            "optimizer": evsim.Adam(0.1, decay=0.8),
+            "optimizer": evsim.Adam(0.1, decay=0.8, schedule=EaseIn(growth=1.1)),
             "bounds": (0.0, 5.0),
             "function": np.cos,
             "array": np.arange(3.0),
@@ -151,6 +209,7 @@ def test_descriptions_survive_json_and_name_what_differs():
     assert [line.split(":")[0] for line in found] == [
         "loss.readout.weighting",
         "optimizer.decay",
+        "optimizer.schedule[0].growth",
         "bounds[1]",
         "function",
         "seed",

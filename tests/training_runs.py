@@ -7,10 +7,12 @@ from scipy.sparse import csr_array
 
 import evsim
 from evsim import storage
+from evsim.augment import Blend, Shift
 from evsim.engines import Engine
 from evsim.engines.protocol import Adjustments
 from evsim.losses import CrossEntropy
 from evsim.readouts import Mean
+from evsim.schedules import Decay, EarlyStopping, EaseIn, Halving
 
 ENGINE = "exact"
 DURATION = 40.0
@@ -66,6 +68,29 @@ def train(folder=None, epochs=4, **changes):
         "progress": False,
     }
     return evsim.fit(**{**arguments, **changes})
+
+
+def everything():
+    """What else a run can be given."""
+    return {
+        "optimizers": {
+            "weight": evsim.Adam(
+                0.3, schedule=[EaseIn(start=0.1, growth=1.5), Halving(0.0, 0.5, wait=0)],
+                weight_decay=0.01, clip=0.01,
+            ),
+            "delay": evsim.SGD(20.0, momentum=0.9, schedule=Decay(0.9)),
+            "tau_mem": evsim.Adam(0.5),
+            "tau_syn": evsim.Adam(0.1),
+            "threshold": evsim.SGD(0.05),
+        },
+        "projections": {"tau_mem": (3.0, 60.0), "tau_syn": (1.0, 30.0), "threshold": (0.5, 2.0)},
+        "dropout": {"input": 0.2, "hidden": 0.3},
+        "regularisers": [evsim.RateRegulariser("hidden", 1e-3, target=2.0)],
+        "lambda_limit": 1e-4,
+        "augmentation": [Shift(channels=1), Blend(samples=5, probability=0.8)],
+        "early_stopping": EarlyStopping(patience=50, watch="loss"),
+        "watch": "accuracy",
+    }  # fmt: skip
 
 
 def bits(result):
