@@ -6,24 +6,44 @@ and status 2, what went wrong in a simulation with one sentence and status 1, Ct
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
 import json
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import evsim
-from evsim.tasks import sequence, yin_yang
+from evsim.tasks import braille, mnist, sequence, shd, spoken_digits, ssc, yin_yang
 
 if TYPE_CHECKING:
     from evsim.engines import Engine
-    from evsim.training import TrainingState
+    from evsim.tasks.running import RunOptions
+    from evsim.training import Evaluation, FitResult, TrainingState
+
+TASKS = {
+    "sequence": sequence,
+    "yin-yang": yin_yang,
+    "mnist": mnist,
+    "spoken-digits": spoken_digits,
+    "shd": shd,
+    "ssc": ssc,
+    "braille": braille,
+}
+
+EngineName = Literal["exact", "reference"]
+
+ENGINE_FLAGS: dict[EngineName, tuple[str, ...]] = {"exact": ("threads",), "reference": ()}
+"""The flags that are arguments of each engine."""
 
 FAILED = 1
 WRONG_USE = 2
@@ -43,7 +63,7 @@ class Run:
     resume: bool = False
     """Go on with the run in --out; give the same settings again, epochs may be more."""
 
-    engine: Literal["exact", "reference"] = "exact"
+    engine: EngineName = "exact"
     """What runs the network: exact is compiled and fast, reference plain Python and slow."""
 
     threads: int | None = None
@@ -62,7 +82,7 @@ class Run:
         """Refuse what does not fit together."""
         if self.resume and self.out is None:
             raise ValueError("--resume goes on with the run in a folder: name it, --out FOLDER")
-        if self.threads is not None and self.engine != "exact":
+        if self.threads is not None and "threads" not in ENGINE_FLAGS[self.engine]:
             raise ValueError(
                 f"--threads {self.threads}: the {self.engine} engine has only one; leave it out"
             )
@@ -77,49 +97,64 @@ class Run:
         """The engine asked for."""
         from evsim import engines
 
-        if self.threads is not None:
-            return engines.Exact(threads=self.threads)
-        return engines.resolve(self.engine)
+        flags = {name: getattr(self, name) for name in ENGINE_FLAGS[self.engine]}
+        given = {name: value for name, value in flags.items() if value is not None}
+        engine = engines.resolve(self.engine)
+        return type(engine)(**given) if given else engine
 
 
-class _SequenceFlags(sequence.Settings):
-    __doc__ = sequence.Settings.__doc__
+def _train_command(name: str, task: ModuleType) -> type:
+    """The command that trains a task: every setting is a flag."""
 
-    def __post_init__(self) -> None:
-        """Checked later, where a refusal is told in the words of this command."""
-
-
-class _YinYangFlags(yin_yang.Settings):
-    __doc__ = yin_yang.Settings.__doc__
-
-    def __post_init__(self) -> None:
-        """Checked later, where a refusal is told in the words of this command."""
-
-
-@dataclass(frozen=True)
-class TrainSequence:
-    """Tell the order of two spikes by learning delays alone."""
-
-    settings: _SequenceFlags
-    run: Run
-
-    def __call__(self) -> int:
+    def call(self: Any) -> int:
         """Train, and say how it went."""
-        settings = sequence.Settings(**dataclasses.asdict(self.settings))
-        return train("sequence", sequence, settings, self.run)
+        return train(name, task, task.Settings(**vars(self.settings)), self.run)
+
+    summary = (task.__doc__ or "").partition("\n")[0].partition(": ")[2]
+    return dataclasses.make_dataclass(
+        "Train",
+        [("settings", _flags(task.Settings)), ("run", Run)],
+        namespace={"__doc__": summary[:1].upper() + summary[1:], "__call__": call},
+    )
 
 
-@dataclass(frozen=True)
-class TrainYinYang:
-    """Classify points of the Yin-Yang figure, given as four spike times."""
+def _flags(settings: type) -> type:
+    """The fields of settings as flags, with their docstrings for help.
 
-    settings: _YinYangFlags
-    run: Run
+    They are not checked here, but where a refusal is told in the words of this command.
+    """
+    from typing import Annotated, get_type_hints
 
-    def __call__(self) -> int:
-        """Train, and say how it went."""
-        settings = yin_yang.Settings(**dataclasses.asdict(self.settings))
-        return train("yin-yang", yin_yang, settings, self.run)
+    import tyro
+
+    types = get_type_hints(settings)
+    documented = _field_docstrings(settings)
+    flags = []
+    for field in dataclasses.fields(settings):
+        # Where there is no number to show, the help says what happens if none is given.
+        hint = "" if field.default is None else None
+        shown = tyro.conf.arg(help=documented[field.name], help_behavior_hint=hint)
+        flag = dataclasses.field(default=field.default)
+        flags.append((field.name, Annotated[types[field.name], shown], flag))
+    return dataclasses.make_dataclass("Settings", flags, namespace={"__doc__": settings.__doc__})
+
+
+def _field_docstrings(settings: type) -> dict[str, str]:
+    """The string under each field of a dataclass and its bases, in one line."""
+    found = {}
+    for part in reversed(settings.__mro__):
+        if not dataclasses.is_dataclass(part):
+            continue
+        (definition,) = ast.parse(inspect.getsource(part)).body
+        assert isinstance(definition, ast.ClassDef)
+        for field, below in pairwise(definition.body):
+            match field, below:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    found[name] = " ".join(text.split())
+    return found
 
 
 @dataclass(frozen=True)
@@ -155,16 +190,17 @@ def _complain(error: Exception) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> Callable[[], int]:
     # tyro takes 0.1 s to import, and only the command needs it.
-    from typing import Annotated
+    from typing import Annotated, Union
 
     import tyro
 
     def named(command: type, name: str) -> Any:
         return Annotated[command, tyro.conf.subcommand(name)]
 
+    tasks = tuple(named(_train_command(name, task), name) for name, task in TASKS.items())
     train_command = dataclasses.make_dataclass(
         "Train",
-        [("task", named(TrainSequence, "sequence") | named(TrainYinYang, "yin-yang"))],
+        [("task", Union[tasks])],  # noqa: UP007 (made of a tuple)
         namespace={
             "__doc__": "Train the network of a task, from its data to pictures of what it learned.",
             "__call__": lambda self: self.task(),
@@ -190,24 +226,24 @@ def train(name: str, task: ModuleType, settings: Any, run: Run) -> int:
     record = _SettingsFile(folder, name, settings, run)
     if run.resume:
         record.compare()
-    result = task.train(
-        settings,
-        engine=engine,
-        callbacks=[record, _TimeLimit(run.time_limit)],
-        run_folder=folder,
-        resume=run.resume,
-        progress=run.progress,
-    )
+    _find_data(task, settings)
+    options: RunOptions = {
+        "engine": engine,
+        "callbacks": [record, _TimeLimit(run.time_limit)],
+        "run_folder": folder,
+        "resume": run.resume,
+        "progress": run.progress,
+    }
+    if getattr(settings, "folds", None):
+        return _cross_validate(task, settings, run, folder, options)
+    result = task.train(settings, **options)
     if not result.history:
         print(f"stopped before the first epoch was finished; the run is in {folder}")
         return INTERRUPTED
     outcome = task.evaluate(result, settings, engine=engine)
-    _write_json(
-        folder / "test.json",
-        {"accuracy": outcome.accuracy, "loss": outcome.loss, "best_epoch": result.best_epoch},
-    )
+    _write_json(folder / "test.json", _test(outcome, result, task.class_names(settings)))
     if result.stopped:
-        print(f"stopped after {len(result.history)} of {settings.epochs} epochs: {result.stopped}")
+        print(f"stopped after {len(result.history)} of {record.epochs} epochs: {result.stopped}")
     print(f"test accuracy {100 * outcome.accuracy:.1f} % (best epoch: {result.best_epoch})")
     if run.pictures:
         pictures = folder / "pictures"
@@ -215,6 +251,53 @@ def train(name: str, task: ModuleType, settings: Any, run: Run) -> int:
         print(f"pictures in {pictures}")
     print(f"everything in {folder}")
     return INTERRUPTED if result.interrupted else 0
+
+
+def _find_data(task: ModuleType, settings: Any) -> None:
+    """Read the data before anything else is done; where files are missing say what flags help."""
+    try:
+        task.data(settings)
+    except FileNotFoundError as error:
+        if hasattr(settings, "data"):
+            fetch = ", --download fetches them" if hasattr(settings, "download") else ""
+            error.add_note(f"--data names their folder{fetch}")
+        raise
+
+
+def _test(outcome: Evaluation, result: FitResult, names: Sequence[str]) -> dict[str, Any]:
+    """What test.json says: rows of the confusion matrix are true classes, columns predictions."""
+    by_class = zip(names, outcome.accuracy_by_class.tolist(), strict=True)
+    return {
+        "accuracy": outcome.accuracy,
+        "loss": outcome.loss,
+        "best_epoch": result.best_epoch,
+        "accuracy_by_class": {name: None if a != a else a for name, a in by_class},
+        "confusion": outcome.confusion.tolist(),
+        "unclassified": outcome.unclassified.tolist(),
+    }
+
+
+def _cross_validate(
+    task: ModuleType, settings: Any, run: Run, folder: Path, options: RunOptions
+) -> int:
+    """Train and test once for each fold; returns the exit status."""
+    if run.time_limit is not None:
+        raise ValueError("--time-limit is for single runs: leave it or --folds out")
+    scores = task.cross_validate(settings, **options)
+    for name, accuracy in zip(scores.names, scores.values, strict=True):
+        print(f"{name}: {100 * accuracy:.1f} %")
+    spread = 100 * scores.standard_deviation
+    print(f"mean {100 * scores.mean:.1f} %, standard deviation {spread:.1f} %")
+    _write_json(
+        folder / "folds.json",
+        {
+            "accuracy": dict(zip(scores.names, scores.values.tolist(), strict=True)),
+            "mean": scores.mean,
+            "standard_deviation": scores.standard_deviation if len(scores.names) > 1 else None,
+        },
+    )
+    print(f"everything in {folder}")
+    return INTERRUPTED if scores.interrupted else 0
 
 
 class _TimeLimit:
@@ -233,6 +316,10 @@ class _TimeLimit:
             raise StopTraining(f"the time limit of {self.seconds:g} s")
 
 
+FREE_TO_CHANGE = {"epochs": None, "data": None, "download": None}
+"""Settings that may differ when a run is resumed: what is read from data is compared as such."""
+
+
 class _SettingsFile:
     """A callback that writes what was asked for, once training has accepted it."""
 
@@ -242,11 +329,15 @@ class _SettingsFile:
         self.path = folder / "settings.json"
         self.content = {
             "task": task,
-            "settings": describe(dataclasses.asdict(settings)),
+            "settings": describe(_as_text(dataclasses.asdict(settings))),
             "engine": run.engine,
             "versions": environment(),
         }
+        if hasattr(settings, "hyperparameters"):
+            numbers = dataclasses.asdict(settings.hyperparameters())
+            self.content["hyperparameters"] = describe(numbers)
         self.written = False
+        self.epochs: int | None = None
 
     def compare(self) -> None:
         """Refuse to go on with a run that had other settings, naming them."""
@@ -257,7 +348,7 @@ class _SettingsFile:
         try:
             stored = json.loads(self.path.read_text())
             stored, asked = (
-                {"task": content["task"], **content["settings"], "epochs": None}
+                {"task": content["task"], **content["settings"], **FREE_TO_CHANGE}
                 for content in (stored, self.content)
             )
         except (ValueError, KeyError, TypeError) as error:
@@ -269,9 +360,15 @@ class _SettingsFile:
             )
 
     def __call__(self, state: TrainingState) -> None:
+        self.epochs = state.epochs
         if not self.written:
             _write_json(self.path, self.content)
             self.written = True
+
+
+def _as_text(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with paths as text, which json can hold."""
+    return {k: str(value) if isinstance(value, Path) else value for k, value in settings.items()}
 
 
 def _check_folder(folder: Path, resume: bool) -> None:
@@ -286,14 +383,17 @@ def _check_folder(folder: Path, resume: bool) -> None:
         raise ValueError(
             f"--out {folder} is not empty: go on with the run in it, --resume, or choose another"
         )
-    if not (folder / "config.json").exists():
+    if not any((folder / name).exists() for name in ("config.json", "settings.json")):
         raise ValueError(f"--out {folder} holds files but no run to go on with: choose another")
 
 
 def _write_json(path: Path, content: Any) -> None:
     from evsim.storage import write_atomically
 
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+    text = json.dumps(content, indent=2)
+    # A row of numbers is one line.
+    text = re.sub(r"\[[\d\s.,e+-]*\]", lambda row: " ".join(row.group().split()), text)
+    write_atomically(path, f"{text}\n".encode())
 
 
 # -- info ---------------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -5,7 +6,7 @@ import sys
 import pytest
 
 from evsim import storage
-from evsim.cli import main
+from evsim.cli import TASKS, _field_docstrings, _flags, main
 
 
 def run(*arguments):
@@ -20,7 +21,7 @@ def test_help_is_there_without_the_libraries_that_are_slow_to_import():
     program = (
         "import sys; from evsim.cli import main\n"
         "try: main(['train', 'yin-yang', '--help'])\n"
-        "finally: print('slow:', {'numba', 'matplotlib', 'scipy'} & set(sys.modules))"
+        "finally: print('slow:', {'numba', 'matplotlib', 'scipy', 'h5py'} & set(sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
@@ -29,6 +30,24 @@ def test_help_is_there_without_the_libraries_that_are_slow_to_import():
     assert "slow: set()" in done.stdout
     for words in ("--hidden INT", "Number of hidden units.", "--time-limit", "--resume"):
         assert words in done.stdout
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_setting_of_every_task_is_a_flag_with_its_help(task, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", task, "--help"])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    helps = _field_docstrings(TASKS[task].Settings)
+    for field in dataclasses.fields(TASKS[task].Settings):
+        assert f"--{field.name.replace('_', '-')}" in said
+        assert helps[field.name].endswith(".")
+
+
+def test_the_default_settings_of_every_task_are_those_of_its_flags():
+    for task in TASKS.values():
+        flags = _flags(task.Settings)()
+        assert vars(flags) == vars(task.Settings())
 
 
 def test_a_run_leaves_everything_in_its_folder_and_can_be_resumed(tmp_path, capsys):
@@ -44,7 +63,10 @@ def test_a_run_leaves_everything_in_its_folder_and_can_be_resumed(tmp_path, caps
     settings = json.loads((folder / "settings.json").read_text())
     assert settings["task"] == "sequence"
     assert settings["settings"]["epochs"] == 6
-    assert json.loads((folder / "test.json").read_text())["accuracy"] == 1.0
+    tested = json.loads((folder / "test.json").read_text())
+    assert tested["accuracy"] == 1.0
+    assert tested["confusion"] == [[1, 0], [0, 1]]
+    assert tested["accuracy_by_class"] == {"input 0 first": 1.0, "input 1 first": 1.0}
 
     again = ("train", "sequence", "--out", folder, "--resume", "--no-pictures", "--no-progress")
     assert run(*again, "--epochs", 8) == 0

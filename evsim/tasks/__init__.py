@@ -1,19 +1,26 @@
 """Tasks of the papers: data, network and hyperparameters, ready to train.
 
 Every task is a module with the same names in it: ``Settings``, a frozen dataclass, and the
-functions ``network(settings)``, ``data(settings)``, ``loss(settings)``,
-``optimizers(settings)``, ``train(settings, ...)``, ``evaluate(result, settings, ...)`` and
-``pictures(result, settings, folder)``.
+functions ``network(settings)``, ``data(settings)``, ``class_names(settings)``,
+``loss(settings)``, ``optimizers(settings)``, ``train(settings, ...)``,
+``evaluate(result, settings, ...)`` and ``pictures(result, settings, folder)``.
 
 - ``sequence``: tell two spikes in one order from the same two in the other, by delays alone.
 - ``yin_yang``: classify points of the Yin-Yang figure, given as four spike times.
+- ``mnist``: classify images of digits, each bright pixel given as one spike.
+- ``shd``: classify spoken digits of two languages, given as spikes of a cochlea model.
+- ``spoken_digits``: the same of one language and six speakers.
+- ``ssc``: classify spoken commands, given as spikes of a cochlea model.
+- ``braille``: read letters by touch, given as spikes of a robot's finger.
+
+``shd`` and ``spoken_digits`` also have ``cross_validate(settings, ...)`` over speakers.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["sequence", "yin_yang"]
+__all__ = ["braille", "mnist", "sequence", "shd", "spoken_digits", "ssc", "yin_yang"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from evsim.dataset import Dataset
     from evsim.engines import Engine
+    from evsim.losses import Loss
+    from evsim.network import Network
+    from evsim.training import Evaluation
 
 
 class RunOptions(TypedDict, total=False):
@@ -18,3 +26,22 @@ class RunOptions(TypedDict, total=False):
     run_folder: str | Path | None
     resume: bool
     progress: bool
+
+
+Numbers = TypeVar("Numbers", bound="DataclassInstance")
+
+
+def changed_by(numbers: Numbers, settings: Any) -> Numbers:
+    """Published numbers, a dataclass, with those that settings of the same names give."""
+    given = {field.name: getattr(settings, field.name, None) for field in fields(numbers)}
+    return replace(numbers, **{name: value for name, value in given.items() if value is not None})
+
+
+@lru_cache(maxsize=1)  # asked for by the numbers and again by the pictures of a run
+def evaluated(
+    network: Network, samples: Dataset, loss: Loss, duration: float, engine: str | Engine
+) -> Evaluation:
+    """How well a network does on samples."""
+    from evsim.training import evaluate
+
+    return evaluate(network, samples, loss, duration, engine=engine)

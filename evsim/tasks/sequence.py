@@ -108,6 +108,11 @@ def spikes(settings: Settings) -> SpikeTrains:
     return SpikeTrains.from_latencies(np.array([[0.0, late], [late, 0.0]]))
 
 
+def class_names(settings: Settings) -> tuple[str, ...]:
+    """The name of each output's class."""
+    return ("input 0 first", "input 1 first")
+
+
 def data(settings: Settings) -> tuple[Dataset, Dataset, Dataset]:
     """The two sequences, which are training, validation and test samples alike."""
     from evsim.dataset import Dataset

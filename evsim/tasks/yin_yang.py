@@ -250,6 +250,11 @@ def data(settings: Settings) -> tuple[Dataset, Dataset, Dataset]:
     return splits[0], splits[1], splits[2]
 
 
+def class_names(settings: Settings) -> tuple[str, ...]:
+    """The name of each output's class."""
+    return CLASS_NAMES
+
+
 def network(settings: Settings) -> Network:
     """The network before training: 4 inputs, one hidden LIF layer, 3 LIF outputs."""
     time_constants = {"tau_mem": settings.tau_mem, "tau_syn": settings.tau_syn}

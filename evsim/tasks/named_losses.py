@@ -1,0 +1,50 @@
+"""The losses that L compares, by the names they have there."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from evsim import losses
+from evsim.losses import Loss
+from evsim.readouts import Mean, Peak
+
+LossName = Literal["sum", "sum_exp", "linear", "sigmoid", "input", "max", "xent", "time"]
+"""What the outputs are read for.
+
+Softmax cross-entropy of the mean voltage with its five weightings (``sum``, ``sum_exp``,
+``linear``, ``sigmoid``, ``input``), of the largest voltage (``max``) and of the voltage at each
+time (``xent``); and that of first spikes (``time``).
+"""
+
+_WEIGHTINGS = {
+    "sum": "flat",
+    "sum_exp": "exponential",
+    "linear": "linear",
+    "sigmoid": "sigmoid",
+    "input": "input",
+}
+
+
+def named_loss(
+    name: LossName, *, tau0: float | None, tau1: float | None, alpha: float | None
+) -> Loss:
+    """The loss of that name; ``tau0``, ``tau1`` and ``alpha`` are those of first spikes."""
+    if name in _WEIGHTINGS:
+        return losses.CrossEntropy(Mean(_WEIGHTINGS[name]))  # type: ignore[arg-type]
+    if name == "max":
+        return losses.CrossEntropy(Peak())
+    if name == "xent":
+        return losses.TimeAveragedCrossEntropy()
+    if tau0 is None or tau1 is None or alpha is None:
+        raise ValueError("the loss time needs tau0, tau1 and alpha")
+    return losses.FirstSpikeCrossEntropy(tau0, tau1, alpha)
+
+
+def check_first_spike_numbers(name: LossName, **numbers: float | None) -> None:
+    """Refuse numbers of the loss ``time`` where another loss would ignore them."""
+    for given, value in numbers.items():
+        if value is not None and name != "time":
+            raise ValueError(
+                f"{given} = {value:g} is given but the loss is {name}: it belongs to the loss "
+                f"time, leave it out"
+            )

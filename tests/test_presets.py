@@ -1,0 +1,361 @@
+"""The papers' experiments on MNIST, spoken words and Braille, at sizes of seconds."""
+
+import json
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from preset_files import write_braille, write_mnist, write_words
+
+import evsim
+from evsim import storage
+from evsim.augment import Blend, Shift, delay_line
+from evsim.cli import main
+from evsim.dataset import Dataset
+from evsim.tasks import braille, mnist, shd, spoken_digits, ssc
+from evsim.tasks.samples import divided, only_classes
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with small files of all data sets."""
+    folder = tmp_path_factory.mktemp("data")
+    write_mnist(folder)
+    write_words(folder, "spoken_digits", classes=10, speakers=3)
+    write_words(folder, "shd", classes=20, speakers=3)
+    write_words(folder, "ssc", classes=35, speakers=1, parts=("train", "valid", "test"))
+    write_braille(folder)
+    return folder
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def train(task, files, folder, *flags):
+    """Train one epoch through the command; the network, what test.json says and the settings."""
+    arguments = ("--data", files, "--out", folder, "--epochs", 1, "--threads", 1, "--no-progress")
+    assert run("train", task, *arguments, *flags) == 0
+    tested, settings = (
+        json.loads((folder / f"{name}.json").read_text()) for name in ("test", "settings")
+    )
+    return storage.load_network(folder / "best.safetensors"), tested, settings
+
+
+# -- every preset runs --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["xent", "sum", "max", "time"])
+def test_mnist_is_trained_with_each_loss(loss, files, tmp_path):
+    network, tested, settings = train(
+        "mnist", files, tmp_path / "run", "--loss", loss, "--hidden", 12, "--validation-size", 10,
+        "--batch-size", 5, "--no-pictures",
+    )  # fmt: skip
+    assert isinstance(network.output, evsim.LIF if loss == "time" else evsim.LI)
+    assert network.parameters["input->hidden.weight"].shape == (12, 784)
+    assert np.sum(tested["confusion"]) + np.sum(tested["unclassified"]) == 20
+    assert np.trace(tested["confusion"]) == pytest.approx(20 * tested["accuracy"])
+    assert list(tested["accuracy_by_class"]) == list("0123456789")
+    assert settings["hyperparameters"]["weight_rate"] == (0.005 if loss == "time" else 0.01)
+
+
+WORDS = ("--hidden", 8, "--batch-size", 10, "--no-pictures")
+
+
+@pytest.mark.parametrize(
+    "loss", ["sum", "sum_exp", "linear", "sigmoid", "input", "max", "xent", "time"]
+)
+def test_spoken_digits_are_trained_with_each_loss(loss, files, tmp_path):
+    flags = ("--experiment", "loss-comparison", "--loss", loss, "--duration", 150)
+    network, tested, _ = train("spoken-digits", files, tmp_path / "run", *flags, *WORDS)
+    assert network.output.units == 10
+    assert np.sum(tested["confusion"]) + np.sum(tested["unclassified"]) == 30
+
+
+@pytest.mark.parametrize(
+    ("task", "flags", "trained"),
+    [
+        (
+            "spoken-digits",
+            ("--recurrent", "--delays"),
+            {"input->hidden.delay": (8, 700), "hidden->hidden.delay": (8, 8)},
+        ),
+        (
+            "shd",
+            ("--delays", "--held-out-speaker", 1),
+            {"input->hidden1.delay": (8, 700), "hidden1->hidden2.delay": (8, 8)},
+        ),
+        (
+            "shd",
+            ("--experiment", "loss-shaping", "--recurrent", "--learn-taus", "--delay-line", 3),
+            {"hidden.tau_mem": (8,), "input->hidden copy 2.weight": (8, 700)},
+        ),
+        (
+            "ssc",
+            ("--experiment", "loss-shaping", "--recurrent", "--heterogeneous", "--delay-line", 1,
+             "--blend", 0),
+            {"hidden.tau_mem": (8,), "hidden.tau_syn": (8,)},
+        ),
+        ("braille", ("--delays",), {"input->hidden1.delay": (8, 24)}),
+        ("braille", ("--recurrent", "--delays"), {"hidden->hidden.delay": ()}),
+    ],
+)  # fmt: skip
+def test_presets_train_what_they_say(task, flags, trained, files, tmp_path):
+    duration = () if task == "braille" else ("--duration", 150)
+    network, tested, _ = train(task, files, tmp_path / "run", *flags, *duration, *WORDS)
+    for name, shape in trained.items():
+        assert network.parameters[name].shape == shape
+    assert 0 <= tested["accuracy"] <= 1
+    metrics = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    validated = task in ("ssc", "braille") or "--held-out-speaker" in flags
+    assert (metrics["validation_accuracy"] is not None) == validated
+
+
+def test_pictures_show_learning_confusion_delays_and_activity(files, tmp_path, capsys):
+    folder = tmp_path / "run"
+    train("spoken-digits", files, folder, "--hidden", 8, "--duration", 150, "--recurrent",
+          "--delays", "--classes", 3, 7, "--batch-size", 3)  # fmt: skip
+    assert f"pictures in {folder / 'pictures'}" in capsys.readouterr().out
+    assert {path.name for path in (folder / "pictures").iterdir()} == {
+        "learning.png", "confusion.png", "delays_input_hidden.png", "delays_hidden_hidden.png",
+        "spikes.png", "rates.png",
+    }  # fmt: skip
+    tested = json.loads((folder / "test.json").read_text())
+    assert list(tested["accuracy_by_class"]) == ["3", "7"]
+
+
+def test_easy_words_are_learned(files):
+    settings = spoken_digits.Settings(
+        data=files, hidden=24, layers=1, duration=150.0, epochs=6, batch_size=5, ease_in=1.0,
+        weight_rate=0.01, blend=0.0, shift=0, output_weight_deviation=0.3,
+    )  # fmt: skip
+    result = spoken_digits.train(settings, progress=False)
+    assert spoken_digits.evaluate(result, settings).accuracy > 0.5
+
+
+# -- speakers -----------------------------------------------------------------------------
+
+
+def test_a_held_out_speaker_is_in_the_validation_samples_alone(files):
+    settings = spoken_digits.Settings(data=files, held_out_speaker=2)
+    training, validation, test = spoken_digits.data(settings)
+    assert np.unique(training.groups).tolist() == [0, 1]
+    assert validation.groups.tolist() == [2] * 10
+    assert np.unique(test.groups).tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match="held_out_speaker = 9: the training data has 0, 1, 2"):
+        spoken_digits.data(spoken_digits.Settings(data=files, held_out_speaker=9))
+
+
+def test_cross_validation_holds_out_each_speaker_and_can_be_resumed(files, tmp_path, capsys):
+    folder = tmp_path / "run"
+    arguments = ("train", "spoken-digits", "--data", files, "--out", folder, "--folds", "speakers",
+                 "--duration", 150, *WORDS, "--no-progress", "--epochs")  # fmt: skip
+    assert run(*arguments, 1) == 0
+    said = capsys.readouterr().out
+    found = json.loads((folder / "folds.json").read_text())
+    assert list(found["accuracy"]) == ["group 0", "group 1", "group 2"]
+    values = list(found["accuracy"].values())
+    assert found["mean"] == pytest.approx(np.mean(values))
+    assert found["standard_deviation"] == pytest.approx(np.std(values, ddof=1))
+    assert f"mean {100 * found['mean']:.1f} %, standard deviation" in said
+    assert all(f"{name}: {100 * value:.1f} %" in said for name, value in found["accuracy"].items())
+    assert run(*arguments, 2, "--resume") == 0
+    for speaker in range(3):
+        lines = (folder / f"speaker_{speaker}" / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+
+
+# -- samples ------------------------------------------------------------------------------
+
+
+def labelled(labels):
+    spikes = evsim.SpikeTrains.from_latencies(np.arange(len(labels), dtype=float)[:, None])
+    return Dataset(spikes, np.asarray(labels, np.int64), np.arange(len(labels)))
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.data(), st.integers(0, 5))
+def test_a_part_is_drawn_evenly_from_the_classes(labels, data, seed):
+    whole = labelled(labels)
+    size = data.draw(st.integers(0, len(labels)))
+    taken, rest = divided(whole, size, "train", seed)
+    assert len(taken) == size
+    assert sorted([*taken.groups, *rest.groups]) == list(range(len(labels)))
+    for label in set(labels):
+        share = size * labels.count(label) / len(labels)
+        assert abs(np.sum(taken.labels == label) - share) <= 1
+    assert divided(whole, size, "train", seed)[0].groups.tolist() == taken.groups.tolist()
+
+
+def test_chosen_classes_are_numbered_in_the_order_given():
+    chosen = only_classes(labelled([4, 2, 0, 2, 1]), (2, 4))
+    assert chosen.groups.tolist() == [0, 1, 3]
+    assert chosen.labels.tolist() == [1, 0, 0]
+
+
+def test_too_many_samples_are_refused(files):
+    with pytest.raises(ValueError, match="train_size = 99: there are only 40 samples"):
+        mnist.data(mnist.Settings(data=files, train_size=99, validation_size=0))
+
+
+def test_training_and_validation_images_make_up_the_training_set(files):
+    whole, nothing, _ = mnist.data(mnist.Settings(data=files, validation_size=0))
+    training, validation, _ = mnist.data(mnist.Settings(data=files, validation_size=10))
+    assert nothing is None
+    assert np.bincount(validation.labels).tolist() == [1] * 10
+    sizes = (validation.spikes.times.size, training.spikes.times.size)
+    assert sum(sizes) == whole.spikes.times.size
+
+
+# -- what the papers say ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("loss", "recurrent", "expected"),
+    [
+        # tau_mem, tau_syn, k of the program times tau_mem, weights to the output, rate
+        ("sum", False, (20, 10, 1e-12 * 20, 0, 0.03, 0.002)),
+        ("sum", True, (20, 10, 1e-12 * 20, 0, 0.03, 0.002)),
+        ("sum_exp", False, (40, 5, 1e-10 * 40, 0, 0.03, 0.001)),
+        ("sum_exp", True, (40, 5, 1e-9 * 40, 0, 0.03, 0.001)),
+        ("time", False, (40, 5, 1e-7, 1.2, 0.6, 0.001)),
+        ("max", False, (40, 10, 5e-9 * 1400 / (1 - np.exp(-1 / 40)), 0, 0.03, 0.002)),
+    ],
+)
+def test_the_comparison_of_losses_has_the_numbers_of_its_table(loss, recurrent, expected):
+    settings = shd.Settings(experiment="loss-comparison", loss=loss, recurrent=recurrent)
+    numbers = settings.hyperparameters()
+    names = ("tau_mem", "tau_syn", "regulariser_strength", "output_weight_mean",
+             "output_weight_deviation", "weight_rate")  # fmt: skip
+    found = [getattr(numbers, name) for name in names]
+    found[2] = found[2][0]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert (numbers.hidden, numbers.duration, numbers.epochs) == (256, 1400.0, 300)
+    assert (numbers.batch_size, numbers.shift, numbers.blend) == (32, 0, 0.0)
+    assert (numbers.silent_lift, numbers.patience, numbers.halving) == (0.0, 0, 0)
+
+
+def test_delay_learning_has_the_numbers_of_its_tables():
+    recurrent = {"recurrent": True, "delays": True}
+    found = shd.Settings(**recurrent).hyperparameters()
+    assert (found.layers, found.initial_delay_max, found.batch_size) == (1, 150.0, 256)
+    assert found.regulariser_strength == pytest.approx((1e-9,))
+    assert (found.output_weight_mean, found.output_weight_deviation) == (0.02, 0.03)
+    found = shd.Settings(delays=True).hyperparameters()
+    assert (found.layers, found.initial_delay_max) == (2, 100.0)
+    assert found.regulariser_strength == pytest.approx((1e-10, 1e-9))
+    found = ssc.Settings(delays=True).hyperparameters()
+    assert (found.layers, found.initial_delay_max, found.blend) == (2, 50.0, 0.0)
+    assert found.regulariser_strength == pytest.approx((1e-10,))
+    found = ssc.Settings(**recurrent).hyperparameters()
+    assert (found.output_weight_mean, found.output_weight_deviation) == (0.02, 0.3)
+    found = braille.Settings(**recurrent).hyperparameters()
+    assert (found.weight_rate, found.delay_rate, found.ease_in) == (0.0015, 0.025, 1.0)
+    assert found.regulariser_strength == pytest.approx((2e-9,))
+
+
+def test_what_is_given_wins_over_the_papers():
+    given_numbers = {
+        field.name: 3 if field.type in ("int", int) else 0.25
+        for field in fields(shd.Settings().hyperparameters())
+        if field.name not in ("regulariser_strength", "tau0", "tau1", "alpha", "delay_line")
+    }
+    settings = shd.Settings(
+        delays=True, learn_taus=True, regulariser_strength=(1.0, 2.0, 3.0), **given_numbers
+    )
+    numbers = settings.hyperparameters()
+    for name, value in given_numbers.items():
+        assert getattr(numbers, name) == value
+    assert numbers.regulariser_strength == (1.0, 2.0, 3.0)
+
+
+def test_augmentation_follows_the_order_of_each_paper():
+    of_d = shd.Settings().augmentation(8156)
+    assert of_d == [Blend(7644, 0.5), Shift(40, "uniform")]
+    of_l = shd.Settings(experiment="loss-shaping", blend=1.0).augmentation(100)
+    assert of_l == [Shift(40, "truncate"), Blend(100, 0.5)]
+    assert shd.Settings(experiment="loss-comparison").augmentation(100) == []
+
+
+def test_a_delay_line_does_what_delayed_copies_of_the_inputs_do(files):
+    settings = spoken_digits.Settings(
+        data=files, hidden=5, layers=1, duration=150.0, delay_line=3, train_size=4
+    )
+    network = spoken_digits.network(settings)
+    samples = spoken_digits.data(settings)[0]
+    names = ["input->hidden", "input->hidden copy 1", "input->hidden copy 2"]
+    weights = np.hstack([network.parameters[f"{name}.weight"] for name in names])
+    assert np.mean(weights) == pytest.approx(0.01, rel=0.05)
+    copies = evsim.Network(
+        [evsim.Input("input", 2100), *network.populations[1:]],
+        [evsim.Connection("input", "hidden", weights), network.connections[-1]],
+    )
+    ours = evsim.simulate(network, samples.spikes, 150.0)
+    theirs = evsim.simulate(copies, delay_line(samples.spikes, 3, 30.0).spikes, 150.0)
+    assert ours.spikes["hidden"].counts().sum() > 0
+    np.testing.assert_array_equal(ours.spike_counts["hidden"], theirs.spike_counts["hidden"])
+    np.testing.assert_allclose(ours.mean("output"), theirs.mean("output"), rtol=1e-9)
+
+
+# -- refusals -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "message"),
+    [
+        (mnist.Settings, {"hidden": 0}, "hidden = 0: it must be at least 1"),
+        (mnist.Settings, {"tau0": 2.0}, "tau0 = 2 is given but the loss is xent"),
+        (mnist.Settings, {"classes": (3, 10)}, "classes names 10: there are 0 to 9"),
+        (mnist.Settings, {"classes": (3, 3)}, "give at least two, each once"),
+        (mnist.Settings, {"train_size": 0}, "train_size = 0: it must be at least 1"),
+        (shd.Settings, {"delay_rate": 0.1}, "delay_rate = 0.1 ms is given but no delays"),
+        (shd.Settings, {"tau_rate": 0.1}, "tau_rate = 0.1 ms is given but no time constants"),
+        (shd.Settings, {"layers": 0}, "layers = 0: it must be at least 1"),
+        (shd.Settings, {"regulariser_strength": (1.0,) * 3}, "or one for each of 2"),
+        (shd.Settings, {"delays": True, "delay_line": 10}, "choose it or delays, not both"),
+        (
+            shd.Settings,
+            {"delays": True, "delay_max": 50.0},
+            "initial_delay_max = 100 ms: it must be within 0 and delay_max = 50 ms",
+        ),
+        (shd.Settings, {"blend": -1.0}, "blend = -1.0: it must be finite and >= 0"),
+        (shd.Settings, {"shift": -1}, "shift = -1: it must be >= 0"),
+        (shd.Settings, {"patience": -1}, "patience = -1: it must be >= 0; 0 for none"),
+        (
+            spoken_digits.Settings,
+            {"folds": "speakers", "held_out_speaker": 1},
+            "is given with folds, which hold out every speaker in turn",
+        ),
+        (ssc.Settings, {"validation_size": -1}, "validation_size = -1: it must be at least 0"),
+        (braille.Settings, {"seed": -1}, "seed = -1: it must be >= 0"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        settings(**arguments)
+
+
+def refused(capsys, *arguments):
+    assert run(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("evsim: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_missing_files_are_named_with_the_flags_that_help(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = refused(capsys, "train", "shd", "--data", tmp_path)
+    assert f"no shd_train.h5, shd_test.h5 in {tmp_path}" in said
+    assert "--data names their folder, --download fetches them" in said
+    said = refused(capsys, "train", "spoken-digits", "--data", tmp_path)
+    assert "--data names their folder)" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_time_limit_does_not_go_with_folds(files, tmp_path, capsys):
+    said = refused(capsys, "train", "shd", "--data", files, "--folds", "speakers",
+                   "--time-limit", 5, "--out", tmp_path / "run")  # fmt: skip
+    assert "--time-limit is for single runs" in said
