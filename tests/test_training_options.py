@@ -57,6 +57,7 @@ def test_everything_took_part(with_everything):
         assert sum(getattr(record, counter) for record in with_everything.history) > 0
     assert 0 < sum(first.clipped_steps.values()) < 3 * first.steps
     assert list(first.clipped_steps) == [n for n in first.learning_rates if n.endswith(".weight")]
+    assert last.learning_rates["hidden->output.weight"] == 0.5 * 0.3  # eased in, then halved
     assert last.learning_rates["input->hidden.delay"] == pytest.approx(20.0 * 0.9**3, rel=1e-14)
     start, end = small_network().parameters, with_everything.last_network.parameters
     for name in ("hidden.tau_mem", "hidden.tau_syn", "hidden.threshold", "output.tau_mem"):
