@@ -75,7 +75,8 @@ def everything():
     return {
         "optimizers": {
             "weight": evsim.Adam(
-                0.3, schedule=[EaseIn(start=0.1, growth=1.5), Halving(0.0, 0.9, wait=0, watch="loss")],
+                0.3,
+                schedule=[EaseIn(start=0.1, growth=1.5), Halving(0.0, 0.9, wait=0, watch="loss")],
                 weight_decay=0.01, clip=0.01,
             ),
             "delay": evsim.SGD(20.0, momentum=0.9, schedule=Decay(0.9)),
