@@ -86,7 +86,7 @@ def sum_by_sample(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 # -- the adaptive integral ------------------------------------------------------------------
 
-# The Gauss rule of 4 nodes and Kronrod's of 9 around it, which are exact to degree 7 and 14.
+# The Gauss rule of 4 nodes and Kronrod's of 9 around it, exact to degree 7 and 13.
 # Few nodes, since trials with thousands of kinks have short panels: the difference of the two
 # is below 6e-10 (h/tau)^8 for exp(-t/tau) on a panel of length h.
 _HALF_NODES = (

@@ -158,20 +158,26 @@ def sigmoid(times: np.ndarray, duration: float) -> np.ndarray:
 def _quadrature(run: Run, population: str) -> tuple[Moments, np.ndarray]:
     """(1/T) times the integral of w(t) V(t) dt as a sum over Gauss nodes between the kinks.
 
-    With s the shortest of the time constants and T/5, which is that of w, and n nodes on a
-    panel of length h, the error is at most h/2 64/15 M r^(-2n) / (1 - r^-2) where M bounds
-    w V in the ellipse with foci at the panel's ends and sum of semi-axes r h/2 (Trefethen,
-    Approximation Theory and Approximation Practice, theorem 19.3).  w has its poles pi s from
-    the real axis, so take the ellipse that reaches 5/2 s from it: then r >= 10 s/h,
-    w < 1.7 and V, two exponentials, < 30 (|V| + |I|) at the panel's start for h <= 2 s.
-    So ``n = 20.8 / log(10 s/h)`` makes the error a rounding of V and I: 13 nodes for h = 2 s,
-    4 for h = s/20.
+    The scale is the shortest of the time constants and T/5, which is that of w.
     """
     scale = min(shortest_time_constant(run.network, population), run.duration / 5)
     panels = smooth_panels(run.kinks(population), run.duration, 2 * scale)
-    wanted = np.ceil(20.8 / np.log(10 * scale / panels.lengths)).astype(np.int64)
-    moments, weights = gauss_moments(panels, np.clip(wanted, 2, 13), batch_size_of(run))
+    node_counts = nodes_wanted(panels.lengths, scale)
+    moments, weights = gauss_moments(panels, node_counts, batch_size_of(run))
     return moments, weights * sigmoid(moments.times, run.duration) / run.duration
+
+
+def nodes_wanted(lengths: np.ndarray, scale: float) -> np.ndarray:
+    """How many nodes make the error a rounding of V and I on panels of at most 2 scales.
+
+    On a panel of length h it is at most h/2 64/15 M r^(-2n) / (1 - r^-2) with n nodes, where M
+    bounds w V in the ellipse with foci at the panel's ends and r h/2 as the sum of its
+    semi-axes (Trefethen, Approximation Theory and Approximation Practice, theorem 19.3).  w
+    has its poles pi s from the real axis, s being the scale, so take the ellipse that reaches
+    5/2 s from it: then r >= 10 s/h, w < 1.7 and V, two exponentials, < 30 (|V| + |I|) at the
+    panel's start.  So ``n = 20.8 / log(10 s/h)``: 13 for h = 2 s, 4 for h = s/20.
+    """
+    return np.maximum(np.ceil(20.8 / np.log(10 * scale / lengths)), 2).astype(np.int64)
 
 
 def gauss_moments(

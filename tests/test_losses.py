@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import mp, mpf
 
+import evsim
 from evsim import losses, readouts
+from evsim.readouts import Mean, Peak, SpikeTimes, Voltage, VoltageTrace
 
 EPSILON = np.finfo(float).eps
 DURATION = 40.0
@@ -105,6 +107,51 @@ def test_time_invariant_mse(times, label, delta):
             assert abs(derivative[0, unit] - float(slopes[unit])) <= rounding
 
 
+@given(four(VOLTAGES), LABELS)
+def test_the_integrand_of_the_time_averaged_cross_entropy_is_the_cross_entropy(values, label):
+    loss, labels = losses.TimeAveragedCrossEntropy(), np.array([label])
+    expected = losses.CrossEntropy()(values[None], labels, DURATION)
+    for found, same in zip(loss.integrand(values[None], labels), expected, strict=True):
+        np.testing.assert_array_equal(found, same)
+
+
+TARGETS = st.one_of(st.floats(0.0, DURATION), st.just(np.nan))
+
+
+@given(four(FIRST_SPIKES), four(TARGETS))
+def test_spike_time_mse(times, targets):
+    """Two units with two spikes each; of those missing, a unit's first that has a target."""
+    times, targets = np.sort(times.reshape(1, 2, 2)), targets.reshape(1, 2, 2)
+    loss = losses.SpikeTimeMSE(SpikeTimes(count=2))
+    found, derivative = loss(times, targets, DURATION)
+    total = mpf(0)
+    for unit in range(2):
+        phantom = False
+        for number in range(2):
+            time, target = times[0, unit, number], targets[0, unit, number]
+            slope = 0.0
+            if not np.isnan(target):
+                counted = min(time, DURATION)
+                total += (mpf(counted) - mpf(target)) ** 2 / 2
+                if np.isfinite(time) or not phantom:
+                    slope = counted - target
+                phantom = phantom or np.isinf(time)
+            assert derivative[0, unit, number] == slope
+    assert found[0] == pytest.approx(float(total), rel=8 * EPSILON, abs=0.0)
+
+
+@given(four(st.floats(-5.0, 5.0)), four(st.one_of(st.floats(-5.0, 5.0), st.just(np.nan))))
+def test_voltage_mse(voltages, targets):
+    loss = losses.VoltageMSE(Voltage([3.0, 1.0]))
+    shaped = targets.reshape(1, 2, 2)
+    found, derivative = loss(voltages.reshape(1, 2, 2), shaped, DURATION)
+    errors = [mpf(v) - mpf(t) for v, t in zip(voltages, targets, strict=True) if not np.isnan(t)]
+    expected = float(mp.fsum(error**2 for error in errors) / 2)
+    assert found[0] == pytest.approx(expected, rel=8 * EPSILON, abs=0.0)
+    slopes = np.where(np.isnan(targets), 0.0, voltages - targets)
+    np.testing.assert_array_equal(derivative.ravel(), slopes)
+
+
 @pytest.mark.parametrize(
     "loss", [losses.CrossEntropy(), losses.FirstSpikeCrossEntropy(), losses.TimeInvariantMSE()]
 )
@@ -161,6 +208,163 @@ def test_an_overflow_of_the_pull_is_named(tau1, alpha):
         loss(times, np.array([0, 0, 0]), DURATION)
 
 
+def test_large_voltages_over_time():
+    """A unit that is far above the others for most of the trial; losses of 0 and of 10^6."""
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LI("output", 20)],
+        [evsim.Connection("input", "output", np.linspace(1e7, -1e7, 20)[:, None])],
+    )
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)], [(1.0, 0)]], units=1)
+    loss = losses.TimeAveragedCrossEntropy()
+    result = evsim.gradient(network, spikes, [0, 19], loss, DURATION)
+    mean = result.run.mean("output")
+    assert result.losses[0] == pytest.approx(np.log(20) / DURATION, rel=1e-3)
+    np.testing.assert_allclose(result.losses[1], np.ptp(mean[1]), rtol=1e-6)
+    np.testing.assert_allclose(result.readout.sum(axis=1), 1.0, rtol=1e-12)
+    assert np.isfinite(result.parameters["input->output.weight"]).all()
+    np.testing.assert_array_equal(result.predictions, [0, 0])
+
+
+# -- gradients of networks ------------------------------------------------------------------
+
+TRIAL = 24.0
+CLASSES = [0, 2]
+TIMES = np.random.default_rng(5).uniform(0.0, TRIAL, (2, 3, 2))
+TIMES[0, 1, 1] = np.nan
+VOLTAGE_TARGETS = np.random.default_rng(6).normal(0.0, 0.5, (2, 3, 2))
+
+
+class SquaredVoltage(losses.IntegralLoss):
+    """The mean of ``1/2 V_c^2`` for class c: a loss of one's own."""
+
+    def integrand(self, voltages, labels):
+        rows = np.arange(labels.size)
+        derivative = np.zeros_like(voltages)
+        derivative[rows, labels] = voltages[rows, labels]
+        return 0.5 * voltages[rows, labels] ** 2, derivative
+
+
+WEIGHTINGS = ("flat", "exponential", "linear", "sigmoid", "input")
+OF_VOLTAGES = [
+    *((losses.CrossEntropy(Mean(weighting)), CLASSES) for weighting in WEIGHTINGS),
+    (losses.TimeAveragedCrossEntropy(), CLASSES),
+    (SquaredVoltage(), CLASSES),
+    (losses.VoltageMSE(Voltage([20.0, 11.0])), VOLTAGE_TARGETS),
+]
+OF_SPIKES = [
+    (losses.FirstSpikeCrossEntropy(), CLASSES),
+    (losses.TimeInvariantMSE(), CLASSES),
+    (losses.SpikeTimeMSE(SpikeTimes(2)), TIMES),
+]
+COMBINATIONS = [
+    *((*pair, "LI", 0.0) for pair in [*OF_VOLTAGES, (losses.CrossEntropy(Peak()), CLASSES)]),
+    *((*pair, "LIF", refractory) for pair in OF_VOLTAGES for refractory in (0.0, 3.0)),
+    *((*pair, "LIF", 0.0) for pair in OF_SPIKES),
+]
+
+
+def network_with(output, refractory):
+    generator = np.random.default_rng(8)
+    taus = {"tau_mem": 15.0, "tau_syn": [4.0, 5.0, 6.0]}
+    if output == "LI":
+        population = evsim.LI("output", 3, **taus)
+    else:
+        population = evsim.LIF(
+            "output", 3, threshold=[0.8, 1.0, 1.1], refractory=refractory, **taus
+        )
+    strength = 4.0 if output == "LIF" else 0.8
+    return evsim.Network(
+        [evsim.Input("input", 3), evsim.LIF("hidden", 4), population],
+        [
+            evsim.Connection(
+                "input",
+                "hidden",
+                generator.normal(4.0, 1.5, (4, 3)),
+                generator.uniform(0.0, 3.0, (4, 3)),
+            ),
+            evsim.Connection(
+                "hidden",
+                "output",
+                generator.normal(strength, 1.0, (3, 4)),
+                generator.uniform(0.0, 4.0, (3, 4)),
+            ),
+            evsim.Connection("input", "output", generator.normal(0.5, 0.5, (3, 3)), 1.3),
+        ],
+    )
+
+
+INPUTS = evsim.SpikeTrains.from_lists(
+    [[(1.0, 0), (3.0, 1), (7.0, 2)], [(2.0, 1), (2.5, 0), (9.0, 2), (11.0, 1)]], units=3
+)
+
+
+def slope_at_zero(function, step=4e-5):
+    """Central differences, extrapolated."""
+    rough, fine = ((function(h) - function(-h)) / (2 * h) for h in (step, step / 2))
+    return (4 * fine - rough) / 3
+
+
+@pytest.mark.parametrize("engine", ["exact", "reference"])
+@pytest.mark.parametrize(
+    ("loss", "labels", "output", "refractory"),
+    COMBINATIONS,
+    ids=lambda value: type(value).__name__ if isinstance(value, losses.Loss) else None,
+)
+def test_gradients_against_differences(loss, labels, output, refractory, engine):
+    """Of every parameter, and of the input times, along a random direction each."""
+    network = network_with(output, refractory)
+    result = evsim.gradient(network, INPUTS, labels, loss, TRIAL, engine=engine)
+    labels = loss.check_labels(labels, 2, 3)
+    counts = result.run.spike_counts
+    assert output == "LI" or counts["output"].min() >= 2
+
+    def loss_of(changed, inputs=INPUTS):
+        run = evsim.simulate(changed, inputs, TRIAL, engine)
+        for population in ("hidden", "output"):
+            np.testing.assert_array_equal(run.spike_counts[population], counts[population])
+        return loss.evaluate(run, labels).losses.mean()
+
+    generator = np.random.default_rng(0)
+    for name, value in network.parameters.items():
+        direction = generator.normal(0.0, 1.0, value.shape)
+
+        def moved(by, name=name, value=value, direction=direction):
+            return loss_of(network.replace({name: value + by * direction}))
+
+        found = np.sum(result.parameters[name] * direction)
+        size = np.abs(result.parameters[name] * direction).sum()
+        assert found == pytest.approx(slope_at_zero(moved), rel=1e-6, abs=1e-6 * size + 1e-10)
+    direction = generator.normal(0.0, 1.0, INPUTS.times.size)
+
+    def shifted(by):
+        times = INPUTS.times + by * direction
+        return loss_of(network, evsim.SpikeTrains(times, INPUTS.units, INPUTS.offsets, 3))
+
+    found = np.sum(result.input_times * direction)
+    assert found == pytest.approx(slope_at_zero(shifted), rel=1e-6, abs=1e-10)
+
+
+@pytest.mark.parametrize("twins", [2, 3])
+def test_units_that_spike_at_one_instant(twins):
+    """Moving all of their spikes is what their slopes add up to."""
+    loss = losses.TimeAveragedCrossEntropy()
+    spikes = evsim.SpikeTrains.from_lists([[(2.0, 0)], [(2.0, 0)]], units=1)
+
+    def result(by):
+        weights = [[9.0 + by]] * twins + [[5.0]] * (4 - twins)
+        network = evsim.Network(
+            [evsim.Input("input", 1), evsim.LIF("output", 4)],
+            [evsim.Connection("input", "output", weights)],
+        )
+        return evsim.gradient(network, spikes, [0, 3], loss, TRIAL)
+
+    at_zero = result(0.0)
+    assert (np.diff(at_zero.run.spikes["output"].times) == 0).sum() >= 2 * (twins - 1)
+    found = at_zero.parameters["input->output.weight"][:twins].sum()
+    expected = slope_at_zero(lambda by: result(by).loss)
+    assert found == pytest.approx(expected, rel=1e-7, abs=1e-10)
+
+
 # -- predictions ---------------------------------------------------------------------------
 
 
@@ -199,6 +403,52 @@ def test_losses_refuse_the_wrong_readout():
             ValueError, match=rf"{kind.__name__} needs the readout FirstSpike, not Mean\("
         ):
             kind(readout=readouts.Mean())
+
+
+def test_losses_of_targets_and_of_traces_refuse_the_wrong_readout():
+    with pytest.raises(ValueError, match=r"VoltageMSE needs the readout Voltage, not Mean\("):
+        losses.VoltageMSE(Mean())
+    with pytest.raises(ValueError, match=r"SpikeTimeMSE needs the readout SpikeTimes, not First"):
+        losses.SpikeTimeMSE(readouts.FirstSpike())
+    with pytest.raises(ValueError, match=r"CrossEntropy needs the readout VoltageTrace, not Mean"):
+        losses.TimeAveragedCrossEntropy(Mean())
+    with pytest.raises(ValueError, match="tolerance = 0: it must be from 1e-15 to 0.01"):
+        losses.TimeAveragedCrossEntropy(VoltageTrace(tolerance=0))
+
+
+def test_an_integral_is_no_function_of_a_few_values():
+    with pytest.raises(TypeError, match="TimeAveragedCrossEntropy is an integral over the trial"):
+        losses.TimeAveragedCrossEntropy()(np.zeros((1, 3)), np.array([0]), DURATION)
+
+
+def test_targets_must_fit():
+    check = losses.SpikeTimeMSE(SpikeTimes(2)).check_labels
+    good = np.full((2, 3, 2), 5.0)
+    np.testing.assert_array_equal(check(good.tolist(), 2, 3), good)
+    with pytest.raises(
+        ValueError,
+        match=r"labels has shape \(2, 3\): give the targets as \(batch, units, spikes\), "
+        r"shape \(2, 3, 2\)",
+    ):
+        check(good[:, :, 0], 2, 3)
+    with pytest.raises(TypeError, match="labels has type bool: it must hold targets, numbers"):
+        check(good > 0, 2, 3)
+    for value, kind in ((np.inf, "must be finite"), (-1.0, "no spike is ever before 0")):
+        wrong = good.copy()
+        wrong[1, 2, 0] = value
+        with pytest.raises(ValueError, match=rf"labels\[1, 2, 0\] = {value} ms: .*{kind}"):
+            check(wrong, 2, 3)
+    with pytest.raises(ValueError, match=r"shape \(2, 3, 1\), with NaN where there is none"):
+        losses.VoltageMSE(Voltage([1.0])).check_labels(np.zeros((2, 3)), 2, 3)
+    negative = np.full((2, 3, 1), -1.0)
+    checked = losses.VoltageMSE(Voltage([1.0])).check_labels(negative, 2, 3)
+    np.testing.assert_array_equal(checked, negative)
+
+
+def test_targets_of_one_spike_need_no_axis_for_it():
+    loss = losses.SpikeTimeMSE()
+    flat = np.array([[1.0, np.nan], [3.0, 4.0]])
+    np.testing.assert_array_equal(loss.check_labels(flat, 2, 2), flat[:, :, None])
 
 
 @pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])

@@ -13,6 +13,7 @@ from evsim.losses.loss import Loss, Outcome
 from evsim.losses.voltages import cross_entropy
 from evsim.network import LIF
 from evsim.readouts import Mean, Moments, VoltageAt, VoltageTrace
+from evsim.spikes import SpikeTrains
 
 if TYPE_CHECKING:
     from evsim.simulation import Run
@@ -79,22 +80,38 @@ class IntegralLoss(Loss):
         return run.read(Mean(population=self.readout.population_of(run.network)))
 
     def _spike_slopes(self, run: Run, name: str, labels: np.ndarray) -> np.ndarray | None:
-        """l_V- - l_V+ at each spike: there V goes from the threshold to 0.
+        """l_V- - l_V+ at each spike, where V goes from the threshold to 0 (D Table 1).
 
-        (W, the jump of lambda_V of a loss that depends on V.)
+        Units that spike at one instant are taken one after the other, in both orders, so that
+        their sum is what moving all of them does.
         """
         population = run.network.population(name)
         if not isinstance(population, LIF):
             return None
         spikes = run.spikes[name]
-        events = np.arange(spikes.times.size)
         voltages, _ = run.probe(name, Moments(spikes.times, spikes.offsets))
-        before, after = voltages.copy(), voltages.copy()
         thresholds = np.broadcast_to(population.threshold, population.units)
-        before[events, spikes.units] = thresholds[spikes.units]
-        after[events, spikes.units] = 0.0
+        own, units = spikes.units[:, None], np.arange(population.units)
         labels = labels[spikes.samples]
-        return (self.integrand(before, labels)[0] - self.integrand(after, labels)[0]) / run.duration
+
+        def difference(yet_to_spike: np.ndarray) -> np.ndarray:
+            around = np.where(yet_to_spike, thresholds, voltages)
+            before, _ = self.integrand(np.where(units == own, thresholds, around), labels)
+            after, _ = self.integrand(np.where(units == own, 0.0, around), labels)
+            return before - after
+
+        together = _spiking_together(spikes)
+        both_orders = difference(together & (units > own)) + difference(together & (units < own))
+        return both_orders / (2 * run.duration)
+
+
+def _spiking_together(spikes: SpikeTrains) -> np.ndarray:
+    """Which units spike at the instant of each spike, shape (events, units)."""
+    starts = np.append(True, (np.diff(spikes.times) != 0) | (np.diff(spikes.samples) != 0))
+    instant = np.cumsum(starts[: spikes.times.size]) - 1
+    spiking = np.zeros((spikes.times.size, spikes.unit_count), bool)
+    spiking[instant, spikes.units] = True
+    return spiking[instant]
 
 
 @dataclass(frozen=True)

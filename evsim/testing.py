@@ -1,0 +1,431 @@
+"""Checks for a loss of your own: ``check_loss`` says in one sentence what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from evsim.losses import IntegralLoss, Loss
+from evsim.network import LI, LIF, Connection, Input, Network
+from evsim.readouts import FirstSpike, Mean, Peak, Readout, SpikeTimes, Voltage, VoltageTrace
+from evsim.simulation import gradient, simulate
+from evsim.spikes import SpikeTrains
+
+# Of values (rows, units, ...) and a label for each row: the losses (rows,) and the derivative.
+Function = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+_BATCH_SIZE = 6
+
+
+def check_loss(
+    loss: Loss,
+    units: int = 3,
+    duration: float = 20.0,
+    labels: Sequence[Any] | np.ndarray | None = None,
+    seed: int = 0,
+    *,
+    tolerance: float = 1e-7,
+    end_to_end: bool = False,
+) -> None:
+    """Check that a loss is what engines and training rely on.
+
+    At random values, silent units among them, it must give finite numbers in the right shapes,
+    the same ones each time, for each sample whatever the others are; leave its arguments as
+    they are; have the derivative that finite differences show; put samples into classes, and
+    refuse labels that do not fit.  Of an ``IntegralLoss`` the integrand is checked.
+
+    Parameters
+    ----------
+    loss : Loss
+    units : int
+        Of the population it reads.
+    duration : float
+        Of the trial in ms.
+    labels : array, optional
+        Drawn at random if not given; a loss that does not classify needs its targets.
+    seed : int
+        Of the random values.
+    tolerance : float
+        Of the derivative, relative to the largest of its sample.
+    end_to_end : bool
+        Whether to check also the gradient by the weights of a small network, with the engine
+        Reference.  Takes seconds.
+
+    Raises
+    ------
+    AssertionError
+        Says what is wrong: for a derivative, by which value, what it is and what it should be.
+    """
+    if not isinstance(loss, Loss):
+        raise TypeError(f"loss is of type {type(loss).__name__}: derive it from evsim.losses.Loss")
+    generator = np.random.default_rng(seed)
+    labels = _checked_labels(loss, units, labels, generator)
+    function, name = _function_of(loss, duration)
+    values = _random_values(loss.readout, units, len(labels), duration, generator)
+    _check_call(function, name, values, labels)
+    _check_independence(function, values, labels)
+    _check_derivative(function, name, values, labels, _step(loss.readout, duration), tolerance)
+    if loss.classifies:
+        _check_predictions(loss, values, units)
+    if end_to_end:
+        _check_gradient(loss, units, duration, labels[:2], seed)
+
+
+def _function_of(loss: Loss, duration: float) -> tuple[Function, str]:
+    """What is checked, and what its values are called."""
+    if isinstance(loss, IntegralLoss):
+        return loss.integrand, "voltages"
+    return lambda values, labels: loss(values, labels, duration), "values"
+
+
+# -- labels -------------------------------------------------------------------------------
+
+
+def _checked_labels(
+    loss: Loss, units: int, labels: Any, generator: np.random.Generator
+) -> np.ndarray:
+    if labels is None:
+        if not loss.classifies:
+            raise ValueError("the loss does not classify: give check_loss its targets, labels=...")
+        labels = generator.integers(0, units, _BATCH_SIZE)
+    checked = loss.check_labels(labels, len(labels), units)
+    if not isinstance(checked, np.ndarray) or len(checked) != len(labels):
+        raise AssertionError(
+            f"check_labels returns {checked!r} for {len(labels)} labels: it must return an array "
+            "with one entry per sample"
+        )
+    _check_refused(loss, labels, len(labels) + 1, units, "labels of one sample too few")
+    if loss.classifies:
+        _check_refused(loss, [units] * len(labels), len(labels), units, f"the label {units}")
+    return checked
+
+
+def _check_refused(loss: Loss, labels: Any, batch_size: int, units: int, what: str) -> None:
+    try:
+        loss.check_labels(labels, batch_size, units)
+    except (TypeError, ValueError):
+        return
+    raise AssertionError(
+        f"check_labels takes {what}, for {batch_size} samples and {units} units: it must refuse "
+        "them with a ValueError"
+    )
+
+
+# -- random values ------------------------------------------------------------------------
+
+
+def _random_values(
+    readout: Readout, units: int, batch_size: int, duration: float, generator: np.random.Generator
+) -> np.ndarray:
+    """Values such as the readout may have, shape (batch, units) or (batch, units, ...)."""
+    shape = (batch_size, units)
+    if isinstance(readout, (Mean, Peak, VoltageTrace)):
+        return generator.normal(0.0, 1.0, shape)
+    if isinstance(readout, Voltage):
+        return generator.normal(0.0, 1.0, (*shape, len(readout.times)))
+    if isinstance(readout, FirstSpike):
+        return _random_spike_times(shape, 1, duration, generator)[:, :, 0]
+    if isinstance(readout, SpikeTimes):
+        return _random_spike_times(shape, readout.count, duration, generator)
+    raise TypeError(f"check_loss does not know what values {readout} has")
+
+
+def _random_spike_times(
+    shape: tuple[int, int], count: int, duration: float, generator: np.random.Generator
+) -> np.ndarray:
+    """Spike times that keep a distance; about one unit in four lacks some or all spikes."""
+    slots = np.arange(count) + generator.uniform(0.25, 0.75, (*shape, count))
+    times = duration * slots / count
+    spikes = np.where(generator.random(shape) < 0.25, generator.integers(0, count, shape), count)
+    spikes[-1] = 0
+    times[np.arange(count) >= spikes[:, :, None]] = np.inf
+    return times
+
+
+def _step(readout: Readout, duration: float) -> float:
+    """The largest step of a difference."""
+    if isinstance(readout, (FirstSpike, SpikeTimes)):
+        return 0.05 * duration / getattr(readout, "count", 1)
+    return 0.1
+
+
+# -- what a call gives --------------------------------------------------------------------
+
+
+def _check_call(function: Function, name: str, values: np.ndarray, labels: np.ndarray) -> None:
+    """Shapes, types, finite numbers; twice the same, and the arguments are as they were."""
+    given_values, given_labels = values.copy(), labels.copy()
+    result = function(given_values, given_labels)
+    for argument, given, original in (
+        (name, given_values, values),
+        ("labels", given_labels, labels),
+    ):
+        if not np.array_equal(given, original, equal_nan=given.dtype.kind == "f"):
+            raise AssertionError(f"the loss changes its argument {argument}: work on a copy")
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise AssertionError(
+            f"the loss returns a {type(result).__name__}: it must return a pair, the losses and "
+            f"their derivative by the {name}"
+        )
+    again = function(values.copy(), labels.copy())
+    for part, array, repeated, shape in (
+        ("losses", result[0], again[0], values.shape[:1]),
+        ("derivative", result[1], again[1], values.shape),
+    ):
+        _check_array(part, array, shape)
+        if not np.array_equal(array, repeated):
+            raise AssertionError(f"the {part} of two calls with the same {name} differ")
+
+
+def _check_array(part: str, array: Any, shape: tuple[int, ...]) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != np.float64:
+        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise AssertionError(f"the {part} are of type {kind}: they must be an array of float64")
+    if array.shape != shape:
+        raise AssertionError(f"the {part} have shape {array.shape}: they must have shape {shape}")
+    if not np.isfinite(array).all():
+        index = _first(~np.isfinite(array))
+        raise AssertionError(f"{part}{_brackets(index)} is {array[index]}: it must be finite")
+
+
+def _check_independence(function: Function, values: np.ndarray, labels: np.ndarray) -> None:
+    together = function(values.copy(), labels.copy())
+    for sample in range(len(labels)):
+        own = slice(sample, sample + 1)
+        alone = function(values[own].copy(), labels[own].copy())
+        for part, whole, single in zip(("loss", "derivative"), together, alone, strict=True):
+            scale = np.abs(single).max(initial=0.0)
+            if np.shape(single) != whole[own].shape or not np.allclose(
+                single, whole[own], rtol=0.0, atol=1e-12 * scale
+            ):
+                raise AssertionError(
+                    f"the {part} of sample {sample} is {single[0]} alone and {whole[sample]} in a "
+                    f"batch of {len(labels)}: samples must not touch each other; the mean over "
+                    "the batch is taken elsewhere"
+                )
+
+
+def _check_predictions(loss: Loss, values: np.ndarray, units: int) -> None:
+    found = loss.predict(values.copy())
+    if not isinstance(found, np.ndarray) or found.shape != values.shape[:1]:
+        raise AssertionError(
+            f"predict has the result {found!r}: it must be an array with one class per sample, "
+            f"shape {values.shape[:1]}"
+        )
+    if found.dtype.kind not in "iu" or (found < -1).any() or (found >= units).any():
+        raise AssertionError(
+            f"predict puts samples into {found!r}: it must give integers, from 0 to {units - 1}, "
+            "or -1 for none"
+        )
+
+
+# -- the derivative -----------------------------------------------------------------------
+
+
+def _check_derivative(
+    function: Function,
+    name: str,
+    values: np.ndarray,
+    labels: np.ndarray,
+    step: float,
+    tolerance: float,
+) -> None:
+    """Each sample's derivative against differences; a missing spike has none to compare."""
+    losses, found = function(values.copy(), labels.copy())
+    expected, error = np.zeros_like(found), np.zeros_like(found)
+    for index in np.ndindex(values.shape[1:]):
+        at = (slice(None), *index)
+
+        def moved(by: float, at: Any = at) -> np.ndarray:
+            other = values.copy()
+            other[at] += by
+            return function(other, labels.copy())[0]
+
+        expected[at], error[at] = differentiate(moved, step)
+    axes = tuple(range(1, found.ndim))
+    compared = np.isfinite(values)
+    size = np.where(compared, np.maximum(np.abs(found), np.abs(expected)), 0.0)
+    scale = size.max(axis=axes, keepdims=True)
+    rounding = 1e-12 * np.abs(losses).reshape(scale.shape) / step
+    unsettled = compared & (error > 1e-5 * scale + rounding)
+    if unsettled.any():
+        index = _first(unsettled)
+        raise AssertionError(
+            f"finite differences of the loss of sample {index[0]} by {name}{_brackets(index)} = "
+            f"{values[index]:g} do not settle: it must be smooth; they give {expected[index]:g} "
+            f"within {error[index]:g}, the derivative is {found[index]:g}"
+        )
+    wrong = compared & (np.abs(found - expected) > tolerance * scale + 2 * error + rounding)
+    if wrong.any():
+        index = _first(wrong)
+        raise AssertionError(
+            f"the derivative of the loss of sample {index[0]} by {name}{_brackets(index)} = "
+            f"{values[index]:g} is {found[index]:.9g}: finite differences give "
+            f"{expected[index]:.9g}"
+        )
+
+
+def differentiate(
+    function: Callable[[float], np.ndarray], step: float, levels: int = 10
+) -> tuple[np.ndarray, np.ndarray]:
+    """The derivative at 0 of a function with values of any shape, and an estimate of its error.
+
+    Central differences with steps that halve, extrapolated to 0; of each value the result that
+    the last extrapolation moved least (Ridders 1982).
+    """
+    row: list[np.ndarray] = []
+    best = error = np.empty(0)
+    for level in range(levels):
+        h = step * 0.5**level
+        above = row
+        row = [(function(h) - function(-h)) / (2 * h)]
+        for order, rougher in enumerate(above, start=1):
+            finer = row[order - 1]
+            row.append(finer + (finer - rougher) / (4.0**order - 1))
+            moved = np.maximum(np.abs(row[order] - finer), np.abs(row[order] - rougher))
+            if level == order == 1:
+                best, error = row[order], moved
+            better = moved < error
+            best, error = np.where(better, row[order], best), np.where(better, moved, error)
+    return best, error
+
+
+def _first(wrong: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.argwhere(wrong)[0])
+
+
+def _brackets(index: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(str, index))}]"
+
+
+# -- end to end ---------------------------------------------------------------------------
+
+
+_ATTEMPTS = 100
+_SMALLEST_DRIVE = 0.4  # I - threshold at a spike: below it, differences lose digits
+
+
+class _UnfitNetworkError(Exception):
+    """Weights that move a little make spikes appear or vanish, or next to it."""
+
+
+def _check_gradient(loss: Loss, units: int, duration: float, labels: np.ndarray, seed: int) -> None:
+    """The gradient by every weight of a small network against differences."""
+    checked = False
+    for kind in (LI, LIF):
+        if _reads(loss.readout, kind):
+            checked = True
+            _check_network(loss, kind, units, duration, labels, seed)
+    assert checked, f"{loss.readout} reads neither LI nor LIF units"
+
+
+def _check_network(
+    loss: Loss, kind: type[LI | LIF], units: int, duration: float, labels: np.ndarray, seed: int
+) -> None:
+    """Tries networks, the later ones with larger weights, until the spikes are what it takes."""
+    generator = np.random.default_rng(seed)
+    for attempt in range(_ATTEMPTS):
+        network = _random_network(loss.readout, kind, units, duration, 1.03**attempt, generator)
+        spikes = _random_trains(duration, len(labels), generator)
+        run = simulate(network, spikes, duration, "reference")
+        fewest = run.spike_counts[network.output.name].min()
+        if (
+            fewest < _wanted_spikes(loss.readout, kind)
+            or run.report.smallest_drive < _SMALLEST_DRIVE
+        ):
+            continue
+        try:
+            _compare_weights(loss, network, spikes, duration, labels)
+        except _UnfitNetworkError:
+            continue
+        return
+    raise RuntimeError(
+        f"no network was found, in {_ATTEMPTS}, whose {kind.__name__} units spike often enough "
+        "and keep their spikes when weights move a little: try another seed"
+    )
+
+
+def _compare_weights(
+    loss: Loss, network: Network, spikes: SpikeTrains, duration: float, labels: np.ndarray
+) -> None:
+    result = gradient(network, spikes, labels, loss, duration, engine="reference")
+    for connection in network.connections:
+        name = f"{connection.name}.weight"
+        found, weight = result.parameters[name], network.parameters[name]
+        expected, error = np.zeros(weight.shape), np.zeros(weight.shape)
+        for index in np.ndindex(weight.shape):
+
+            def moved(by: float, index: Any = index, name: str = name) -> np.ndarray:
+                changed = np.array(network.parameters[name])
+                changed[index] += by
+                run = simulate(network.replace({name: changed}), spikes, duration, "reference")
+                for population, counts in run.spike_counts.items():
+                    if not np.array_equal(counts, result.run.spike_counts[population]):
+                        raise _UnfitNetworkError
+                return loss.evaluate(run, labels).losses.mean()
+
+            expected[index], error[index] = differentiate(moved, 1e-3, levels=3)
+        allowed = 1e-6 * np.abs(expected).max() + 1e-10
+        if error.max() > allowed:
+            raise _UnfitNetworkError
+        wrong = np.abs(found - expected) > allowed
+        if wrong.any():
+            index = _first(wrong)
+            raise AssertionError(
+                f"in a network with {type(network.output).__name__} output the derivative of the "
+                f"loss by {name}{_brackets(index)} = {weight[index]:g} is {found[index]:.9g}: "
+                f"finite differences give {expected[index]:.9g}"
+            )
+
+
+def _reads(readout: Readout, kind: type[LI | LIF]) -> bool:
+    try:
+        readout.population_of(Network([kind(readout.population or "output", 1)], []))
+    except ValueError:
+        return False
+    return True
+
+
+def _wanted_spikes(readout: Readout, kind: type[LI | LIF]) -> int:
+    """How many spikes each output unit must have: a missing one has no difference to compare."""
+    if isinstance(readout, SpikeTimes):
+        return readout.count
+    return 1 if kind is LIF else 0
+
+
+def _random_network(
+    readout: Readout,
+    kind: type[LI | LIF],
+    units: int,
+    duration: float,
+    strength: float,
+    generator: np.random.Generator,
+) -> Network:
+    taus = {"tau_mem": duration / 2, "tau_syn": duration / 8}
+    output = readout.population or "output"
+    into_hidden = strength * generator.uniform(3.0, 8.0, (2, 2))
+    into_output = strength * generator.uniform(1.0, 6.0, (units, 2))
+    return Network(
+        [
+            Input(f"input of {output}", 2),
+            LIF(f"hidden of {output}", 2, **taus),
+            kind(output, units, **taus),
+        ],
+        [
+            Connection(f"input of {output}", f"hidden of {output}", into_hidden),
+            Connection(f"hidden of {output}", output, into_output, delay=duration / 20),
+        ],
+    )
+
+
+def _random_trains(duration: float, batch_size: int, generator: np.random.Generator) -> SpikeTrains:
+    count = 6 * batch_size
+    return SpikeTrains.from_events(
+        generator.uniform(0.0, 0.7 * duration, count),
+        generator.integers(0, 2, count),
+        np.repeat(np.arange(batch_size), 6),
+        batch_size=batch_size,
+        unit_count=2,
+    )
