@@ -80,20 +80,73 @@ def difference_of(
     dropout: Dropout | None = None,
 ) -> Any:
     """As ``finite_difference``, for any number or array of numbers computed from the state."""
+    # Times and delays are not negative: at 0 take the one-sided difference of second order.
+    at_bound = _at_lower_bound(network, inputs, parameter, index)
+    stencil = {0: -3, 1: 4, 2: -1} if at_bound else {-1: -1, 1: 1}
+    direction = {(parameter, index): 1.0}
+    return _difference(
+        network, inputs, duration, value_of_state, direction, stencil, digits, step, dropout
+    )
+
+
+def difference_along(
+    network: Network,
+    inputs: Mapping[str, SpikeTrains],
+    duration: float,
+    value_of_state: Callable[[State], Any],
+    direction: Mapping[tuple[str, Any], float],
+    digits: int = 50,
+    step: str = STEP,
+    dropout: Dropout | None = None,
+) -> Any:
+    """Derivative of what is computed from the state along a direction.
+
+    ``direction`` has the part of each number that moves, by parameter and index; none of them
+    may be at its lower bound.
+    """
+    stencil = {-1: -1, 1: 1}
+    return _difference(
+        network, inputs, duration, value_of_state, direction, stencil, digits, step, dropout
+    )
+
+
+def random_direction(
+    rng: np.random.Generator, network: Network, inputs: Mapping[str, SpikeTrains]
+) -> dict[tuple[str, Any], float]:
+    """A direction in which every parameter and input time moves that may go either way."""
+    names = {name: entries_of(network, name) for name in network.parameters}
+    names |= {f"{name}.times": list(range(inputs[name].times.size)) for name in inputs}
+    return {
+        (name, index): float(rng.normal())
+        for name, indices in names.items()
+        for index in indices
+        if not _at_lower_bound(network, inputs, name, index)
+    }
+
+
+def _difference(
+    network: Network,
+    inputs: Mapping[str, SpikeTrains],
+    duration: float,
+    value_of_state: Callable[[State], Any],
+    direction: Mapping[tuple[str, Any], float],
+    stencil: Mapping[int, int],
+    digits: int,
+    step: str,
+    dropout: Dropout | None,
+) -> Any:
     engine = Reference(digits)
     h = engine.numbers.convert(step)
-    at_bound = _at_lower_bound(network, inputs, parameter, index)
-    # Times and delays are not negative: at 0 take the one-sided difference of second order.
-    stencil = {0: -3, 1: 4, 2: -1} if at_bound else {-1: -1, 1: 1}
-    states = {
-        k: engine.simulate_model(
-            *_shifted(engine, network, inputs, parameter, index, k * h), duration, dropout
-        )
-        for k in stencil
-    }
+    states = {}
+    for k in stencil:
+        model = Model.from_network(network, engine.numbers)
+        events = engine.input_events(network, inputs)
+        for (parameter, index), size in direction.items():
+            model, events = _shifted(model, events, parameter, index, k * h * size)
+        states[k] = engine.simulate_model(model, events, duration, dropout)
     patterns = {k: _pattern(state) for k, state in states.items()}
     if len(set(patterns.values())) > 1:
-        raise PatternChangedError(f"{parameter}{index}: {patterns}")
+        raise PatternChangedError(f"{', '.join(map(str, direction))}: {patterns}")
     return sum(c * value_of_state(states[k]) for k, c in stencil.items()) / (2 * h)
 
 
@@ -104,6 +157,16 @@ def exact_derivative(network: Network, adjoint: Any, parameter: str, index: Any)
         return adjoint.input_times[owner][index]
     owners = synapses_of if kind in ("weight", "delay") else units_of
     return sum(getattr(adjoint, kind)[o] for o in owners(network, parameter, index))
+
+
+def exact_derivative_along(
+    network: Network, adjoint: Any, direction: Mapping[tuple[str, Any], float]
+) -> Number:
+    """The same along a direction."""
+    return sum(
+        size * exact_derivative(network, adjoint, parameter, index)
+        for (parameter, index), size in direction.items()
+    )
 
 
 def synapses_of(network: Network, parameter: str, index: Any) -> list[int]:
@@ -141,16 +204,9 @@ def entries_of(network: Network, parameter: str) -> list[Any]:
 
 
 def _shifted(
-    engine: Reference,
-    network: Network,
-    inputs: Mapping[str, SpikeTrains],
-    parameter: str,
-    index: Any,
-    shift: Number,
+    model: Model, events: list[list[InputEvent]], parameter: str, index: Any, shift: Number
 ) -> tuple[Model, list[list[InputEvent]]]:
-    """The model and its input events with one number shifted."""
-    model = Model.from_network(network, engine.numbers)
-    events = engine.input_events(network, inputs)
+    """A model and its input events with one number shifted."""
     owner, kind = parameter.rsplit(".", 1)
     if kind == "times":
         units = model.units_of(owner)
@@ -162,11 +218,11 @@ def _shifted(
         return model, [[moved(event) for event in sample] for sample in events]
     if kind in ("weight", "delay"):
         numbers = list(getattr(model, kind))
-        for synapse in synapses_of(network, parameter, index):
+        for synapse in synapses_of(model.network, parameter, index):
             numbers[synapse] += shift
         return replace(model, **{kind: numbers}), events
     neurons = dict(model.neurons)
-    for unit in units_of(network, parameter, index):
+    for unit in units_of(model.network, parameter, index):
         shifted = getattr(neurons[unit], kind) + shift
         neurons[unit] = replace(neurons[unit], **{kind: shifted})
     return replace(model, neurons=neurons), events

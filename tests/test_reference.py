@@ -56,25 +56,28 @@ def close(a, b, tolerance="1e-45"):
 # -- divided differences of exp -----------------------------------------------------------
 
 exponents = st.floats(-50.0, 1.0).map(lambda x: x if abs(x) > 1e-30 else 0.0)
-gaps = st.sampled_from([0.0, 1e-14, 1e-9, 1e-3, 0.4, 3.0])
+gaps = st.sampled_from([0.0, 1e-14, 1e-9, 1e-3, 0.4, 3.0, 40.0])
 
 
-@given(x=exponents, first_gap=gaps, second_gap=gaps)
-def test_divided_differences_lose_no_digits(x, first_gap, second_gap):
-    points = x, x - first_gap, x - first_gap - second_gap
+def divided_difference(points):
+    if len(points) == 1:
+        return mpmath.exp(points[0])
+    upper, lower = divided_difference(points[:-1]), divided_difference(points[1:])
+    return (upper - lower) / (points[0] - points[-1])
+
+
+@given(x=exponents, steps=st.lists(gaps, min_size=1, max_size=5), seed=st.integers(0, 99))
+def test_divided_differences_lose_no_digits(x, steps, seed):
+    points = x - np.cumsum([0.0, *steps])
     # A thousandth of a unit in the last place apart the definition serves, in many digits.
-    with mpmath.workdps(150):
-        a, b, c = (mpmath.mpf(p) + k * mpmath.mpf("1e-30") for k, p in enumerate(points))
-
-        def first(p, q):
-            return (mpmath.exp(p) - mpmath.exp(q)) / (p - q)
-
-        expected = first(a, b), (first(a, b) - first(b, c)) / (a - c)
-    floats = numbers_with(None)
-    for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
-        shuffled = [points[k] for k in order]
-        assert close(exp_divided_difference(floats, *shuffled) / expected[1], 1, "1e-14")
-    assert close(exp_divided_difference(floats, points[1], points[0]) / expected[0], 1, "1e-14")
+    with mpmath.workdps(300):
+        expected = divided_difference(
+            [mpmath.mpf(p) - k * mpmath.mpf("1e-30") for k, p in enumerate(points.tolist())]
+        )
+    shuffled = np.random.default_rng(seed).permutation(points).tolist()
+    assert close(exp_divided_difference(numbers_with(None), *shuffled) / expected, 1, "1e-14")
+    exact = exp_divided_difference(EXACT.numbers, *map(EXACT.numbers.convert, shuffled))
+    assert close(exact / expected, 1, "1e-28")
 
 
 # -- one neuron ---------------------------------------------------------------------------
