@@ -1,7 +1,7 @@
 """Braille: read letters by touch, given as spikes of a robot's finger.
 
-The data are those of Müller-Cleve et al. 2022, the networks and their training those of D
-section 2.3, Table 5.  Where the table and the program published with D disagree, the default
+The data are those of Müller-Cleve et al. 2022, the networks and their training those of
+D, Table 5.  Where the table and the program published with D disagree, the default
 follows the table.
 """
 

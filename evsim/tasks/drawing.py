@@ -57,7 +57,10 @@ def draw(
     if result.history:
         save(plotting.learning_curve(result.history, result.best_epoch), "learning")
     outcome = evaluated(result.network, tested.samples, tested.loss, tested.duration, engine)
-    save(plotting.confusion_matrix(outcome.confusion, tested.class_names).figure, "confusion")
+    ax = plotting.confusion_matrix(
+        outcome.confusion, tested.class_names, unclassified=outcome.unclassified
+    )
+    save(ax.figure, "confusion")
     for connection in tested.delays:
         ax = plotting.delay_histogram(before, result.network, connection)
         save(ax.figure, f"delays_{connection.replace('->', '_')}")

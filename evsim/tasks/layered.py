@@ -1,7 +1,7 @@
 """Hidden layers with or without recurrence, delays and time constants that are learned.
 
 What the networks for spoken words and for Braille have in common, and how they are trained
-(L section 2.3, D sections 2.3 and 2.4).
+(L section 2.3, D section 2.3).
 """
 
 from __future__ import annotations

@@ -161,8 +161,8 @@ class LayeredSettings(DataSettings, ABC):
     each batch. 1 for no ease-in."""
 
     halving: int | None = None
-    """Halve learning rates when accuracy no longer rises, after at least this many epochs (L
-    section 4.7); 0 for never."""
+    """Halve learning rates when what is watched no longer gets better, after more than this many
+    epochs (L); 0 for never."""
 
     patience: int | None = None
     """Stop after this many epochs without a better one; 0 for never."""

@@ -31,7 +31,7 @@ Experiment = Literal["delay-learning", "loss-comparison", "loss-shaping"]
 def published(
     experiment: Experiment, loss: LossName, *, recurrent: bool, layers: int | None
 ) -> Hyperparameters:
-    """The numbers for SHD: D Table 3, or L Tables 2 to 4, or L sections 2.3 and 4.5 to 4.8."""
+    """The numbers for SHD: D Table 3, or L Tables 2 to 4, or L section 2.3."""
     if experiment == "delay-learning":
         numbers = _delay_learning(recurrent, layers)
     elif experiment == "loss-comparison":
@@ -268,7 +268,8 @@ class SpeechSettings(LayeredSettings):
                 input_weight_mean=numbers.input_weight_mean / copies,
                 input_weight_deviation=numbers.input_weight_deviation / copies,
             )
-        if self.experiment == "loss-shaping" and (self.blend or numbers.blend):
+        blend = numbers.blend if self.blend is None else self.blend
+        if self.experiment == "loss-shaping" and blend:
             numbers = replace(numbers, epochs=50)
         if self.weight_rate is not None:
             numbers = replace(numbers, tau_rate=self.weight_rate)
