@@ -44,13 +44,33 @@ class Panels(NamedTuple):
 
 def smooth_panels(kinks: Moments, duration: float, longest: float) -> Panels:
     """The trial between its kinks, in equal parts where that is longer than ``longest`` ms."""
+    whole = _between(kinks, duration)
+    parts = np.maximum(np.ceil(whole.lengths / longest), 1).astype(np.int64)
+    owner, part = counted(parts)
+    lengths = (whole.lengths / parts)[owner]
+    return Panels(whole.samples[owner], whole.starts[owner] + part * lengths, lengths)
+
+
+def graded_panels(kinks: Moments, duration: float, shortest: float) -> Panels:
+    """The trial between its kinks, in parts that double from ``shortest`` ms after each kink.
+
+    What changes within a time constant does so after a kink, and has decayed later on: so few
+    parts do even where one time constant is far shorter than the others.
+    """
+    whole = _between(kinks, duration)
+    parts = 1 + np.maximum(np.ceil(np.log2(whole.lengths / shortest)), 0).astype(np.int64)
+    owner, part = counted(parts)
+    starts = np.where(part == 0, 0.0, shortest * 2.0 ** (part - 1))
+    last = part == parts[owner] - 1
+    ends = np.where(last, whole.lengths[owner], shortest * 2.0**part)
+    return Panels(whole.samples[owner], whole.starts[owner] + starts, ends - starts)
+
+
+def _between(kinks: Moments, duration: float) -> Panels:
     starts = np.insert(kinks.times, kinks.offsets[:-1], 0.0)
     ends = np.insert(kinks.times, kinks.offsets[1:], duration)
     samples = np.repeat(np.arange(kinks.offsets.size - 1), np.diff(kinks.offsets) + 1)
-    parts = np.maximum(np.ceil((ends - starts) / longest), 1).astype(np.int64)
-    lengths = (ends - starts) / parts
-    whole, part = counted(parts)
-    return Panels(samples[whole], starts[whole] + part * lengths[whole], lengths[whole])
+    return Panels(samples, starts, ends - starts)
 
 
 def counted(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -113,7 +133,6 @@ NODES = (1.0 + _mirrored(_HALF_NODES, 0.0, -1.0)) / 2
 WEIGHTS = _mirrored(_HALF_KRONROD, 0.34644298189013636168, 1.0) / 2
 GAUSS_WEIGHTS = _mirrored(_HALF_GAUSS, 0.0, 1.0) / 2
 
-_LONGEST = 1.0  # of a panel to begin with, in shortest time constants
 _MOST_ROUNDS = 60
 _MOST_PANELS = 20_000  # by bisection, per sample
 # An error below this part of a panel's integral of |f| is rounding: halving will not lower it.
@@ -166,9 +185,9 @@ def integrate(run: Run, population: str, integrand: Integrand, tolerance: float)
     IntegrationError
         For values that are not finite, and where halving does not help.
     """
-    longest = _LONGEST * shortest_time_constant(run.network, population)
+    shortest = shortest_time_constant(run.network, population)
     batch_size = batch_size_of(run)
-    panels = smooth_panels(run.kinks(population), run.duration, longest)
+    panels = graded_panels(run.kinks(population), run.duration, shortest)
     limit = np.bincount(panels.samples, minlength=batch_size) + _MOST_PANELS
     evaluated, derivative = _evaluate(run, population, integrand, panels, first_row=0)
     derivatives = [derivative]

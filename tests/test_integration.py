@@ -12,7 +12,13 @@ from mpmath import mp, mpf
 
 import evsim
 from evsim import integration
-from evsim.integration import IntegrationError, integrate, smooth_panels, sum_by_sample
+from evsim.integration import (
+    IntegrationError,
+    graded_panels,
+    integrate,
+    smooth_panels,
+    sum_by_sample,
+)
 from evsim.readouts import Moments
 
 DURATION = 30.0
@@ -184,16 +190,37 @@ def test_shapes_are_checked():
     st.lists(st.lists(st.floats(0.01, 9.99), unique=True, max_size=6), min_size=1, max_size=4),
     st.floats(0.05, 20.0),
 )
-def test_panels_fill_the_trial_between_its_kinks(kinks, longest):
+def test_panels_fill_the_trial_between_its_kinks(kinks, size):
     times = np.concatenate([np.sort(sample) for sample in kinks]).astype(float)
-    offsets = np.cumsum([0, *map(len, kinks)])
-    panels = smooth_panels(Moments(times, offsets), 10.0, longest)
-    assert (panels.lengths <= longest * (1 + 1e-12)).all()
-    for sample, own in enumerate(kinks):
-        mine = panels.samples == sample
-        starts, ends = panels.starts[mine], panels.starts[mine] + panels.lengths[mine]
-        np.testing.assert_allclose(np.append(starts, 10.0), np.append(0.0, ends), atol=1e-12)
-        assert set(own) <= set(starts)
+    moments = Moments(times, np.cumsum([0, *map(len, kinks)]))
+    equal, graded = smooth_panels(moments, 10.0, size), graded_panels(moments, 10.0, size)
+    assert (equal.lengths <= size * (1 + 1e-12)).all()
+    for panels in (equal, graded):
+        assert (panels.lengths > 0).all()
+        for sample, own in enumerate(kinks):
+            mine = panels.samples == sample
+            starts, ends = panels.starts[mine], panels.starts[mine] + panels.lengths[mine]
+            np.testing.assert_allclose(np.append(starts, 10.0), np.append(0.0, ends), atol=1e-12)
+            assert set(own) <= set(starts)
+    for sample, start, length in zip(*graded, strict=True):
+        since_kink = start - max(time for time in (0.0, *kinks[sample]) if time <= start)
+        assert length <= max(size, since_kink) * (1 + 1e-9)
+
+
+def test_short_time_constants_need_few_panels():
+    """One of 1 us in a trial of a second; the current's own pulse is not overlooked."""
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LI("output", 1, tau_mem=20.0, tau_syn=1e-3)],
+        [evsim.Connection("input", "output", 1e3)],
+    )
+    spikes = evsim.SpikeTrains.from_lists([[(100.0, 0)]], units=1)
+    run = evsim.simulate(network, spikes, 1000.0)
+    found = integrate(run, "output", lambda v, _: (v[:, 0] ** 2, 2 * v), 1e-12)
+    # V = w tau_s/(tau_m - tau_s) (e^(-t/tau_m) - e^(-t/tau_s)), squared, and for ever.
+    m, s = mpf(20), mpf("1e-3")
+    exact = (1000 * s / (m - s)) ** 2 * (m / 2 + s / 2 - 2 * m * s / (m + s))
+    assert found.values[0] == pytest.approx(float(exact), rel=1e-11)
+    assert found.moments.times.size < 2000
 
 
 def test_sums_keep_their_digits_and_know_empty_samples():
