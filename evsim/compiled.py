@@ -43,7 +43,16 @@ class _DigestCache(FunctionCache):
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile a function that other compiled functions call."""
+    """Compile a function that other compiled functions call, and that allocates nothing.
+
+    It counts no references to the arrays it is given: in a loop over events the counting, two
+    atomic operations each time, would take longer than the work.
+    """
+    return numba.njit(nogil=True, error_model="numpy", forceinline=True, _nrt=False)(function)
+
+
+def allocating(function: Callable[..., Any]) -> Any:
+    """Compile a function that other compiled functions call, and that allocates arrays."""
     return numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)
 
 

@@ -173,7 +173,7 @@ class Exact(Engine):
         first, last = state.unit_range(readout.population_of(state.network))
         entering = state.entering(readout, cotangents, first, last, adjustments.lambda_limit)
         units = state.units_with(adjustments)
-        sizes = _gradient_sizes(state, wrt)
+        sizes = _gradient_sizes(state)
         tau_units = _units_of_time_constants(state, wrt)
 
         def run(piece: Piece) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
@@ -299,17 +299,11 @@ def piece_bounds(batch: int, synapses: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def _gradient_sizes(state: ExactState, wrt: Sequence[str]) -> dict[str, int]:
-    """The size of each kind of gradient, 0 for weights and delays that nobody asked for."""
-    kinds = {name.rsplit(".", 1)[1] for name in wrt}
+def _gradient_sizes(state: ExactState) -> dict[str, int]:
+    """The size of each kind of gradient before it is folded into a parameter's shape."""
     synapses, units = state.layout.synapses.size, state.layout.units.size
-    return {
-        "weight": synapses if "weight" in kinds else 0,
-        "delay": synapses if "delay" in kinds else 0,
-        "threshold": units,
-        "tau_mem": units,
-        "tau_syn": units,
-    }
+    sizes = dict.fromkeys(("weight", "delay"), synapses)
+    return sizes | dict.fromkeys(("threshold", "tau_mem", "tau_syn"), units)
 
 
 def _units_of_time_constants(state: ExactState, wrt: Sequence[str]) -> np.ndarray:

@@ -1,13 +1,19 @@
-"""Collecting and sorting what reaches a unit whose presynaptic spikes are all known."""
+"""Collecting and sorting what reaches a unit whose presynaptic spikes are all known.
+
+A moment at which the unit's voltage is read may stand among its arrivals: it reaches no
+synapse, and at one instant it comes before arrivals.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from evsim.compiled import compiled
+from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.records import ARRIVAL
 
 INSERTION_SORT_UP_TO = 48
+
+MOMENT = -1  # in place of the synapse of an arrival
 
 
 @compiled
@@ -21,7 +27,7 @@ def possible_arrivals(
     return total
 
 
-@compiled
+@allocating
 def with_room(arrivals: np.ndarray, needed: int) -> np.ndarray:
     """Scratch memory for that many arrivals: the same if it suffices."""
     if needed <= arrivals.size:
@@ -59,7 +65,7 @@ def collect_arrivals(
     return n
 
 
-@compiled
+@allocating
 def sort_arrivals(arrivals: np.ndarray, n: int) -> None:
     """Sort the first n arrivals by time; equal times keep their order."""
     if n > INSERTION_SORT_UP_TO:
@@ -81,7 +87,7 @@ def sort_arrivals(arrivals: np.ndarray, n: int) -> None:
         arrivals[j].spike = spike
 
 
-@compiled
+@allocating
 def arrivals_at(
     unit: int,
     units: np.ndarray,
@@ -110,3 +116,26 @@ def arrivals_at(
     n = collect_arrivals(unit, synapses, incoming, spikes, start, count, duration, arrivals)
     sort_arrivals(arrivals, n)
     return arrivals, n
+
+
+@allocating
+def with_moments(arrivals: np.ndarray, n: int, moments: np.ndarray) -> tuple[np.ndarray, int]:
+    """Merge ascending moments into sorted arrivals; the number of a moment stands for its spike."""
+    total = n + moments.size
+    merged = arrivals
+    if total > arrivals.size:
+        merged = np.empty(2 * total, ARRIVAL)
+        merged[:n] = arrivals[:n]
+    i, m = n - 1, moments.size - 1
+    for k in range(total - 1, -1, -1):
+        if m < 0:
+            break
+        if i >= 0 and merged[i].time >= moments[m]:
+            merged[k] = merged[i]
+            i -= 1
+        else:
+            merged[k].time = moments[m]
+            merged[k].synapse = MOMENT
+            merged[k].spike = m
+            m -= 1
+    return merged, total

@@ -12,6 +12,7 @@ from math import exp, inf
 import numpy as np
 
 from evsim.compiled import compiled
+from evsim.engines.kernels.arrivals import MOMENT
 from evsim.engines.kernels.dropout import is_dropped
 from evsim.engines.kernels.records import (
     FULL,
@@ -177,15 +178,10 @@ def pull_back_arrival(
     weight_gradient: np.ndarray,
     delay_gradient: np.ndarray,
 ) -> None:
-    """Add an arrival's part to the gradients and to the adjoint of the spike it came from.
-
-    A gradient that was not asked for has no entries.
-    """
+    """Add an arrival's part to the gradients and to the adjoint of the spike it came from."""
     by_time = weight * (lambda_v - lambda_i)
-    if weight_gradient.size > 0:
-        weight_gradient[synapse] -= tau_syn * lambda_i
-    if delay_gradient.size > 0:
-        delay_gradient[synapse] += by_time
+    weight_gradient[synapse] -= tau_syn * lambda_i
+    delay_gradient[synapse] += by_time
     adjoint[spike] += by_time
 
 
@@ -204,7 +200,6 @@ def pull_back_unit(
     drive: float,
     rate: float,
     slope: float,
-    moments: np.ndarray,
     moment_cotangent: np.ndarray,
     limit: float,
     adjoint: np.ndarray,
@@ -218,17 +213,17 @@ def pull_back_unit(
     Its emissions are ``first`` to ``last - 1`` of the buffer; ``adjoint`` holds what is known
     of S_k, the derivative of the loss by each emission time.  ``phantom`` is lambda_V at the
     end of the trial, where a silent output gets its gradient.  The loss's dF/dV is ``drive``
-    times the weighting, and ``moment_cotangent`` at the moments; backwards, a moment comes
-    after arrivals at its time, and an emission at its time has set V to 0.
+    times the weighting, and ``moment_cotangent`` at the moments among the arrivals; where an
+    emission or a refractory period keeps V at 0, a moment has no effect.
     """
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
     now, lambda_v, lambda_i = duration, phantom, 0.0
-    i, m = n - 1, moments.size - 1
+    i = n - 1
     if phantom != 0.0:
         threshold_gradient[unit] += tau_mem * phantom
         while i >= 0 and arrivals[i].time == duration:
             i -= 1
-    elif drive == 0.0 and m < 0:
+    elif drive == 0.0 and moment_cotangent.size == 0:
         if last == first:
             return
         while i >= 0 and arrivals[i].time > spikes[last - 1].time:
@@ -242,25 +237,21 @@ def pull_back_unit(
         else:
             emission, free_at, release_current = 0.0, 0.0, 0.0
         h = 0.0
-        while (i >= 0 and arrivals[i].time >= emission) or (m >= 0 and moments[m] >= emission):
-            is_arrival = i >= 0 and (m < 0 or arrivals[i].time >= moments[m])
-            time = arrivals[i].time if is_arrival else moments[m]
+        while i >= 0 and arrivals[i].time >= emission:
+            time, synapse, spike = arrivals[i].time, arrivals[i].synapse, arrivals[i].spike
             lambda_v, lambda_i, h = adjoint_advance(
                 lambda_v, lambda_i, h, now, time, emission, free_at, release_current, drive, rate,
                 slope, tau_mem, tau_syn,
             )  # fmt: skip
             now = time
-            if is_arrival:
-                synapse = arrivals[i].synapse
+            if synapse != MOMENT:
                 pull_back_arrival(
-                    synapse, arrivals[i].spike, synapses[synapse].weight, lambda_v, lambda_i,
-                    tau_syn, adjoint, weight_gradient, delay_gradient,
+                    synapse, spike, synapses[synapse].weight, lambda_v, lambda_i, tau_syn, adjoint,
+                    weight_gradient, delay_gradient,
                 )  # fmt: skip
-                i -= 1
-            else:
-                if time > free_at:
-                    lambda_v -= moment_cotangent[m] / tau_mem
-                m -= 1
+            elif time > free_at:
+                lambda_v -= moment_cotangent[spike] / tau_mem
+            i -= 1
         if emission_index < first:
             return
         lambda_v, lambda_i, h = adjoint_advance(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from evsim.compiled import compiled, entry_point
-from evsim.engines.kernels.arrivals import arrivals_at
+from evsim.compiled import allocating, entry_point
+from evsim.engines.kernels.arrivals import arrivals_at, with_moments
 from evsim.engines.kernels.entering import PEAK, Entering
 from evsim.engines.kernels.layered import pull_back_unit
 from evsim.engines.kernels.records import ARRIVAL
@@ -24,7 +24,7 @@ from evsim.engines.kernels.segments import (
 from evsim.engines.kernels.voltage import peak_moment, pull_back_mean, pull_back_peak
 
 
-@compiled
+@allocating
 def pull_back_layer(
     component: int,
     sample: int,
@@ -46,7 +46,6 @@ def pull_back_layer(
 ) -> np.ndarray:
     """Pull adjoints of emissions, or cotangents of voltages, back; returns the scratch memory."""
     begin, end = entering.moment_start[sample], entering.moment_start[sample + 1]
-    no_moments = entering.moments[:0]
     held, n = -1, 0
     for i in range(components.first[component], components.first[component + 1]):
         unit = components.units[i]
@@ -59,14 +58,16 @@ def pull_back_layer(
         )
         held = unit
         if is_read or units[unit].is_lif:
-            moments, column = no_moments, 0
+            moment_cotangent = entering.moment_cotangent[:0, 0]
             if is_read:
-                moments, column = entering.moments[begin:end], unit - entering.first_read
+                moment_cotangent = entering.moment_cotangent[begin:end, unit - entering.first_read]
+                arrivals, n = with_moments(arrivals, n, entering.moments[begin:end])
+                held = -1
             pull_back_unit(
                 unit, units, synapses, arrivals, n, duration, spikes, start[unit],
-                start[unit] + count[unit], phantom, drive, entering.rate, entering.slope, moments,
-                entering.moment_cotangent[begin:end, column], entering.limit, adjoint,
-                weight_gradient, delay_gradient, threshold_gradient, failure,
+                start[unit] + count[unit], phantom, drive, entering.rate, entering.slope,
+                moment_cotangent, entering.limit, adjoint, weight_gradient, delay_gradient,
+                threshold_gradient, failure,
             )  # fmt: skip
         elif entering.rate == PEAK:
             pull_back_peak(
@@ -106,8 +107,8 @@ def pull_back_samples(
     """Add the samples' gradients, and complete the adjoint of every spike.
 
     ``adjoint`` comes with the derivatives of the loss by each spike's time.  Gradients by
-    weights and delays have shape (synapses,), or (0,) if not wanted; those by thresholds
-    (units,).  ``failure`` is (status, time, unit, sample, number of limited adjoints).
+    weights and delays have shape (synapses,), those by thresholds (units,).  ``failure`` is
+    (status, time, unit, sample, number of limited adjoints).
     """
     arrivals = np.empty(64, ARRIVAL)
     states = np.empty(start.shape[1], STATE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evsim.compiled import compiled, entry_point
+from evsim.compiled import allocating, entry_point
 from evsim.engines.kernels.arrivals import arrivals_at
 from evsim.engines.kernels.entering import PEAK
 from evsim.engines.kernels.records import ARRIVAL
@@ -61,7 +61,7 @@ def read_voltages(
             values[sample, unit - first_unit] = value
 
 
-@compiled
+@allocating
 def room_for_kinks(found: np.ndarray, used: int, more: int) -> np.ndarray:
     """A buffer with room for more behind the used ones: the same if it has it."""
     if used + more <= found.size:

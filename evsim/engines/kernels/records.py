@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evsim.compiled import compiled
+from evsim.compiled import allocating
 
 # Why a kernel stopped.
 DONE = 0
@@ -64,7 +64,7 @@ ARRIVAL = np.dtype([("time", np.float64), ("synapse", np.int64), ("spike", np.in
 """A spike reaching a synapse's target."""
 
 
-@compiled
+@allocating
 def grown_spikes(spikes: np.ndarray, used: int) -> np.ndarray:
     """A buffer of twice the capacity with the same content."""
     larger = np.empty(2 * spikes.size + 16, SPIKE)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evsim.compiled import compiled
+from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.dropout import is_dropped
 from evsim.engines.kernels.entering import Entering
 from evsim.engines.kernels.layered import adjoint_advance, emission_adjoint, pull_back_arrival
@@ -71,7 +71,7 @@ class Flight(NamedTuple):
     next_synapse: np.ndarray
 
 
-@compiled
+@allocating
 def new_flight(units: int, spikes: int) -> Flight:
     """Scratch memory for that many units and spikes."""
     return Flight(
@@ -168,7 +168,7 @@ def solve_due_time(
     return True
 
 
-@compiled
+@allocating
 def external_spikes(
     outgoing: np.ndarray,
     spikes: np.ndarray,
@@ -242,7 +242,7 @@ def emit(
     states[unit].number += 1
 
 
-@compiled
+@allocating
 def simulate_component(
     component: int,
     units: np.ndarray,
@@ -265,12 +265,41 @@ def simulate_component(
     they lie in the order of time.
     """
     members = components.units[components.first[component] : components.first[component + 1]]
-    outgoing, synapses = components.outgoing[component], components.synapses
+    outgoing = components.outgoing[component]
+    external = external_spikes(outgoing, spikes, start, count, flight.unit_of)
+    now_used = emit_until_end(
+        members, outgoing, components.synapses, external, units, duration, spikes, used, most,
+        states, flight, key, failure,
+    )  # fmt: skip
+    if now_used != FULL and failure[0] == 0.0:
+        group_by_unit(members, spikes, flight.unit_of, used, now_used, start, count)
+    return now_used
+
+
+@compiled
+def emit_until_end(
+    members: np.ndarray,
+    outgoing: np.ndarray,
+    synapses: np.ndarray,
+    external: np.ndarray,
+    units: np.ndarray,
+    duration: float,
+    spikes: np.ndarray,
+    used: int,
+    most: int,
+    states: np.ndarray,
+    flight: Flight,
+    key: np.uint64,
+    failure: np.ndarray,
+) -> int:
+    """The events of a component in their order; how many spikes are used then, or FULL.
+
+    ``external`` are the spikes that reach it from other units, sorted by time.
+    """
     heap, touched, cursors = flight.heap, flight.touched, flight.cursors
     unit_of, next_synapse = flight.unit_of, flight.next_synapse
     reset_states(states, heap, members, 0.0)
-    external = external_spikes(outgoing, spikes, start, count, unit_of)
-    next_external, in_flight, first = 0, 0, used
+    next_external, in_flight = 0, 0
     while True:
         while next_external < external.size:
             spike = external[next_external]
@@ -318,7 +347,6 @@ def simulate_component(
         advance(states, spikes, unit, duration, units[unit].tau_mem, units[unit].tau_syn)
         if not abs(states[unit].second) < inf:
             failure[0], failure[1], failure[2] = OVERFLOW, duration, unit
-    group_by_unit(members, spikes, unit_of, first, used, start, count)
     return used
 
 
@@ -368,7 +396,7 @@ def arrive(
     return in_flight
 
 
-@compiled
+@allocating
 def group_by_unit(
     members: np.ndarray,
     spikes: np.ndarray,
@@ -440,7 +468,7 @@ def last_place_within(
     return low - 1
 
 
-@compiled
+@allocating
 def own_spikes(
     members: np.ndarray, spikes: np.ndarray, start: np.ndarray, count: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -458,7 +486,7 @@ def own_spikes(
     return own[order], owner[order]
 
 
-@compiled
+@allocating
 def in_order_of_last_arrival(
     outgoing: np.ndarray,
     synapses: np.ndarray,
@@ -494,7 +522,7 @@ def in_order_of_last_arrival(
     return found[np.argsort(minus_time[:n], kind="mergesort")]
 
 
-@compiled
+@allocating
 def pull_back_component(
     component: int,
     sample: int,
@@ -516,6 +544,45 @@ def pull_back_component(
     """Pull the adjoints of a component's emissions back to its arrivals, latest event first."""
     members = components.units[components.first[component] : components.first[component + 1]]
     outgoing, synapses = components.outgoing[component], components.synapses
+    own, own_unit = own_spikes(members, spikes, start, count)
+    waiting = in_order_of_last_arrival(
+        outgoing, synapses, spikes, start, count, duration, flight.unit_of, flight.next_synapse
+    )
+    pull_back_until_start(
+        sample, entering, members, outgoing, synapses, own, own_unit, waiting, units, duration,
+        spikes, start, count, states, flight, adjoint, weight_gradient, delay_gradient,
+        threshold_gradient, failure,
+    )  # fmt: skip
+
+
+@compiled
+def pull_back_until_start(
+    sample: int,
+    entering: Entering,
+    members: np.ndarray,
+    outgoing: np.ndarray,
+    synapses: np.ndarray,
+    own: np.ndarray,
+    own_unit: np.ndarray,
+    waiting: np.ndarray,
+    units: np.ndarray,
+    duration: float,
+    spikes: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
+    states: np.ndarray,
+    flight: Flight,
+    adjoint: np.ndarray,
+    weight_gradient: np.ndarray,
+    delay_gradient: np.ndarray,
+    threshold_gradient: np.ndarray,
+    failure: np.ndarray,
+) -> None:
+    """The events of a component in reverse.
+
+    ``own`` are its emissions and ``own_unit`` their units, latest first; ``waiting`` the spikes
+    that arrive in it, in the order of their last arrival.
+    """
     cursors, unit_of, next_synapse = flight.cursors, flight.unit_of, flight.next_synapse
     drive, phantom = entering.drive[sample], entering.phantom[sample]
     rate, slope, limit = entering.rate, entering.slope, entering.limit
@@ -530,10 +597,6 @@ def pull_back_component(
         threshold_gradient[unit] += units[unit].tau_mem * phantom[unit]
         if count[unit] > 0:
             states[unit].spike = start[unit] + count[unit] - 1
-    own, own_unit = own_spikes(members, spikes, start, count)
-    waiting = in_order_of_last_arrival(
-        outgoing, synapses, spikes, start, count, duration, unit_of, next_synapse
-    )
     next_waiting, in_flight, emission = 0, 0, 0
     while True:
         # Times are negated in this queue: its first is the latest.

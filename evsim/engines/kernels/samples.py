@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evsim.compiled import compiled, entry_point
+from evsim.compiled import allocating, compiled, entry_point
 from evsim.engines.kernels.arrivals import arrivals_at
 from evsim.engines.kernels.dropout import is_dropped
 from evsim.engines.kernels.layered import simulate_unit
@@ -16,7 +16,7 @@ from evsim.engines.kernels.records import ARRIVAL, FULL, SPIKE, grown_spikes
 from evsim.engines.kernels.recurrent import STATE, Components, new_flight, simulate_component
 
 
-@compiled
+@allocating
 def simulate_layer(
     component: int,
     units: np.ndarray,

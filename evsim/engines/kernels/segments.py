@@ -10,7 +10,7 @@ from math import exp, inf
 
 import numpy as np
 
-from evsim.compiled import compiled
+from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.layered import emission_adjoint
 from evsim.lif import (
     driven_adjoint_flow,
@@ -40,7 +40,7 @@ SEGMENT = np.dtype(
 """A stretch without events; it ends where the next one begins, or with the trial."""
 
 
-@compiled
+@allocating
 def with_segments(segments: np.ndarray, events: int) -> np.ndarray:
     """Scratch memory for that many events: the same if it suffices."""
     if events + 1 <= segments.size:
