@@ -27,7 +27,7 @@ from evsim.progress import progress_for
 from evsim.records import EpochRecord, Watch, check_watch, check_watched
 from evsim.regularisers import RateRegulariser
 from evsim.schedules import EarlyStopping
-from evsim.simulation import check_adjustments, check_duration, check_wrt
+from evsim.simulation import check_adjustments, check_duration, check_network, check_wrt
 from evsim.storage import RunFolder
 from evsim.trained_parameters import assign_lift, assign_optimizers, assign_projections
 from evsim.training_loop import Augmentation, Task, Training, TrainingState
@@ -194,7 +194,10 @@ def fit(
         For a run folder that holds another run, or a damaged one, or one in use.
     """
     duration = check_duration(duration)
-    data = checked_data(network, data, loss, "data")
+    augmentation = _checked_augmentation(augmentation)
+    # With a delay line, say, the data fit the network only when they are augmented.
+    fits_later = bool(augmentation) and not _has_the_inputs_units(network, data)
+    data = Dataset.of(data) if fits_later else checked_data(network, data, loss, "data")
     if validation is not None:
         validation = checked_data(network, validation, loss, "validation")
     assigned = assign_optimizers(optimizers, network.parameters)
@@ -214,13 +217,15 @@ def fit(
         dropout=_checked_dropout(dropout, network),
         regularisers=tuple(regularisers),
         lambda_limit=float(lambda_limit),
-        augmentation=_checked_augmentation(augmentation),
+        augmentation=augmentation,
         early_stopping=early_stopping,
         watch=watch or _usual_watch(loss.classifies, validation is not None),
         batch_size=checked_integer(batch_size, "batch_size", 1),
         seed=checked_integer(seed, "seed", 0),
         engine=resolve(engine),
     )
+    if fits_later:
+        checked_data(network, task.epoch_data(1)[0], loss, "data, augmented")
     epochs = checked_integer(epochs, "epochs", 1)
     for callback in callbacks:
         if not callable(callback):
@@ -316,6 +321,14 @@ def _checked_dropout(dropout: Mapping[str, float] | None, network: Network) -> d
         raise TypeError(f"dropout = {dropout!r}: give a mapping such as {{'hidden': 0.1}}")
     Dropout(dropout).check(network, 0)
     return {name: float(rate) for name, rate in dropout.items()}
+
+
+def _has_the_inputs_units(network: Network, data: Any) -> bool:
+    """Whether the spikes of a dataset are of as many units as the network's inputs have."""
+    check_network(network)
+    return [trains.unit_count for trains in Dataset.of(data).inputs.values()] == [
+        population.units for population in network.inputs
+    ]
 
 
 def _checked_augmentation(augmentation: Any) -> tuple[Augmentation, ...]:

@@ -221,6 +221,27 @@ def test_augmentations_are_applied_anew_to_the_training_data_of_each_epoch_in_or
     assert again.seen[0] == first.seen[0]
 
 
+def test_a_delay_line_may_be_what_makes_the_data_fit_the_network():
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)], [(3.0, 1)]], units=2)
+    network = evsim.Network(
+        [evsim.Input("input", 6), evsim.LI("output", 2)],
+        [evsim.Connection("input", "output", evsim.Normal(0.0, 1.0))],
+        seed=0,
+    )
+    options = {
+        "loss": evsim.losses.CrossEntropy(), "duration": 40.0, "epochs": 1, "progress": False,
+        "optimizers": {"weight": evsim.Adam(0.1)},
+    }  # fmt: skip
+    line = evsim.augment.DelayLine(3, 5.0)
+    result = evsim.fit(network, (spikes, [0, 1]), augmentation=[line], **options)
+    assert result.history[0].arrivals == 2 * 3 * 2
+    with pytest.raises(ValueError, match="has 6 units but its spike trains have 2"):
+        evsim.fit(network, (spikes, [0, 1]), **options)
+    shorter = evsim.augment.DelayLine(2, 5.0)
+    with pytest.raises(ValueError, match="has 6 units but its spike trains have 4"):
+        evsim.fit(network, (spikes, [0, 1]), augmentation=[shorter], **options)
+
+
 def test_what_is_no_augmentation_is_refused():
     with pytest.raises(TypeError, match="returned Dataset: an augmentation returns what has"):
         train(augmentation=[lambda data, generator, duration: data])

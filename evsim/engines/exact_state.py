@@ -290,7 +290,8 @@ _REASONS = {
     ),
     records.GRAZING: (
         "I - threshold at its emission rounds to 0, so its gradient is unbounded: the voltage "
-        "only grazes the threshold; change the weights a little, or leave the sample out"
+        "only grazes the threshold; set a lambda_limit, change the weights a little, or leave the "
+        "sample out"
     ),
     records.OVERFLOW: "its current is no finite number any more: use smaller weights",
     records.RUNAWAY: (

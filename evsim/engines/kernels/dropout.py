@@ -26,4 +26,4 @@ def is_dropped(key: np.uint64, unit: int, number: int, rate: float) -> bool:
         return False
     word = mixed(key + np.uint64(unit + 1) * GOLDEN)
     word = mixed(word + np.uint64(number + 1) * GOLDEN)
-    return np.float64(word >> np.uint64(11)) * 2.0**-53 < rate
+    return bool(np.float64(word >> np.uint64(11)) * 2.0**-53 < rate)

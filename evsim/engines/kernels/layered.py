@@ -157,12 +157,13 @@ def emission_adjoint(
     """lambda_V- at an emission, from the derivative of the loss by its time; whether limited.
 
     ``lambda_V- = S_k/(I - threshold)`` (D Table 1), kept within the limit, and then changed by
-    the rate regulariser (L 7).
+    the rate regulariser (L 7).  Where the drive I - threshold rounds to 0 it is the limit.
     """
-    lambda_v = slope / drive
-    is_limited = abs(lambda_v) > limit
+    is_limited = abs(slope) > limit * max(drive, 0.0)
     if is_limited:
-        lambda_v = limit if lambda_v > 0.0 else -limit
+        lambda_v = limit if slope > 0.0 else -limit
+    else:
+        lambda_v = slope / drive if slope != 0.0 else 0.0
     return lambda_v - rate_jump, is_limited
 
 
@@ -259,7 +260,7 @@ def pull_back_unit(
             slope, tau_mem, tau_syn,
         )  # fmt: skip
         now = emission
-        if not spikes[emission_index].drive > 0.0:
+        if not spikes[emission_index].drive > 0.0 and limit == inf:
             failure[0], failure[1] = GRAZING, emission
             return
         lambda_v, is_limited = emission_adjoint(

@@ -622,7 +622,7 @@ def pull_back_until_start(
             adjoint_advance_unit(
                 states, spikes, units, unit, emission_time, drive[unit], rate, slope
             )
-            if not spikes[spike].drive > 0.0:
+            if not spikes[spike].drive > 0.0 and limit == inf:
                 failure[0], failure[1], failure[2] = GRAZING, emission_time, unit
                 return
             states[unit].first, is_limited = emission_adjoint(
