@@ -1,0 +1,280 @@
+"""Every loss, weighting and parameter: gradients of the exact engine against 50 digits.
+
+The oracle is the loss's formula, written again, of the forward simulation of the engine
+Reference in 50 digits, and its central difference along a direction in which every weight,
+delay, time constant, threshold and input time moves.  It shares no code with the gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from agreement import entries
+from networks import Case, random_case
+from oracle import (
+    PatternChangedError,
+    difference_along,
+    input_weighted_mean,
+    random_direction,
+    time_averaged_cross_entropy,
+    weighted_mean,
+)
+
+import evsim
+from evsim import losses, readouts
+from evsim.engines import Exact, Reference
+
+EXACT = Exact(threads=1)
+REFERENCE = Reference(digits=50)
+NUMBERS = REFERENCE.numbers
+BATCH = 2
+
+
+# -- the formulas -------------------------------------------------------------------------
+
+
+def cross_entropy(values, label):
+    return NUMBERS.log(sum(NUMBERS.exp(value - values[label]) for value in values))
+
+
+def cross_entropy_of(values, labels):
+    return sum(cross_entropy(row, label) for row, label in zip(values, labels, strict=True))
+
+
+def mean_cross_entropy(state, case, labels, loss):
+    population, weighting = case.network.output.name, loss.readout.weighting
+    if weighting == "input":
+        return cross_entropy_of(input_weighted_mean(state, population), labels)
+    return cross_entropy_of(weighted_mean(state, population, weighting), labels)
+
+
+def peak_cross_entropy(state, case, labels, loss):
+    return cross_entropy_of(REFERENCE.read_exact(state, readouts.Peak()), labels)
+
+
+def averaged_cross_entropy(state, case, labels, loss):
+    return sum(time_averaged_cross_entropy(state, case.network.output.name, labels))
+
+
+def first_spike_cross_entropy(state, case, labels, loss):
+    times = REFERENCE.read_exact(state, readouts.FirstSpike())
+    total = cross_entropy_of(-times / loss.tau0, labels)
+    for row, label in zip(times, labels, strict=True):
+        total += loss.alpha * NUMBERS.expm1(row[label] / loss.tau1)
+    return total
+
+
+def time_invariant_mse(state, case, labels, loss):
+    times = REFERENCE.read_exact(state, readouts.FirstSpike())
+    return sum(
+        (row[k] - row[label] - loss.delta) ** 2 / 2
+        for row, label in zip(times, labels, strict=True)
+        for k in range(len(row))
+        if k != label
+    )
+
+
+def squared_error(values, targets):
+    return sum(
+        (value - target) ** 2 / 2
+        for value, target in zip(values.ravel(), targets.ravel(), strict=True)
+        if not np.isnan(target)
+    )
+
+
+def spike_time_mse(state, case, targets, loss):
+    return squared_error(REFERENCE.read_exact(state, loss.readout), targets)
+
+
+def voltage_mse(state, case, targets, loss):
+    population, times = case.network.output.name, loss.readout.times
+    offsets = np.arange(BATCH + 1) * times.size
+    moments = readouts.Moments(np.tile(times, BATCH), offsets)
+    voltages, _ = REFERENCE.probe_exact(state, population, moments)
+    return squared_error(voltages.reshape(BATCH, times.size, -1).transpose(0, 2, 1), targets)
+
+
+# -- the comparison -----------------------------------------------------------------------
+
+VOLTAGE_LOSSES = {
+    **{
+        f"mean, {weighting}": (
+            losses.CrossEntropy(readouts.Mean(weighting)),
+            mean_cross_entropy,
+        )
+        for weighting in ("flat", "exponential", "linear", "sigmoid", "input")
+    },
+    "time-averaged": (losses.TimeAveragedCrossEntropy(), averaged_cross_entropy),
+    "voltage MSE": (losses.VoltageMSE(readouts.Voltage(times=[5.3, 11.1, 17.9])), voltage_mse),
+}
+LI_LOSSES = {
+    **VOLTAGE_LOSSES,
+    "peak": (losses.CrossEntropy(readouts.Peak()), peak_cross_entropy),
+}
+LIF_LOSSES = {
+    **VOLTAGE_LOSSES,
+    "first spike": (
+        losses.FirstSpikeCrossEntropy(tau0=2.0, tau1=9.0, alpha=0.1),
+        first_spike_cross_entropy,
+    ),
+    "time-invariant": (losses.TimeInvariantMSE(1.5), time_invariant_mse),
+    "spike times": (losses.SpikeTimeMSE(readouts.SpikeTimes(2)), spike_time_mse),
+}
+
+
+def busy_case(rng, kind, **fixed):
+    """A random network with some spikes at every output, but not many."""
+    while True:
+        case = random_case(rng, kind, batch=BATCH, duration=20.0, **fixed)
+        run = evsim.simulate(case.network, case.inputs, case.duration, EXACT)
+        counts = run.spike_counts
+        total = sum(c.sum() for name, c in counts.items() if name not in case.inputs)
+        spiking = case.network.output.spiking
+        if 4 <= total <= 60 and (not spiking or (counts[case.network.output.name] > 0).all()):
+            return case
+
+
+def labels_for(loss, case, rng):
+    """Classes, or targets for losses that do not classify; none for spikes that are missing."""
+    units = case.network.output.units
+    if loss.classifies:
+        return rng.integers(0, units, BATCH)
+    if isinstance(loss, losses.VoltageMSE):
+        targets = rng.normal(0, 0.5, (BATCH, units, len(loss.readout.times)))
+        targets[0, 0, 0] = np.nan
+        return targets
+    run = evsim.simulate(case.network, case.inputs, case.duration, EXACT)
+    found = run.read(loss.readout)
+    return np.where(np.isfinite(found), rng.uniform(0, case.duration, found.shape), np.nan)
+
+
+def compare(name, kind, chosen, seed, **fixed):
+    """The relative error of the derivative along a direction."""
+    loss, formula = chosen[name]
+    rng = np.random.default_rng([seed, len(name)])
+    for _ in range(5):
+        case: Case = busy_case(rng, kind, **fixed)
+        labels = labels_for(loss, case, rng)
+        direction = random_direction(rng, case.network, case.inputs)
+        try:
+            expected = difference_along(
+                case.network,
+                case.inputs,
+                case.duration,
+                lambda state, case=case, labels=labels: formula(state, case, labels, loss) / BATCH,
+                direction,
+            )
+        except PatternChangedError:
+            continue
+        found = evsim.gradient(case.network, case.inputs, labels, loss, case.duration, engine=EXACT)
+        parts = []
+        for (parameter, index), size in direction.items():
+            values = (
+                found.adjoint.input_times[parameter.removesuffix(".times")]
+                if parameter.endswith(".times")
+                else entries(found.parameters[parameter])
+            )
+            parts.append(values[index] * size)
+        return abs(float(expected) - sum(parts)) / np.abs(parts).sum()
+    raise AssertionError("spikes came and went in every network tried")
+
+
+@pytest.mark.parametrize("kind", ["feedforward", "recurrent"])
+@pytest.mark.parametrize("ratio", [2.0, 1.0])
+@pytest.mark.parametrize("name", LI_LOSSES)
+def test_losses_of_integrators(name, ratio, kind):
+    tolerance = 1e-9 if name == "time-averaged" else 1e-12
+    assert compare(name, kind, LI_LOSSES, 1, output="LI", ratio=ratio) <= tolerance
+
+
+@pytest.mark.parametrize("refractory", [0.0, 3.0])
+@pytest.mark.parametrize("kind", ["feedforward", "recurrent"])
+@pytest.mark.parametrize("name", LIF_LOSSES)
+def test_losses_of_spiking_outputs(name, kind, refractory):
+    """Voltages that are reset: l_V- - l_V+ at each spike of an output."""
+    tolerance = 1e-9 if name == "time-averaged" else 1e-12
+    error = compare(name, kind, LIF_LOSSES, 2, output="LIF", ratio=4.0, refractory=refractory)
+    assert error <= tolerance
+
+
+# -- dropout, rate jumps and limits, engine against engine ---------------------------------
+
+
+@pytest.mark.parametrize("kind", ["feedforward", "recurrent", "two populations, mutual"])
+@pytest.mark.parametrize("output", ["LI", "LIF"])
+def test_dropout_rate_jumps_and_limits(kind, output):
+    rng = np.random.default_rng(3)
+    for _ in range(3):
+        case = busy_case(rng, kind, output=output)
+        spiking = [p.name for p in case.network.populations if isinstance(p, evsim.LIF)]
+        names = [p.name for p in case.network.populations if p.spiking]
+        options = {
+            "dropout": evsim.Dropout(dict.fromkeys(names, 0.3), seed=int(rng.integers(99))),
+            "regularisers": [
+                evsim.RateRegulariser(name, float(rng.uniform(0, 0.1)), 2.0) for name in spiking
+            ],
+        }
+        loss = losses.CrossEntropy()
+        labels = labels_for(loss, case, rng)
+        plain = evsim.gradient(
+            case.network, case.inputs, labels, loss, case.duration, engine=EXACT, **options
+        )
+        times = np.linspace(0, case.duration, 200)
+        largest = max(np.abs(plain.lambda_V(name, times)).max() for name in spiking)
+        options["lambda_limit"] = 0.3 * largest + 1e-12
+        found, expected = (
+            evsim.gradient(
+                case.network, case.inputs, labels, loss, case.duration, engine=engine, **options
+            )
+            for engine in (EXACT, REFERENCE)
+        )
+        assert found.report.dropped == expected.report.dropped
+        assert found.report.arrivals == expected.report.arrivals
+        assert found.limited == expected.limited
+        for name, values in expected.parameters.items():
+            scale = np.abs(entries(values)).max(initial=0.0) + 1e-9
+            difference = entries(found.parameters[name]) - entries(values)
+            assert np.abs(difference).max(initial=0.0) <= 1e-11 * scale
+        for name in case.inputs:
+            np.testing.assert_allclose(
+                found.adjoint.input_times[name], expected.adjoint.input_times[name],
+                rtol=1e-10, atol=1e-13,
+            )  # fmt: skip
+
+
+def test_dropout_drops_as_many_as_it_says_and_depends_on_the_key_alone():
+    rng = np.random.default_rng(5)
+    spikes = evsim.SpikeTrains.from_events(
+        rng.uniform(0, 50, 8000), rng.integers(0, 40, 8000), np.repeat(np.arange(8), 1000),
+        batch_size=8, unit_count=40,
+    )  # fmt: skip
+    network = evsim.Network(
+        [evsim.Input("input", 40), evsim.LIF("hidden", 20), evsim.LI("output", 3)],
+        [
+            evsim.Connection("input", "hidden", evsim.Normal(0.2, 0.1)),
+            evsim.Connection("hidden", "hidden", evsim.Normal(0.0, 0.1), 1.0),
+            evsim.Connection("hidden", "output", evsim.Normal(0.0, 0.1)),
+        ],
+        seed=0,
+    )
+    keys = rng.integers(0, 2**63, 8).astype(np.uint64)
+    dropout = evsim.Dropout({"input": 0.3, "hidden": 0.1}, keys=keys)
+    together = evsim.simulate(network, spikes, 60.0, EXACT, dropout=dropout)
+    hidden = int(together.spike_counts["hidden"].sum())
+    expected = 0.3 * 8000 + 0.1 * hidden
+    deviation = np.sqrt(0.21 * 8000 + 0.09 * hidden)
+    assert abs(together.report.dropped - expected) < 4 * deviation
+    assert (
+        together.report.dropped
+        != evsim.simulate(
+            network, spikes, 60.0, EXACT, dropout=replace(dropout, keys=None, seed=1)
+        ).report.dropped
+    )
+    for sample in (0, 5):
+        alone = evsim.simulate(
+            network, spikes[sample], 60.0, EXACT,
+            dropout=evsim.Dropout(dropout.rates, keys=keys[sample : sample + 1]),
+        )  # fmt: skip
+        assert alone.spikes["hidden"] == together.spikes["hidden"][sample]
