@@ -13,12 +13,22 @@ from evsim.simulation import Gradient, Run, gradient, simulate
 from evsim.spikes import SpikeTrains
 
 if TYPE_CHECKING:
-    from evsim import augment, datasets, engines, metrics, plotting, schedules, study, tasks, testing
+    from evsim import (
+        augment,
+        datasets,
+        engines,
+        metrics,
+        plotting,
+        schedules,
+        study,
+        tasks,
+        testing,
+    )
     from evsim.optim import SGD, Adam
     from evsim.schedules import EarlyStopping
     from evsim.training import Dataset, StopTraining, evaluate, fit
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "LI",

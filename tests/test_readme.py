@@ -1,30 +1,108 @@
-"""The examples of the README and the site run as they stand and print what is said."""
+"""The README and the site: examples run and print what is said, commands and names exist."""
 
+import inspect
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import evsim
+from evsim.cli import TASKS, _parse
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
-EXAMPLE = re.compile(r"^```python\n(.*?)^```\n+^```text\n(.*?)^```", re.M | re.S)
-EXAMPLES = {
-    f"{page}-{number}": example
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+EXAMPLE = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.M | re.S)
+
+
+def scripts_of(page):
+    """Python examples with what they print; one that does not import goes on from the last."""
+    scripts = []
+    for code, output in EXAMPLE.findall(page):
+        if not scripts or code.startswith(("import ", "from ")):
+            scripts.append([])
+        scripts[-1].append((code, output))
+    return scripts
+
+
+SCRIPTS = {
+    f"{page}-{number}": script
     for page, text in PAGES.items()
-    for number, example in enumerate(EXAMPLE.findall(text), start=1)
+    for number, script in enumerate(scripts_of(text), start=1)
 }
 
 
-def test_every_example_shows_its_output():
-    assert len(EXAMPLES) == sum(text.count("```python") for text in PAGES.values())
-    assert {"README.md-1", "README.md-2"} <= set(EXAMPLES)
+def test_every_example_is_run():
+    assert {"README.md-1", "README.md-2"} <= set(SCRIPTS)
+    assert sum(len(script) for script in SCRIPTS.values()) == sum(
+        text.count("```python") for text in PAGES.values()
+    )
+    for page, text in PAGES.items():
+        assert 2 * len(FENCE.findall(text)) == text.count("```"), page
+        assert {language for language, _ in FENCE.findall(text)} <= {"", "python", "text"}, page
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_example(name, capsys):
-    code, output = EXAMPLES[name]
-    exec(compile(code, name, "exec"), {})  # noqa: S102
-    assert capsys.readouterr().out == output
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_example(name, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    for code, output in SCRIPTS[name]:
+        exec(compile(code, name, "exec"), namespace)  # noqa: S102
+        assert capsys.readouterr().out == output
+
+
+# -- what pages name -----------------------------------------------------------------------
+
+IN_TEXT = re.compile(r"`(evsim train [^`]*)`")
+IN_SHELL = re.compile(r"^evsim train .*", re.M)
+COMMANDS = {
+    " ".join(command.split())
+    for page in PAGES.values()
+    for command in [
+        *IN_TEXT.findall(FENCE.sub("", page)),
+        *(line for _, block in FENCE.findall(page) for line in IN_SHELL.findall(block)),
+    ]
+}
+
+
+def settings_of(command):
+    """The settings that a command trains with; it is not run."""
+    _, *arguments = command.split()
+    parsed = _parse(arguments).task
+    return TASKS[arguments[1]].Settings(**vars(parsed.settings))
+
+
+def test_there_are_commands():
+    assert len(COMMANDS) > 10
+
+
+@pytest.mark.parametrize("command", sorted(c for c in COMMANDS if "--help" not in c))
+def test_command_is_one(command):
+    settings_of(command)
+
+
+def test_table_of_experiments_has_the_numbers_of_the_presets():
+    experiments, _, numbers = PAGES["reproducing.md"].partition("What the commands mean")
+    commands = re.findall(r"^\| \d \|[^|]*\| `([^`]*)`", experiments, re.M)
+    presets = [settings_of(command).hyperparameters() for command in commands]
+    rows = re.findall(r"^\| ([a-z_]+) \|(.*)\|$", numbers, re.M)
+    assert len(presets) == 9
+    assert {"hidden", "regulariser_strength", "initial_delay_max"} <= {name for name, _ in rows}
+    for name, row in rows:
+        for number, cell in enumerate(row.split("|")):
+            if cell.strip():
+                found = [float(value) for value in cell.split(",")]
+                wanted = np.ravel(getattr(presets[number], name))
+                assert found == pytest.approx(wanted, rel=0.01), (name, commands[number])
+
+
+def test_every_public_name_is_described():
+    described = re.findall(r"^::: evsim\.(?:.*\.)?(\w+)$", PAGES["reference.md"], re.M)
+    modules = (evsim, evsim.losses, evsim.augment, evsim.datasets, evsim.plotting, evsim.study)
+    names = {name for module in modules for name in module.__all__}
+    names = {name for name in names if not inspect.ismodule(getattr(evsim, name, None))}
+    assert names <= set(described)
 
 
 def test_make_targets_that_are_named_exist():
