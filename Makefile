@@ -39,6 +39,7 @@ docs: $(INSTALLED_DOCS)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/yin_yang.py
+	$(BIN)/python benchmarks/arrivals.py
 
 validate: $(INSTALLED)
 	$(BIN)/python validation/exact_against_reference.py

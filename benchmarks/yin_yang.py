@@ -25,6 +25,8 @@ import evsim
 from evsim.engines import Exact, Reference
 from evsim.tasks import yin_yang
 
+LEARNED = ["input->hidden.weight", "input->hidden.delay", "hidden->output.weight"]
+
 FIRST_GRADIENT = """
 import time
 start = time.perf_counter()
@@ -35,6 +37,7 @@ samples = yin_yang.data(settings)[0]
 evsim.gradient(
     yin_yang.network(settings), samples.spikes, samples.labels, yin_yang.loss(settings),
     duration=settings.duration,
+    wrt=["input->hidden.weight", "input->hidden.delay", "hidden->output.weight"],
 )
 print(time.perf_counter() - start)
 """
@@ -61,7 +64,7 @@ def main() -> None:
     )
     both = median(
         lambda: evsim.gradient(
-            network, batch.spikes, batch.labels, loss, settings.duration, engine=engine
+            network, batch.spikes, batch.labels, loss, settings.duration, wrt=LEARNED, engine=engine
         ),
         repeats,
     )

@@ -15,7 +15,7 @@ refuted by
 - a spike time further off than its rounding bound, or further than 4 units in the last place
   (ulp) of the trial's length where the bound is at most 10 ulp;
 - in recurrent networks, all of which have fewer than 100 spikes, a spike more than 1e-11 ms off;
-- a gradient by weights, delays or input times that is off by more than 1e-9 of its parameter's
+- a gradient by any parameter or input time that is off by more than 1e-9 of its parameter's
   largest entry, or by more than 1e-12 where no spike's bound exceeds 200 ulp;
 - an entry that differs from the central difference of the many-digit forward simulation by more
   than 1e-9.
@@ -141,7 +141,7 @@ def examine(kind: str, networks: int, digits: int, rng: np.random.Generator) -> 
             findings.patterns_differ += 1
             continue
         record_spikes(findings, errors, case.duration)
-        names = [n for n in case.network.parameters if n.endswith((".weight", ".delay"))]
+        names = list(case.network.parameters)
         for readout in case.readouts:
             cotangents = rng.normal(0, 1, EXACT.read(state, readout).shape)
             found, expected = (
@@ -184,7 +184,7 @@ def difference_error(
     """
     values = EXACT.read(state, readout)
     cotangents = np.where(np.isfinite(values), rng.normal(0, 1, values.shape), 0.0)
-    names = [n for n in case.network.parameters if n.endswith((".weight", ".delay"))]
+    names = list(case.network.parameters)
     adjoint = EXACT.pull_back(state, readout, cotangents, names)
     gradients = {name: entries(adjoint.parameters[name]) for name in names}
     places = {name: entries_of(case.network, name) for name in names}

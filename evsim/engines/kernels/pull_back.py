@@ -7,7 +7,14 @@ import numpy as np
 from evsim.compiled import allocating, entry_point
 from evsim.engines.kernels.arrivals import arrivals_at, with_moments
 from evsim.engines.kernels.entering import PEAK, Entering
+from evsim.engines.kernels.integrators import (
+    end_of_group,
+    pull_back_group_mean,
+    pull_back_group_moments,
+    with_states,
+)
 from evsim.engines.kernels.layered import pull_back_unit
+from evsim.engines.kernels.peak import peak_moment, pull_back_peak
 from evsim.engines.kernels.records import ARRIVAL
 from evsim.engines.kernels.recurrent import (
     STATE,
@@ -21,7 +28,6 @@ from evsim.engines.kernels.segments import (
     fill_segments,
     with_segments,
 )
-from evsim.engines.kernels.voltage import peak_moment, pull_back_mean, pull_back_peak
 
 
 @allocating
@@ -38,51 +44,67 @@ def pull_back_layer(
     start: np.ndarray,
     count: np.ndarray,
     arrivals: np.ndarray,
+    scratch: np.ndarray,
     adjoint: np.ndarray,
     weight_gradient: np.ndarray,
     delay_gradient: np.ndarray,
     threshold_gradient: np.ndarray,
     failure: np.ndarray,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Pull adjoints of emissions, or cotangents of voltages, back; returns the scratch memory."""
+    drive, phantom = entering.drive[sample], entering.phantom[sample]
     begin, end = entering.moment_start[sample], entering.moment_start[sample + 1]
     held, n = -1, 0
-    for i in range(components.first[component], components.first[component + 1]):
+    i, last = components.first[component], components.first[component + 1]
+    last_unit = components.units[last - 1] + 1
+    while i < last:
         unit = components.units[i]
-        drive, phantom = entering.drive[sample, unit], entering.phantom[sample, unit]
-        is_read = entering.first_read <= unit < entering.last_read and end > begin
-        if count[unit] == 0 and drive == 0.0 and phantom == 0.0 and not is_read:
+        is_read = entering.first_read <= unit < entering.last_read
+        has_moments = is_read and end > begin
+        following = unit + 1
+        if not units[unit].is_lif and entering.rate != PEAK:
+            following = end_of_group(units, unit, last_unit)
+        i += following - unit
+        has_drive = is_read and np.any(drive[unit:following])
+        if count[unit] == 0 and phantom[unit] == 0.0 and not has_drive and not has_moments:
             continue
         arrivals, n = arrivals_at(
             unit, units, synapses, incoming, duration, spikes, start, count, arrivals, held, n
         )
         held = unit
-        if is_read or units[unit].is_lif:
-            moment_cotangent = entering.moment_cotangent[:0, 0]
-            if is_read:
-                moment_cotangent = entering.moment_cotangent[begin:end, unit - entering.first_read]
-                arrivals, n = with_moments(arrivals, n, entering.moments[begin:end])
-                held = -1
+        column = unit - entering.first_read if is_read else 0
+        moment_cotangent = entering.moment_cotangent[begin:end, column:]
+        if has_moments:
+            arrivals, n = with_moments(arrivals, n, entering.moments[begin:end])
+            held = -1
+        if units[unit].is_lif:
             pull_back_unit(
                 unit, units, synapses, arrivals, n, duration, spikes, start[unit],
-                start[unit] + count[unit], phantom, drive, entering.rate, entering.slope,
-                moment_cotangent, entering.limit, adjoint, weight_gradient, delay_gradient,
-                threshold_gradient, failure,
+                start[unit] + count[unit], phantom[unit], drive[unit], entering.rate,
+                entering.slope, moment_cotangent[: end - begin if has_moments else 0, 0],
+                entering.limit, adjoint, weight_gradient, delay_gradient, threshold_gradient,
+                failure,
+            )  # fmt: skip
+        elif has_moments:
+            scratch = with_states(scratch, following - unit)
+            pull_back_group_moments(
+                unit, following, units, synapses, incoming, arrivals, n, duration,
+                moment_cotangent, scratch, adjoint, weight_gradient, delay_gradient,
             )  # fmt: skip
         elif entering.rate == PEAK:
             pull_back_peak(
-                unit, units, synapses, arrivals, n, duration, drive, adjoint, weight_gradient,
-                delay_gradient,
+                unit, units, synapses, arrivals, n, duration, drive[unit], adjoint,
+                weight_gradient, delay_gradient,
             )  # fmt: skip
         else:
-            pull_back_mean(
-                unit, units, synapses, arrivals, n, entering.rate, entering.slope, duration, drive,
-                adjoint, weight_gradient, delay_gradient,
+            pull_back_group_mean(
+                unit, following, units, synapses, incoming, arrivals, n, entering.rate,
+                entering.slope, duration, drive, adjoint, weight_gradient, delay_gradient,
             )  # fmt: skip
         if failure[0] != 0.0:
             failure[2] = unit
             break
-    return arrivals
+    return arrivals, scratch
 
 
 @entry_point
@@ -110,7 +132,7 @@ def pull_back_samples(
     weights and delays have shape (synapses,), those by thresholds (units,).  ``failure`` is
     (status, time, unit, sample, number of limited adjoints).
     """
-    arrivals = np.empty(64, ARRIVAL)
+    arrivals, scratch = np.empty(64, ARRIVAL), np.empty((2, 16))
     states = np.empty(start.shape[1], STATE)
     flight = new_flight(start.shape[1], 0)
     for sample in range(first, last):
@@ -125,9 +147,9 @@ def pull_back_samples(
                     threshold_gradient, failure,
                 )  # fmt: skip
             else:
-                arrivals = pull_back_layer(
+                arrivals, scratch = pull_back_layer(
                     component, sample, entering, units, synapses, incoming, components, duration,
-                    spikes, own_start, own_count, arrivals, adjoint, weight_gradient,
+                    spikes, own_start, own_count, arrivals, scratch, adjoint, weight_gradient,
                     delay_gradient, threshold_gradient, failure,
                 )  # fmt: skip
             if failure[0] != 0.0:

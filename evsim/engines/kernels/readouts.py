@@ -7,6 +7,8 @@ import numpy as np
 from evsim.compiled import allocating, entry_point
 from evsim.engines.kernels.arrivals import arrivals_at
 from evsim.engines.kernels.entering import PEAK
+from evsim.engines.kernels.integrators import end_of_group, mean_of_group, with_states
+from evsim.engines.kernels.peak import peak_voltage
 from evsim.engines.kernels.records import ARRIVAL
 from evsim.engines.kernels.segments import (
     SEGMENT,
@@ -14,7 +16,6 @@ from evsim.engines.kernels.segments import (
     mean_over_segments,
     with_segments,
 )
-from evsim.engines.kernels.voltage import mean_voltage, peak_voltage
 
 
 @entry_point
@@ -37,28 +38,40 @@ def read_voltages(
     """Mean (or, for rate PEAK, peak) voltage of units first_unit to last_unit - 1."""
     arrivals = np.empty(64, ARRIVAL)
     segments = np.empty(64, SEGMENT)
+    states = np.empty((2, 16))
     no_moments = np.empty(0)
     for sample in range(first, last):
         held, n = -1, 0
-        for unit in range(first_unit, last_unit):
+        unit = first_unit
+        while unit < last_unit:
             arrivals, n = arrivals_at(
                 unit, units, synapses, incoming, duration, spikes, start[sample], count[sample],
                 arrivals, held, n,
             )  # fmt: skip
-            held = unit
-            own, emissions = start[sample, unit], count[sample, unit]
+            held, end = unit, unit + 1
+            column = unit - first_unit
             if rate == PEAK:
-                value, _, _ = peak_voltage(unit, units, synapses, arrivals, n, duration)
+                values[sample, column], _, _ = peak_voltage(
+                    unit, units, synapses, arrivals, n, duration
+                )
             elif units[unit].is_lif:
+                own, emissions = start[sample, unit], count[sample, unit]
                 segments = with_segments(segments, n + 2 * emissions)
                 pieces = fill_segments(
                     unit, units, synapses, arrivals, n, spikes, own, own + emissions, duration,
                     no_moments, segments,
                 )  # fmt: skip
-                value = mean_over_segments(unit, units, segments, pieces, duration, rate, slope)
+                values[sample, column] = mean_over_segments(
+                    unit, units, segments, pieces, duration, rate, slope
+                )
             else:
-                value = mean_voltage(unit, units, synapses, arrivals, n, rate, slope, duration)
-            values[sample, unit - first_unit] = value
+                end = end_of_group(units, unit, last_unit)
+                states = with_states(states, end - unit)
+                mean_of_group(
+                    unit, end, units, synapses, incoming, arrivals, n, rate, slope, duration,
+                    states, values[sample, column:],
+                )  # fmt: skip
+            unit = end
 
 
 @allocating

@@ -9,9 +9,10 @@ import numpy as np
 from evsim.compiled import compiled, entry_point
 from evsim.engines.kernels.arrivals import arrivals_at
 from evsim.engines.kernels.entering import PEAK, Entering
+from evsim.engines.kernels.integrators import end_of_group, trace_group, with_states
 from evsim.engines.kernels.layered import adjoint_advance, emission_adjoint
+from evsim.engines.kernels.peak import peak_moment
 from evsim.engines.kernels.records import ARRIVAL
-from evsim.engines.kernels.voltage import peak_moment
 from evsim.lif import flow
 
 
@@ -106,21 +107,31 @@ def trace_samples(
     ``times[times_start[b]:times_start[b + 1]]`` are sample b's, ascending.
     """
     arrivals = np.empty(64, ARRIVAL)
+    states = np.empty((2, 16))
     for sample in range(first, last):
         held, n = -1, 0
         begin, end = times_start[sample], times_start[sample + 1]
-        for unit in range(first_unit, last_unit):
+        unit = first_unit
+        while unit < last_unit and end > begin:
             arrivals, n = arrivals_at(
                 unit, units, synapses, incoming, duration, spikes, start[sample], count[sample],
                 arrivals, held, n,
             )  # fmt: skip
-            held = unit
-            own = start[sample, unit]
-            trace_unit(
-                unit, units, synapses, arrivals, n, spikes, own, own + count[sample, unit],
-                times[begin:end], sees_arrivals, voltage[begin:end, unit - first_unit],
-                current[begin:end, unit - first_unit],
-            )  # fmt: skip
+            held, own, column = unit, start[sample, unit], unit - first_unit
+            if units[unit].is_lif:
+                trace_unit(
+                    unit, units, synapses, arrivals, n, spikes, own, own + count[sample, unit],
+                    times[begin:end], sees_arrivals, voltage[begin:end, column],
+                    current[begin:end, column],
+                )  # fmt: skip
+                unit += 1
+            else:
+                unit = end_of_group(units, held, last_unit)
+                states = with_states(states, unit - held)
+                trace_group(
+                    held, unit, units, synapses, incoming, arrivals, n, times[begin:end],
+                    sees_arrivals, states, voltage[begin:end, column:], current[begin:end, column:],
+                )  # fmt: skip
 
 
 @compiled

@@ -1,8 +1,4 @@
-"""Readouts of an LI unit's voltage, and their adjoints at its arrivals.
-
-Without threshold nothing interrupts the flow, so the mean voltage and its adjoint are closed
-forms of each arrival by itself, in any order; only the peak needs them sorted.
-"""
+"""The peak of an LI unit's voltage, and its adjoint at the unit's arrivals."""
 
 from __future__ import annotations
 
@@ -12,60 +8,7 @@ import numpy as np
 
 from evsim.compiled import compiled
 from evsim.engines.kernels.layered import pull_back_arrival
-from evsim.lif import adjoint_flow, flow, integral_slopes, peak_time
-
-
-@compiled
-def mean_voltage(
-    unit: int,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    arrivals: np.ndarray,
-    n: int,
-    rate: float,
-    slope: float,
-    duration: float,
-) -> float:
-    """``(1/T) * integral of w(t) V dt`` (L 2, 5); with the rounding of the sum made up for."""
-    total = missing = 0.0
-    for i in range(n):
-        time = arrivals[i].time
-        _, by_current = integral_slopes(
-            time, duration - time, rate, slope, units[unit].tau_mem, units[unit].tau_syn
-        )
-        part = synapses[arrivals[i].synapse].weight * by_current
-        after = total + part
-        missing += (total - after) + part if abs(total) >= abs(part) else (part - after) + total
-        total = after
-    return (total + missing) / duration
-
-
-@compiled
-def pull_back_mean(
-    unit: int,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    arrivals: np.ndarray,
-    n: int,
-    rate: float,
-    slope: float,
-    duration: float,
-    drive: float,
-    adjoint: np.ndarray,
-    weight_gradient: np.ndarray,
-    delay_gradient: np.ndarray,
-) -> None:
-    """Pull dF/dV = drive w(t) of an LI unit back to its arrivals."""
-    tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
-    for i in range(n):
-        time, synapse = arrivals[i].time, arrivals[i].synapse
-        by_voltage, by_current = integral_slopes(
-            time, duration - time, rate, slope, tau_mem, tau_syn
-        )
-        pull_back_arrival(
-            synapse, arrivals[i].spike, synapses[synapse].weight, -drive * by_voltage / tau_mem,
-            -drive * by_current / tau_syn, tau_syn, adjoint, weight_gradient, delay_gradient,
-        )  # fmt: skip
+from evsim.lif import adjoint_flow, flow, peak_time
 
 
 @compiled

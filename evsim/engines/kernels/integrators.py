@@ -1,0 +1,230 @@
+"""LI units that hear the same spikes at the same times: what depends on time alone, once for all.
+
+The outputs of most networks have equal time constants and hear every hidden unit without
+delay.  Between two events all their voltages decay by the same factors, so that one pass goes
+through all of them; only weights differ.  A single unit is the smallest such group.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+import numpy as np
+
+from evsim.compiled import allocating, compiled
+from evsim.engines.kernels.arrivals import MOMENT
+from evsim.lif import decays_and_convolution, integral_slopes
+
+
+@compiled
+def end_of_group(units: np.ndarray, first: int, last: int) -> int:
+    """The end of the group of alike LI units that begins with ``first``, at most ``last``."""
+    end = first + 1
+    while (
+        end < last
+        and not units[end].is_lif
+        and units[end].arrival_group == units[first].arrival_group
+        and units[end].tau_mem == units[first].tau_mem
+        and units[end].tau_syn == units[first].tau_syn
+    ):
+        end += 1
+    return end
+
+
+@allocating
+def with_states(states: np.ndarray, units: int) -> np.ndarray:
+    """Scratch memory for two numbers of so many units, (2, units): the same if it suffices."""
+    if units <= states.shape[1]:
+        return states
+    return np.empty((2, units))
+
+
+# -- voltages at moments ----------------------------------------------------------------------
+
+
+@compiled
+def trace_group(
+    first: int,
+    end: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    arrivals: np.ndarray,
+    n: int,
+    times: np.ndarray,
+    sees_arrivals: bool,
+    states: np.ndarray,
+    voltage_out: np.ndarray,
+    current_out: np.ndarray,
+) -> None:
+    """V and I of units first to end - 1 at ascending times, each output (times, units).
+
+    Before or after arrivals there, as ``sees_arrivals`` says; ``arrivals`` are those of the
+    first unit.
+    """
+    tau_mem, tau_syn = units[first].tau_mem, units[first].tau_syn
+    states[:, : end - first] = 0.0
+    now, i = 0.0, 0
+    for k in range(times.size):
+        while i < n and (
+            arrivals[i].time < times[k] or (sees_arrivals and arrivals[i].time == times[k])
+        ):
+            flow_group(states, end - first, arrivals[i].time - now, tau_mem, tau_syn)
+            now = arrivals[i].time
+            for column in range(end - first):
+                synapse = arrivals[i].synapse + incoming[first + column] - incoming[first]
+                states[1, column] += synapses[synapse].weight
+            i += 1
+        flow_group(states, end - first, times[k] - now, tau_mem, tau_syn)
+        now = times[k]
+        for column in range(end - first):
+            voltage_out[k, column] = states[0, column]
+            current_out[k, column] = states[1, column]
+
+
+@compiled
+def flow_group(states: np.ndarray, width: int, t: float, tau_mem: float, tau_syn: float) -> None:
+    """V and I of all units after t ms without events, see ``lif.flow``."""
+    if t == 0.0:
+        return
+    decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
+    response = coupling / tau_mem
+    for column in range(width):
+        voltage, current = states[0, column], states[1, column]
+        states[0, column] = voltage * decay_mem + current * response
+        states[1, column] = current * decay_syn
+
+
+@compiled
+def pull_back_group_moments(
+    first: int,
+    end: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    arrivals: np.ndarray,
+    n: int,
+    duration: float,
+    moment_cotangent: np.ndarray,
+    states: np.ndarray,
+    adjoint: np.ndarray,
+    weight_gradient: np.ndarray,
+    delay_gradient: np.ndarray,
+) -> None:
+    """Pull cotangents of voltages at the moments among the arrivals back; (moments, units)."""
+    tau_mem, tau_syn = units[first].tau_mem, units[first].tau_syn
+    width = end - first
+    states[:, :width] = 0.0
+    now = duration
+    for i in range(n - 1, -1, -1):
+        time, spike = arrivals[i].time, arrivals[i].spike
+        adjoint_flow_group(states, width, now - time, tau_mem, tau_syn)
+        now = time
+        if arrivals[i].synapse == MOMENT:
+            if time > 0.0:
+                for column in range(width):
+                    states[0, column] -= moment_cotangent[spike, column] / tau_mem
+            continue
+        by_time = 0.0
+        for column in range(width):
+            synapse = arrivals[i].synapse + incoming[first + column] - incoming[first]
+            lambda_v, lambda_i = states[0, column], states[1, column]
+            own = synapses[synapse].weight * (lambda_v - lambda_i)
+            weight_gradient[synapse] -= tau_syn * lambda_i
+            delay_gradient[synapse] += own
+            by_time += own
+        adjoint[spike] += by_time
+
+
+@compiled
+def adjoint_flow_group(
+    states: np.ndarray, width: int, t: float, tau_mem: float, tau_syn: float
+) -> None:
+    """lambda_V and lambda_I of all units, t ms earlier, see ``lif.adjoint_flow``."""
+    if t == 0.0:
+        return
+    decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
+    response = coupling / tau_syn
+    for column in range(width):
+        lambda_v, lambda_i = states[0, column], states[1, column]
+        states[0, column] = lambda_v * decay_mem
+        states[1, column] = lambda_i * decay_syn + lambda_v * response
+
+
+# -- mean voltages ----------------------------------------------------------------------------
+
+
+@compiled
+def mean_of_group(
+    first: int,
+    end: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    arrivals: np.ndarray,
+    n: int,
+    rate: float,
+    slope: float,
+    duration: float,
+    states: np.ndarray,
+    values: np.ndarray,
+) -> None:
+    """``(1/T) * integral of w(t) V dt`` (L 2, 5) of each unit into ``values``, (units,).
+
+    A closed form of each arrival by itself; the rounding of their sum is made up for.
+    """
+    tau_mem, tau_syn = units[first].tau_mem, units[first].tau_syn
+    states[:, : end - first] = 0.0
+    time, by_current = inf, 0.0
+    for i in range(n):
+        if arrivals[i].time != time:
+            time = arrivals[i].time
+            _, by_current = integral_slopes(time, duration - time, rate, slope, tau_mem, tau_syn)
+        for column in range(end - first):
+            synapse = arrivals[i].synapse + incoming[first + column] - incoming[first]
+            part = synapses[synapse].weight * by_current
+            total = states[0, column]
+            after = total + part
+            lost = (total - after) + part if abs(total) >= abs(part) else (part - after) + total
+            states[0, column] = after
+            states[1, column] += lost
+    for column in range(end - first):
+        values[column] = (states[0, column] + states[1, column]) / duration
+
+
+@compiled
+def pull_back_group_mean(
+    first: int,
+    end: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    arrivals: np.ndarray,
+    n: int,
+    rate: float,
+    slope: float,
+    duration: float,
+    drive: np.ndarray,
+    adjoint: np.ndarray,
+    weight_gradient: np.ndarray,
+    delay_gradient: np.ndarray,
+) -> None:
+    """Pull dF/dV = drive w(t) of each unit back; ``drive`` is that of all units."""
+    tau_mem, tau_syn = units[first].tau_mem, units[first].tau_syn
+    time, by_voltage, by_current = inf, 0.0, 0.0
+    for i in range(n):
+        if arrivals[i].time != time:
+            time = arrivals[i].time
+            by_voltage, by_current = integral_slopes(
+                time, duration - time, rate, slope, tau_mem, tau_syn
+            )
+        by_time = 0.0
+        for column in range(end - first):
+            synapse = arrivals[i].synapse + incoming[first + column] - incoming[first]
+            lambda_v = -drive[first + column] * by_voltage / tau_mem
+            lambda_i = -drive[first + column] * by_current / tau_syn
+            own = synapses[synapse].weight * (lambda_v - lambda_i)
+            weight_gradient[synapse] -= tau_syn * lambda_i
+            delay_gradient[synapse] += own
+            by_time += own
+        adjoint[arrivals[i].spike] += by_time
