@@ -96,6 +96,9 @@ class Settings(DataSettings):
     weight_rate: float | None = None
     """Learning rate of the weights; if not given 0.005 with the loss time, else 0.01 (paper)."""
 
+    rate_decay: float = 1.0
+    """Factor on the learning rate after each epoch. Paper: none, over 50 epochs."""
+
     input_dropout: float = 0.2
     """Probability that an input spike is dropped in training. Program: 0.2; not in the paper."""
 
@@ -218,7 +221,8 @@ def optimizers(settings: Settings) -> dict[str, Adam]:
     """Adam on the weights."""
     from evsim.optim import Adam
 
-    return {"weight": Adam(settings.hyperparameters().weight_rate)}
+    rate = settings.hyperparameters().weight_rate
+    return {"weight": Adam(rate, decay=settings.rate_decay)}
 
 
 # -- running ------------------------------------------------------------------------------
