@@ -1,0 +1,463 @@
+"""Claim: time-averaged cross-entropy silences the hidden layer, a shaped loss does not (L 2).
+
+    python validation/silent_hidden_layer.py --data FOLDER [--samples 400] [--hidden 64] ...
+
+FOLDER holds spoken digits in the layout of SHD: spoken_digits_train.h5 and
+spoken_digits_test.h5, packed with gzip or not.  One feedforward network, 700 inputs, LIF
+hidden units and 10 LI outputs, is trained on a few hundred of them, from the same initial
+weights, with
+
+- L_xent, cross-entropy at every moment, averaged over the trial (L 1);
+- L_sum, cross-entropy of the mean voltage (L 2);
+- L_sum_exp, the same with the weighting exp(-t/T) (L 5).
+
+The claim is refuted if, at the start, more than a millionth of the gradient of L_xent by the
+input weights depends on the labels, or the gradient of L_sum is more than a millionth of that
+of L_sum_exp; or if, after training, L_xent leaves more than a tenth of the hidden spikes, or
+L_sum_exp fewer than half, or L_sum_exp does not classify twice as well as L_xent.  It holds
+where words end well before the trial does: --duration 400 cuts the words, and refutes it.
+
+Prints tables in Markdown, draws a picture, writes both to a folder, and exits with 1 if the
+claim is refuted.  A few minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+import evsim
+from evsim.dataset import Dataset, evaluate
+from evsim.engines import Exact
+from evsim.initialisers import Normal
+from evsim.losses import CrossEntropy, Loss, TimeAveragedCrossEntropy
+from evsim.readouts import Mean
+from evsim.records import EpochRecord
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ENGINE = Exact(threads=1)
+CLASSES = 10
+INTO_HIDDEN = "input->hidden.weight"
+TO_OUTPUT = "hidden->output.weight"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One loss, and how it is shown."""
+
+    name: str
+    shown: str
+    loss: Loss
+    colour: str
+
+
+CASES = (
+    Case("L_xent", r"$L_\mathrm{xent}$", TimeAveragedCrossEntropy(), "#D55E00"),
+    Case("L_sum", r"$L_\mathrm{sum}$", CrossEntropy(Mean()), "#009E73"),
+    Case("L_sum_exp", r"$L_\mathrm{sum\_exp}$", CrossEntropy(Mean("exponential")), "#0072B2"),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the experiment depends on, apart from the loss; times in ms."""
+
+    samples: int
+    hidden: int
+    duration: float
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    output_weights: float
+    seed: int
+
+
+class Activity(NamedTuple):
+    """A network's output weights beside what its hidden units do.
+
+    ``weights`` and ``counts`` have shape (classes, hidden): the weight from a unit to the output
+    of a class, and the unit's mean number of spikes on samples of that class.
+    """
+
+    weights: np.ndarray
+    counts: np.ndarray
+    training_accuracy: float
+    test_accuracy: float
+
+    @property
+    def spikes(self) -> float:
+        """Hidden spikes per sample; classes are equally frequent."""
+        return float(self.counts.sum(axis=1).mean())
+
+    @property
+    def silent(self) -> int:
+        """Units that spike on no sample."""
+        return int((self.counts.sum(axis=0) == 0).sum())
+
+    @property
+    def correlation(self) -> float:
+        """Of weights with counts; not a number where there are no spikes."""
+        return correlation(self.weights, self.counts)
+
+
+class Pull(NamedTuple):
+    """What gradient descent asks of the hidden units before the first step.
+
+    ``upwards`` is minus the derivative of a class's loss by the logarithm of a factor on all
+    input weights of a unit, shape (classes, hidden): above 0 the unit is to spike sooner and
+    more.  ``size`` is the norm of the gradient by the input weights over all samples, and
+    ``by_labels`` that of its change when every label is replaced by the next class.
+    """
+
+    upwards: np.ndarray
+    size: float
+    by_labels: float
+
+
+class Trained(NamedTuple):
+    """One training run."""
+
+    pull: Pull
+    after: Activity
+    history: tuple[EpochRecord, ...]
+
+
+def main() -> None:
+    """Train with each loss, then show all."""
+    arguments = parse()
+    settings = Settings(
+        samples=arguments.samples,
+        hidden=arguments.hidden,
+        duration=arguments.duration,
+        epochs=arguments.epochs,
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.learning_rate,
+        output_weights=arguments.output_weights,
+        seed=arguments.seed,
+    )
+    training, test = evsim.datasets.spoken_digits(arguments.data, duration=settings.duration)
+    training = balanced(training, settings.samples, settings.seed)
+    network = initial_network(settings)
+    before = activity(network, training, test, CASES[1].loss, settings.duration)
+    runs = {}
+    for case in CASES:
+        started = time.perf_counter()
+        runs[case.name] = train(case, network, training, test, settings)
+        print(f"{case.name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
+
+    table = markdown(before, runs)
+    print(table)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "silent_hidden_layer.md").write_text(table + "\n")
+    draw(before, runs, arguments.out / "silent_hidden_layer.png")
+    refutations = list(check(before, runs))
+    print("\n".join(refutations) or "the claim holds")
+    sys.exit(bool(refutations))
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/silent_hidden_layer"))
+    parser.add_argument("--samples", type=int, default=400)
+    parser.add_argument("--hidden", type=int, default=64)
+    parser.add_argument("--duration", type=float, default=1400.0)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--learning-rate", type=float, default=0.003)
+    parser.add_argument("--output-weights", type=float, default=0.03)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+# -- data and network -----------------------------------------------------------------------
+
+
+def balanced(data: Dataset, samples: int, seed: int) -> Dataset:
+    """Equally many samples of each class, drawn from the seed."""
+    each = samples // CLASSES
+    order = np.random.default_rng(seed).permutation(len(data))
+    chosen = [order[data.labels[order] == label][:each] for label in range(CLASSES)]
+    if each == 0 or any(own.size < each for own in chosen):
+        fewest = int(np.bincount(data.labels, minlength=CLASSES).min())
+        raise SystemExit(
+            f"--samples {samples} asks for {each} of each class: give {CLASSES} to "
+            f"{CLASSES * fewest}"
+        )
+    return data[np.concatenate(chosen)]
+
+
+def initial_network(settings: Settings) -> evsim.Network:
+    """Input weights and time constants as in L section 2.2."""
+    return evsim.Network(
+        [
+            evsim.Input("input", 700),
+            evsim.LIF("hidden", settings.hidden, tau_mem=20.0, tau_syn=5.0),
+            evsim.LI("output", CLASSES, tau_mem=20.0, tau_syn=5.0),
+        ],
+        [
+            evsim.Connection("input", "hidden", Normal(0.03, 0.01)),
+            evsim.Connection("hidden", "output", Normal(0.0, settings.output_weights)),
+        ],
+        seed=settings.seed,
+    )
+
+
+# -- training and measuring -----------------------------------------------------------------
+
+
+def train(
+    case: Case, network: evsim.Network, training: Dataset, test: Dataset, settings: Settings
+) -> Trained:
+    """Train with one loss; the network after the last epoch counts, not the best."""
+    result = evsim.fit(
+        network,
+        training,
+        case.loss,
+        duration=settings.duration,
+        optimizers={"weight": evsim.Adam(settings.learning_rate)},
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        engine=ENGINE,
+    )
+    return Trained(
+        pull(network, training, case.loss, settings.duration),
+        activity(result.last_network, training, test, case.loss, settings.duration),
+        result.history,
+    )
+
+
+def activity(
+    network: evsim.Network, training: Dataset, test: Dataset, loss: Loss, duration: float
+) -> Activity:
+    """What hidden units do on the training samples, and the accuracy on both."""
+    run = evsim.simulate(network, training.spikes, duration, ENGINE)
+    counts = run.spike_counts["hidden"]
+    return Activity(
+        np.asarray(network.parameters[TO_OUTPUT]),
+        np.stack([counts[training.labels == label].mean(axis=0) for label in range(CLASSES)]),
+        accuracy(network, training, loss, duration),
+        accuracy(network, test, loss, duration),
+    )
+
+
+def accuracy(network: evsim.Network, data: Dataset, loss: Loss, duration: float) -> float:
+    """The share of samples that are classified rightly."""
+    share = evaluate(network, data, loss, duration=duration, engine=ENGINE).accuracy
+    assert share is not None  # these losses classify
+    return share
+
+
+def pull(network: evsim.Network, data: Dataset, loss: Loss, duration: float) -> Pull:
+    """The gradient of a loss by the input weights, class by class."""
+
+    def gradients(labels: np.ndarray) -> np.ndarray:
+        by_class = []
+        for label in range(CLASSES):
+            own = np.flatnonzero(data.labels == label)
+            gradient = evsim.gradient(
+                network,
+                data[own].spikes,
+                labels[own],
+                loss,
+                duration,
+                wrt=[INTO_HIDDEN],
+                engine=ENGINE,
+            )
+            by_class.append(np.asarray(gradient.parameters[INTO_HIDDEN]))
+        return np.stack(by_class)
+
+    right = gradients(data.labels)
+    wrong = gradients((data.labels + 1) % CLASSES)
+    weights = np.asarray(network.parameters[INTO_HIDDEN])
+    return Pull(
+        upwards=-(right * weights).sum(axis=-1),
+        size=float(np.linalg.norm(right.mean(axis=0))),
+        by_labels=float(np.linalg.norm((right - wrong).mean(axis=0))),
+    )
+
+
+def correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Pearson's; not a number where either is constant."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
+
+
+# -- what was found -------------------------------------------------------------------------
+
+
+def markdown(before: Activity, runs: dict[str, Trained]) -> str:
+    """Two tables: the gradient at the start, and the network before and after."""
+    lines = [
+        "| loss | gradient by input weights | part that depends on labels | "
+        "correlation of pull and weight to the true output |",
+        "|---|---|---|---|",
+    ]
+    for name, run in runs.items():
+        alike = correlation(before.weights, run.pull.upwards)
+        shown = f"{alike:.2f}" if run.pull.size > 1e-12 else "zero but for rounding"
+        lines.append(f"| {name} | {run.pull.size:.1e} | {run.pull.by_labels:.1e} | {shown} |")
+    lines += [
+        "",
+        "| network | training accuracy (%) | test accuracy (%) | hidden spikes per sample | "
+        "silent units | correlation of spike count and weight to the true output |",
+        "|---|---|---|---|---|---|",
+        row("before", before),
+    ]
+    lines += [row(f"after {name}", run.after) for name, run in runs.items()]
+    return "\n".join(lines)
+
+
+def row(name: str, found: Activity) -> str:
+    """One network's row."""
+    alike = "no spikes" if np.isnan(found.correlation) else f"{found.correlation:+.2f}"
+    return (
+        f"| {name} | {100 * found.training_accuracy:.1f} | {100 * found.test_accuracy:.1f} | "
+        f"{found.spikes:.0f} | {found.silent} of {found.counts.shape[1]} | {alike} |"
+    )
+
+
+def check(before: Activity, runs: dict[str, Trained]) -> Iterable[str]:
+    """What contradicts the claim."""
+    xent, flat, shaped = (runs[case.name] for case in CASES)
+    if xent.pull.by_labels > 1e-6 * xent.pull.size:
+        yield (
+            f"refuted: of the gradient of L_xent, {xent.pull.size:.1e}, {xent.pull.by_labels:.1e} "
+            "depends on the labels"
+        )
+    if flat.pull.size > 1e-6 * shaped.pull.size:
+        yield (
+            f"refuted: the gradient of L_sum is {flat.pull.size:.1e}, not zero beside that of "
+            f"L_sum_exp, {shaped.pull.size:.1e}"
+        )
+    if xent.after.spikes > 0.1 * before.spikes:
+        yield f"refuted: L_xent leaves {xent.after.spikes:.0f} of {before.spikes:.0f} spikes"
+    if shaped.after.spikes < 0.5 * before.spikes:
+        yield f"refuted: L_sum_exp leaves {shaped.after.spikes:.0f} of {before.spikes:.0f} spikes"
+    if shaped.after.test_accuracy < 2 * xent.after.test_accuracy:
+        yield (
+            f"refuted: test accuracy {shaped.after.test_accuracy:.3f} with L_sum_exp, "
+            f"{xent.after.test_accuracy:.3f} with L_xent"
+        )
+
+
+# -- the picture ----------------------------------------------------------------------------
+
+
+def draw(before: Activity, runs: dict[str, Trained], file: Path) -> None:
+    """Pull at the start, spike counts before and after, and learning curves."""
+    from evsim.plotting.style import TWO_COLUMNS, new_figure
+
+    figure = new_figure(TWO_COLUMNS, 7.0)
+    parts = figure.subfigures(3, 1)
+    for part, title in zip(
+        parts,
+        (
+            "a   The first gradient: is a hidden unit to spike more (above 0) or less on samples "
+            "of a class?",
+            "b   Spikes of each hidden unit on samples of a class, before and after training",
+            "c   From epoch to epoch",
+        ),
+        strict=True,
+    ):
+        part.suptitle(title, fontsize=8.5, fontweight="bold", x=0.01, ha="left")
+    draw_pulls(parts[0].subplots(1, 3, sharey=True), before, runs)
+    draw_counts(parts[1].subplots(1, 3, sharey=True), before, runs)
+    draw_training(parts[2].subplots(1, 3), before, runs)
+    figure.savefig(file, dpi=140)
+
+
+def draw_pulls(axes: Sequence[Axes], before: Activity, runs: dict[str, Trained]) -> None:
+    """Pull against weight, one dot for each class and hidden unit."""
+    from evsim.plotting.style import GREY, label
+
+    strongest = max(float(np.abs(run.pull.upwards).max()) for run in runs.values())
+    exponent = int(np.floor(np.log10(strongest)))
+    for ax, case in zip(axes, CASES, strict=True):
+        upwards = runs[case.name].pull.upwards
+        dots(ax, before.weights, upwards / 10.0**exponent, case.colour)
+        ax.axhline(0.0, color=GREY, linewidth=0.6, zorder=0)
+        ax.axvline(0.0, color=GREY, linewidth=0.6, zorder=0)
+        if runs[case.name].pull.size < 1e-12:
+            said = "0 but for rounding"
+        else:
+            # Adding 0 makes -0 a 0.
+            mean = round(float(upwards.mean()) / 10.0**exponent, 2) + 0.0
+            said = f"correlation {correlation(before.weights, upwards):+.2f}, mean {mean:+.2f}"
+        label(ax, "weight to the output of the class", title=f"{case.shown}\n{said}")
+        ax.locator_params(axis="x", nbins=5)
+    axes[0].set_ylabel(f"pull ($10^{{{exponent}}}$)", fontsize=8)
+
+
+def draw_counts(axes: Sequence[Axes], before: Activity, runs: dict[str, Trained]) -> None:
+    """Spike counts against weight, one dot for each class and hidden unit."""
+    from evsim.plotting.style import GREY, SMALL_TEXT, label
+
+    highest = max(before.counts.max(), *(run.after.counts.max() for run in runs.values()))
+    for ax, case in zip(axes, CASES, strict=True):
+        after = runs[case.name].after
+        dots(ax, before.weights, before.counts, GREY, "before")
+        dots(ax, after.weights, after.counts, case.colour, "after")
+        ax.set_yscale("symlog", linthresh=1.0)
+        ax.set_ylim(-0.3, 1.5 * highest)
+        ax.locator_params(axis="x", nbins=5)
+        label(ax, "weight to the output of the class")
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.legend(
+            fontsize=SMALL_TEXT,
+            frameon=False,
+            markerscale=3,
+            loc="center left",
+            bbox_to_anchor=(0.0, 0.36),
+        )
+    axes[0].set_ylabel("spikes of the unit per sample", fontsize=8)
+
+
+def dots(ax: Axes, x: np.ndarray, y: np.ndarray, colour: str, name: str | None = None) -> None:
+    """One dot for each class and hidden unit."""
+    ax.plot(x.ravel(), y.ravel(), ".", color=colour, markersize=3.0, alpha=0.6, label=name, mew=0)
+
+
+def draw_training(axes: Sequence[Axes], before: Activity, runs: dict[str, Trained]) -> None:
+    """Hidden spikes, silent units and training accuracy over epochs."""
+    from evsim.plotting.style import GREY, SMALL_TEXT, label
+
+    for case in CASES:
+        history = runs[case.name].history
+        epochs = [0, *(record.epoch for record in history)]
+        series: tuple[list[float], ...] = (
+            [before.spikes, *(record.spikes_per_sample["hidden"] for record in history)],
+            [before.silent, *(record.silent_units["hidden"] for record in history)],
+            [100 * share for share in (before.training_accuracy, *map(right, history))],
+        )
+        for ax, values in zip(axes, series, strict=True):
+            ax.plot(epochs, values, color=case.colour, linewidth=1.2, label=case.shown)
+    names = ("hidden spikes per sample", "silent hidden units", "training accuracy (%)")
+    for ax, name in zip(axes, names, strict=True):
+        label(ax, "epoch", name)
+        ax.set_ylim(bottom=0.0)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    axes[2].axhline(100 / CLASSES, color=GREY, linewidth=0.6, linestyle="--", zorder=0)
+    axes[0].legend(fontsize=SMALL_TEXT, frameon=False)
+
+
+def right(record: EpochRecord) -> float:
+    """The share of samples that were classified rightly in an epoch."""
+    assert record.accuracy is not None  # these losses classify
+    return record.accuracy
+
+
+if __name__ == "__main__":
+    main()
