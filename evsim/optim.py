@@ -25,7 +25,7 @@ Projection = Callable[[np.ndarray], np.ndarray]
 class Optimizer(ABC):
     """Settings of an optimiser.
 
-    Parameters
+    Attributes
     ----------
     learning_rate : float
         > 0.

@@ -53,7 +53,7 @@ class StopTraining(Exception):  # noqa: N818 (no error: a callback asks for it)
     """Raised by a callback to end training with the epoch just finished; says why."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FitResult:
     """A trained network.
 
@@ -83,6 +83,19 @@ class FitResult:
     interrupted: bool
     stopped: str | None
     run_folder: Path | None
+
+    def __repr__(self) -> str:
+        if not self.history:
+            return "FitResult(no epoch was finished)"
+        best = self.history[self.best_epoch - 1]
+        numbers = {
+            "loss": best.loss,
+            "accuracy": best.accuracy,
+            "validation_loss": best.validation_loss,
+            "validation_accuracy": best.validation_accuracy,
+        }
+        told = ", ".join(f"{name} {n:.4g}" for name, n in numbers.items() if n is not None)
+        return f"FitResult({len(self.history)} epochs, the best is {self.best_epoch}: {told})"
 
 
 # -- fit ----------------------------------------------------------------------------------

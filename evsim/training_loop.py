@@ -198,6 +198,18 @@ class Training:
         self.finished = self._after(record)
         self.save()
         display.epoch(record)
+        self._tell_silence(record, display)
+
+    def _tell_silence(self, record: EpochRecord, display: Progress) -> None:
+        """Say so when a whole population falls silent: no gradient brings it back."""
+        before = self.finished.history[-2].silent_units if record.epoch > 1 else {}
+        for name, silent in record.silent_units.items():
+            units = self.task.network.population(name).units
+            if silent == units and before.get(name) != units:
+                display.say(
+                    f"epoch {record.epoch}: no unit of {name!r} spiked for any sample, so nothing "
+                    "behind it learns; raise the weights into it, or lift silent units, silent_lift"
+                )
 
     @cached_property
     def _clipping(self) -> list[str]:

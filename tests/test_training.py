@@ -156,6 +156,18 @@ def test_the_record_counts_what_a_simulation_shows():
 # -- silent units -------------------------------------------------------------------------
 
 
+def test_a_population_that_falls_silent_is_told_of_once(capsys):
+    network = small_network()
+    names = [f"{c.name}.weight" for c in network.connections if c.target == "hidden"]
+    quiet = network.replace({name: 0 * network.parameters[name] for name in names})
+    result = train(network=quiet, epochs=3, progress=True, silent_lift=0.0)
+    told = [line for line in capsys.readouterr().err.splitlines() if "no unit of" in line]
+    assert len(told) == 1
+    assert told[0].startswith("epoch 1: no unit of 'hidden' spiked for any sample")
+    assert repr(result).startswith("FitResult(3 epochs, the best is ")
+    assert len(repr(result)) < 150
+
+
 def test_the_lift_raises_weights_of_units_silent_in_the_whole_epoch_and_of_no_others():
     weight = np.array([[9.0, 3.0, 0.0], [0.0, 0.1, 0.0], [0.0, 0.0, 9.0]])
     network = evsim.Network(

@@ -24,7 +24,7 @@ class CrossEntropy(Loss):
     def __post_init__(self) -> None:
         if not isinstance(self.readout, (Mean, Peak)):
             raise ValueError(
-                f"CrossEntropy needs a voltage readout, Mean or Peak, not {self.readout}: "
+                f"CrossEntropy needs a voltage readout, Mean or Peak, not {self.readout!r}: "
                 "for spike times use FirstSpikeCrossEntropy"
             )
 
