@@ -52,6 +52,7 @@ class Dropout:
                 raise TypeError(
                     f"keys has type {keys.dtype} and shape {keys.shape}: give uint64, (batch,)"
                 )
+            object.__setattr__(self, "keys", keys)
 
     def check(self, network: Network, batch_size: int) -> None:
         """Refuse populations that are not there or never spike, and a wrong number of keys."""

@@ -101,6 +101,34 @@ def test_neighbours_in_the_batch(kind, output):
                 np.testing.assert_array_equal(slopes, BATCH * batch.input_times[name][first:last])
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        evsim.losses.CrossEntropy(evsim.readouts.Mean("sigmoid")),
+        evsim.losses.CrossEntropy(evsim.readouts.Mean("input")),
+        evsim.losses.TimeAveragedCrossEntropy(evsim.readouts.VoltageTrace(1e-14)),
+    ],
+)
+def test_sampled_voltages_of_neighbours_and_threads(loss):
+    case = batch_case("recurrent", "LIF")
+    labels = np.arange(BATCH) % 2
+
+    def gradient(samples, threads):
+        inputs = {name: trains[samples] for name, trains in case.inputs.items()}
+        engine = Exact(threads)
+        return evsim.gradient(
+            case.network, inputs, labels[samples], loss, case.duration, engine=engine
+        )
+
+    together, threaded = (gradient(np.arange(BATCH), threads) for threads in (1, 3))
+    for name, values in together.parameters.items():
+        np.testing.assert_array_equal(entries(values), entries(threaded.parameters[name]))
+    for sample in range(BATCH):
+        alone = gradient(np.array([sample]), 1)
+        assert alone.losses == together.losses[sample] == threaded.losses[sample]
+        np.testing.assert_array_equal(alone.readout[0], together.readout[sample])
+
+
 # -- no more than rounding ------------------------------------------------------------------
 
 

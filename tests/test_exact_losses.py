@@ -25,11 +25,23 @@ from oracle import (
 import evsim
 from evsim import losses, readouts
 from evsim.engines import Exact, Reference
+from evsim.engines.kernels import pull_back, samples, traces
+from evsim.engines.kernels import readouts as readout_kernels
 
 EXACT = Exact(threads=1)
 REFERENCE = Reference(digits=50)
 NUMBERS = REFERENCE.numbers
 BATCH = 2
+ENTRY_POINTS = [
+    samples.simulate_samples,
+    samples.count_arrivals,
+    readout_kernels.read_voltages,
+    readout_kernels.find_kinks,
+    pull_back.pull_back_samples,
+    pull_back.pull_back_time_constants,
+    traces.trace_samples,
+    traces.adjoint_trace_samples,
+]
 
 
 # -- the formulas -------------------------------------------------------------------------
@@ -278,3 +290,39 @@ def test_dropout_drops_as_many_as_it_says_and_depends_on_the_key_alone():
             dropout=evsim.Dropout(dropout.rates, keys=keys[sample : sample + 1]),
         )  # fmt: skip
         assert alone.spikes["hidden"] == together.spikes["hidden"][sample]
+
+
+# -- compiled once ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("output", ["LI", "LIF"])
+def test_no_kernel_is_compiled_a_second_time(output):
+    """Whether an array is read-only, or how it lies in memory, is part of its type for numba."""
+    case = random_case(np.random.default_rng(8), "recurrent", batch=BATCH, output=output)
+    keys = np.arange(2 * BATCH, dtype=np.uint64)[::2]
+    keys.setflags(write=False)
+    dropout = evsim.Dropout({"left": 0.1}, keys=keys)
+    times = [case.duration, 0.0, 1.0]
+    targets = np.zeros((BATCH, 2, 3))
+    labels = np.arange(BATCH) % 2
+    weightings = "flat", "exponential", "linear", "sigmoid", "input"
+    pairs = [(losses.CrossEntropy(readouts.Mean(w)), labels) for w in weightings]
+    pairs += [
+        (losses.TimeAveragedCrossEntropy(), labels),
+        (losses.VoltageMSE(readouts.Voltage(times)), targets),
+    ]
+    if output == "LI":
+        pairs.append((losses.CrossEntropy(readouts.Peak()), labels))
+    else:
+        pairs.append((losses.FirstSpikeCrossEntropy(), labels))
+        pairs.append((losses.SpikeTimeMSE(readouts.SpikeTimes(count=3)), targets))
+    for loss, own in pairs:
+        found = evsim.gradient(
+            case.network, case.inputs, own, loss, case.duration, engine=EXACT, dropout=dropout
+        )
+        assert found.report.arrivals > 0
+        found.lambda_V("output", times)
+        found.run.voltage("first", times)
+    assert {kernel.__name__: len(kernel.signatures) for kernel in ENTRY_POINTS} == {
+        kernel.__name__: 1 for kernel in ENTRY_POINTS
+    }

@@ -19,7 +19,7 @@ import numpy as np
 from evsim.compiled import announce_compilation
 from evsim.dropout import Dropout
 from evsim.engines.exact_layout import Layout, OrderedInputs
-from evsim.engines.exact_state import AdjointState, ExactState, Piece, voltage_form
+from evsim.engines.exact_state import AdjointState, ExactState, Piece, voltage_form, writable
 from evsim.engines.kernels.pull_back import pull_back_samples, pull_back_time_constants
 from evsim.engines.kernels.readouts import find_kinks, read_voltages
 from evsim.engines.kernels.samples import count_arrivals, simulate_samples
@@ -73,7 +73,9 @@ class Exact(Engine):
         start = np.empty(ordered.count.shape, np.int64)
         count = ordered.count.copy()
         input_place = np.empty(batch, np.int64)
-        keys = np.zeros(batch, np.uint64) if dropout is None else dropout.sample_keys(batch)
+        keys = np.zeros(batch, np.uint64)
+        if dropout is not None:
+            keys[:] = dropout.sample_keys(batch)
 
         def run(first: int, last: int) -> Piece:
             failure = np.zeros(5)
@@ -230,7 +232,7 @@ class Exact(Engine):
     ) -> tuple[np.ndarray, np.ndarray]:
         """V and I at moments of each sample, each (moments, units)."""
         first, last = state.unit_range(population)
-        times, offsets = (np.ascontiguousarray(part) for part in moments)
+        times, offsets = writable(moments)
         voltage = np.zeros((times.size, last - first))
         current = np.zeros_like(voltage)
 

@@ -13,7 +13,16 @@ from evsim.engines.kernels import records
 from evsim.engines.kernels.entering import PEAK, Entering
 from evsim.engines.protocol import Adjustments, EngineError
 from evsim.network import LIF, Network, Population
-from evsim.readouts import FirstSpike, Mean, Peak, Readout, SpikeTimes, VoltageAt, WeightingForm
+from evsim.readouts import (
+    FirstSpike,
+    Mean,
+    Moments,
+    Peak,
+    Readout,
+    SpikeTimes,
+    VoltageAt,
+    WeightingForm,
+)
 from evsim.spikes import SpikeTrains
 
 
@@ -24,6 +33,11 @@ def voltage_form(readout: Readout, duration: float) -> WeightingForm:
     if isinstance(readout, Peak):
         return WeightingForm(PEAK, 0.0)
     raise TypeError(f"the exact engine does not know the readout {readout}")
+
+
+def writable(moments: Moments) -> Moments:
+    """The same moments; kernels would be compiled once more for arrays that are read-only."""
+    return Moments(*(np.require(part, requirements=["C", "W"]) for part in moments))
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +160,8 @@ class ExactState:
         moments, moment_start = np.empty(0), np.zeros(batch + 1, np.int64)
         moment_cotangent = np.empty((0, last - first))
         if isinstance(readout, VoltageAt):
-            moments, moment_start = readout.moments
-            moment_cotangent = np.ascontiguousarray(cotangents, np.float64)
+            moments, moment_start = writable(readout.moments)
+            moment_cotangent = np.require(cotangents, np.float64, ["C", "W"])
         elif isinstance(readout, (FirstSpike, SpikeTimes)):
             by_number = cotangents.reshape(batch, last - first, -1)
             missing = self.count[:, first:last, None] <= np.arange(by_number.shape[2])
@@ -159,8 +173,8 @@ class ExactState:
             if not isinstance(readout, Peak):
                 drive /= self.duration
         return Entering(
-            form.rate, form.slope, drive, phantom, np.ascontiguousarray(moments),
-            np.ascontiguousarray(moment_start), moment_cotangent, first, last, limit,
+            form.rate, form.slope, drive, phantom, moments, moment_start, moment_cotangent,
+            first, last, limit,
         )  # fmt: skip
 
     def _held_at_end(self, first: int, last: int) -> np.ndarray:
