@@ -230,6 +230,7 @@ def evaluate(
         run = simulate(network, batch.spikes, duration, engine)
         labels = loss.check_labels(batch.labels, len(batch), classes)
         outcome = loss.evaluate(run, labels)
+        outcome.check(loss, run)
         parts.append((outcome.losses, outcome.values, outcome.predictions))
     losses, readout, predictions = zip(*parts, strict=True)
     found = np.concatenate(predictions) if loss.classifies else None

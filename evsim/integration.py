@@ -79,11 +79,6 @@ def counted(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return owner, np.arange(owner.size) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
-def batch_size_of(run: Run) -> int:
-    """The number of samples of a run."""
-    return len(next(iter(run.inputs.values())))
-
-
 def offsets_of(samples: np.ndarray, batch_size: int) -> np.ndarray:
     """Where each sample begins, int64, (batch + 1,); ``samples`` are sorted."""
     return np.searchsorted(samples, np.arange(batch_size + 1))
@@ -186,7 +181,7 @@ def integrate(run: Run, population: str, integrand: Integrand, tolerance: float)
         For values that are not finite, and where halving does not help.
     """
     shortest = shortest_time_constant(run.network, population)
-    batch_size = batch_size_of(run)
+    batch_size = run.batch_size
     panels = graded_panels(run.kinks(population), run.duration, shortest)
     limit = np.bincount(panels.samples, minlength=batch_size) + _MOST_PANELS
     evaluated, derivative = _evaluate(run, population, integrand, panels, first_row=0)
@@ -210,7 +205,7 @@ def _evaluate(
     run: Run, population: str, integrand: Integrand, panels: Panels, first_row: int
 ) -> tuple[_Evaluated, np.ndarray]:
     """Integrals on panels, and the derivatives (panels, nodes, units) at their nodes."""
-    moments = _moments(panels, batch_size_of(run))
+    moments = _moments(panels, run.batch_size)
     voltages, _ = run.probe(population, moments)
     values, derivative = integrand(voltages, moments.samples)
     _check_integrand(moments, voltages, values, derivative)

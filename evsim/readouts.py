@@ -19,7 +19,7 @@ from evsim.network import LI, LIF, Input, Network, Population
 Weighting = Literal["flat", "exponential", "linear", "sigmoid", "input"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Readout:
     """Numbers of a population's units in each sample, shape (batch, units) or (batch, units, ...).
 
@@ -35,6 +35,10 @@ class Readout:
         population = network.population(name)
         self._check_kind(population)
         return population.name
+
+    def shape(self, batch_size: int, units: int) -> tuple[int, ...]:
+        """The shape of its values for a population of so many units."""
+        return batch_size, units
 
     def _check_kind(self, population: Population) -> None:
         if isinstance(population, Input):
@@ -135,6 +139,17 @@ class Voltage(Readout):
         times.setflags(write=False)
         object.__setattr__(self, "times", times)
 
+    def shape(self, batch_size: int, units: int) -> tuple[int, ...]:
+        return batch_size, units, len(self.times)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Voltage):
+            return NotImplemented
+        return self.population == other.population and np.array_equal(self.times, other.times)
+
+    def __hash__(self) -> int:
+        return hash((self.population, *np.asarray(self.times).tolist()))
+
 
 class Moments(NamedTuple):
     """Times of each sample: those of sample b are ``times[offsets[b]:offsets[b + 1]]``.
@@ -151,6 +166,34 @@ class Moments(NamedTuple):
         return np.repeat(np.arange(self.offsets.size - 1), np.diff(self.offsets))
 
 
+def check_moments(moments: Moments, batch_size: int, duration: float) -> None:
+    """Refuse moments that are not those of a batch of trials of ``duration`` ms."""
+    if not isinstance(moments, Moments):
+        raise TypeError(f"moments is of type {type(moments).__name__}: give evsim.readouts.Moments")
+    for name, array, kind in (
+        ("times", moments.times, np.float64),
+        ("offsets", moments.offsets, np.int64),
+    ):
+        if not isinstance(array, np.ndarray) or array.dtype != kind or array.ndim != 1:
+            raise TypeError(f"{name} of moments must be a one-dimensional array of {kind.__name__}")
+    times, offsets = moments
+    ends = offsets[[0, -1]].tolist() if offsets.size else []
+    if offsets.size != batch_size + 1 or ends != [0, times.size] or (np.diff(offsets) < 0).any():
+        raise ValueError(
+            f"offsets of moments must rise from 0 to {times.size}, the number of times, in "
+            f"{batch_size + 1} entries, one more than there are samples: found {offsets}"
+        )
+    follows = np.diff(moments.samples) == 0
+    wrong = ~((times >= 0) & (times <= duration))
+    wrong[1:] |= follows & (np.diff(times) < 0)
+    if wrong.any():
+        moment = int(np.argmax(wrong))
+        raise ValueError(
+            f"moment {moment}, of sample {moments.samples[moment]}, is at {times[moment]} ms: "
+            f"those of one sample must ascend within the trial, 0 to {duration:g} ms"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class VoltageAt(Readout):
     """The voltage at moments of each sample, shape (moments, units).
@@ -159,7 +202,21 @@ class VoltageAt(Readout):
     arrival, which does not see what happens to the loss at that moment.
     """
 
-    moments: Moments = None  # type: ignore[assignment]
+    moments: Moments
+
+    def shape(self, batch_size: int, units: int) -> tuple[int, ...]:
+        return len(self.moments.times), units
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, VoltageAt):
+            return NotImplemented
+        return self.population == other.population and all(
+            np.array_equal(own, others)
+            for own, others in zip(self.moments, other.moments, strict=True)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.population, *self.moments.times.tolist()))
 
 
 @dataclass(frozen=True)
@@ -213,6 +270,9 @@ class SpikeTimes(_SpikeReadout):
             raise TypeError(f"count = {self.count!r}: it must be an integer")
         if self.count < 1:
             raise ValueError(f"count = {self.count}: it must be at least 1")
+
+    def shape(self, batch_size: int, units: int) -> tuple[int, ...]:
+        return batch_size, units, self.count
 
 
 def is_elementary(readout: Any) -> bool:

@@ -17,7 +17,6 @@ import numpy as np
 from evsim.engines.protocol import Adjoint, Adjustments
 from evsim.integration import (
     Panels,
-    batch_size_of,
     counted,
     offsets_of,
     shortest_time_constant,
@@ -25,7 +24,15 @@ from evsim.integration import (
     sum_by_sample,
 )
 from evsim.network import LIF
-from evsim.readouts import Mean, Moments, Readout, Voltage, VoltageAt, is_elementary
+from evsim.readouts import (
+    Mean,
+    Moments,
+    Readout,
+    Voltage,
+    VoltageAt,
+    check_moments,
+    is_elementary,
+)
 
 if TYPE_CHECKING:
     from evsim.simulation import Run
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
 
 def read(run: Run, readout: Readout) -> np.ndarray:
     """The values of any readout, in the shape the readout states."""
+    check_times(readout, run.batch_size, run.duration)
     if is_elementary(readout):
         return run.engine.read(run.state, readout)
     if isinstance(readout, Voltage):
@@ -50,6 +58,7 @@ def pull_back(
     adjustments: Adjustments,
 ) -> Adjoint:
     """Gradients of ``sum(cotangents * readout)`` for any readout, see ``Engine.pull_back``."""
+    check_times(readout, run.batch_size, run.duration)
     if is_elementary(readout):
         return run.engine.pull_back(run.state, readout, cotangents, wrt, adjustments)
     if isinstance(readout, Voltage):
@@ -59,8 +68,10 @@ def pull_back(
     raise _unknown(readout)
 
 
-def check_moments(readout: Readout, duration: float) -> None:
-    """Refuse a readout of voltages after the end of the trial."""
+def check_times(readout: Readout, batch_size: int, duration: float) -> None:
+    """Refuse a readout of voltages outside the trial."""
+    if isinstance(readout, VoltageAt):
+        check_moments(readout.moments, batch_size, duration)
     if isinstance(readout, Voltage) and np.max(readout.times) > duration:
         index = int(np.argmax(np.asarray(readout.times) > duration))
         raise ValueError(
@@ -77,7 +88,6 @@ def _unknown(readout: Readout) -> TypeError:
 
 
 def _read_voltages(run: Run, readout: Voltage) -> np.ndarray:
-    check_moments(readout, run.duration)
     times, inverse = np.unique(readout.times, return_inverse=True)
     moments = _same_times(run, times)
     voltages, _ = run.probe(readout.population_of(run.network), moments)
@@ -101,7 +111,7 @@ def _pull_back_voltages(
 
 
 def _same_times(run: Run, times: np.ndarray) -> Moments:
-    batch_size = batch_size_of(run)
+    batch_size = run.batch_size
     return Moments(np.tile(times, batch_size), times.size * np.arange(batch_size + 1))
 
 
@@ -163,7 +173,7 @@ def _quadrature(run: Run, population: str) -> tuple[Moments, np.ndarray]:
     scale = min(shortest_time_constant(run.network, population), run.duration / 5)
     panels = smooth_panels(run.kinks(population), run.duration, 2 * scale)
     node_counts = nodes_wanted(panels.lengths, scale)
-    moments, weights = gauss_moments(panels, node_counts, batch_size_of(run))
+    moments, weights = gauss_moments(panels, node_counts, run.batch_size)
     return moments, weights * sigmoid(moments.times, run.duration) / run.duration
 
 
@@ -236,7 +246,7 @@ def _input_moments(run: Run) -> tuple[Moments, np.ndarray, dict[str, np.ndarray]
     keys, inverse, counts = np.unique(
         _keys(samples[within], times[within]), return_inverse=True, return_counts=True
     )
-    moments = Moments(keys.imag.copy(), offsets_of(keys.real, batch_size_of(run)))
+    moments = Moments(keys.imag.copy(), offsets_of(keys.real, run.batch_size))
     moment_of = np.full(times.size, -1)
     moment_of[within] = inverse
     ends = np.cumsum([trains.times.size for trains in run.inputs.values()])

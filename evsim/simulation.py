@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ from evsim.engines import resolve
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
 from evsim.losses import Loss, Outcome
 from evsim.network import Input, Network, Parameter, Population, unknown_name
-from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, VoltageTrace
+from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, VoltageTrace, check_moments
 from evsim.regularisers import RateRegulariser
 from evsim.spikes import SpikeTrains
 
@@ -78,10 +78,10 @@ def gradient(
     loss: Loss,
     duration: float,
     *,
-    wrt: Sequence[str] | None = None,
+    wrt: Iterable[str] | None = None,
     engine: str | Engine = "exact",
     dropout: Dropout | None = None,
-    regularisers: Sequence[RateRegulariser] = (),
+    regularisers: Iterable[RateRegulariser] = (),
     lambda_limit: float = np.inf,
 ) -> Gradient:
     """The exact gradient of the batch loss (the mean over samples) by EventProp.
@@ -94,11 +94,11 @@ def gradient(
         The class of each sample, 0 <= label < units of the readout's population.  For a loss
         that does not classify its targets, in the shape the loss states.
     loss : Loss
-    wrt : sequence of str, optional
+    wrt : iterable of str, optional
         Names of parameters; every one if not given.  No more is computed than asked for.
     dropout : Dropout, optional
         Which spikes reach none of their synapses, forward and backward.
-    regularisers : sequence of RateRegulariser
+    regularisers : iterable of RateRegulariser
         At most one for each population.  They change gradients, not the loss.
     lambda_limit : float
         The largest |lambda_V-| at a spike, which grows without bound where V only grazes the
@@ -117,17 +117,18 @@ def gradient(
         raise TypeError(f"loss = {loss!r}: it must be a Loss such as evsim.losses.CrossEntropy()")
     names = check_wrt(network, wrt)
     population = network.population(loss.readout.population_of(network))
-    check_adjustments(network, regularisers, lambda_limit)
+    regularisers = check_adjustments(network, regularisers, lambda_limit)
     engine = resolve(engine)
     duration = check_duration(duration)
-    sampling.check_moments(loss.readout, duration)
     inputs = check_inputs(network, spikes)
     batch_size = len(next(iter(inputs.values())))
+    sampling.check_times(loss.readout, batch_size, duration)
     if batch_size == 0:
         raise ValueError("the batch is empty: the mean loss over no samples is not defined")
     labels = loss.check_labels(labels, batch_size, population.units)
     run = _run(network, inputs, duration, engine, dropout)
     outcome = loss.evaluate(run, labels)
+    outcome.check(loss, run)
     rate_jumps = {r.population: r.rate_jumps(run.spike_counts[r.population]) for r in regularisers}
     slopes = outcome.spike_slopes
     adjoint = sampling.pull_back(
@@ -151,6 +152,11 @@ class Run:
     duration: float
     engine: Engine
     state: Any
+
+    @property
+    def batch_size(self) -> int:
+        """Number of samples."""
+        return len(next(iter(self.inputs.values())))
 
     @cached_property
     def spikes(self) -> dict[str, SpikeTrains]:
@@ -183,10 +189,13 @@ class Run:
 
     def kinks(self, population: str) -> Moments:
         """The times at which V of any of a population's units is not smooth."""
+        check_has_voltage(self.network, population)
         return self.engine.kinks(self.state, population)
 
     def probe(self, population: str, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
         """V and I at moments of each sample, each (moments, units); before arrivals there."""
+        check_has_voltage(self.network, population)
+        check_moments(moments, self.batch_size, self.duration)
         return self.engine.probe(self.state, population, moments)
 
     def mean(self, population: str, weighting: str = "flat") -> np.ndarray:
@@ -352,26 +361,30 @@ def _check_input(population: Population, trains: SpikeTrains) -> SpikeTrains:
     return trains
 
 
-def check_wrt(network: Network, wrt: Sequence[str] | None) -> tuple[str, ...]:
+def check_wrt(network: Network, wrt: Iterable[str] | None) -> tuple[str, ...]:
     """Names of the parameters to differentiate by."""
     if wrt is None:
         return tuple(network.parameters)
     if isinstance(wrt, str):
         raise TypeError(f"wrt = {wrt!r}: give a list of names, [{wrt!r}]")
-    for name in wrt:
+    names = tuple(wrt)  # once: an iterator has no second time
+    for name in names:
         if not isinstance(name, str):
             raise TypeError(f"wrt holds {name!r}: give names of parameters")
         if name not in network.parameters:
             raise ValueError(unknown_name("parameter", name, network.parameters))
-    return tuple(wrt)
+    return names
 
 
 def check_adjustments(
-    network: Network, regularisers: Sequence[RateRegulariser], lambda_limit: float
-) -> None:
-    """Refuse regularisers that do not fit the network, and a limit that is none."""
+    network: Network, regularisers: Iterable[RateRegulariser], lambda_limit: float
+) -> tuple[RateRegulariser, ...]:
+    """The regularisers; refuses those that do not fit the network, and a limit that is none."""
     if isinstance(regularisers, RateRegulariser):
         raise TypeError("regularisers is one regulariser: give a list of them")
+    if not isinstance(regularisers, Iterable):
+        raise TypeError(f"regularisers = {regularisers!r}: give a list of evsim.RateRegulariser")
+    regularisers = tuple(regularisers)  # once: an iterator has no second time
     seen = set()
     for regulariser in regularisers:
         if not isinstance(regulariser, RateRegulariser):
@@ -384,14 +397,20 @@ def check_adjustments(
         raise TypeError(f"lambda_limit = {lambda_limit!r}: it must be a number")
     if not lambda_limit > 0:
         raise ValueError(f"lambda_limit = {lambda_limit}: it must be > 0; infinity for no limit")
+    return regularisers
+
+
+def check_has_voltage(network: Network, population: str) -> None:
+    """Refuse a population that is not there, and an input."""
+    if isinstance(network.population(population), Input):
+        raise ValueError(f"{population!r} is an input: its units have no voltage")
 
 
 def check_trace(
     network: Network, population: str, times: Sequence[float] | np.ndarray, duration: float
 ) -> np.ndarray:
     """Trace times as float64, shape (times,), for a population that has a voltage."""
-    if isinstance(network.population(population), Input):
-        raise ValueError(f"{population!r} is an input: its units have no voltage")
+    check_has_voltage(network, population)
     array = np.asarray(times)
     if array.dtype.kind not in "iuf" or array.ndim != 1:
         raise TypeError(

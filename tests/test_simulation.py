@@ -140,6 +140,51 @@ def test_adjustments_must_fit_the_network():
         rate("output", 1.0, np.nan)
 
 
+def test_what_can_be_gone_through_once_is_not_lost():
+    names = "input->output.weight", "output.tau_mem"
+    loss = losses.FirstSpikeCrossEntropy()
+
+    def given(wrap):
+        regularisers = wrap([evsim.RateRegulariser("output", 1.0)])
+        return evsim.gradient(
+            SPIKES.replace({"input->output.weight": 5.0}), TRAINS, [0, 2], loss, 10.0,
+            wrt=wrap(names), regularisers=regularisers, engine="reference",
+        ).parameters  # fmt: skip
+
+    assert tuple(given(iter)) == names
+    assert given(iter) == given(list)
+
+
+class Returns(losses.Loss):
+    """A loss whose arrays are what the test says."""
+
+    readout = readouts.Mean()
+
+    def __init__(self, loss, derivative):
+        self.pair = loss, derivative
+
+    def __call__(self, values, labels, duration):
+        return self.pair
+
+
+@pytest.mark.parametrize(
+    ("loss", "derivative", "message"),
+    [
+        (np.ones(2), np.ones(3), r"the derivative of Returns .* shape \(3,\): .* \(2, 3\)"),
+        (np.ones(2), np.ones((2, 1)), r"the derivative of Returns .* shape \(2, 1\)"),
+        (np.ones(2), [[1.0] * 3] * 2, "the derivative of Returns are of type list"),
+        (np.ones((2, 3)), np.ones((2, 3)), r"the losses of Returns .* shape \(2, 3\): .* \(2,\)"),
+        (np.float64(1.0), np.ones((2, 3)), "the losses of Returns are of type float64"),
+    ],
+)
+def test_losses_of_the_wrong_shape_are_not_broadcast(loss, derivative, message):
+    own = Returns(loss, derivative)
+    with pytest.raises(ValueError, match=message):
+        evsim.gradient(VOLTAGES, TRAINS, [0, 2], own, 10.0, engine="reference")
+    with pytest.raises(ValueError, match=message):
+        evsim.evaluate(VOLTAGES, (TRAINS, [0, 2]), own, 10.0, engine="reference")
+
+
 def test_dropout_must_fit_the_network():
     for rates, message in [
         ({"hidden": 0.1}, "dropout: there is no population 'hidden'"),
@@ -150,7 +195,7 @@ def test_dropout_must_fit_the_network():
     with pytest.raises(TypeError, match=r"dropout = {.*}: give evsim\.Dropout"):
         gradient(dropout={"input": 0.1})
     with pytest.raises(ValueError, match="dropout has 3 keys: give one per sample, 2"):
-        gradient(dropout=evsim.Dropout({"input": 0.1}, keys=np.zeros(3, np.uint64)))
+        gradient(dropout=evsim.Dropout({"input": 0.1}, keys=[np.uint64(key) for key in range(3)]))
     for rate in (1.0, -0.1, np.nan):
         with pytest.raises(
             ValueError, match=rf"dropout of 'input' = {rate}: it must be in \[0, 1\)"
@@ -183,6 +228,56 @@ def test_runs_refuse_what_units_do_not_have():
         run.voltage("input", [1.0])
     with pytest.raises(ValueError, match="no population 'hidden'"):
         run.silent_units("hidden")
+
+
+TIMES, OFFSETS = np.array([1.0, 5.0, 2.0]), np.array([0, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("times", "offsets", "error", "message"),
+    [
+        (
+            TIMES,
+            np.array([0, 3, 3]),
+            ValueError,
+            r"moment 2, of sample 0, is at 2\.0 ms: .* ascend",
+        ),
+        (TIMES + 6, OFFSETS, ValueError, r"moment 1, of sample 0, is at 11\.0 ms: .* 0 to 10 ms"),
+        (TIMES - 3, OFFSETS, ValueError, r"moment 0, of sample 0, is at -2\.0 ms"),
+        (TIMES * np.nan, OFFSETS, ValueError, r"moment 0, of sample 0, is at nan ms"),
+        (TIMES, np.array([0, 3]), ValueError, r"in 3 entries, .* found \[0 3\]"),
+        (TIMES, np.array([0, 2, 9]), ValueError, r"must rise from 0 to 3, .* found \[0 2 9\]"),
+        (TIMES, np.array([0, 4, 3]), ValueError, r"must rise from 0 to 3, .* found \[0 4 3\]"),
+        (TIMES.astype(int), OFFSETS, TypeError, "times of moments must be .* array of float64"),
+        (TIMES, OFFSETS.tolist(), TypeError, "offsets of moments must be .* array of int64"),
+    ],
+)
+def test_moments_fit_the_batch(times, offsets, error, message):
+    run = evsim.simulate(VOLTAGES, TRAINS, 10.0, engine=GivesNothing())
+    moments = readouts.Moments(times, offsets)
+    with pytest.raises(error, match=message):
+        run.probe("output", moments)
+    with pytest.raises(error, match=message):
+        run.read(readouts.VoltageAt(moments))
+
+
+def test_inputs_have_neither_moments_nor_kinks():
+    run = evsim.simulate(VOLTAGES, TRAINS, 10.0, engine=GivesNothing())
+    with pytest.raises(ValueError, match="'input' is an input: its units have no voltage"):
+        run.probe("input", readouts.Moments(TIMES, OFFSETS))
+    with pytest.raises(ValueError, match="'input' is an input: its units have no voltage"):
+        run.kinks("input")
+    with pytest.raises(TypeError, match="moments is of type tuple: give"):
+        run.read(readouts.VoltageAt((TIMES, OFFSETS)))
+
+
+def test_readouts_are_equal_if_all_their_settings_are():
+    one, other = readouts.Voltage([1.0, 2.0]), readouts.Voltage(np.array([1, 2]))
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != readouts.Voltage([1.0, 3.0])
+    assert one != readouts.Voltage([1.0, 2.0], population="hidden")
+    assert losses.VoltageMSE(one) != losses.VoltageMSE(readouts.Voltage([2.0]))
 
 
 @pytest.mark.parametrize("time", [-0.1, 10.1, np.nan])

@@ -263,8 +263,7 @@ class Reference(Engine):
     def read_exact(self, state: State, readout: Readout) -> np.ndarray:
         """The readout's values in the engine's number type, in the shape it states."""
         units = state.model.units_of(readout.population_of(state.model.network))
-        shape = reference_readouts.shape_of(readout, len(state.samples), len(units))
-        values = np.empty(shape, dtype=object)
+        values = np.empty(readout.shape(len(state.samples), len(units)), dtype=object)
         for b, simulation in enumerate(state.samples):
             own = reference_readouts.rows_of(readout, values, b)
             reference_readouts.read(simulation, units, readout, own)

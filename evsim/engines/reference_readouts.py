@@ -13,15 +13,6 @@ from evsim.engines.reference_neuron import Number, Segment, weighting_at
 from evsim.readouts import FirstSpike, Mean, Peak, Readout, SpikeTimes, VoltageAt
 
 
-def shape_of(readout: Readout, batch_size: int, units: int) -> tuple[int, ...]:
-    """The shape of a readout's values."""
-    if isinstance(readout, VoltageAt):
-        return len(readout.moments.times), units
-    if isinstance(readout, SpikeTimes):
-        return batch_size, units, readout.count
-    return batch_size, units
-
-
 def rows_of(readout: Readout, values: np.ndarray, sample: int) -> np.ndarray:
     """One sample's part of an array in the readout's shape, as a view."""
     if isinstance(readout, VoltageAt):

@@ -42,6 +42,24 @@ class Outcome:
     cotangents: np.ndarray
     spike_slopes: np.ndarray | None = None
 
+    def check(self, loss: Loss, run: Run) -> None:
+        """Refuse arrays of other shapes, which NumPy would broadcast without a word."""
+        name = self.readout.population_of(run.network)
+        units = run.network.population(name).units
+        expected = {
+            "losses": (self.losses, (run.batch_size,)),
+            "derivative": (self.cotangents, self.readout.shape(run.batch_size, units)),
+        }
+        if self.spike_slopes is not None:
+            expected["spike_slopes"] = self.spike_slopes, (int(run.spike_counts[name].sum()),)
+        for what, (array, shape) in expected.items():
+            if np.shape(array) != shape or not isinstance(array, np.ndarray):
+                raise ValueError(
+                    f"the {what} of {type(loss).__name__} are of type {type(array).__name__} and "
+                    f"shape {np.shape(array)}: they must be an array of shape {shape}; "
+                    "evsim.testing.check_loss looks for more"
+                )
+
 
 class Loss(ABC):
     """A differentiable function of one readout.
