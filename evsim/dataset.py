@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from evsim.checks import checked_integer as checked_integer  # where others look for it
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine
 from evsim.losses import Loss
@@ -268,15 +269,6 @@ def checked_data(network: Network, data: Any, loss: Loss, argument: str) -> Data
 
 def _units_read(network: Network, loss: Loss) -> int:
     return network.population(loss.readout.population_of(network)).units
-
-
-def checked_integer(value: Any, name: str, minimum: int) -> int:
-    """The value as an int; refuses other types and what is below the minimum."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} = {value!r}: it must be an integer")
-    if value < minimum:
-        raise ValueError(f"{name} = {value}: it must be at least {minimum}")
-    return int(value)
 
 
 def _sample_counts(spikes: Any) -> dict[str, int]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from evsim.checks import check_number, checked_integer
 from evsim.network import LI, Network, unknown_name
 
 
@@ -38,14 +39,10 @@ class Dropout:
         if not isinstance(self.rates, Mapping):
             raise TypeError(f"rates = {self.rates!r}: give a mapping such as {{'hidden': 0.1}}")
         for name, rate in self.rates.items():
-            if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)):
-                raise TypeError(f"dropout of {name!r} = {rate!r}: it must be a number")
+            check_number(rate, f"dropout of {name!r}")
             if not 0 <= rate < 1:
                 raise ValueError(f"dropout of {name!r} = {rate}: it must be in [0, 1)")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, (int, np.integer)):
-            raise TypeError(f"seed = {self.seed!r}: it must be an integer")
-        if self.seed < 0:
-            raise ValueError(f"seed = {self.seed}: it must be >= 0")
+        checked_integer(self.seed, "seed", 0)
         if self.keys is not None:
             keys = np.asarray(self.keys)
             if keys.dtype != np.uint64 or keys.ndim != 1:

@@ -9,6 +9,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from evsim.checks import check_choice, check_number
+
 Sharing = Literal["synaptic", "axonal", "dendritic", "shared"]
 
 
@@ -25,13 +27,10 @@ class Initialiser(ABC):
         """Refuse numbers that are none or infinite, and an unknown sharing."""
         for name in numbers:
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-                raise TypeError(f"{name} = {value!r}: it must be a number")
+            check_number(value, name)
             if not np.isfinite(value):
                 raise ValueError(f"{name} = {value}: it must be finite")
-        sharing = getattr(self, "sharing")  # noqa: B009
-        if sharing not in get_args(Sharing):
-            raise ValueError(f"sharing = {sharing!r}: choose one of {', '.join(get_args(Sharing))}")
+        check_choice(getattr(self, "sharing"), "sharing", get_args(Sharing))  # noqa: B009
 
     @abstractmethod
     def draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

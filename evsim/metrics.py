@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from evsim.checks import checked_integer
+
 
 def confusion_matrix(labels: Any, predictions: Any, classes: int) -> np.ndarray:
     """How many samples of each class are put in which, int64, shape (classes, classes).
@@ -50,10 +52,7 @@ def accuracy_by_class(labels: Any, predictions: Any, classes: int) -> np.ndarray
 
 
 def _checked(labels: Any, predictions: Any, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    if isinstance(classes, bool) or not isinstance(classes, (int, np.integer)):
-        raise TypeError(f"classes = {classes!r}: it must be an integer")
-    if classes < 1:
-        raise ValueError(f"classes = {classes}: it must be at least 1")
+    checked_integer(classes, "classes", 1)
     checked = []
     for name, values, lowest in (("labels", labels, 0), ("predictions", predictions, -1)):
         array = np.asarray(values)

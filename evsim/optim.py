@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evsim.checks import check_number
 from evsim.records import EpochRecord
 from evsim.schedules import Schedule, as_schedules
 
@@ -82,6 +83,8 @@ class Optimizer(ABC):
         """Move ``values`` one step down the gradient and update the state, both in place."""
 
     def _check_rates(self) -> None:
+        for name in ("learning_rate", "decay", "weight_decay", "clip"):
+            check_number(getattr(self, name), name)
         if not 0 < self.learning_rate < np.inf:
             raise ValueError(
                 f"learning_rate = {self.learning_rate}: it must be finite and > 0; give a "
@@ -126,6 +129,8 @@ class Adam(Optimizer):
 
     def __post_init__(self) -> None:
         self._check_rates()
+        for name in ("beta1", "beta2", "epsilon"):
+            check_number(getattr(self, name), name)
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: it must be in [0, 1)")
@@ -177,6 +182,7 @@ class SGD(Optimizer):
 
     def __post_init__(self) -> None:
         self._check_rates()
+        check_number(self.momentum, "momentum")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum = {self.momentum}: it must be in [0, 1)")
 

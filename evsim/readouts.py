@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from evsim.checks import check_choice, check_number, checked_integer
 from evsim.network import LI, LIF, Input, Network, Population
 
 Weighting = Literal["flat", "exponential", "linear", "sigmoid", "input"]
@@ -75,10 +76,7 @@ class Mean(Readout):
     weighting: Weighting = "flat"
 
     def __post_init__(self) -> None:
-        if self.weighting not in get_args(Weighting):
-            raise ValueError(
-                f"weighting = {self.weighting!r}: choose one of {', '.join(get_args(Weighting))}"
-            )
+        check_choice(self.weighting, "weighting", get_args(Weighting))
 
     @property
     def is_elementary(self) -> bool:
@@ -229,6 +227,7 @@ class VoltageTrace(Readout):
     tolerance: float = 1e-12
 
     def __post_init__(self) -> None:
+        check_number(self.tolerance, "tolerance")
         if not 1e-15 <= self.tolerance <= 1e-2:
             raise ValueError(f"tolerance = {self.tolerance}: it must be from 1e-15 to 0.01")
 
@@ -266,10 +265,7 @@ class SpikeTimes(_SpikeReadout):
     count: int = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.count, bool) or not isinstance(self.count, (int, np.integer)):
-            raise TypeError(f"count = {self.count!r}: it must be an integer")
-        if self.count < 1:
-            raise ValueError(f"count = {self.count}: it must be at least 1")
+        checked_integer(self.count, "count", 1)
 
     def shape(self, batch_size: int, units: int) -> tuple[int, ...]:
         return batch_size, units, self.count

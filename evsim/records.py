@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from evsim.checks import check_choice
 from evsim.network import LIF, Network
 
 if TYPE_CHECKING:
@@ -85,8 +86,7 @@ class EpochRecord:
 
 def check_watch(watch: object) -> None:
     """Refuse what is no number of an epoch that can be watched."""
-    if watch not in get_args(Watch):
-        raise ValueError(f"watch = {watch!r}: choose one of {', '.join(get_args(Watch))}")
+    check_choice(watch, "watch", get_args(Watch))
 
 
 def check_watched(watch: Watch, who: str, *, classifies: bool, validated: bool) -> None:

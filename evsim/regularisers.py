@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evsim.checks import check_number
 from evsim.network import LIF, Network
 
 
@@ -39,8 +40,7 @@ class RateRegulariser:
             raise TypeError(f"population = {self.population!r}: give the name of a LIF population")
         for name in ("strength", "target"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-                raise TypeError(f"{name} = {value!r}: it must be a number")
+            check_number(value, name)
             if not 0 <= value < np.inf:
                 raise ValueError(f"{name} = {value}: it must be finite and >= 0")
 

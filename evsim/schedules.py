@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from evsim.dataset import checked_integer
+from evsim.checks import check_number, checked_integer
 from evsim.records import EpochRecord, Watch, check_watch
 
 # -- schedules ----------------------------------------------------------------------------
@@ -71,7 +71,8 @@ class EaseIn(Schedule):
     changes_within_epochs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check_numbers(self, "start", "growth")
+        check_number(self.start, "start")
+        check_number(self.growth, "growth")
         if not 0 < self.start <= 1:
             raise ValueError(f"start = {self.start}: it must be in (0, 1]")
         if not 1 < self.growth < np.inf:
@@ -116,7 +117,8 @@ class Halving(Schedule):
     watch: Watch = "accuracy"
 
     def __post_init__(self) -> None:
-        _check_numbers(self, "fast", "slow")
+        check_number(self.fast, "fast")
+        check_number(self.slow, "slow")
         if not 0 <= self.fast < self.slow < 1:
             raise ValueError(
                 f"fast = {self.fast}, slow = {self.slow}: they must be in [0, 1), fast < slow"
@@ -224,14 +226,7 @@ class EarlyStopping:
 # -- checks -------------------------------------------------------------------------------
 
 
-def _check_numbers(settings: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(settings, name)
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-            raise TypeError(f"{name} = {value!r}: it must be a number")
-
-
 def _check_factor(settings: Any) -> None:
-    _check_numbers(settings, "factor")
+    check_number(settings.factor, "factor")
     if not 0 < settings.factor <= 1:
         raise ValueError(f"factor = {settings.factor}: it must be in (0, 1]; 1 for no change")

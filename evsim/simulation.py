@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from evsim import sampling
+from evsim.checks import check_number
 from evsim.dropout import Dropout
 from evsim.engines import resolve
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
@@ -307,9 +308,7 @@ def check_network(network: object) -> None:
 
 def check_duration(duration: float) -> float:
     """The duration as a float; refuses what is not a finite time > 0."""
-    real = (int, float, np.integer, np.floating)
-    if isinstance(duration, bool) or not isinstance(duration, real):
-        raise TypeError(f"duration = {duration!r}: it must be a time in ms")
+    check_number(duration, "duration", "a time in ms")
     if not 0 < duration < np.inf:
         raise ValueError(f"duration = {duration} ms: it must be finite and > 0")
     return float(duration)
@@ -393,8 +392,7 @@ def check_adjustments(
         if regulariser.population in seen:
             raise ValueError(f"two rate regularisers name {regulariser.population!r}: give one")
         seen.add(regulariser.population)
-    if isinstance(lambda_limit, bool) or not isinstance(lambda_limit, (int, float, np.number)):
-        raise TypeError(f"lambda_limit = {lambda_limit!r}: it must be a number")
+    check_number(lambda_limit, "lambda_limit")
     if not lambda_limit > 0:
         raise ValueError(f"lambda_limit = {lambda_limit}: it must be > 0; infinity for no limit")
     return regularisers

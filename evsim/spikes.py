@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evsim.checks import checked_integer
 from evsim.parameters import FrozenArrays
 
 
@@ -46,7 +47,7 @@ class SpikeTrains(FrozenArrays):
         times = _frozen(self.times, np.float64, "times")
         units = _frozen(self.units, np.int32, "units")
         offsets = _frozen(self.offsets, np.int64, "offsets")
-        unit_count = _count(self.unit_count, "unit_count")
+        unit_count = checked_integer(self.unit_count, "unit_count", 1)
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "units", units)
         object.__setattr__(self, "offsets", offsets)
@@ -100,8 +101,8 @@ class SpikeTrains(FrozenArrays):
                 f"times, units and samples have {times.size}, {units.size} and {samples.size} "
                 "entries: give one of each per event"
             )
-        batch_size = _count(batch_size, "batch_size", minimum=0)
-        unit_count = _count(unit_count, "unit_count")
+        batch_size = checked_integer(batch_size, "batch_size", 0)
+        unit_count = checked_integer(unit_count, "unit_count", 1)
         wrong = (samples < 0) | (samples >= batch_size)
         if wrong.any():
             event = int(np.argmax(wrong))
@@ -272,14 +273,6 @@ def _frozen(values: object, dtype: type, name: str) -> np.ndarray:
     array = np.array(array, dtype=dtype, copy=True)
     array.setflags(write=False)
     return array
-
-
-def _count(value: object, name: str, minimum: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} = {value!r}: it must be an integer")
-    if value < minimum:
-        raise ValueError(f"{name} = {value}: it must be at least {minimum}")
-    return int(value)
 
 
 def _check_offsets(offsets: np.ndarray, events: int) -> None:

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from evsim.dataset import Dataset, Evaluation, checked_integer
+from evsim.checks import checked_integer
+from evsim.dataset import Dataset, Evaluation
 from evsim.training import FitResult
 
 __all__ = [

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from evsim.checks import check_number
 from evsim.network import LIF, Network, unknown_name
 from evsim.optim import Bounds, Optimizer, Projection
 from evsim.parameters import Parameter, is_sparse, sparse_entries
@@ -167,8 +168,7 @@ def assign_projections(
     Raises TypeError and ValueError for projections of nothing that is trained, and for bounds
     outside which a parameter starts.
     """
-    if isinstance(delay_max, bool) or not isinstance(delay_max, (int, float, np.number)):
-        raise TypeError(f"delay_max = {delay_max!r}: it must be a time in ms")
+    check_number(delay_max, "delay_max", "a time in ms")
     if not delay_max >= 0:
         raise ValueError(f"delay_max = {delay_max} ms: it must be >= 0")
     if delay_max < np.inf and not any(_kind(name) == "delay" for name in trained):
@@ -224,8 +224,7 @@ def assign_lift(
 
 
 def _lift_amount(amount: Any) -> float:
-    if isinstance(amount, bool) or not isinstance(amount, (int, float, np.number)):
-        raise TypeError(f"silent_lift = {amount!r}: give a number, or one by population")
+    check_number(amount, "silent_lift", "a number, or one by population")
     if not 0 <= amount < np.inf:
         raise ValueError(f"silent_lift = {amount}: it must be finite and >= 0")
     return float(amount)

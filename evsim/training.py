@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from evsim.dataset import Dataset, Evaluation, checked_data, checked_integer, evaluate
+from evsim.checks import checked_integer
+from evsim.dataset import Dataset, Evaluation, checked_data, evaluate
 from evsim.dropout import Dropout
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine

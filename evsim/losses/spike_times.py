@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from evsim.checks import check_number
 from evsim.losses.loss import Loss, check_targets
 from evsim.losses.voltages import log_softmax
 from evsim.readouts import FirstSpike, SpikeTimes
@@ -59,6 +60,8 @@ class FirstSpikeCrossEntropy(_FirstSpikeLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("tau0", "tau1", "alpha"):
+            check_number(getattr(self, name), name)
         for name in ("tau0", "tau1"):
             if not 0 < getattr(self, name) < np.inf:
                 raise ValueError(f"{name} = {getattr(self, name)} ms: it must be finite and > 0")
@@ -106,6 +109,7 @@ class TimeInvariantMSE(_FirstSpikeLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_number(self.delta, "delta")
         if not 0 <= self.delta < np.inf:
             raise ValueError(f"delta = {self.delta} ms: it must be finite and >= 0")
 
