@@ -15,6 +15,13 @@ def check_number(value: Any, name: str, what: str = "a number") -> None:
         raise TypeError(f"{name} = {value!r}: it must be {what}")
 
 
+def check_finite(value: Any, name: str) -> None:
+    """Refuse what is no finite number."""
+    check_number(value, name)
+    if not np.isfinite(value):
+        raise ValueError(f"{name} = {value}: it must be finite")
+
+
 def checked_integer(value: Any, name: str, minimum: int) -> int:
     """The value as an int; refuses other types and what is below the minimum."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):

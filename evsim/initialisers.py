@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from evsim.checks import check_choice, check_number
+from evsim.checks import check_choice, check_finite
 
 Sharing = Literal["synaptic", "axonal", "dendritic", "shared"]
 
@@ -26,10 +26,7 @@ class Initialiser(ABC):
     def _check(self, *numbers: str) -> None:
         """Refuse numbers that are none or infinite, and an unknown sharing."""
         for name in numbers:
-            value = getattr(self, name)
-            check_number(value, name)
-            if not np.isfinite(value):
-                raise ValueError(f"{name} = {value}: it must be finite")
+            check_finite(getattr(self, name), name)
         check_choice(getattr(self, "sharing"), "sharing", get_args(Sharing))  # noqa: B009
 
     @abstractmethod
