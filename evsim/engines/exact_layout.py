@@ -10,7 +10,7 @@ import numpy as np
 
 from evsim.dropout import Dropout
 from evsim.engines.kernels.records import SYNAPSE, UNIT
-from evsim.engines.kernels.recurrent import Components
+from evsim.engines.kernels.recurrent_state import Components
 from evsim.network import LIF, Network
 from evsim.spikes import SpikeTrains
 from evsim.topology import Topology

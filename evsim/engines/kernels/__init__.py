@@ -2,9 +2,11 @@
 
 ``records`` says how networks and spikes lie in memory, ``entering`` what enters the adjoints;
 ``arrivals`` collects what reaches a unit; ``layered`` runs units that listen only to finished
-ones, ``recurrent`` those that reach each other, both forward and backward; ``dropout`` decides
-which spikes are dropped; ``integrators`` reads voltages of LI units that hear the same, ``peak``
-their peaks; ``segments`` goes through a unit's trial once all its events are known.
+ones, both forward and backward; ``recurrent`` runs those that reach each other,
+``recurrent_adjoint`` the same in reverse, ``recurrent_state`` is what both share; ``dropout``
+decides which spikes are dropped; ``integrators`` reads voltages of LI units that hear the
+same, ``peak`` their peaks; ``segments`` goes through a unit's trial once all its events are
+known.
 ``samples`` (forward), ``readouts``, ``pull_back`` and ``traces`` loop over a batch and are what
 Python calls.
 """

@@ -16,12 +16,8 @@ from evsim.engines.kernels.integrators import (
 from evsim.engines.kernels.layered import pull_back_unit
 from evsim.engines.kernels.peak import peak_moment, pull_back_peak
 from evsim.engines.kernels.records import ARRIVAL
-from evsim.engines.kernels.recurrent import (
-    STATE,
-    Components,
-    new_flight,
-    pull_back_component,
-)
+from evsim.engines.kernels.recurrent_adjoint import pull_back_component
+from evsim.engines.kernels.recurrent_state import STATE, Components, new_flight
 from evsim.engines.kernels.segments import (
     SEGMENT,
     add_time_constant_gradients,

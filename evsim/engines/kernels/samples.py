@@ -13,7 +13,8 @@ from evsim.engines.kernels.arrivals import arrivals_at
 from evsim.engines.kernels.dropout import is_dropped
 from evsim.engines.kernels.layered import simulate_unit
 from evsim.engines.kernels.records import ARRIVAL, FULL, SPIKE, grown_spikes
-from evsim.engines.kernels.recurrent import STATE, Components, new_flight, simulate_component
+from evsim.engines.kernels.recurrent import simulate_component
+from evsim.engines.kernels.recurrent_state import STATE, Components, new_flight
 
 
 @allocating

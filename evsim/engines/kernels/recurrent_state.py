@@ -1,0 +1,83 @@
+"""What the units of a recurrent component share while it runs, forward or backward."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import NamedTuple
+
+import numpy as np
+
+from evsim.compiled import allocating, compiled
+from evsim.engines.kernels.queue import CURSOR
+
+STATE = np.dtype(
+    [
+        ("first", np.float64),  # V forward, lambda_V backward, at the time now
+        ("second", np.float64),  # I forward, lambda_I backward
+        ("now", np.float64),
+        ("free_at", np.float64),  # the end of the refractory period
+        ("h", np.float64),  # backward: kept at the end of a refractory period
+        ("due", np.float64),  # when the unit emits, or a lower bound of it
+        ("due_current", np.float64),  # I then, if due is exact
+        ("spike", np.int64),  # the latest emission; -1 before the first
+        ("number", np.int64),  # forward: how many emissions there were
+        ("place", np.int64),  # in the heap of units
+        ("is_exact", np.bool_),  # whether due is more than a bound
+        ("is_touched", np.bool_),  # whether something arrived at this instant
+    ]
+)
+"""The state of a unit while its component runs."""
+
+
+class Components(NamedTuple):
+    """Which units are run together, in the order of running.
+
+    ``units[first[c]:first[c + 1]]`` are the units of component c.  For a recurrent component
+    ``synapses[outgoing[c, u]:outgoing[c, u + 1]]`` are those from unit u into it, sorted by
+    delay.
+    """
+
+    first: np.ndarray
+    units: np.ndarray
+    recurrent: np.ndarray
+    outgoing: np.ndarray
+    synapses: np.ndarray
+
+
+class Flight(NamedTuple):
+    """Scratch memory: both queues, and for each spike its unit and next synapse."""
+
+    heap: np.ndarray
+    touched: np.ndarray
+    cursors: np.ndarray
+    unit_of: np.ndarray
+    next_synapse: np.ndarray
+
+
+@allocating
+def new_flight(units: int, spikes: int) -> Flight:
+    """Scratch memory for that many units and spikes."""
+    return Flight(
+        np.empty(units, np.int64),
+        np.empty(units, np.int64),
+        np.empty(spikes, CURSOR),
+        np.empty(spikes, np.int64),
+        np.empty(spikes, np.int64),
+    )
+
+
+@compiled
+def reset_states(states: np.ndarray, heap: np.ndarray, members: np.ndarray, now: float) -> None:
+    """Rest: nothing has happened yet."""
+    for i in range(members.size):
+        unit = members[i]
+        states[unit].first = states[unit].second = states[unit].h = 0.0
+        states[unit].now = now
+        states[unit].free_at = -1.0
+        states[unit].due = inf
+        states[unit].spike = -1
+        states[unit].number = 0
+        states[unit].place = i
+        states[unit].is_exact = True
+        states[unit].is_touched = False
+        heap[i] = unit
