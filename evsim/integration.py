@@ -42,20 +42,14 @@ class Panels(NamedTuple):
     lengths: np.ndarray
 
 
-def smooth_panels(kinks: Moments, duration: float, longest: float) -> Panels:
-    """The trial between its kinks, in equal parts where that is longer than ``longest`` ms."""
-    whole = _between(kinks, duration)
-    parts = np.maximum(np.ceil(whole.lengths / longest), 1).astype(np.int64)
-    owner, part = counted(parts)
-    lengths = (whole.lengths / parts)[owner]
-    return Panels(whole.samples[owner], whole.starts[owner] + part * lengths, lengths)
-
-
-def graded_panels(kinks: Moments, duration: float, shortest: float) -> Panels:
+def graded_panels(
+    kinks: Moments, duration: float, shortest: float, longest: float = np.inf
+) -> Panels:
     """The trial between its kinks, in parts that double from ``shortest`` ms after each kink.
 
     What changes within a time constant does so after a kink, and has decayed later on: so few
-    parts do even where one time constant is far shorter than the others.
+    parts do even where one time constant is far shorter than the others.  Parts longer than
+    ``longest`` ms are divided into equal ones.
     """
     whole = _between(kinks, duration)
     parts = 1 + np.maximum(np.ceil(np.log2(whole.lengths / shortest)), 0).astype(np.int64)
@@ -63,7 +57,16 @@ def graded_panels(kinks: Moments, duration: float, shortest: float) -> Panels:
     starts = np.where(part == 0, 0.0, shortest * 2.0 ** (part - 1))
     last = part == parts[owner] - 1
     ends = np.where(last, whole.lengths[owner], shortest * 2.0**part)
-    return Panels(whole.samples[owner], whole.starts[owner] + starts, ends - starts)
+    graded = Panels(whole.samples[owner], whole.starts[owner] + starts, ends - starts)
+    return _divided(graded, longest)
+
+
+def _divided(panels: Panels, longest: float) -> Panels:
+    """Panels in equal parts where they are longer than ``longest`` ms."""
+    parts = np.maximum(np.ceil(panels.lengths / longest), 1).astype(np.int64)
+    owner, part = counted(parts)
+    lengths = (panels.lengths / parts)[owner]
+    return Panels(panels.samples[owner], panels.starts[owner] + part * lengths, lengths)
 
 
 def _between(kinks: Moments, duration: float) -> Panels:

@@ -18,9 +18,9 @@ from evsim.engines.protocol import Adjoint, Adjustments
 from evsim.integration import (
     Panels,
     counted,
+    graded_panels,
     offsets_of,
     shortest_time_constant,
-    smooth_panels,
     sum_by_sample,
 )
 from evsim.network import LIF
@@ -168,17 +168,19 @@ def sigmoid(times: np.ndarray, duration: float) -> np.ndarray:
 def _quadrature(run: Run, population: str) -> tuple[Moments, np.ndarray]:
     """(1/T) times the integral of w(t) V(t) dt as a sum over Gauss nodes between the kinks.
 
-    The scale is the shortest of the time constants and T/5, which is that of w.
+    The scale is the shortest of the time constants and T/5, which is that of w.  What changes
+    faster than w does so after a kink, so that only there panels are as short as its scale.
     """
-    scale = min(shortest_time_constant(run.network, population), run.duration / 5)
-    panels = smooth_panels(run.kinks(population), run.duration, 2 * scale)
+    slow = run.duration / 5
+    scale = min(shortest_time_constant(run.network, population), slow)
+    panels = graded_panels(run.kinks(population), run.duration, 2 * scale, 2 * slow)
     node_counts = nodes_wanted(panels.lengths, scale)
     moments, weights = gauss_moments(panels, node_counts, run.batch_size)
     return moments, weights * sigmoid(moments.times, run.duration) / run.duration
 
 
 def nodes_wanted(lengths: np.ndarray, scale: float) -> np.ndarray:
-    """How many nodes make the error a rounding of V and I on panels of at most 2 scales.
+    """How many nodes make the error a rounding of V and I on panels, graded from 2 scales on.
 
     On a panel of length h it is at most h/2 64/15 M r^(-2n) / (1 - r^-2) with n nodes, where M
     bounds w V in the ellipse with foci at the panel's ends and r h/2 as the sum of its
@@ -186,8 +188,13 @@ def nodes_wanted(lengths: np.ndarray, scale: float) -> np.ndarray:
     has its poles pi s from the real axis, s being the scale, so take the ellipse that reaches
     5/2 s from it: then r >= 10 s/h, w < 1.7 and V, two exponentials, < 30 (|V| + |I|) at the
     panel's start.  So ``n = 20.8 / log(10 s/h)``: 13 for h = 2 s, 4 for h = s/20.
+
+    A longer panel is at least its own length away from the kink before it, and the ellipse with
+    r = 5 reaches back over less than that length.  There no exponential is larger than at the
+    kink, and w is as on the others, if h is at most 2/5 T: 13 nodes again.
     """
-    return np.maximum(np.ceil(20.8 / np.log(10 * scale / lengths)), 2).astype(np.int64)
+    ratio = np.maximum(10 * scale / lengths, 5.0)
+    return np.maximum(np.ceil(20.8 / np.log(ratio)), 2).astype(np.int64)
 
 
 def gauss_moments(

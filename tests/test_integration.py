@@ -16,7 +16,6 @@ from evsim.integration import (
     IntegrationError,
     graded_panels,
     integrate,
-    smooth_panels,
     sum_by_sample,
 )
 from evsim.readouts import Moments
@@ -193,9 +192,10 @@ def test_shapes_are_checked():
 def test_panels_fill_the_trial_between_its_kinks(kinks, size):
     times = np.concatenate([np.sort(sample) for sample in kinks]).astype(float)
     moments = Moments(times, np.cumsum([0, *map(len, kinks)]))
-    equal, graded = smooth_panels(moments, 10.0, size), graded_panels(moments, 10.0, size)
-    assert (equal.lengths <= size * (1 + 1e-12)).all()
-    for panels in (equal, graded):
+    graded, cut = (graded_panels(moments, 10.0, size, longest) for longest in (np.inf, 2.0))
+    assert (cut.lengths <= 2.0 * (1 + 1e-12)).all()
+    assert graded.lengths.size <= cut.lengths.size
+    for panels in (graded, cut):
         assert (panels.lengths > 0).all()
         for sample, own in enumerate(kinks):
             mine = panels.samples == sample

@@ -11,7 +11,7 @@ from evsim.engines import Engine
 from evsim.engines.protocol import Adjustments
 from evsim.integration import Panels
 from evsim.readouts import Mean, Voltage, VoltageTrace
-from evsim.sampling import gauss_moments, nodes_wanted, sigmoid
+from evsim.sampling import _quadrature, gauss_moments, nodes_wanted, sigmoid
 from tests.networks import random_case
 
 ENGINES = ("exact", "reference")
@@ -68,6 +68,31 @@ def test_panels_have_the_nodes_their_lengths_ask_for(length):
         # The rounding of the times is that of V's own argument.
         rounding = np.finfo(float).eps * length * scale * 2
         assert abs(float(expected) - float(np.sum(weights * values))) <= rounding
+
+
+@pytest.mark.parametrize("taus", [(20.0, 1e-3), (1e-6, 50.0), (1e-6, 1e-3), (300.0, 1.0)])
+def test_short_time_constants_need_few_moments(taus):
+    """The sigmoid weighting over a trial of a second, against 30 digits."""
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LI("output", 1, tau_mem=taus[0], tau_syn=taus[1])],
+        [evsim.Connection("input", "output", 1e3)],
+    )
+    spikes = evsim.SpikeTrains.from_lists([[(100.0, 0)]], units=1)
+    run = evsim.simulate(network, spikes, 1000.0)
+    found = run.mean("output", "sigmoid")[0, 0]
+    m, s = map(mpf, taus)
+
+    def weighted(t):
+        v = 1000 * s / (m - s) * (mp.exp(-t / m) - mp.exp(-t / s))
+        return v / (1 + mp.exp(((t + 100) / 1000 - mpf(1) / 2) * 5))
+
+    short, long = sorted((m, s))
+    edges = [0, *(short * 2**k for k in range(8)), *(long * 2**k for k in range(8)), 900]
+    edges = sorted({min(mpf(edge), mpf(900)) for edge in edges})
+    with mpmath.workdps(30):
+        expected = mp.quad(weighted, edges) / 1000
+    assert found == pytest.approx(float(expected), rel=1e-13)
+    assert _quadrature(run, "output")[0].times.size < 1000  # 13 for each doubling
 
 
 def test_short_panels_have_few_nodes():
