@@ -14,7 +14,14 @@ from evsim.engines.protocol import Engine
 from evsim.losses import Loss
 from evsim.metrics import accuracy_by_class, confusion_matrix, unclassified
 from evsim.network import Network
-from evsim.simulation import check_duration, check_inputs, check_network, simulate
+from evsim.sampling import check_times
+from evsim.simulation import (
+    check_duration,
+    check_inputs,
+    check_is_loss,
+    check_network,
+    simulate,
+)
 from evsim.spikes import SpikeTrains
 
 
@@ -224,6 +231,7 @@ def evaluate(
     duration = check_duration(duration)
     batch_size = checked_integer(batch_size, "batch_size", 1)
     data = checked_data(network, data, loss, "data")
+    check_times(loss.readout, duration)
     classes = _units_read(network, loss)
     parts = []
     for start in range(0, len(data), batch_size):
@@ -252,8 +260,7 @@ def evaluate(
 def checked_data(network: Network, data: Any, loss: Loss, argument: str) -> Dataset:
     """The data as a Dataset; refuses what does not fit the network and the loss."""
     check_network(network)
-    if not isinstance(loss, Loss):
-        raise TypeError(f"loss = {loss!r}: it must be a Loss such as evsim.losses.CrossEntropy()")
+    check_is_loss(loss)
     classes = _units_read(network, loss)
     try:
         data = Dataset.of(data)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 def read(run: Run, readout: Readout) -> np.ndarray:
     """The values of any readout, in the shape the readout states."""
-    check_times(readout, run.batch_size, run.duration)
+    check_times(readout, run.duration, run.batch_size)
     if is_elementary(readout):
         return run.engine.read(run.state, readout)
     if isinstance(readout, Voltage):
@@ -58,7 +58,7 @@ def pull_back(
     adjustments: Adjustments,
 ) -> Adjoint:
     """Gradients of ``sum(cotangents * readout)`` for any readout, see ``Engine.pull_back``."""
-    check_times(readout, run.batch_size, run.duration)
+    check_times(readout, run.duration, run.batch_size)
     if is_elementary(readout):
         return run.engine.pull_back(run.state, readout, cotangents, wrt, adjustments)
     if isinstance(readout, Voltage):
@@ -68,9 +68,9 @@ def pull_back(
     raise _unknown(readout)
 
 
-def check_times(readout: Readout, batch_size: int, duration: float) -> None:
-    """Refuse a readout of voltages outside the trial."""
-    if isinstance(readout, VoltageAt):
+def check_times(readout: Readout, duration: float, batch_size: int | None = None) -> None:
+    """Refuse a readout of voltages outside the trial; or that of a batch of another size."""
+    if isinstance(readout, VoltageAt) and batch_size is not None:
         check_moments(readout.moments, batch_size, duration)
     if isinstance(readout, Voltage) and np.max(readout.times) > duration:
         index = int(np.argmax(np.asarray(readout.times) > duration))

@@ -96,7 +96,8 @@ def gradient(
         that does not classify its targets, in the shape the loss states.
     loss : Loss
     wrt : iterable of str, optional
-        Names of parameters; every one if not given.  No more is computed than asked for.
+        Names of parameters; every one if not given.  Leaving out all time constants saves the
+        engine a pass; weights, delays and thresholds come out of the same one.
     dropout : Dropout, optional
         Which spikes reach none of their synapses, forward and backward.
     regularisers : iterable of RateRegulariser
@@ -114,8 +115,7 @@ def gradient(
         For a simulation that cannot go on.
     """
     check_network(network)
-    if not isinstance(loss, Loss):
-        raise TypeError(f"loss = {loss!r}: it must be a Loss such as evsim.losses.CrossEntropy()")
+    check_is_loss(loss)
     names = check_wrt(network, wrt)
     population = network.population(loss.readout.population_of(network))
     regularisers = check_adjustments(network, regularisers, lambda_limit)
@@ -123,7 +123,7 @@ def gradient(
     duration = check_duration(duration)
     inputs = check_inputs(network, spikes)
     batch_size = len(next(iter(inputs.values())))
-    sampling.check_times(loss.readout, batch_size, duration)
+    sampling.check_times(loss.readout, duration, batch_size)
     if batch_size == 0:
         raise ValueError("the batch is empty: the mean loss over no samples is not defined")
     labels = loss.check_labels(labels, batch_size, population.units)
@@ -304,6 +304,12 @@ def check_network(network: object) -> None:
     """Refuse what is no network."""
     if not isinstance(network, Network):
         raise TypeError(f"network is of type {type(network).__name__}: give an evsim.Network")
+
+
+def check_is_loss(loss: object) -> None:
+    """Refuse what is no loss."""
+    if not isinstance(loss, Loss):
+        raise TypeError(f"loss = {loss!r}: it must be a Loss such as evsim.losses.CrossEntropy()")
 
 
 def check_duration(duration: float) -> float:

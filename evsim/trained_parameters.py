@@ -255,6 +255,8 @@ def _as_projection(key: str, given: Any) -> Projection:
     if callable(given):
         return given
     if isinstance(given, (tuple, list)) and len(given) == 2:
+        for bound in given:
+            check_number(bound, f"a bound in projections[{key!r}]")
         return Bounds(float(given[0]), float(given[1]))
     raise TypeError(
         f"projections[{key!r}] = {given!r}: give bounds (low, high), or a function from an "

@@ -27,8 +27,15 @@ from evsim.optim import Optimizer, Projection
 from evsim.progress import progress_for
 from evsim.records import EpochRecord, Watch, check_watch, check_watched
 from evsim.regularisers import RateRegulariser
+from evsim.sampling import check_times
 from evsim.schedules import EarlyStopping
-from evsim.simulation import check_adjustments, check_duration, check_network, check_wrt
+from evsim.simulation import (
+    check_adjustments,
+    check_duration,
+    check_is_loss,
+    check_network,
+    check_wrt,
+)
 from evsim.storage import RunFolder
 from evsim.trained_parameters import assign_lift, assign_optimizers, assign_projections
 from evsim.training_loop import Augmentation, Task, Training, TrainingState
@@ -207,7 +214,10 @@ def fit(
     FileExistsError, StorageError
         For a run folder that holds another run, or a damaged one, or one in use.
     """
+    check_network(network)
+    check_is_loss(loss)
     duration = check_duration(duration)
+    check_times(loss.readout, duration)
     augmentation = _checked_augmentation(augmentation)
     # With a delay line, say, the data fit the network only when they are augmented.
     fits_later = bool(augmentation) and not _has_the_inputs_units(network, data)
@@ -218,7 +228,7 @@ def fit(
     check_wrt(network, list(assigned))
     trained = {name: network.parameters[name] for name in assigned}
     _check_watches(assigned, early_stopping, watch, loss.classifies, validation is not None)
-    check_adjustments(network, regularisers, lambda_limit)
+    regularisers = check_adjustments(network, regularisers, lambda_limit)
     task = Task(
         network=network,
         data=data,
@@ -229,7 +239,7 @@ def fit(
         projections=assign_projections(projections, delay_max, trained),
         lift=assign_lift(silent_lift, network, loss.readout.population_of(network), assigned),
         dropout=_checked_dropout(dropout, network),
-        regularisers=tuple(regularisers),
+        regularisers=regularisers,
         lambda_limit=float(lambda_limit),
         augmentation=augmentation,
         early_stopping=early_stopping,
@@ -339,7 +349,6 @@ def _checked_dropout(dropout: Mapping[str, float] | None, network: Network) -> d
 
 def _has_the_inputs_units(network: Network, data: Any) -> bool:
     """Whether the spikes of a dataset are of as many units as the network's inputs have."""
-    check_network(network)
     return [trains.unit_count for trains in Dataset.of(data).inputs.values()] == [
         population.units for population in network.inputs
     ]

@@ -22,6 +22,7 @@ from training_runs import (
 
 import evsim
 from evsim import metrics
+from evsim.augment import DelayLine
 from evsim.engines import resolve
 from evsim.losses import CrossEntropy, FirstSpikeCrossEntropy, VoltageMSE
 from evsim.readouts import Mean, Voltage
@@ -424,6 +425,12 @@ def test_an_evaluation_says_which_classes_are_taken_for_which():
         ({"loss": VoltageMSE(Voltage([15.0, 30.0])), "data": voltage_task(4, 0),
           "validation": None, "watch": "accuracy"}, ValueError,
          "watches 'accuracy', but the loss does not classify: watch 'loss'"),
+        ({"loss": VoltageMSE(Voltage([15.0, 300.0])), "data": voltage_task(4, 0),
+          "validation": None}, ValueError, r"times\[1\] = 300.0 ms: the voltage is known within"),
+        ({"loss": "cross-entropy", "augmentation": [DelayLine(2, 1.0)]}, TypeError,
+         "loss = 'cross-entropy': it must be a Loss"),
+        ({"projections": {"weight": ("-1", 1.0)}}, TypeError,
+         r"a bound in projections\['weight'\] = '-1': it must be a number"),
         ({"data": voltage_task(4, 0)}, ValueError, r"labels has shape \(4, 2, 2\)"),
         ({"optimizers": {"weight": evsim.SGD(1.0), "tau_mem": evsim.SGD(1.0)},
           "projections": {"tau_mem": (0.0, 60.0)}, "delay_max": np.inf}, ValueError,
@@ -435,6 +442,14 @@ def test_arguments_that_do_not_fit_are_refused_before_anything_runs(changes, err
     with pytest.raises(error, match=message):
         train(**{"engine": engine} | changes)
     assert engine.calls == 0
+
+
+def test_regularisers_that_can_be_gone_through_once_are_not_lost():
+    regulariser = evsim.RateRegulariser("hidden", 0.1, target=20.0)
+    given, iterated, without = (
+        train(epochs=1, regularisers=own) for own in ([regulariser], iter([regulariser]), ())
+    )
+    assert bits(given) == bits(iterated) != bits(without)
 
 
 def test_decay_by_schedule_and_by_setting_are_the_same_run():
