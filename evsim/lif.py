@@ -234,12 +234,6 @@ def crossing_time(
 
 
 @compiled
-def weight_at(t: float, rate: float, slope: float) -> float:
-    """The weighting ``w(t) = (1 + slope t) e^{-rate t}``: flat, exponential or linear."""
-    return (1.0 + slope * t) * exp(-rate * t)
-
-
-@compiled
 def integral_slopes(
     start: float, span: float, rate: float, slope: float, tau_mem: float, tau_syn: float
 ) -> tuple[float, float]:

@@ -58,6 +58,10 @@ class WeightingForm(NamedTuple):
     rate: float
     slope: float
 
+    def at(self, times: np.ndarray) -> np.ndarray:
+        """The weights at times in ms, in their shape."""
+        return (1.0 + self.slope * times) * np.exp(-self.rate * times)
+
 
 @dataclass(frozen=True)
 class Mean(Readout):

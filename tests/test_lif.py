@@ -15,6 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from evsim import lif
+from evsim.readouts import WeightingForm
 
 mp = mpmath.mp.clone()
 mp.dps = 100
@@ -253,7 +254,7 @@ def test_integral_slopes_are_integrals():
         for value, response_to in zip(found, [(1.0, 0.0), (0.0, 1.0)], strict=True):
             truth = mpmath.quad(
                 lambda u, one=response_to, r=rate, k=slope: (
-                    lif.weight_at(start + float(u), r, k)
+                    WeightingForm(r, k).at(start + float(u))
                     * lif.flow(*one, float(u), tau_mem, tau_syn)[0]
                 ),
                 [0, span],

@@ -216,9 +216,8 @@ class ExactState:
             index, owner = self._places(piece, first, last)
             drive = entering.drive[piece.first : piece.last, first:last].ravel()[owner]
             threshold = self.layout.units["threshold"][first:last][owner % (last - first)]
-            time = piece.spikes["time"][index]
-            weight = (1.0 + entering.slope * time) * np.exp(-entering.rate * time)
-            slopes[index] = drive * weight * threshold
+            form = WeightingForm(entering.rate, entering.slope)
+            slopes[index] = drive * form.at(piece.spikes["time"][index]) * threshold
         if more is not None:
             index, owner = self._places(piece, first, last)
             width = last - first
