@@ -64,15 +64,16 @@ def raster(
         height = min(1.2 + 0.05 * sum(sizes), 7.0)
         ax = new_figure(ONE_COLUMN, height).subplots()
     gap = max(1.0, 0.04 * sum(sizes))
+    half = max(0.4, 0.003 * sum(sizes))  # of a mark's height: among many rows it spans several
     bottom, middles = 0.0, []
     for index, (name, size) in enumerate(zip(populations, sizes, strict=True)):
         trains = run.spikes[name][sample]
         ax.vlines(
             trains.times,
-            bottom + trains.units + 0.1,
-            bottom + trains.units + 0.9,
+            bottom + trains.units + 0.5 - half,
+            bottom + trains.units + 0.5 + half,
             color=COLOURS[index % len(COLOURS)],
-            linewidth=1.2,
+            linewidth=1.2 if half == 0.4 else 0.7,
             label=name,
         )
         middles.append(bottom + size / 2)
