@@ -185,7 +185,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complain(error: Exception) -> None:
     notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-    print(f"evsim: {error}{notes}", file=sys.stderr)
+    print(f"evsim: {_with_flags(f'{error}{notes}')}", file=sys.stderr)
+
+
+def _with_flags(message: str) -> str:
+    """A message in which settings are called as their flags are."""
+    settings = {
+        field.name for task in TASKS.values() for field in dataclasses.fields(task.Settings)
+    }
+    # A name of one word may be meant as a word, unless it is given a value.
+    names = "|".join(name if "_" in name else f"{name}(?= = )" for name in sorted(settings))
+    return re.sub(
+        rf"(?<![\w./-])({names})(?![\w./(])", lambda m: "--" + m[1].replace("_", "-"), message
+    )
 
 
 def _parse(arguments: Sequence[str] | None) -> Callable[[], int]:
@@ -226,7 +238,10 @@ def train(name: str, task: ModuleType, settings: Any, run: Run) -> int:
     record = _SettingsFile(folder, name, settings, run)
     if run.resume:
         record.compare()
-    _find_data(task, settings)
+    _check_before_reading(task, settings, run)
+    left_out = _find_data(task, settings)
+    if hasattr(settings, "summary"):
+        print(f"{name}: {settings.summary()}", file=sys.stderr)
     options: RunOptions = {
         "engine": engine,
         "callbacks": [record, _TimeLimit(run.time_limit)],
@@ -235,13 +250,14 @@ def train(name: str, task: ModuleType, settings: Any, run: Run) -> int:
         "progress": run.progress,
     }
     if getattr(settings, "folds", None):
-        return _cross_validate(task, settings, run, folder, options)
+        return _cross_validate(task, settings, folder, options, left_out)
     result = task.train(settings, **options)
     if not result.history:
         print(f"stopped before the first epoch was finished; the run is in {folder}")
         return INTERRUPTED
     outcome = task.evaluate(result, settings, engine=engine)
-    _write_json(folder / "test.json", _test(outcome, result, task.class_names(settings)))
+    tested = _test(outcome, result, task.class_names(settings))
+    _write_json(folder / "test.json", {**tested, "left_out": left_out})
     if result.stopped:
         print(f"stopped after {len(result.history)} of {record.epochs} epochs: {result.stopped}")
     print(f"test accuracy {100 * outcome.accuracy:.1f} % (best epoch: {result.best_epoch})")
@@ -253,15 +269,53 @@ def train(name: str, task: ModuleType, settings: Any, run: Run) -> int:
     return INTERRUPTED if result.interrupted else 0
 
 
-def _find_data(task: ModuleType, settings: Any) -> None:
-    """Read the data before anything else is done; where files are missing say what flags help."""
-    try:
-        task.data(settings)
-    except FileNotFoundError as error:
-        if hasattr(settings, "data"):
-            fetch = ", --download fetches them" if hasattr(settings, "download") else ""
-            error.add_note(f"--data names their folder{fetch}")
-        raise
+def _check_before_reading(task: ModuleType, settings: Any, run: Run) -> None:
+    """Refuse what can be refused without data, which may take long to read."""
+    from evsim.checks import checked_integer
+
+    if getattr(settings, "folds", None) and run.time_limit is not None:
+        raise ValueError("--time-limit is for single runs: leave it or --folds out")
+    numbers = settings
+    if hasattr(settings, "hyperparameters"):
+        numbers = settings.hyperparameters()
+    for name in ("epochs", "batch_size"):
+        value = getattr(numbers, name, getattr(settings, name, None))
+        if value is not None:
+            checked_integer(value, name, 1)
+    task.network(settings)
+    task.loss(settings)
+    task.optimizers(settings)
+
+
+def _find_data(task: ModuleType, settings: Any) -> list[str]:
+    """Read the data before training; what was left out of them, which is told too.
+
+    Where files are missing, say what flags help.
+    """
+    import warnings
+
+    from evsim.datasets import SpikesLeftOutWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpikesLeftOutWarning)
+        try:
+            task.data(settings)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                str(error)
+                .replace("pass download=True to fetch them there", "fetch them with --download")
+                .replace("the argument folder", "--data")
+            ) from error
+    told = []
+    for warning in caught:
+        if issubclass(warning.category, SpikesLeftOutWarning):
+            told.append(str(warning.message))
+            print(f"evsim: {told[-1]}", file=sys.stderr)
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    return told
 
 
 def _test(outcome: Evaluation, result: FitResult, names: Sequence[str]) -> dict[str, Any]:
@@ -278,11 +332,9 @@ def _test(outcome: Evaluation, result: FitResult, names: Sequence[str]) -> dict[
 
 
 def _cross_validate(
-    task: ModuleType, settings: Any, run: Run, folder: Path, options: RunOptions
+    task: ModuleType, settings: Any, folder: Path, options: RunOptions, left_out: list[str]
 ) -> int:
     """Train and test once for each fold; returns the exit status."""
-    if run.time_limit is not None:
-        raise ValueError("--time-limit is for single runs: leave it or --folds out")
     scores = task.cross_validate(settings, **options)
     for name, accuracy in zip(scores.names, scores.values, strict=True):
         print(f"{name}: {100 * accuracy:.1f} %")
@@ -294,6 +346,7 @@ def _cross_validate(
             "accuracy": dict(zip(scores.names, scores.values.tolist(), strict=True)),
             "mean": scores.mean,
             "standard_deviation": scores.standard_deviation if len(scores.names) > 1 else None,
+            "left_out": left_out,
         },
     )
     print(f"everything in {folder}")

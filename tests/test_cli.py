@@ -126,7 +126,7 @@ def refused(capsys, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("train", "yin-yang", "--late", 50), "late = 50 and duration = 40 ms"),
+        (("train", "yin-yang", "--late", 50), "--late = 50 and --duration = 40 ms"),
         (("train", "yin-yang", "--delay-rate", 1), "but no delays are learned"),
         (("train", "sequence", "--resume"), "name it, --out FOLDER"),
         (("train", "sequence", "--threads", 0), "--threads 0: it must be at least 1"),

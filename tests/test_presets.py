@@ -371,10 +371,49 @@ def test_missing_files_are_named_with_the_flags_that_help(tmp_path, capsys, monk
     monkeypatch.chdir(tmp_path)
     said = refused(capsys, "train", "shd", "--data", tmp_path)
     assert f"no shd_train.h5, shd_test.h5 in {tmp_path}" in said
-    assert "--data names their folder, --download fetches them" in said
+    assert "fetch them with --download, put them there, or name their folder with --data" in said
     said = refused(capsys, "train", "spoken-digits", "--data", tmp_path)
-    assert "--data names their folder)" in said
+    assert "; put them there, or name their folder with --data or the environment" in said
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("mnist", "--epochs", 0), "--epochs = 0: it must be at least 1"),
+        (("mnist", "--batch-size", 0), "--batch-size = 0: it must be at least 1"),
+        (("mnist", "--weight-rate", -1), "learning_rate = -1"),
+        (("mnist", "--input-dropout", 1.5), "dropout of 'input' = 1.5"),
+        (("mnist", "--classes", 3, 30), "classes names 30"),
+        (("shd", "--epochs", 0), "--epochs = 0: it must be at least 1"),
+        (("shd", "--shift", -3), "--shift = -3: it must be >= 0"),
+        (("shd", "--tau-rate", 1), "--tau-rate = 1 ms is given but no time constants"),
+        (("shd", "--delays", "--delay-line", 3), "--delay-line = 3 gives the inputs fixed delays"),
+        (("shd", "--target-spikes", -1), "target = -1"),
+    ],
+)
+def test_settings_are_refused_before_data_are_looked_for(arguments, message, tmp_path, capsys):
+    said = refused(capsys, "train", *arguments, "--data", tmp_path / "nowhere")
+    assert message in said
+
+
+def test_spikes_that_are_left_out_are_told_and_kept(tmp_path, capsys):
+    write_words(tmp_path, "spoken_digits", 10, 2)
+    folder = tmp_path / "run"
+    status = run(
+        "train", "spoken-digits", "--data", tmp_path, "--duration", 60, "--hidden", 4, "--layers",
+        1, "--epochs", 1, "--shift", 0, "--blend", 0, "--out", folder, "--no-progress",
+        "--no-pictures", "--threads", 1,
+    )  # fmt: skip
+    assert status == 0
+    lines = capsys.readouterr().err.splitlines()
+    told = [line for line in lines if "left out" in line]
+    assert len(told) == 2
+    assert "come at 60 ms or later; they are left out" in told[0]
+    assert json.loads((folder / "test.json").read_text())["left_out"] == [
+        line.removeprefix("evsim: ") for line in told
+    ]
+    assert any(line.startswith("spoken-digits: 1 x 4 hidden units, feedforward") for line in lines)
 
 
 def test_a_time_limit_does_not_go_with_folds(files, tmp_path, capsys):

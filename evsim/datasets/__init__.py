@@ -10,7 +10,7 @@ from evsim.datasets.braille_files import BRAILLE_LETTERS, convert_braille, read_
 from evsim.datasets.catalogue import braille, mnist, shd, spoken_digits, ssc
 from evsim.datasets.cochlea import CochleaRecordings, read_recordings
 from evsim.datasets.fetching import PublishedFile, data_folder, locate
-from evsim.datasets.files import DataFileError
+from evsim.datasets.files import DataFileError, SpikesLeftOutWarning
 from evsim.datasets.idx import latency_spikes, read_idx
 from evsim.datasets.splits import stratified_split
 
@@ -19,6 +19,7 @@ __all__ = [
     "CochleaRecordings",
     "DataFileError",
     "PublishedFile",
+    "SpikesLeftOutWarning",
     "braille",
     "convert_braille",
     "data_folder",

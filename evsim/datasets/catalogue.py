@@ -7,14 +7,15 @@ in the order train, validation, test.
 from __future__ import annotations
 
 import os
+import warnings
 
 import numpy as np
 
 from evsim.dataset import Dataset
 from evsim.datasets.braille_files import read_braille
-from evsim.datasets.cochlea import read_recordings
+from evsim.datasets.cochlea import CochleaRecordings, read_recordings
 from evsim.datasets.fetching import PublishedFile, locate
-from evsim.datasets.files import DataFileError
+from evsim.datasets.files import DataFileError, SpikesLeftOutWarning
 from evsim.datasets.idx import latency_spikes, read_idx
 from evsim.datasets.splits import stratified_split
 
@@ -116,9 +117,9 @@ def shd(
 ) -> tuple[Dataset, Dataset]:
     """Spiking Heidelberg Digits: German and English digits as spikes of 700 cochlea channels.
 
-    ``duration`` is the length of a trial in ms.  Later spikes are left out as in the papers;
-    ``late="refuse"`` makes them an error, and ``read_recordings``, which describes
-    ``at_most_one_per`` too, says how many they are.  The files are looked for and downloaded
+    ``duration`` is the length of a trial in ms.  Later spikes are left out as in the papers,
+    and a SpikesLeftOutWarning says how many; ``late="refuse"`` makes them an error.
+    ``read_recordings`` describes ``at_most_one_per``.  The files are looked for and downloaded
     as ``locate`` describes.
 
     Returns
@@ -180,12 +181,37 @@ def _spoken(
     at_most_one_per: float | None,
     download: bool,
 ) -> tuple[Dataset, ...]:
-    return tuple(
-        read_recordings(
+    parts = []
+    for path in locate(files, folder, download=download):
+        recordings = read_recordings(
             path, classes=classes, duration=duration, late=late, at_most_one_per=at_most_one_per
-        ).dataset()
-        for path in locate(files, folder, download=download)
-    )
+        )
+        _tell_what_is_left_out(path, recordings, duration, at_most_one_per)
+        parts.append(recordings.dataset())
+    return tuple(parts)
+
+
+def _tell_what_is_left_out(
+    path: os.PathLike[str],
+    recordings: CochleaRecordings,
+    duration: float,
+    at_most_one_per: float | None,
+) -> None:
+    reasons = []
+    if recordings.cut:
+        reasons.append(f"{recordings.cut} come at {duration:g} ms or later")
+    if recordings.merged:
+        reasons.append(
+            f"{recordings.merged} follow another of their channel in a window of "
+            f"{at_most_one_per:g} ms"
+        )
+    if reasons:
+        total = recordings.spikes.times.size + recordings.cut + recordings.merged
+        warnings.warn(
+            f"{path}: of {total} spikes {' and '.join(reasons)}; they are left out",
+            SpikesLeftOutWarning,
+            stacklevel=4,
+        )
 
 
 # -- Braille ------------------------------------------------------------------------------

@@ -16,6 +16,10 @@ class DataFileError(ValueError):
     """A data file that cannot be used; the message names it, what was found and what to do."""
 
 
+class SpikesLeftOutWarning(UserWarning):
+    """Spikes of a data file were left out, as asked for; the message says how many and why."""
+
+
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """The whole content of a file, unpacked where the file is gzip, whatever its name."""
     path = Path(path)

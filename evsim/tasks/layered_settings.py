@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from evsim.records import Watch
+from evsim.regularisers import RateRegulariser
 from evsim.tasks.named_losses import LossName, check_first_spike_numbers
 from evsim.tasks.running import changed_by
 from evsim.tasks.samples import DataSettings, drawn, only_classes
@@ -231,6 +232,19 @@ class LayeredSettings(DataSettings, ABC):
         """The numbers of the run: those given, and the paper's for the others."""
         return changed_by(self.published(), self)
 
+    def summary(self) -> str:
+        """In a line what network is trained, and by whose numbers."""
+        numbers = self.hyperparameters()
+        parts = [
+            f"{numbers.layers} x {numbers.hidden} hidden units",
+            "recurrent" if self.recurrent else "feedforward (--recurrent connects layers)",
+            "learned delays" if self.delays else "no learned delays (--delays)",
+            *(["learned time constants"] if self.learn_taus else []),
+            *([f"a delay line of {numbers.delay_line}"] if numbers.delay_line > 1 else []),
+            f"loss {self.loss}",
+        ]
+        return ", ".join(parts)
+
     def check(self) -> None:
         """Refuse what does not fit together."""
         self.check_samples(len(self.all_names))
@@ -255,6 +269,8 @@ class LayeredSettings(DataSettings, ABC):
         for name in ("halving", "patience"):
             if getattr(numbers, name) < 0:
                 raise ValueError(f"{name} = {getattr(numbers, name)}: it must be >= 0; 0 for none")
+        for strength in numbers.regulariser_strength:
+            RateRegulariser("hidden", strength, self.target_spikes)
         if len(numbers.regulariser_strength) not in (1, numbers.layers):
             raise ValueError(
                 f"regulariser_strength = {numbers.regulariser_strength}: give one for all hidden "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 import numpy as np
 
+from evsim.dropout import Dropout
 from evsim.initialisers import Normal
 from evsim.losses import Loss
 from evsim.network import LI, LIF, Connection, Input, Network
@@ -130,6 +131,9 @@ class Settings(DataSettings):
         if self.seed < 0:
             raise ValueError(f"seed = {self.seed}: it must be >= 0")
         check_first_spike_numbers(self.loss, tau0=self.tau0, tau1=self.tau1, alpha=self.alpha)
+        Dropout({"input": self.input_dropout})
+        strength = self.hyperparameters().regulariser_strength
+        RateRegulariser("hidden", strength, self.target_spikes)
 
     def hyperparameters(self) -> Hyperparameters:
         """The numbers that depend on the loss, where they are not given."""

@@ -18,7 +18,8 @@ class DataSettings:
     """Where the data of a task come from, and which of them are taken."""
 
     data: Path | None = None
-    """Folder with the files of the data set; if not given evsim's cache."""
+    """Folder with the files of the data set; if not given that of the environment variable
+    EVSIM_DATA, else evsim's cache."""
 
     classes: tuple[int, ...] | None = None
     """Only samples of these classes, which the outputs then stand for in this order; if not

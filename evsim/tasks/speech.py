@@ -138,7 +138,8 @@ class SpeechSettings(LayeredSettings):
     experiment: Experiment = "delay-learning"
     """Whose numbers hold where none is given. delay-learning: D section 2.3, with --delays, and
     with --recurrent or without; loss-comparison: L Figure 2, for each loss and with --recurrent or
-    without; loss-shaping: the best of L section 2.3 on SHD, with --recurrent --learn-taus."""
+    without; loss-shaping: the best of L section 2.3 on SHD, with --recurrent --learn-taus. It sets
+    numbers only: those flags must be given for the paper's network."""
 
     late: Literal["cut", "refuse"] = "cut"
     """What happens to spikes after the end of the trial. L and D: cut."""
@@ -274,6 +275,10 @@ class SpeechSettings(LayeredSettings):
         if self.weight_rate is not None:
             numbers = replace(numbers, tau_rate=self.weight_rate)
         return changed_by(numbers, self)
+
+    def summary(self) -> str:
+        """In a line what network is trained, and by whose numbers."""
+        return f"{super().summary()}; what is not given is as in {self.experiment}"
 
     def check(self) -> None:
         """Refuse what does not fit together."""
