@@ -85,9 +85,11 @@ def divided(data: Dataset, size: int, name: str, seed: int) -> tuple[Dataset, Da
     order = np.random.default_rng(stream).permutation(len(data))
     by_class = order[np.argsort(data.labels[order], kind="stable")]
     counts = np.unique(data.labels, return_counts=True)[1]
-    # A sample's place in its class, as a fraction, so that any number of the first take the
-    # same part of each class.
-    place = np.concatenate([(np.arange(count) + 0.5) / count for count in counts])
+    # Each class its share rounded down, and what is left to those that lost most by it.
+    shares = size * counts
+    wanted = shares // len(data)
+    wanted[np.argsort(-(shares % len(data)), kind="stable")[: size - wanted.sum()]] += 1
+    place = np.concatenate([np.arange(count) for count in counts])
     taken = np.zeros(len(data), bool)
-    taken[by_class[np.argsort(place, kind="stable")[:size]]] = True
+    taken[by_class[place < np.repeat(wanted, counts)]] = True
     return data[np.flatnonzero(taken)], data[np.flatnonzero(~taken)]
