@@ -378,9 +378,9 @@ def _check_finite(
             f"{place}: the loss of sample {samples[sample]} is {outcome.losses[sample]}"
         )
     for parameter, values in zip(parameters, gradients, strict=True):
-        # The square must be finite too: Adam averages it.
+        # The square must be finite too: Adam averages it.  (BLAS would wake threads of its own.)
         with np.errstate(over="ignore", invalid="ignore"):
-            finite = np.isfinite(np.vdot(values, values))
+            finite = np.isfinite(np.square(values).sum())
         if not finite:
             magnitude = np.where(np.isnan(values), np.inf, np.abs(values))
             index = np.unravel_index(int(np.argmax(magnitude)), values.shape)

@@ -112,9 +112,10 @@ class Exact(Engine):
     def report(self, state: ExactState) -> Report:
         arrivals = np.zeros(2, np.int64)
         smallest, place, dropped = np.inf, None, 0
+        outgoing, delays = state.layout.outgoing_delays(state.network.topology)
         for piece in state.pieces:
             count_arrivals(
-                piece.first, piece.last, state.layout.synapses, state.duration, piece.spikes,
+                piece.first, piece.last, outgoing, delays, state.duration, piece.spikes,
                 state.start, state.count, arrivals,
             )  # fmt: skip
             if piece.used:

@@ -47,6 +47,14 @@ class Layout:
         units["arrival_group"] = skeleton.arrival_groups(topology, synapses["delay"])
         return cls(units, synapses, topology.incoming, skeleton.components(topology, synapses))
 
+    def outgoing_delays(self, topology: Topology) -> tuple[np.ndarray, np.ndarray]:
+        """The delays of the synapses from each unit, ascending: where each begins, and they."""
+        delays = self.synapses["delay"][topology.outgoing_synapse]
+        source = self.synapses["source"][topology.outgoing_synapse]
+        if (np.diff(delays) < 0).any():  # else they are in order as they stand
+            delays = delays[np.lexsort((delays, source))]
+        return topology.outgoing, delays
+
 
 @dataclass(frozen=True, eq=False)
 class Skeleton:

@@ -152,19 +152,28 @@ def simulate_samples(
 def count_arrivals(
     first: int,
     last: int,
-    synapses: np.ndarray,
+    outgoing: np.ndarray,
+    delays: np.ndarray,
     duration: float,
     spikes: np.ndarray,
     start: np.ndarray,
     count: np.ndarray,
     arrivals: np.ndarray,
 ) -> None:
-    """Add the arrivals within the trial, and those after its end, to ``arrivals`` (2,)."""
+    """Add the arrivals within the trial, and those after its end, to ``arrivals`` (2,).
+
+    ``delays[outgoing[u]:outgoing[u + 1]]`` are those of the synapses from unit u, ascending.
+    """
     for sample in range(first, last):
-        for synapse in range(synapses.source.size):
-            source = synapses[synapse].source
-            begin = start[sample, source]
-            for spike in range(begin, begin + count[sample, source]):
-                if not spikes[spike].is_dropped:
-                    late = spikes[spike].time + synapses[synapse].delay > duration
-                    arrivals[1 if late else 0] += 1
+        for unit in range(count.shape[1]):
+            begin, end = outgoing[unit], outgoing[unit + 1]
+            if begin == end:
+                continue
+            for spike in range(start[sample, unit], start[sample, unit] + count[sample, unit]):
+                if spikes[spike].is_dropped:
+                    continue
+                in_time = end
+                while in_time > begin and spikes[spike].time + delays[in_time - 1] > duration:
+                    in_time -= 1
+                arrivals[0] += in_time - begin
+                arrivals[1] += end - in_time
