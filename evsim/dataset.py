@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import checked_integer as checked_integer  # where others look for it
+from evsim.checks import checked_integer
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine
 from evsim.losses import Loss

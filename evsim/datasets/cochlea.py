@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from evsim.dataset import Dataset, checked_integer
+from evsim.checks import checked_integer
+from evsim.dataset import Dataset
 from evsim.datasets.files import DataFileError, unpacked
 from evsim.parameters import FrozenArrays
 from evsim.spikes import SpikeTrains
