@@ -1,0 +1,174 @@
+"""What a device does for the grid engine: the work on arrays, by numba or by CUDA.
+
+Everything here is on the host, in NumPy arrays; a device keeps its own copies.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from evsim_gpu.layout import GridLayout
+
+
+@dataclass(frozen=True, eq=False)
+class GridInputs:
+    """Spikes of all inputs on the grid, sorted by sample, unit and time.
+
+    ``step`` int32, (events,), of each event, ``steps + 1`` for those after the end;
+    ``start`` int64, (batch * units of all populations + 1,), where those of a unit in a sample
+    begin (units that are no inputs have none); ``place`` by input population where each of its
+    events went.
+    """
+
+    step: np.ndarray
+    start: np.ndarray
+    place: Mapping[str, np.ndarray]
+    batch: int
+
+
+@dataclass(frozen=True, eq=False)
+class Emissions:
+    """Emissions of a population's units, sorted by sample, step and unit.
+
+    ``step`` and ``unit`` int32, ``drive`` in the engine's precision, ``dropped`` bool, each
+    (events,); ``offsets`` int64, (batch + 1,).
+    """
+
+    step: np.ndarray
+    unit: np.ndarray
+    drive: np.ndarray
+    dropped: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def samples(self) -> np.ndarray:
+        """The sample of each, int64."""
+        return np.repeat(np.arange(self.offsets.size - 1), np.diff(self.offsets))
+
+
+@dataclass(frozen=True, eq=False)
+class MeanForm:
+    """A weighted mean as a sum over steps, ``sum_n f_n (P V_n + R I_n) + g_n (Q V_n + U I_n)``.
+
+    ``f`` and ``g`` have shape (steps,); ``by_voltage`` holds P and Q, ``by_current`` R and U,
+    each (2, units).  The factor 1/T is in f and g.  In the engine's precision.
+    """
+
+    f: np.ndarray
+    g: np.ndarray
+    by_voltage: np.ndarray
+    by_current: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """How a loss enters the adjoints of the units of one population that it reads.
+
+    Parameters
+    ----------
+    population : str
+    mean : MeanForm or None
+        With ``cotangents`` (batch, units) of the mean.
+    peak_step : int32, (batch, units), or None
+        Where V peaks, with ``cotangents`` of the peak; 0 for none.
+    cotangents : (batch, units) or None
+    phantom : (batch, units) or None
+        lambda_V at the end of the trial.
+    slopes : (emissions of the population,) or None
+        Derivative of the loss by each emission's time in ms, as far as it is direct.
+    moment_step, moment_start : int32 (moments,), int64 (batch + 1,)
+        Grid points, ascending in each sample, at which adjoints jump,
+    moment_lambda_v, moment_lambda_i : (moments, units)
+        and by how much less lambda_V and lambda_I are before them (lambda_V only where the unit
+        is not held).
+    rate_jump : (units of all populations,)
+        Subtracted from lambda_V- at each emission.
+    limit : float
+        The largest |lambda_V-| at an emission.
+
+    All reals in the engine's precision.
+    """
+
+    population: str
+    rate_jump: np.ndarray
+    moment_step: np.ndarray
+    moment_start: np.ndarray
+    moment_lambda_v: np.ndarray
+    moment_lambda_i: np.ndarray
+    limit: float = np.inf
+    mean: MeanForm | None = None
+    peak_step: np.ndarray | None = None
+    cotangents: np.ndarray | None = None
+    phantom: np.ndarray | None = None
+    slopes: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Pulled:
+    """Gradients summed over the batch, float64: per synapse of the topology, per unit, per event.
+
+    ``events`` are those of ``GridInputs``.  ``limited`` counts emissions whose lambda_V- was set
+    to the limit; ``grazing`` is an emission with a drive that is not > 0 and no limit, as
+    (sample, unit of all, step), or None.  ``tau_mem`` and ``tau_syn`` hold what comes through
+    the steps of V and I, and zeros unless they were asked for.
+    """
+
+    weight: np.ndarray
+    delay: np.ndarray
+    threshold: np.ndarray
+    tau_mem: np.ndarray
+    tau_syn: np.ndarray
+    events: np.ndarray
+    limited: int
+    grazing: tuple[int, int, int] | None
+    activity: Activity
+
+    def adjoints(self, population: str) -> tuple[np.ndarray, np.ndarray]:
+        """lambda_V and lambda_I after every grid point, each (batch, steps + 1, units)."""
+        return self.activity.adjoints(self, population)
+
+
+class Activity(ABC):
+    """A simulated batch.
+
+    ``overflow`` is the first unit of a LIF population, as (sample, unit of all), whose current
+    is no finite number at the end of the trial, or None.
+    """
+
+    overflow: tuple[int, int] | None
+
+    @abstractmethod
+    def emissions(self, population: str) -> Emissions:
+        """The emissions of a LIF population."""
+
+    @abstractmethod
+    def states(self, population: str) -> tuple[np.ndarray, np.ndarray]:
+        """V and I after every grid point, each (batch, steps + 1, units)."""
+
+    @abstractmethod
+    def mean(self, population: str, form: MeanForm) -> np.ndarray:
+        """A weighted mean, in the engine's precision, (batch, units)."""
+
+    @abstractmethod
+    def peak(self, population: str) -> tuple[np.ndarray, np.ndarray]:
+        """The largest V over all grid points, and the first with it, int32; (batch, units)."""
+
+    @abstractmethod
+    def pull_back(self, drive: Drive, *, time_constants: bool) -> Pulled:
+        """Gradients by everything; by time constants only if asked for."""
+
+    @abstractmethod
+    def adjoints(self, pulled: Pulled, population: str) -> tuple[np.ndarray, np.ndarray]:
+        """See ``Pulled.adjoints``."""
+
+
+class Device(ABC):
+    """Where the loops run."""
+
+    @abstractmethod
+    def simulate(self, layout: GridLayout, inputs: GridInputs, keys: np.ndarray | None) -> Activity:
+        """Run a network on a batch; ``keys`` (batch,) uint64 decide which spikes are dropped."""
