@@ -414,6 +414,7 @@ inline void run_block(size_t shared) {
     idle.clear();
     for (const auto& fiber : fibers) idle.push_back(fiber.get());
     warp = first_from(ready_warps, random_number());
+    lane_rotation = random_number();
     choose_next();
     running = current().fiber = fresh_fiber();
     switch_context(host, running->context);
@@ -458,7 +459,7 @@ inline const char* launch(void (*body)(void**), const unsigned* grid, const unsi
     return nullptr;
 }
 
-// What a kernel takes, told to Python ---------------------------------------------------------------
+// What a kernel takes, told to Python ---------------------------------------------------------
 
 // A number as NumPy calls it, such as f4; a struct by its first member and its own size, f4:8.
 template <class T> std::string type_name() {
@@ -516,7 +517,7 @@ template <class T> using Plain = typename Same<T>::type;  // takes no part in de
         return cuda_on_cpu::parameters(name);                                                  \
     }
 
-// What kernels call ------------------------------------------------------------------------------
+// What kernels call ---------------------------------------------------------------------------
 
 inline void __syncthreads(int line = __builtin_LINE()) { cuda_on_cpu::wait_for_block(false, line); }
 inline int __syncthreads_count(int vote, int line = __builtin_LINE()) {
