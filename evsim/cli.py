@@ -456,7 +456,7 @@ def environment() -> dict[str, str]:
     """Versions of evsim and what it builds on, processor cores and GPU, for people to read."""
     from importlib.metadata import version
 
-    from evsim.engines.exact import available_threads
+    from evsim.engines.threads import available_threads
 
     libraries = ("numpy", "scipy", "numba", "tyro", "matplotlib")
     return {

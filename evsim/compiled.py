@@ -20,10 +20,13 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache
 
 
 @cache
-def source_digest() -> str:
-    """Digest of every source file that holds compiled functions."""
+def source_digest(own: Path) -> str:
+    """Digest of every source file that holds compiled functions, those of a folder included."""
     root = Path(__file__).parent
-    files = [Path(__file__), root / "lif.py", *sorted((root / "engines" / "kernels").glob("*.py"))]
+    folders = {root / "engines" / "kernels", own}
+    files = [Path(__file__), root / "lif.py"]
+    for folder in sorted(folders):
+        files += sorted(folder.glob("*.py"))
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())
@@ -33,9 +36,13 @@ def source_digest() -> str:
 class _DigestCacheImpl(CompileResultCacheImpl):
     """numba's cache files, with the digest of all compiled source in their names."""
 
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._digest = source_digest(Path(function.__code__.co_filename).parent)
+        super().__init__(function)
+
     @property
     def filename_base(self) -> str:
-        return f"{super().filename_base}-{source_digest()[:16]}"
+        return f"{super().filename_base}-{self._digest[:16]}"
 
 
 class _DigestCache(FunctionCache):
@@ -65,18 +72,17 @@ def entry_point(function: Callable[..., Any]) -> Any:
     return dispatcher
 
 
-_announced = False
+_announced: set[str] = set()
 
 
-def announce_compilation(dispatcher: Any) -> None:
+def announce_compilation(dispatcher: Any, what: str) -> None:
     """Say once on stderr that the next call will compile, if nothing is cached for it."""
-    global _announced
-    if _announced or dispatcher.signatures:
+    if what in _announced or dispatcher.signatures:
         return
-    _announced = True
+    _announced.add(what)
     if not _is_cached(dispatcher):
         print(
-            "evsim: compiling the exact engine for this machine, once; this takes some seconds",
+            f"evsim: compiling the {what} for this machine, once; this takes some seconds",
             file=sys.stderr,
         )
 

@@ -6,12 +6,8 @@ their results together in a fixed order, so that they do not depend on the threa
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,6 +21,7 @@ from evsim.engines.kernels.readouts import find_kinks, read_voltages
 from evsim.engines.kernels.samples import count_arrivals, simulate_samples
 from evsim.engines.kernels.traces import adjoint_trace_samples, trace_samples
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
+from evsim.engines.threads import check_count, check_threads, over, piece_bounds
 from evsim.network import Input, Network
 from evsim.readouts import FirstSpike, Moments, Readout, SpikeTimes, VoltageAt
 from evsim.spikes import SpikeTrains
@@ -48,14 +45,8 @@ class Exact(Engine):
     spike_limit: int = 10_000_000
 
     def __post_init__(self) -> None:
-        for name in ("threads", "spike_limit"):
-            value = getattr(self, name)
-            if name == "threads" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-                raise TypeError(f"{name} = {value!r}: it must be an integer")
-            if not 1 <= value <= 2**62:
-                raise ValueError(f"{name} = {value}: it must be from 1 to 2**62")
+        check_threads(self.threads)
+        check_count(self.spike_limit, "spike_limit")
 
     # -- forward -----------------------------------------------------------------------
 
@@ -66,7 +57,7 @@ class Exact(Engine):
         duration: float,
         dropout: Dropout | None = None,
     ) -> ExactState:
-        announce_compilation(simulate_samples)
+        announce_compilation(simulate_samples, "exact engine")
         layout = Layout.of(network, dropout)
         ordered = OrderedInputs.of(network, inputs)
         batch = ordered.count.shape[0]
@@ -86,7 +77,7 @@ class Exact(Engine):
             )  # fmt: skip
             return Piece(first, last, spikes, used, failure)
 
-        pieces = self._share(run, batch, layout.synapses.size)
+        pieces = self._over(lambda bound: run(*bound), piece_bounds(batch, layout.synapses.size))
         state = ExactState(
             network, inputs, duration, layout, ordered, start, count, input_place, pieces
         )
@@ -263,43 +254,8 @@ class Exact(Engine):
             )  # fmt: skip
         return _unsorted(lambda_v, order), _unsorted(lambda_i, order)
 
-    # -- threads -------------------------------------------------------------------------------
-
-    def _share(self, run: Callable[[int, int], Any], batch: int, synapses: int) -> list[Any]:
-        bounds = piece_bounds(batch, synapses)
-        return self._over(lambda bound: run(*bound), bounds)
-
     def _over(self, run: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        threads = self.threads or available_threads()
-        if threads == 1 or len(items) < 2:
-            return [run(item) for item in items]
-        return list(_pool(threads, os.getpid()).map(run, items))
-
-
-def available_threads() -> int:
-    """How many threads this process may run at once."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-@cache
-def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """Threads of this process: a forked one inherits the pool but not the threads in it."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="evsim")
-
-
-def piece_bounds(batch: int, synapses: int) -> list[tuple[int, int]]:
-    """How a batch is cut into pieces, each with its own sum of gradients.
-
-    A function of batch and network alone: sums over pieces in this order do not depend on
-    the number of threads.  Large networks get fewer pieces, because each holds a gradient.
-    """
-    wanted = max(batch // 16, 4)
-    affordable = max(2, 4_000_000 // max(synapses, 1))
-    pieces = max(1, min(batch, wanted, affordable))
-    edges = np.linspace(0, batch, pieces + 1).astype(int).tolist()
-    return list(pairwise(edges))
+        return over(run, items, self.threads)
 
 
 def _gradient_sizes(state: ExactState) -> dict[str, int]:

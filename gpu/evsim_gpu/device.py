@@ -83,8 +83,8 @@ class Drive:
     moment_step, moment_start : int32 (moments,), int64 (batch + 1,)
         Grid points, ascending in each sample, at which adjoints jump,
     moment_lambda_v, moment_lambda_i : (moments, units)
-        and by how much less lambda_V and lambda_I are before them (lambda_V only where the unit
-        is not held).
+        and by how much less lambda_V and lambda_I are before them; without effect where the
+        unit's V stays at 0 over the step that follows.
     rate_jump : (units of all populations,)
         Subtracted from lambda_V- at each emission.
     limit : float
@@ -126,6 +126,7 @@ class Pulled:
     limited: int
     grazing: tuple[int, int, int] | None
     activity: Activity
+    drive: Drive
 
     def adjoints(self, population: str) -> tuple[np.ndarray, np.ndarray]:
         """lambda_V and lambda_I after every grid point, each (batch, steps + 1, units)."""
@@ -144,6 +145,14 @@ class Activity(ABC):
     @abstractmethod
     def emissions(self, population: str) -> Emissions:
         """The emissions of a LIF population."""
+
+    @abstractmethod
+    def counts(self, population: str) -> np.ndarray:
+        """Number of emissions of each unit of a LIF population, int64, (batch, units)."""
+
+    @abstractmethod
+    def arrivals(self) -> tuple[int, int, int]:
+        """Arrivals within the trial and after its end, and dropped spikes, inputs included."""
 
     @abstractmethod
     def states(self, population: str) -> tuple[np.ndarray, np.ndarray]:

@@ -29,7 +29,7 @@ UNIT_FIELDS = (
 )
 
 
-def unit_record(precision: type) -> np.dtype:
+def unit_record(precision: type[np.floating]) -> np.dtype:
     """How a unit's coefficients lie in memory: reals, and the steps of its refractory period."""
     reals = [(name, precision) for name in (*UNIT_FIELDS, "rate_jump")]
     return np.dtype([*reals, ("refractory", np.int32)], align=True)
@@ -136,7 +136,7 @@ class GridLayout:
     duration: float
     dt: float
     steps: int
-    precision: type
+    precision: type[np.floating]
     units: np.ndarray
     drop_rate: np.ndarray
     components: tuple[GridComponent, ...]
@@ -147,7 +147,7 @@ class GridLayout:
         network: Network,
         duration: float,
         dt: float,
-        precision: type,
+        precision: type[np.floating],
         dropout: Dropout | None = None,
     ) -> GridLayout:
         """Lay out a network; ValueError if dt does not divide the duration."""
@@ -198,7 +198,7 @@ class GridLayout:
         return slopes.astype(self.precision)
 
 
-def _units(network: Network, dt: float, steps: int, precision: type) -> np.ndarray:
+def _units(network: Network, dt: float, steps: int, precision: type[np.floating]) -> np.ndarray:
     """Coefficients of every unit; equal units share one computation."""
     units = np.zeros(network.topology.unit_count, unit_record(precision))
     tau_mem, tau_syn = network.per_unit("tau_mem"), network.per_unit("tau_syn")
@@ -217,7 +217,7 @@ def _units(network: Network, dt: float, steps: int, precision: type) -> np.ndarr
 
 
 def _components(
-    network: Network, dt: float, steps: int, precision: type
+    network: Network, dt: float, steps: int, precision: type[np.floating]
 ) -> tuple[GridComponent, ...]:
     topology = network.topology
     sizes = [population.units for population in network.populations]
@@ -263,7 +263,7 @@ def _connection(
     columns: list[dict[int, int]],
     dt: float,
     steps: int,
-    precision: type,
+    precision: type[np.floating],
 ) -> GridConnection:
     """The synapses of a connection sorted by source, then target."""
     connection = network.connections[index]

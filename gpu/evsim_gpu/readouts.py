@@ -1,0 +1,158 @@
+"""Readouts of voltages on a grid: their weights on V and I at the grid points, and the adjoints.
+
+Between grid points V flows by the closed form, so that a mean is a sum over steps with the
+exact integral over each, and a voltage at any moment is known from the grid point before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from evsim import lif
+from evsim.readouts import WeightingForm
+from evsim_gpu.device import MeanForm
+from evsim_gpu.layout import GridLayout
+from evsim_gpu.states import States
+
+# -- means --------------------------------------------------------------------------------
+
+
+def mean_form(layout: GridLayout, name: str, form: WeightingForm) -> MeanForm:
+    """A weighting as weights of every step, and of V and I in it."""
+    f, g = _step_weights(layout, form)
+    taus = _time_constants(layout, name)
+    flat = np.array([lif.integral_slopes(0.0, layout.dt, form.rate, 0.0, *pair) for pair in taus])
+    rising = np.array([lif.integral_slopes(0.0, layout.dt, form.rate, 1.0, *pair) for pair in taus])
+    parts = f, g, *(np.stack([flat[:, i], rising[:, i] - flat[:, i]]) for i in (0, 1))
+    return MeanForm(*(np.ascontiguousarray(part, layout.precision) for part in parts))
+
+
+def _step_weights(layout: GridLayout, form: WeightingForm) -> tuple[np.ndarray, np.ndarray]:
+    """The weights f and g of every step, the factor 1/T included, float64."""
+    starts = np.arange(layout.steps) * layout.dt
+    decay = np.exp(-form.rate * starts) / layout.duration
+    return (1.0 + form.slope * starts) * decay, form.slope * decay
+
+
+def _time_constants(layout: GridLayout, name: str) -> list[tuple[float, float]]:
+    population = layout.network.population(name)
+    pairs = (population.tau_mem, population.tau_syn)  # type: ignore[attr-defined]
+    taus = (np.broadcast_to(tau, population.units).tolist() for tau in pairs)
+    return list(zip(*taus, strict=True))
+
+
+def mean_time_constant_slopes(
+    states: States, form: WeightingForm, cotangents: np.ndarray
+) -> np.ndarray:
+    """Derivatives by tau_mem and tau_syn of the weights themselves, (2, units).
+
+    That is, of ``sum(cotangents * mean)`` with V and I at the grid points as they are.
+    """
+    layout = states.layout
+    f, g = _step_weights(layout, form)
+    moving = ~states.held[:, :-1]
+    # Sums over steps and samples of f V, g V, f I and g I, each (units,).
+    sums = np.array(
+        [
+            np.einsum("bu,n,bnu->u", cotangents, weights, values[:, :-1] * moving)
+            for values in (states.voltage, states.current)
+            for weights in (f, g)
+        ]
+    )
+    slopes = np.empty((2, sums.shape[1]))
+    for unit, pair in enumerate(zip(states.tau_mem, states.tau_syn, strict=True)):
+        flat, rising = (
+            np.array(lif.integral_slopes_by_time_constants(0.0, layout.dt, form.rate, s, *pair))
+            for s in (0.0, 1.0)
+        )
+        rising -= flat
+        f_v, g_v, f_i, g_i = sums[:, unit]
+        slopes[0, unit] = flat[0] * f_v + rising[0] * g_v + flat[1] * f_i + rising[1] * g_i
+        slopes[1, unit] = flat[2] * f_i + rising[2] * g_i
+    return slopes
+
+
+# -- voltages at moments ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class SampleWeights:
+    """V and I at moments as sums of V and I at the grid point before each.
+
+    ``sample`` and ``step`` (moments,) say which grid point, ``after`` (moments,) how many ms
+    before the moment; the weights have shape (moments, units).  ``still`` marks units whose V
+    is 0 at the moment, whatever it was before.
+    """
+
+    sample: np.ndarray
+    step: np.ndarray
+    after: np.ndarray
+    still: np.ndarray
+    decay_mem: np.ndarray
+    rise: np.ndarray
+    decay_syn: np.ndarray
+
+    def values(self, states: States) -> tuple[np.ndarray, np.ndarray]:
+        """V and I, each (moments, units), float64."""
+        voltage = states.voltage[self.sample, self.step].astype(np.float64)
+        current = states.current[self.sample, self.step].astype(np.float64)
+        v = np.where(self.still, 0.0, self.decay_mem * voltage + self.rise * current)
+        return v, self.decay_syn * current
+
+    def adjoint_jumps(
+        self, states: States, cotangents: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """By how much less lambda_V and lambda_I are at the grid points, each (moments, units)."""
+        moving = np.where(self.still, 0.0, cotangents)
+        return moving * self.decay_mem / states.tau_mem, moving * self.rise / states.tau_syn
+
+    def time_constant_slopes(self, states: States, cotangents: np.ndarray) -> np.ndarray:
+        """Derivatives of ``sum(cotangents * V)`` by tau_mem and tau_syn from the grid points on."""
+        slopes = np.zeros((2, cotangents.shape[1]))
+        voltage = states.voltage[self.sample, self.step]
+        current = states.current[self.sample, self.step]
+        for moment, unit in np.argwhere(~self.still & (cotangents != 0)):
+            by_mem, by_syn, _ = lif.flow_by_time_constants(
+                float(voltage[moment, unit]), float(current[moment, unit]),
+                float(self.after[moment]), float(states.tau_mem[unit]),
+                float(states.tau_syn[unit]),
+            )  # fmt: skip
+            slopes[:, unit] += cotangents[moment, unit] * np.array([by_mem, by_syn])
+        return slopes
+
+
+def sample_weights(
+    states: States, samples: np.ndarray, times: np.ndarray, *, sees_jumps: bool
+) -> SampleWeights:
+    """The weights of V and I at moments, (moments,) each of samples and times in ms.
+
+    At a grid point V is that after an emission; I is that after arrivals if ``sees_jumps``,
+    else before them.
+    """
+    dt, steps = states.layout.dt, states.layout.steps
+    exact = times / dt
+    nearest = np.minimum(np.rint(exact), steps)
+    on_grid = np.abs(exact - nearest) <= 1e-9 * np.maximum(nearest, 1.0)
+    step = np.where(on_grid, nearest, np.floor(exact)).astype(np.int64)
+    after = np.where(on_grid, 0.0, times - step * dt)[:, None]
+    still = states.held[samples, step]
+    if not sees_jumps:
+        # From the point before, over a whole step; before the first one all is 0.
+        back = on_grid & (step > 0)
+        still = np.where(back[:, None], states.emitted[samples, step], still)
+        step = step - back
+        still |= (back[:, None]) & states.held[samples, step]
+        after = np.where(back[:, None], dt, after)
+    decay_mem, decay_syn = np.exp(-after / states.tau_mem), np.exp(-after / states.tau_syn)
+    difference = np.abs(states.tau_mem - states.tau_syn) / states.tau_mem / states.tau_syn
+    x = -after * difference
+    ratio = np.divide(np.expm1(x), x, out=np.ones_like(x), where=x != 0)
+    rise = after * np.maximum(decay_mem, decay_syn) * ratio / states.tau_mem
+    if not sees_jumps:
+        at_start = (on_grid & (step == 0))[:, None] & (after == 0)
+        decay_syn = np.where(at_start, 0.0, decay_syn)
+    return SampleWeights(
+        samples, step.astype(np.int32), after[:, 0], still, decay_mem, rise, decay_syn
+    )
