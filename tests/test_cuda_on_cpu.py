@@ -83,11 +83,21 @@ extern "C" __global__ void collect(int* place, int* list) {
     list[atomicAdd(place, 1)] = blockIdx.x * blockDim.x + threadIdx.x;
 }
 
+template <class T>
+__device__ T what_was_there(T value) {
+    __shared__ T kept[32];
+    const T before = kept[threadIdx.x];
+    kept[threadIdx.x] = value;
+    return before;
+}
+
 extern "C" __global__ void uninitialised(float* x) {
     __shared__ float fixed[32];
     DYNAMIC_SHARED(float, shared);
-    x[2 * blockIdx.x] = fixed[threadIdx.x];
-    x[2 * blockIdx.x + 1] = shared[threadIdx.x];
+    x += 3 * (blockIdx.x * blockDim.x + threadIdx.x);
+    x[0] = fixed[threadIdx.x];
+    x[1] = shared[threadIdx.x];
+    x[2] = what_was_there(1.0f);
     fixed[threadIdx.x] = shared[threadIdx.x] = 1;
 }
 
@@ -125,6 +135,33 @@ extern "C" __global__ void add_at_shared(int i) {
     DYNAMIC_SHARED(float, shared);
     shared[i] += 1e-6f;
 }
+
+extern "C" __global__ void same_place(int* x) { x[0] += 1; }
+extern "C" __global__ void between_warps(int* x) {
+    __shared__ int first;
+    if (threadIdx.x == 0) first = 3;
+#ifdef RACE
+    __syncwarp();
+#else
+    __syncthreads();
+#endif
+    x[threadIdx.x] = first;
+}
+extern "C" __global__ void between_lanes(int* x) {
+    x[threadIdx.x] = threadIdx.x;
+#ifndef RACE
+    __syncwarp();
+#endif
+    const int other = x[threadIdx.x ^ 1];
+    __syncwarp();
+    x[threadIdx.x] = other;
+}
+extern "C" __global__ void between_blocks(int* x) { x[1 - blockIdx.x] = x[blockIdx.x]; }
+extern "C" __global__ void atomic_and_plain(int* x) {
+    atomicAdd(&x[0], 1);
+    x[threadIdx.x + 1] = x[0];
+}
+extern "C" __global__ void neighbouring_bytes(unsigned char* x) { x[threadIdx.x] = threadIdx.x; }
 """
 
 WRONG = 'extern "C" __global__ void wrong(int* x) {\n x[0] = nothing; }'
@@ -183,7 +220,7 @@ class TestKernels:
         np.testing.assert_array_equal(kept.get()[: int(length[0])], np.flatnonzero(x))
 
     def test_uninitialised_shared_memory_is_no_number_in_every_block(self, cupy):
-        x = cupy.zeros(6, np.float32)
+        x = cupy.zeros((3, 32, 3), np.float32)
         kernel_of(cupy, "uninitialised")((3,), (32,), (x,), shared_mem=128)
         assert np.isnan(x.get()).all()
 
@@ -253,6 +290,47 @@ class TestDeadlocks:
         y = cupy.empty(40, np.int32)
         kernel_of(cupy, "some_leave_early")((1,), (64,), (y,))
         assert (y.get() == 20).all()
+
+
+@needs_compiler
+class TestRaces:
+    @pytest.fixture
+    def cupy(self, monkeypatch):
+        return install(monkeypatch, races=True)
+
+    @pytest.mark.parametrize(
+        ("name", "threads", "message"),
+        [
+            ("same_place", 2, r"thread 0 of block 0 wrote at line (\d+), .* 1 .* read at line \1"),
+            ("between_warps", 64, r"thread 0 of block 0 wrote at .* thread 32 .* read at line"),
+            ("between_lanes", 32, r"thread 0 of block 0 read at .* thread 1 .* wrote at line"),
+            ("between_blocks", 1, r"thread 0 of block 0 .* thread 0 of block 1 "),
+            ("atomic_and_plain", 2, r"thread 0 .* read at .* thread 1 .* changed atomically at"),
+        ],
+    )
+    def test_found_in_any_order(self, cupy, name, threads, message):
+        x = cupy.zeros(64, np.int32)
+        with pytest.raises(cupy.cuda.driver.CUDADriverError, match=f"{name}: .*race: {message}"):
+            kernel_of(cupy, name, "-DRACE")((2,), (threads,), (x,))
+
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_none_where_there_is_none(self, monkeypatch, seed):
+        cupy = install(monkeypatch, seed=seed, races=True)
+        for name in ("between_warps", "between_lanes"):
+            kernel_of(cupy, name)((1,), (64,), (cupy.zeros(64, np.int32),))
+        x = cupy.arange(256, dtype=np.float32)
+        kernel_of(cupy, "rotate")((1,), (256,), (x, np.int32(20)), shared_mem=1024)
+        np.testing.assert_array_equal(x.get(), np.roll(np.arange(256), -20))
+        numbers = np.arange(1024).reshape(4, 256)
+        sums, totals = cupy.empty(4, float), cupy.empty(4, np.int32)
+        arrays = cupy.asarray(numbers, float), sums, cupy.asarray(numbers, np.int32), totals
+        kernel_of(cupy, "sums")((4,), (256,), arrays)
+        np.testing.assert_array_equal(sums.get(), numbers.sum(axis=1))
+        order = cupy.empty(320, np.int32)
+        kernel_of(cupy, "collect")((5,), (64,), (cupy.zeros(1, np.int32), order))
+        bytes_ = cupy.zeros(64, np.uint8)
+        kernel_of(cupy, "neighbouring_bytes")((1,), (64,), (bytes_,))
+        np.testing.assert_array_equal(bytes_.get(), np.arange(64))
 
 
 @needs_compiler
@@ -368,7 +446,7 @@ class TestNvrtc:
         assert compiled.cubin.startswith(b"\x7fELF")
         assert not compiled.warnings
         assert 1 <= compiled.resources["saxpy"].registers <= 255
-        assert compiled.resources["uninitialised"].shared == 128
+        assert compiled.resources["uninitialised"].shared == 256
         assert compiled.resources["saxpy"].shared == compiled.resources["saxpy"].spilled == 0
 
     def test_warnings_are_handed_on(self):

@@ -21,13 +21,16 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
-def install(monkeypatch: pytest.MonkeyPatch, seed: int = 0):
+def install(monkeypatch: pytest.MonkeyPatch, seed: int = 0, races: bool = False):
     """Put the pretended CuPy where ``import cupy`` finds it, until the test ends; returns it.
 
     With ``seed`` 0 threads take turns in their order; any other shuffles blocks, warps and lanes.
+    ``races`` looks at every access to memory for races, in any order; that is some ten times
+    slower.
     """
     cupy = importlib.import_module("cuda_on_cpu.fake_cupy")
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setitem(sys.modules, "cupy.cuda", cupy.cuda)
     monkeypatch.setattr(cupy.kernels, "seed", seed)
+    monkeypatch.setattr(cupy.kernels, "races", races)
     return cupy

@@ -6,10 +6,11 @@
 // only where they wait: at __syncthreads and at the intrinsics of a warp. Blocks run one after
 // another. With a seed other than 0 blocks, warps and lanes take turns in a random order.
 //
-// A kernel file is included inside an unnamed namespace, so that the shared variables of inline
-// functions and templates can lie in one section; it must include no system header.
+// A kernel file is included inside an unnamed namespace, which keeps its names from those of the
+// system; it must include no system header.
 #pragma once
 
+#include <link.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -63,9 +64,18 @@ inline uint3 threadIdx, blockIdx;
 inline dim3 blockDim, gridDim;
 inline constexpr int warpSize = 32;
 
-// Every variable marked __shared__ lies in this section; it has no such bounds without one.
-extern "C" __attribute__((weak, visibility("hidden"))) char __start_cuda_shared[];
-extern "C" __attribute__((weak, visibility("hidden"))) char __stop_cuda_shared[];
+#ifdef CUDA_ON_CPU_RACES
+#include "races.hpp"
+#else
+namespace cuda_on_cpu {
+struct Unwatched {
+    Unwatched() {}  // or it would be a variable that nobody uses
+};
+}  // namespace cuda_on_cpu
+#define CUDA_ON_CPU_NOTE(kind, address, size)
+#endif
+
+extern "C" __attribute__((visibility("hidden"))) char __ehdr_start[];  // of this library
 
 namespace cuda_on_cpu {
 
@@ -291,6 +301,9 @@ inline void give_way() {
 }
 
 inline void release_barrier() {
+#ifdef CUDA_ON_CPU_RACES
+    ++block_epoch;
+#endif
     barrier_result = barrier_votes;
     threads_at_barrier = barrier_votes = barrier_line = 0;
     for (unsigned i = 0; i < 32; ++i)
@@ -301,6 +314,7 @@ inline void release_barrier() {
 // 7.0 on. All must wait in the same line: others may meet on some devices, but CUDA leaves that
 // undefined.
 inline int wait_for_block(bool vote, int line) {
+    Unwatched guard;
     if (barrier_line && barrier_line != line)
         fail("threads wait at different barriers: __syncthreads in line " +
              std::to_string(barrier_line) + " and in line " + std::to_string(line));
@@ -321,6 +335,9 @@ inline void meet(Warp& its, unsigned one) {
         if (group >> i & 1 && (its.lanes[i].mask != first.mask ||
                                its.lanes[i].operation != first.operation))
             return;  // they never meet: a deadlock, told once nobody else can run
+#ifdef CUDA_ON_CPU_RACES
+    if (group == its.live) ++warp_epochs[&its - warps];
+#endif
     unsigned votes = 0;
     for (unsigned i = 0; i < 32; ++i)
         if (group >> i & 1 && its.lanes[i].value) votes |= 1u << i;
@@ -351,6 +368,7 @@ inline void meet(Warp& its, unsigned one) {
 
 inline uint64_t wait_for_warp(Operation operation, unsigned mask, uint64_t value, unsigned source,
                               int line) {
+    Unwatched guard;
     Lane& mine = current();
     if (!(mask >> lane & 1))
         fail(std::string(name_of(operation)) + " in line " + std::to_string(line) + ": lane " +
@@ -379,7 +397,13 @@ inline void end_thread() {
 // A fiber runs one thread after another: where nobody waits, one fiber runs the whole block.
 inline void run_fiber() {
     for (;;) {
+#ifdef CUDA_ON_CPU_RACES
+        watch(true);
         kernel_body(kernel_arguments);
+        watch(false);
+#else
+        kernel_body(kernel_arguments);
+#endif
         end_thread();
         if (!choose_next()) {
             if (live_threads) fail(deadlock());
@@ -396,11 +420,33 @@ inline void run_fiber() {
     }
 }
 
+// Variables marked __shared__ are thread-local ones, because those of one library lie together,
+// those of templates too (which GCC would not put into a section of their own): so that they can
+// be filled. Operating system threads are not meant.
+thread_local char shared_anchor;
+inline char *static_shared, *static_shared_end;
+
+inline void find_static_shared() {
+    // There is none before it is touched.
+    *const_cast<volatile char*>(&shared_anchor) = 0;
+    dl_iterate_phdr(
+        [](dl_phdr_info* info, size_t, void*) {
+            if (info->dlpi_addr != reinterpret_cast<uintptr_t>(__ehdr_start)) return 0;
+            for (int i = 0; i < info->dlpi_phnum; ++i)
+                if (info->dlpi_phdr[i].p_type == PT_TLS) {
+                    static_shared = static_cast<char*>(info->dlpi_tls_data);
+                    static_shared_end = static_shared + info->dlpi_phdr[i].p_memsz;
+                }
+            return 1;
+        },
+        nullptr);
+    if (!static_shared) std::abort();
+}
+
 inline void run_block(size_t shared) {
     std::memset(dynamic_shared, garbage, shared);
     std::fill_n(reinterpret_cast<uint32_t*>(dynamic_shared + (shared + 3) / 4 * 4), guards, guard);
-    if (__start_cuda_shared)
-        std::memset(__start_cuda_shared, garbage, __stop_cuda_shared - __start_cuda_shared);
+    std::memset(static_shared, garbage, static_shared_end - static_shared);
 
     live_threads = blockDim.x * blockDim.y * blockDim.z;
     threads_at_barrier = barrier_votes = barrier_line = 0;
@@ -427,17 +473,44 @@ inline void run_block(size_t shared) {
                   " bytes of dynamic shared memory";
 }
 
+#ifdef CUDA_ON_CPU_RACES
+inline void note(Kind kind, const void* address, size_t size, void* returns_to) {
+    const auto begin = reinterpret_cast<uintptr_t>(address);
+    const auto stack = reinterpret_cast<uintptr_t>(running ? running->stack : nullptr);
+    if (!watching || begin - stack < stack_bytes) return;
+    watching = false;  // what is called from here may be told of as well
+    Access now{block_number, warp * 32 + lane, block_epoch, warp_epochs[warp], 0,
+               reinterpret_cast<uintptr_t>(returns_to) -
+                   reinterpret_cast<uintptr_t>(__ehdr_start) - 1};
+    for (uintptr_t at = begin & ~uintptr_t(3); at < begin + size; at += 4) {
+        now.bytes = 0;
+        for (unsigned i = 0; i < 4; ++i) now.bytes |= (at + i - begin < size) << i;
+        note_word(words[at], kind, now);
+    }
+    watching = true;
+}
+
+inline void forget(char* begin, char* end) {
+    for (char* at = begin; at < end; at += 4) words.erase(reinterpret_cast<uintptr_t>(at));
+}
+#endif
+
 // Runs all blocks; null, or what went wrong.
 inline const char* launch(void (*body)(void**), const unsigned* grid, const unsigned* block,
                           size_t shared, uint64_t seed, void** arguments) {
     if (!dynamic_shared)
         dynamic_shared = static_cast<char*>(
             std::aligned_alloc(1024, (most_shared + guards * sizeof guard + 1023) / 1024 * 1024));
+    find_static_shared();
     gridDim = {grid[0], grid[1], grid[2]};
     blockDim = {block[0], block[1], block[2]};
     kernel_body = body;
     kernel_arguments = arguments;
     failure.clear();
+#ifdef CUDA_ON_CPU_RACES
+    words.clear();
+    watch(false);
+#endif
     random_state = seed * 0x9E3779B97F4A7C15ull;  // far from small, which xorshift mixes badly
 
     const uint64_t blocks = uint64_t(grid[0]) * grid[1] * grid[2];
@@ -448,6 +521,12 @@ inline const char* launch(void (*body)(void**), const unsigned* grid, const unsi
         const uint64_t number = seed ? order[i] : i;
         blockIdx = {unsigned(number % grid[0]), unsigned(number / grid[0] % grid[1]),
                     unsigned(number / grid[0] / grid[1])};
+#ifdef CUDA_ON_CPU_RACES
+        // Every block has shared memory of its own, so its accesses there are forgotten.
+        forget(static_shared, static_shared_end);
+        forget(dynamic_shared, dynamic_shared + shared);
+        block_number = number;
+#endif
         run_block(shared);
         if (failure.empty()) continue;
         char place[64];
@@ -577,10 +656,17 @@ inline void __threadfence_block() {}
 inline void __threadfence_system() {}
 [[noreturn]] inline void __trap() { cuda_on_cpu::fail("__trap was called"); }
 
+#define CUDA_ON_CPU_INLINE inline __attribute__((always_inline))  // a race is told by its line
+// Memory is read again behind an atomic operation, as a device would.
+#define CUDA_ON_CPU_FORGET_VALUES asm volatile("" ::: "memory")
 #define CUDA_ON_CPU_ATOMIC(name, expression)                                                   \
-    template <class T> T name(T* address, cuda_on_cpu::Plain<T> value) {                       \
+    template <class T>                                                                         \
+    CUDA_ON_CPU_INLINE T name(T* address, cuda_on_cpu::Plain<T> value) {                       \
+        CUDA_ON_CPU_NOTE(atomic, address, sizeof(T));                                          \
+        cuda_on_cpu::Unwatched guard;                                                          \
         const T old = *address;                                                                \
         *address = expression;                                                                 \
+        CUDA_ON_CPU_FORGET_VALUES;                                                             \
         return old;                                                                            \
     }
 CUDA_ON_CPU_ATOMIC(atomicAdd, old + value)
@@ -593,9 +679,13 @@ CUDA_ON_CPU_ATOMIC(atomicXor, old ^ value)
 CUDA_ON_CPU_ATOMIC(atomicExch, value)
 CUDA_ON_CPU_ATOMIC(atomicInc, old >= value ? 0 : old + 1)
 template <class T>
-T atomicCAS(T* address, cuda_on_cpu::Plain<T> expected, cuda_on_cpu::Plain<T> value) {
+CUDA_ON_CPU_INLINE T atomicCAS(T* address, cuda_on_cpu::Plain<T> expected,
+                               cuda_on_cpu::Plain<T> value) {
+    CUDA_ON_CPU_NOTE(atomic, address, sizeof(T));
+    cuda_on_cpu::Unwatched guard;
     const T old = *address;
     if (old == expected) *address = value;
+    CUDA_ON_CPU_FORGET_VALUES;
     return old;
 }
 
@@ -673,6 +763,6 @@ template <class A, class B> std::common_type_t<A, B> max(A x, B y) {
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __align__(bytes) alignas(bytes)
-#define __shared__ static __attribute__((section("cuda_shared")))
+#define __shared__ static thread_local
 #define DYNAMIC_SHARED(type, name) \
     type* const name = reinterpret_cast<type*>(cuda_on_cpu::dynamic_shared)

@@ -16,18 +16,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cuda_on_cpu.arrays import ndarray
 
-HEADER = Path(__file__).with_name("cuda_on_cpu.hpp")
+HEADERS = tuple(map(Path(__file__).with_name, ("cuda_on_cpu.hpp", "races.hpp")))
 CACHE = Path(__file__).parents[2] / ".pytest_cache" / "d" / "cuda_on_cpu"
-FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-w", "-shared", "-fPIC")
+FLAGS = ("-std=c++17", "-O2", "-ffp-contract=off", "-w", "-fPIC", "-fno-threadsafe-statics")
+RACES = ("-fsanitize=thread", "-g1", "-DCUDA_ON_CPU_RACES")  # linked without its library
 
+races = False  # whether they are looked for
 seed = 0  # of the order in which threads take turns; 0: their own
 most_shared = 232448
 shared_without_asking = 48 * 1024
@@ -59,6 +61,29 @@ def compiler() -> str | None:
     return next(filter(None, map(shutil.which, ("g++", "c++", "clang++"))), None)
 
 
+class Library(NamedTuple):
+    """A compiled source."""
+
+    path: Path
+    functions: ctypes.CDLL
+    bounds: dict[str, int]  # the most threads that a block of each kernel has
+
+    def call(self, name: str, *arguments: Any) -> str | None:
+        """The text that a function returns, with places in the code replaced by lines."""
+        function = getattr(self.functions, f"cuda_on_cpu_{name}")
+        function.restype = ctypes.c_char_p
+        text = function(*arguments)
+        return None if text is None else re.sub(r"@(\w+)", self._line, text.decode())
+
+    def _line(self, place: re.Match) -> str:
+        program = shutil.which("addr2line")
+        if program is None:
+            return place[0]
+        chain = _run([program, "-i", "-e", str(self.path), place[1]], "")
+        found = re.search(r"(?:kernels\.cu|<stdin>):(\d+)", chain)
+        return f"line {found[1]}" if found else place[0]
+
+
 class RawModule:
     """CUDA source whose kernels can be called, compiled when the first is asked for."""
 
@@ -76,34 +101,31 @@ class RawModule:
         self._options = tuple(options)
 
     def compile(self) -> None:
-        self._compiled  # noqa: B018
+        self._compiled()
 
-    @functools.cached_property
-    def _compiled(self) -> tuple[ctypes.CDLL, dict[str, int]]:
-        return _compile(self._code, _understood(self._options))
+    def _compiled(self) -> Library:
+        # Asked for at every launch: kernels may be kept longer than a test, `races` is not.
+        return _compile(self._code, _understood(self._options), races)
 
     def get_function(self, name: str) -> Kernel:
-        library, bounds = self._compiled
+        bounds = self._compiled().bounds
         if name not in bounds:
             raise CUDADriverError(
                 f"CUDA_ERROR_NOT_FOUND: named symbol not found: {name!r}; "
                 f"the kernels are {', '.join(sorted(bounds)) or 'none'}"
             )
-        return Kernel(library, name, bounds[name])
+        return Kernel(self._compiled, name)
 
 
 class Kernel:
     """A kernel: ``kernel(grid, block, arguments, shared_mem=bytes)``."""
 
-    def __init__(self, library: ctypes.CDLL, name: str, most_threads: int) -> None:
+    def __init__(self, library: Callable[[], Library], name: str) -> None:
         self.name = name
-        self.max_threads_per_block = most_threads
+        self.max_threads_per_block = library().bounds[name]
+        self.parameters = library().call(f"parameters_{name}").split()
+        self._library = library
         self._most_shared = shared_without_asking
-        self._launch = getattr(library, f"cuda_on_cpu_launch_{name}")
-        self._launch.restype = ctypes.c_char_p
-        describe = getattr(library, f"cuda_on_cpu_parameters_{name}")
-        describe.restype = ctypes.c_char_p
-        self.parameters = describe().decode().split()
 
     @property
     def max_dynamic_shared_size_bytes(self) -> int:
@@ -138,7 +160,8 @@ class Kernel:
             for number, (parameter, value) in enumerate(zip(self.parameters, args, strict=True))
         ]
         pointers = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
-        failure = self._launch(
+        failure = self._library().call(
+            f"launch_{self.name}",
             (ctypes.c_uint * 3)(*grid),
             (ctypes.c_uint * 3)(*block),
             ctypes.c_size_t(shared_mem),
@@ -146,7 +169,7 @@ class Kernel:
             pointers,
         )
         if failure is not None:
-            raise CUDADriverError(f"CUDA_ERROR_LAUNCH_FAILED: {self.name}: {failure.decode()}")
+            raise CUDADriverError(f"CUDA_ERROR_LAUNCH_FAILED: {self.name}: {failure}")
         for number, value in enumerate(args):
             self._check_guards(number, value)
 
@@ -228,8 +251,7 @@ def _definition(option: str) -> str:
 
 
 @functools.cache
-def _compile(code: str, options: tuple[str, ...]) -> tuple[ctypes.CDLL, dict[str, int]]:
-    """The source as a library, with the most threads that a block of each kernel has."""
+def _compile(code: str, options: tuple[str, ...], with_races: bool) -> Library:
     program = compiler()
     if program is None:
         raise CompileException("no C++ compiler is here")
@@ -241,21 +263,23 @@ def _compile(code: str, options: tuple[str, ...]) -> tuple[ctypes.CDLL, dict[str
     }
     # Defined after the header, whose own names they would otherwise replace.
     definitions = [_definition(option) for option in options if option.startswith("-D")]
-    folders = [option for option in options if option.startswith("-I")]
     source = "\n".join(
-        [f'#include "{HEADER}"', *definitions, "namespace {", '#line 1 "kernels.cu"', code, "}"]
-        + [f"CUDA_ON_CPU_KERNEL({name})" for name in bounds]
+        [f'#include "{HEADERS[0]}"', *definitions, "namespace {", '#line 1 "kernels.cu"', code]
+        + ["}", *(f"CUDA_ON_CPU_KERNEL({name})" for name in bounds)]
     )
-    parts = (program, *FLAGS, HEADER.read_text(), preprocessed, source)
+    flags = (*FLAGS, *(RACES if with_races else ()))
+    parts = (program, *flags, *(path.read_text() for path in HEADERS), preprocessed, source)
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-    library = CACHE / f"{digest[:32]}.so"
-    if not library.exists():
+    path = CACHE / f"{digest[:32]}.so"
+    if not path.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            made = Path(folder) / "kernels.so"
-            _run([program, *FLAGS, *folders, "-x", "c++", "-o", str(made), "-"], source)
-            os.replace(made, library)  # at once, because other processes compile the same
-    return ctypes.CDLL(str(library)), bounds
+            compiled, linked = Path(folder) / "kernels.o", Path(folder) / "kernels.so"
+            folders = [option for option in options if option.startswith("-I")]
+            _run([program, *flags, *folders, "-x", "c++", "-c", "-o", str(compiled), "-"], source)
+            _run([program, "-shared", "-o", str(linked), str(compiled)], "")
+            os.replace(linked, path)  # at once, because other processes compile the same
+    return Library(path, ctypes.CDLL(str(path)), bounds)
 
 
 def _run(command: list[str], source: str) -> str:
