@@ -241,8 +241,9 @@ def pull_back_component(
         if is_read and n == network.steps:
             # Phantom spikes: emissions at the end of the trial, and so before arrivals there.
             for j in range(entering.first_read, entering.last_read):
-                lambda_v[j] = entering.phantom[sample, j - entering.first_read]
-                gradients.threshold[first + j] += columns.tau_mem[first + j] * lambda_v[j]
+                phantom = entering.phantom[sample, j - entering.first_read]
+                lambda_v[j] += phantom
+                gradients.threshold[first + j] += columns.tau_mem[first + j] * phantom
         for j in range(size):
             if latest[j] >= begin[j] and spikes.step[latest[j]] == n:
                 pull_back_emission(

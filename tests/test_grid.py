@@ -1,0 +1,413 @@
+"""The grid engine on the CPU.
+
+Three oracles: a loop over grid points in plain Python for the forward pass; the exact engine,
+where no event is moved by the grid; and, where events are moved, the exact engine as dt goes
+to 0, with the order of convergence measured.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from agreement import entries
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import Case, random_case, random_trains
+
+import evsim
+from evsim import losses, readouts
+from evsim.dropout import Dropout, is_dropped
+from evsim.engines import EngineError, Exact
+from evsim.engines.protocol import Adjustments
+from evsim_gpu import Grid
+
+EXACT = Exact(threads=1)
+DT = 0.25
+
+
+# -- forward: a loop over grid points -----------------------------------------------------
+
+
+def looped_spikes(case: Case, dt: float) -> list[set[tuple[int, int]]]:
+    """Unit and step of every emission of each sample, by what the grid engine is said to do."""
+    network, steps = case.network, round(case.duration / dt)
+    edges, topology = network.topology.first_unit, network.topology
+    tau_mem, tau_syn = network.per_unit("tau_mem"), network.per_unit("tau_syn")
+    threshold, refractory = network.per_unit("threshold"), network.per_unit("refractory", 0.0)
+    delays = np.rint(network.delay_per_synapse() / dt)
+    weights = network.weight_per_synapse()
+    found = []
+    for sample in range(case.batch_size):
+        current = np.zeros((steps + 1, topology.unit_count))
+
+        def deliver(unit, step, current=current):
+            own = np.flatnonzero(topology.source == unit)
+            arrivals = (step + delays[own]).astype(int)
+            seen = arrivals <= steps
+            np.add.at(current, (arrivals[seen], topology.target[own[seen]]), weights[own[seen]])
+
+        for first, population in zip(edges, network.populations, strict=False):
+            if population.name in case.inputs:
+                trains = case.inputs[population.name][sample]
+                for time, unit in zip(trains.times, trains.units, strict=True):
+                    deliver(first + unit, round(time / dt))
+        lif = ~np.isnan(threshold)
+        voltage, now = np.zeros(topology.unit_count), current[0].copy()
+        free = np.full(topology.unit_count, -1.0)
+        spikes = set()
+        ratio = 1.0 / (tau_mem / tau_syn - 1.0)  # the textbook form; not for equal constants
+        for n in range(1, steps + 1):
+            a, c = np.exp(-dt / tau_mem), np.exp(-dt / tau_syn)
+            voltage = voltage * a + now * ratio * (a - c)
+            now = now * c
+            voltage[n <= free] = 0.0
+            for unit in np.flatnonzero(lif & (voltage >= threshold)):
+                voltage[unit] = 0.0
+                free[unit] = n + np.rint(min(refractory[unit] / dt, steps + 1))
+                spikes.add((int(unit), n))
+                deliver(unit, n)
+            now += current[n]
+        found.append(spikes)
+    return found
+
+
+def engine_spikes(run: evsim.simulation.Run, dt: float) -> list[set[tuple[int, int]]]:
+    found = []
+    for sample in range(run.batch_size):
+        spikes = set()
+        for first, population in zip(
+            run.network.topology.first_unit, run.network.populations, strict=False
+        ):
+            if population.name not in run.inputs:
+                own = run.spikes[population.name][sample]
+                steps = np.rint(own.times / dt).astype(int).tolist()
+                spikes |= set(zip((own.units + first).tolist(), steps, strict=True))
+        found.append(spikes)
+    return found
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 10**6),
+    kind=st.sampled_from(["single neurons", "feedforward", "recurrent", "two populations, mutual"]),
+    ratio=st.sampled_from([4.0, 2.0, 1 / 3]),
+)
+def test_spikes_are_those_of_a_loop_over_the_grid(seed, kind, ratio):
+    case = random_case(np.random.default_rng(seed), kind, batch=2, ratio=ratio, duration=20.0)
+    run = evsim.simulate(case.network, case.inputs, case.duration, Grid(DT, threads=1))
+    assert engine_spikes(run, DT) == looped_spikes(case, DT)
+
+
+# -- where no event is moved, the grid is exact -------------------------------------------
+
+
+def integrator(rng: np.random.Generator, ratio: float) -> Case:
+    """Inputs and delays on grid points, and units that never spike."""
+    delay = DT * rng.integers(0, 20, (3, 4))
+    network = evsim.Network(
+        [
+            evsim.Input("input", 4),
+            evsim.LI("output", 3, tau_mem=20.0, tau_syn=rng.uniform(0.8, 1.2, 3) * 20.0 / ratio),
+        ],
+        [evsim.Connection("input", "output", rng.normal(0.5, 1.0, (3, 4)), delay)],
+    )
+    trains = random_trains(rng, 4, 3, 20.0, 12)
+    times = DT * np.round(trains.times / DT)
+    trains = evsim.SpikeTrains.from_events(
+        times, trains.units, trains.samples, batch_size=3, unit_count=4
+    )
+    return Case(network, {"input": trains}, 20.0)
+
+
+@pytest.mark.parametrize("ratio", [4.0, 2.0, 1.0, 1 / 3])
+@pytest.mark.parametrize("weighting", ["flat", "exponential", "linear", "sigmoid", "input"])
+def test_means_and_their_gradients_are_exact_without_spikes(ratio, weighting):
+    case = integrator(np.random.default_rng(int(10 * ratio)), ratio)
+    loss = losses.CrossEntropy(readouts.Mean(weighting=weighting))
+    assert_same_gradient(case, loss, np.arange(3))
+
+
+def test_voltages_anywhere_and_their_gradients_are_exact_without_spikes():
+    case = integrator(np.random.default_rng(1), 3.0)
+    times = np.array([0.0, DT, 3.1, 7.77, 20.0])
+    runs = [evsim.simulate(case.network, case.inputs, 20.0, e) for e in (EXACT, Grid(DT))]
+    exact, grid = (run.voltage("output", times) for run in runs)
+    np.testing.assert_allclose(grid, exact, rtol=1e-12, atol=1e-14)
+    exact, grid = (run.current("output", times) for run in runs)
+    np.testing.assert_allclose(grid, exact, rtol=1e-12, atol=1e-14)
+    targets = np.random.default_rng(2).normal(size=(3, 3, times.size))
+    assert_same_gradient(case, losses.VoltageMSE(readouts.Voltage(times)), targets)
+    assert_same_gradient(case, losses.TimeAveragedCrossEntropy(), np.arange(3), 1e-9)
+
+
+def assert_same_gradient(case, loss, labels, tolerance=1e-11):
+    exact, grid = (
+        evsim.gradient(case.network, case.inputs, labels, loss, case.duration, engine=engine)
+        for engine in (EXACT, Grid(DT, threads=1))
+    )
+    np.testing.assert_allclose(grid.losses, exact.losses, rtol=tolerance)
+    for name, values in exact.parameters.items():
+        found = grid.parameters[name]
+        np.testing.assert_allclose(found, values, tolerance, tolerance * np.abs(values).max())
+
+
+# -- where events are moved, it goes to the exact engine at first order --------------------
+
+STEPS = 2.0 ** -np.arange(5, 11)
+
+
+def convergence_case(kind: str, output: str, refractory: float) -> Case:
+    """A network whose spikes stay the same down to the longest step, with few near-grazes."""
+    for seed in range(200):
+        rng = np.random.default_rng([seed, 7])
+        case = random_case(
+            rng, kind, batch=2, ratio=2.0, output=output, refractory=refractory, duration=20.0,
+            delays="synaptic", sparse=False, heterogeneous=True,
+        )  # fmt: skip
+        run = evsim.simulate(case.network, case.inputs, case.duration, EXACT)
+        coarse = evsim.simulate(case.network, case.inputs, case.duration, Grid(STEPS[0]))
+        same = all(
+            np.array_equal(run.spike_counts[name], coarse.spike_counts[name])
+            for name in run.spike_counts
+        )
+        spikes = sum(c.sum() for n, c in run.spike_counts.items() if n not in case.inputs)
+        if same and spikes >= 8 and run.report.smallest_drive > 0.3:
+            return case
+    raise AssertionError("no such network was found")
+
+
+def slope(errors: list[float]) -> float:
+    """The order of convergence: the slope of the error's logarithm."""
+    return float(np.polyfit(np.log(STEPS), np.log(np.maximum(errors, 1e-15)), 1)[0])
+
+
+@pytest.mark.parametrize("refractory", [0.0, 3.0])
+@pytest.mark.parametrize(
+    ("kind", "output"),
+    [("feedforward", "LIF"), ("feedforward", "LI"), ("two populations, mutual", "LI")],
+)
+def test_spikes_losses_and_gradients_converge_at_first_order(kind, output, refractory):
+    case = convergence_case(kind, output, refractory)
+    loss = losses.TimeInvariantMSE() if output == "LIF" else losses.CrossEntropy(readouts.Mean())
+    labels = np.zeros(2, int)
+    exact = evsim.gradient(case.network, case.inputs, labels, loss, case.duration, engine=EXACT)
+    errors: dict[str, list[float]] = {}
+    for dt in STEPS:
+        grid = evsim.gradient(
+            case.network, case.inputs, labels, loss, case.duration, engine=Grid(float(dt))
+        )
+        found = {"loss": abs(grid.loss - exact.loss)}
+        for name, trains in exact.run.spikes.items():
+            if name not in case.inputs and trains.times.size:
+                others = sorted_by_unit(grid.run.spikes[name])
+                found[f"spikes of {name}"] = np.abs(others - sorted_by_unit(trains)).max()
+        for kind_of in ("weight", "delay", "tau_mem", "tau_syn", "threshold"):
+            pairs = [
+                (entries(grid.parameters[n]) - entries(v), entries(v))
+                for n, v in exact.parameters.items()
+                if n.endswith(kind_of)
+            ]
+            difference = np.concatenate([np.ravel(d) for d, _ in pairs])
+            found[kind_of] = np.linalg.norm(difference)
+        found["input times"] = np.linalg.norm(
+            np.concatenate([grid.input_times[n] - exact.input_times[n] for n in case.inputs])
+        )
+        for name, error in found.items():
+            errors.setdefault(name, []).append(float(error))
+    orders = {name: slope(values) for name, values in errors.items()}
+    # Signs of errors change now and then, so that single slopes scatter around 1.
+    assert min(orders.values()) > 0.5, orders
+    assert np.median(list(orders.values())) > 0.9, orders
+    assert orders["spikes of first"] > 0.9
+
+
+def sorted_by_unit(trains: evsim.SpikeTrains) -> np.ndarray:
+    return trains.times[np.lexsort((trains.times, trains.units, trains.samples))]
+
+
+def test_the_loss_is_differentiated_as_it_is_computed():
+    """Weights and time constants of units that never spike: differences of the same loss."""
+    rng = np.random.default_rng(3)
+    case = random_case(
+        rng, "feedforward", batch=2, ratio=3.0, output="LI", refractory=0.0, sparse=False,
+        delays="synaptic", duration=20.0, heterogeneous=False,
+    )  # fmt: skip
+    for readout in (readouts.Mean(), readouts.Mean("linear"), readouts.Peak()):
+        loss = losses.CrossEntropy(readout)
+
+        def value(network, loss=loss):
+            return evsim.gradient(
+                network, case.inputs, [0, 1], loss, case.duration, wrt=[], engine=Grid(DT)
+            ).loss
+
+        own = evsim.gradient(
+            case.network, case.inputs, [0, 1], loss, case.duration, engine=Grid(DT)
+        )
+        for name in ("second->output.weight", "output.tau_mem", "output.tau_syn"):
+            parameter = case.network.parameters[name]
+            direction = rng.normal(size=parameter.shape)
+            step = 1e-4 * direction
+            forward, backward = (
+                value(case.network.replace({name: parameter + sign * step})) for sign in (1, -1)
+            )
+            found = float(np.sum(own.parameters[name] * direction))
+            assert found == pytest.approx((forward - backward) / 2e-4, rel=1e-5, abs=1e-9)
+
+
+# -- nothing depends on what must not matter ----------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_results_do_not_depend_on_threads_or_the_rest_of_the_batch(precision):
+    case = random_case(np.random.default_rng(5), "recurrent", batch=40, output="LI", duration=20.0)
+    loss, labels = losses.CrossEntropy(readouts.Mean("exponential")), np.arange(40) % 2
+    runs = [
+        evsim.gradient(
+            case.network, case.inputs, labels, loss, case.duration,
+            engine=Grid(DT, precision=precision, threads=threads),
+        )
+        for threads in (1, 2, 5)
+    ]  # fmt: skip
+    for other in runs[1:]:
+        for name, values in runs[0].parameters.items():
+            np.testing.assert_array_equal(entries(other.parameters[name]), entries(values))
+    order = np.random.default_rng(6).permutation(40)[:11]
+    part = evsim.gradient(
+        case.network, {n: t[order] for n, t in case.inputs.items()}, labels[order], loss,
+        case.duration, engine=Grid(DT, precision=precision),
+    )  # fmt: skip
+    np.testing.assert_array_equal(part.losses, runs[0].losses[order])
+
+
+def test_float32_agrees_with_float64():
+    case = random_case(
+        np.random.default_rng(8), "feedforward", batch=3, ratio=2.0, output="LI", duration=20.0
+    )
+    loss = losses.CrossEntropy(readouts.Mean())
+    fine, coarse = (
+        evsim.gradient(
+            case.network, case.inputs, [0, 1, 0], loss, case.duration,
+            engine=Grid(DT, precision=precision),
+        )
+        for precision in ("float64", "float32")
+    )  # fmt: skip
+    assert fine.run.spikes == coarse.run.spikes
+    for name, values in fine.parameters.items():
+        scale = np.abs(entries(values)).max()
+        np.testing.assert_allclose(
+            entries(coarse.parameters[name]), entries(values), rtol=0, atol=1e-4 * scale + 1e-9
+        )
+
+
+# -- dropout, regulariser, limit, refractory period -----------------------------------------
+
+
+def test_dropout_takes_the_spikes_that_its_hash_says():
+    case = random_case(np.random.default_rng(9), "feedforward", batch=3, duration=50.0)
+    dropout = Dropout({"left": 0.5, "first": 0.3}, seed=4)
+    run = evsim.simulate(case.network, case.inputs, 50.0, Grid(DT), dropout=dropout)
+    keys, edges = dropout.sample_keys(3).tolist(), case.network.topology.first_unit
+    expected = 0
+    for index, population in enumerate(case.network.populations):
+        rate = dropout.rates.get(population.name, 0.0)
+        counts = run.spike_counts[population.name]
+        for (sample, unit), count in np.ndenumerate(counts):
+            expected += sum(
+                is_dropped(keys[sample], int(edges[index]) + unit, number, rate)
+                for number in range(count)
+            )
+    assert run.report.dropped == expected > 0
+
+
+def test_a_regulariser_and_a_limit_do_what_they_do_in_the_exact_engine():
+    case = convergence_case("feedforward", "LI", 0.0)
+    jumps = {"first": np.linspace(-0.02, 0.03, 4), "second": np.full(3, 0.01)}
+    names = tuple(case.network.parameters)
+    readout = readouts.Mean()
+    for adjustments in (Adjustments(rate_jumps=jumps), Adjustments(lambda_limit=1e-4)):
+        results = []
+        for engine in (EXACT, Grid(2.0**-11)):
+            run = evsim.simulate(case.network, case.inputs, case.duration, engine)
+            cotangents = np.array([[1.0, -0.5], [0.3, 2.0]])
+            results.append(engine.pull_back(run.state, readout, cotangents, names, adjustments))
+        assert results[0].limited == results[1].limited
+        assert (results[0].limited > 0) == (adjustments.lambda_limit < 1)
+        for name in names:
+            exact, grid = (entries(result.parameters[name]) for result in results)
+            np.testing.assert_allclose(grid, exact, rtol=0, atol=0.02 * np.abs(exact).max() + 1e-9)
+
+
+def test_reports_count_arrivals_and_find_the_smallest_drive():
+    case = random_case(np.random.default_rng(10), "feedforward", batch=2, duration=20.0)
+    coarse = evsim.simulate(case.network, case.inputs, 20.0, Grid(2.0**-10)).report
+    fine = evsim.simulate(case.network, case.inputs, 20.0, EXACT).report
+    assert abs(coarse.arrivals - fine.arrivals) <= 0.02 * fine.arrivals
+    assert coarse.smallest_drive_at is not None
+    assert coarse.smallest_drive > 0
+
+
+def test_adjoint_traces_are_those_of_the_exact_engine_as_dt_goes_to_0():
+    case = convergence_case("feedforward", "LI", 0.0)
+    times = np.linspace(0.3, 19.7, 9)
+    traces = [
+        evsim.gradient(
+            case.network, case.inputs, [0, 1], losses.CrossEntropy(readouts.Mean()),
+            case.duration, engine=engine,
+        ).lambda_I("first", times)
+        for engine in (EXACT, Grid(2.0**-10))
+    ]  # fmt: skip
+    np.testing.assert_allclose(traces[1], traces[0], atol=0.05 * np.abs(traces[0]).max())
+
+
+# -- refusals -----------------------------------------------------------------------------
+
+
+def test_settings_that_make_no_grid_are_refused():
+    for wrong, message in (
+        ({"dt": 0.0}, "dt = 0.0 ms: it must be finite and > 0"),
+        ({"dt": np.nan}, "dt = nan"),
+        ({"device": "gpu"}, "device"),
+        ({"precision": "float16"}, "precision"),
+        ({"threads": 0}, "threads = 0"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            Grid(**wrong)
+
+
+def test_a_step_that_does_not_divide_the_trial_is_refused():
+    case = random_case(np.random.default_rng(0), "single neurons", duration=20.0)
+    with pytest.raises(ValueError, match=r"dt = 0\.3 ms does not divide the trial of 20 ms"):
+        evsim.simulate(case.network, case.inputs, 20.0, Grid(0.3))
+
+
+def test_an_overflowing_current_is_named():
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LIF("output", 1)],
+        [evsim.Connection("input", "output", 3e38)],
+    )
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)] * 3], units=1)
+    with pytest.raises(EngineError, match="sample 0, unit 0 of 'output': its current"):
+        evsim.simulate(network, spikes, 4.0, Grid(1.0, precision="float32"))
+
+
+def test_arrivals_after_the_end_are_counted_and_do_nothing():
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LI("output", 1)],
+        [evsim.Connection("input", "output", 1.0, 1e12)],
+    )
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0), (1e300, 0)]], units=1)
+    run = evsim.simulate(network, spikes, 4.0, Grid(1.0))
+    assert (run.report.arrivals, run.report.arrivals_after_end) == (0, 2)
+    assert run.peak("output") == 0
+
+
+def test_a_silent_network_has_zero_gradients():
+    case = random_case(np.random.default_rng(0), "recurrent", batch=2, output="LI")
+    empty = {
+        name: evsim.SpikeTrains.from_lists([[], []], units=trains.unit_count)
+        for name, trains in case.inputs.items()
+    }
+    found = evsim.gradient(
+        case.network, empty, [0, 1], losses.CrossEntropy(), case.duration, engine=Grid(DT)
+    )
+    assert all(not entries(values).any() for values in found.parameters.values())
