@@ -14,8 +14,8 @@ typedef unsigned long long word_t;
 
 #ifndef DYNAMIC_SHARED
 #define DYNAMIC_SHARED(type, name)                                            \
-    extern __shared__ __align__(16) unsigned char shared_bytes[];             \
-    type *const name = reinterpret_cast<type *>(shared_bytes)
+    extern __shared__ __align__(16) unsigned char name##_bytes[];             \
+    type *const name = reinterpret_cast<type *>(name##_bytes)
 #endif
 
 constexpr unsigned ALL_LANES = 0xffffffffu;
