@@ -38,15 +38,31 @@ def unit_record(precision: type[np.floating]) -> np.dtype:
 def steps_in(duration: float, dt: float) -> int:
     """How many steps of dt make the trial; ValueError if they do not."""
     steps = round(duration / dt)
-    if steps < 1 or abs(steps * dt - duration) > 1e-9 * duration:
-        near = [f"{duration / n:.6g}" for n in (max(steps, 1), steps + 1)]
+    if not _fill(steps, dt, duration):
         raise ValueError(
             f"dt = {dt:g} ms does not divide the trial of {duration:g} ms: a whole number of "
-            f"steps must fill it, as with dt = {' or '.join(near)} ms"
+            f"steps must fill it, as with dt = {' or '.join(_near(duration, dt))} ms"
         )
     if steps >= 2**31 - 2:
         raise ValueError(f"dt = {dt:g} ms makes {steps} steps of {duration:g} ms: use a longer dt")
     return steps
+
+
+def _fill(steps: int, dt: float, duration: float) -> bool:
+    """Whether so many steps make the trial, to rounding."""
+    return steps >= 1 and abs(steps * dt - duration) <= 1e-9 * duration
+
+
+def _near(duration: float, dt: float) -> list[str]:
+    """A longer and a shorter step that divide the trial, if there are such in six digits."""
+    fewer = max(1, int(duration / dt))
+    most = min(fewer, 1000)
+    near = []
+    for counts in (range(fewer, fewer - (most + 1) // 2, -1), range(fewer + 1, fewer + most + 1)):
+        written = ((n, f"{duration / n:.6g}") for n in counts)
+        short = (text for n, text in written if _fill(n, float(text), duration))
+        near.append(next(short, repr(duration / counts[0])))
+    return near
 
 
 def to_steps(times: np.ndarray, dt: float, steps: int) -> np.ndarray:
