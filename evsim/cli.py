@@ -40,10 +40,26 @@ TASKS = {
     "braille": braille,
 }
 
-EngineName = Literal["exact", "reference"]
+EngineName = Literal["exact", "reference", "grid", "cuda"]
+Precision = Literal["float32", "float64"]
 
-ENGINE_FLAGS: dict[EngineName, tuple[str, ...]] = {"exact": ("threads",), "reference": ()}
+ENGINE_FLAGS: dict[EngineName, tuple[str, ...]] = {
+    "exact": ("threads",),
+    "reference": (),
+    "grid": ("dt", "precision", "threads"),
+    "cuda": ("dt", "precision"),
+}
 """The flags that are arguments of each engine."""
+
+NO_SUCH_FLAG = {
+    ("exact", "dt"): "the exact engine has no grid; leave it out, or choose --engine grid",
+    ("exact", "precision"): "the exact engine has float64 only; leave it out",
+    ("reference", "dt"): "the reference engine has no grid; leave it out, or choose --engine grid",
+    ("reference", "precision"): "the reference engine has float64 only; leave it out",
+    ("reference", "threads"): "the reference engine has only one; leave it out",
+    ("cuda", "threads"): "they are the processor's, and cuda runs on a GPU; leave it out",
+}
+"""Why an engine does not have a flag of others, and what to do."""
 
 FAILED = 1
 WRONG_USE = 2
@@ -55,7 +71,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Run:
-    """How the run is carried out; none of it changes what is computed."""
+    """How the run is carried out; of what is computed it decides only a grid."""
 
     out: Path | None = None
     """Folder for everything the run writes; if not given a new one in runs/."""
@@ -64,10 +80,18 @@ class Run:
     """Go on with the run in --out; give the same settings again, epochs may be more."""
 
     engine: EngineName = "exact"
-    """What runs the network: exact is compiled and fast, reference plain Python and slow."""
+    """What runs the network: exact is compiled and fast, reference plain Python and slow; grid
+    moves all events to a time grid, for large data, and cuda does so on an NVIDIA GPU."""
+
+    dt: float | None = None
+    """Step of the grid in ms, with the grid and cuda engines; if not given the published one: 0.01
+    for yin-yang, 1 for the others."""
+
+    precision: Precision | None = None
+    """Numbers of the grid and cuda engines; if not given float64 for grid, float32 for cuda."""
 
     threads: int | None = None
-    """Threads of the exact engine; if not given as many as there are cores."""
+    """Threads of the exact and grid engines; if not given as many as there are cores."""
 
     time_limit: float | None = None
     """Stop after the epoch in which this many seconds have passed."""
@@ -82,10 +106,9 @@ class Run:
         """Refuse what does not fit together."""
         if self.resume and self.out is None:
             raise ValueError("--resume goes on with the run in a folder: name it, --out FOLDER")
-        if self.threads is not None and "threads" not in ENGINE_FLAGS[self.engine]:
-            raise ValueError(
-                f"--threads {self.threads}: the {self.engine} engine has only one; leave it out"
-            )
+        for (engine, name), reason in NO_SUCH_FLAG.items():
+            if engine == self.engine and getattr(self, name) is not None:
+                raise ValueError(f"--{name} {getattr(self, name)}: {reason}")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"--threads {self.threads}: it must be at least 1")
         if self.time_limit is not None and not self.time_limit > 0:
@@ -93,14 +116,16 @@ class Run:
         if self.out is not None:
             _check_folder(self.out, self.resume)
 
-    def engine_value(self) -> Engine:
-        """The engine asked for."""
+    def engine_value(self, grid_step: float) -> Engine:
+        """The engine asked for; with a step in ms for one on a grid, if none is given."""
         from evsim import engines
 
         flags = {name: getattr(self, name) for name in ENGINE_FLAGS[self.engine]}
-        given = {name: value for name, value in flags.items() if value is not None}
-        engine = engines.resolve(self.engine)
-        return type(engine)(**given) if given else engine
+        if "dt" in flags and self.dt is None:
+            flags["dt"] = grid_step
+        given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+        engine: Any = engines.resolve(self.engine)
+        return dataclasses.replace(engine, **given) if given else engine
 
 
 def _train_command(name: str, task: ModuleType) -> type:
@@ -178,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         _complain(error)
         return WRONG_USE
-    except (RuntimeError, ArithmeticError) as error:
+    except (RuntimeError, ArithmeticError, ImportError) as error:
         _complain(error)
         return FAILED
 
@@ -190,9 +215,8 @@ def _complain(error: Exception) -> None:
 
 def _with_flags(message: str) -> str:
     """A message in which settings are called as their flags are."""
-    settings = {
-        field.name for task in TASKS.values() for field in dataclasses.fields(task.Settings)
-    }
+    commands = [Run, *(task.Settings for task in TASKS.values())]
+    settings = {field.name for command in commands for field in dataclasses.fields(command)}
     # A name of one word may be meant as a word, unless it is given a value.
     names = "|".join(name if "_" in name else f"{name}(?= = )" for name in sorted(settings))
     return re.sub(
@@ -234,14 +258,16 @@ def train(name: str, task: ModuleType, settings: Any, run: Run) -> int:
     """Train a task's network, test it, and draw pictures; returns the exit status."""
     run.check()
     folder = run.out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    engine = run.engine_value()
-    record = _SettingsFile(folder, name, settings, run)
+    engine = run.engine_value(settings.grid_step)
+    record = _SettingsFile(folder, name, settings, run, engine)
     if run.resume:
         record.compare()
-    _check_before_reading(task, settings, run)
+    _check_before_reading(task, settings, run, engine)
     left_out = _find_data(task, settings)
     if hasattr(settings, "summary"):
         print(f"{name}: {settings.summary()}", file=sys.stderr)
+    if _on_grid(run):
+        print(f"{name}: {_grid_summary(engine)}", file=sys.stderr)
     options: RunOptions = {
         "engine": engine,
         "callbacks": [record, _TimeLimit(run.time_limit)],
@@ -269,19 +295,37 @@ def train(name: str, task: ModuleType, settings: Any, run: Run) -> int:
     return INTERRUPTED if result.interrupted else 0
 
 
-def _check_before_reading(task: ModuleType, settings: Any, run: Run) -> None:
+def _on_grid(run: Run) -> bool:
+    return "dt" in ENGINE_FLAGS[run.engine]
+
+
+def _grid_summary(grid: Any) -> str:
+    where = "a GPU" if grid.device == "cuda" else "the processor"
+    return f"on a grid of {grid.dt:g} ms, in {grid.precision} on {where}"
+
+
+def _check_before_reading(task: ModuleType, settings: Any, run: Run, engine: Any) -> None:
     """Refuse what can be refused without data, which may take long to read."""
     from evsim.checks import checked_integer
+    from evsim.simulation import check_duration
 
     if getattr(settings, "folds", None) and run.time_limit is not None:
         raise ValueError("--time-limit is for single runs: leave it or --folds out")
     numbers = settings
     if hasattr(settings, "hyperparameters"):
         numbers = settings.hyperparameters()
+
+    def number(name: str) -> Any:
+        return getattr(numbers, name, getattr(settings, name, None))
+
     for name in ("epochs", "batch_size"):
-        value = getattr(numbers, name, getattr(settings, name, None))
-        if value is not None:
-            checked_integer(value, name, 1)
+        if number(name) is not None:
+            checked_integer(number(name), name, 1)
+    duration = check_duration(number("duration"))
+    if _on_grid(run):
+        from evsim_gpu.layout import steps_in
+
+        steps_in(duration, engine.dt)
     task.network(settings)
     task.loss(settings)
     task.optimizers(settings)
@@ -369,6 +413,9 @@ class _TimeLimit:
             raise StopTraining(f"the time limit of {self.seconds:g} s")
 
 
+GRID = ("dt", "precision")
+"""What a grid is, in the settings of a run on one."""
+
 FREE_TO_CHANGE = {"epochs": None, "data": None, "download": None}
 """Settings that may differ when a run is resumed: what is read from data is compared as such."""
 
@@ -376,7 +423,7 @@ FREE_TO_CHANGE = {"epochs": None, "data": None, "download": None}
 class _SettingsFile:
     """A callback that writes what was asked for, once training has accepted it."""
 
-    def __init__(self, folder: Path, task: str, settings: Any, run: Run) -> None:
+    def __init__(self, folder: Path, task: str, settings: Any, run: Run, engine: Any) -> None:
         from evsim.storage import describe
 
         self.path = folder / "settings.json"
@@ -384,8 +431,10 @@ class _SettingsFile:
             "task": task,
             "settings": describe(_as_text(dataclasses.asdict(settings))),
             "engine": run.engine,
-            "versions": environment(),
         }
+        if _on_grid(run):
+            self.content |= {name: getattr(engine, name) for name in GRID}
+        self.content["versions"] = environment()
         if hasattr(settings, "hyperparameters"):
             numbers = dataclasses.asdict(settings.hyperparameters())
             self.content["hyperparameters"] = describe(numbers)
@@ -401,7 +450,12 @@ class _SettingsFile:
         try:
             stored = json.loads(self.path.read_text())
             stored, asked = (
-                {"task": content["task"], **content["settings"], **FREE_TO_CHANGE}
+                {
+                    **{name: content[name] for name in ("task", "engine")},
+                    **{name: content[name] for name in GRID if name in content},
+                    **content["settings"],
+                    **FREE_TO_CHANGE,
+                }
                 for content in (stored, self.content)
             )
         except (ValueError, KeyError, TypeError) as error:
@@ -453,7 +507,7 @@ def _write_json(path: Path, content: Any) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Versions of evsim and what it builds on, processor cores and GPU, for people to read."""
+    """Versions of evsim and what it builds on, processor cores and GPUs, for people to read."""
     from importlib.metadata import version
 
     from evsim.engines.threads import available_threads
@@ -464,21 +518,45 @@ def environment() -> dict[str, str]:
         "Python": f"{platform.python_version()} on {platform.platform()}",
         **{name: version(name) for name in libraries},
         "cores": f"{os.cpu_count()}, of which evsim may use {available_threads()}",
-        "GPU": _gpu(),
+        "CuPy": _cupy_version(),
+        "GPU": _gpus(),
     }
 
 
-def _gpu() -> str:
-    """Which GPU CuPy finds; CuPy is only imported if it is there."""
+def _cupy_version() -> str:
+    """Which CuPy is there; it is only imported if there is one."""
     from importlib.util import find_spec
 
     if find_spec("cupy") is None:
-        return "none: CuPy is not installed"
+        return 'not installed: pip install "evsim[gpu]" (CUDA 12) or "evsim[gpu13]" (CUDA 13)'
     try:
         import cupy
+    except Exception as error:  # depends on what of CUDA is missing
+        return f"cannot be imported, {_in_a_line(error)}"
+    return cupy.__version__
 
-        count = cupy.cuda.runtime.getDeviceCount()
-        names = [cupy.cuda.runtime.getDeviceProperties(i)["name"].decode() for i in range(count)]
-    except Exception as error:  # CuPy's errors depend on what of CUDA is missing
-        return f"none: CuPy {type(error).__name__}: {error}"
-    return f"{', '.join(names)} (CuPy {cupy.__version__})"
+
+def _gpus() -> str:
+    """Name, memory and compute capability of each GPU that CuPy finds, or why there is none."""
+    from importlib.util import find_spec
+
+    if find_spec("cupy") is None:
+        return "none, without CuPy"
+    try:
+        from cupy.cuda import runtime
+
+        devices = [runtime.getDeviceProperties(i) for i in range(runtime.getDeviceCount())]
+        described = [
+            f"{own['name'].decode()}, {own['totalGlobalMem'] / 2**30:.1f} GiB, "
+            f"compute capability {own['major']}.{own['minor']}"
+            for own in devices
+        ]
+    except Exception as error:  # depends on what of CUDA is missing
+        return f"none, {_in_a_line(error)}"
+    return "; ".join(described) or "none that CUDA can use"
+
+
+def _in_a_line(error: Exception) -> str:
+    """An error of a library as part of a line: its type and its first sentence."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

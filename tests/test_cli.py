@@ -2,6 +2,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -92,6 +93,51 @@ def test_yin_yang_flags_reach_the_network(tmp_path, capsys):
     }  # fmt: skip
 
 
+def test_training_on_a_grid_says_which_and_goes_on_with_no_other(tmp_path, capsys):
+    folder = tmp_path / "run"
+    train = ("train", "sequence", "--engine", "grid", "--out", folder, "--no-progress")
+    assert run(*train, "--threads", 1) == 0
+    told = capsys.readouterr()
+    assert "test accuracy 100.0 %" in told.out
+    assert told.err == "sequence: on a grid of 1 ms, in float64 on the processor\n"
+    assert len(list((folder / "pictures").iterdir())) == 4
+    settings = json.loads((folder / "settings.json").read_text())
+    assert [settings[name] for name in ("engine", "dt", "precision")] == ["grid", 1.0, "float64"]
+    engine = json.loads((folder / "config.json").read_text())["engine"]
+    assert engine == {"type": "Grid", "dt": 1.0, "device": "cpu", "precision": "float64"}
+
+    said = refused(capsys, *train, "--resume", "--dt", 0.5)
+    assert "dt: 1.0 is stored, 0.5 is asked for" in said
+    said = refused(capsys, *train, "--resume", "--precision", "float32")
+    assert "precision: float64 is stored, float32 is asked for" in said
+    exact = ("train", "sequence", "--out", folder, "--no-progress", "--resume")
+    assert "engine: grid is stored, exact is asked for" in refused(capsys, *exact)
+    again = (*train, "--resume", "--no-pictures", "--epochs", 7, "--dt", 1, "--threads", 2)
+    assert run(*again) == 0
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 7
+
+
+def test_the_grid_of_the_run_is_the_one_asked_for(tmp_path, capsys):
+    arguments = ("train", "yin-yang", "--hidden", 5, "--epochs", 1, "--engine", "grid", *TINY)
+    losses = []
+    for number, grid in enumerate([(), ("--dt", 0.5), ("--dt", 0.01), ("--precision", "float32")]):
+        folder = tmp_path / str(number)
+        assert run(*arguments, *grid, "--out", folder, "--no-pictures") == 0
+        losses.append(json.loads((folder / "metrics.jsonl").read_text())["loss"])
+    published, coarse, same, short = losses
+    assert same == published != coarse
+    assert 0 < abs(short - published) < 1e-3 * published
+
+
+def test_the_step_of_a_grid_is_the_published_one_if_none_is_given(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "sequence", "--help"])
+    assert "0.01 for yin-yang, 1 for the others" in " ".join(capsys.readouterr().out.split())
+    steps = {name: task.Settings.grid_step for name, task in TASKS.items()}
+    assert steps.pop("yin-yang") == 0.01
+    assert set(steps.values()) == {1.0}
+
+
 def test_the_time_limit_ends_training_after_an_epoch(tmp_path, capsys):
     folder = tmp_path / "run"
     arguments = ("train", "yin-yang", "--hidden", 5, "--out", folder, "--no-pictures", *TINY)
@@ -107,7 +153,47 @@ def test_the_module_is_the_command():
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     names = [line.split()[0] for line in done.stdout.splitlines()]
-    assert {"evsim", "Python", "numpy", "numba", "cores", "GPU"} <= set(names)
+    assert {"evsim", "Python", "numpy", "numba", "cores", "CuPy", "GPU"} <= set(names)
+
+
+class Runtime:
+    """What CuPy says of one GPU, or the error that it raises."""
+
+    def __init__(self, error=None):
+        self.error = error
+
+    def getDeviceCount(self):  # noqa: N802
+        if self.error:
+            raise self.error
+        return 1
+
+    def getDeviceProperties(self, device):  # noqa: N802
+        return {"name": b"Some GPU", "totalGlobalMem": 24 * 2**30, "major": 8, "minor": 6}
+
+
+@pytest.mark.parametrize(
+    ("cupy", "wanted"),
+    [
+        (None, ['CuPy       not installed: pip install "evsim[gpu]"', "GPU        none"]),
+        (Runtime(), ["CuPy       13.4.1", "Some GPU, 24.0 GiB, compute capability 8.6"]),
+        (Runtime(RuntimeError("no\ndriver")), ["GPU        none, RuntimeError: no driver"]),
+    ],
+)
+def test_info_says_which_gpus_there_are_or_what_is_missing(cupy, wanted, capsys, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cupy"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: cupy)
+    if cupy is not None:
+        package = types.ModuleType("cupy")
+        package.__version__ = "13.4.1"
+        package.cuda = types.ModuleType("cupy.cuda")
+        package.cuda.runtime = cupy
+        monkeypatch.setitem(sys.modules, "cupy", package)
+        monkeypatch.setitem(sys.modules, "cupy.cuda", package.cuda)
+    assert run("info") == 0
+    said = capsys.readouterr().out
+    for words in wanted:
+        assert words in said
 
 
 # -- refusals -----------------------------------------------------------------------------
@@ -133,6 +219,20 @@ def refused(capsys, *arguments):
         (
             ("train", "sequence", "--threads", 2, "--engine", "reference"),
             "the reference engine has only one",
+        ),
+        (("train", "sequence", "--dt", 1), "--dt 1.0: the exact engine has no grid; leave it out"),
+        (("train", "sequence", "--engine", "reference", "--dt", 1), "--dt 1.0: the reference"),
+        (("train", "sequence", "--precision", "float32"), "the exact engine has float64 only"),
+        (("train", "sequence", "--engine", "cuda", "--threads", 2), "they are the processor's"),
+        (("train", "sequence", "--engine", "grid", "--dt", 0), "--dt = 0.0 ms: it must be finite"),
+        (
+            ("train", "sequence", "--engine", "grid", "--dt", 0.3),
+            "--dt = 0.3 ms does not divide the trial of 40 ms: a whole number of steps must fill "
+            "it, as with --dt = 0.3125 or 0.25 ms",
+        ),
+        (  # before data are looked for
+            ("train", "mnist", "--engine", "grid", "--dt", 3, "--data", "nowhere"),
+            "as with --dt = 4 or 2.5 ms",
         ),
         (("train", "sequence", "--time-limit", 0), "it must be a time > 0"),
         (("train", "sequence", "--delay-rate", -1), "learning_rate = -1"),

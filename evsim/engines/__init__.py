@@ -1,7 +1,8 @@
 """What can run a network: one protocol, several engines.
 
 ``Reference`` is the readable one, plain Python with any number type; ``Exact`` is the fast
-one.  Both compute the same events and the same gradients.
+one.  Both compute the same events and the same gradients.  ``Grid`` moves all events to the
+points of a time grid; it is in a package of its own, ``evsim_gpu``.
 """
 
 from __future__ import annotations
@@ -13,18 +14,30 @@ from evsim.engines.protocol import Adjoint, Engine, EngineError
 if TYPE_CHECKING:
     from evsim.engines.exact import Exact
     from evsim.engines.reference import Reference
+    from evsim_gpu import Grid
 
-__all__ = ["Adjoint", "Engine", "EngineError", "Exact", "Reference", "resolve"]
+__all__ = ["Adjoint", "Engine", "EngineError", "Exact", "Grid", "Reference", "resolve"]
 
-_NAMES = {"exact": "Exact", "reference": "Reference"}
+_NAMES: dict[str, tuple[str, dict[str, Any]]] = {
+    "exact": ("Exact", {}),
+    "reference": ("Reference", {}),
+    "grid": ("Grid", {}),
+    "cuda": ("Grid", {"device": "cuda"}),
+}
+"""The class of each engine, and what its name alone says of its settings."""
 
 
 def resolve(engine: str | Engine) -> Engine:
-    """The engine itself, or the default one of that name."""
+    """The engine itself, or the default one of that name.
+
+    Raises ValueError for a name that no engine has, ImportError if the package of the engine
+    is not installed.
+    """
     if isinstance(engine, Engine):
         return engine
     if isinstance(engine, str) and engine in _NAMES:
-        return __getattr__(_NAMES[engine])()
+        name, settings = _NAMES[engine]
+        return __getattr__(name)(**settings)
     raise ValueError(f"there is no engine {engine!r}; there are {', '.join(_NAMES)}")
 
 
@@ -38,4 +51,19 @@ def __getattr__(name: str) -> Any:
         from evsim.engines.reference import Reference
 
         return Reference
+    if name == "Grid":
+        return _grid()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _grid() -> type[Grid]:
+    try:
+        from evsim_gpu import Grid
+    except ModuleNotFoundError as error:
+        if error.name != "evsim_gpu":
+            raise
+        raise ImportError(
+            "the grid engine is in the package evsim_gpu, which comes with evsim since version 0.3 "
+            "and is not there: install evsim again"
+        ) from error
+    return Grid

@@ -4,6 +4,7 @@ Every task is a module with the same names in it: ``Settings``, a frozen datacla
 functions ``network(settings)``, ``data(settings)``, ``class_names(settings)``,
 ``loss(settings)``, ``optimizers(settings)``, ``train(settings, ...)``,
 ``evaluate(result, settings, ...)`` and ``pictures(result, settings, folder)``.
+``Settings.grid_step`` is the step in ms of the grid that the task was published with.
 
 - ``sequence``: tell two spikes in one order from the same two in the other, by delays alone.
 - ``yin_yang``: classify points of the Yin-Yang figure, given as four spike times.

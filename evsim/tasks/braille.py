@@ -48,6 +48,8 @@ class Settings(LayeredSettings):
 
     inputs: ClassVar[int] = 24
     all_names: ClassVar[tuple[str, ...]] = BRAILLE_LETTERS
+    # ms (program).  The table's 4 do not divide the trial of 1350; they do one of 1352.
+    grid_step: ClassVar[float] = 1.0
 
     download: bool = False
     """Fetch files that are missing."""

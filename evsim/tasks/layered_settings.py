@@ -62,11 +62,14 @@ class Hyperparameters:
 class LayeredSettings(DataSettings, ABC):
     """Settings of networks with hidden layers.
 
-    Those that are None have the value of the paper, see ``hyperparameters``.
+    Those that are None have the value of the paper, see ``hyperparameters``.  ``inputs`` is
+    the number of input units, ``all_names`` those of the classes, ``grid_step`` the step of
+    the grid in ms where one is published.
     """
 
     inputs: ClassVar[int]
     all_names: ClassVar[tuple[str, ...]]
+    grid_step: ClassVar[float]
 
     # the network
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, ClassVar, Literal, Unpack
 
 import numpy as np
 
@@ -43,6 +43,8 @@ class Settings(DataSettings):
     Paper means section 2 and Figure S1 of Nowotny, Turner, Knight, Loss shaping enhances exact
     gradient learning with EventProp; program the program published with it.
     """
+
+    grid_step: ClassVar[float] = 1.0  # ms (paper)
 
     download: bool = False
     """Fetch files that are missing."""

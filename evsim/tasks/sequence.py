@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
 import numpy as np
 
@@ -41,6 +41,8 @@ class Settings:
     Paper means Mészáros, Knight, Nowotny, Efficient event-based delay learning in spiking
     neural networks, section 2.1; program the program published with it.
     """
+
+    grid_step: ClassVar[float] = 1.0  # ms (program)
 
     interval: float = 10.0
     """Time between the two spikes in ms. Paper: 10."""

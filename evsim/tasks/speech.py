@@ -134,6 +134,7 @@ class SpeechSettings(LayeredSettings):
     """Settings of networks that classify spoken words."""
 
     inputs: ClassVar[int] = 700
+    grid_step: ClassVar[float] = 1.0  # ms (D; L: 1 and 2)
 
     experiment: Experiment = "delay-learning"
     """Whose numbers hold where none is given. delay-learning: D section 2.3, with --delays, and

@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
 import numpy as np
 
@@ -85,6 +85,8 @@ class Settings:
     Table means Table 2 of Mészáros, Knight, Nowotny, Efficient event-based delay learning in
     spiking neural networks; program the program published with it.
     """
+
+    grid_step: ClassVar[float] = 0.01  # ms (table; program: 0.005 and 0.01, by size)
 
     hidden: int = 30
     """Number of hidden units. Table: 30, 25, 20, 15, 10 and 5."""
