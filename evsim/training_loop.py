@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -35,6 +35,23 @@ class Augmentation(Protocol):
 
     def __call__(self, data: Dataset, generator: np.random.Generator, duration: float) -> Any:
         """Augment a dataset; it stays as it is."""
+
+
+class EpochTrainer(Protocol):
+    """Trains whole epochs where an engine keeps its arrays, see ``Engine.trainer``."""
+
+    def run_epoch(
+        self,
+        epoch: int,
+        parameters: Sequence[TrainedParameter],
+        rates: Callable[[int], Mapping[str, float]],
+        display: Progress,
+    ) -> tuple[Tally, int]:
+        """Train one epoch, from and to the parameters' own values and optimiser states.
+
+        ``rates`` has the learning rate of each parameter at a batch of the epoch.  Returns what
+        the batches add up to, and how many spikes augmentation lost.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +178,7 @@ class Training:
             TrainedParameter(name, task.network.parameters[name], optimizer, task.projections[name])
             for name, optimizer in task.optimizers.items()
         ]
+        self.trainer: EpochTrainer | None = task.engine.trainer(task)
         self.rates: dict[str, float] = {}
         self.finished = TrainingState(0, epochs, self.network, 0, self.network, ())
         self.saved = 0
@@ -170,27 +188,17 @@ class Training:
     def run_epoch(self, epoch: int, display: Progress) -> None:
         """Train one epoch, validate and store the outcome."""
         started = time.perf_counter()
-        task = self.task
-        data, spikes_lost = task.epoch_data(epoch)
-        order = task.order(epoch, len(data))
-        keys = task.dropout_keys(epoch, len(data))
-        batches = display.batches = task.batches(len(data))
         steps_before = sum(record.steps for record in self.finished.history)
-        tally = Tally(task.network, len(data), task.loss.classifies, self._clipping)
-        for batch in range(batches):
-            samples = order[batch * task.batch_size : (batch + 1) * task.batch_size]
-            place = f"epoch {epoch}, batch {batch + 1} of {batches}"
-            chosen = data[samples]
-            dropout = None if keys is None else Dropout(task.dropout, keys=keys[samples])
+
+        def rates(batch: int) -> Mapping[str, float]:
             self._set_rates(epoch, steps_before, batch)
-            try:
-                outcome, clipped = self._step(chosen, samples, dropout, place)
-            except Exception as error:
-                if place not in str(error):
-                    error.add_note(f"in {place}")
-                raise
-            tally.add(samples, chosen.labels, outcome, clipped)
-            display.batch(epoch, batch + 1, tally.loss_so_far)
+            return self.rates
+
+        if self.trainer is None:
+            tally, spikes_lost = self._run_batches(epoch, rates, display)
+        else:
+            tally, spikes_lost = self.trainer.run_epoch(epoch, self.parameters, rates, display)
+            self._renew_network()
         self._lift(tally.silent())
         validation = self._validate(epoch)
         seconds = time.perf_counter() - started
@@ -199,6 +207,32 @@ class Training:
         self.save()
         display.epoch(record)
         self._tell_silence(record, display)
+
+    def _run_batches(
+        self, epoch: int, rates: Callable[[int], Mapping[str, float]], display: Progress
+    ) -> tuple[Tally, int]:
+        """Train one epoch batch by batch; what they add up to, and the spikes that were lost."""
+        task = self.task
+        data, spikes_lost = task.epoch_data(epoch)
+        order = task.order(epoch, len(data))
+        keys = task.dropout_keys(epoch, len(data))
+        batches = display.batches = task.batches(len(data))
+        tally = Tally(task.network, len(data), task.loss.classifies, self._clipping)
+        for batch in range(batches):
+            samples = order[batch * task.batch_size : (batch + 1) * task.batch_size]
+            place = f"epoch {epoch}, batch {batch + 1} of {batches}"
+            chosen = data[samples]
+            dropout = None if keys is None else Dropout(task.dropout, keys=keys[samples])
+            rates(batch)
+            try:
+                outcome, clipped = self._step(chosen, samples, dropout, place)
+            except Exception as error:
+                if place not in str(error):
+                    error.add_note(f"in {place}")
+                raise
+            tally.add(samples, chosen.labels, outcome, clipped)
+            display.batch(epoch, batch + 1, tally.loss_so_far)
+        return tally, spikes_lost
 
     def _tell_silence(self, record: EpochRecord, display: Progress) -> None:
         """Say so when a whole population falls silent: no gradient brings it back."""

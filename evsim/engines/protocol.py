@@ -19,6 +19,7 @@ from evsim.spikes import SpikeTrains
 
 if TYPE_CHECKING:
     from evsim.dropout import Dropout
+    from evsim.training_loop import EpochTrainer, Task
 
 
 class EngineError(RuntimeError):
@@ -148,6 +149,13 @@ class Engine(ABC):
 
         ``readout`` is elementary; ``cotangents`` has the shape of its values.
         """
+
+    def trainer(self, task: Task) -> EpochTrainer | None:
+        """What trains whole epochs of a task where the engine keeps its arrays.
+
+        None if ``gradient`` is to be called batch by batch, as for most engines.
+        """
+        return None
 
     @abstractmethod
     def traces(
