@@ -6,12 +6,14 @@ What the host asks for and gives goes through here; the work is in ``cuda_batch`
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from evsim.engines.protocol import EngineError
+from evsim.topology import Topology
 from evsim_gpu.cuda_batch import NONE, CudaBatch, CudaDrive, CudaGradients, CudaInputs
 from evsim_gpu.cuda_kernels import Kernels
 from evsim_gpu.cuda_network import CudaConnection, CudaNetwork, CudaParameters
@@ -51,13 +53,32 @@ def cuda_devices() -> list[str]:
     return [runtime.getDeviceProperties(number)["name"].decode() for number in found]
 
 
+# What layouts of a topology share is kept as long as the topology; kernels are kept for good.
+_networks: WeakKeyDictionary[Topology, dict[tuple[int, int], CudaNetwork]] = WeakKeyDictionary()
+
+
+@cache
+def _kernels(cupy: Any, number: int, precision: str) -> Kernels:
+    return Kernels(cupy, np.dtype(precision).type)
+
+
+def _network(cupy: Any, number: int, layout: GridLayout) -> CudaNetwork:
+    known = _networks.setdefault(layout.network.topology, {})
+    key = id(cupy), number
+    if key not in known:
+        known[key] = CudaNetwork.of(cupy, layout)
+    return known[key]
+
+
 class CudaDevice(Device):
     """A GPU.
 
     Parameters
     ----------
+    precision : str
+        "float32" or "float64", that of the layouts it is given.
     number : int
-        Which one, as CUDA counts them.
+        Which GPU, as CUDA counts them.
 
     Raises
     ------
@@ -67,51 +88,43 @@ class CudaDevice(Device):
         If there is no such GPU; while simulating, if its memory does not suffice.
     """
 
-    def __init__(self, number: int = 0) -> None:
+    def __init__(self, precision: str = "float32", number: int = 0) -> None:
         self.cupy = check_cuda()
         names = cuda_devices()
         if not 0 <= number < len(names):
             raise EngineError(f"there is no GPU {number}: CuPy finds {len(names)}, {names}")
         self.number = number
         self.name = names[number]
-        self._kernels: dict[type, Kernels] = {}
-        self._network: tuple[Any, CudaNetwork] | None = None
+        with self.current():
+            self.kernels = _kernels(self.cupy, number, precision)
 
     def __repr__(self) -> str:
-        return f"CudaDevice({self.number}: {self.name})"
+        return f"CudaDevice({self.kernels.precision}, {self.number}: {self.name})"
+
+    def current(self) -> Any:
+        """A context in which this GPU is the one that CuPy uses."""
+        return self.cupy.cuda.Device(self.number)
 
     def simulate(
         self, layout: GridLayout, inputs: GridInputs, keys: np.ndarray | None
     ) -> CudaActivity:
-        with self.cupy.cuda.Device(self.number):
-            kernels = self.kernels(layout.precision)
-            network = self.network(layout)
-            size = layout.units.nbytes + 3 * 8 * network.pairs + 4 * inputs.step.size
-            with kernels.memory_for(size, "the network with its input spikes"):
+        if np.dtype(layout.precision) != self.kernels.precision:
+            raise ValueError(
+                f"the layout has precision {np.dtype(layout.precision)}: give one of "
+                f"{self.kernels.precision}"
+            )
+        if keys is None:
+            keys = np.zeros(inputs.batch, np.uint64)
+        size = layout.units.nbytes + 3 * 4 * inputs.step.size + inputs.start.nbytes
+        with self.current():
+            network = _network(self.cupy, self.number, layout)
+            size += 2 * self.kernels.precision.itemsize * network.pairs
+            with self.kernels.memory_for(size, "the network with its input spikes"):
                 parameters = CudaParameters.of(self.cupy, layout, network)
-                on_device = CudaInputs(
-                    step=self.cupy.asarray(inputs.step),
-                    start=self.cupy.asarray(inputs.start),
-                    batch=inputs.batch,
-                    keys=self.cupy.asarray(
-                        np.zeros(inputs.batch, np.uint64) if keys is None else keys
-                    ),
-                )
-            batch = CudaBatch(kernels, network, parameters, on_device, layout.steps)
+                step, start = (self.cupy.asarray(part) for part in (inputs.step, inputs.start))
+                on_device = CudaInputs(step, start, inputs.batch, self.cupy.asarray(keys))
+            batch = CudaBatch(self.kernels, network, parameters, on_device, layout.steps)
         return CudaActivity(self, layout, inputs, batch)
-
-    def kernels(self, precision: type[np.floating]) -> Kernels:
-        """The kernels of a precision, compiled once."""
-        if precision not in self._kernels:
-            self._kernels[precision] = Kernels(self.cupy, precision)
-        return self._kernels[precision]
-
-    def network(self, layout: GridLayout) -> CudaNetwork:
-        """What all layouts of a topology share; that of the latest one is kept."""
-        topology = layout.network.topology
-        if self._network is None or self._network[0] is not topology:
-            self._network = topology, CudaNetwork.of(self.cupy, layout)
-        return self._network[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,14 +168,11 @@ class CudaActivity(Activity):
         sample, column = divmod(int(first), self.batch.network.unit_of.size)
         return sample, int(self.batch.network.unit_of[column])
 
-    def _on_device(self) -> Any:
-        return self.device.cupy.cuda.Device(self.device.number)
-
     # -- spikes --------------------------------------------------------------------------
 
     def _spikes_of(self, component: int) -> ComponentSpikes:
         if component not in self._spikes:
-            with self._on_device():
+            with self.device.current():
                 bits = self.batch.emitted[component].get(), self.batch.delivered[component].get()
             self._spikes[component] = ComponentSpikes.of(*bits)
         return self._spikes[component]
@@ -180,7 +190,7 @@ class CudaActivity(Activity):
         component, first, _ = self.layout.place(population)
         spikes = self._spikes_of(component)
         own, places = self._places(population)
-        with self._on_device():
+        with self.device.current():
             drive = self.batch.take(component, self.device.cupy.asarray(places)).get()
         offsets = np.zeros(self.inputs.batch + 1, np.int64)
         np.cumsum(np.bincount(spikes.sample[own], minlength=self.inputs.batch), out=offsets[1:])
@@ -223,7 +233,7 @@ class CudaActivity(Activity):
 
     @cached_property
     def _kept_inputs(self) -> np.ndarray:
-        with self._on_device():
+        with self.device.current():
             return self.batch.kept_inputs.get()
 
     def _heard(self, connection: CudaConnection) -> np.ndarray:
@@ -252,13 +262,13 @@ class CudaActivity(Activity):
 
     def states(self, population: str) -> tuple[np.ndarray, np.ndarray]:
         component, first, last = self.layout.place(population)
-        with self._on_device():
+        with self.device.current():
             states = self.batch.states(component, first, last - first).get()
         return np.ascontiguousarray(states[..., 0]), np.ascontiguousarray(states[..., 1])
 
     def mean(self, population: str, form: MeanForm) -> np.ndarray:
         component, first, last = self.layout.place(population)
-        with self._on_device():
+        with self.device.current():
             parts = self._form(form)
             return self.batch.mean(component, first, last - first, *parts).get()
 
@@ -268,7 +278,7 @@ class CudaActivity(Activity):
 
     def peak(self, population: str) -> tuple[np.ndarray, np.ndarray]:
         component, first, last = self.layout.place(population)
-        with self._on_device():
+        with self.device.current():
             values, at = self.batch.peak(component, first, last - first)
             return values.get(), at.get()
 
@@ -276,7 +286,7 @@ class CudaActivity(Activity):
 
     def pull_back(self, drive: Drive, *, time_constants: bool, events: bool = True) -> Pulled:
         """See ``Activity``; without ``events`` there are zeros for those of inputs."""
-        with self._on_device():
+        with self.device.current():
             found = self.batch.pull_back(
                 self._drive(drive), time_constants=time_constants, events=events
             )
@@ -296,7 +306,7 @@ class CudaActivity(Activity):
 
     def adjoints(self, pulled: Pulled, population: str) -> tuple[np.ndarray, np.ndarray]:
         component, first, last = self.layout.place(population)
-        with self._on_device():
+        with self.device.current():
             adjoint = self.batch.adjoints(self._drive(pulled.drive), component).get()
         own = adjoint[:, :, first:last]
         return np.ascontiguousarray(own[..., 0]), np.ascontiguousarray(own[..., 1])

@@ -299,10 +299,10 @@ class CudaBatch:
         """lambda_V and lambda_I of a component, (batch, steps + 1, columns, 2)."""
         columns = self.network.unit_of.size
         with self.kernels.memory_for(self._backward_bytes(False), "pulling back"):
-            sums = [self._cupy.zeros(columns, np.float64) for _ in range(3)]
-            incidents = self._cupy.zeros(1, np.uint64), self._cupy.zeros(1, np.uint64)
-            nothing = CudaGradients(None, None, *sums, None, *incidents)
-            for component, adjoint in self._adjoints(drive, nothing, time_constants=False):
+            unused = self._cupy.zeros(columns, np.float64)
+            counts = self._cupy.zeros(1, np.uint64)
+            sums = CudaGradients(None, None, unused, unused, unused, None, counts, counts)
+            for component, adjoint in self._adjoints(drive, sums, time_constants=False):
                 if component.index == index:
                     return adjoint
             zeros = self._new(self.network.components[index], 2)
@@ -345,8 +345,9 @@ class CudaBatch:
             count = int(np.prod(self._word_shape(component)))
             self.kernels.launch_each("begin_slopes", count, arguments)
         if drive.slopes is not None and component.index == drive.component:
-            arguments = np.int64(drive.slopes.size), drive.slope_places, drive.slopes, adjoint
-            self.kernels.launch_each("add_direct_slopes", drive.slopes.size, arguments)
+            count = drive.slopes.size
+            direct = np.int64(count), drive.slope_places, drive.slopes, adjoint
+            self.kernels.launch_each("add_direct_slopes", count, direct)
         return adjoint
 
     def _integrate_back(

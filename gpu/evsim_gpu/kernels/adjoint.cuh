@@ -114,6 +114,17 @@ __device__ inline void settle_at(
     }
 }
 
+// The phantom spike of an output that is silent: an emission at the end of the trial, and so before
+// the arrivals there.
+__device__ inline void add_phantom(
+    const Entering &entering, const Unit &unit, int sample, int column, double &threshold,
+    Adjoint &adjoint) {
+    if (!entering.has_phantom || !entering.reads(column)) return;
+    const real phantom = entering.phantom[entering.place_of(sample, column)];
+    adjoint.v += phantom;
+    threshold += unit.tau_mem * phantom;
+}
+
 // lambda_V before an emission, from what is known of the derivative by its time: D Table 1, within
 // the limit; the rate jump (L 7) comes last.  `rank` is the emission's `rank_of`.
 __device__ inline void pull_back_emission(
@@ -132,7 +143,7 @@ __device__ inline void pull_back_emission(
     } else {
         adjoint.v = slope != 0 ? slope / drive : real(0);
     }
-    if (!(drive > 0) && slope != 0 && isinf(limit)) atomicMin(incidents.grazing, rank);
+    if (!(drive > 0) && slope != 0 && !is_finite(limit)) atomicMin(incidents.grazing, rank);
     adjoint.v -= rate_jump;
     threshold += unit.tau_mem * adjoint.v;
 }

@@ -43,7 +43,6 @@ extern "C" __global__ void __launch_bounds__(128) adjoint_layer(
     const real *const arrived = current + place;
     const unsigned *const words = emitted + words_row_of(sample, steps, columns) + column;
     Adjoint now = {0, 0, 0, spikes ? latest_emission(words, columns, steps + 1) : -1};
-    if (has_phantom && entering.reads(column)) now.v = phantom[entering.place_of(sample, column)];
     index_t moment = moment_start[sample + 1] - 1;
     double by_threshold = 0, by_tau_mem = 0, by_tau_syn = 0;
     for (int n = steps; n >= 0; --n) {
@@ -59,6 +58,7 @@ extern "C" __global__ void __launch_bounds__(128) adjoint_layer(
         const bool emits = now.latest == n;
         const real known = emits ? adjoint[place + here].x : real(0);
         adjoint[place + here] = {now.v, now.i};
+        if (n == steps) add_phantom(entering, unit, sample, column, by_threshold, now);
         if (emits) {
             pull_back_emission(unit, known, arrived[here], limit, rate_jump[own],
                                rank_of(sample, own, n, steps, units_of_all), incidents,
@@ -124,9 +124,7 @@ extern "C" __global__ void __launch_bounds__(1024) adjoint_recurrent(
     real2 *const row = adjoint + place;
     for (int column = thread; column < columns; column += threads) {
         const int latest = latest_emission(emitted + words + column, columns, steps + 1);
-        const bool is_silent_output = has_phantom && entering.reads(column);
-        const real v = is_silent_output ? phantom[entering.place_of(sample, column)] : real(0);
-        cells[column] = {{v, 0, 0, latest}, 0};
+        cells[column] = {{0, 0, 0, latest}, 0};
         threshold[totals + column] = 0;
         if (time_constants) tau_mem[totals + column] = tau_syn[totals + column] = 0;
     }
@@ -157,6 +155,8 @@ extern "C" __global__ void __launch_bounds__(1024) adjoint_recurrent(
                     sends = bits >> n % 32 & 1;
                 }
                 row[here + column] = {now.v, now.i};
+                if (n == steps)
+                    add_phantom(entering, unit, sample, column, threshold[totals + column], now);
                 cells[column] = cell;
             }
             const unsigned mask = __ballot_sync(ALL_LANES, sends);

@@ -51,7 +51,7 @@ extern "C" __global__ void __launch_bounds__(128) integrate_layer(
         emitted[words + static_cast<index_t>(word) * columns] = fired;
         delivered[words + static_cast<index_t>(word) * columns] = sent;
     }
-    if (!isfinite(neuron.i))
+    if (!is_finite(neuron.i))
         atomicMin(overflow, static_cast<word_t>(sample) * columns_of_all + first_of_all + column);
 }
 
@@ -149,7 +149,7 @@ extern "C" __global__ void __launch_bounds__(1024) integrate_recurrent(
         }
     }
     for (int column = thread; column < columns; column += threads)
-        if (!isfinite(cells[column].neuron.i))
+        if (!is_finite(cells[column].neuron.i))
             atomicMin(overflow,
                       static_cast<word_t>(sample) * columns_of_all + first_of_all + column);
 }

@@ -20,6 +20,8 @@ typedef unsigned long long word_t;
 
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
+__device__ inline bool is_finite(real value) { return value - value == 0; }
+
 // Coefficients of a unit: evsim_gpu.layout.unit_record, which explains them.
 struct Unit {
     real decay_mem, rise, decay_syn, feed, fall, drive_scale;
