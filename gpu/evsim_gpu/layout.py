@@ -6,8 +6,9 @@ coefficients per unit, computed in float64 and rounded once to the engine's prec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -178,7 +179,7 @@ class GridLayout:
             precision=precision,
             units=_units(network, dt, steps, precision),
             drop_rate=rates if dropout is None else dropout.rate_per_unit(network),
-            components=_components(network, dt, steps, precision),
+            components=_with_values(network, dt, steps, precision),
         )
 
     @property
@@ -232,9 +233,29 @@ def _units(network: Network, dt: float, steps: int, precision: type[np.floating]
     return units
 
 
-def _components(
+def _with_values(
     network: Network, dt: float, steps: int, precision: type[np.floating]
 ) -> tuple[GridComponent, ...]:
+    """The components of a network, its weights and delays in them."""
+    structure = _structures.get(network.topology)
+    if structure is None:
+        structure = _structures[network.topology] = _components(network)
+    weight = network.weight_per_synapse().astype(precision)
+    delay = to_steps(network.delay_per_synapse(), dt, steps)
+
+    def valued(connections: tuple[GridConnection, ...]) -> tuple[GridConnection, ...]:
+        return tuple(
+            replace(c, weight=weight[c.synapse], delay=delay[c.synapse]) for c in connections
+        )
+
+    return tuple(replace(c, outer=valued(c.outer), inner=valued(c.inner)) for c in structure)
+
+
+_structures: WeakKeyDictionary[Topology, tuple[GridComponent, ...]] = WeakKeyDictionary()
+"""The components of networks with values yet to come; they depend on the topology alone."""
+
+
+def _components(network: Network) -> tuple[GridComponent, ...]:
     topology = network.topology
     sizes = [population.units for population in network.populations]
     component_of = np.full(len(sizes), -1)
@@ -244,7 +265,7 @@ def _components(
         before = np.cumsum([0, *(sizes[p] for p in component.populations)])
         columns.append(dict(zip(component.populations, before.tolist(), strict=False)))
     connections = [
-        _connection(network, topology, index, component_of, columns, dt, steps, precision)
+        _connection(network, index, component_of, columns)
         for index in range(len(network.connections))
     ]
     found = []
@@ -272,17 +293,10 @@ def _components(
 
 
 def _connection(
-    network: Network,
-    topology: Topology,
-    index: int,
-    component_of: np.ndarray,
-    columns: list[dict[int, int]],
-    dt: float,
-    steps: int,
-    precision: type[np.floating],
+    network: Network, index: int, component_of: np.ndarray, columns: list[dict[int, int]]
 ) -> GridConnection:
-    """The synapses of a connection sorted by source, then target."""
-    connection = network.connections[index]
+    """The synapses of a connection sorted by source, then target, their values yet to come."""
+    connection, topology = network.connections[index], network.topology
     names = [population.name for population in network.populations]
     source, target = names.index(connection.source), names.index(connection.target)
     source_units = network.populations[source].units
@@ -311,7 +325,7 @@ def _connection(
         column=(topology.target[numbers] - topology.first_unit[target] + first_column).astype(
             np.int32
         ),
-        weight=network.weight_per_synapse()[numbers].astype(precision),
-        delay=to_steps(network.delay_per_synapse()[numbers], dt, steps),
+        weight=np.empty(0),
+        delay=np.empty(0, np.int32),
         synapse=numbers.astype(np.int64),
     )
