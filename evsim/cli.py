@@ -206,6 +206,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RuntimeError, ArithmeticError, ImportError) as error:
         _complain(error)
         return FAILED
+    except MemoryError as error:
+        error.add_note("memory does not suffice: use smaller batches, or on a grid a longer --dt")
+        _complain(error)
+        return FAILED
 
 
 def _complain(error: Exception) -> None:

@@ -265,6 +265,29 @@ def test_resuming_with_other_settings_names_them(tmp_path, capsys):
     assert "epochs" not in said
 
 
+def test_cuda_without_cupy_says_what_to_install(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert run("train", "sequence", "--engine", "cuda") == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("evsim: the CUDA device needs CuPy")
+    assert 'pip install "evsim[gpu]"' in captured.err
+    assert captured.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_memory_ends_with_one_sentence(capsys, tmp_path, monkeypatch):
+    def too_large(*arguments, **options):
+        raise MemoryError("Allocation failed")
+
+    monkeypatch.setattr(TASKS["sequence"], "train", too_large)
+    assert run("train", "sequence", "--out", tmp_path / "run") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("evsim: Allocation failed (memory does not suffice: use smaller")
+    assert said.count("\n") == 1
+
+
 def test_unknown_flags_and_words_end_with_status_2(capsys):
     for arguments in (["train", "yin-yang", "--hiden", "3"], ["train", "nothing"], []):
         with pytest.raises(SystemExit) as stop:
