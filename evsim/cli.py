@@ -71,7 +71,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Run:
-    """How the run is carried out; of what is computed it decides only a grid."""
+    """How the run is carried out; only a grid and its precision change what is computed."""
 
     out: Path | None = None
     """Folder for everything the run writes; if not given a new one in runs/."""
@@ -80,18 +80,16 @@ class Run:
     """Go on with the run in --out; give the same settings again, epochs may be more."""
 
     engine: EngineName = "exact"
-    """What runs the network: exact is compiled and fast, reference plain Python and slow; grid
-    moves all events to a time grid, for large data, and cuda does so on an NVIDIA GPU."""
+    """exact: fast; reference: slow, to be read; grid: in steps, for large data; cuda: on a GPU."""
 
     dt: float | None = None
-    """Step of the grid in ms, with the grid and cuda engines; if not given the published one: 0.01
-    for yin-yang, 1 for the others."""
+    """Step of grid and cuda in ms; if not given 0.01 for yin-yang, 1 for the others (published)."""
 
     precision: Precision | None = None
-    """Numbers of the grid and cuda engines; if not given float64 for grid, float32 for cuda."""
+    """Numbers of grid and cuda; if not given float64 for grid, float32 for cuda."""
 
     threads: int | None = None
-    """Threads of the exact and grid engines; if not given as many as there are cores."""
+    """Threads of exact and grid; if not given as many as there are cores."""
 
     time_limit: float | None = None
     """Stop after the epoch in which this many seconds have passed."""
