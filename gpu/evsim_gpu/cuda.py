@@ -21,7 +21,7 @@ from evsim_gpu.device import Activity, Device, Drive, Emissions, GridInputs, Mea
 from evsim_gpu.layout import GridLayout
 
 INSTALLATION = (
-    'install CuPy with pip install "evsim[gpu]" for CUDA 12, or with pip install cupy-cuda13x '
+    'install CuPy with pip install "evsim[gpu]" for CUDA 12, or with pip install "evsim[gpu13]" '
     "for CUDA 13"
 )
 
