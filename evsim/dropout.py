@@ -97,3 +97,17 @@ def _mixed(word: int) -> int:
     word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 & _WORD
     word = (word ^ (word >> 27)) * 0x94D049BB133111EB & _WORD
     return word ^ (word >> 31)
+
+
+def fractions(key: int, units: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """For each of some spikes the number in [0, 1) that ``is_dropped`` compares with the rate."""
+    golden = np.uint64(_GOLDEN)
+    first = np.uint64(key) + (units.astype(np.uint64) + np.uint64(1)) * golden
+    words = _all_mixed(_all_mixed(first) + (numbers.astype(np.uint64) + np.uint64(1)) * golden)
+    return (words >> np.uint64(11)) * 2.0**-53
+
+
+def _all_mixed(words: np.ndarray) -> np.ndarray:
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))

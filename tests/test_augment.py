@@ -1,5 +1,6 @@
 """Augmentation: against plain loops, by what must not matter, by its statistics, refusals."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 import evsim
 from evsim import SpikeTrains
 from evsim.augment import Blend, DelayLine, Dilate, Jitter, Shift, Thin, delay_line
+from evsim.dropout import is_dropped
 
 UNITS = 7
 DURATION = 20.0
@@ -157,16 +159,19 @@ def exact_trains(draw):
 def blend_loop(samples, pairs, seed, augmentation):
     """The events of each new sample, lost ones included."""
     blended = []
-    for pair, stream in zip(pairs, streams(seed, len(pairs)), strict=True):
+    keys = generator(seed).integers(0, 2**64, (len(pairs), 2), dtype=np.uint64).tolist()
+    for pair, own_keys in zip(pairs, keys, strict=True):
         events = []
         means = [np.mean(samples[parent], axis=0) for parent in pair]
-        for parent, mean in zip(pair, means, strict=True):
+        for parent, mean, key in zip(pair, means, own_keys, strict=True):
             time, channel = sum(means) / 2 - mean
             if augmentation.time_step is not None:
                 time = int(time / augmentation.time_step) * augmentation.time_step
-            for t, u in samples[parent]:
-                if stream.random() < augmentation.probability:
+            seen = Counter()
+            for t, u in sorted(samples[parent]):
+                if is_dropped(key, u, seen[u], augmentation.probability):  # kept by that hash
                     events.append((t + time, u + int(channel)))
+                seen[u] += 1
         blended.append(events)
     return blended
 

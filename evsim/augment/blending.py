@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from evsim.augment.alignment import Alignment, Means
 from evsim.augment.augmentation import Augmentation, Augmented, Transformed, as_input
-from evsim.augment.events import chosen, draw_per_spike, in_order, inside, per_spike
+from evsim.augment.events import chosen, inside, number_in_unit, per_spike
 from evsim.checks import check_finite, checked_integer
 from evsim.dataset import Dataset
+from evsim.dropout import fractions
 from evsim.spikes import SpikeTrains
 
 
@@ -25,6 +27,9 @@ class Blend(Augmentation):
     partners: the other samples of its class, in the whole data.  A silent sample has no mean
     and is no partner; a class with one sample that spikes gets no new ones.  The new samples
     come after those there are.  One blended of two groups has group -1.
+
+    Whether a spike is kept depends on a key drawn for its part of the new sample, its unit and
+    its number among that unit's spikes, by the hash of ``evsim.dropout``.
 
     Parameters
     ----------
@@ -66,18 +71,11 @@ class Blend(Augmentation):
     def _augment(
         self, data: Dataset, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Augmented:
-        pairs = _draw_pairs(
-            self._kinds(data),
-            np.diff(spikes.offsets) > 0,
-            len(data) if self.samples is None else self.samples,
-            generator,
-        )
+        spiking = np.diff(spikes.offsets) > 0
+        pairs = self.draw_pairs(data.labels, data.groups, spiking, generator)
         outcome = self.blend(spikes, pairs, generator, duration)
-        first, second = pairs.T
-        groups = data.groups
-        if groups is not None:
-            groups = np.where(groups[first] == groups[second], groups[first], -1)
-        blended = Dataset(as_input(data, outcome.spikes), data.labels[first], groups)
+        labels, groups = kinds_of_pairs(data.labels, data.groups, pairs)
+        blended = Dataset(as_input(data, outcome.spikes), labels, groups)
         return Augmented(
             Dataset.concatenate([data, blended]) if self.keep_originals else blended,
             outcome.lost,
@@ -85,18 +83,32 @@ class Blend(Augmentation):
             silenced=int((np.diff(outcome.spikes.offsets) == 0).sum()),
         )
 
-    def _kinds(self, data: Dataset) -> np.ndarray:
+    def draw_pairs(
+        self,
+        labels: np.ndarray,
+        groups: np.ndarray | None,
+        spiking: np.ndarray,
+        generator: np.random.Generator,
+    ) -> np.ndarray:
+        """Which samples to blend, shape (new samples, 2).
+
+        Of samples with these labels and groups; ``spiking`` says which of them have a spike.
+        """
+        count = labels.shape[0] if self.samples is None else self.samples
+        return _draw_pairs(self._kinds(labels, groups), spiking, count, generator)
+
+    def _kinds(self, labels: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
         """What two samples must share to be blended, as one integer per sample."""
-        if not data.has_classes:
+        if labels.dtype.kind != "i":
             raise ValueError(
-                f"labels are targets of shape {data.labels.shape[1:]}: Blend needs one class per "
+                f"labels are targets of shape {labels.shape[1:]}: Blend needs one class per "
                 "sample, integers"
             )
         if not self.same_group:
-            return data.labels
-        if data.groups is None:
+            return labels
+        if groups is None:
             raise ValueError("same_group=True needs data with groups: Dataset(..., groups=...)")
-        both = np.stack([data.labels, data.groups])
+        both = np.stack([labels, groups])
         return np.unique(both, axis=1, return_inverse=True)[1].ravel()
 
     def blend(
@@ -113,25 +125,47 @@ class Blend(Augmentation):
         pairs = np.asarray(pairs)
         if pairs.ndim != 2 or pairs.shape[1] != 2:
             raise ValueError(f"pairs has shape {pairs.shape}: give two samples each, shape (n, 2)")
-        parents = in_order(spikes[pairs.ravel()])
+        parents = spikes[pairs.ravel()]
         silent = np.diff(parents.offsets) == 0
         if silent.any():
             sample = pairs.ravel()[np.argmax(silent)]
             raise ValueError(f"sample {sample} is silent: it has no mean to align another with")
-        channels = np.trunc(_way_to_the_middle(_means(parents.units, parents)))
-        delays = _way_to_the_middle(_means(parents.times, parents))
-        if self.time_step is not None:
-            delays = self.time_step * np.trunc(delays / self.time_step)
-        offsets = parents.offsets[::2]
-        stays = draw_per_spike(offsets, generator, "random") < self.probability
+        moves = Alignment.of(Means.of(spikes), pairs, self.time_step)
+        keys = draw_keys(len(pairs), generator)
+        stays = _kept(parents, keys.ravel(), self.probability)
         times, units, offsets = chosen(
-            parents.times + per_spike(delays, parents),
-            parents.units + per_spike(channels, parents),
-            offsets,
+            parents.times + per_spike(moves.delays.ravel(), parents),
+            parents.units + per_spike(moves.channels.ravel(), parents),
+            parents.offsets[::2],
             stays,
         )
         outcome = inside(times, units, offsets, spikes.unit_count, duration)
         return replace(outcome, removed=stays.size - times.size)
+
+
+def draw_keys(count: int, generator: np.random.Generator) -> np.ndarray:
+    """The keys that decide which spikes are kept of both parts of new samples, (count, 2)."""
+    return generator.integers(0, 2**64, (count, 2), dtype=np.uint64)
+
+
+def kinds_of_pairs(
+    labels: np.ndarray, groups: np.ndarray | None, pairs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The labels of new samples made of these pairs, and their groups: -1 for one of two."""
+    first, second = pairs.T
+    if groups is not None:
+        groups = np.where(groups[first] == groups[second], groups[first], -1)
+    return labels[first], groups
+
+
+def _kept(parents: SpikeTrains, keys: np.ndarray, probability: float) -> np.ndarray:
+    """Which spikes are kept, by the key of their sample, their unit and their number there."""
+    kept = np.empty(parents.times.size, bool)
+    for key, start, stop in zip(keys, parents.offsets[:-1], parents.offsets[1:], strict=True):
+        units = parents.units[start:stop]
+        numbers = number_in_unit(units, parents.unit_count)
+        kept[start:stop] = fractions(key, units, numbers) < probability
+    return kept
 
 
 def _draw_pairs(
@@ -154,14 +188,3 @@ def _draw_pairs(
     other = generator.integers(0, sizes[kind[first]] - 1)
     other += other >= rank  # skips the first itself
     return np.stack([candidates[first], candidates[start + other]], axis=1)
-
-
-def _means(values: np.ndarray, spikes: SpikeTrains) -> np.ndarray:
-    """The mean over the spikes of each sample; none may be silent."""
-    return np.bincount(spikes.samples, weights=values) / np.diff(spikes.offsets)
-
-
-def _way_to_the_middle(values: np.ndarray) -> np.ndarray:
-    """From each of two neighbours, 0 and 1, 2 and 3, ..., to the middle between them."""
-    half = (values[1::2] - values[::2]) / 2
-    return np.stack([half, -half], axis=1).ravel()

@@ -43,13 +43,15 @@ class Shift(SampleAugmentation):
     def transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
-        limit, samples = self.channels, len(spikes)
-        if self.rounding == "truncate":
-            shifts = np.trunc(generator.uniform(-limit, limit, samples)).astype(np.int64)
-        else:
-            shifts = generator.integers(-limit, limit, samples)
-        units = spikes.units + per_spike(shifts, spikes)
+        units = spikes.units + per_spike(self.draw(len(spikes), generator), spikes)
         return inside(spikes.times, units, spikes.offsets, spikes.unit_count, np.inf)
+
+    def draw(self, samples: int, generator: np.random.Generator) -> np.ndarray:
+        """By how many channels so many samples move, int64, shape (samples,)."""
+        limit = self.channels
+        if self.rounding == "truncate":
+            return np.trunc(generator.uniform(-limit, limit, samples)).astype(np.int64)
+        return generator.integers(-limit, limit, samples)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,25 @@ def draw_per_spike(
     return numbers
 
 
+def number_in_unit(units: np.ndarray, unit_count: int) -> np.ndarray:
+    """Which spike of its unit each spike of a sample is, counted from 0, int64, (spikes,).
+
+    They come in the order of time.
+    """
+    counts = np.bincount(units, minlength=unit_count)
+    order = order_by_unit(units, unit_count)
+    numbers = np.empty(units.size, np.int64)
+    numbers[order] = np.arange(units.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    return numbers
+
+
+def order_by_unit(units: np.ndarray, unit_count: int) -> np.ndarray:
+    """What sorts the spikes of a sample by unit, those of one unit in the order they are in."""
+    # NumPy sorts integers of 16 bits in linear time.
+    small = units.astype(np.uint16) if unit_count <= 2**16 else units
+    return np.argsort(small, kind="stable")
+
+
 def per_spike(values: np.ndarray, spikes: SpikeTrains) -> np.ndarray:
     """The value of each spike's sample."""
     return np.repeat(values, np.diff(spikes.offsets))
