@@ -118,8 +118,12 @@ def random_drive(
     layout, real = pair.layout, pair.layout.precision
     batch, units = pair.cpu.peak(population)[0].shape
     is_lif = population in pair.lif
-    count = rng.integers(0, 4, batch) if what == "moments" else np.zeros(batch, int)
-    steps = [np.sort(rng.integers(0, layout.steps + 1, own)) for own in count]
+    count = rng.integers(0, 6, batch) if what == "moments" else np.zeros(batch, int)
+    # Close together, so that some follow each other at once; the earliest and latest points too.
+    edges = rng.choice([0, layout.steps // 2, layout.steps - 2], batch)
+    steps = [
+        np.sort(first + rng.integers(0, 3, own)) for first, own in zip(edges, count, strict=True)
+    ]
     moments = rng.normal(size=(2, count.sum(), units)).astype(real)
     parts: dict[str, Any] = {}
     if what in ("mean", "peak"):
@@ -252,6 +256,15 @@ def test_wide_layers_many_samples_and_several_windows(gpu, narrow_windows, preci
     rng = np.random.default_rng(0)
     pair = simulated(wide_case(rng, 45, 18, 20.0), precision)  # two chunks of samples
     assert pair.cpu.counts("hidden").sum() > 100
+    assert_same_activity(pair)
+    assert_same_gradients(pair, random_drive(rng, pair, "output", "mean"))
+
+
+def test_trials_of_more_steps_than_a_warp_reads_at_once(gpu):
+    rng = np.random.default_rng(6)
+    case = random_case(rng, "recurrent", batch=2, duration=100.0, output="LIF", refractory=0.0)
+    pair = simulated(case, np.float64, dt=0.04)
+    assert pair.cpu.emissions("first").step.max() > 2048
     assert_same_activity(pair)
     assert_same_gradients(pair, random_drive(rng, pair, "output", "mean"))
 

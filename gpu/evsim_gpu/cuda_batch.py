@@ -21,7 +21,9 @@ from evsim_gpu.cuda_kernels import (
     Kernels,
 )
 from evsim_gpu.cuda_network import CudaComponent, CudaConnection, CudaNetwork, CudaParameters
+from evsim_gpu.layout import UNIT_FIELDS
 
+TAU_SYN = UNIT_FIELDS.index("tau_syn")
 NONE = np.uint64(2**64 - 1)  # what stays where a kernel seeks the first of something
 
 
@@ -162,7 +164,7 @@ class CudaBatch:
         index = component.index
         of_units = (
             np.int32(component.columns), np.int32(component.first),
-            np.int32(self.network.unit_of.size), self.parameters.units[index], component.unit_of,
+            np.int32(self.network.unit_of.size), *self._units(index), component.unit_of,
             self.inputs.keys, self._drop_rate, np.int32(self._drops),
         )  # fmt: skip
         results = current, emitted, delivered, self.overflow
@@ -178,6 +180,9 @@ class CudaBatch:
             self.kernels.launch_each("integrate_layer", count, (*sizes, *of_units, *results))
         self.current[index], self.emitted[index] = current, emitted
         self.delivered[index] = delivered
+
+    def _units(self, index: int) -> tuple[Any, Any]:
+        return self.parameters.units[index], self.parameters.refractory[index]
 
     def _inner(self, component: CudaComponent) -> tuple[Any, ...]:
         return (
@@ -256,7 +261,7 @@ class CudaBatch:
         current = self.arrivals(component, (*component.outer, *component.inner))
         arguments = (
             np.int32(self.inputs.batch), np.int32(self.steps), np.int32(component.columns),
-            np.int32(first), np.int32(width), self.parameters.units[index], current,
+            np.int32(first), np.int32(width), *self._units(index), current,
             self.emitted.get(index, self._nothing(np.uint32)), np.int32(component.spiking),
             *arrays,
         )  # fmt: skip
@@ -372,7 +377,7 @@ class CudaBatch:
         )  # fmt: skip
         of_units = (
             np.int32(component.columns), np.int32(self.network.units),
-            self.parameters.units[index], component.unit_of, drive.rate_jump,
+            *self._units(index), component.unit_of, drive.rate_jump,
             self._real.type(drive.limit),
         )  # fmt: skip
         emitted = self.emitted.get(index, self._nothing(np.uint32))
@@ -461,7 +466,7 @@ class CudaBatch:
         shared = window * GATHERED_TARGETS * 2 * self._real.itemsize
         self.kernels.launch(name, blocks, threads, arguments, shared)
         finish = (
-            *sizes, self.parameters.weight, self.parameters.units[component.index],
+            *sizes, self.parameters.weight, self.parameters.units[component.index][TAU_SYN],
             np.int32(chunks), partial, gradients.weight, gradients.delay,
         )  # fmt: skip
         self.kernels.launch_each("finish_synapses", connection.size, finish)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evsim_gpu.layout import GridComponent, GridConnection, GridLayout
+from evsim_gpu.layout import UNIT_FIELDS, GridComponent, GridConnection, GridLayout
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +141,7 @@ class CudaParameters:
     weight: Any
     delay: Any
     units: tuple[Any, ...]
+    refractory: tuple[Any, ...]
     slopes: tuple[Any, ...]
     drop_rate: Any
 
@@ -153,11 +154,13 @@ class CudaParameters:
             pairs = network.stored[connection.synapse]
             weight[pairs], delay[pairs] = connection.weight, connection.delay
         columns = [own.unit_of_column for own in layout.components]
-        slopes = layout.time_constant_slopes
+        slopes, refractory = layout.time_constant_slopes, layout.units["refractory"]
+        units = np.stack([layout.units[name] for name in UNIT_FIELDS])
         return cls(
             weight=cupy.asarray(weight),
             delay=cupy.asarray(delay),
-            units=tuple(cupy.asarray(layout.units[own].view(np.uint8)) for own in columns),
-            slopes=tuple(cupy.asarray(np.ascontiguousarray(slopes[own])) for own in columns),
+            units=tuple(cupy.asarray(np.ascontiguousarray(units[:, own])) for own in columns),
+            refractory=tuple(cupy.asarray(refractory[own]) for own in columns),
+            slopes=tuple(cupy.asarray(slopes[own]) for own in columns),
             drop_rate=cupy.asarray(layout.drop_rate) if layout.drop_rate.any() else None,
         )

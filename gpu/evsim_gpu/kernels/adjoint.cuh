@@ -12,7 +12,7 @@ struct Entering {
     int has_phantom;
     const real *phantom;
     const int *moment_step;
-    const index_t *moment_start;
+    index_t moment_first;  // of the sample
     const real *moment_lambda_v, *moment_lambda_i;
 
     __device__ bool reads(int column) const { return column >= first && column < first + width; }
@@ -23,16 +23,17 @@ struct Entering {
 };
 
 // What the backward loops of layers and of recurrent components are given alike.
-#define ENTERING_PARAMETERS                                                                      \
-    int first, int width, int mean_steps, const real *f, const real *g, const real *form,        \
-        const real *cotangents, int has_peak, const int *peak_step, int has_phantom,             \
-        const real *phantom, const int *moment_step, const index_t *moment_start,                \
+#define ENTERING_PARAMETERS                                                               \
+    int first, int width, int mean_steps, const real *f, const real *g, const real *form, \
+        const real *cotangents, int has_peak, const int *peak_step, int has_phantom,      \
+        const real *phantom, const int *moment_step, const index_t *moment_start,         \
         const real *moment_lambda_v, const real *moment_lambda_i
 #define ENTERING_ARGUMENTS                                                                       \
     first, width, mean_steps, f, g, form, cotangents, has_peak, peak_step, has_phantom, phantom, \
-        moment_step, moment_start, moment_lambda_v, moment_lambda_i
+        moment_step, moment_start[sample], moment_lambda_v, moment_lambda_i
 
-// Emissions at which the limit acted, counted; and the first, by `rank_of`, that grazed the threshold.
+// Emissions at which the limit acted, counted; and the first, by `rank_of`, that only grazed the
+// threshold.
 struct Incidents {
     word_t *limited, *grazing;
 };
@@ -56,9 +57,8 @@ __device__ inline int latest_emission(const unsigned *words, int columns, int be
 
 // What the step from n to n + 1 adds to the gradients by time constants; the adjoints are those
 // at n + 1.  While V is held at 0, so is lambda_V.
-__device__ inline void add_time_constants(
-    const Unit &unit, const Adjoint &adjoint, const real *slopes, real2 state, double &tau_mem,
-    double &tau_syn) {
+__device__ inline void add_time_constants(const Unit &unit, const Adjoint &adjoint,
+    const real *slopes, real2 state, double &tau_mem, double &tau_syn) {
     const real by_v = -unit.tau_mem * adjoint.v, by_i = -unit.tau_syn * adjoint.i;
     tau_mem += by_v * (slopes[0] * state.x + slopes[1] * state.y);
     tau_syn += (by_v * slopes[2] + by_i * slopes[3]) * state.y;
@@ -72,9 +72,8 @@ __device__ inline void move_back(const Unit &unit, Adjoint &adjoint) {
 
 // What the readout's dependence on V and I at grid point n adds.  The moments of the sample not
 // yet passed end at `moment`.
-__device__ inline void add_drive(
-    const Entering &entering, const Unit &unit, int sample, int column, int n, index_t moment,
-    Adjoint &adjoint) {
+__device__ inline void add_drive(const Entering &entering, const Unit &unit, int sample, int column,
+    int n, index_t moment, Adjoint &adjoint) {
     const int own = column - entering.first;
     const index_t place = entering.place_of(sample, column);
     if (n < entering.mean_steps) {
@@ -86,25 +85,22 @@ __device__ inline void add_drive(
     }
     if (entering.has_peak && n > 0 && entering.peak_step[place] == n)
         adjoint.v -= entering.cotangents[place] / unit.tau_mem;
-    const index_t earliest = entering.moment_start[sample];
-    for (; moment >= earliest && entering.moment_step[moment] == n; --moment) {
+    for (; moment >= entering.moment_first && entering.moment_step[moment] == n; --moment) {
         adjoint.v -= entering.moment_lambda_v[moment * entering.width + own];
         adjoint.i -= entering.moment_lambda_i[moment * entering.width + own];
     }
 }
 
 // The latest moment of a sample before grid point n, or one less than its first.
-__device__ inline index_t moment_before(
-    const Entering &entering, int sample, int n, index_t moment) {
-    while (moment >= entering.moment_start[sample] && entering.moment_step[moment] >= n) --moment;
+__device__ inline index_t moment_before(const Entering &entering, int n, index_t moment) {
+    while (moment >= entering.moment_first && entering.moment_step[moment] >= n) --moment;
     return moment;
 }
 
 // The adjoints at grid point n as arrivals there find them: `current` is the column's, with I at
 // the end of a refractory period.
-__device__ inline void settle_at(
-    const Entering &entering, const Unit &unit, int sample, int column, int columns, int n,
-    index_t moment, const real *current, Adjoint &adjoint) {
+__device__ inline void settle_at(const Entering &entering, const Unit &unit, int sample, int column,
+    int columns, int n, index_t moment, const real *current, Adjoint &adjoint) {
     const int free = adjoint.latest < 0 ? -1 : adjoint.latest + unit.refractory;
     if (entering.reads(column) && n >= free)  // before, V stays at 0 over the next step
         add_drive(entering, unit, sample, column, n, moment, adjoint);
@@ -116,9 +112,8 @@ __device__ inline void settle_at(
 
 // The phantom spike of an output that is silent: an emission at the end of the trial, and so before
 // the arrivals there.
-__device__ inline void add_phantom(
-    const Entering &entering, const Unit &unit, int sample, int column, double &threshold,
-    Adjoint &adjoint) {
+__device__ inline void add_phantom(const Entering &entering, const Unit &unit, int sample,
+    int column, double &threshold, Adjoint &adjoint) {
     if (!entering.has_phantom || !entering.reads(column)) return;
     const real phantom = entering.phantom[entering.place_of(sample, column)];
     adjoint.v += phantom;
@@ -127,9 +122,8 @@ __device__ inline void add_phantom(
 
 // lambda_V before an emission, from what is known of the derivative by its time: D Table 1, within
 // the limit; the rate jump (L 7) comes last.  `rank` is the emission's `rank_of`.
-__device__ inline void pull_back_emission(
-    const Unit &unit, real slope, real drive, real limit, real rate_jump, word_t rank,
-    const Incidents &incidents, double &threshold, Adjoint &adjoint) {
+__device__ inline void pull_back_emission(const Unit &unit, real slope, real drive, real limit,
+    real rate_jump, word_t rank, const Incidents &incidents, double &threshold, Adjoint &adjoint) {
     if (unit.refractory == 0) {
         slope += (unit.threshold + drive) * adjoint.v;
     } else {

@@ -13,8 +13,7 @@ extern "C" __global__ void begin_slopes(
     const int word = static_cast<int>(thread % row / columns);
     real2 *const own = adjoint + row_of(sample, steps, columns) + thread % columns;
     unsigned fired = emitted[thread];
-    while (fired)
-        own[static_cast<index_t>(word * 32 + take_lowest(fired)) * columns] = {0, 0};
+    while (fired) own[static_cast<index_t>(word * 32 + take_lowest(fired)) * columns] = {0, 0};
 }
 
 // What the loss says of emissions directly.
@@ -25,11 +24,11 @@ extern "C" __global__ void add_direct_slopes(
 }
 
 // Units that only listen to earlier components, one thread each.
-extern "C" __global__ void __launch_bounds__(128) adjoint_layer(
-    int samples, int steps, int columns, int units_of_all, const void *units, const int *unit_of,
-    const real *rate_jump, real limit, int spikes, const unsigned *emitted, const real *current,
-    real2 *adjoint, double *threshold, double *tau_mem, double *tau_syn, word_t *limited,
-    word_t *grazing, int time_constants, const real *slopes, const real2 *states,
+extern "C" __global__ void __launch_bounds__(128) adjoint_layer(int samples, int steps, int columns,
+    int units_of_all, const real *__restrict__ units, const int *__restrict__ refractory,
+    const int *unit_of, const real *rate_jump, real limit, int spikes, const unsigned *emitted,
+    const real *current, real2 *adjoint, double *threshold, double *tau_mem, double *tau_syn,
+    word_t *limited, word_t *grazing, int time_constants, const real *slopes, const real2 *states,
     ENTERING_PARAMETERS) {
     const index_t thread = thread_of_grid();
     if (thread >= static_cast<index_t>(samples) * columns) return;
@@ -37,7 +36,7 @@ extern "C" __global__ void __launch_bounds__(128) adjoint_layer(
     const int column = static_cast<int>(thread % columns);
     const Entering entering = {ENTERING_ARGUMENTS};
     const Incidents incidents = {limited, grazing};
-    const Unit unit = unit_at(units, column);
+    const Unit unit = unit_at(units, refractory, columns, column);
     const int own = unit_of[column];
     const index_t place = row_of(sample, steps, columns) + column;
     const real *const arrived = current + place;
@@ -49,20 +48,19 @@ extern "C" __global__ void __launch_bounds__(128) adjoint_layer(
         const index_t here = static_cast<index_t>(n) * columns;
         if (n < steps) {
             if (time_constants)
-                add_time_constants(unit, now, slopes + column * 4, states[place + here],
-                                   by_tau_mem, by_tau_syn);
+                add_time_constants(
+                    unit, now, slopes + column * 4, states[place + here], by_tau_mem, by_tau_syn);
             move_back(unit, now);
         }
         settle_at(entering, unit, sample, column, columns, n, moment, arrived, now);
-        moment = moment_before(entering, sample, n, moment);
+        moment = moment_before(entering, n, moment);
         const bool emits = now.latest == n;
         const real known = emits ? adjoint[place + here].x : real(0);
         adjoint[place + here] = {now.v, now.i};
         if (n == steps) add_phantom(entering, unit, sample, column, by_threshold, now);
         if (emits) {
             pull_back_emission(unit, known, arrived[here], limit, rate_jump[own],
-                               rank_of(sample, own, n, steps, units_of_all), incidents,
-                               by_threshold, now);
+                rank_of(sample, own, n, steps, units_of_all), incidents, by_threshold, now);
             now.latest = latest_emission(words, columns, n);
         }
     }
@@ -82,9 +80,9 @@ static_assert(sizeof(AdjointCell) == (sizeof(real) == 4 ? 20 : 40), "see cuda_ke
 
 // What the connections inside a component add to S_k of a source unit's emission at step n; the
 // lanes of a warp share the targets.  For `places` see forward.cu.
-__device__ inline real slope_inside(
-    int n, int steps, int columns, int unit, int connections, const index_t *places,
-    const real *weights, const int *delays, const real2 *row) {
+__device__ inline real slope_inside(int n, int steps, int columns, int unit, int connections,
+    const index_t *places, const real *__restrict__ weights, const int *__restrict__ delays,
+    const real2 *row) {
     real sum = 0;
     for (int connection = 0; connection < connections; ++connection) {
         const index_t *const place = places + connection * 5;
@@ -104,13 +102,13 @@ __device__ inline real slope_inside(
 
 // Units that reach each other: a block per sample.  Every unit records its adjoints at a step
 // before any emission there is pulled back, because arrivals without delay read them.
-extern "C" __global__ void __launch_bounds__(1024) adjoint_recurrent(
-    int steps, int columns, int units_of_all, const void *units, const int *unit_of,
-    const real *rate_jump, real limit, const unsigned *emitted, const unsigned *delivered,
-    const real *current, int connections, const index_t *places, const real *weights,
-    const int *delays, real2 *adjoint, double *threshold, double *tau_mem, double *tau_syn,
-    word_t *limited, word_t *grazing, int time_constants, const real *slopes, const real2 *states,
-    ENTERING_PARAMETERS) {
+extern "C" __global__ void __launch_bounds__(1024) adjoint_recurrent(int steps, int columns,
+    int units_of_all, const real *__restrict__ units, const int *__restrict__ refractory,
+    const int *unit_of, const real *rate_jump, real limit, const unsigned *emitted,
+    const unsigned *delivered, const real *current, int connections, const index_t *places,
+    const real *__restrict__ weights, const int *__restrict__ delays, real2 *adjoint,
+    double *threshold, double *tau_mem, double *tau_syn, word_t *limited, word_t *grazing,
+    int time_constants, const real *slopes, const real2 *states, ENTERING_PARAMETERS) {
     DYNAMIC_SHARED(AdjointCell, cells);
     const int chunks = (columns + 31) / 32;
     unsigned *const sent = reinterpret_cast<unsigned *>(cells + columns);
@@ -136,18 +134,18 @@ extern "C" __global__ void __launch_bounds__(1024) adjoint_recurrent(
             const int column = base + thread;
             bool sends = false;
             if (column < columns) {
-                const Unit unit = unit_at(units, column);
+                const Unit unit = unit_at(units, refractory, columns, column);
                 AdjointCell cell = cells[column];
                 Adjoint &now = cell.adjoint;
                 if (n < steps) {
                     if (time_constants)
                         add_time_constants(unit, now, slopes + column * 4,
-                                           states[place + here + column],
-                                           tau_mem[totals + column], tau_syn[totals + column]);
+                            states[place + here + column], tau_mem[totals + column],
+                            tau_syn[totals + column]);
                     move_back(unit, now);
                 }
                 settle_at(entering, unit, sample, column, columns, n, moment,
-                          current + place + column, now);
+                    current + place + column, now);
                 if (now.latest == n) {
                     cell.slope = row[here + column].x;
                     const unsigned bits =
@@ -163,7 +161,7 @@ extern "C" __global__ void __launch_bounds__(1024) adjoint_recurrent(
             if (thread % 32 == 0 && column < columns) sent[column / 32] = mask;
             any = any || mask != 0;
         }
-        moment = moment_before(entering, sample, n, moment);
+        moment = moment_before(entering, n, moment);
         if (__syncthreads_or(any)) {
             int turn = 0;
             for (int chunk = 0; chunk < chunks; ++chunk) {
@@ -171,8 +169,8 @@ extern "C" __global__ void __launch_bounds__(1024) adjoint_recurrent(
                 while (bits) {
                     const int unit = chunk * 32 + take_lowest(bits);
                     if (turn++ % (threads / 32) != thread / 32) continue;
-                    const real sum = slope_inside(n, steps, columns, unit, connections, places,
-                                                  weights, delays, row);
+                    const real sum = slope_inside(
+                        n, steps, columns, unit, connections, places, weights, delays, row);
                     if (thread % 32 == 0) cells[unit].slope += sum;
                 }
             }
@@ -182,12 +180,11 @@ extern "C" __global__ void __launch_bounds__(1024) adjoint_recurrent(
             AdjointCell &cell = cells[column];
             if (cell.adjoint.latest != n) continue;
             const int own = unit_of[column];
-            pull_back_emission(unit_at(units, column), cell.slope, current[place + here + column],
-                               limit, rate_jump[own],
-                               rank_of(sample, own, n, steps, units_of_all), incidents,
-                               threshold[totals + column], cell.adjoint);
-            cell.adjoint.latest =
-                latest_emission(emitted + words + column, columns, n);
+            pull_back_emission(unit_at(units, refractory, columns, column), cell.slope,
+                current[place + here + column], limit, rate_jump[own],
+                rank_of(sample, own, n, steps, units_of_all), incidents, threshold[totals + column],
+                cell.adjoint);
+            cell.adjoint.latest = latest_emission(emitted + words + column, columns, n);
         }
     }
 }

@@ -3,16 +3,17 @@
 
 // Units that only listen to earlier components, one thread each.  `current` holds their arrivals
 // and leaves with the drive D at each emission's step and I at each end of a refractory period.
-extern "C" __global__ void __launch_bounds__(128) integrate_layer(
-    int samples, int steps, int columns, int first_of_all, int columns_of_all, const void *units,
-    const int *unit_of, const word_t *keys, const double *drop_rate, int drops, real *current,
-    unsigned *emitted, unsigned *delivered, word_t *overflow) {
+extern "C" __global__ void __launch_bounds__(128)
+    integrate_layer(int samples, int steps, int columns, int first_of_all, int columns_of_all,
+        const real *__restrict__ units, const int *__restrict__ refractory, const int *unit_of,
+        const word_t *keys, const double *drop_rate, int drops, real *current, unsigned *emitted,
+        unsigned *delivered, word_t *overflow) {
     constexpr int AHEAD = 8;  // loads in flight
     const index_t thread = thread_of_grid();
     if (thread >= static_cast<index_t>(samples) * columns) return;
     const int sample = static_cast<int>(thread / columns);
     const int column = static_cast<int>(thread % columns);
-    const Unit unit = unit_at(units, column);
+    const Unit unit = unit_at(units, refractory, columns, column);
     const int own = unit_of[column];
     real *const row = current + row_of(sample, steps, columns) + column;
     const index_t words = words_row_of(sample, steps, columns) + column;
@@ -67,9 +68,9 @@ static_assert(sizeof(Cell) == (sizeof(real) == 4 ? 24 : 40), "see cuda_kernels.p
 // What the emissions at a step, bits of columns, add to the currents of one column: connection by
 // connection, source unit by source unit.  A row of `places` holds a connection's first synapse,
 // first source column, source units, first target column and target units.
-__device__ inline void deliver_inside(
-    int n, int steps, int columns, int column, const unsigned *sent, int connections,
-    const index_t *places, const real *weights, const int *delays, real *row) {
+__device__ inline void deliver_inside(int n, int steps, int columns, int column,
+    const unsigned *sent, int connections, const index_t *places, const real *__restrict__ weights,
+    const int *__restrict__ delays, real *row) {
     for (int connection = 0; connection < connections; ++connection) {
         const index_t *const place = places + connection * 5;
         const int source_column = static_cast<int>(place[1]);
@@ -93,11 +94,12 @@ __device__ inline void deliver_inside(
 
 // Units that reach each other: a block per sample, each thread with columns of its own, into
 // whose currents it alone adds.  `emitted` and `delivered` hold 0.
-extern "C" __global__ void __launch_bounds__(1024) integrate_recurrent(
-    int steps, int columns, int first_of_all, int columns_of_all, const void *units,
-    const int *unit_of, const word_t *keys, const double *drop_rate, int drops, int connections,
-    const index_t *places, const real *weights, const int *delays, real *current,
-    unsigned *emitted, unsigned *delivered, word_t *overflow) {
+extern "C" __global__ void __launch_bounds__(1024)
+    integrate_recurrent(int steps, int columns, int first_of_all, int columns_of_all,
+        const real *__restrict__ units, const int *__restrict__ refractory, const int *unit_of,
+        const word_t *keys, const double *drop_rate, int drops, int connections,
+        const index_t *places, const real *__restrict__ weights, const int *__restrict__ delays,
+        real *current, unsigned *emitted, unsigned *delivered, word_t *overflow) {
     DYNAMIC_SHARED(Cell, cells);
     const int chunks = (columns + 31) / 32;
     // Two sets, used in turn: one is read while the next step may already write the other.
@@ -115,7 +117,7 @@ extern "C" __global__ void __launch_bounds__(1024) integrate_recurrent(
             const int column = base + thread;
             bool sends = false;
             if (column < columns) {
-                const Unit unit = unit_at(units, column);
+                const Unit unit = unit_at(units, refractory, columns, column);
                 Cell cell = cells[column];
                 const real v = moved_voltage(unit, cell.neuron);
                 cell.drive = drive_over(unit, cell.neuron);
@@ -140,16 +142,18 @@ extern "C" __global__ void __launch_bounds__(1024) integrate_recurrent(
         for (int column = thread; column < columns; column += threads) {
             if (delivers)
                 deliver_inside(n, steps, columns, column, sent, connections, places, weights,
-                               delays, row + column);
+                    delays, row + column);
             Cell &cell = cells[column];
             real &slot = row[static_cast<index_t>(n) * columns + column];
             cell.neuron.i += slot;
-            if (cell.latest == n) slot = cell.drive;
-            else if (cell.neuron.free == n) slot = cell.neuron.i;
+            if (cell.latest == n)
+                slot = cell.drive;
+            else if (cell.neuron.free == n)
+                slot = cell.neuron.i;
         }
     }
     for (int column = thread; column < columns; column += threads)
         if (!is_finite(cells[column].neuron.i))
-            atomicMin(overflow,
-                      static_cast<word_t>(sample) * columns_of_all + first_of_all + column);
+            atomicMin(
+                overflow, static_cast<word_t>(sample) * columns_of_all + first_of_all + column);
 }

@@ -13,31 +13,39 @@ typedef long long index_t;  // products of samples, steps and units pass 2^31
 typedef unsigned long long word_t;
 
 #ifndef DYNAMIC_SHARED
-#define DYNAMIC_SHARED(type, name)                                            \
-    extern __shared__ __align__(16) unsigned char name##_bytes[];             \
+#define DYNAMIC_SHARED(type, name)                                \
+    extern __shared__ __align__(16) unsigned char name##_bytes[]; \
     type *const name = reinterpret_cast<type *>(name##_bytes)
 #endif
 
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
-__device__ inline bool is_finite(real value) { return value - value == 0; }
+__device__ inline bool is_finite(real value) {
+    return value - value == 0;
+}
 
-// Coefficients of a unit: evsim_gpu.layout.unit_record, which explains them.
+// Coefficients of a unit: evsim_gpu.layout explains them.
 struct Unit {
-    real decay_mem, rise, decay_syn, feed, fall, drive_scale;
-    real threshold, tau_mem, tau_syn, rate_jump;
+    real decay_mem, rise, decay_syn, feed, fall, drive_scale, threshold, tau_mem, tau_syn;
     int refractory;
 };
 
-__device__ inline Unit unit_at(const void *units, int column) {
-    return static_cast<const Unit *>(units)[column];
+// `values` lies coefficient by coefficient, in their order, so that threads of neighbouring
+// columns read neighbouring numbers.
+__device__ inline Unit unit_at(
+    const real *values, const int *__restrict__ refractory, int columns, int column) {
+    const real *const own = values + column;
+    return {own[0], own[columns], own[2 * columns], own[3 * columns], own[4 * columns],
+        own[5 * columns], own[6 * columns], own[7 * columns], own[8 * columns], refractory[column]};
 }
 
 __device__ inline index_t thread_of_grid() {
     return static_cast<index_t>(blockIdx.x) * blockDim.x + threadIdx.x;
 }
 
-__device__ inline int words_of(int steps) { return steps / 32 + 1; }
+__device__ inline int words_of(int steps) {
+    return steps / 32 + 1;
+}
 
 // Where in its arrays a sample's numbers begin.
 __device__ inline index_t row_of(int sample, int steps, int columns) {
@@ -114,6 +122,14 @@ __device__ inline bool is_dropped(word_t key, int unit, int number, double rate)
 
 // -- spikes of a source unit -------------------------------------------------------------------
 
+// What a warp has of a source unit's spikes: `own` is one lane's number at `place` + lane, of those
+// before `last`.
+template <class Number>
+struct Fetched {
+    index_t place, last;
+    Number own;
+};
+
 // Spikes of inputs: lists of steps, ascending.  A dropped one is ~step, below 0; one after the
 // trial is at step steps + 1.
 struct InputSpikes {
@@ -126,21 +142,30 @@ struct InputSpikes {
         return static_cast<index_t>(sample) * units + first + source;
     }
 
-    // Calls visit(step, place in the list of all) for the spikes before step `end`, the whole
-    // warp together.
-    template <class Visit>
-    __device__ void visit_by_warp(int sample, int source, int end, Visit visit) const {
-        const int lane = threadIdx.x % 32;
+    // The first spikes of a source unit, a lane each.
+    __device__ Fetched<int> fetch(int sample, int source) const {
         const index_t list = list_of(sample, source);
-        const index_t last = start[list + 1];
-        for (index_t place = start[list]; place < last; place += 32) {
-            const int own = place + lane < last ? step[place + lane] : end;
-            const int count = last - place < 32 ? static_cast<int>(last - place) : 32;
+        return fetched_at(start[list], start[list + 1]);
+    }
+
+    __device__ Fetched<int> fetched_at(index_t place, index_t last) const {
+        const int lane = threadIdx.x % 32;
+        return {place, last, place + lane < last ? step[place + lane] : 0};
+    }
+
+    // Calls visit(step, place in the list of all) for the spikes before step `end`, the whole
+    // warp together, from those that were fetched first.
+    template <class Visit>
+    __device__ void visit_by_warp(Fetched<int> spikes, int end, Visit visit) const {
+        while (spikes.place < spikes.last) {
+            const index_t left = spikes.last - spikes.place;
+            const int count = left < 32 ? static_cast<int>(left) : 32;
             for (int spike = 0; spike < count; ++spike) {
-                const int n = __shfl_sync(ALL_LANES, own, spike);
+                const int n = __shfl_sync(ALL_LANES, spikes.own, spike);
                 if (n >= end) return;
-                if (n >= 0) visit(n, place + spike);
+                if (n >= 0) visit(n, spikes.place + spike);
             }
+            spikes = fetched_at(spikes.place + 32, spikes.last);
         }
     }
 
@@ -163,34 +188,37 @@ struct DeliveredSpikes {
     int columns;
     int first;  // column of the first source unit
 
-    __device__ const unsigned *words_at(int sample, int source) const {
-        return bits + words_row_of(sample, steps, columns) + first + source;
+    // The first words of a source unit, a lane each; their places count words of all.
+    __device__ Fetched<unsigned> fetch(int sample, int source) const {
+        const index_t place = words_row_of(sample, steps, columns) + first + source;
+        return fetched_at(place, place + static_cast<index_t>(words_of(steps)) * columns);
+    }
+
+    __device__ Fetched<unsigned> fetched_at(index_t place, index_t last) const {
+        const index_t own = place + static_cast<index_t>(threadIdx.x % 32) * columns;
+        return {place, last, own < last ? bits[own] : 0};
     }
 
     template <class Visit>
-    __device__ void visit_by_warp(int sample, int source, int end, Visit visit) const {
-        const int lane = threadIdx.x % 32;
-        const int words = (end + 31) / 32;
-        const unsigned *own = words_at(sample, source);
-        for (int base = 0; base < words; base += 32) {
-            const bool inside = base + lane < words;
-            const unsigned mine = inside ? own[static_cast<index_t>(base + lane) * columns] : 0;
-            unsigned filled = __ballot_sync(ALL_LANES, mine != 0);
+    __device__ void visit_by_warp(Fetched<unsigned> words, int end, Visit visit) const {
+        for (int base = 0; base < end && words.place < words.last; base += 32 * 32) {
+            unsigned filled = __ballot_sync(ALL_LANES, words.own != 0);
             while (filled) {
                 const int from = take_lowest(filled);
-                unsigned word = __shfl_sync(ALL_LANES, mine, from);
+                unsigned word = __shfl_sync(ALL_LANES, words.own, from);
                 while (word) {
-                    const int n = (base + from) * 32 + take_lowest(word);
+                    const int n = base + from * 32 + take_lowest(word);
                     if (n >= end) return;
                     visit(n, index_t(-1));
                 }
             }
+            words = fetched_at(words.place + static_cast<index_t>(32) * columns, words.last);
         }
     }
 
     template <class Visit>
     __device__ void visit_by_thread(int sample, int source, int end, Visit visit) const {
-        const unsigned *own = words_at(sample, source);
+        const unsigned *own = bits + words_row_of(sample, steps, columns) + first + source;
         for (int number = 0; number * 32 < end; ++number) {
             unsigned word = own[static_cast<index_t>(number) * columns];
             while (word) {

@@ -23,31 +23,31 @@ struct Trial {
     }
 };
 
-__device__ inline Trial trial_of(
-    int sample, int steps, int columns, int column, const real *current, const unsigned *emitted,
-    int spikes) {
+__device__ inline Trial trial_of(int sample, int steps, int columns, int column,
+    const real *current, const unsigned *emitted, int spikes) {
     const real *const own = current + row_of(sample, steps, columns) + column;
     const unsigned *const bits = emitted + words_row_of(sample, steps, columns) + column;
     return {steps, columns, own, bits, spikes != 0};
 }
 
 // V and I after every grid point, for `width` units from column `first` on.
-extern "C" __global__ void __launch_bounds__(128) write_states(
-    int samples, int steps, int columns, int first, int width, const void *units,
+extern "C" __global__ void __launch_bounds__(128) write_states(int samples, int steps, int columns,
+    int first, int width, const real *__restrict__ units, const int *__restrict__ refractory,
     const real *current, const unsigned *emitted, int spikes, real2 *states) {
     const index_t thread = thread_of_grid();
     if (thread >= static_cast<index_t>(samples) * width) return;
     const int sample = static_cast<int>(thread / width), own = static_cast<int>(thread % width);
     real2 *const row = states + row_of(sample, steps, width) + own;
     const Trial trial = trial_of(sample, steps, columns, first + own, current, emitted, spikes);
-    trial.replay(unit_at(units, first + own), [&](int n, const Neuron &neuron) {
-        row[static_cast<index_t>(n) * width] = {neuron.v, neuron.i};
-    });
+    trial.replay(
+        unit_at(units, refractory, columns, first + own), [&](int n, const Neuron &neuron) {
+            row[static_cast<index_t>(n) * width] = {neuron.v, neuron.i};
+        });
 }
 
 // The weighted mean of evsim_gpu.device.MeanForm.  `form` holds P, Q, R and U of each unit.
-extern "C" __global__ void __launch_bounds__(128) read_means(
-    int samples, int steps, int columns, int first, int width, const void *units,
+extern "C" __global__ void __launch_bounds__(128) read_means(int samples, int steps, int columns,
+    int first, int width, const real *__restrict__ units, const int *__restrict__ refractory,
     const real *current, const unsigned *emitted, int spikes, const real *f, const real *g,
     const real *form, real *values) {
     const index_t thread = thread_of_grid();
@@ -57,18 +57,19 @@ extern "C" __global__ void __launch_bounds__(128) read_means(
     const real r = form[2 * width + own], u = form[3 * width + own];
     const Trial trial = trial_of(sample, steps, columns, first + own, current, emitted, spikes);
     real total = 0;
-    trial.replay(unit_at(units, first + own), [&](int n, const Neuron &neuron) {
-        if (n == steps || n < neuron.free) return;  // held: V stays at 0 over the next step
-        const real of_f = p * neuron.v + r * neuron.i;
-        const real of_g = q * neuron.v + u * neuron.i;
-        total += f[n] * of_f + g[n] * of_g;
-    });
+    trial.replay(
+        unit_at(units, refractory, columns, first + own), [&](int n, const Neuron &neuron) {
+            if (n == steps || n < neuron.free) return;  // held: V stays at 0 over the next step
+            const real of_f = p * neuron.v + r * neuron.i;
+            const real of_g = q * neuron.v + u * neuron.i;
+            total += f[n] * of_f + g[n] * of_g;
+        });
     values[thread] = total;
 }
 
 // The largest V over all grid points, and the first one with it.
-extern "C" __global__ void __launch_bounds__(128) read_peaks(
-    int samples, int steps, int columns, int first, int width, const void *units,
+extern "C" __global__ void __launch_bounds__(128) read_peaks(int samples, int steps, int columns,
+    int first, int width, const real *__restrict__ units, const int *__restrict__ refractory,
     const real *current, const unsigned *emitted, int spikes, real *values, int *at) {
     const index_t thread = thread_of_grid();
     if (thread >= static_cast<index_t>(samples) * width) return;
@@ -76,12 +77,13 @@ extern "C" __global__ void __launch_bounds__(128) read_peaks(
     const Trial trial = trial_of(sample, steps, columns, first + own, current, emitted, spikes);
     real best = 0;
     int place = 0;
-    trial.replay(unit_at(units, first + own), [&](int n, const Neuron &neuron) {
-        if (neuron.v > best) {
-            best = neuron.v;
-            place = n;
-        }
-    });
+    trial.replay(
+        unit_at(units, refractory, columns, first + own), [&](int n, const Neuron &neuron) {
+            if (neuron.v > best) {
+                best = neuron.v;
+                place = n;
+            }
+        });
     values[thread] = best;
     at[thread] = place;
 }
