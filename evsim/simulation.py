@@ -39,7 +39,7 @@ def simulate(
     duration : float
         The trial is [0, duration] ms; a spike exactly at its end is part of it.
     engine : str or Engine
-        "exact", "reference", or an engine with settings.
+        "exact", "reference", "grid", "cuda", or an engine with settings.
     dropout : Dropout, optional
         Which spikes reach none of their synapses.
 

@@ -1,0 +1,139 @@
+"""A batch simulated on a grid, as the host sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from evsim.engines.exact_layout import OrderedInputs
+from evsim.engines.protocol import EngineError
+from evsim.network import LIF
+from evsim.spikes import SpikeTrains
+from evsim_gpu.device import Activity, Emissions, GridInputs
+from evsim_gpu.layout import GridLayout, to_steps
+from evsim_gpu.states import States, numbers_of, tables
+
+
+def grid_inputs(layout: GridLayout, inputs: Mapping[str, SpikeTrains]) -> GridInputs:
+    """Input spikes on the grid."""
+    ordered = OrderedInputs.of(layout.network, inputs)
+    step = to_steps(ordered.time, layout.dt, layout.steps)
+    step[ordered.time > layout.duration] = layout.steps + 1
+    start = np.zeros(ordered.count.size + 1, np.int64)
+    np.cumsum(ordered.count.ravel(), out=start[1:])
+    return GridInputs(step, start, ordered.place, ordered.count.shape[0])
+
+
+@dataclass(frozen=True, eq=False)
+class GridState:
+    """A simulated batch."""
+
+    layout: GridLayout
+    inputs: Mapping[str, SpikeTrains]
+    on_grid: GridInputs
+    activity: Activity
+    _states: dict[str, States] = field(default_factory=dict)
+    _emissions: dict[str, Emissions] = field(default_factory=dict)
+
+    @property
+    def batch(self) -> int:
+        """Number of samples."""
+        return self.on_grid.batch
+
+    @property
+    def points(self) -> np.ndarray:
+        """The grid points in ms; the last one is the end of the trial to the last bit."""
+        return np.linspace(0.0, self.layout.duration, self.layout.steps + 1)
+
+    def is_lif(self, name: str) -> bool:
+        """Whether a population's units emit spikes."""
+        return isinstance(self.layout.network.population(name), LIF)
+
+    def units(self, name: str) -> slice:
+        """A population's units among those of all populations."""
+        component, first, last = self.layout.place(name)
+        unit = int(self.layout.components[component].unit_of_column[first])
+        return slice(unit, unit + last - first)
+
+    def states(self, name: str) -> States:
+        """Voltages and currents at all grid points, kept for the next time."""
+        if name not in self._states:
+            voltage, current = self.activity.states(name)
+            emissions = self.emissions(name) if self.is_lif(name) else None
+            self._states[name] = States(self.layout, self.units(name), voltage, current, emissions)
+        return self._states[name]
+
+    def emissions(self, name: str) -> Emissions:
+        """Emissions of a LIF population, kept for the next time."""
+        if name not in self._emissions:
+            self._emissions[name] = self.activity.emissions(name)
+        return self._emissions[name]
+
+    def spike_trains(self, name: str) -> SpikeTrains:
+        """Emissions as spike trains; none of LI units."""
+        count = self.layout.network.population(name).units
+        if not self.is_lif(name):
+            offsets = np.zeros(self.batch + 1, np.int64)
+            return SpikeTrains(np.empty(0), np.empty(0, np.int32), offsets, count)
+        own = self.emissions(name)
+        return SpikeTrains(self.points[own.step], own.unit, own.offsets, count)
+
+    # -- spikes by their number --------------------------------------------------------
+
+    def spike_times(self, name: str, numbers: int) -> np.ndarray:
+        """Times of the first spikes of each unit, (batch, units, numbers); infinity for none."""
+        own = self.emissions(name)
+        number = numbers_of(own)
+        early = number < numbers
+        count = self.layout.network.population(name).units
+        times = np.full((self.batch, count, numbers), np.inf)
+        times[own.samples[early], own.unit[early], number[early]] = self.points[own.step[early]]
+        return times
+
+    def slopes_by_number(self, name: str, cotangents: np.ndarray) -> np.ndarray:
+        """Cotangents (batch, units, numbers) of first spikes as derivatives by each emission."""
+        own = self.emissions(name)
+        number = numbers_of(own)
+        early = number < cotangents.shape[2]
+        slopes = np.zeros(own.step.size)
+        slopes[early] = cotangents[own.samples[early], own.unit[early], number[early]]
+        return slopes
+
+    def phantom(self, name: str, cotangents: np.ndarray) -> np.ndarray:
+        """lambda_V at the end of the trial, where spikes are missing, (batch, units).
+
+        None for a unit that could not spike there, in its refractory period.
+        """
+        own = self.emissions(name)
+        counts, latest = tables(own, cotangents.shape[:2])
+        missing = counts[:, :, None] <= np.arange(cotangents.shape[2])
+        phantom = np.where(missing, cotangents, 0.0).sum(axis=2)
+        refractory = self.layout.units["refractory"][self.units(name)].astype(np.int64)
+        phantom[(counts > 0) & (latest + refractory >= self.layout.steps)] = 0.0
+        return phantom
+
+    # -- messages ------------------------------------------------------------------------
+
+    def place(self, sample: int, unit: int, step: int | None = None) -> str:
+        """A sample, a unit of all populations, and perhaps a time, for a message."""
+        topology = self.layout.network.topology
+        index = int(np.searchsorted(topology.first_unit, unit, side="right")) - 1
+        name = self.layout.network.populations[index].name
+        at = "" if step is None else f", at {self.points[step]:g} ms"
+        return f"sample {sample}, unit {unit - topology.first_unit[index]} of {name!r}{at}: "
+
+    def check_finite(
+        self, values: np.ndarray, quantity: str, name: str, samples: np.ndarray | None = None
+    ) -> None:
+        """Raise for the first of some values, (rows, units), that is no finite number."""
+        wrong = ~np.isfinite(values)
+        if wrong.any():
+            row, column = (int(i) for i in np.argwhere(wrong)[0])
+            sample = row if samples is None else int(samples[row])
+            raise EngineError(
+                self.place(sample, self.units(name).start + column)
+                + f"{quantity} is {values[row, column]}; its current is no finite number any "
+                "more: use smaller weights"
+            )
