@@ -45,14 +45,17 @@ class Progress:
     ) -> None:
         pass
 
-    def batch(self, epoch: int, batch: int, loss: float) -> None:
-        """A batch is done; ``loss`` is the mean over the epoch so far.  Cheap most of the time."""
+    def batch(self, epoch: int, batch: int, loss: float | None) -> None:
+        """A batch is done; ``loss`` is the mean over the epoch so far.  Cheap most of the time.
+
+        None where the loss is not known before the end of the epoch.
+        """
         now = time.monotonic()
         if self._first_batch is None:
             self._first_batch = now, self._done(epoch, batch)
         if now - self._shown >= self.interval:
             self._shown = now
-            self._show(epoch, batch, f"loss {loss:.4g}")
+            self._show(epoch, batch, "" if loss is None else f"loss {loss:.4g}")
 
     def epoch(self, record: EpochRecord) -> None:
         """An epoch is done."""
@@ -96,8 +99,8 @@ class Lines(Progress):
 
     def _show(self, epoch: int, batch: int, text: str) -> None:
         within = "" if batch == self.batches else f", batch {batch}/{self.batches}"
-        left = self._time_left(epoch, batch)
-        self.say(f"epoch {epoch}/{self.epochs}{within}: {text}, {left} left")
+        told = ", ".join(filter(None, [text, f"{self._time_left(epoch, batch)} left"]))
+        self.say(f"epoch {epoch}/{self.epochs}{within}: {told}")
 
 
 class Bar(Progress):

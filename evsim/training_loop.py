@@ -112,11 +112,15 @@ class Task:
             return None
         return self._stream(epoch, 1).generate_state(samples, np.uint64)
 
+    def augmentation_generator(self, epoch: int, place: int) -> np.random.Generator:
+        """What the augmentation at a place among all of them draws from in an epoch."""
+        return np.random.default_rng(self._stream(epoch, 2, place))
+
     def epoch_data(self, epoch: int) -> tuple[Dataset, int]:
         """The training data of an epoch, augmented; and how many spikes that lost."""
         data, lost = self.data, 0
         for place, augmentation in enumerate(self.augmentation):
-            generator = np.random.default_rng(self._stream(epoch, 2, place))
+            generator = self.augmentation_generator(epoch, place)
             outcome = augmentation(data, generator, self.duration)
             if not isinstance(getattr(outcome, "data", None), Dataset):
                 raise TypeError(

@@ -21,7 +21,7 @@ from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes,
 from evsim.spikes import SpikeTrains
 from evsim_gpu.device import Device, Pulled
 from evsim_gpu.entering import direct_time_constant_slopes, drive_of
-from evsim_gpu.grid_state import GridState, grid_inputs
+from evsim_gpu.grid_state import GRAZING, OVERFLOW, GridState, grid_inputs
 from evsim_gpu.layout import GridLayout
 from evsim_gpu.readouts import mean_form, sample_weights
 
@@ -100,10 +100,7 @@ class Grid(Engine):
         activity = self._device().simulate(layout, on_grid, keys)
         state = GridState(layout, inputs, on_grid, activity)
         if activity.overflow is not None:
-            raise EngineError(
-                state.place(*activity.overflow)
-                + "its current is no finite number any more: use smaller weights"
-            )
+            raise EngineError(state.place(*activity.overflow) + OVERFLOW)
         return state
 
     def spikes(self, state: GridState) -> dict[str, SpikeTrains]:
@@ -205,13 +202,7 @@ class Grid(Engine):
         drive = drive_of(state, readout, cotangents, adjustments)
         pulled = state.activity.pull_back(drive, time_constants=time_constants)
         if pulled.grazing is not None:
-            sample, unit, step = pulled.grazing
-            raise EngineError(
-                state.place(sample, unit, step)
-                + "the slope of its voltage at its emission rounds to 0, so its gradient is "
-                "unbounded: set a lambda_limit, change the weights a little, or leave the sample "
-                "out"
-            )
+            raise EngineError(state.place(*pulled.grazing) + GRAZING)
         network = state.layout.network
         totals = {
             "weight": pulled.weight,

@@ -15,6 +15,13 @@ from evsim_gpu.device import Activity, Emissions, GridInputs
 from evsim_gpu.layout import GridLayout, to_steps
 from evsim_gpu.states import States, numbers_of, tables
 
+# What can go wrong at a place in a batch.
+OVERFLOW = "its current is no finite number any more: use smaller weights"
+GRAZING = (
+    "the slope of its voltage at its emission rounds to 0, so its gradient is unbounded: set a "
+    "lambda_limit, change the weights a little, or leave the sample out"
+)
+
 
 def grid_inputs(layout: GridLayout, inputs: Mapping[str, SpikeTrains]) -> GridInputs:
     """Input spikes on the grid."""
@@ -118,11 +125,7 @@ class GridState:
 
     def place(self, sample: int, unit: int, step: int | None = None) -> str:
         """A sample, a unit of all populations, and perhaps a time, for a message."""
-        topology = self.layout.network.topology
-        index = int(np.searchsorted(topology.first_unit, unit, side="right")) - 1
-        name = self.layout.network.populations[index].name
-        at = "" if step is None else f", at {self.points[step]:g} ms"
-        return f"sample {sample}, unit {unit - topology.first_unit[index]} of {name!r}{at}: "
+        return place_in_batch(self.layout, sample, unit, step)
 
     def check_finite(
         self, values: np.ndarray, quantity: str, name: str, samples: np.ndarray | None = None
@@ -134,6 +137,14 @@ class GridState:
             sample = row if samples is None else int(samples[row])
             raise EngineError(
                 self.place(sample, self.units(name).start + column)
-                + f"{quantity} is {values[row, column]}; its current is no finite number any "
-                "more: use smaller weights"
+                + f"{quantity} is {values[row, column]}; {OVERFLOW}"
             )
+
+
+def place_in_batch(layout: GridLayout, sample: int, unit: int, step: int | None = None) -> str:
+    """A sample, a unit of all populations, and perhaps a time, for a message."""
+    topology = layout.network.topology
+    index = int(np.searchsorted(topology.first_unit, unit, side="right")) - 1
+    name = layout.network.populations[index].name
+    at = "" if step is None else f", at {layout.duration * step / layout.steps:g} ms"
+    return f"sample {sample}, unit {unit - topology.first_unit[index]} of {name!r}{at}: "
