@@ -7,6 +7,8 @@ to 0, with the order of convergence measured.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from agreement import entries
@@ -156,6 +158,7 @@ def assert_same_gradient(case, loss, labels, tolerance=1e-11):
 STEPS = 2.0 ** -np.arange(5, 11)
 
 
+@cache
 def convergence_case(kind: str, output: str, refractory: float) -> Case:
     """A network whose spikes stay the same down to the longest step, with few near-grazes."""
     for seed in range(200):
@@ -219,6 +222,47 @@ def test_spikes_losses_and_gradients_converge_at_first_order(kind, output, refra
     assert min(orders.values()) > 0.5, orders
     assert np.median(list(orders.values())) > 0.9, orders
     assert orders["spikes of first"] > 0.9
+
+
+LI_LOSSES = [
+    *(losses.CrossEntropy(readouts.Mean(w)) for w in ("flat", "exponential", "linear")),
+    losses.CrossEntropy(readouts.Mean("sigmoid")),
+    losses.CrossEntropy(readouts.Mean("input")),
+    losses.CrossEntropy(readouts.Peak()),
+    losses.TimeAveragedCrossEntropy(),
+    losses.VoltageMSE(readouts.Voltage([3.3, 11.0, 19.0])),
+]
+LIF_LOSSES = [
+    losses.FirstSpikeCrossEntropy(tau0=2.0, tau1=10.0),
+    losses.TimeInvariantMSE(),
+    losses.SpikeTimeMSE(readouts.SpikeTimes(2)),
+    losses.CrossEntropy(readouts.Mean("linear")),
+    losses.CrossEntropy(readouts.Mean("sigmoid")),
+    losses.TimeAveragedCrossEntropy(),
+]
+
+
+@pytest.mark.parametrize(
+    ("output", "loss"),
+    [("LI", loss) for loss in LI_LOSSES] + [("LIF", loss) for loss in LIF_LOSSES],
+)
+def test_every_loss_goes_to_that_of_the_exact_engine(output, loss):
+    case = convergence_case("feedforward", output, 0.0)
+    shape = loss.readout.shape(2, 2) if not loss.classifies else None
+    labels = [0, 1] if shape is None else np.linspace(0.5, 15.0, int(np.prod(shape))).reshape(shape)
+    found = [
+        evsim.gradient(case.network, case.inputs, labels, loss, case.duration, engine=engine)
+        for engine in (EXACT, Grid(2.0**-6), Grid(2.0**-10))
+    ]
+    exact, coarse, fine = (
+        np.concatenate([np.ravel(entries(values)) for values in own.parameters.values()])
+        for own in found
+    )
+    scale = np.linalg.norm(exact)
+    errors = [np.linalg.norm(own - exact) / scale for own in (coarse, fine)]
+    assert errors[1] < 0.02, errors  # and 16 times smaller than at the longer step, or nearly so
+    assert errors[1] < errors[0] / 4, errors
+    assert abs(found[2].loss - found[0].loss) < 0.01 * abs(found[0].loss)
 
 
 def sorted_by_unit(trains: evsim.SpikeTrains) -> np.ndarray:

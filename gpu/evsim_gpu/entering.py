@@ -34,18 +34,15 @@ def drive_of(
         "moment_start": np.zeros(state.batch + 1, np.int64),
         **{key: parts.pop(key) for key in _WHOLE if key in parts},
     }
-    reals: dict[str, Any] = {
+    reals = {
         "rate_jump": rate_jump,
         "moment_lambda_v": nothing,
         "moment_lambda_i": nothing,
         **parts,
     }
-    return Drive(
-        population=name,
-        limit=adjustments.lambda_limit,
-        **whole,
-        **{key: np.ascontiguousarray(part, layout.precision) for key, part in reals.items()},
-    )
+    for key, part in reals.items():
+        whole[key] = np.ascontiguousarray(part, layout.precision)
+    return Drive(population=name, limit=adjustments.lambda_limit, **whole)
 
 
 _WHOLE = ("mean", "peak_step", "moment_step", "moment_start")  # what is no array of reals
