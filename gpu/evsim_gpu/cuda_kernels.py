@@ -14,6 +14,7 @@ from evsim.engines.protocol import EngineError
 
 FOLDER = Path(__file__).with_name("kernels")
 FILES = ("arrivals.cu", "forward.cu", "states.cu", "backward.cu", "gradients.cu")
+TRAINING_FILES = ("batches.cu", "losses.cu", "tallies.cu", "optimisers.cu")
 
 # Bytes of shared memory of a unit of a recurrent component, forward and backward; the kernels'
 # static_asserts say the same.
@@ -30,13 +31,13 @@ GATHERED_TARGETS = 4  # TILE of gradients.cu
 MOST_STEPS = 2**29  # sums of steps and delays are 32-bit integers
 
 
-def kernel_source() -> str:
-    """All kernels as one text, each header where it is included first.
+def kernel_source(files: tuple[str, ...] = FILES) -> str:
+    """Kernels as one text, each header where it is included first.
 
     CuPy's cache of compiled kernels looks at the text, not at the files that it includes.
     """
     included: set[str] = set()
-    return "\n".join(_with_headers(FOLDER / name, included) for name in FILES)
+    return "\n".join(_with_headers(FOLDER / name, included) for name in files)
 
 
 def _with_headers(file: Path, included: set[str]) -> str:
@@ -64,13 +65,17 @@ class Kernels:
     cupy : module
     precision : type
         ``numpy.float32`` or ``numpy.float64``.
+    files : tuple of str
+        Which kernels: those of batches if not given.
     """
 
-    def __init__(self, cupy: Any, precision: type[np.floating]) -> None:
+    def __init__(
+        self, cupy: Any, precision: type[np.floating], files: tuple[str, ...] = FILES
+    ) -> None:
         self.cupy = cupy
         self.precision = np.dtype(precision)
         self.most_shared = int(cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"])
-        self._module = cupy.RawModule(code=kernel_source(), options=compile_options(precision))
+        self._module = cupy.RawModule(code=kernel_source(files), options=compile_options(precision))
         self._functions: dict[str, Any] = {}
 
     def launch(
@@ -82,7 +87,7 @@ class Kernels:
         if name not in self._functions:
             self._functions[name] = self._module.get_function(name)
         function = self._functions[name]
-        if shared > max(WITHOUT_ASKING, function.max_dynamic_shared_size_bytes):
+        if shared > WITHOUT_ASKING and shared > function.max_dynamic_shared_size_bytes:
             function.max_dynamic_shared_size_bytes = shared
         function((blocks,), (threads,), arguments, shared_mem=shared)
 
