@@ -1,0 +1,328 @@
+"""Claim: as dt goes to 0 the grid engine goes to the exact engine, at first order or better.
+
+    python validation/grid_against_exact.py --networks 100 --seed 0 --out runs/validation
+
+Random networks, layered (8-12-8-3) and recurrent (8-16-3), with a delay at every synapse and
+units that differ, in trials of 32 ms: spiking outputs with losses of first spikes, integrators
+with losses of means and of peaks.  Spike times, the loss, and the gradients by weights, delays,
+both time constants, thresholds and input times are computed in continuous time and on grids of
+1 to 2^-10 ms.
+
+A grid moves events, so that now and then a spike appears or vanishes; loss and gradients are
+then those of another pattern, and no error is taken of them.  How often this happens is told
+for each dt, and of the spikes those before the first difference are compared.  The order of
+a quantity is the slope of its log error over log dt, from 2^-10 ms up to the longest dt at
+which, and below which, the pattern is that of continuous time.  The claim is refuted by
+
+- a median slope over networks below 0.9, of any quantity, layered or recurrent;
+- a slope below 0.75 that all networks of a kind and a loss have in common, each with an error
+  of its own size;
+- fewer than half of the networks in which a slope can be measured, over at least 4 values of dt.
+
+Prints tables in Markdown, writes them and a picture to a folder, and exits with 1 if the claim
+is refuted.  100 networks of each kind and loss take a minute or two on 2 cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from convergence import (
+    FEWEST_STEPS,
+    KINDS,
+    LOSSES,
+    QUANTITIES,
+    STEPS,
+    Errors,
+    Slopes,
+    errors_of,
+)
+
+import evsim
+
+LOWEST_MEDIAN = 0.9
+LOWEST_COMMON = 0.75
+FEWEST_MEASURED = 0.5
+
+Place = tuple[str, str]  # a kind of network and a loss
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Errors by kind of network and loss."""
+
+    errors: dict[Place, list[Errors]]
+
+    def of(self, kind: str, loss: str | None = None) -> list[Errors]:
+        """Those of a kind; of all losses, if none is named."""
+        return [
+            own
+            for (found, name), errors in self.errors.items()
+            for own in errors
+            if found == kind and loss in (None, name)
+        ]
+
+    def refutations(self) -> Iterator[str]:
+        """What of the claim does not hold."""
+        for kind in KINDS:
+            for quantity in QUANTITIES:
+                median = Slopes.of(self.of(kind), quantity).quartiles[1]
+                if not median >= LOWEST_MEDIAN:
+                    yield f"{kind}, {quantity}: the median slope is {median:.2f}"
+        for (kind, loss), errors in self.errors.items():
+            for quantity in QUANTITIES:
+                slopes = Slopes.of(errors, quantity)
+                if not slopes.common >= LOWEST_COMMON:
+                    yield f"{kind}, {loss}, {quantity}: the common slope is {slopes.common:.2f}"
+                if slopes.single.size < FEWEST_MEASURED * len(errors):
+                    yield (
+                        f"{kind}, {loss}, {quantity}: a slope can be measured in "
+                        f"{slopes.single.size} of {len(errors)} networks only"
+                    )
+
+
+def examine(seed: int, kind: str, loss: str, number: int) -> Errors:
+    """The errors of one random network."""
+    places = KINDS.index(kind), list(LOSSES).index(loss)
+    return errors_of(np.random.default_rng([seed, *places, number]), kind, LOSSES[loss])
+
+
+def findings(networks: int, seed: int, processes: int) -> Findings:
+    """Examine that many networks of each kind and loss."""
+    tasks = [
+        (seed, kind, loss, number)
+        for kind in KINDS
+        for loss in LOSSES
+        for number in range(networks)
+    ]
+    if processes == 1:
+        errors = [examine(*task) for task in tasks]
+    else:
+        # Started anew, because processes with a GPU, or threads, must not be forked.
+        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+            errors = list(pool.map(examine, *zip(*tasks, strict=True), chunksize=10))
+    found: dict[Place, list[Errors]] = {}
+    for (_, kind, loss, _), own in zip(tasks, errors, strict=True):
+        found.setdefault((kind, loss), []).append(own)
+    return Findings(found)
+
+
+# -- tables -------------------------------------------------------------------------------
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A table whose first row has the names of the columns."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def slopes_table(found: Findings) -> str:
+    """Slopes of all quantities, of both kinds of networks."""
+    rows = [["quantity"]]
+    for kind in KINDS:
+        rows[0] += [f"{kind}: median slope", "quartiles", "common slope", "95 % interval"]
+    for quantity in QUANTITIES:
+        row = [quantity]
+        for kind in KINDS:
+            slopes = Slopes.of(found.of(kind), quantity)
+            low, median, high = slopes.quartiles
+            row += [
+                f"{median:.2f}",
+                f"{low:.2f} to {high:.2f}",
+                f"{slopes.common:.2f}",
+                f"{slopes.interval[0]:.2f} to {slopes.interval[1]:.2f}",
+            ]
+        rows.append(row)
+    return markdown(rows)
+
+
+def losses_table(found: Findings) -> str:
+    """Common slopes by loss, and in how many networks they were measured."""
+    rows = [["networks", "loss", "measured in", *QUANTITIES]]
+    for (kind, loss), errors in found.errors.items():
+        slopes = [Slopes.of(errors, quantity) for quantity in QUANTITIES]
+        measured = f"{min(own.single.size for own in slopes)} of {len(errors)}"
+        rows.append([kind, loss, measured, *(f"{own.common:.2f}" for own in slopes)])
+    return markdown(rows)
+
+
+def patterns_table(found: Findings) -> str:
+    """How often spike patterns are those of continuous time, and the spikes where they are not."""
+    rows = [["dt, ms"]]
+    for kind in KINDS:
+        rows[0] += [
+            f"{kind}: same spikes",
+            "error of spike times, ms",
+            "where they differ: spikes before the first difference",
+            "their error, ms",
+        ]
+    for index, dt in enumerate(STEPS):
+        row = [f"{dt:g}" if dt > 0.1 else f"2^{int(np.log2(dt))}"]
+        for kind in KINDS:
+            errors = found.of(kind)
+            differing = [own for own in errors if not own.agrees[index]]
+            early = sum(int(own.compared[index]) for own in differing)
+            of_all = sum(own.spikes for own in differing)
+            row += [
+                f"{len(errors) - len(differing)} of {len(errors)}",
+                number(median([own.values["spike times"][index] for own in errors])),
+                f"{early} of {of_all}" if differing else "–",
+                number(median([own.early[index] for own in differing])),
+            ]
+        rows.append(row)
+    return markdown(rows)
+
+
+def median(values: list[float]) -> float:
+    """The median of those that are numbers; NaN for none."""
+    numbers = np.array([value for value in values if np.isfinite(value)])
+    return float(np.median(numbers)) if numbers.size else np.nan
+
+
+def number(value: float) -> str:
+    """Two digits of an error; a dash for none."""
+    return f"{value:.1e}" if np.isfinite(value) else "–"
+
+
+def tables(found: Findings) -> str:
+    """All of them, each with a line that says what it shows."""
+    total = sum(len(errors) for errors in found.errors.values())
+    lost = sum(not own.agrees[-1] for errors in found.errors.values() for own in errors)
+    return "\n\n".join(
+        [
+            f"{total} networks.  Slopes of the error over dt, over the range of dt with the "
+            "spikes of continuous time:",
+            slopes_table(found),
+            f"By loss, the slope that networks have in common (networks with fewer than "
+            f'{FEWEST_STEPS} such dt are left out, see "measured in"):',
+            losses_table(found),
+            f"Spike patterns.  At the smallest dt {lost} of {total} networks still differ from "
+            "continuous time; errors are medians over networks:",
+            patterns_table(found),
+        ]
+    )
+
+
+# -- picture ------------------------------------------------------------------------------
+
+
+def draw(found: Findings, file: Path) -> None:
+    """A panel for each quantity, and one for how often spikes are those of continuous time."""
+    from evsim.plotting.style import TWO_COLUMNS, label, new_figure, save
+
+    figure = new_figure(TWO_COLUMNS, 0.9 * TWO_COLUMNS)
+    axes = figure.subplots(3, 3, sharex=True)
+    for ax, quantity in zip(axes.flat, QUANTITIES, strict=False):
+        draw_errors(ax, found, quantity)
+    last = axes.flat[-1]
+    draw_patterns(last, found)
+    for ax in axes.flat:
+        ax.set_xscale("log")
+        ax.set_xticks([1e-3, 1e-2, 1e-1, 1.0], ["0.001", "0.01", "0.1", "1"])
+        ax.set_xlim(STEPS[-1] / 1.3, 1.3)
+    for ax in axes[-1]:
+        label(ax, "dt (ms)", ax.get_ylabel(), ax.get_title())
+    save(figure, file)
+
+
+def draw_errors(ax, found: Findings, quantity: str) -> None:
+    """Median and quartiles over networks, hollow where fewer than half of them have its spikes."""
+    from evsim.plotting.style import COLOURS, GREY, label
+
+    lowest = np.inf
+    for kind, colour, marker in zip(KINDS, COLOURS, "os", strict=False):
+        errors = found.of(kind)
+        values = np.array([own.values[quantity] for own in errors])
+        share = np.mean([own.agrees for own in errors], axis=0)
+        shown = np.isfinite(values).any(axis=0)
+        low, middle, high = np.nanquantile(values[:, shown], [0.25, 0.5, 0.75], axis=0)
+        steps, lowest = STEPS[shown], min(lowest, middle[-1])
+        ax.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+        ax.plot(steps, middle, color=colour, linewidth=1)
+        for often in (True, False):
+            chosen = (share[shown] >= 0.5) == often
+            face = colour if often else "white"
+            ax.plot(
+                steps[chosen], middle[chosen], marker, color=colour, markerfacecolor=face,
+                markersize=3, markeredgewidth=0.8,
+            )  # fmt: skip
+        if quantity == "spike times":
+            early = [median([own.early[index] for own in errors]) for index in range(STEPS.size)]
+            ax.plot(STEPS, early, ":", color=colour, linewidth=1)
+    reference = 0.35 * lowest * STEPS / STEPS[-1]
+    ax.plot(STEPS, reference, "--", color=GREY, linewidth=0.8)
+    ax.set_yscale("log")
+    unit = "error (ms)" if quantity == "spike times" else "relative error"
+    what = quantity if quantity in ("spike times", "loss") else f"gradient by {quantity}"
+    for symbol in ("mem", "syn"):
+        what = what.replace(f"tau_{symbol}", rf"$\tau_\mathrm{{{symbol}}}$")
+    label(ax, "", unit, what)
+
+
+def draw_patterns(ax, found: Findings) -> None:
+    """The share of networks with the spikes of continuous time; and what is what."""
+    from evsim.plotting.style import BLACK, COLOURS, GREY, SMALL_TEXT, label
+
+    for kind, colour, marker in zip(KINDS, COLOURS, "os", strict=False):
+        share = 100 * np.mean([own.agrees for own in found.of(kind)], axis=0)
+        ax.plot(STEPS, share, marker=marker, color=colour, linewidth=1, markersize=3, label=kind)
+    ax.plot([], [], "--", color=GREY, linewidth=0.8, label="slope 1")
+    ax.plot([], [], ":", color=BLACK, linewidth=1, label="spikes before\na difference")
+    ax.legend(fontsize=SMALL_TEXT, frameon=False, loc="lower left", handlelength=1.6)
+    ax.set_ylim(0, 103)
+    label(ax, "", "networks (%)", "same spikes")
+
+
+# -- the command --------------------------------------------------------------------------
+
+
+def processors() -> int:
+    """How many the process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Examine, print, write; 1 if the claim is refuted."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--networks", type=int, default=100, help="of each kind and loss")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/validation"), help="a folder")
+    parser.add_argument("--processes", type=int, default=processors())
+    chosen = parser.parse_args(arguments)
+    if chosen.networks < 1:
+        parser.error(f"--networks {chosen.networks}: give at least 1")
+
+    start = time.perf_counter()
+    found = findings(chosen.networks, chosen.seed, chosen.processes)
+    refutations = list(found.refutations())
+    report = "\n\n".join(
+        [
+            "# The grid engine against the exact engine",
+            f"evsim {evsim.__version__}, seed {chosen.seed}, Python {platform.python_version()}, "
+            f"NumPy {np.__version__}, {platform.machine()}, {time.perf_counter() - start:.0f} s.",
+            tables(found),
+            "![Errors against dt](grid_against_exact.png)",
+            "\n".join(refutations or ["The claim holds."]),
+        ]
+    )
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    (chosen.out / "grid_against_exact.md").write_text(report + "\n")
+    draw(found, chosen.out / "grid_against_exact.png")
+    print(report)
+    return 1 if refutations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
