@@ -26,14 +26,14 @@ class Means:
         return cls.joined([cls.by_unit(*unit_sums(spikes, piece)) for piece in pieces])
 
     @classmethod
-    def by_unit(cls, counts: np.ndarray, times: np.ndarray) -> Means:
+    def by_unit(cls, counts: np.ndarray, times: np.ndarray, shifts: np.ndarray | int = 0) -> Means:
         """From how many spikes each unit has and the sum of their times, (samples, units).
 
-        Sums are taken unit after unit, so that units without spikes, and by how much all are
-        shifted, change no bit of them.
+        ``shifts`` says by how many channels the spikes of each sample have moved.  Sums are
+        taken unit after unit, so that units without spikes change no bit of them.
         """
         total = counts.sum(axis=1)
-        channels = counts @ np.arange(counts.shape[1])
+        channels = counts @ np.arange(counts.shape[1]) + shifts * total
         summed = np.add.accumulate(times, axis=1)[:, -1]
         with np.errstate(invalid="ignore"):
             return cls(channels / total, summed / total)

@@ -16,11 +16,11 @@ extern "C" __global__ void begin_slopes(
     while (fired) own[static_cast<index_t>(word * 32 + take_lowest(fired)) * columns] = {0, 0};
 }
 
-// What the loss says of emissions directly.
+// What the loss says of emissions directly; a place below 0 stands for no emission.
 extern "C" __global__ void add_direct_slopes(
     index_t count, const index_t *places, const real *slopes, real2 *adjoint) {
     const index_t thread = thread_of_grid();
-    if (thread < count) adjoint[places[thread]].x += slopes[thread];
+    if (thread < count && places[thread] >= 0) adjoint[places[thread]].x += slopes[thread];
 }
 
 // Units that only listen to earlier components, one thread each.
