@@ -412,19 +412,29 @@ def _check_finite(
     """Refuse losses and gradients that no step can be taken with."""
     if not np.isfinite(outcome.losses).all():
         sample = int(np.argmin(np.isfinite(outcome.losses)))
-        raise FloatingPointError(
-            f"{place}: the loss of sample {samples[sample]} is {outcome.losses[sample]}"
-        )
+        raise loss_error(place, samples[sample], outcome.losses[sample])
     for parameter, values in zip(parameters, gradients, strict=True):
         # The square must be finite too: Adam averages it.  (BLAS would wake threads of its own.)
         with np.errstate(over="ignore", invalid="ignore"):
             finite = np.isfinite(np.square(values).sum())
         if not finite:
-            magnitude = np.where(np.isnan(values), np.inf, np.abs(values))
-            index = np.unravel_index(int(np.argmax(magnitude)), values.shape)
-            raise FloatingPointError(
-                f"{place}: the gradient by {parameter.name} reaches {values[index]:g}, too far "
-                "for a step; the smallest I - threshold at a spike of the batch is "
-                f"{outcome.report.smallest_drive:g}, and gradients grow without bound as it "
-                "goes to 0"
-            )
+            drive = outcome.report.smallest_drive
+            raise gradient_error(place, parameter.name, values, drive)
+
+
+def loss_error(place: str, sample: int, loss: float) -> FloatingPointError:
+    """That a sample's loss is no finite number, in an epoch and batch."""
+    return FloatingPointError(f"{place}: the loss of sample {sample} is {loss}")
+
+
+def gradient_error(
+    place: str, name: str, values: np.ndarray, smallest_drive: float
+) -> FloatingPointError:
+    """That no step can be taken with a parameter's gradient, in an epoch and batch."""
+    magnitude = np.where(np.isnan(values), np.inf, np.abs(values))
+    index = np.unravel_index(int(np.argmax(magnitude)), values.shape)
+    return FloatingPointError(
+        f"{place}: the gradient by {name} reaches {values[index]:g}, too far for a step; the "
+        f"smallest I - threshold at a spike of the batch is {smallest_drive:g}, and gradients "
+        "grow without bound as it goes to 0"
+    )

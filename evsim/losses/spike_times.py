@@ -82,13 +82,17 @@ class FirstSpikeCrossEntropy(_FirstSpikeLoss):
         overflow = np.isinf(pull) | np.isinf(slope)
         if overflow.any():
             sample = int(np.argmax(overflow))
-            raise OverflowError(
-                f"alpha exp(t/tau1) overflows in sample {sample}, where the true class spikes at "
-                f"{true_time[sample]:g} ms and tau1 = {self.tau1:g} ms: use a larger tau1"
-            )
+            raise OverflowError(self.overflow(sample, true_time[sample]))
         derivative = np.where(silent, 0.0, -np.exp(log_probability) / self.tau0)
         derivative[rows, labels] = -np.expm1(log_probability[rows, labels]) / self.tau0 + slope
         return pull - log_probability[rows, labels], derivative
+
+    def overflow(self, sample: int, time: float) -> str:
+        """What to say where the pull to early spikes is no finite number."""
+        return (
+            f"alpha exp(t/tau1) overflows in sample {sample}, where the true class spikes at "
+            f"{time:g} ms and tau1 = {self.tau1:g} ms: use a larger tau1"
+        )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from evsim_gpu.entering import direct_time_constant_slopes, drive_of
 from evsim_gpu.grid_state import GRAZING, OVERFLOW, GridState, grid_inputs
 from evsim_gpu.layout import GridLayout
 from evsim_gpu.readouts import mean_form, sample_weights
+
+if TYPE_CHECKING:
+    from evsim.training_loop import EpochTrainer, Task
 
 DeviceName = Literal["cpu", "cuda"]
 Precision = Literal["float32", "float64"]
@@ -83,6 +86,14 @@ class Grid(Engine):
         from evsim_gpu.cpu import CpuDevice
 
         return CpuDevice(self.threads)
+
+    def trainer(self, task: Task) -> EpochTrainer | None:
+        """See ``Engine``: on a GPU whole epochs stay there, for what is known there."""
+        if self.device != "cuda":
+            return None
+        from evsim_gpu.training import trainer_for
+
+        return trainer_for(task, self.dt, _REALS[str(self.precision)])
 
     # -- forward -----------------------------------------------------------------------
 
