@@ -1,0 +1,445 @@
+"""How fast the grid engine is: spoken digits on the processor, and epochs of SHD's size on a GPU.
+
+    python benchmarks/grid.py [--samples 8] [--hidden 64] [--repeats 5] [--epochs 2]
+
+Input looks like spoken digits: 700 channels, 8000 spikes a sample, 1000 steps of 1 ms.  Before
+anything is timed, spikes are compared between threads and precisions, and with the GPU, and
+arrivals are counted by hand.  Without a GPU the part about it is left out.  Prints medians;
+times vary with the machine, so compare figures of one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from spoken import CHANNELS, CLASSES, DURATION, spoken
+
+import evsim
+from evsim.engines import Exact
+from evsim_gpu import Grid
+
+LOSS = evsim.losses.CrossEntropy(evsim.readouts.Mean("exponential"))
+DT = 1.0
+SHD_SAMPLES = 8156
+BATCH = 256
+
+PUBLISHED = (
+    ("2 x 256 feedforward, delays up to 64 ms", 26.7, 3384, 276.7, 7282),
+    ("2 x 256 feedforward, delays up to 1024 ms", 38.9, 4824, 2222.6, 17721),
+    ("2 x 512 feedforward, delays up to 64 ms", 108.8, 5752, 515.7, 12754),
+    ("2 x 512 feedforward, delays up to 1024 ms", 141.4, 8632, None, None),
+)
+"""Seconds an epoch and MiB on an RTX A5000: event-driven in mlGeNN, then dilated convolutions.
+
+Learning delays with EventProp, Figure 8: SHD, 1127 steps of 1 ms, batches of 256; the dilated
+convolutions at delays up to 1000 ms where mlGeNN has 1024, and out of memory at 2 x 512.
+"""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A network: one recurrent layer or two feedforward ones, delays from 0 to so many ms."""
+
+    hidden: int
+    recurrent: bool
+    delay_max: float
+
+    @property
+    def name(self) -> str:
+        layers = f"{self.hidden} recurrent" if self.recurrent else f"2 x {self.hidden} feedforward"
+        return f"{layers}, delays of 0 to {self.delay_max:g} ms"
+
+    def network(self) -> evsim.Network:
+        """Weights such that hidden units spike some 10 to 40 times in a sample.
+
+        With long delays spikes spread over the trial, and many arrive after its end: there
+        weights are larger.
+        """
+        long = self.delay_max > 500
+        delays = evsim.Uniform(0, self.delay_max)
+        fewer = 256 / self.hidden
+        layers = [evsim.LIF("first", self.hidden)]
+        inner = evsim.Connection("first", "first", evsim.Normal(0, 0.02), delays)
+        if not self.recurrent:
+            layers.append(evsim.LIF("second", self.hidden))
+            mean = (0.06 if long else 0.02) * fewer
+            inner = evsim.Connection("first", "second", evsim.Normal(mean, 0.03), delays)
+        weight = evsim.Normal(0.05 if long else 0.03, 0.01)
+        return evsim.Network(
+            [evsim.Input("input", CHANNELS), *layers, evsim.LI("output", CLASSES)],
+            [
+                evsim.Connection("input", "first", weight, delays),
+                inner,
+                evsim.Connection(layers[-1].name, "output", evsim.Normal(0, 0.03)),
+            ],
+            seed=0,
+        )
+
+
+GPU_SHAPES = (
+    Shape(256, False, 100.0),
+    Shape(256, False, 999.0),
+    Shape(512, False, 100.0),
+    Shape(512, True, 100.0),
+    Shape(512, True, 999.0),
+)
+
+
+# -- checks ---------------------------------------------------------------------------------
+
+
+def check(run: evsim.Run, others: Sequence[evsim.Run]) -> float:
+    """Refuse to time wrong results; arrivals per sample.
+
+    ``others`` must have the same spikes.
+    """
+    hidden = [name for name in run.spike_counts if name in ("first", "second")]
+    for name in hidden:
+        rate = run.spike_counts[name].mean()
+        assert 3 < rate < 100, f"units of {name!r} spike {rate:.1f} times in a sample"
+        for other in others:
+            assert run.spikes[name] == other.spikes[name], f"{other.engine}: other spikes"
+    assert run.report.arrivals == counted_arrivals(run), "an arrival is missing, or one too many"
+    return run.report.arrivals / run.batch_size
+
+
+def counted_arrivals(run: evsim.Run) -> int:
+    """Pairs of a spike and a synapse whose steps add up to no more than the trial's."""
+    total = 0
+    for connection in run.network.connections:
+        trains = run.spikes[connection.source]
+        post = run.network.population(connection.target).units
+        pre = run.network.population(connection.source).units
+        delay = np.rint(np.broadcast_to(connection.delay, (post, pre)) / DT)
+        step = np.rint(trains.times / DT)
+        for unit in range(pre):
+            latest = np.sort(round(DURATION / DT) - delay[:, unit])
+            own = step[trains.units == unit]
+            total += int((post - np.searchsorted(latest, own, side="left")).sum())
+    return total
+
+
+def learned(network: evsim.Network) -> list[str]:
+    """Weights, and the delays between units that spike."""
+    return [
+        name
+        for name in network.parameters
+        if name.endswith(".weight") or (name.endswith(".delay") and "output" not in name)
+    ]
+
+
+def gradient_of(network: evsim.Network, data: evsim.Dataset, engine: Any) -> evsim.Gradient:
+    """The gradients that training asks for."""
+    return evsim.gradient(
+        network, data.spikes, data.labels, LOSS, DURATION, wrt=learned(network), engine=engine
+    )
+
+
+# -- the processor ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ProcessorTime:
+    """Seconds per sample on the processor; ``engine`` says which, and its precision."""
+
+    network: str
+    engine: str
+    threads: int
+    arrivals: float
+    forward: float
+    both: float
+
+    @staticmethod
+    def columns() -> list[str]:
+        return [
+            "network",
+            "engine",
+            "threads",
+            "arrivals a sample",
+            "forward, ms a sample",
+            "ns an arrival",
+            "forward + backward, ms a sample",
+            "ns an arrival",
+        ]
+
+    def row(self) -> list[str]:
+        return [
+            self.network,
+            self.engine,
+            str(self.threads),
+            f"{self.arrivals:.0f}",
+            f"{1e3 * self.forward:.2f}",
+            f"{1e9 * self.forward / self.arrivals:.1f}",
+            f"{1e3 * self.both:.2f}",
+            f"{1e9 * self.both / self.arrivals:.1f}",
+        ]
+
+
+def measure_processor(
+    hidden: int = 64,
+    samples: int = 8,
+    spikes: int = 8000,
+    repeats: int = 5,
+    threads: Sequence[int] = (1, 2),
+) -> list[ProcessorTime]:
+    """Both kinds of networks, both precisions; and the exact engine on the first sample."""
+    data = spoken(samples, spikes)
+    found = []
+    for recurrent in (False, True):
+        shape = Shape(hidden, recurrent, 100.0)
+        network = shape.network()
+        runs = [
+            evsim.simulate(network, data.spikes, DURATION, Grid(DT, precision=p, threads=t))
+            for p in ("float64", "float32")
+            for t in threads
+        ]
+        arrivals = check(runs[0], runs[1 : len(threads)])
+        check(runs[len(threads)], runs[len(threads) + 1 :])
+        differing = np.mean(
+            [
+                (runs[0].spike_counts[n] != runs[-1].spike_counts[n]).mean()
+                for n in runs[0].spike_counts
+            ]
+        )
+        assert differing < 0.01, f"{100 * differing:.1f} % of the units depend on the precision"
+        for precision in ("float32", "float64"):
+            for count in threads:
+                engine = Grid(DT, precision=precision, threads=count)
+                times = timed(network, data, engine, repeats)
+                found.append(
+                    ProcessorTime(shape.name, f"grid, {precision}", count, arrivals, *times)
+                )
+        one = data[np.arange(1)]
+        own = evsim.simulate(network, one.spikes, DURATION, Exact(threads=1)).report.arrivals
+        times = timed(network, one, Exact(threads=1), min(repeats, 3))
+        found.append(ProcessorTime(shape.name, "exact", 1, own, *times))
+    return found
+
+
+def timed(
+    network: evsim.Network, data: evsim.Dataset, engine: Any, repeats: int
+) -> tuple[float, float]:
+    """Median seconds per sample, forward, and forward and backward."""
+    forward = median(lambda: evsim.simulate(network, data.spikes, DURATION, engine), repeats)
+    both = median(lambda: gradient_of(network, data, engine), repeats)
+    return forward / len(data), both / len(data)
+
+
+# -- the GPU ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Training an epoch on a GPU: seconds, and bytes that CuPy took of its memory; or a note.
+
+    ``first`` is the epoch that warms up, ``epochs`` those that were timed after it.
+    """
+
+    network: str
+    samples: int
+    arrivals: float
+    seconds: float | None
+    first: float | None
+    epochs: int
+    memory: int | None
+    note: str = ""
+
+    @staticmethod
+    def columns() -> list[str]:
+        return [
+            "network",
+            "arrivals a sample",
+            "an epoch, s",
+            "the first, s",
+            "ms a sample",
+            "ns an arrival",
+            "memory, MiB",
+        ]
+
+    def row(self) -> list[str]:
+        if self.seconds is None or self.first is None or self.memory is None:
+            return [self.network, f"{self.arrivals:.0f}", self.note, *["–"] * 4]
+        each = self.seconds / self.samples
+        return [
+            self.network,
+            f"{self.arrivals:.0f}",
+            f"{self.seconds:.2f}",
+            f"{self.first:.2f}",
+            f"{1e3 * each:.2f}",
+            f"{1e9 * each / self.arrivals:.2f}",
+            f"{self.memory / 2**20:.0f}",
+        ]
+
+
+def measure_gpu(
+    shapes: Sequence[Shape] = GPU_SHAPES,
+    samples: int = SHD_SAMPLES,
+    spikes: int = 8000,
+    epochs: int = 2,
+    seconds: float = 240.0,
+) -> list[Epoch]:
+    """An epoch of every shape, in about so many seconds; one without time left says so."""
+    end = time.perf_counter() + seconds
+    data = spoken(samples, spikes)
+    found = []
+    for number, shape in enumerate(shapes):
+        share = (end - time.perf_counter()) / (len(shapes) - number)
+        found.append(measure_epoch(shape, data, epochs, share))
+    return found
+
+
+def measure_epoch(shape: Shape, data: evsim.Dataset, epochs: int, seconds: float) -> Epoch:
+    """Median seconds of an epoch after the first, and the memory that they took.
+
+    A few batches come first: they compile, and say how long an epoch will take.
+    """
+    network = shape.network()
+    few = data[np.arange(min(8, len(data)))]
+    arrivals = check_gpu(network, few)
+    pool = memory_pool()
+    small = data[np.arange(min(2 * BATCH, len(data)))]
+    estimate = train(network, small, 2)[-1] * len(data) / len(small)
+    gc.collect()
+    pool.free_all_blocks()
+    if estimate * 2 > seconds:
+        note = f"not run: about {estimate:.0f} s, and too little time"
+        return Epoch(shape.name, len(data), arrivals, None, None, 0, None, note)
+    epochs = max(1, min(epochs, int(seconds / estimate) - 1))
+    first, *later = train(network, data, 1 + epochs)
+    # The pool keeps what it has had, so that this is the most there was at a time.
+    memory = pool.total_bytes()
+    gc.collect()
+    pool.free_all_blocks()
+    return Epoch(shape.name, len(data), arrivals, statistics.median(later), first, epochs, memory)
+
+
+def check_gpu(network: evsim.Network, few: evsim.Dataset) -> float:
+    """Spikes to the bit, gradients to rounding; arrivals per sample."""
+    gpu, cpu = (
+        gradient_of(network, few, Grid(DT, device, precision="float32"))
+        for device in ("cuda", "cpu")
+    )
+    arrivals = check(cpu.run, [gpu.run])
+    for name, values in cpu.parameters.items():
+        error = np.linalg.norm(gpu.parameters[name] - values) / np.linalg.norm(values)
+        assert error < 1e-3, f"the gradient by {name} is off by {error:.1e}"
+    return arrivals
+
+
+def memory_pool() -> Any:
+    """CuPy's pool of the GPU's memory, emptied."""
+    import cupy
+
+    gc.collect()
+    pool = cupy.get_default_memory_pool()
+    pool.free_all_blocks()
+    return pool
+
+
+def train(network: evsim.Network, data: evsim.Dataset, epochs: int) -> list[float]:
+    """Seconds of each epoch of training weights and delays."""
+    result = evsim.fit(
+        network,
+        data,
+        LOSS,
+        duration=DURATION,
+        optimizers={
+            "weight": evsim.Adam(1e-3),
+            "delay": evsim.Adam(0.1),
+            network.connections[-1].name + ".delay": None,
+        },
+        epochs=epochs,
+        batch_size=BATCH,
+        delay_max=DURATION,
+        engine=Grid(DT, "cuda"),
+        progress=False,
+    )
+    assert all(np.isfinite(record.loss) for record in result.history)
+    return [record.seconds for record in result.history]
+
+
+# -- the command ------------------------------------------------------------------------------
+
+
+def machine() -> str:
+    """Name and number of the processor's cores, as far as the system tells."""
+    names = []
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as lines:
+            names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
+
+
+def median(call: Callable[[], object], repeats: int) -> float:
+    """Median seconds of a call, after one that warms up."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A table whose first row has the names of the columns."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def processor_table(times: Sequence[ProcessorTime]) -> str:
+    """What was measured on the processor."""
+    return markdown([ProcessorTime.columns(), *(own.row() for own in times)])
+
+
+def gpu_table(epochs: Sequence[Epoch]) -> str:
+    """What was measured on the GPU."""
+    return markdown([Epoch.columns(), *(own.row() for own in epochs)])
+
+
+def published_table() -> str:
+    """What others have measured."""
+    rows = [
+        ["network", "mlGeNN: an epoch, s", "memory, MiB", "dilated convolutions, s", "memory, MiB"]
+    ]
+    for name, *numbers in PUBLISHED:
+        rows.append([name, *("–" if n is None else f"{n:g}" for n in numbers)])
+    return markdown(rows)
+
+
+def main() -> None:
+    """Check, then time."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--samples", type=int, default=8, help="on the processor")
+    parser.add_argument("--hidden", type=int, default=64, help="units a layer, on the processor")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--epochs", type=int, default=2, help="on the GPU, after the first")
+    parser.add_argument("--seconds", type=float, default=240.0, help="for the GPU")
+    chosen = parser.parse_args()
+    from evsim_gpu.cuda import cuda_devices
+
+    print(f"{machine()}, Python {platform.python_version()}\n")
+    times = measure_processor(
+        chosen.hidden, chosen.samples, repeats=chosen.repeats, threads=chosen.threads
+    )
+    print(processor_table(times))
+    devices = cuda_devices()
+    if not devices:
+        print("\nno GPU was found: the figures of the GPU are missing")
+        return
+    print(f"\n{devices[0]}: an epoch of {SHD_SAMPLES} samples in batches of {BATCH}\n")
+    print(gpu_table(measure_gpu(epochs=chosen.epochs, seconds=chosen.seconds)))
+    print(f"\npublished, on an RTX A5000\n\n{published_table()}")
+
+
+if __name__ == "__main__":
+    main()
