@@ -67,6 +67,37 @@ def network(output="LI", recurrent=True, refractory=0.0, seed=0, strength=1.5):
     return evsim.Network([evsim.Input("input", UNITS), hidden, read], connections)
 
 
+def two_loops():
+    """Populations that reach each other, a layer behind them, and parallel connections."""
+    rng = np.random.default_rng(3)
+    sizes = {"input": UNITS, "one": 3, "other": 2, "behind": 3, "unread": 2, "output": CLASSES}
+
+    def connection(source, target, mean, delay, **named):
+        weight = rng.normal(mean, 1.0, (sizes[target], sizes[source]))
+        return evsim.Connection(source, target, weight, delay, **named)
+
+    return evsim.Network(
+        [
+            evsim.Input("input", UNITS),
+            evsim.LIF("one", 3, refractory=1.5),
+            evsim.LIF("other", 2),
+            evsim.LIF("behind", 3, refractory=np.inf),
+            evsim.LI("unread", 2),
+            evsim.LI("output", CLASSES),
+        ],
+        [
+            connection("input", "one", 4.0, rng.uniform(0, 5, (3, UNITS))),
+            connection("one", "other", 4.0, 0.5),
+            connection("one", "other", 2.0, 3.0, name="again"),
+            connection("other", "one", -2.0, np.full((1, 2), 0.0)),
+            connection("other", "behind", 3.0, 1.0),
+            connection("one", "unread", 1.0, 39.0),
+            connection("behind", "output", 2.0, rng.uniform(0, 5, (CLASSES, 3))),
+            connection("one", "output", 1.0, 2.0),
+        ],
+    )
+
+
 def data(samples=13, seed=0, late=0.0):
     """Samples of 0 to 11 spikes, some of them after the trial, in ties and without partner."""
     rng = np.random.default_rng(seed)
@@ -133,6 +164,7 @@ RUNS = {
     "spikes of a hidden population": {
         "loss": FirstSpikeCrossEntropy(tau0=4.0, readout=FirstSpike(population="hidden")),
     },
+    "populations that reach each other": {"network": two_loops(), "dropout": {"one": 0.3}},
     "everything": {
         "optimizers": {
             "weight": evsim.Adam(
@@ -362,6 +394,11 @@ def test_failures_are_told_as_batch_by_batch(gpu, monkeypatch, name):
         fit(**FAILURES[name])
     assert str(found.value) == str(expected.value)
     assert getattr(found.value, "__notes__", []) == getattr(expected.value, "__notes__", [])
+
+
+def test_augmentation_that_leaves_nothing_is_refused(gpu):
+    with pytest.raises(ValueError, match="leaves none of the .* spikes of the data in epoch 1"):
+        fit(augmentation=[Shift(2**40)])
 
 
 def test_memory_that_does_not_suffice_is_told_in_bytes(gpu):

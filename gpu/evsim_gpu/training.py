@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +30,11 @@ from evsim_gpu.training_losses import loss_on_device, obstacle_to_loss
 from evsim_gpu.training_parameters import TrainingParameters, obstacle_to_steps
 from evsim_gpu.training_recipes import obstacle_to_recipes
 from evsim_gpu.training_tally import EpochTally
+
+
+@cache
+def _kernels(cupy: Any, number: int, precision: str) -> Kernels:
+    return Kernels(cupy, np.dtype(precision).type, TRAINING_FILES)
 
 
 def obstacle(task: Task) -> str | None:
@@ -78,7 +85,7 @@ class ResidentTrainer:
         self.device = CudaDevice(np.dtype(precision).name)
         cupy = self.device.cupy
         with self.device.current():
-            kernels = Kernels(cupy, precision, TRAINING_FILES)
+            kernels = _kernels(cupy, self.device.number, self.device.kernels.precision.name)
             self.network = CudaNetwork.of(cupy, self.layout)
             size = 2 * kernels.precision.itemsize * self.network.pairs
             with kernels.memory_for(size, "the network"):

@@ -171,7 +171,8 @@ class Recipes:
 def _moved(parts: np.ndarray, shifts: np.ndarray, channels: int) -> np.ndarray:
     """Parts whose spikes move by so many channels more, (samples, 1 or 2)."""
     parts = parts.copy()
-    parts["shift"] += shifts.astype(np.int32)
+    # No spike stays that moves by as many channels as there are, or more.
+    parts["shift"] += np.clip(shifts, -channels, channels).astype(np.int32)
     parts["first"] = np.maximum(parts["first"], -parts["shift"])
     parts["last"] = np.minimum(parts["last"], channels - parts["shift"])
     parts["first"] = np.minimum(parts["first"], channels)  # of a part that has left them all
