@@ -1,4 +1,4 @@
-"""What an epoch on the device adds up to."""
+"""What the batches of an epoch on the device add up to."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class EpochTally:
     @property
     def lost(self) -> Any:
         """How many spikes blends have lost, uint64, (1,)."""
-        return self.totals[LOST : LOST + 1]
+        return self._total(LOST)
 
     def of_samples(self, samples: slice) -> tuple[Any, Any]:
         """Where losses and right answers of some samples go."""
@@ -107,47 +107,50 @@ class EpochTally:
 
     def count(self, batch: CudaBatch, number: int) -> None:
         """Count what happened in a batch, and make its rate jumps."""
-        total = [self.totals[place : place + 1] for place in range(self.totals.size)]
-        size, steps = np.int32(batch.inputs.batch), np.int32(batch.steps)
+        smallest = self.smallest[number : number + 1]
         for component in self.network.components:
             if component.spiking:
-                smallest = self.smallest[number : number + 1]
-                self._count_emissions(batch, component, total[DROPPED], smallest)
+                self._count_emissions(batch, component, smallest)
         columns = self.network.unit_of.size
         settled = self.unit_of, self.pull, self.counts, self.spikes, self.rate_jump
-        self.kernels.launch_each("settle_counts", columns, (np.int32(columns), size, *settled))
+        sizes = np.int32(columns), np.int32(batch.inputs.batch)
+        self.kernels.launch_each("settle_counts", columns, (*sizes, *settled))
+        lists = batch.inputs.batch * self.network.units
+        inputs = batch.kept_inputs, batch.inputs.start, self._total(SPIKES), self._total(DROPPED)
+        self.kernels.launch_each("count_inputs_dropped", lists, (np.int32(lists), *inputs))
+        self._count_arrivals(batch)
+
+    def _total(self, place: int) -> Any:
+        return self.totals[place : place + 1]
+
+    def _count_emissions(self, batch: CudaBatch, component: CudaComponent, smallest: Any) -> None:
+        index, first = component.index, component.first
+        arguments = (
+            *batch.sizes_of(component), batch.emitted[index], batch.delivered[index],
+            batch.current[index], self.counts[first : first + component.columns],
+            self._total(DROPPED), smallest,
+        )  # fmt: skip
+        count = batch.inputs.batch * component.columns
+        self.kernels.launch_each("count_emissions", count, arguments)
+
+    def _count_arrivals(self, batch: CudaBatch) -> None:
+        delays, size = batch.parameters.delay, batch.inputs.batch
         rows = np.int32(self.longest.size), self.row_first, self.row_count
-        delays = batch.parameters.delay
         launch = self.kernels.launch_each
         launch("find_longest", 32 * self.longest.size, (*rows, delays, self.longest))
         row = 0
         for connection in self.connections:
-            own = delays[connection.first : connection.first + connection.size]
-            longest = self.longest[row : row + connection.source_units]
-            sizes = np.int32(connection.source_units), np.int32(connection.target_units)
+            sources, targets = connection.source_units, connection.target_units
             of_inputs = connection.source_component < 0
             name = "count_arrivals_of_inputs" if of_inputs else "count_arrivals_of_emissions"
             arguments = (
-                size, steps, *sizes, own, longest, *batch.source_of(connection),
-                total[WITHIN], total[AFTER],
+                np.int32(size), np.int32(batch.steps), np.int32(sources), np.int32(targets),
+                delays[connection.first : connection.first + connection.size],
+                self.longest[row : row + sources], *batch.source_of(connection),
+                self._total(WITHIN), self._total(AFTER),
             )  # fmt: skip
-            launch(name, batch.inputs.batch * connection.source_units, arguments)
-            row += connection.source_units
-        lists = batch.inputs.batch * self.network.units
-        inputs = batch.kept_inputs, batch.inputs.start, total[SPIKES], total[DROPPED]
-        launch("count_inputs_dropped", lists, (np.int32(lists), *inputs))
-
-    def _count_emissions(
-        self, batch: CudaBatch, component: CudaComponent, dropped: Any, smallest: Any
-    ) -> None:
-        index, first = component.index, component.first
-        arguments = (
-            *batch.sizes_of(component), batch.emitted[index], batch.delivered[index],
-            batch.current[index], self.counts[first : first + component.columns], dropped,
-            smallest,
-        )  # fmt: skip
-        count = batch.inputs.batch * component.columns
-        self.kernels.launch_each("count_emissions", count, arguments)
+            launch(name, size * sources, arguments)
+            row += sources
 
     def judge(
         self, number: int, batch: CudaBatch, gradients: CudaGradients, parameters: Any
@@ -156,7 +159,7 @@ class EpochTally:
         arguments = (
             np.int32(number + 1), np.int32(parameters.records.size), parameters.trained,
             parameters.partial, batch.overflow, gradients.grazing, gradients.limited,
-            self.incidents, self.status, self.totals[LIMITED : LIMITED + 1], self.clipped,
+            self.incidents, self.status, self._total(LIMITED), self.clipped,
             parameters.scale,
         )  # fmt: skip
         self.kernels.launch("judge", 1, FOLDERS, arguments)
