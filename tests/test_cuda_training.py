@@ -25,6 +25,7 @@ from evsim.losses import (
     TimeInvariantMSE,
 )
 from evsim.readouts import FirstSpike, Mean, Peak
+from evsim.trained_parameters import TrainedParameter
 from evsim.training_loop import Task
 from evsim_gpu import cuda_kernels
 from evsim_gpu.cuda import CudaDevice
@@ -32,6 +33,7 @@ from evsim_gpu.cuda_kernels import Kernels
 from evsim_gpu.grid import Grid
 from evsim_gpu.grid_state import grid_inputs
 from evsim_gpu.layout import GridLayout
+from evsim_gpu.training import ResidentTrainer
 from evsim_gpu.training_data import TrainingData
 
 pytestmark = needs_compiler
@@ -165,6 +167,17 @@ RUNS = {
         "loss": FirstSpikeCrossEntropy(tau0=4.0, readout=FirstSpike(population="hidden")),
     },
     "populations that reach each other": {"network": two_loops(), "dropout": {"one": 0.3}},
+    "time constants": {
+        "network": two_loops(),
+        "optimizers": {
+            "weight": evsim.Adam(0.01), "one.tau_mem": evsim.Adam(0.3),
+            "one.tau_syn": evsim.SGD(30.0), "other.tau_syn": evsim.Adam(0.2),
+        },
+    },
+    "time constants of outputs": {
+        "loss": FirstSpikeCrossEntropy(tau0=4.0), "network": network("LIF", recurrent=False),
+        "optimizers": {"tau_mem": evsim.Adam(0.3), "tau_syn": evsim.SGD(100.0)},
+    },
     "everything": {
         "optimizers": {
             "weight": evsim.Adam(
@@ -225,7 +238,7 @@ def test_in_single_precision_they_differ_by_its_rounding(gpu, monkeypatch, name)
     assert_same(found, expected, 2e-4)
 
 
-@pytest.mark.parametrize("name", ["everything", "differences of first spikes"])
+@pytest.mark.parametrize("name", ["everything", "time constants of outputs"])
 def test_no_order_of_threads_changes_a_bit_and_none_race(monkeypatch, name):
     results = []
     for seed, races in ((0, False), (5, False), (6, True)):
@@ -262,6 +275,38 @@ def test_a_run_goes_on_from_its_checkpoint_to_the_same_bits(gpu, tmp_path):
     resumed = fit(**changes, run_folder=tmp_path, resume=True)
     for name, values in whole.last_network.parameters.items():
         np.testing.assert_array_equal(resumed.last_network.parameters[name], values)
+
+
+# -- coefficients of units ---------------------------------------------------------------
+
+
+def test_coefficients_of_trained_time_constants_are_those_of_a_layout(gpu):
+    tau_mem, tau_syn = np.array([20.0, 5.0, 5.0, 0.3, 9.0]), np.array([5.0, 5.0, 20.0, 7.0, 0.1])
+    hidden = evsim.LIF("hidden", 5, tau_mem=tau_mem, tau_syn=tau_syn, threshold=np.arange(1.0, 6.0))
+    populations = [evsim.Input("input", UNITS), evsim.LIF("other", 2), hidden]
+    connections = [
+        evsim.Connection("input", "hidden", np.ones((5, UNITS))),
+        evsim.Connection("hidden", "other", np.ones((2, 5))),
+        evsim.Connection("other", "hidden", np.ones((5, 2))),
+    ]
+    net = evsim.Network(populations, connections)
+    optimizers = {f"hidden.{kind}": evsim.Adam(0.1) for kind in ("threshold", "tau_mem", "tau_syn")}
+    task = Task(
+        net, data(), None, TimeInvariantMSE(), DURATION, optimizers, dict.fromkeys(optimizers, ()),
+        {}, {}, (), np.inf, (), None, "loss", 5, 5, Grid(),
+    )  # fmt: skip
+    trainer = ResidentTrainer(task, 0.5, np.float64)
+    arrays = trainer.simulated.units[0], trainer.simulated.slopes[0]
+    expected = [array.get() for array in arrays]
+    trained = [
+        TrainedParameter(name, net.parameters[name], own) for name, own in optimizers.items()
+    ]
+    for array in arrays:
+        array[:, :] = array * 1.5
+    trainer.trained.upload(trained, [dict.fromkeys(optimizers, 0.1)])
+    columns = slice(2, 7)
+    np.testing.assert_allclose(arrays[0].get()[:, columns], expected[0][:, columns], rtol=1e-14)
+    np.testing.assert_allclose(arrays[1].get(), expected[1], rtol=1e-13)
 
 
 # -- batches ------------------------------------------------------------------------------
@@ -339,7 +384,10 @@ OBSTACLES = [
     ({"loss": CrossEntropy(Mean("sigmoid"))}, "the mean is weighted by 'sigmoid'"),
     ({"network": network("LIF")}, "the mean is of 'output', whose units are LIF"),
     ({"loss": TimeAveragedCrossEntropy()}, "the loss is TimeAveragedCrossEntropy"),
-    ({"optimizers": {"tau_mem": evsim.Adam(0.1)}}, "hidden.tau_mem is trained"),
+    (
+        {"optimizers": {"output.tau_syn": evsim.Adam(0.1)}},
+        "output.tau_syn is trained, and the loss reads a mean of 'output'",
+    ),
     ({"projections": {"weight": np.abs}}, r"input->hidden.weight is projected by a function"),
     ({"augmentation": [Thin(0.1)]}, r"spikes are augmented by Thin\(probability=0.1\)"),
     ({"augmentation": [Blend(), Blend()]}, "samples are blended twice"),
@@ -378,10 +426,13 @@ FAILURES = {
     ),
     "a current that overflows": lone_unit(3e38, precision="float32", data=evsim.Dataset(
         evsim.SpikeTrains.from_lists([[], [(1.0, 0)] * 9, [(2.0, 0)]], units=1), [0, 0, 0])),
-    "a gradient too far for a step": lone_unit(5.0, loss=FirstSpikeCrossEntropy(
+    "a gradient too far for a step": lone_unit(20.0, loss=FirstSpikeCrossEntropy(
         alpha=1e200, tau1=10.0)),
     "a threshold that a step takes below 0": lone_unit(
-        5.0, optimizers={"threshold": evsim.SGD(1e9)}
+        20.0, optimizers={"threshold": evsim.SGD(1e9)}
+    ),
+    "a time constant that a step takes below 0": lone_unit(
+        20.0, optimizers={"weight": evsim.SGD(1e-9), "tau_mem": evsim.SGD(1e9)}, batch_size=1
     ),
 }  # fmt: skip
 
@@ -394,6 +445,19 @@ def test_failures_are_told_as_batch_by_batch(gpu, monkeypatch, name):
         fit(**FAILURES[name])
     assert str(found.value) == str(expected.value)
     assert getattr(found.value, "__notes__", []) == getattr(expected.value, "__notes__", [])
+
+
+def test_a_readout_that_overflows_names_its_place(gpu, monkeypatch):
+    populations = [evsim.Input("input", UNITS), evsim.LI("output", CLASSES)]
+    weight = np.full((CLASSES, UNITS), 1e38)
+    net = evsim.Network(populations, [evsim.Connection("input", "output", weight)])
+    changes = {"network": net, "precision": "float32", "optimizers": {"weight": evsim.Adam(0.1)}}
+    with pytest.raises(EngineError, match=r"sample \d, unit 0 of 'output': Mean is no finite"):
+        fit(**changes)
+    # The host says the same, and which number it is.
+    monkeypatch.setattr(Grid, "trainer", lambda self, task: None)
+    with pytest.raises(EngineError, match=r"sample \d, unit 0 of 'output': Mean is (nan|-?inf);"):
+        fit(**changes)
 
 
 def test_augmentation_that_leaves_nothing_is_refused(gpu):

@@ -14,7 +14,7 @@ from evsim.engines.protocol import EngineError
 
 FOLDER = Path(__file__).with_name("kernels")
 FILES = ("arrivals.cu", "forward.cu", "states.cu", "backward.cu", "gradients.cu")
-TRAINING_FILES = ("batches.cu", "losses.cu", "tallies.cu", "optimisers.cu")
+TRAINING_FILES = ("batches.cu", "losses.cu", "tallies.cu", "optimisers.cu", "flows.cu")
 
 # Bytes of shared memory of a unit of a recurrent component, forward and backward; the kernels'
 # static_asserts say the same.

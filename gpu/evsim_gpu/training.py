@@ -133,7 +133,7 @@ class ResidentTrainer:
         )
         drive = self.loss.drive(batch, inputs.labels, samples, self.tally, self.task.lambda_limit)
         self.tally.count(batch, number)
-        gradients = pull_back(batch, drive)
+        gradients = pull_back(batch, drive, time_constants=self.trained.units.time_constants)
         self.trained.fold(gradients, self.tally)
         self.tally.judge(number, batch, gradients, self.trained)
         self.trained.step(number, self.tally)

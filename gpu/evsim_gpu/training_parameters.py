@@ -9,19 +9,21 @@ import numpy as np
 
 from evsim.optim import SGD, Adam, Bounds
 from evsim.parameters import is_sparse
+from evsim.readouts import Mean
 from evsim.trained_parameters import TrainedParameter
 from evsim.training_loop import Task
 from evsim_gpu.cuda_backward import CudaGradients
 from evsim_gpu.cuda_kernels import Kernels
 from evsim_gpu.cuda_network import CudaNetwork, CudaParameters
-from evsim_gpu.layout import UNIT_FIELDS, GridLayout
+from evsim_gpu.layout import GridLayout
 from evsim_gpu.training_tally import EpochTally
+from evsim_gpu.training_units import UnitParameters
 
 TRAINED = np.dtype(
     [
         ("first", np.int64),  # of its entries among those of all parameters
         ("size", np.int64),  # how many entries it has
-        ("place", np.int64),  # of its first pair among all, or its first column
+        ("place", np.int64),  # of its first pair among all, or of its first unit among columns
         ("spread", np.int64),  # of its first pair among those of all trained weights and delays
         ("beta1", np.float64),  # or the momentum
         ("beta2", np.float64),
@@ -45,16 +47,18 @@ TRAINED = np.dtype(
 )
 """A parameter in training, as kernels/optimisers.cu reads it."""
 
-KINDS = ("weight", "delay", "threshold")
+KINDS = ("weight", "delay", "threshold", "tau_mem", "tau_syn")
 FOLDERS = 256  # threads of a block that sums, as in the kernels
 CHUNK = 4 * FOLDERS  # entries of a task
 
 
 def obstacle_to_steps(task: Task) -> str | None:
     """What of a task's parameters and optimisers is not known on the device."""
+    readout = task.loss.readout
+    read = readout.population_of(task.network)
     for name, optimizer in task.optimizers.items():
-        if name.rsplit(".", 1)[1] not in KINDS:
-            return f"{name} is trained"
+        if name in (f"{read}.tau_mem", f"{read}.tau_syn") and isinstance(readout, Mean):
+            return f"{name} is trained, and the loss reads a mean of {read!r}"
         if type(optimizer) not in (Adam, SGD):
             return f"{name} is trained by {type(optimizer).__name__}"
         chain = task.projections[name]
@@ -90,11 +94,7 @@ class TrainingParameters:
     ) -> None:
         self.kernels, self.layout, self.parameters = kernels, layout, parameters
         self.records, tasks = _records(layout, network, task)
-        self.thresholds = [
-            (record, *layout.place(name.rsplit(".", 1)[0]))
-            for record, name in zip(self.records, task.optimizers, strict=True)
-            if name.endswith(".threshold")
-        ]
+        self.units = UnitParameters(kernels, layout, parameters, task, self.records)
         self.entries = int(self.records["size"].sum())
         self.blocks = len(tasks)
         cupy = kernels.cupy
@@ -153,7 +153,7 @@ class TrainingParameters:
         """Sum gradients into the shapes of the parameters."""
         arguments = (
             self.trained, self.tasks, gradients.weight, gradients.delay, gradients.threshold,
-            tally.status, self.folded, self.partial,
+            gradients.tau_mem, gradients.tau_syn, tally.status, self.folded, self.partial,
         )  # fmt: skip
         self.kernels.launch("fold_gradients", self.blocks, FOLDERS, arguments)
 
@@ -176,13 +176,7 @@ class TrainingParameters:
             self.parameters.delay,
         )  # fmt: skip
         self.kernels.launch_each("spread_parameters", pairs, arguments)
-        row = UNIT_FIELDS.index("threshold")
-        for record, component, first, last in self.thresholds:
-            size = int(record["size"])
-            own = self.values[int(record["first"]) : int(record["first"]) + size]
-            thresholds = self.parameters.units[component][row, first:last]
-            of_values = np.int32(last - first), np.int32(size), own, thresholds
-            self.kernels.launch_each("spread_threshold", last - first, of_values)
+        self.units.spread(self.values)
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
@@ -219,7 +213,7 @@ def _place(record: np.void, name: str, layout: GridLayout, network: CudaNetwork)
     owner, kind = name.rsplit(".", 1)
     record["kind"] = KINDS.index(kind)
     shape = layout.network.parameters[name].shape
-    if kind == "threshold":
+    if kind not in KINDS[:2]:
         component, first, last = layout.place(owner)
         record["place"] = network.components[component].first + first
         record["pre"], record["post"] = 1, last - first

@@ -10,7 +10,7 @@ struct Trained {
     int pre, post, rows, columns, kind, method, bounds, first_task, tasks, padding;
 };
 
-enum Kind { WEIGHT, DELAY, THRESHOLD };
+enum Kind { WEIGHT, DELAY, THRESHOLD, TAU_MEM, TAU_SYN };  // those of units come last
 enum Method { SGD, MOMENTUM, ADAM };
 
 // Why training stopped, beside the batch and what it was about.
@@ -49,14 +49,16 @@ __device__ inline index_t entry_of(const Trained &own, index_t pair) {
     return row * own.columns + column;
 }
 
-// Gradients of all pairs, those by thresholds of all columns.
+// Gradients of all pairs, and of all columns.
 struct Gradients {
     const real *weight, *delay;
-    const double *threshold;
+    const double *threshold, *tau_mem, *tau_syn;
 
     __device__ double of(const Trained &own, index_t pair) const {
-        if (own.kind == WEIGHT) return weight[own.place + pair];
-        return own.kind == DELAY ? delay[own.place + pair] : threshold[own.place + pair];
+        const index_t place = own.place + pair;
+        if (own.kind == WEIGHT) return weight[place];
+        if (own.kind == DELAY) return delay[place];
+        return (own.kind == THRESHOLD ? threshold : own.kind == TAU_MEM ? tau_mem : tau_syn)[place];
     }
 };
 
@@ -77,11 +79,12 @@ __device__ inline index_t sharer(const Trained &own, index_t entry, index_t m) {
 // that pairs share.  Once training has stopped they stay as they were.
 extern "C" __global__ void __launch_bounds__(FOLDERS)
     fold_gradients(const void *trained, const index_t *tasks, const real *weight, const real *delay,
-        const double *threshold, const word_t *status, double *folded, double *partial) {
+        const double *threshold, const double *tau_mem, const double *tau_syn,
+        const word_t *status, double *folded, double *partial) {
     if (status[0] != NOT) return;
     const index_t *const task = tasks + static_cast<index_t>(blockIdx.x) * 3;
     const Trained &own = static_cast<const Trained *>(trained)[task[0]];
-    const Gradients gradients = {weight, delay, threshold};
+    const Gradients gradients = {weight, delay, threshold, tau_mem, tau_syn};
     const index_t shared_by = sharers(own);
     double squares = 0;
     if (shared_by == 1) {
@@ -179,7 +182,7 @@ extern "C" __global__ void __launch_bounds__(128)
     project(own, value, own.method == SGD ? nullptr : &first);
     values[entry] = value;
     first_moment[entry] = first;
-    if (own.kind == THRESHOLD && !(value > 0))
+    if (own.kind >= THRESHOLD && !(value > 0))
         atomicMin(&static_cast<LossIncidents *>(incidents)->value, static_cast<word_t>(number));
 }
 
