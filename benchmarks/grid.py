@@ -29,6 +29,7 @@ from evsim_gpu import Grid
 
 LOSS = evsim.losses.CrossEntropy(evsim.readouts.Mean("exponential"))
 DT = 1.0
+SPIKES = 8000  # a sample
 SHD_SAMPLES = 8156
 BATCH = 256
 
@@ -47,11 +48,15 @@ convolutions at delays up to 1000 ms where mlGeNN has 1024, and out of memory at
 
 @dataclass(frozen=True)
 class Shape:
-    """A network: one recurrent layer or two feedforward ones, delays from 0 to so many ms."""
+    """A network: one recurrent layer or two feedforward ones, delays from 0 to so many ms.
+
+    ``gain`` multiplies weights from the inputs; 1 is for 8000 spikes a sample.
+    """
 
     hidden: int
     recurrent: bool
     delay_max: float
+    gain: float = 1.0
 
     @property
     def name(self) -> str:
@@ -73,7 +78,8 @@ class Shape:
             layers.append(evsim.LIF("second", self.hidden))
             mean = (0.06 if long else 0.02) * fewer
             inner = evsim.Connection("first", "second", evsim.Normal(mean, 0.03), delays)
-        weight = evsim.Normal(0.05 if long else 0.03, 0.01)
+        mean = 0.05 if long else 0.03
+        weight = evsim.Normal(self.gain * mean, self.gain * 0.01)
         return evsim.Network(
             [evsim.Input("input", CHANNELS), *layers, evsim.LI("output", CLASSES)],
             [
@@ -85,13 +91,15 @@ class Shape:
         )
 
 
-GPU_SHAPES = (
-    Shape(256, False, 100.0),
-    Shape(256, False, 999.0),
-    Shape(512, False, 100.0),
-    Shape(512, True, 100.0),
-    Shape(512, True, 999.0),
-)
+def gpu_shapes(hidden: int = 256, gain: float = 1.0) -> list[Shape]:
+    """Two layers of so many units and of twice as many, and twice as many that are recurrent."""
+    return [
+        Shape(hidden, False, 100.0, gain),
+        Shape(hidden, False, 999.0, gain),
+        Shape(2 * hidden, False, 100.0, gain),
+        Shape(2 * hidden, True, 100.0, gain),
+        Shape(2 * hidden, True, 999.0, gain),
+    ]
 
 
 # -- checks ---------------------------------------------------------------------------------
@@ -187,7 +195,7 @@ class ProcessorTime:
 def measure_processor(
     hidden: int = 64,
     samples: int = 8,
-    spikes: int = 8000,
+    spikes: int = SPIKES,
     repeats: int = 5,
     threads: Sequence[int] = (1, 2),
 ) -> list[ProcessorTime]:
@@ -195,7 +203,7 @@ def measure_processor(
     data = spoken(samples, spikes)
     found = []
     for recurrent in (False, True):
-        shape = Shape(hidden, recurrent, 100.0)
+        shape = Shape(hidden, recurrent, 100.0, SPIKES / spikes)
         network = shape.network()
         runs = [
             evsim.simulate(network, data.spikes, DURATION, Grid(DT, precision=p, threads=t))
@@ -241,7 +249,8 @@ def timed(
 class Epoch:
     """Training an epoch on a GPU: seconds, and bytes that CuPy took of its memory; or a note.
 
-    ``first`` is the epoch that warms up, ``epochs`` those that were timed after it.
+    ``first`` is the epoch that warms up, ``epochs`` those that were timed after it.  The note
+    says why there are no figures: too little time, or, with ``failed``, an error.
     """
 
     network: str
@@ -252,6 +261,7 @@ class Epoch:
     epochs: int
     memory: int | None
     note: str = ""
+    failed: bool = False
 
     @staticmethod
     def columns() -> list[str]:
@@ -267,7 +277,7 @@ class Epoch:
 
     def row(self) -> list[str]:
         if self.seconds is None or self.first is None or self.memory is None:
-            return [self.network, f"{self.arrivals:.0f}", self.note, *["–"] * 4]
+            return [self.network, f"{self.arrivals:.0f}", self.note, "–", "–", "–", "–"]
         each = self.seconds / self.samples
         return [
             self.network,
@@ -281,19 +291,23 @@ class Epoch:
 
 
 def measure_gpu(
-    shapes: Sequence[Shape] = GPU_SHAPES,
+    hidden: int = 256,
     samples: int = SHD_SAMPLES,
-    spikes: int = 8000,
+    spikes: int = SPIKES,
     epochs: int = 2,
     seconds: float = 240.0,
 ) -> list[Epoch]:
     """An epoch of every shape, in about so many seconds; one without time left says so."""
     end = time.perf_counter() + seconds
-    data = spoken(samples, spikes)
+    shapes, data = gpu_shapes(hidden, SPIKES / spikes), spoken(samples, spikes)
     found = []
     for number, shape in enumerate(shapes):
         share = (end - time.perf_counter()) / (len(shapes) - number)
-        found.append(measure_epoch(shape, data, epochs, share))
+        try:
+            found.append(measure_epoch(shape, data, epochs, share))
+        except Exception as error:  # the others may do: their figures are not to be lost
+            note = f"failed: {type(error).__name__}: {' '.join(str(error).split())}"
+            found.append(Epoch(shape.name, len(data), 0.0, None, None, 0, None, note, True))
     return found
 
 

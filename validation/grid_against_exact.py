@@ -162,9 +162,9 @@ def patterns_table(found: Findings) -> str:
     for kind in KINDS:
         rows[0] += [
             f"{kind}: same spikes",
-            "error of spike times, ms",
-            "where they differ: spikes before the first difference",
-            "their error, ms",
+            "error, ms",
+            "others: spikes before",
+            "error, ms",
         ]
     for index, dt in enumerate(STEPS):
         row = [f"{dt:g}" if dt > 0.1 else f"2^{int(np.log2(dt))}"]
@@ -206,8 +206,10 @@ def tables(found: Findings) -> str:
             f"By loss, the slope that networks have in common (networks with fewer than "
             f'{FEWEST_STEPS} such dt are left out, see "measured in"):',
             losses_table(found),
-            f"Spike patterns.  At the smallest dt {lost} of {total} networks still differ from "
-            "continuous time; errors are medians over networks:",
+            "Spike times: in how many networks all units spike as often as in continuous time, and "
+            "the error; and of the others, how many of their spikes are before the first "
+            "difference, and the error of those.  Errors are medians over networks; at the "
+            f"smallest dt {lost} of {total} networks still differ:",
             patterns_table(found),
         ]
     )
@@ -245,6 +247,8 @@ def draw_errors(ax, found: Findings, quantity: str) -> None:
         values = np.array([own.values[quantity] for own in errors])
         share = np.mean([own.agrees for own in errors], axis=0)
         shown = np.isfinite(values).any(axis=0)
+        if not shown.any():
+            continue
         low, middle, high = np.nanquantile(values[:, shown], [0.25, 0.5, 0.75], axis=0)
         steps, lowest = STEPS[shown], min(lowest, middle[-1])
         ax.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)

@@ -1,0 +1,347 @@
+"""The grid engine's results on one device against those on another, on random networks."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import evsim
+from evsim import losses, readouts
+from evsim.dropout import Dropout
+from evsim.engines import EngineError
+from evsim.losses import Loss
+from evsim.regularisers import RateRegulariser
+from evsim.simulation import Gradient
+from evsim_gpu import Grid
+
+# The networks are those of the tests.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from agreement import entries
+from networks import KINDS, Case, random_case
+
+BATCH = 3
+PRECISIONS = ("float64", "float32")
+LARGEST_ERROR = {"float64": 1e-10, "float32": 1e-5}
+GRADIENTS = ("weight", "delay", "tau_mem", "tau_syn", "threshold", "input times")
+VOLTAGES: dict[str, Loss] = {
+    **{
+        f"mean, {weighting}": losses.CrossEntropy(readouts.Mean(weighting))  # type: ignore[arg-type]
+        for weighting in ("flat", "exponential", "linear", "sigmoid", "input")
+    },
+    "cross-entropy over the trial": losses.TimeAveragedCrossEntropy(),
+    "voltages at moments": losses.VoltageMSE(readouts.Voltage(times=[5.3, 11.1, 17.9])),
+}
+LOSSES: dict[str, dict[str, Loss]] = {
+    "LI": {**VOLTAGES, "peak": losses.CrossEntropy(readouts.Peak())},
+    "LIF": {
+        **VOLTAGES,
+        "first spikes": losses.FirstSpikeCrossEntropy(tau0=2.0, tau1=9.0, alpha=0.1),
+        "first spikes, time-invariant": losses.TimeInvariantMSE(1.5),
+        "spike times": losses.SpikeTimeMSE(readouts.SpikeTimes(2)),
+    },
+}
+"""Every loss, by the kind of the output's units."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is computed by every engine: one loss of a random network's batch."""
+
+    case: Case
+    kind: str
+    loss: str
+    labels: np.ndarray
+    dt: float
+    options: dict[str, Any]
+
+    def solve(self, engine: Grid) -> Gradient | str:
+        """Spikes, loss and all gradients; or why there are none."""
+        try:
+            return evsim.gradient(
+                self.case.network, self.case.inputs, self.labels,
+                LOSSES[self.output][self.loss], self.case.duration, engine=engine, **self.options,
+            )  # fmt: skip
+        except EngineError as error:
+            return str(error)
+
+    @property
+    def output(self) -> str:
+        """The kind of the output's units."""
+        return "LIF" if self.case.network.output.spiking else "LI"
+
+
+def problems(networks: int, seed: int) -> Iterator[Problem]:
+    """Random networks of every kind in turn, each with two losses: every one has its turn.
+
+    A third of them has dropout, a third a regulariser.
+    """
+    turns = {"LI": 0, "LIF": 0}
+    for number in range(networks):
+        rng = np.random.default_rng([seed, number])
+        kind, output = KINDS[number % len(KINDS)], ("LI", "LIF")[number // len(KINDS) % 2]
+        case = busy_case(rng, kind, output)
+        options: dict[str, Any] = {}
+        if number % 3 == 0:
+            options["dropout"] = Dropout({case.network.inputs[0].name: 0.3}, seed=number)
+        elif number % 3 == 1:
+            options["regularisers"] = [
+                RateRegulariser(population.name, strength=1e-3, target=2.0)
+                for population in case.network.populations
+                if isinstance(population, evsim.LIF)
+            ]
+        dt = float(rng.choice([1.0, 0.5, 0.25]))
+        for _ in range(2):
+            loss = list(LOSSES[output])[turns[output] % len(LOSSES[output])]
+            turns[output] += 1
+            labels = random_labels(rng, LOSSES[output][loss], case)
+            yield Problem(case, kind, loss, labels, dt, options)
+
+
+def busy_case(rng: np.random.Generator, kind: str, output: str) -> Case:
+    """A random network in which something spikes, if it has units that can."""
+    while True:
+        case = random_case(rng, kind, batch=BATCH, output=output, duration=20.0)
+        run = evsim.simulate(case.network, case.inputs, case.duration, Grid(1.0, threads=1))
+        lif = [p.name for p in case.network.populations if isinstance(p, evsim.LIF)]
+        if not lif or any(run.spike_counts[name].any() for name in lif):
+            return case
+
+
+def random_labels(rng: np.random.Generator, loss: Loss, case: Case) -> np.ndarray:
+    """Classes, or targets for losses that do not classify; none for some."""
+    units = case.network.output.units
+    if loss.classifies:
+        return rng.integers(0, units, BATCH)
+    if isinstance(loss, losses.VoltageMSE):
+        targets = rng.normal(0, 0.5, (BATCH, units, len(loss.readout.times)))  # type: ignore[attr-defined]
+    else:
+        targets = rng.uniform(0, case.duration, (BATCH, units, loss.readout.count))  # type: ignore[attr-defined]
+    targets[0, 0, 0] = np.nan
+    return targets
+
+
+# -- comparison -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One problem in one precision, on the device that is examined.
+
+    Parameters
+    ----------
+    kind, loss : str
+    spikes : int
+        Emissions of all units that are no inputs.
+    identical : bool
+        Whether spikes are those of the CPU in the same precision; or, where an engine refuses,
+        whether both do, in the same words.
+    other_pattern : bool
+        Whether they are not those of the CPU in float64, so that errors mean nothing.
+    errors : mapping to float
+        Of the losses and of each kind of gradient against the CPU in float64, see
+        ``relative_errors``.
+    rounding : mapping to float
+        The same of the CPU in the precision.
+    """
+
+    kind: str
+    loss: str
+    spikes: int
+    identical: bool
+    other_pattern: bool
+    errors: dict[str, float]
+    rounding: dict[str, float]
+
+    def too_far(self, precision: str) -> bool:
+        """Whether an error exceeds what the precision allows, and ten times that of the CPU."""
+        return any(
+            error > max(LARGEST_ERROR[precision], 10 * self.rounding[quantity])
+            for quantity, error in self.errors.items()
+        )
+
+
+def compare(problem: Problem, device: str) -> dict[str, Outcome]:
+    """By precision what a device makes of a problem; the CPU is examined with two threads."""
+    threads = 2 if device == "cpu" else None
+    truth = problem.solve(Grid(problem.dt, precision="float64", threads=1))
+    outcomes = {}
+    for precision in PRECISIONS:
+        same = truth
+        if precision != "float64":
+            same = problem.solve(Grid(problem.dt, precision=precision, threads=1))
+        found = problem.solve(Grid(problem.dt, device, precision, threads))
+        outcomes[precision] = outcome(problem, found, same, truth)
+    return outcomes
+
+
+def outcome(
+    problem: Problem, found: Gradient | str, same: Gradient | str, truth: Gradient | str
+) -> Outcome:
+    """See ``Outcome``: ``same`` has the same precision, ``truth`` is that of float64."""
+    about = problem.kind, problem.loss
+    if isinstance(found, str) or isinstance(same, str):
+        return Outcome(*about, 0, found == same, True, {}, {})
+    names = [p.name for p in problem.case.network.populations if p.name not in problem.case.inputs]
+    spikes = sum(int(found.run.spike_counts[name].sum()) for name in names)
+    identical = all(found.run.spikes[name] == same.run.spikes[name] for name in names)
+    if isinstance(truth, str) or any(
+        found.run.spikes[name] != truth.run.spikes[name] for name in names
+    ):
+        return Outcome(*about, spikes, identical, True, {}, {})
+    errors, rounding = relative_errors(found, truth), relative_errors(same, truth)
+    return Outcome(*about, spikes, identical, False, errors, rounding)
+
+
+def relative_errors(found: Gradient, truth: Gradient) -> dict[str, float]:
+    """Of the losses and of each kind of gradient, relative to what they are sums of.
+
+    The gradient of a parameter that synapses or units share is a sum over them, and that of a
+    time constant has a part that does not come through V and I; where these cancel, no device
+    is exact to digits of what is left.
+    """
+    errors = {"loss": relative(found.losses - truth.losses, np.linalg.norm(truth.losses))}
+    for kind in GRADIENTS[:-1]:
+        difference, scale = [], []
+        for name, own in truth.parameters.items():
+            if name.endswith(f".{kind}"):
+                parts = getattr(truth.adjoint.state, kind)
+                fold = truth.run.network.fold
+                difference.append(np.ravel(entries(found.parameters[name]) - entries(own)))
+                summed, magnitudes = (entries(fold(name, p)) for p in (parts, np.abs(parts)))
+                scale.append(np.ravel(magnitudes + np.abs(entries(own) - summed)))
+        errors[kind] = relative(np.concatenate(difference), np.linalg.norm(np.concatenate(scale)))
+    times = [times_of(gradient) for gradient in (found, truth)]
+    errors["input times"] = relative(times[0] - times[1], np.linalg.norm(times[1]))
+    return errors
+
+
+def times_of(gradient: Gradient) -> np.ndarray:
+    """The gradient by the times of all inputs."""
+    times = gradient.input_times
+    return np.concatenate(list(times.values()) if isinstance(times, dict) else [times])
+
+
+def relative(difference: np.ndarray, size: Any) -> float:
+    """The norm of a difference over a size; 0 for no difference."""
+    error = np.linalg.norm(difference)
+    if error == 0:
+        return 0.0
+    return float(error / size) if size > 0 else np.inf
+
+
+# -- many of them -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Outcomes of many problems by precision, on a device."""
+
+    device: str
+    networks: int
+    outcomes: dict[str, list[Outcome]]
+
+    def refutations(self) -> Iterator[str]:
+        """What of the claim does not hold: spikes to the bit, gradients to rounding."""
+        for precision, outcomes in self.outcomes.items():
+            others = [own for own in outcomes if not own.identical]
+            if others:
+                places = sorted({f"{own.kind}, {own.loss}" for own in others})
+                yield (
+                    f"{precision}: spikes of {len(others)} of {len(outcomes)} are not those of the "
+                    f"CPU: {'; '.join(places[:5])}"
+                )
+            far = [own for own in outcomes if own.too_far(precision)]
+            if far:
+                places = sorted({f"{own.kind}, {own.loss}" for own in far})
+                yield (
+                    f"{precision}: gradients of {len(far)} of {len(outcomes)} are off by more than "
+                    f"{LARGEST_ERROR[precision]:g}: {'; '.join(places[:5])}"
+                )
+
+    def kinds_table(self) -> str:
+        """A row for each kind of network and precision."""
+        rows = [
+            ["networks", "precision", "compared", "spikes", "not identical", "others than float64"],
+        ]
+        rows[0] += ["largest error, median", "of all"]
+        for kind in KINDS:
+            for precision, outcomes in self.outcomes.items():
+                own = [outcome for outcome in outcomes if outcome.kind == kind]
+                if own:
+                    rows.append([kind, precision, *summary(own)])
+        return markdown(rows)
+
+    def quantities_table(self) -> str:
+        """A row for the loss, and for each kind of gradient."""
+        rows = [["quantity", *(f"largest error, {precision}" for precision in self.outcomes)]]
+        for quantity in ("loss", *GRADIENTS):
+            found = (largest_error(own, quantity) for own in self.outcomes.values())
+            rows.append([quantity, *(f"{error:.1e}" for error in found)])
+        return markdown(rows)
+
+    def losses_table(self) -> str:
+        """A row for each loss."""
+        rows = [["loss", "compared", "spikes not identical"]]
+        rows[0] += [f"largest error, {precision}" for precision in self.outcomes]
+        for loss in dict.fromkeys([*LOSSES["LI"], *LOSSES["LIF"]]):
+            by_precision = [
+                [outcome for outcome in outcomes if outcome.loss == loss]
+                for outcomes in self.outcomes.values()
+            ]
+            if by_precision[0]:
+                others = sum(not outcome.identical for own in by_precision for outcome in own)
+                largest = [f"{largest_error(own):.1e}" for own in by_precision]
+                rows.append([loss, str(len(by_precision[0])), str(others), *largest])
+        return markdown(rows)
+
+
+def compare_many(networks: int, seed: int, device: str, seconds: float = np.inf) -> Comparison:
+    """Compare on so many networks, or on those for which there is time."""
+    end = time.perf_counter() + seconds
+    outcomes: dict[str, list[Outcome]] = {precision: [] for precision in PRECISIONS}
+    for problem in problems(networks, seed):
+        for precision, found in compare(problem, device).items():
+            outcomes[precision].append(found)
+        if time.perf_counter() > end:
+            break
+    return Comparison(device, (len(outcomes["float64"]) + 1) // 2, outcomes)
+
+
+def summary(outcomes: list[Outcome]) -> list[str]:
+    """How many there are, what their spikes are like, and how far their gradients are off."""
+    compared = [own for own in outcomes if own.errors]
+    middle = np.median([max(own.errors.values()) for own in compared]) if compared else np.nan
+    return [
+        str(len(outcomes)),
+        str(sum(own.spikes for own in outcomes)),
+        str(sum(not own.identical for own in outcomes)),
+        str(sum(own.other_pattern for own in outcomes)),
+        f"{middle:.1e}",
+        f"{largest_error(outcomes):.1e}",
+    ]
+
+
+def largest_error(outcomes: list[Outcome], quantity: str | None = None) -> float:
+    """Of a quantity, or of any."""
+    return max(
+        (
+            error
+            for own in outcomes
+            for name, error in own.errors.items()
+            if quantity in (None, name)
+        ),
+        default=0.0,
+    )
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A table whose first row has the names of the columns."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,313 @@
+"""The grid engine, measured: correct on a GPU, of first order, and how fast.  Writes a page.
+
+    python validation/grid_report.py --out docs [--parts correctness convergence speed]
+
+correctness   random networks of every kind with every loss, on the GPU and on the processor:
+              spikes to the bit, gradients to rounding (see grid_correctness.py)
+convergence   against the exact engine as dt goes to 0 (see grid_against_exact.py)
+speed         the processor, and epochs of SHD's size on the GPU (see benchmarks/grid.py)
+
+Without a GPU its figures are missing, and the page says so: correctness is then that of threads
+and of float32.  A part that fails is reported with its message and stops no other.  The page is
+grid_report.md in the folder, its picture in images, and it is written anew after each part.
+Exits with 1 if a part fails or a claim is refuted.  Takes a few minutes; less than 8 on a
+machine with a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import platform
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import grid_against_exact
+import grid_correctness
+import numpy as np
+
+import evsim
+from evsim_gpu.cuda import check_cuda, cuda_devices
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import grid as benchmark
+
+PICTURE = "grid_against_exact.png"
+NO_DEVICE = "no CUDA device was found: the figures of the GPU are missing"
+
+
+@dataclass
+class Part:
+    """What a part of the report has found."""
+
+    title: str
+    text: str = "Not measured in this report."
+    refutations: list[str] = field(default_factory=list)
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes of the parts; the GPU's devices by name, none without one."""
+
+    devices: list[str]
+    networks: int
+    convergence_networks: int
+    seed: int
+    hidden: int
+    gpu_hidden: int
+    samples: int
+    epoch_samples: int
+    spikes: int
+    repeats: int
+    epochs: int
+    processes: int
+    out: Path
+    end: float  # of the time that there is, by time.perf_counter
+
+
+# -- the parts --------------------------------------------------------------------------------
+
+
+def correctness(settings: Settings, part: Part) -> None:
+    """Random networks on the GPU, or on the processor with two threads, against the processor."""
+    device = "cuda" if settings.devices else "cpu"
+    share = 0.5 * (settings.end - time.perf_counter())
+    found = grid_correctness.compare_many(settings.networks, settings.seed, device, share)
+    part.refutations += found.refutations()
+    examined = settings.devices[0] if settings.devices else "the processor with two threads"
+    part.text = "\n\n".join(
+        [
+            *([] if settings.devices else [f"**{NO_DEVICE}.**"]),
+            f"{found.networks} random networks in batches of {grid_correctness.BATCH}, each with "
+            f"two losses, on {examined}, against the processor with one thread.  The claim: spikes "
+            "are those of the same precision on the processor, to the bit; and losses and "
+            "gradients are off from those of the processor in float64 by at most "
+            f"{grid_correctness.LARGEST_ERROR['float64']:g} in float64 and "
+            f"{grid_correctness.LARGEST_ERROR['float32']:g} in float32, or by ten times what the "
+            "processor itself is off by in float32.  Errors are norms over all parameters of a "
+            "kind, relative to the norm of what is summed up in them: gradients of parameters "
+            "that synapses share may cancel.",
+            found.kinds_table(),
+            found.quantities_table(),
+            '"Others than float64" are networks whose spikes in float32 are not those in '
+            "float64; they have no errors.  By loss:",
+            found.losses_table(),
+        ]
+    )
+
+
+def convergence(settings: Settings, part: Part) -> None:
+    """The order at which it goes to the exact engine."""
+    found = grid_against_exact.findings(
+        settings.convergence_networks, settings.seed, settings.processes
+    )
+    part.refutations += found.refutations()
+    (settings.out / "images").mkdir(parents=True, exist_ok=True)
+    grid_against_exact.draw(found, settings.out / "images" / PICTURE)
+    part.text = "\n\n".join(
+        [
+            "Random networks with a delay at every synapse, layered (8-12-8-3) and recurrent "
+            "(8-16-3), in float64 on the processor, against the exact engine.  The claim: errors "
+            "of spike times, losses and gradients are of first order in dt or better, wherever "
+            "the grid has the spikes of continuous time.  Where it has not, only spikes before "
+            "the first difference are compared.",
+            f"![Errors against dt](images/{PICTURE})",
+            "Medians and quartiles over the networks with the same spikes; hollow where those are "
+            "fewer than half.",
+            grid_against_exact.tables(found),
+        ]
+    )
+
+
+def speed(settings: Settings, part: Part) -> None:
+    """The processor first; what was measured stays if the GPU fails."""
+    threads = sorted({1, min(2, grid_against_exact.processors())})
+    times = benchmark.measure_processor(
+        settings.hidden, settings.samples, settings.spikes, settings.repeats, threads
+    )
+    part.text = "\n\n".join(
+        [
+            f"Input that looks like spoken digits: {benchmark.CHANNELS} channels, "
+            f"{settings.spikes} spikes a sample, 1000 steps of {benchmark.DT:g} ms; gradients by "
+            "weights and delays.  Spikes and arrivals were checked before anything was timed.",
+            "### On the processor",
+            f"{benchmark.machine()}.  Medians of {settings.repeats}, in batches of "
+            f"{settings.samples} samples for the grid and of one for the exact engine.",
+            benchmark.processor_table(times),
+            "### On the GPU",
+            f"{NO_DEVICE[0].upper()}{NO_DEVICE[1:]}.",
+            published(),
+        ]
+    )
+    if not settings.devices:
+        return
+    before, after = part.text.split("### On the GPU")[0], published()
+    part.text = f"{before}### On the GPU\n\nFailed, see below.\n\n{after}"
+    epochs = benchmark.measure_gpu(
+        settings.gpu_hidden,
+        settings.epoch_samples,
+        settings.spikes,
+        settings.epochs,
+        settings.end - time.perf_counter(),
+    )
+    part.refutations += [f"{own.network}: {own.note}" for own in epochs if own.failed]
+    part.text = "\n\n".join(
+        [
+            f"{before}### On the GPU",
+            f"{settings.devices[0]}, float32: training weights and delays with Adam, "
+            f"{settings.epoch_samples} samples in batches of {benchmark.BATCH}.  Medians of at "
+            f"most {settings.epochs} epochs after the first; memory is what CuPy took in all.  "
+            "With long delays many spikes arrive after the end of the trial and cost nothing: "
+            "compare the nanoseconds.",
+            benchmark.gpu_table(epochs),
+            after,
+        ]
+    )
+
+
+def published() -> str:
+    """What others have measured, and where."""
+    return (
+        "Published, on an RTX A5000, an epoch of SHD of 1127 steps in batches of 256 "
+        "(*Learning delays with EventProp*, Figure 8):\n\n" + benchmark.published_table()
+    )
+
+
+PARTS: dict[str, tuple[str, Callable[[Settings, Part], None]]] = {
+    "correctness": ("Correct", correctness),
+    "convergence": ("Of first order", convergence),
+    "speed": ("How fast", speed),
+}
+
+
+# -- the page -----------------------------------------------------------------------------------
+
+
+def run_part(name: str, settings: Settings) -> Part:
+    """Run a part, whatever becomes of it."""
+    title, measure = PARTS[name]
+    part = Part(title, text="")
+    start = time.perf_counter()
+    try:
+        measure(settings, part)
+    except Exception as error:  # a part that fails is one line of the page
+        traceback.print_exc()
+        message = " ".join(str(error).split()) or "no message"
+        part.refutations.append(f"this part failed: {type(error).__name__}: {message}")
+    part.seconds = time.perf_counter() - start
+    return part
+
+
+def page(parts: dict[str, Part], devices: list[str], command: str) -> str:
+    """The page in Markdown."""
+    lines = [
+        "# The grid engine, measured",
+        f"Written by one command, on {datetime.date.today().isoformat()}:",
+        f"```\n{command}\n```",
+        markdown_environment(devices),
+    ]
+    for name, (title, _) in PARTS.items():
+        part = parts.get(name, Part(title))
+        lines += [f"## {part.title}", part.text]
+        if part.seconds is not None:
+            verdict = [f"**Refuted:** {line}" for line in part.refutations]
+            lines += verdict or [
+                f"All that is claimed, or checked, here held.  This took {part.seconds:.0f} s."
+            ]
+    return "\n\n".join(line for line in lines if line) + "\n"
+
+
+def markdown_environment(devices: list[str]) -> str:
+    """What it was measured with."""
+    rows = [
+        ["what", "which"],
+        ["GPU", f"{devices[0]}" if devices else NO_DEVICE],
+        ["driver", driver() if devices else "–"],
+        ["CuPy", cupy_version() if devices else "–"],
+        ["processor", benchmark.machine()],
+        ["evsim", evsim.__version__],
+        ["Python, NumPy, numba", f"{platform.python_version()}, {np.__version__}, {numba()}"],
+    ]
+    return grid_correctness.markdown(rows)
+
+
+def driver() -> str:
+    """The versions of NVIDIA's driver, and of CUDA for which it is."""
+    cuda = check_cuda().cuda.runtime.driverGetVersion()
+    found = f"CUDA {cuda // 1000}.{cuda % 1000 // 10}"
+    tool = shutil.which("nvidia-smi")
+    if tool is not None:
+        asked = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if done.returncode == 0 and done.stdout.strip():
+            found = f"{done.stdout.splitlines()[0].strip()}, {found}"
+    return found
+
+
+def cupy_version() -> str:
+    """CuPy's version, and that of CUDA's runtime with it."""
+    cupy = check_cuda()
+    cuda = cupy.cuda.runtime.runtimeGetVersion()
+    return f"{cupy.__version__}, CUDA {cuda // 1000}.{cuda % 1000 // 10}"
+
+
+def numba() -> str:
+    """Its version."""
+    try:
+        return version("numba")
+    except PackageNotFoundError:
+        return "none"
+
+
+# -- the command --------------------------------------------------------------------------------
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the parts, write the page after each; 1 if one fails or a claim is refuted."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/validation"), help="a folder")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=7.0, help="for all parts, about")
+    parser.add_argument("--networks", type=int, default=300, help="of correctness")
+    parser.add_argument(
+        "--convergence-networks", type=int, default=100, help="of each kind and loss"
+    )
+    parser.add_argument("--hidden", type=int, default=64, help="units a layer, on the processor")
+    parser.add_argument("--gpu-hidden", type=int, default=256, help="the same on the GPU")
+    parser.add_argument("--samples", type=int, default=8, help="a batch on the processor")
+    parser.add_argument("--epoch-samples", type=int, default=benchmark.SHD_SAMPLES)
+    parser.add_argument("--spikes", type=int, default=benchmark.SPIKES, help="of inputs, a sample")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=2, help="on the GPU, after the first")
+    parser.add_argument("--processes", type=int, default=grid_against_exact.processors())
+    chosen = vars(parser.parse_args(arguments))
+    names, minutes = chosen.pop("parts"), chosen.pop("minutes")
+    given = sys.argv[1:] if arguments is None else arguments
+    command = " ".join(["python validation/grid_report.py", *given])
+
+    settings = Settings(cuda_devices(), **chosen, end=time.perf_counter() + 60 * minutes)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    print(markdown_environment(settings.devices), flush=True)
+    parts: dict[str, Part] = {}
+    for name in [known for known in PARTS if known in names]:
+        parts[name] = run_part(name, settings)
+        (settings.out / "grid_report.md").write_text(page(parts, settings.devices, command))
+        print(f"\n## {parts[name].title}\n\n{parts[name].text}\n")
+        print("\n".join(parts[name].refutations or ["held"]), flush=True)
+    return 1 if any(part.refutations for part in parts.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
