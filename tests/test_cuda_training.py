@@ -28,7 +28,7 @@ from evsim.readouts import FirstSpike, Mean, Peak
 from evsim.trained_parameters import TrainedParameter
 from evsim.training_loop import Task
 from evsim_gpu import cuda_kernels
-from evsim_gpu.cuda import CudaDevice
+from evsim_gpu.cuda import CudaDevice, check_cuda, cuda_devices
 from evsim_gpu.cuda_kernels import Kernels
 from evsim_gpu.grid import Grid
 from evsim_gpu.grid_state import grid_inputs
@@ -36,15 +36,24 @@ from evsim_gpu.layout import GridLayout
 from evsim_gpu.training import ResidentTrainer
 from evsim_gpu.training_data import TrainingData
 
-pytestmark = needs_compiler
-
 UNITS, HIDDEN, CLASSES = 5, 4, 3
 DURATION = 40.0
 
 
 @pytest.fixture
-def gpu(monkeypatch):
+def pretended(monkeypatch):
+    """CuPy without a GPU."""
     return cuda_on_cpu.install(monkeypatch, seed=1)
+
+
+@pytest.fixture(params=[pytest.param("emulated", marks=needs_compiler), "device"])
+def gpu(request):
+    """CuPy as the engine finds it: pretended, or that of a real GPU."""
+    if request.param == "emulated":
+        return request.getfixturevalue("pretended")
+    if not cuda_devices():
+        pytest.skip("no GPU: CuPy is not installed, or finds none")
+    return check_cuda()
 
 
 def network(output="LI", recurrent=True, refractory=0.0, seed=0, strength=1.5):
@@ -238,6 +247,7 @@ def test_in_single_precision_they_differ_by_its_rounding(gpu, monkeypatch, name)
     assert_same(found, expected, 2e-4)
 
 
+@needs_compiler
 @pytest.mark.parametrize("name", ["everything", "time constants of outputs"])
 def test_no_order_of_threads_changes_a_bit_and_none_race(monkeypatch, name):
     results = []
@@ -252,10 +262,13 @@ def test_no_order_of_threads_changes_a_bit_and_none_race(monkeypatch, name):
             np.testing.assert_array_equal(result.last_network.parameters[parameter], values)
 
 
-def test_the_host_waits_once_per_epoch_whatever_the_number_of_batches(gpu, monkeypatch):
+@needs_compiler
+def test_the_host_waits_once_per_epoch_whatever_the_number_of_batches(pretended, monkeypatch):
     downloads = []
-    get = gpu.ndarray.get
-    monkeypatch.setattr(gpu.ndarray, "get", lambda self: downloads.append(self.nbytes) or get(self))
+    get = pretended.ndarray.get
+    monkeypatch.setattr(
+        pretended.ndarray, "get", lambda self: downloads.append(self.nbytes) or get(self)
+    )
     monkeypatch.setattr(CudaDevice, "simulate", None)  # what a batch through the host would call
     counts = []
     for batch_size in (1, 13):
@@ -467,6 +480,7 @@ def test_augmentation_that_leaves_nothing_is_refused(gpu):
 
 def test_memory_that_does_not_suffice_is_told_in_bytes(gpu):
     pool = gpu.get_default_memory_pool()
+    pool.free_all_blocks()
     pool.set_limit(size=pool.used_bytes() + 4096)
     try:
         with pytest.raises(EngineError, match=r"needs about [\d.e-]+ GiB of the GPU's memory"):

@@ -38,10 +38,10 @@ extern "C" __global__ void __launch_bounds__(128)
             least = min(least, ordered(current[row + static_cast<index_t>(n) * columns]));
         }
     }
-    if (spikes > 0) {
-        atomicAdd(counts + column, static_cast<word_t>(spikes));
-        atomicMin(smallest, least);
-    }
+    if (spikes > 0) atomicAdd(counts + column, static_cast<word_t>(spikes));
+    for (int distance = 16; distance > 0; distance /= 2)
+        least = min(least, __shfl_xor_sync(ALL_LANES, least, distance));
+    if (threadIdx.x % 32 == 0 && least != ~0ull) atomicMin(smallest, least);
     add_of_warp(static_cast<word_t>(spikes - sent), dropped);
 }
 
