@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 PROCESSES ?= 2
+# The extra with CuPy for the GPU's driver: gpu for CUDA 12
+CUPY ?= gpu13
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +12,7 @@ INSTALLED := $(VENV)/installed
 INSTALLED_DOCS := $(VENV)/installed-docs
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint docs bench validate clean
+.PHONY: help demo test lint docs bench validate gpu-report clean
 .DELETE_ON_ERROR:
 
 help:
@@ -20,6 +22,8 @@ help:
 	@echo "make docs      build the site into site/"
 	@echo "make bench     measure speed, after checking the work"
 	@echo "make validate  check the claims; takes long"
+	@echo "make gpu-report"
+	@echo "               measure the grid engine, on a GPU if there is one: docs/grid_report.md"
 	@echo "make clean     remove what the others made, apart from runs/"
 
 demo: $(INSTALLED)
@@ -38,12 +42,16 @@ docs: $(INSTALLED_DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/yin_yang.py
-	$(BIN)/python benchmarks/arrivals.py
+	$(BIN)/python benchmarks/report.py
 
 validate: $(INSTALLED)
 	$(BIN)/python validation/exact_against_reference.py
 	$(BIN)/python validation/yin_yang_curve.py
+	$(BIN)/python validation/grid_against_exact.py
+
+gpu-report: $(INSTALLED)
+	@if command -v nvidia-smi >/dev/null; then $(PIP) --editable ".[$(CUPY)]"; fi
+	$(BIN)/python validation/grid_report.py --out docs
 
 clean:
 	rm -rf $(VENV) build dist site .pytest_cache .hypothesis .mypy_cache .ruff_cache

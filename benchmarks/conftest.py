@@ -1,0 +1,23 @@
+"""What the benchmarks can be told on the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tables import machine
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--seconds",
+        type=float,
+        default=1.5,
+        help="how long each measurement is repeated, but three times at least",
+    )
+
+
+def pytest_benchmark_update_machine_info(
+    config: pytest.Config, machine_info: dict[str, Any]
+) -> None:
+    machine_info["description"] = machine()

@@ -1,0 +1,200 @@
+"""From what pytest-benchmark stores to tables in Markdown, and from there into a page."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from others import OTHERS
+
+import evsim
+
+NONE = "–"
+Benchmarks = Sequence[Mapping[str, Any]]
+
+
+# -- measurements -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Time:
+    """Median and interquartile range of the rounds of a call, in seconds, for so many samples."""
+
+    median: float
+    iqr: float
+    samples: int
+
+    def per_sample(self) -> float:
+        """Median microseconds for a sample."""
+        return 1e6 * self.median / self.samples
+
+    def per_arrival(self, arrivals: float) -> tuple[float, float]:
+        """Median and interquartile range in nanoseconds, with so many arrivals a sample."""
+        scale = 1e9 / (self.samples * arrivals)
+        return scale * self.median, scale * self.iqr
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case on some threads: what it is, and the time of each quantity measured."""
+
+    information: dict[str, Any] = field(default_factory=dict)
+    times: dict[str, Time] = field(default_factory=dict)
+
+
+def rows_of(benchmarks: Benchmarks) -> dict[tuple[str, int], Row]:
+    """What was measured, by case and threads."""
+    rows: dict[tuple[str, int], Row] = {}
+    for benchmark in benchmarks:
+        extra, stats = benchmark["extra_info"], benchmark["stats"]
+        if "case" not in extra:
+            continue
+        row = rows.setdefault((extra["case"], extra["threads"]), Row())
+        row.information.update(extra)
+        row.times[extra["quantity"]] = Time(stats["median"], stats["iqr"], extra["samples"])
+    return rows
+
+
+# -- tables -------------------------------------------------------------------------------
+
+HEADER = (
+    "network", "threads", "hidden spikes", "arrivals", "forward, ns", "forward + backward, ns",
+    "a sample, µs", "with update, µs", "target", "memory, MB",
+)  # fmt: skip
+
+
+def speed_table(benchmarks: Benchmarks) -> str:
+    """Every case and number of threads."""
+    return markdown(HEADER, [_cells(row) for row in rows_of(benchmarks).values()])
+
+
+def _cells(row: Row) -> list[str]:
+    info, times = row.information, row.times
+    arrivals = info["arrivals"]
+
+    def per_arrival(quantity: str) -> str:
+        if quantity not in times:
+            return NONE
+        median, iqr = times[quantity].per_arrival(arrivals)
+        return f"{figure(median)} ({figure(iqr)})"
+
+    target = info["target"] if info["threads"] == 1 else None
+    return [
+        info["title"],
+        str(info["threads"]),
+        f"{info['hidden_spikes']:.0f}",
+        f"{arrivals:.0f}",
+        per_arrival("forward"),
+        per_arrival("gradient"),
+        figure(times["gradient"].per_sample()) if "gradient" in times else NONE,
+        figure(times["epoch"].per_sample()) if "epoch" in times else NONE,
+        f"{target['value']:g} {target['unit']}" if target else NONE,
+        figure(info["memory"] / 1e6) if "memory" in info else NONE,
+    ]
+
+
+def threads_sentence(benchmarks: Benchmarks) -> str:
+    """How many times as fast two threads are as one; empty if both were not measured."""
+    rows = rows_of(benchmarks)
+    ratios = [
+        rows[name, 1].times["gradient"].median / row.times["gradient"].median
+        for (name, threads), row in rows.items()
+        if threads == 2 and "gradient" in row.times and "gradient" in rows[name, 1].times
+    ]
+    if not ratios:
+        return ""
+    return (
+        f"Forward + backward, two threads are {min(ratios):.2f} to {max(ratios):.2f} times as fast "
+        f"as one, {np.median(ratios):.2f} times in the median."
+    )
+
+
+def start_sentence(benchmarks: Benchmarks) -> str:
+    """How long the first gradient takes; empty if it was not measured."""
+    seconds = {
+        benchmark["extra_info"]["first_gradient"]: benchmark["stats"]["median"]
+        for benchmark in benchmarks
+        if "first_gradient" in benchmark["extra_info"]
+    }
+    if seconds.keys() != {"compiled", "cached"}:
+        return ""
+    return (
+        "From the start of a new interpreter to its first gradient it takes "
+        f"{figure(seconds['compiled'])} s where nothing is compiled yet, and "
+        f"{figure(seconds['cached'])} s ever after."
+    )
+
+
+def comparison_table(benchmarks: Benchmarks) -> str:
+    """Other programs beside the cases here that come closest, on one thread."""
+    rows = rows_of(benchmarks)
+    cells = []
+    for other in OTHERS:
+        row = rows.get((other.case, 1)) if other.case else None
+        ours = row.times.get("epoch") if row else None
+        cells.append(
+            [
+                other.program,
+                other.network,
+                f"{other.microseconds:,.0f}",
+                figure(ours.per_sample()) if ours else NONE,
+            ]
+        )
+    return markdown(("program", "network", "its µs a sample", "evsim's"), cells)
+
+
+def machine() -> str:
+    """The processor, its cores and the versions that matter."""
+    names = []
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as lines:
+            names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return (
+        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, "
+        f"{platform.system()}, Python {platform.python_version()}, NumPy {np.__version__}, "
+        f"numba {numba.__version__}, evsim {evsim.__version__}"
+    )
+
+
+# -- text ---------------------------------------------------------------------------------
+
+
+def figure(value: float) -> str:
+    """Three significant digits, and all of those before the point."""
+    return f"{value:.0f}" if abs(value) >= 99.5 else f"{value:.3g}"
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose columns are aligned, for readers of the text and of the page."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
+    ]
+    text.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(text)
+
+
+def write_between(page: Path, name: str, text: str) -> None:
+    """Replace what a page has between the markers of that name."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    old = page.read_text(encoding="utf-8")
+    for marker in (begin, end):
+        if old.count(marker) != 1:
+            raise ValueError(
+                f"{page} has {old.count(marker)} lines {marker!r}: the text goes between one "
+                f"{begin!r} and one {end!r}"
+            )
+    before, rest = old.split(begin)
+    if end not in rest:
+        raise ValueError(f"{page} has {end!r} before {begin!r}: put it behind")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}", encoding="utf-8")

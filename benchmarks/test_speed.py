@@ -1,0 +1,102 @@
+"""Every case, checked first: forward, forward + backward, and epochs with updates.
+
+    python -m pytest benchmarks [-k "words and not 512"] [--seconds 0.2]
+
+``benchmarks/report.py`` runs these and makes the table.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from cases import CASES
+from memory import in_subprocess
+from workload import Work, hidden_spikes
+
+import evsim
+from evsim.engines import Exact
+
+FEWEST, MOST = 3, 100  # rounds
+
+
+class Measurement(NamedTuple):
+    """One thing to be timed: "forward", "gradient" or "epoch" of a case."""
+
+    case: str
+    quantity: str
+    threads: int
+
+    @property
+    def id(self) -> str:
+        return "-".join(map(str, self))
+
+
+MEASUREMENTS = [
+    Measurement(case.name, quantity, threads)
+    for case in CASES.values()
+    for threads in ((1,) if case.single else (1, 2))
+    for quantity in ("forward", "gradient", *(["epoch"] if case.trains else []))
+]
+
+
+@lru_cache(maxsize=1)
+def checked(name: str) -> tuple[Work, evsim.Run]:
+    """A case's work once it has been checked; kept until the next case, for the sake of memory."""
+    return CASES[name].checked()
+
+
+@pytest.mark.parametrize("measurement", MEASUREMENTS, ids=lambda measurement: measurement.id)
+def test_speed(measurement: Measurement, benchmark: Any, pytestconfig: pytest.Config) -> None:
+    name, quantity, threads = measurement
+    case = CASES[name]
+    work, run = checked(name)
+    engine = Exact(threads=threads)
+    samples = run.batch_size
+    if quantity == "epoch":
+        check_epoch(work, run, work.epoch(engine))
+        samples = len(work.training)
+    calls: dict[str, Callable[[], object]] = {
+        "forward": lambda: work.forward(engine),
+        "gradient": lambda: work.gradient(engine),
+        "epoch": lambda: work.epoch(engine),
+    }
+    call = calls[quantity]
+    benchmark.extra_info.update(
+        measurement._asdict(),
+        title=case.title,
+        samples=samples,
+        arrivals=run.report.arrivals / run.batch_size,
+        hidden_spikes=hidden_spikes(run),
+        target=None if case.target is None else case.target._asdict(),
+    )
+    if quantity == "gradient" and threads == 1:
+        benchmark.extra_info["memory"] = int(in_subprocess(name))
+    benchmark.pedantic(call, rounds=rounds(call, pytestconfig.getoption("seconds")))
+
+
+def rounds(call: Callable[[], object], seconds: float) -> int:
+    """How often a call is repeated; the calls that find out warm it up."""
+    start = time.perf_counter()
+    call()
+    once = time.perf_counter() - start
+    if once < seconds:
+        start = time.perf_counter()
+        call()
+        once = time.perf_counter() - start
+    return int(np.clip(seconds / once, FEWEST, MOST))
+
+
+def check_epoch(work: Work, before: evsim.Run, result: evsim.FitResult) -> None:
+    """All samples were trained on, all parameters moved, and there are as many spikes still."""
+    batches = -(-len(work.training) // len(work.spikes))
+    assert result.history[0].steps == batches
+    for name in work.wrt:
+        assert (result.network.parameters[name] != work.network.parameters[name]).any(), name
+    whole = evsim.simulate(result.network, work.training.spikes, work.duration)
+    ratio = hidden_spikes(whole) / hidden_spikes(before)
+    assert abs(ratio - 1) < 0.05, f"{ratio:.2f} times as many hidden spikes"

@@ -1,0 +1,44 @@
+"""How long a new interpreter takes until its first gradient: with compilation, and without."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FIRST_GRADIENT = """
+import evsim
+from evsim.tasks import yin_yang
+settings = yin_yang.Settings(hidden=30, delays=True, train_size=150)
+samples = yin_yang.data(settings)[0]
+outcome = evsim.gradient(
+    yin_yang.network(settings), samples.spikes, samples.labels, yin_yang.loss(settings),
+    duration=settings.duration,
+    wrt=["input->hidden.weight", "input->hidden.delay", "hidden->output.weight"],
+)
+assert outcome.run.spike_counts["hidden"].sum() > 1000
+"""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize(("what", "rounds"), [("compiled", 1), ("cached", 3)])
+def test_first_gradient(what: str, rounds: int, cache: Path, benchmark: Any) -> None:
+    is_there = any(cache.rglob("*.nbc"))
+    if is_there != (what == "cached"):
+        pytest.skip("the two are measured one after the other: run the whole file")
+    benchmark.extra_info.update(first_gradient=what)
+    benchmark.pedantic(
+        subprocess.run,
+        args=([sys.executable, "-c", FIRST_GRADIENT],),
+        kwargs={"env": {**os.environ, "NUMBA_CACHE_DIR": str(cache)}, "check": True},
+        rounds=rounds,
+    )
+    assert any(cache.rglob("*.nbc")), "nothing was kept"

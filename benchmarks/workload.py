@@ -1,0 +1,182 @@
+"""What is timed: a network and a batch for it, and the checks that come before any timing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+import evsim
+from evsim.engines import Engine, Exact, Reference
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """A network, a batch of samples and what is asked about them.
+
+    ``training`` and ``optimizers`` are there where a whole training epoch is timed too.
+    """
+
+    network: evsim.Network
+    spikes: evsim.SpikeTrains
+    labels: np.ndarray
+    loss: evsim.losses.Loss
+    duration: float
+    training: evsim.Dataset | None = None
+    optimizers: Mapping[str, evsim.Adam] = field(default_factory=dict)
+
+    @property
+    def wrt(self) -> list[str]:
+        """All weights, and the delays that synapses do not share."""
+        names = []
+        for connection in self.network.connections:
+            names.append(f"{connection.name}.weight")
+            if connection.delay.shape == connection.weight.shape != ():
+                names.append(f"{connection.name}.delay")
+        return names
+
+    def forward(self, engine: Engine) -> evsim.Run:
+        """The batch, forward."""
+        return evsim.simulate(self.network, self.spikes, self.duration, engine)
+
+    def gradient(self, engine: Engine) -> evsim.Gradient:
+        """The batch, forward and backward."""
+        return evsim.gradient(
+            self.network, self.spikes, self.labels, self.loss, self.duration,
+            wrt=self.wrt, engine=engine,
+        )  # fmt: skip
+
+    def epoch(self, engine: Engine) -> evsim.FitResult:
+        """All training samples in batches, each with an update by Adam."""
+        assert self.training is not None
+        return evsim.fit(
+            self.network, self.training, self.loss, duration=self.duration,
+            optimizers=self.optimizers, epochs=1, batch_size=len(self.spikes), engine=engine,
+            progress=False,
+        )  # fmt: skip
+
+
+class Target(NamedTuple):
+    """What forward + backward on one thread is meant to cost: printed, never asserted."""
+
+    value: float
+    unit: str  # "ns" for an arrival, "µs" for a sample
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something to be timed.
+
+    Parameters
+    ----------
+    name : str
+        For the command line.
+    title : str
+        For the table.
+    build : function
+        Makes the work.
+    build_reduced : function
+        Makes a part of it that is small enough for the reference engine.
+    hidden_spikes : float
+        How many spikes the LIF units other than the outputs are to emit in a sample, to 10 %.
+    target : Target, optional
+    trains : bool
+        Whether an epoch with updates is timed too.
+    single : bool
+        Whether it is one sample, which threads cannot share.
+    """
+
+    name: str
+    title: str
+    build: Callable[[], Work]
+    build_reduced: Callable[[], Work]
+    hidden_spikes: float
+    target: Target | None = None
+    trains: bool = False
+    single: bool = False
+
+    def checked(self) -> tuple[Work, evsim.Run]:
+        """The work and its run, once results and counts have been found right."""
+        check_against_reference(self.build_reduced())
+        work = self.build()
+        run = work.forward(Exact(threads=1))
+        check_arrivals(run)
+        check_hidden_spikes(run, self.hidden_spikes)
+        assert self.single == (run.batch_size == 1)
+        if not self.single:
+            check_threads(work)
+        return work, run
+
+
+def check_against_reference(work: Work) -> None:
+    """Compare spikes and gradients with those of the reference engine."""
+    found, expected = (work.gradient(engine) for engine in (Exact(threads=1), Reference()))
+    assert hidden_spikes(expected.run) >= 1, "the part that is compared has no spikes"
+    for name, trains in expected.run.spikes.items():
+        np.testing.assert_array_equal(found.run.spike_counts[name], trains.counts())
+        np.testing.assert_allclose(found.run.spikes[name].times, trains.times, rtol=1e-9)
+    assert found.report.arrivals == expected.report.arrivals
+    for name, values in expected.parameters.items():
+        given, wanted = numbers(found.parameters[name]), numbers(values)
+        scale = np.abs(wanted).max()
+        assert scale > 0, f"the gradient by {name} is 0 everywhere"
+        np.testing.assert_allclose(given, wanted, rtol=0, atol=1e-8 * scale, err_msg=name)
+
+
+def check_arrivals(run: evsim.Run) -> None:
+    """Count the arrivals again, from spikes and delays."""
+    counted = sum(count_arrivals(run, connection) for connection in run.network.connections)
+    assert run.report.arrivals == counted, f"{run.report.arrivals} arrivals, not {counted}"
+
+
+def check_hidden_spikes(run: evsim.Run, wanted: float) -> None:
+    """A sample's mean number of hidden spikes is within 10 % of what the case is named for."""
+    found = hidden_spikes(run)
+    assert abs(found - wanted) <= 0.1 * wanted, f"{found:g} hidden spikes a sample, not {wanted:g}"
+
+
+def check_threads(work: Work) -> None:
+    """Two threads compute the same bits as one."""
+    one, two = (work.gradient(Exact(threads=threads)) for threads in (1, 2))
+    for name, values in one.parameters.items():
+        np.testing.assert_array_equal(numbers(values), numbers(two.parameters[name]), name)
+
+
+def hidden_spikes(run: evsim.Run) -> float:
+    """Spikes a sample of all LIF units but the outputs."""
+    names = [
+        population.name
+        for population in run.network.populations[:-1]
+        if isinstance(population, evsim.LIF)
+    ]
+    return sum(float(run.spike_counts[name].sum()) for name in names) / run.batch_size
+
+
+def count_arrivals(run: evsim.Run, connection: evsim.Connection) -> int:
+    """Pairs of a spike and a synapse whose times add up to no more than the trial."""
+    trains = run.spikes[connection.source]
+    post = run.network.population(connection.target).units
+    pre = run.network.population(connection.source).units
+    if connection.is_sparse:
+        rows, source = evsim.network.sparse_entries(connection.weight)
+    else:
+        rows, source = np.repeat(np.arange(post), pre), np.tile(np.arange(pre), post)
+    delay = numbers(connection.delay)
+    if delay.shape != source.shape:
+        delay = np.broadcast_to(delay, (post, pre))[rows, source]
+    order = np.argsort(source, kind="stable")
+    delay = delay[order]
+    edges = np.searchsorted(source[order], np.arange(pre + 1))
+    in_time = trains.times + delay.max() <= run.duration
+    total = int(np.diff(edges)[trains.units[in_time]].sum())
+    for time, unit in zip(trains.times[~in_time], trains.units[~in_time], strict=True):
+        own = delay[edges[unit] : edges[unit + 1]]
+        total += int(np.count_nonzero(time + own <= run.duration))
+    return total
+
+
+def numbers(values: evsim.network.Parameter) -> np.ndarray:
+    """A parameter's values: those that are stored, if it is sparse."""
+    return values.data if hasattr(values, "tocsr") else values
