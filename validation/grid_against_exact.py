@@ -108,6 +108,9 @@ def findings(networks: int, seed: int, processes: int) -> Findings:
     if processes == 1:
         errors = [examine(*task) for task in tasks]
     else:
+        # Compiled once, before all of them ask for it.
+        for kind, loss in dict.fromkeys(task[1:3] for task in tasks):
+            examine(seed, kind, loss, 0)
         # Started anew, because processes with a GPU, or threads, must not be forked.
         with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
             errors = list(pool.map(examine, *zip(*tasks, strict=True), chunksize=10))

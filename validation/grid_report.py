@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -92,10 +93,11 @@ def correctness(settings: Settings, part: Part) -> None:
             "are those of the same precision on the processor, to the bit; and losses and "
             "gradients are off from those of the processor in float64 by at most "
             f"{grid_correctness.LARGEST_ERROR['float64']:g} in float64 and "
-            f"{grid_correctness.LARGEST_ERROR['float32']:g} in float32, or by ten times what the "
-            "processor itself is off by in float32.  Errors are norms over all parameters of a "
-            "kind, relative to the norm of what is summed up in them: gradients of parameters "
-            "that synapses share may cancel.",
+            f"{grid_correctness.LARGEST_ERROR['float32']:g} in float32, or on a GPU, where it is "
+            "more, by ten times what the processor itself is off by in float32.  Errors are norms "
+            "over all parameters of a kind, relative to the norm of what is summed up in them: "
+            "gradients of parameters that synapses share may cancel.",
+            found.exceptions(),
             found.kinds_table(),
             found.quantities_table(),
             '"Others than float64" are networks whose spikes in float32 are not those in '
@@ -207,12 +209,13 @@ def run_part(name: str, settings: Settings) -> Part:
     return part
 
 
-def page(parts: dict[str, Part], devices: list[str], command: str) -> str:
+def page(parts: dict[str, Part], devices: list[str], command: str, note: str) -> str:
     """The page in Markdown."""
     lines = [
         "# The grid engine, measured",
         f"Written by one command, on {datetime.date.today().isoformat()}:",
         f"```\n{command}\n```",
+        note,
         markdown_environment(devices),
     ]
     for name, (title, _) in PARTS.items():
@@ -292,10 +295,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=2, help="on the GPU, after the first")
     parser.add_argument("--processes", type=int, default=grid_against_exact.processors())
+    parser.add_argument("--note", default="", help="a sentence for the page")
     chosen = vars(parser.parse_args(arguments))
-    names, minutes = chosen.pop("parts"), chosen.pop("minutes")
+    names, minutes, note = (chosen.pop(name) for name in ("parts", "minutes", "note"))
     given = sys.argv[1:] if arguments is None else arguments
-    command = " ".join(["python validation/grid_report.py", *given])
+    command = shlex.join(["python", "validation/grid_report.py", *given])
 
     settings = Settings(cuda_devices(), **chosen, end=time.perf_counter() + 60 * minutes)
     settings.out.mkdir(parents=True, exist_ok=True)
@@ -303,7 +307,7 @@ def main(arguments: list[str] | None = None) -> int:
     parts: dict[str, Part] = {}
     for name in [known for known in PARTS if known in names]:
         parts[name] = run_part(name, settings)
-        (settings.out / "grid_report.md").write_text(page(parts, settings.devices, command))
+        (settings.out / "grid_report.md").write_text(page(parts, settings.devices, command, note))
         print(f"\n## {parts[name].title}\n\n{parts[name].text}\n")
         print("\n".join(parts[name].refutations or ["held"]), flush=True)
     return 1 if any(part.refutations for part in parts.values()) else 0
