@@ -12,7 +12,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--seconds",
         type=float,
-        default=1.5,
+        default=1.0,
         help="how long each measurement is repeated, but three times at least",
     )
 

@@ -1,6 +1,6 @@
 """How fast the exact engine is: runs the benchmarks and prints one table of them.
 
-    python benchmarks/report.py [--seconds 1.5] [--select "words and not 512"]
+    python benchmarks/report.py [--seconds 1.0] [--select "words and not 512"]
     python benchmarks/report.py --write docs/performance.md
     python benchmarks/report.py --from runs/benchmarks.json
 
@@ -33,7 +33,7 @@ FOLDER = Path(__file__).parent
 def main() -> None:
     """Measure, or take up what was measured; print, and write if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=1.5, help="for each measurement")
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each measurement")
     parser.add_argument("--select", default="", help="which cases, as pytest's -k")
     parser.add_argument("--json", type=Path, default=Path("runs/benchmarks.json"))
     parser.add_argument("--from", dest="stored", type=Path, help="a file of --json: do not measure")

@@ -62,5 +62,6 @@ CASES = (
         partial(work, units=200, inputs=INPUTS, fan_out=10),
         76_500,
         single=True,
+        slow=True,
     ),
 )

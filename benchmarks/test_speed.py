@@ -76,7 +76,8 @@ def test_speed(measurement: Measurement, benchmark: Any, pytestconfig: pytest.Co
     )
     if quantity == "gradient" and threads == 1:
         benchmark.extra_info["memory"] = int(in_subprocess(name))
-    benchmark.pedantic(call, rounds=rounds(call, pytestconfig.getoption("seconds")))
+    seconds = pytestconfig.getoption("seconds")
+    benchmark.pedantic(call, rounds=FEWEST if case.slow else rounds(call, seconds))
 
 
 def rounds(call: Callable[[], object], seconds: float) -> int:

@@ -43,7 +43,7 @@ def work(hidden: int, samples: int, *, delays: bool, recurrent: bool = False) ->
     )
 
 
-def reduced(hidden: int, *, delays: bool, recurrent: bool = False) -> Work:
+def reduced(*, delays: bool, recurrent: bool = False) -> Work:
     """Two words of a tenth of the channels and a twentieth of the spikes, for a few units."""
     words = spoken(2, SPIKES // 20)
     spikes = evsim.SpikeTrains.from_events(
@@ -53,20 +53,21 @@ def reduced(hidden: int, *, delays: bool, recurrent: bool = False) -> Work:
         batch_size=2,
         unit_count=CHANNELS // 10,
     )
-    few = network(
-        hidden // 8, delays=delays, recurrent=recurrent, channels=CHANNELS // 10, gain=20.0
-    )
+    few = network(16, delays=delays, recurrent=recurrent, channels=CHANNELS // 10, gain=20.0)
     return Work(few, spikes, np.array([0, 1]), LOSS, DURATION)
 
 
-def _case(name: str, title: str, hidden: int, samples: int, spikes: float, target, **what) -> Case:
+def _case(
+    name: str, title: str, hidden: int, samples: int, spikes: float, target, slow=False, **what
+) -> Case:
     return Case(
         name,
         title,
         partial(work, hidden, samples, **what),
-        partial(reduced, hidden, **what),
+        partial(reduced, **what),
         spikes,
         target,
+        slow=slow,
     )
 
 
@@ -85,6 +86,6 @@ CASES = (
     ),
     _case(
         "words-recurrent-512", "words, 512 recurrent, delays", 512, 2, 8600, None,
-        delays=True, recurrent=True,
+        slow=True, delays=True, recurrent=True,
     ),
 )  # fmt: skip

@@ -86,6 +86,8 @@ class Case:
         Whether an epoch with updates is timed too.
     single : bool
         Whether it is one sample, which threads cannot share.
+    slow : bool
+        Whether a call takes seconds, so that it is timed without a call to warm up.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Case:
     target: Target | None = None
     trains: bool = False
     single: bool = False
+    slow: bool = False
 
     def checked(self) -> tuple[Work, evsim.Run]:
         """The work and its run, once results and counts have been found right."""
