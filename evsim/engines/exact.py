@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from evsim.compiled import announce_compilation
 from evsim.dropout import Dropout
 from evsim.engines.exact_layout import Layout, OrderedInputs
 from evsim.engines.exact_state import AdjointState, ExactState, Piece, voltage_form, writable
@@ -57,7 +56,6 @@ class Exact(Engine):
         duration: float,
         dropout: Dropout | None = None,
     ) -> ExactState:
-        announce_compilation(simulate_samples, "exact engine")
         layout = Layout.of(network, dropout)
         ordered = OrderedInputs.of(network, inputs)
         batch = ordered.count.shape[0]

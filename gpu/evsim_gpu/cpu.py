@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from evsim.compiled import announce_compilation
 from evsim.engines.threads import over, piece_bounds
 from evsim_gpu.device import Activity, Device, Drive, Emissions, GridInputs, MeanForm, Pulled
 from evsim_gpu.layout import GridLayout
@@ -26,7 +25,6 @@ class CpuDevice(Device):
     def simulate(
         self, layout: GridLayout, inputs: GridInputs, keys: np.ndarray | None
     ) -> CpuActivity:
-        announce_compilation(samples.simulate_samples, "grid engine")
         network = flat_network(layout)
         batch, units = inputs.batch, layout.units.size
         edges = np.arange(batch)[:, None] * units + np.arange(units + 1)

@@ -68,5 +68,6 @@ ARRIVAL = np.dtype([("time", np.float64), ("synapse", np.int64), ("spike", np.in
 def grown_spikes(spikes: np.ndarray, used: int) -> np.ndarray:
     """A buffer of twice the capacity with the same content."""
     larger = np.empty(2 * spikes.size + 16, SPIKE)
-    larger[:used] = spikes[:used]
+    for i in range(used):
+        larger[i] = spikes[i]
     return larger
