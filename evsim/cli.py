@@ -184,10 +184,15 @@ def _field_docstrings(settings: type) -> dict[str, str]:
 class Info:
     """Say which versions evsim runs with, and on what."""
 
+    warm: bool = False
+    """Compile all that is compiled now, so that nothing is when it is first used."""
+
     def __call__(self) -> int:
         """Print what there is."""
         for name, value in environment().items():
             print(f"{name:<10} {value}")
+        if self.warm:
+            _warm()
         return 0
 
 
@@ -523,6 +528,24 @@ def environment() -> dict[str, str]:
         "CuPy": _cupy_version(),
         "GPU": _gpus(),
     }
+
+
+def _warm() -> None:
+    """Compile everything ahead, and say how long it took and where it is kept."""
+    from evsim.engines import warming
+
+    for name, engine in warming.COMPILED.items():
+        done = warming.warm(engine)
+        if done.compiled:
+            said = f"{done.compiled} functions compiled in {done.seconds:.1f} s"
+        else:
+            said = "everything was compiled before"
+        print(f"{name}: {said}", flush=True)
+    cache = warming.cache()
+    if cache.folders:
+        print(f"cache: {cache.size / 2**20:.1f} MiB in {', '.join(map(str, cache.folders))}")
+    else:
+        print("cache: none, no folder for it can be written; set NUMBA_CACHE_DIR to one")
 
 
 def _cupy_version() -> str:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 import types
@@ -99,7 +100,8 @@ def test_training_on_a_grid_says_which_and_goes_on_with_no_other(tmp_path, capsy
     assert run(*train, "--threads", 1) == 0
     told = capsys.readouterr()
     assert "test accuracy 100.0 %" in told.out
-    assert told.err == "sequence: on a grid of 1 ms, in float64 on the processor\n"
+    said = [line for line in told.err.splitlines() if not line.startswith("evsim: compiling")]
+    assert said == ["sequence: on a grid of 1 ms, in float64 on the processor"]
     assert len(list((folder / "pictures").iterdir())) == 4
     settings = json.loads((folder / "settings.json").read_text())
     assert [settings[name] for name in ("engine", "dt", "precision")] == ["grid", 1.0, "float64"]
@@ -154,6 +156,21 @@ def test_the_module_is_the_command():
     )  # fmt: skip
     names = [line.split()[0] for line in done.stdout.splitlines()]
     assert {"evsim", "Python", "numpy", "numba", "cores", "CuPy", "GPU"} <= set(names)
+
+
+def test_info_compiles_everything_ahead_and_once():
+    """Each in a process of its own: the second finds what the first has left."""
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-m", "evsim", "info", "--warm"],
+            capture_output=True, text=True, timeout=600, check=True,
+        )  # fmt: skip
+    *_, exact, double, single, cache = done.stdout.splitlines()
+    assert exact == "exact: everything was compiled before"
+    assert double == "grid, float64: everything was compiled before"
+    assert single == "grid, float32: everything was compiled before"
+    assert re.fullmatch(r"cache: [1-9]\d*\.\d MiB in .*kernels.*, .*loops.*", cache)
+    assert done.stderr == ""
 
 
 class Runtime:

@@ -14,9 +14,10 @@ from evsim.engines.protocol import Adjoint, Engine, EngineError
 if TYPE_CHECKING:
     from evsim.engines.exact import Exact
     from evsim.engines.reference import Reference
+    from evsim.engines.warming import warm
     from evsim_gpu import Grid
 
-__all__ = ["Adjoint", "Engine", "EngineError", "Exact", "Grid", "Reference", "resolve"]
+__all__ = ["Adjoint", "Engine", "EngineError", "Exact", "Grid", "Reference", "resolve", "warm"]
 
 _NAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "exact": ("Exact", {}),
@@ -53,6 +54,10 @@ def __getattr__(name: str) -> Any:
         return Reference
     if name == "Grid":
         return _grid()
+    if name == "warm":
+        from evsim.engines.warming import warm
+
+        return warm
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
