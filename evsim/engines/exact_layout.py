@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from evsim.dropout import Dropout
+from evsim.engines.kernels.ordering import order_by_delay
 from evsim.engines.kernels.records import SYNAPSE, UNIT
 from evsim.engines.kernels.recurrent_state import Components
 from evsim.network import LIF, Network
@@ -49,11 +50,9 @@ class Layout:
 
     def outgoing_delays(self, topology: Topology) -> tuple[np.ndarray, np.ndarray]:
         """The delays of the synapses from each unit, ascending: where each begins, and they."""
-        delays = self.synapses["delay"][topology.outgoing_synapse]
-        source = self.synapses["source"][topology.outgoing_synapse]
-        if (np.diff(delays) < 0).any():  # else they are in order as they stand
-            delays = delays[np.lexsort((delays, source))]
-        return topology.outgoing, delays
+        delay = np.ascontiguousarray(self.synapses["delay"])
+        rows = topology.outgoing_synapse.astype(np.int64, copy=False)
+        return topology.outgoing, delay[order_by_delay(delay, rows, topology.outgoing)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +64,7 @@ class Skeleton:
     units: np.ndarray
     recurrent: np.ndarray
     outgoing: np.ndarray
-    component_of_synapse: np.ndarray
+    rows: np.ndarray
     twin: np.ndarray
     has_twins: np.ndarray
 
@@ -104,7 +103,7 @@ class Skeleton:
             np.concatenate([np.empty(0, np.int64), *members]).astype(np.int64),
             recurrent,
             outgoing,
-            component_of_synapse,
+            np.lexsort((topology.source, component_of_synapse)),
             twin,
             has_twins,
         )
@@ -119,8 +118,9 @@ class Skeleton:
     def components(self, topology: Topology, synapses: np.ndarray) -> Components:
         """The components, with the synapses into recurrent ones sorted by delay."""
         if self.recurrent.any():
-            order = np.lexsort((synapses["delay"], topology.source, self.component_of_synapse))
-            outgoing = synapses[order]
+            starts = np.append(self.outgoing[:, :-1].ravel(), self.outgoing[-1, -1])
+            delay = np.ascontiguousarray(synapses["delay"])
+            outgoing = synapses[order_by_delay(delay, self.rows, starts)]
         else:
             outgoing = synapses[:0]
         return Components(self.first, self.units, self.recurrent, self.outgoing, outgoing)

@@ -17,13 +17,14 @@ from evsim.engines.kernels.layered import pull_back_unit
 from evsim.engines.kernels.peak import peak_moment, pull_back_peak
 from evsim.engines.kernels.records import ARRIVAL
 from evsim.engines.kernels.recurrent_adjoint import pull_back_component
-from evsim.engines.kernels.recurrent_state import STATE, Components, new_flight
+from evsim.engines.kernels.recurrent_state import STATE, Components
 from evsim.engines.kernels.segments import (
     SEGMENT,
     add_time_constant_gradients,
     fill_segments,
     with_segments,
 )
+from evsim.engines.kernels.stretches import new_flight
 
 
 @allocating
@@ -130,13 +131,13 @@ def pull_back_samples(
     """
     arrivals, scratch = np.empty(64, ARRIVAL), np.empty((2, 16))
     states = np.empty(start.shape[1], STATE)
-    flight = new_flight(start.shape[1], 0)
+    flight = new_flight(0)
     for sample in range(first, last):
         own_start, own_count = start[sample], count[sample]
         for component in range(components.recurrent.size - 1, -1, -1):
             if components.recurrent[component]:
-                if flight.cursors.size < spikes.size:
-                    flight = new_flight(start.shape[1], spikes.size)
+                if flight.spikes.size < spikes.size:
+                    flight = new_flight(spikes.size)
                 pull_back_component(
                     component, sample, entering, units, components, duration, spikes, own_start,
                     own_count, states, flight, adjoint, weight_gradient, delay_gradient,

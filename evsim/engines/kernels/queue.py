@@ -1,8 +1,7 @@
-"""The two queues of recurrent units: which unit may emit next, which spike arrives next.
+"""The queue of recurrent units: which one emits next.
 
 Units lie in a binary heap ordered by ``due``, and each knows its place there, so that a due
-time can change.  Spikes in flight are cursors in a second heap, ordered by the time of their
-next arrival and, in ties, by number.
+time can change.
 """
 
 from __future__ import annotations
@@ -10,9 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from evsim.compiled import compiled
-
-CURSOR = np.dtype([("time", np.float64), ("spike", np.int64)])
-"""A spike in flight and the time of its next arrival."""
 
 
 @compiled
@@ -48,46 +44,3 @@ def restore_unit(heap: np.ndarray, states: np.ndarray, size: int, unit: int) -> 
 def is_before(time: float, spike: int, other_time: float, other_spike: int) -> bool:
     """The order of cursors."""
     return time < other_time or (time == other_time and spike < other_spike)
-
-
-@compiled
-def push_cursor(cursors: np.ndarray, size: int, time: float, spike: int) -> None:
-    """Add a cursor to a heap of ``size``."""
-    i = size
-    while i > 0:
-        parent = (i - 1) >> 1
-        if not is_before(time, spike, cursors[parent].time, cursors[parent].spike):
-            break
-        cursors[i].time, cursors[i].spike = cursors[parent].time, cursors[parent].spike
-        i = parent
-    cursors[i].time, cursors[i].spike = time, spike
-
-
-@compiled
-def replace_first_cursor(cursors: np.ndarray, size: int, time: float, spike: int) -> None:
-    """Replace the first cursor of a heap of ``size``."""
-    i = 0
-    while True:
-        child = 2 * i + 1
-        if child >= size:
-            break
-        if child + 1 < size and is_before(
-            cursors[child + 1].time,
-            cursors[child + 1].spike,
-            cursors[child].time,
-            cursors[child].spike,
-        ):
-            child += 1
-        if not is_before(cursors[child].time, cursors[child].spike, time, spike):
-            break
-        cursors[i].time, cursors[i].spike = cursors[child].time, cursors[child].spike
-        i = child
-    cursors[i].time, cursors[i].spike = time, spike
-
-
-@compiled
-def remove_first_cursor(cursors: np.ndarray, size: int) -> None:
-    """Remove the first cursor of a heap of ``size``."""
-    last = size - 1
-    if last > 0:
-        replace_first_cursor(cursors, last, cursors[last].time, cursors[last].spike)

@@ -1,93 +1,43 @@
-"""Units that reach each other: one common order of events.
+"""Units that reach each other: one common order of emissions.
 
-A spike in flight is one cursor in a queue, whatever the number of its synapses; the cursor
-stands at the spike's next arrival.  A unit's due time is first a lower bound of its next
-crossing, the tangent of its voltage, which lies above the concave rise; only a unit whose
-bound comes first of all has its crossing solved for.  Most arrivals cost no exact crossing.
+The trial is cut into stretches.  In each, every unit looks ahead through the arrivals it knows of
+for its next emission.  The earliest of all is certain: whatever the others will send comes no
+earlier.  It is carried out, and what it sends within the stretch is put among its targets'
+arrivals; those, and the unit itself, look ahead again, from the last of their events before it.
+A unit that cannot reach the threshold in a stretch, by a bound on its voltage, need not look.
 """
 
 from __future__ import annotations
 
-from math import exp, inf
+from math import inf
 
 import numpy as np
 
 from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.dropout import is_dropped
-from evsim.engines.kernels.queue import (
-    push_cursor,
-    remove_first_cursor,
-    replace_first_cursor,
-    restore_unit,
+from evsim.engines.kernels.looking_ahead import (
+    INNER,
+    advance,
+    look_ahead_again,
+    pass_arrivals,
+    with_link,
+    with_links,
 )
 from evsim.engines.kernels.records import FULL, NO_CROSSING, OVERFLOW, RUNAWAY, TOO_FAST
-from evsim.engines.kernels.recurrent_state import Components, Flight, reset_states
-from evsim.lif import crossing_time, flow, reaches_threshold
-
-
-@compiled
-def advance(
-    states: np.ndarray, spikes: np.ndarray, unit: int, time: float, tau_mem: float, tau_syn: float
-) -> None:
-    """Move a unit's V and I on to a time before which it does not emit."""
-    now, free_at = states[unit].now, states[unit].free_at
-    spike = states[unit].spike
-    if now <= free_at and free_at > spikes[spike].time:
-        until = min(time, free_at)
-        states[unit].second *= exp(-(until - now) / tau_syn)
-        now = until
-        if free_at < time:
-            spikes[spike].release_current = states[unit].second
-    if now < time:
-        states[unit].first, states[unit].second = flow(
-            states[unit].first, states[unit].second, time - now, tau_mem, tau_syn
-        )
-    states[unit].now = time
-
-
-@compiled
-def bound_due_time(
-    states: np.ndarray, units: np.ndarray, heap: np.ndarray, unit: int, members: int
-) -> None:
-    """Set a unit's due time to a lower bound of its next crossing."""
-    now = max(states[unit].now, states[unit].free_at)
-    voltage, current = states[unit].first, states[unit].second
-    if states[unit].now < now < inf:
-        current *= exp(-(now - states[unit].now) / units[unit].tau_syn)
-    threshold = units[unit].threshold
-    due = inf
-    if current > threshold:
-        slope = (current - voltage) / units[unit].tau_mem
-        due = now + (threshold - voltage) / slope
-    states[unit].is_exact = due == inf
-    if due != states[unit].due:
-        states[unit].due = due
-        restore_unit(heap, states, members, unit)
-
-
-@compiled
-def solve_due_time(
-    states: np.ndarray, units: np.ndarray, heap: np.ndarray, unit: int, members: int
-) -> bool:
-    """Set a unit's due time to its next crossing; false if the solution does not end."""
-    now = max(states[unit].now, states[unit].free_at)
-    voltage, current = states[unit].first, states[unit].second
-    tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
-    threshold = units[unit].threshold
-    if now > states[unit].now:
-        current *= exp(-(now - states[unit].now) / tau_syn)
-    due = inf
-    if reaches_threshold(voltage, current, threshold, tau_mem, tau_syn):
-        elapsed = crossing_time(voltage, current, threshold, tau_mem, tau_syn)
-        if not elapsed >= 0.0:
-            return False
-        due = now + elapsed
-        # From the time that passes, not from due - now, which has been rounded once more.
-        states[unit].due_current = current * exp(-elapsed / tau_syn)
-    states[unit].due = due
-    states[unit].is_exact = True
-    restore_unit(heap, states, members, unit)
-    return True
+from evsim.engines.kernels.recurrent_state import Components, reset_states
+from evsim.engines.kernels.stretches import (
+    Chunk,
+    Flight,
+    Stretches,
+    cut,
+    cut_again,
+    fill_forward,
+    is_within,
+    length_for,
+    most_lists,
+    new_chunk,
+    stretch_at,
+)
 
 
 @allocating
@@ -117,28 +67,7 @@ def external_spikes(
     return found[np.argsort(times[:n], kind="mergesort")]
 
 
-@compiled
-def launch(
-    spike: int,
-    unit: int,
-    spikes: np.ndarray,
-    synapses: np.ndarray,
-    outgoing: np.ndarray,
-    duration: float,
-    cursors: np.ndarray,
-    next_synapse: np.ndarray,
-    in_flight: int,
-) -> int:
-    """Send a spike on its way to its first synapse; how many are in flight now."""
-    place = outgoing[unit]
-    if place == outgoing[unit + 1]:
-        return in_flight
-    time = spikes[spike].time + synapses[place].delay
-    if time > duration:
-        return in_flight
-    next_synapse[spike] = place
-    push_cursor(cursors, in_flight, time, spike)
-    return in_flight + 1
+# -- emissions ----------------------------------------------------------------------------------
 
 
 @compiled
@@ -164,6 +93,57 @@ def emit(
     states[unit].number += 1
 
 
+@compiled
+def send(
+    spike: int,
+    unit: int,
+    stretch: int,
+    last: int,
+    stretches: Stretches,
+    spikes: np.ndarray,
+    synapses: np.ndarray,
+    outgoing: np.ndarray,
+    states: np.ndarray,
+    chunk: Chunk,
+    flight: Flight,
+    in_flight: int,
+    inner: np.ndarray,
+    heads: np.ndarray,
+    used: int,
+    touched: np.ndarray,
+) -> tuple[int, int, int]:
+    """Send a spike to its targets: what arrives within the chunk is put among their arrivals.
+
+    Returns how many spikes are in flight and links used now, and how many units were touched:
+    those at which something arrives in this stretch.
+    """
+    time, place, end = spikes[spike].time, outgoing[unit], outgoing[unit + 1]
+    members, count = heads.size // last, 0
+    while place < end and is_within(time + synapses[place].delay, last, stretches):
+        target, weight = synapses[place].target, synapses[place].weight
+        inner[used].time, inner[used].weight = time + synapses[place].delay, weight
+        s = stretch_at(inner[used].time, stretches)
+        if s == stretch:
+            states[target].inner = with_link(inner, states[target].inner, used)
+            states[target].excitation += max(weight, 0.0)
+            if not states[target].is_touched:
+                states[target].is_touched = True
+                touched[count] = target
+                count += 1
+        else:
+            own = s * members + chunk.member[target]
+            heads[own] = with_link(inner, heads[own], used)
+            chunk.excitation[own] += max(weight, 0.0)
+        used += 1
+        place += 1
+    if place < end and time + synapses[place].delay <= stretches.duration:
+        flight.unit_of[spike] = unit
+        flight.next_synapse[spike] = place
+        flight.spikes[in_flight] = spike
+        in_flight += 1
+    return in_flight, used, count
+
+
 @allocating
 def simulate_component(
     component: int,
@@ -187,135 +167,132 @@ def simulate_component(
     they lie in the order of time.
     """
     members = components.units[components.first[component] : components.first[component + 1]]
-    outgoing = components.outgoing[component]
+    outgoing, synapses = components.outgoing[component], components.synapses
     external = external_spikes(outgoing, spikes, start, count, flight.unit_of)
-    now_used = emit_until_end(
-        members, outgoing, components.synapses, external, units, duration, spikes, used, most,
-        states, flight, key, failure,
-    )  # fmt: skip
-    if now_used != FULL and failure[0] == 0.0:
-        group_by_unit(members, spikes, flight.unit_of, used, now_used, start, count)
-    return now_used
+    length = length_for(outgoing, count, members, duration)
+    stretches = cut(0.0, duration, length, members.size)
+    chunk = new_chunk(members, start.size)
+    heads = np.empty(most_lists(members.size), np.int64)
+    heap, touched, inner = members.copy(), np.empty(members.size, np.int64), np.empty(64, INNER)
+    reset_states(states, members, 0.0)
+    begin, next_external, in_flight, is_last = used, 0, 0, False
+    while not is_last:
+        last = stretches.in_chunk
+        is_last = last == stretches.number
+        while next_external < external.size:
+            spike = external[next_external]
+            if not is_within(spikes[spike].time, last, stretches):
+                break
+            flight.next_synapse[spike] = outgoing[flight.unit_of[spike]]
+            flight.spikes[in_flight] = spike
+            in_flight += 1
+            next_external += 1
+        chunk, in_flight = fill_forward(
+            chunk, flight, in_flight, stretches, 0, last, members.size, spikes, synapses, outgoing
+        )
+        own_heads = heads[: members.size * last]
+        own_heads[:] = -1
+        links = 0
+        for stretch in range(last):
+            used, in_flight, inner, links = emit_in_stretch(
+                stretch, last, stretches, members, outgoing, synapses, units, spikes, used, most,
+                states, flight, in_flight, chunk, inner, own_heads, links, heap, touched, key,
+                failure,
+            )  # fmt: skip
+            if used == FULL or failure[0] != 0.0:
+                return used
+        arrivals = chunk.first[members.size * last] + links
+        stretches = cut_again(stretches, arrivals, members.size)
+    for unit in members:
+        advance(states, spikes, unit, duration, units[unit].tau_mem, units[unit].tau_syn)
+        if not abs(states[unit].second) < inf:
+            failure[0], failure[1], failure[2] = OVERFLOW, duration, unit
+    if failure[0] == 0.0:
+        group_by_unit(members, spikes, flight.unit_of, begin, used, start, count)
+    return used
 
 
-@compiled
-def emit_until_end(
+@allocating
+def emit_in_stretch(
+    stretch: int,
+    last: int,
+    stretches: Stretches,
     members: np.ndarray,
     outgoing: np.ndarray,
     synapses: np.ndarray,
-    external: np.ndarray,
     units: np.ndarray,
-    duration: float,
     spikes: np.ndarray,
     used: int,
     most: int,
     states: np.ndarray,
     flight: Flight,
-    key: np.uint64,
-    failure: np.ndarray,
-) -> int:
-    """The events of a component in their order; how many spikes are used then, or FULL.
-
-    ``external`` are the spikes that reach it from other units, sorted by time.
-    """
-    heap, touched, cursors = flight.heap, flight.touched, flight.cursors
-    unit_of, next_synapse = flight.unit_of, flight.next_synapse
-    reset_states(states, heap, members, 0.0)
-    next_external, in_flight = 0, 0
-    while True:
-        while next_external < external.size:
-            spike = external[next_external]
-            if in_flight > 0 and spikes[spike].time > cursors[0].time:
-                break
-            next_external += 1
-            in_flight = launch(
-                spike, unit_of[spike], spikes, synapses, outgoing, duration, cursors,
-                next_synapse, in_flight,
-            )  # fmt: skip
-        arrival = cursors[0].time if in_flight > 0 else inf
-        unit = heap[0]
-        due = states[unit].due
-        if due <= arrival and due <= duration:
-            if not states[unit].is_exact:
-                if not solve_due_time(states, units, heap, unit, members.size):
-                    failure[0], failure[1], failure[2] = NO_CROSSING, due, unit
-                    return used
-                continue
-            if used == most:
-                failure[0], failure[1], failure[2] = RUNAWAY, due, unit
-                return used
-            if used == spikes.size:
-                return FULL
-            if states[unit].spike >= 0 and due <= spikes[states[unit].spike].time:
-                failure[0], failure[1], failure[2] = TOO_FAST, due, unit
-                return used
-            emit(states, units, spikes, unit, used, key)
-            unit_of[used] = unit
-            bound_due_time(states, units, heap, unit, members.size)
-            if not spikes[used].is_dropped:
-                in_flight = launch(
-                    used, unit, spikes, synapses, outgoing, duration, cursors, next_synapse,
-                    in_flight,
-                )  # fmt: skip
-            used += 1
-        elif arrival <= duration:
-            in_flight = arrive(
-                arrival, units, synapses, outgoing, duration, spikes, states, heap, touched,
-                cursors, unit_of, next_synapse, in_flight, members.size,
-            )  # fmt: skip
-        else:
-            break
-    for unit in members:
-        advance(states, spikes, unit, duration, units[unit].tau_mem, units[unit].tau_syn)
-        if not abs(states[unit].second) < inf:
-            failure[0], failure[1], failure[2] = OVERFLOW, duration, unit
-    return used
-
-
-@compiled
-def arrive(
-    time: float,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    outgoing: np.ndarray,
-    duration: float,
-    spikes: np.ndarray,
-    states: np.ndarray,
+    in_flight: int,
+    chunk: Chunk,
+    inner: np.ndarray,
+    heads: np.ndarray,
+    links: int,
     heap: np.ndarray,
     touched: np.ndarray,
-    cursors: np.ndarray,
-    unit_of: np.ndarray,
-    next_synapse: np.ndarray,
-    in_flight: int,
-    members: int,
-) -> int:
-    """All arrivals due at one instant: sum them, then bound the crossings; spikes in flight."""
-    touched_count = 0
-    while in_flight > 0 and cursors[0].time == time:
-        spike = cursors[0].spike
-        place = next_synapse[spike]
-        unit = synapses[place].target
+    key: np.uint64,
+    failure: np.ndarray,
+) -> tuple[int, int, np.ndarray, int]:
+    """The emissions of a stretch in their order; how many spikes are used then, or FULL.
+
+    And how many are in flight, the links, of which there may be more, and how many are used.
+    """
+    for m in range(members.size):
+        unit, own = members[m], stretch * members.size + m
+        states[unit].next, states[unit].last = chunk.first[own], chunk.first[own + 1]
+        states[unit].inner, states[unit].excitation = heads[own], chunk.excitation[own]
+        if not look_ahead_again(
+            unit, stretch, stretches, units, states, chunk, inner, heap, members.size, False
+        ):
+            failure[0], failure[1], failure[2] = NO_CROSSING, states[unit].due, unit
+            return used, in_flight, inner, links
+    while states[heap[0]].due < inf:
+        unit = heap[0]
+        due = states[unit].due
+        if not states[unit].is_exact:
+            if not look_ahead_again(
+                unit, stretch, stretches, units, states, chunk, inner, heap, members.size, True
+            ):
+                failure[0], failure[1], failure[2] = NO_CROSSING, due, unit
+                return used, in_flight, inner, links
+            continue
+        if used == most:
+            failure[0], failure[1], failure[2] = RUNAWAY, due, unit
+            return used, in_flight, inner, links
+        if used == spikes.size:
+            return FULL, in_flight, inner, links
+        if states[unit].spike >= 0 and due <= spikes[states[unit].spike].time:
+            failure[0], failure[1], failure[2] = TOO_FAST, due, unit
+            return used, in_flight, inner, links
+        pass_arrivals(unit, due, units, spikes, states, chunk, inner)
+        emit(states, units, spikes, unit, used, key)
+        flight.unit_of[used] = unit
+        count = 0
+        if not spikes[used].is_dropped:
+            inner = with_links(inner, links, outgoing[unit + 1] - outgoing[unit])
+            in_flight, links, count = send(
+                used, unit, stretch, last, stretches, spikes, synapses, outgoing,
+                states, chunk, flight, in_flight, inner, heads, links, touched,
+            )  # fmt: skip
+        used += 1
         if not states[unit].is_touched:
-            advance(states, spikes, unit, time, units[unit].tau_mem, units[unit].tau_syn)
-            states[unit].is_touched = True
-            touched[touched_count] = unit
-            touched_count += 1
-        states[unit].second += synapses[place].weight
-        place += 1
-        next_time = inf
-        if place < outgoing[unit_of[spike] + 1]:
-            next_time = spikes[spike].time + synapses[place].delay
-        if next_time <= duration:
-            next_synapse[spike] = place
-            replace_first_cursor(cursors, in_flight, next_time, spike)
-        else:
-            remove_first_cursor(cursors, in_flight)
-            in_flight -= 1
-    for i in range(touched_count):
-        unit = touched[i]
-        states[unit].is_touched = False
-        bound_due_time(states, units, heap, unit, members)
-    return in_flight
+            touched[count] = unit
+            count += 1
+        for i in range(count):
+            other = touched[i]
+            states[other].is_touched = False
+            pass_arrivals(other, due, units, spikes, states, chunk, inner)
+            if not look_ahead_again(
+                other, stretch, stretches, units, states, chunk, inner, heap, members.size, False
+            ):
+                failure[0], failure[1], failure[2] = NO_CROSSING, states[other].due, other
+                return used, in_flight, inner, links
+    for unit in members:
+        pass_arrivals(unit, inf, units, spikes, states, chunk, inner)
+    return used, in_flight, inner, links
 
 
 @allocating

@@ -1,7 +1,8 @@
 """Units that reach each other: the events of ``recurrent`` in reverse.
 
-Each spike is again one cursor in a queue; it stands at the latest of its arrivals that have
-not been gone through, and times are negated.
+The derivative by an emission's time needs the adjoints of its targets where it arrives, which is
+later.  So emissions come in the reverse order of time, and before one is pulled back each of its
+targets is swept back to its time: through the arrivals there, all of which are known now.
 """
 
 from __future__ import annotations
@@ -13,9 +14,18 @@ import numpy as np
 from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.entering import Entering
 from evsim.engines.kernels.layered import adjoint_advance, emission_adjoint, pull_back_arrival
-from evsim.engines.kernels.queue import push_cursor, remove_first_cursor, replace_first_cursor
 from evsim.engines.kernels.records import GRAZING
-from evsim.engines.kernels.recurrent_state import Components, Flight, reset_states
+from evsim.engines.kernels.recurrent_state import Components, reset_states
+from evsim.engines.kernels.stretches import (
+    Chunk,
+    Flight,
+    Stretches,
+    cut,
+    fill_backward,
+    length_for,
+    new_chunk,
+    stretch_at,
+)
 
 
 @compiled
@@ -138,102 +148,212 @@ def pull_back_component(
     """Pull the adjoints of a component's emissions back to its arrivals, latest event first."""
     members = components.units[components.first[component] : components.first[component + 1]]
     outgoing, synapses = components.outgoing[component], components.synapses
-    own, own_unit = own_spikes(members, spikes, start, count)
+    own_spike, own_unit = own_spikes(members, spikes, start, count)
     waiting = in_order_of_last_arrival(
         outgoing, synapses, spikes, start, count, duration, flight.unit_of, flight.next_synapse
     )
-    pull_back_until_start(
-        sample, entering, members, outgoing, synapses, own, own_unit, waiting, units, duration,
-        spikes, start, count, states, flight, adjoint, weight_gradient, delay_gradient,
-        threshold_gradient, failure,
-    )  # fmt: skip
+    reset_adjoints(
+        sample, entering, members, units, start, count, duration, states, threshold_gradient
+    )
+    moment = entering.moment_start[sample] - 1
+    if np.any(members == entering.first_read):
+        moment = entering.moment_start[sample + 1] - 1
+    length = length_for(outgoing, count, members, duration)
+    stretches = cut(0.0, duration, length, members.size)
+    chunk = new_chunk(members, start.size)
+    next_waiting, in_flight, emission = 0, 0, 0
+    for chunk_number in range((stretches.number - 1) // stretches.in_chunk, -1, -1):
+        first = chunk_number * stretches.in_chunk
+        last = min(first + stretches.in_chunk, stretches.number)
+        while next_waiting < waiting.size:
+            spike = waiting[next_waiting]
+            latest = spikes[spike].time + synapses[flight.next_synapse[spike]].delay
+            if stretch_at(latest, stretches) < first:
+                break
+            flight.spikes[in_flight] = spike
+            in_flight += 1
+            next_waiting += 1
+        chunk, in_flight = fill_backward(
+            chunk, flight, in_flight, stretches, first, last, members.size, spikes, synapses,
+            outgoing,
+        )  # fmt: skip
+        for stretch in range(last - 1, first - 1, -1):
+            for m in range(members.size):
+                own = (stretch - first) * members.size + m
+                states[members[m]].last = chunk.first[own]
+                states[members[m]].next = chunk.first[own + 1] - 1
+            emission, moment = pull_back_stretch(
+                stretch, stretches, sample, entering, chunk, moment, emission, own_spike, own_unit,
+                members, outgoing, synapses, units, duration, spikes, start, states, adjoint,
+                weight_gradient, delay_gradient, threshold_gradient, failure,
+            )  # fmt: skip
+            if failure[0] != 0.0:
+                return
 
 
 @compiled
-def pull_back_until_start(
+def reset_adjoints(
     sample: int,
     entering: Entering,
     members: np.ndarray,
-    outgoing: np.ndarray,
-    synapses: np.ndarray,
+    units: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
+    duration: float,
+    states: np.ndarray,
+    threshold_gradient: np.ndarray,
+) -> None:
+    """The end of the trial: nothing but phantom spikes."""
+    phantom = entering.phantom[sample]
+    reset_states(states, members, duration)
+    for unit in members:
+        states[unit].first = phantom[unit]
+        threshold_gradient[unit] += units[unit].tau_mem * phantom[unit]
+        if count[unit] > 0:
+            states[unit].spike = start[unit] + count[unit] - 1
+
+
+@compiled
+def pull_back_stretch(
+    stretch: int,
+    stretches: Stretches,
+    sample: int,
+    entering: Entering,
+    chunk: Chunk,
+    moment: int,
+    emission: int,
     own: np.ndarray,
     own_unit: np.ndarray,
-    waiting: np.ndarray,
+    members: np.ndarray,
+    outgoing: np.ndarray,
+    synapses: np.ndarray,
     units: np.ndarray,
     duration: float,
     spikes: np.ndarray,
     start: np.ndarray,
-    count: np.ndarray,
     states: np.ndarray,
-    flight: Flight,
     adjoint: np.ndarray,
     weight_gradient: np.ndarray,
     delay_gradient: np.ndarray,
     threshold_gradient: np.ndarray,
     failure: np.ndarray,
-) -> None:
-    """The events of a component in reverse.
+) -> tuple[int, int]:
+    """The events of a stretch in reverse; the emission and moment to come next.
 
-    ``own`` are its emissions and ``own_unit`` their units, latest first; ``waiting`` the spikes
-    that arrive in it, in the order of their last arrival.
+    ``own`` are the component's emissions and ``own_unit`` their units, latest first.  A moment
+    comes after emissions and before arrivals of its time.
     """
-    cursors, unit_of, next_synapse = flight.cursors, flight.unit_of, flight.next_synapse
-    drive, phantom = entering.drive[sample], entering.phantom[sample]
-    rate, slope, limit = entering.rate, entering.slope, entering.limit
-    moments, moment_cotangent = entering.moments, entering.moment_cotangent
+    drive, rate, slope = entering.drive[sample], entering.rate, entering.slope
     earliest = entering.moment_start[sample]
-    moment = earliest - 1
-    reset_states(states, flight.heap, members, duration)
-    for unit in members:
-        if unit == entering.first_read:
-            moment = entering.moment_start[sample + 1] - 1
-        states[unit].first = phantom[unit]
-        threshold_gradient[unit] += units[unit].tau_mem * phantom[unit]
-        if count[unit] > 0:
-            states[unit].spike = start[unit] + count[unit] - 1
-    next_waiting, in_flight, emission = 0, 0, 0
     while True:
-        # Times are negated in this queue: its first is the latest.
-        while next_waiting < waiting.size:
-            spike = waiting[next_waiting]
-            time = spikes[spike].time + synapses[next_synapse[spike]].delay
-            if in_flight > 0 and -time > cursors[0].time:
-                break
-            push_cursor(cursors, in_flight, -time, spike)
-            in_flight += 1
-            next_waiting += 1
-        arrival = -cursors[0].time if in_flight > 0 else -1.0
         emission_time = spikes[own[emission]].time if emission < own.size else -1.0
-        if moment >= earliest and arrival < moments[moment] >= emission_time:
+        moment_time = entering.moments[moment] if moment >= earliest else -1.0
+        latest = max(emission_time, moment_time)
+        if latest < 0.0 or stretch_at(latest, stretches) < stretch:
+            break
+        if moment_time >= emission_time:
+            for column in range(entering.moment_cotangent.shape[1]):
+                unit = entering.first_read + column
+                sweep(
+                    unit, moment_time, drive[unit], rate, slope, chunk, units, duration, spikes,
+                    states, adjoint, weight_gradient, delay_gradient,
+                )  # fmt: skip
             pull_back_moment(
-                moments[moment], entering.first_read, moment_cotangent[moment], drive, rate, slope,
-                units, spikes, states,
+                moment_time, entering.first_read, entering.moment_cotangent[moment], drive, rate,
+                slope, units, spikes, states,
             )  # fmt: skip
             moment -= 1
-        elif emission_time > arrival:
-            spike, unit = own[emission], own_unit[emission]
-            emission += 1
-            adjoint_advance_unit(
-                states, spikes, units, unit, emission_time, drive[unit], rate, slope
-            )
-            if not spikes[spike].drive > 0.0 and limit == inf:
-                failure[0], failure[1], failure[2] = GRAZING, emission_time, unit
-                return
-            states[unit].first, is_limited = emission_adjoint(
-                adjoint[spike] + states[unit].h, spikes[spike].drive, limit, units[unit].rate_jump
-            )
-            failure[4] += is_limited
-            threshold_gradient[unit] += units[unit].tau_mem * states[unit].first
-            states[unit].h = 0.0
-            states[unit].spike = spike - 1 if spike > start[unit] else -1
-        elif in_flight > 0:
-            in_flight = pull_back_first_cursor(
-                arrival, duration, units, synapses, outgoing, spikes, states, cursors, unit_of,
-                next_synapse, in_flight, drive, rate, slope, adjoint, weight_gradient,
+            continue
+        spike, unit = own[emission], own_unit[emission]
+        emission += 1
+        for place in range(outgoing[unit], outgoing[unit + 1]):
+            target = synapses[place].target
+            sweep(
+                target, emission_time, drive[target], rate, slope, chunk, units, duration,
+                spikes, states, adjoint, weight_gradient, delay_gradient,
+            )  # fmt: skip
+        sweep(
+            unit, emission_time, drive[unit], rate, slope, chunk, units, duration, spikes,
+            states, adjoint, weight_gradient, delay_gradient,
+        )  # fmt: skip
+        pull_back_emission(
+            unit, spike, drive[unit], rate, slope, entering.limit, units, spikes, start, states,
+            adjoint, threshold_gradient, failure,
+        )  # fmt: skip
+        if failure[0] != 0.0:
+            return emission, moment
+    for unit in members:
+        sweep(
+            unit, -inf, drive[unit], rate, slope, chunk, units, duration, spikes, states,
+            adjoint, weight_gradient, delay_gradient,
+        )  # fmt: skip
+    return emission, moment
+
+
+@compiled
+def sweep(
+    unit: int,
+    until: float,
+    drive: float,
+    rate: float,
+    slope: float,
+    chunk: Chunk,
+    units: np.ndarray,
+    duration: float,
+    spikes: np.ndarray,
+    states: np.ndarray,
+    adjoint: np.ndarray,
+    weight_gradient: np.ndarray,
+    delay_gradient: np.ndarray,
+) -> None:
+    """Pull a unit's arrivals back that are not before a time, the latest first.
+
+    Arrivals at the end of the trial have no effect.
+    """
+    first, i = states[unit].last, states[unit].next
+    tau_syn = units[unit].tau_syn
+    while i >= first and chunk.events[i].time >= until:
+        time = chunk.events[i].time
+        if time < duration:
+            adjoint_advance_unit(states, spikes, units, unit, time, drive, rate, slope)
+            pull_back_arrival(
+                chunk.events[i].synapse, chunk.events[i].spike, chunk.events[i].weight,
+                states[unit].first, states[unit].second, tau_syn, adjoint, weight_gradient,
                 delay_gradient,
             )  # fmt: skip
-        else:
-            return
+        i -= 1
+    states[unit].next = i
+
+
+@compiled
+def pull_back_emission(
+    unit: int,
+    spike: int,
+    drive: float,
+    rate: float,
+    slope: float,
+    limit: float,
+    units: np.ndarray,
+    spikes: np.ndarray,
+    start: np.ndarray,
+    states: np.ndarray,
+    adjoint: np.ndarray,
+    threshold_gradient: np.ndarray,
+    failure: np.ndarray,
+) -> None:
+    """The jump of lambda_V at an emission whose derivative by time is known."""
+    time = spikes[spike].time
+    adjoint_advance_unit(states, spikes, units, unit, time, drive, rate, slope)
+    if not spikes[spike].drive > 0.0 and limit == inf:
+        failure[0], failure[1], failure[2] = GRAZING, time, unit
+        return
+    states[unit].first, is_limited = emission_adjoint(
+        adjoint[spike] + states[unit].h, spikes[spike].drive, limit, units[unit].rate_jump
+    )
+    failure[4] += is_limited
+    threshold_gradient[unit] += units[unit].tau_mem * states[unit].first
+    states[unit].h = 0.0
+    states[unit].spike = spike - 1 if spike > start[unit] else -1
 
 
 @compiled
@@ -255,42 +375,3 @@ def pull_back_moment(
         spike = states[unit].spike
         if spike < 0 or time > spikes[spike].time + units[unit].refractory:
             states[unit].first -= cotangent[column] / units[unit].tau_mem
-
-
-@compiled
-def pull_back_first_cursor(
-    time: float,
-    duration: float,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    outgoing: np.ndarray,
-    spikes: np.ndarray,
-    states: np.ndarray,
-    cursors: np.ndarray,
-    unit_of: np.ndarray,
-    next_synapse: np.ndarray,
-    in_flight: int,
-    drive: np.ndarray,
-    rate: float,
-    slope: float,
-    adjoint: np.ndarray,
-    weight_gradient: np.ndarray,
-    delay_gradient: np.ndarray,
-) -> int:
-    """Pull the latest arrival back and move its cursor to the arrival before; spikes in flight."""
-    spike = cursors[0].spike
-    place = next_synapse[spike]
-    unit = synapses[place].target
-    if time < duration:
-        adjoint_advance_unit(states, spikes, units, unit, time, drive[unit], rate, slope)
-        pull_back_arrival(
-            synapses[place].index, spike, synapses[place].weight, states[unit].first,
-            states[unit].second, units[unit].tau_syn, adjoint, weight_gradient, delay_gradient,
-        )  # fmt: skip
-    if place > outgoing[unit_of[spike]]:
-        next_synapse[spike] = place - 1
-        earlier = spikes[spike].time + synapses[place - 1].delay
-        replace_first_cursor(cursors, in_flight, -earlier, spike)
-        return in_flight
-    remove_first_cursor(cursors, in_flight)
-    return in_flight - 1

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evsim.compiled import allocating, compiled
-from evsim.engines.kernels.queue import CURSOR
+from evsim.compiled import compiled
 
 STATE = np.dtype(
     [
@@ -17,13 +16,17 @@ STATE = np.dtype(
         ("now", np.float64),
         ("free_at", np.float64),  # the end of the refractory period
         ("h", np.float64),  # backward: kept at the end of a refractory period
-        ("due", np.float64),  # when the unit emits, or a lower bound of it
+        ("due", np.float64),  # when the unit emits if nothing more is sent to it, or not before
         ("due_current", np.float64),  # I then, if due is exact
         ("spike", np.int64),  # the latest emission; -1 before the first
         ("number", np.int64),  # forward: how many emissions there were
         ("place", np.int64),  # in the heap of units
-        ("is_exact", np.bool_),  # whether due is more than a bound
-        ("is_touched", np.bool_),  # whether something arrived at this instant
+        ("next", np.int64),  # its next arrival in the stretch, and, forward, one after the last
+        ("last", np.int64),
+        ("inner", np.int64),  # forward: its next arrival that was sent within the chunk; -1: none
+        ("excitation", np.float64),  # forward: sum of positive weights that arrive in the stretch
+        ("is_exact", np.bool_),  # forward: whether due is more than a lower bound
+        ("is_touched", np.bool_),  # forward: whether something was sent to it at this instant
     ]
 )
 """The state of a unit while its component runs."""
@@ -44,30 +47,8 @@ class Components(NamedTuple):
     synapses: np.ndarray
 
 
-class Flight(NamedTuple):
-    """Scratch memory: both queues, and for each spike its unit and next synapse."""
-
-    heap: np.ndarray
-    touched: np.ndarray
-    cursors: np.ndarray
-    unit_of: np.ndarray
-    next_synapse: np.ndarray
-
-
-@allocating
-def new_flight(units: int, spikes: int) -> Flight:
-    """Scratch memory for that many units and spikes."""
-    return Flight(
-        np.empty(units, np.int64),
-        np.empty(units, np.int64),
-        np.empty(spikes, CURSOR),
-        np.empty(spikes, np.int64),
-        np.empty(spikes, np.int64),
-    )
-
-
 @compiled
-def reset_states(states: np.ndarray, heap: np.ndarray, members: np.ndarray, now: float) -> None:
+def reset_states(states: np.ndarray, members: np.ndarray, now: float) -> None:
     """Rest: nothing has happened yet."""
     for i in range(members.size):
         unit = members[i]
@@ -78,6 +59,6 @@ def reset_states(states: np.ndarray, heap: np.ndarray, members: np.ndarray, now:
         states[unit].spike = -1
         states[unit].number = 0
         states[unit].place = i
+        states[unit].inner = -1
         states[unit].is_exact = True
         states[unit].is_touched = False
-        heap[i] = unit

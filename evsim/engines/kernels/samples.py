@@ -14,7 +14,8 @@ from evsim.engines.kernels.dropout import is_dropped
 from evsim.engines.kernels.layered import simulate_unit
 from evsim.engines.kernels.records import ARRIVAL, FULL, SPIKE, grown_spikes
 from evsim.engines.kernels.recurrent import simulate_component
-from evsim.engines.kernels.recurrent_state import STATE, Components, new_flight
+from evsim.engines.kernels.recurrent_state import STATE, Components
+from evsim.engines.kernels.stretches import new_flight
 
 
 @allocating
@@ -114,7 +115,7 @@ def simulate_samples(
     used = 0
     arrivals = np.empty(64, ARRIVAL)
     states = np.empty(start.shape[1], STATE)
-    flight = new_flight(start.shape[1], 0)
+    flight = new_flight(0)
     for sample in range(first, last):
         own_start, own_count, key = start[sample], count[sample], keys[sample]
         begin, end = input_start[sample], input_start[sample + 1]
@@ -128,8 +129,8 @@ def simulate_samples(
             if components.recurrent[component]:
                 now_used = FULL
                 while now_used == FULL:
-                    if flight.cursors.size < spikes.size:
-                        flight = new_flight(start.shape[1], spikes.size)
+                    if flight.spikes.size < spikes.size:
+                        flight = new_flight(spikes.size)
                     now_used = simulate_component(
                         component, units, components, duration, spikes, used, most, own_start,
                         own_count, states, flight, key, failure,

@@ -1,0 +1,208 @@
+"""How a unit that others reach looks ahead in a stretch of the trial for its next emission.
+
+What reaches it are the events of the stretch, known when it begins, and links: arrivals that
+were sent since, in a list of each unit's by time.  A unit is taken through them up to a time
+that is certain, and looks ahead from there.
+"""
+
+from __future__ import annotations
+
+from math import exp, inf
+
+import numpy as np
+
+from evsim.compiled import allocating, compiled
+from evsim.engines.kernels.queue import restore_unit
+from evsim.engines.kernels.stretches import Chunk, Stretches, is_within
+from evsim.lif import crossing_time, flow, reaches_threshold
+
+INNER = np.dtype([("time", np.float64), ("weight", np.float64), ("next", np.int64)])
+"""An arrival that was sent in the stretch it falls into: a link in its target's list, by time."""
+
+
+@compiled
+def advance(
+    states: np.ndarray, spikes: np.ndarray, unit: int, time: float, tau_mem: float, tau_syn: float
+) -> None:
+    """Move a unit's V and I on to a time before which it does not emit."""
+    now, free_at = states[unit].now, states[unit].free_at
+    spike = states[unit].spike
+    if now <= free_at and free_at > spikes[spike].time:
+        until = min(time, free_at)
+        states[unit].second *= exp(-(until - now) / tau_syn)
+        now = until
+        if free_at < time:
+            spikes[spike].release_current = states[unit].second
+    if now < time:
+        states[unit].first, states[unit].second = flow(
+            states[unit].first, states[unit].second, time - now, tau_mem, tau_syn
+        )
+    states[unit].now = time
+
+
+# -- the arrivals of a unit that are still to come ------------------------------------------
+
+
+@compiled
+def next_arrival(
+    chunk: Chunk, inner: np.ndarray, i: int, last: int, link: int
+) -> tuple[float, float, int, int]:
+    """Time and weight of the earlier of an event and a link, and what comes after it.
+
+    Infinity if there is neither.
+    """
+    if i < last and (link < 0 or chunk.events[i].time <= inner[link].time):
+        return chunk.events[i].time, chunk.events[i].weight, i + 1, link
+    if link >= 0:
+        return inner[link].time, inner[link].weight, i, inner[link].next
+    return inf, 0.0, i, link
+
+
+@compiled
+def with_link(inner: np.ndarray, head: int, new: int) -> int:
+    """Put a link into a list, after those of its time; the head of the list."""
+    before, link = -1, head
+    while link >= 0 and inner[link].time <= inner[new].time:
+        before, link = link, inner[link].next
+    inner[new].next = link
+    if before < 0:
+        return new
+    inner[before].next = new
+    return head
+
+
+@compiled
+def pass_arrivals(
+    unit: int,
+    until: float,
+    units: np.ndarray,
+    spikes: np.ndarray,
+    states: np.ndarray,
+    chunk: Chunk,
+    inner: np.ndarray,
+) -> None:
+    """Take a unit through its arrivals of the stretch before a time, up to which it emits not."""
+    tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
+    i, last, link = states[unit].next, states[unit].last, states[unit].inner
+    time, weight, next_i, next_link = next_arrival(chunk, inner, i, last, link)
+    while time < until:
+        if time > states[unit].now:
+            advance(states, spikes, unit, time, tau_mem, tau_syn)
+        states[unit].second += weight
+        i, link = next_i, next_link
+        time, weight, next_i, next_link = next_arrival(chunk, inner, i, last, link)
+    states[unit].next, states[unit].inner = i, link
+
+
+# -- looking ahead ----------------------------------------------------------------------------
+
+
+@compiled
+def stays_below(unit: int, until: float, units: np.ndarray, states: np.ndarray) -> bool:
+    """Whether a bound says that V does not reach the threshold before a time in this stretch.
+
+    From tau_mem dV/dt = I - V follows V(t) <= max(V, 0) + the integral of max(I, 0)/tau_mem, and I
+    is at most what it is plus the positive weights of the stretch.
+    """
+    current = max(states[unit].second, 0.0) + states[unit].excitation
+    rise = current * (until - states[unit].now) / units[unit].tau_mem
+    # The sum of weights is rounded; what it may lack is far below this margin.
+    return max(states[unit].first, 0.0) + rise < units[unit].threshold * (1.0 - 1e-6)
+
+
+@compiled
+def look_ahead(
+    unit: int,
+    stretch: int,
+    stretches: Stretches,
+    units: np.ndarray,
+    states: np.ndarray,
+    chunk: Chunk,
+    inner: np.ndarray,
+    solve: bool,
+) -> bool:
+    """Set a unit's due time: its emission in this stretch if nothing more arrives, or infinity.
+
+    Unless crossings are to be solved for, it is a lower bound: where the tangent of V, which lies
+    above its concave rise, reaches the threshold.  Most are never needed any better.
+    False if the search for a crossing does not end.  An emission at the time of an arrival comes
+    first, and arrivals of one instant are summed before the next crossing is sought.
+    """
+    states[unit].due, states[unit].is_exact = inf, True
+    end_of_stretch = stretches.origin + (stretch + 1) / stretches.scale
+    until = end_of_stretch * (1.0 + 1e-12)  # not before it, however it is rounded
+    if stays_below(unit, until, units, states):
+        return True
+    tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
+    threshold = units[unit].threshold
+    voltage, current, now = states[unit].first, states[unit].second, states[unit].now
+    free_at = states[unit].free_at
+    i, last, link = states[unit].next, states[unit].last, states[unit].inner
+    while True:
+        time, weight, next_i, next_link = next_arrival(chunk, inner, i, last, link)
+        end = min(time, until)
+        if now < free_at:
+            moving = min(end, free_at)
+            current *= exp(-(moving - now) / tau_syn)
+            now = moving
+        if now >= free_at and current > threshold:
+            slope = (current - voltage) / tau_mem
+            bound = now + (threshold - voltage) / slope
+            if bound <= min(end, until) and not solve:
+                states[unit].due, states[unit].is_exact = bound, False
+                return True
+            if bound <= end and reaches_threshold(voltage, current, threshold, tau_mem, tau_syn):
+                elapsed = crossing_time(voltage, current, threshold, tau_mem, tau_syn)
+                if not elapsed >= 0.0:
+                    states[unit].due = now
+                    return False
+                if now + elapsed <= end and is_within(now + elapsed, stretch + 1, stretches):
+                    states[unit].due = now + elapsed
+                    # From the time that passes, not from due - now, which is rounded once more.
+                    states[unit].due_current = current * exp(-elapsed / tau_syn)
+                    return True
+        if time == inf:
+            return True
+        if now < time:
+            if now >= free_at:
+                voltage, current = flow(voltage, current, time - now, tau_mem, tau_syn)
+            now = time
+        current += weight
+        i, link = next_i, next_link
+        while True:
+            time, weight, next_i, next_link = next_arrival(chunk, inner, i, last, link)
+            if time > now:
+                break
+            current += weight
+            i, link = next_i, next_link
+
+
+@compiled
+def look_ahead_again(
+    unit: int,
+    stretch: int,
+    stretches: Stretches,
+    units: np.ndarray,
+    states: np.ndarray,
+    chunk: Chunk,
+    inner: np.ndarray,
+    heap: np.ndarray,
+    members: int,
+    solve: bool,
+) -> bool:
+    """Look ahead, and put the unit in its place among the others."""
+    before = states[unit].due
+    is_found = look_ahead(unit, stretch, stretches, units, states, chunk, inner, solve)
+    if states[unit].due != before:
+        restore_unit(heap, states, members, unit)
+    return is_found
+
+
+@allocating
+def with_links(inner: np.ndarray, used: int, more: int) -> np.ndarray:
+    """The links, with room for more."""
+    if used + more <= inner.size:
+        return inner
+    larger = np.empty(2 * (used + more), INNER)
+    larger[:used] = inner[:used]
+    return larger
