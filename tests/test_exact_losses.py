@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numba
 import numpy as np
 import pytest
 from agreement import entries
@@ -323,6 +324,11 @@ def test_no_kernel_is_compiled_a_second_time(output):
         assert found.report.arrivals > 0
         found.lambda_V("output", times)
         found.run.voltage("first", times)
-    assert {kernel.__name__: len(kernel.signatures) for kernel in ENTRY_POINTS} == {
-        kernel.__name__: 1 for kernel in ENTRY_POINTS
+    # For networks without recurrent units those that have them are compiled a second time.
+    of_this_network = {
+        kernel.__name__: [s for s in kernel.signatures if numba.types.none not in s]
+        for kernel in ENTRY_POINTS
     }
+    assert {name: len(found) for name, found in of_this_network.items()} == dict.fromkeys(
+        of_this_network, 1
+    )

@@ -70,8 +70,8 @@ class Exact(Engine):
             failure = np.zeros(5)
             spikes, used = simulate_samples(
                 first, last, ordered.time, ordered.start, layout.units, layout.synapses,
-                layout.incoming, layout.components, duration, self.spike_limit, keys, start,
-                count, input_place, failure,
+                layout.incoming, layout.components, layout.recurrent, duration, self.spike_limit,
+                keys, start, count, input_place, failure,
             )  # fmt: skip
             return Piece(first, last, spikes, used, failure)
 
@@ -176,8 +176,9 @@ class Exact(Engine):
             failure = np.zeros(5)
             arrays = state.arrays(piece, units)
             pull_back_samples(
-                piece.first, piece.last, entering, state.layout.components, *arrays, adjoint,
-                sums["weight"], sums["delay"], sums["threshold"], failure,
+                piece.first, piece.last, entering, state.layout.components,
+                state.layout.recurrent, *arrays, adjoint, sums["weight"], sums["delay"],
+                sums["threshold"], failure,
             )  # fmt: skip
             if tau_units.size and failure[0] == 0.0:
                 pull_back_time_constants(

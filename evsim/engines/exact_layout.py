@@ -48,6 +48,11 @@ class Layout:
         units["arrival_group"] = skeleton.arrival_groups(topology, synapses["delay"])
         return cls(units, synapses, topology.incoming, skeleton.components(topology, synapses))
 
+    @property
+    def recurrent(self) -> np.ndarray | None:
+        """Which components are recurrent; None if none is, for loops compiled without them."""
+        return self.components.recurrent if self.components.recurrent.any() else None
+
     def outgoing_delays(self, topology: Topology) -> tuple[np.ndarray, np.ndarray]:
         """The delays of the synapses from each unit, ascending: where each begins, and they."""
         delay = np.ascontiguousarray(self.synapses["delay"])

@@ -110,6 +110,7 @@ def pull_back_samples(
     last: int,
     entering: Entering,
     components: Components,
+    recurrent: np.ndarray | None,
     units: np.ndarray,
     synapses: np.ndarray,
     incoming: np.ndarray,
@@ -126,16 +127,18 @@ def pull_back_samples(
     """Add the samples' gradients, and complete the adjoint of every spike.
 
     ``adjoint`` comes with the derivatives of the loss by each spike's time.  Gradients by
-    weights and delays have shape (synapses,), those by thresholds (units,).  ``failure`` is
-    (status, time, unit, sample, number of limited adjoints).
+    weights and delays have shape (synapses,), those by thresholds (units,).  ``recurrent`` is
+    that of ``simulate_samples``.  ``failure`` is (status, time, unit, sample, number of limited
+    adjoints).
     """
     arrivals, scratch = np.empty(64, ARRIVAL), np.empty((2, 16))
-    states = np.empty(start.shape[1], STATE)
-    flight = new_flight(0)
+    if recurrent is not None:
+        states = np.empty(start.shape[1], STATE)
+        flight = new_flight(0)
     for sample in range(first, last):
         own_start, own_count = start[sample], count[sample]
         for component in range(components.recurrent.size - 1, -1, -1):
-            if components.recurrent[component]:
+            if recurrent is not None and recurrent[component]:
                 if flight.spikes.size < spikes.size:
                     flight = new_flight(spikes.size)
                 pull_back_component(

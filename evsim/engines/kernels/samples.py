@@ -94,6 +94,7 @@ def simulate_samples(
     synapses: np.ndarray,
     incoming: np.ndarray,
     components: Components,
+    recurrent: np.ndarray | None,
     duration: float,
     spike_limit: int,
     keys: np.ndarray,
@@ -106,16 +107,18 @@ def simulate_samples(
 
     ``input_time[input_start[b]:input_start[b + 1]]`` are sample b's input spikes, sorted by
     unit, then time; ``count`` (batch, units) holds their numbers, ``keys`` (batch,) decide
-    about dropout.  Sets ``start`` and ``count`` of every unit, and ``input_place``, where each
-    sample's inputs begin.  A sample may emit ``spike_limit`` spikes.  ``failure`` is (status,
-    time, unit, sample, ...).
+    about dropout.  ``recurrent`` says which components are, None that none is: then the loops
+    for them are left out, and not compiled.  Sets ``start`` and ``count`` of every unit, and
+    ``input_place``, where each sample's inputs begin.  A sample may emit ``spike_limit`` spikes.
+    ``failure`` is (status, time, unit, sample, ...).
     """
     inputs = input_start[last] - input_start[first]
     spikes = np.empty(2 * inputs + 16 * (last - first) + 16, SPIKE)
     used = 0
     arrivals = np.empty(64, ARRIVAL)
-    states = np.empty(start.shape[1], STATE)
-    flight = new_flight(0)
+    if recurrent is not None:
+        states = np.empty(start.shape[1], STATE)
+        flight = new_flight(0)
     for sample in range(first, last):
         own_start, own_count, key = start[sample], count[sample], keys[sample]
         begin, end = input_start[sample], input_start[sample + 1]
@@ -126,7 +129,7 @@ def simulate_samples(
         used += end - begin
         most = used + spike_limit
         for component in range(components.recurrent.size):
-            if components.recurrent[component]:
+            if recurrent is not None and recurrent[component]:
                 now_used = FULL
                 while now_used == FULL:
                     if flight.spikes.size < spikes.size:
