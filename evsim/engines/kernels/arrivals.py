@@ -175,7 +175,8 @@ def with_moments(arrivals: np.ndarray, n: int, moments: np.ndarray) -> tuple[np.
     merged = arrivals
     if total > arrivals.size:
         merged = np.empty(2 * total, ARRIVAL)
-        merged[:n] = arrivals[:n]
+        for k in range(n):  # a slice of records takes seconds to compile
+            merged[k] = arrivals[k]
     i, m = n - 1, moments.size - 1
     for k in range(total - 1, -1, -1):
         if m < 0:

@@ -204,5 +204,6 @@ def with_links(inner: np.ndarray, used: int, more: int) -> np.ndarray:
     if used + more <= inner.size:
         return inner
     larger = np.empty(2 * (used + more), INNER)
-    larger[:used] = inner[:used]
+    for i in range(used):  # a slice of records takes seconds to compile
+        larger[i] = inner[i]
     return larger
