@@ -202,7 +202,7 @@ def simulate_component(
             if used == FULL or failure[0] != 0.0:
                 return used
         arrivals = chunk.first[members.size * last] + links
-        stretches = cut_again(stretches, arrivals, members.size)
+        stretches = cut_again(stretches, arrivals, members.size, length)
     for unit in members:
         advance(states, spikes, unit, duration, units[unit].tau_mem, units[unit].tau_syn)
         if not abs(states[unit].second) < inf:

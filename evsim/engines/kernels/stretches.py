@@ -113,13 +113,14 @@ def length_for(
 
 
 @compiled
-def cut_again(stretches: Stretches, arrivals: int, members: int) -> Stretches:
-    """Stretches from the end of the first chunk on, with a length that suits its arrivals."""
+def cut_again(stretches: Stretches, arrivals: int, members: int, longest: float) -> Stretches:
+    """Stretches from the end of the first chunk on, with a length that suits its arrivals.
+
+    None is longer than ``longest``: after a quiet chunk may come one that is not.
+    """
     elapsed = stretches.in_chunk / stretches.scale
     length = elapsed / max(arrivals, 1) * ARRIVALS_PER_UNIT * members
-    before = 1.0 / stretches.scale
-    length = min(max(length, before / 4), 4 * before)
-    return cut(stretches.origin + elapsed, stretches.duration, length, members)
+    return cut(stretches.origin + elapsed, stretches.duration, min(length, longest), members)
 
 
 @compiled
