@@ -212,6 +212,32 @@ def simulate_component(
     return used
 
 
+@compiled
+def begin_stretch(
+    stretch: int,
+    stretches: Stretches,
+    members: np.ndarray,
+    units: np.ndarray,
+    states: np.ndarray,
+    chunk: Chunk,
+    inner: np.ndarray,
+    heads: np.ndarray,
+    heap: np.ndarray,
+    failure: np.ndarray,
+) -> bool:
+    """Give every unit its arrivals of a stretch, and let it look ahead; false on failure."""
+    for m in range(members.size):
+        unit, own = members[m], stretch * members.size + m
+        states[unit].next, states[unit].last = chunk.first[own], chunk.first[own + 1]
+        states[unit].inner, states[unit].excitation = heads[own], chunk.excitation[own]
+        if not look_ahead_again(
+            unit, stretch, stretches, units, states, chunk, inner, heap, members.size, False
+        ):
+            failure[0], failure[1], failure[2] = NO_CROSSING, states[unit].due, unit
+            return False
+    return True
+
+
 @allocating
 def emit_in_stretch(
     stretch: int,
@@ -240,15 +266,10 @@ def emit_in_stretch(
 
     And how many are in flight, the links, of which there may be more, and how many are used.
     """
-    for m in range(members.size):
-        unit, own = members[m], stretch * members.size + m
-        states[unit].next, states[unit].last = chunk.first[own], chunk.first[own + 1]
-        states[unit].inner, states[unit].excitation = heads[own], chunk.excitation[own]
-        if not look_ahead_again(
-            unit, stretch, stretches, units, states, chunk, inner, heap, members.size, False
-        ):
-            failure[0], failure[1], failure[2] = NO_CROSSING, states[unit].due, unit
-            return used, in_flight, inner, links
+    if not begin_stretch(
+        stretch, stretches, members, units, states, chunk, inner, heads, heap, failure
+    ):
+        return used, in_flight, inner, links
     while states[heap[0]].due < inf:
         unit = heap[0]
         due = states[unit].due
