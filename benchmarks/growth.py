@@ -183,10 +183,13 @@ def draw(results: Sequence[tuple[str, str, dict[str, float]]], path: Path) -> No
             arrivals = [v["arrivals"] for v in own[way]]
             cost = [1e9 * v["seconds"] / v["arrivals"] for v in own[way]]
             top.semilogx(arrivals, cost, marker + "-", label=way)
-            bottom.loglog(arrivals, [v["memory"] / 1e6 for v in own[way]], marker + "-", label=way)
+            # Below a MB what the interpreter does at the same time is as much.
+            memory = [v["memory"] / 1e6 if v["memory"] >= 1e6 else np.nan for v in own[way]]
+            bottom.loglog(arrivals, memory, marker + "-", label=way)
         top.set_title(kind)
         bottom.set_xlabel("arrivals")
-        top.set_ylim(bottom=0)
+    every = [1e9 * v["seconds"] / v["arrivals"] for *_, v in results]
+    axes[0, 0].set_ylim(0, 1.1 * max(every))
     axes[0, 0].set_ylabel("forward + backward, ns per arrival")
     axes[1, 0].set_ylabel("memory, MB")
     axes[0, 0].legend(frameon=False)
