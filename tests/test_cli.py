@@ -169,7 +169,9 @@ def test_info_compiles_everything_ahead_and_once():
     assert exact == "exact: everything was compiled before"
     assert double == "grid, float64: everything was compiled before"
     assert single == "grid, float32: everything was compiled before"
-    assert re.fullmatch(r"cache: [1-9]\d*\.\d MiB in .*kernels.*, .*loops.*", cache)
+    assert re.match(r"cache: [1-9]\d*\.\d MiB in ", cache)
+    assert "kernels" in cache
+    assert "loops" in cache
     assert done.stderr == ""
 
 
