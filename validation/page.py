@@ -1,0 +1,177 @@
+"""The validation report: a page of what is in ``<ClaimName>.json``, and of nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from claims import Picture
+from records import Record, stored_record
+from registry import FOLDER, ROOT, claim_class, modules
+
+FINDINGS = FOLDER / "findings"
+PAGE = ROOT / "docs" / "validation.md"
+IMAGES = "images/validation"
+
+INTRODUCTION = """\
+Each of these claims says what would refute it, and a program tries to. The programs are in
+`validation/`, one file a claim. All of them run with `make validate`, which takes hours; one of
+them with the line under its heading, faster and less thorough with `--effort 0.01`. This page is
+written from what they found by `python validation/run.py --render-only --publish`; the findings
+themselves are in `validation/findings/`."""
+
+
+# -- writing ------------------------------------------------------------------------------
+
+
+def write(file: Path, folder: Path) -> None:
+    """Write the page of a folder's findings, its pictures beside it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    found = records(folder)
+    copy_pictures(found, folder, file.parent / IMAGES)
+    file.write_text(page(found), encoding="utf-8")
+
+
+def publish(folder: Path) -> None:
+    """Put a folder's findings among those kept with the programs; write the page of all of them."""
+    found = records(folder)
+    for record in found:
+        record.write(FINDINGS)
+    copy_pictures(found, folder, PAGE.parent / IMAGES)
+    PAGE.write_text(page(records(FINDINGS)), encoding="utf-8")
+
+
+def records(folder: Path) -> list[Record]:
+    """All that are in a folder, in the order of the page."""
+    found = (stored_record(folder, name) for name in modules())
+    return [record for record in found if record is not None]
+
+
+def picture_name(record: Record, picture: Picture) -> str:
+    """Of the file beside the page."""
+    return f"{record.claim}-{picture.file}"
+
+
+def copy_pictures(found: list[Record], folder: Path, images: Path) -> None:
+    """From the folders of the claims to that of the page."""
+    for record in found:
+        for picture in record.finding.pictures:
+            images.mkdir(parents=True, exist_ok=True)
+            source = folder / record.claim / picture.file
+            shutil.copyfile(source, images / picture_name(record, picture))
+
+
+# -- the page -----------------------------------------------------------------------------
+
+
+def page(found: list[Record]) -> str:
+    """In Markdown."""
+    parts = ["# Validation report", INTRODUCTION, *verdicts(found)]
+    for record in found:
+        parts += section(record)
+    return "\n\n".join(parts) + "\n"
+
+
+def verdicts(found: list[Record]) -> Iterator[str]:
+    """What does not hold, in plain words; then the table of all claims."""
+    refuted = [own for own in found if own.verdict == "refuted"]
+    failed = [own for own in found if own.verdict == "failed"]
+    unknown = [own for own in found if own.verdict == "not examined"]
+    held = sum(own.verdict == "holds" for own in found)
+    yield f"Of {len(found)} claims {held} {'holds' if held == 1 else 'hold'}."
+    for own in refuted:
+        lines = "\n".join(f"    - {line}" for line in own.finding.refutations)
+        yield f'!!! failure "{own.claim} is refuted"\n{lines}'
+    for own in failed:
+        yield f'!!! failure "{own.claim} could not be run to its end"\n    {own.error}'
+    for own in unknown:
+        yield f'!!! warning "{own.claim} was not examined"\n    {own.finding.summary}'
+    rows = [
+        [f"[{own.claim}](#{own.claim.lower()})", claim_class(own.claim).against,
+         verdict(own), own.finding.summary]
+        for own in found
+    ]  # fmt: skip
+    yield markdown(["claim", "against", "verdict", "figures"], rows)
+
+
+def verdict(record: Record) -> str:
+    """Bold where something is wrong."""
+    return record.verdict if record.verdict == "holds" else f"**{record.verdict}**"
+
+
+def section(record: Record) -> Iterator[str]:
+    """One claim: what is claimed, how to run it, what was found, with what."""
+    yield f"## {record.claim}"
+    claim = claim_class(record.claim)
+    first, *others = claim.paragraphs()
+    yield f"**{plain(first)}**"
+    yield from map(plain, others)
+    yield f"```\npython validation/run.py -k {record.claim}\n```"
+    yield f"**{record.verdict.capitalize()}.** {record.error or record.finding.summary}"
+    if record.finding.refutations:
+        yield "\n".join(f"- Refuted: {line}" for line in record.finding.refutations)
+    for own in record.finding.tables:
+        yield f"{own.title}:"
+        yield markdown(own.columns, own.rows)
+    for picture in record.finding.pictures:
+        yield f"![{picture.text}]({IMAGES}/{picture_name(record, picture)})"
+    yield f"*{circumstances(record)}*"
+
+
+def circumstances(record: Record) -> str:
+    """Sizes, time, machine and versions; and what a full run would have."""
+    defaults = {
+        own.name: own.default for own in fields(claim_class(record.claim)) if own.name != "data"
+    }
+    sizes = [size(name, value, defaults.get(name)) for name, value in record.settings.items()]
+    versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
+    return "; ".join(
+        part
+        for part in (
+            ", ".join(sizes),
+            f"{duration(record.seconds)} on {record.machine}",
+            versions,
+            record.date,
+        )
+        if part
+    )
+
+
+def size(name: str, value: Any, default: Any) -> str:
+    """A setting; where it is not that of the full run, that one too."""
+    shown = f"{name} {text(value)}"
+    if default is MISSING or text(value) == text(default):
+        return shown
+    return f"{shown} (the full run: {text(default)})"
+
+
+def text(value: Any) -> str:
+    """Of a setting."""
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(text, value))
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 10_000:
+        return f"{value:,}".replace(",", " ")
+    return str(value)
+
+
+def plain(paragraph: str) -> str:
+    """A docstring's paragraph: double backquotes are code, a list stays one."""
+    return paragraph.replace("``", "`").replace(".  ", ". ")
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def markdown(columns: list[str], rows: list[list[str]]) -> str:
+    """A table; figures are aligned to the right."""
+    rules = ["---"] + ["---"] * (len(columns) - 1)
+    lines = [columns, rules, *rows]
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)

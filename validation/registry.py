@@ -1,0 +1,60 @@
+"""Which claims there are, and where: names are found without importing what may be missing."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+from claims import Claim
+
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parent
+
+# Claims share the random networks of the tests, and how agreement is measured there.
+sys.path += [str(ROOT / "tests")]
+
+ORDER = (
+    "ReferenceVsClosedForm",
+    "ExactVsReference",
+    "GradientVsFiniteDifferences",
+    "ExactVsNest",
+    "ThreadsDoNotMatter",
+    "NumberingDoesNotMatter",
+    "RandomNetworksAgree",
+    "ExactVsOlderEvsim",
+    "GridVsExact",
+    "CudaVsGrid",
+    "WorkPrecision",
+    "PaperSequence",
+    "PaperYinYang",
+    "PaperMnist",
+    "PaperLosses",
+)
+"""From the equations outwards: each stands on those before it."""
+
+
+@cache
+def modules() -> dict[str, str]:
+    """The module of each claim, in the order of the page; others come last."""
+    found = {}
+    for file in sorted(FOLDER.glob("*.py")):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            bases = node.bases if isinstance(node, ast.ClassDef) else []
+            if any(isinstance(base, ast.Name) and base.id == "Claim" for base in bases):
+                found[node.name] = file.stem
+    known = [name for name in ORDER if name in found]
+    return {name: found[name] for name in [*known, *(found.keys() - set(known))]}
+
+
+def claim_class(name: str) -> type[Claim]:
+    """The class of a claim; ImportError if its module needs what is not installed."""
+    return getattr(import_module(modules()[name]), name)
+
+
+def selected(words: str) -> list[str]:
+    """Names of the claims that contain one of the words, upper and lower case alike; all for ''."""
+    wanted = words.lower().split()
+    return [name for name in modules() if not wanted or any(w in name.lower() for w in wanted)]

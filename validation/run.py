@@ -1,0 +1,207 @@
+"""Examine what evsim claims, and write down what was found.
+
+    python validation/run.py --out runs/validation
+    python validation/run.py --list
+    python validation/run.py --out runs/validation -k "ExactVsNest grid" --effort 0.01
+    python validation/run.py --out runs/validation -k ExactVsNest --set networks=100
+
+Every claim leaves <ClaimName>.json and its pictures in the folder.  One that is there with the
+same settings and version of evsim is not examined again, and one that was interrupted goes on
+where it can.  Exits with 1 if a claim is refuted or its program fails; claims that cannot be
+examined here, for want of a GPU or of another simulator, are named.  All of them take hours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import datetime
+import sys
+import time
+import traceback
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import page
+from claims import Claim, Finding, Table
+from records import Record, machine, stored_record, versions
+from registry import ROOT, claim_class, modules, selected
+from rich import box, table
+from rich.console import Console
+from rich.markup import escape
+
+import evsim
+
+STYLES = {"holds": "green", "refuted": "bold red", "failed": "bold red", "not examined": "yellow"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Examine, show, write; 1 if a claim is refuted or could not be run to its end."""
+    chosen = parsed(arguments)
+    console = Console()
+    names = selected(chosen.select)
+    if chosen.list:
+        for name in names:
+            console.print(f"[bold]{name}[/bold]: {modules()[name]}.py")
+        return 0
+    records = [examined(name, chosen, console) for name in names if not chosen.render_only]
+    if chosen.write is not None:
+        page.write(chosen.write, chosen.out)
+        console.print(f"written: {chosen.write}", highlight=False)
+    if chosen.publish:
+        page.publish(chosen.out)
+        console.print(f"written: {page.PAGE.relative_to(ROOT)}", highlight=False)
+    console.print(overview(records))
+    return 1 if any(record.verdict in ("refuted", "failed") for record in records) else 0
+
+
+def parsed(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/validation"), help="a folder")
+    parser.add_argument(
+        "-k", dest="select", default="", metavar="WORDS", help="only claims with one in their names"
+    )
+    parser.add_argument(
+        "--effort", type=float, default=1.0, help="of the full run's counts, such as 0.01"
+    )
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the claims chosen"
+    )
+    parser.add_argument("--data", type=Path, help="the folder of data sets, for claims about them")
+    parser.add_argument(
+        "--again", action="store_true", help="examine also what was examined already"
+    )
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="write the page of the folder")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="put the folder's findings among validation/findings, and write docs/validation.md",
+    )
+    parser.add_argument(
+        "--render-only", action="store_true", help="examine nothing; for --write and --publish"
+    )
+    parser.add_argument("--list", action="store_true", help="name the claims and their files")
+    chosen = parser.parse_args(arguments)
+    if not 0 < chosen.effort <= 1:
+        parser.error(f"--effort {chosen.effort:g}: give a share of the full run, 0 to 1")
+    if not selected(chosen.select):
+        parser.error(f"-k {chosen.select!r}: there are {', '.join(modules())}")
+    for setting in chosen.set:
+        if "=" not in setting:
+            parser.error(f"--set {setting}: give NAME=VALUE")
+    return chosen
+
+
+# -- one claim ----------------------------------------------------------------------------
+
+
+def examined(name: str, chosen: argparse.Namespace, console: Console) -> Record:
+    """The record of a claim: found now, or in the folder; shown either way."""
+    console.rule(f"[bold]{name}", align="left")
+    start = time.perf_counter()
+    settings: dict[str, Any] = {}
+    try:
+        claim = configured(claim_class(name), chosen)
+        settings = claim.settings()
+        console.print(escape(claim.sentence()), highlight=False)
+        stored = stored_record(chosen.out, name)
+        if not chosen.again and stored is not None and still_true(stored, settings):
+            console.print("[dim]examined before; --again examines it anew[/dim]")
+            show(stored, console)
+            return stored
+        folder = chosen.out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        finding, error = claim.examine(folder), None
+    except Exception as failure:  # the other claims are to be examined all the same
+        traceback.print_exc()
+        message = " ".join(str(failure).split()) or "no message"
+        finding = Finding(None, "The program that examines this claim failed.")
+        error = f"{type(failure).__name__}: {message}"
+    record = Record(
+        name,
+        settings,
+        finding,
+        error,
+        round(time.perf_counter() - start, 1),
+        datetime.date.today().isoformat(),
+        machine(),
+        versions(),
+    )
+    record.write(chosen.out)
+    show(record, console)
+    return record
+
+
+def configured(claim: type[Claim], chosen: argparse.Namespace) -> Claim:
+    """The claim with the sizes that the command line asks for."""
+    known = {own.name for own in fields(claim)}
+    given = {}
+    for setting in chosen.set:
+        name, value = setting.split("=", 1)
+        if name not in known:
+            raise ValueError(f"--set {name}: {claim.__name__} has {', '.join(sorted(known))}")
+        given[name] = ast.literal_eval(value)
+    if chosen.data is not None and "data" in known:
+        given["data"] = chosen.data
+    sized = claim() if chosen.effort == 1 else claim().smaller(chosen.effort)
+    return replace(sized, **given)
+
+
+def still_true(stored: Record, settings: dict[str, Any]) -> bool:
+    """Whether a record is of the same run of the same evsim, to its end."""
+    same = stored.settings == settings and stored.versions.get("evsim") == evsim.__version__
+    return stored.finished and same
+
+
+# -- what is shown ------------------------------------------------------------------------
+
+
+def show(record: Record, console: Console) -> None:
+    """Tables, the verdict and what does not hold."""
+    for own in record.finding.tables:
+        console.print(shown(own))
+    style = STYLES[record.verdict]
+    console.print(
+        f"[{style}]{record.verdict}[/{style}] {escape(record.error or record.finding.summary)} "
+        f"[dim]{duration(record.seconds)}[/dim]",
+        highlight=False,
+    )
+    for line in record.finding.refutations:
+        console.print(f"[red]refuted:[/red] {escape(line)}", highlight=False)
+    console.print()
+
+
+def shown(own: Table) -> table.Table:
+    """A table for a terminal."""
+    made = table.Table(
+        title=escape(own.title), title_justify="left", title_style="", box=box.SIMPLE_HEAD
+    )
+    for number, column in enumerate(own.columns):
+        made.add_column(escape(column), justify="left" if number == 0 else "right")
+    for row in own.rows:
+        made.add_row(*map(escape, row))
+    return made
+
+
+def overview(records: list[Record]) -> table.Table:
+    """A line for each claim."""
+    made = table.Table(box=box.SIMPLE_HEAD)
+    for column in ("claim", "verdict", "time"):
+        made.add_column(column)
+    for own in records:
+        verdict = f"[{STYLES[own.verdict]}]{own.verdict}"
+        made.add_row(own.claim, verdict, duration(own.seconds))
+    return made
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours."""
+    return page.duration(seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
