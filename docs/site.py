@@ -1,0 +1,60 @@
+"""A hook of mkdocs: formulas become MathML, and files of the repository become part of the site.
+
+Nothing is loaded from other sites: browsers draw MathML themselves.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[1]
+CHANGELOG = "changelog.md"
+
+# What pymdownx.arithmatex leaves of $...$ and $$...$$, and of $$...$$ in a line.
+FORMULA = re.compile(
+    r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<latex>.*?)\\[)\]]</(?P=tag)>', re.S
+)
+
+
+# After an equals sign, a comma or a bracket a minus is a sign; latex2mathml has it as a difference.
+SIGN = re.compile(
+    r"(<mo[^>]*>(?:&#x0003D;|&#x0002C;|&#x00028;|\(|&#x0005B;|\[)</mo>)<mo>&#x02212;</mo>"
+)
+FRACTION_SIGN = "<mo>&#x0002F;</mo>"
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Take the examples into the site, so that pages can link to them."""
+    for path in sorted(ROOT.glob("examples/*.py")):
+        files.append(File.generated(config, f"examples/{path.name}", abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Put the changelog into its page, and lead links out of docs/ to where the site has them."""
+    if page.file.src_uri == CHANGELOG:
+        return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").replace("](docs/", "](")
+    return markdown.replace("](../examples/", "](examples/")
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Replace every formula by its MathML."""
+    return FORMULA.sub(mathml, html)
+
+
+def mathml(found: re.Match[str]) -> str:
+    """The MathML of one formula, with its LaTeX for those who copy it."""
+    latex = html.unescape(found["latex"]).strip()
+    display = "block" if found["tag"] == "div" else "inline"
+    formula = SIGN.sub(r'\1<mo form="prefix">&#x02212;</mo>', convert(latex, display=display))
+    formula = formula.replace(FRACTION_SIGN, '<mo lspace="0" rspace="0">&#x0002F;</mo>')
+    return (
+        f'<{found["tag"]} class="formula" title="{html.escape(latex)}">{formula}</{found["tag"]}>'
+    )
