@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import ast
 import datetime
+import shutil
 import sys
 import time
 import traceback
@@ -73,7 +74,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, help="the folder of data sets, for claims about them")
     parser.add_argument(
-        "--again", action="store_true", help="examine also what was examined already"
+        "--again", action="store_true", help="examine anew, forgetting what was found before"
     )
     parser.add_argument("--write", type=Path, metavar="PAGE", help="write the page of the folder")
     parser.add_argument(
@@ -114,6 +115,8 @@ def examined(name: str, chosen: argparse.Namespace, console: Console) -> Record:
             show(stored, console)
             return stored
         folder = chosen.out / name
+        if chosen.again:
+            shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         finding, error = claim.examine(folder), None
     except Exception as failure:  # the other claims are to be examined all the same
@@ -143,7 +146,7 @@ def configured(claim: type[Claim], chosen: argparse.Namespace) -> Claim:
     for setting in chosen.set:
         name, value = setting.split("=", 1)
         if name not in known:
-            raise ValueError(f"--set {name}: {claim.__name__} has {', '.join(sorted(known))}")
+            sys.exit(f"--set {name}: {claim.__name__} has {', '.join(sorted(known))}")
         given[name] = ast.literal_eval(value)
     if chosen.data is not None and "data" in known:
         given["data"] = chosen.data

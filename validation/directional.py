@@ -1,0 +1,189 @@
+"""Derivatives along a random direction, in which every parameter and input time moves.
+
+One difference then checks all of a gradient: an entry that is wrong, or missing, shows in it.
+Nothing but forward simulations makes the difference; it shares no backward code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from agreement import entries
+from networks import Case
+
+from evsim import Network
+from evsim.engines import Adjoint, Reference
+from evsim.engines.reference import AdjointState, State
+from evsim.engines.reference_network import Model
+from evsim.engines.reference_neuron import Number
+from evsim.parameters import spread
+
+STEP = "1e-20"
+CENTRAL = {-1: -1, 1: 1}
+ONE_SIDED = {0: -3, 1: 4, 2: -1}
+"""Coefficients of values at multiples of the step, over twice the step; of second order."""
+
+Direction = Mapping[str, np.ndarray]
+"""How far entries move, by names of parameters, and "<input>.times" for those of spikes."""
+
+
+class OtherPatternError(Exception):
+    """Spikes appear, vanish, or leave the trial within the step: there is no derivative."""
+
+
+def random_direction(
+    rng: np.random.Generator, case: Case, kinds: tuple[str, ...] | None = None
+) -> dict[str, np.ndarray]:
+    """All parameters and times of inputs move, or those of some kinds; delays of 0 upwards."""
+    moving = {name: entries(values) for name, values in case.network.parameters.items()}
+    moving |= {f"{name}.times": trains.times for name, trains in case.inputs.items()}
+    direction = {}
+    for name, values in moving.items():
+        if kinds is None or name.rsplit(".", 1)[1] in kinds:
+            sizes = rng.normal(size=values.shape)
+            direction[name] = np.where(at_bound(name, values), np.abs(sizes), sizes)
+    return direction
+
+
+def at_bound(name: str, values: np.ndarray) -> np.ndarray:
+    """Which entries may only grow."""
+    return (values == 0) & name.endswith((".delay", ".times"))
+
+
+def stencil(case: Case, direction: Direction) -> dict[int, int]:
+    """Central, if everything may move both ways."""
+    bounded = (
+        (at_bound(name, entries(case.network.parameters[name])) & (sizes != 0)).any()
+        for name, sizes in direction.items()
+        if name in case.network.parameters
+    )
+    return ONE_SIDED if any(bounded) else CENTRAL
+
+
+# -- the difference -----------------------------------------------------------------------
+
+
+def difference(
+    case: Case,
+    reference: Reference,
+    direction: Direction,
+    value_of: Callable[[State], Number],
+    step: Any = STEP,
+) -> Number:
+    """Of what is computed from the state, by forward simulations in the engine's numbers.
+
+    Raises ``OtherPatternError`` where a spike appears or vanishes within the step.
+    """
+    h = reference.numbers.convert(step)
+    weights = stencil(case, direction)
+    states = {k: moved_state(case, reference, direction, k * h) for k in weights}
+    if len({pattern(state) for state in states.values()}) > 1:
+        raise OtherPatternError
+    return sum(c * value_of(states[k]) for k, c in weights.items()) / (2 * h)
+
+
+def moved_state(case: Case, reference: Reference, direction: Direction, far: Number) -> State:
+    """The network simulated with everything moved so far along the direction."""
+    network, convert = case.network, reference.numbers.convert
+    model = Model.from_network(network, reference.numbers)
+    for kind in ("weight", "delay"):
+        shifts = per_synapse(network, direction, kind).tolist()
+        own = getattr(model, kind)
+        moved = [x + far * convert(s) for x, s in zip(own, shifts, strict=True)]
+        model = replace(model, **{kind: moved})
+    neurons = dict(model.neurons)
+    for kind in ("tau_mem", "tau_syn", "threshold"):
+        for unit, size in enumerate(per_unit(network, direction, kind).tolist()):
+            if size:
+                value = getattr(neurons[unit], kind) + far * convert(size)
+                neurons[unit] = replace(neurons[unit], **{kind: value})
+    events = [
+        [event._replace(time=event.time + far * convert(size)) for event, size in sample]
+        for sample in events_and_sizes(case, reference, direction)
+    ]
+    return reference.simulate_model(replace(model, neurons=neurons), events, case.duration)
+
+
+def events_and_sizes(case: Case, reference: Reference, direction: Direction) -> Any:
+    """The input spikes of each sample, and how far each of them moves."""
+    names = {
+        unit: population.name
+        for population, start in zip(
+            case.network.populations, case.network.topology.first_unit.tolist(), strict=False
+        )
+        if population.name in case.inputs
+        for unit in range(start, start + population.units)
+    }
+    still = {name: np.zeros(trains.times.size) for name, trains in case.inputs.items()}
+    for sample in reference.input_events(case.network, case.inputs):
+        yield [
+            (event, float(direction.get(f"{name}.times", still[name])[event.event]))
+            for event in sample
+            for name in [names[event.unit]]
+        ]
+
+
+def per_synapse(network: Network, direction: Direction, kind: str) -> np.ndarray:
+    """How far the weight, or the delay, of each synapse moves; (synapses,)."""
+    topology = network.topology
+    flat = np.zeros(topology.source.size)
+    for connection, slots in zip(network.connections, topology.slots, strict=True):
+        sizes = direction.get(f"{connection.name}.{kind}")
+        if sizes is not None:
+            values, weight = getattr(connection, kind), connection.weight
+            post, pre = (
+                network.population(name).units for name in (connection.target, connection.source)
+            )
+            sparse = hasattr(values, "indptr")
+            flat[slots] = sizes if sparse else spread(sizes, weight, (post, pre))
+    return flat
+
+
+def per_unit(network: Network, direction: Direction, kind: str) -> np.ndarray:
+    """How far a parameter of each unit moves; (units of all populations,)."""
+    flat = np.zeros(network.topology.unit_count)
+    starts = network.topology.first_unit.tolist()
+    for population, start in zip(network.populations, starts, strict=False):
+        flat[start : start + population.units] = direction.get(f"{population.name}.{kind}", 0.0)
+    return flat
+
+
+def pattern(state: State) -> tuple[Any, ...]:
+    """How often each unit spikes, and how many spikes arrive within the trial and after it."""
+    return tuple(
+        (
+            tuple(sorted(emission.unit for emission in sample.emissions)),
+            sample.arrivals(),
+            sample.arrivals_after_end,
+        )
+        for sample in state.samples
+    )
+
+
+# -- the same from a backward pass --------------------------------------------------------
+
+
+def contributions(adjoint: Adjoint, direction: Direction) -> np.ndarray:
+    """What each entry contributes to the derivative along the direction, in float64."""
+    parts = []
+    for name, sizes in direction.items():
+        owner, kind = name.rsplit(".", 1)
+        slopes = adjoint.input_times[owner] if kind == "times" else adjoint.parameters[name]
+        parts.append(np.ravel(sizes * entries(slopes)))
+    return np.concatenate(parts)
+
+
+def derivative(case: Case, adjoint: AdjointState, direction: Direction) -> Number:
+    """The derivative along the direction in the engine's numbers."""
+    total: Number = 0
+    for kind in ("weight", "delay"):
+        total += np.sum(getattr(adjoint, kind) * per_synapse(case.network, direction, kind))
+    for kind in ("tau_mem", "tau_syn", "threshold"):
+        total += np.sum(getattr(adjoint, kind) * per_unit(case.network, direction, kind))
+    for name, slopes in adjoint.input_times.items():
+        if f"{name}.times" in direction:
+            total += np.sum(slopes * direction[f"{name}.times"])
+    return total

@@ -1,0 +1,336 @@
+"""The exact engine against the reference engine in many digits, on random networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import directional
+import numpy as np
+from agreement import MODERATE, SpikeErrors, gradient_error, spike_errors
+from claims import Claim, Finding, Table
+from many_digits import ManyDigits
+from networks import KINDS, Case, random_case
+from parallel import for_each
+
+from evsim.engines import Exact
+
+EXACT = Exact(threads=1)
+FEWEST_DIGITS = 40  # for central differences with a step of 1e-20
+MOST_SPIKES = {kind: 300 if kind in ("single neurons", "feedforward") else 99 for kind in KINDS}
+
+
+@dataclass(frozen=True)
+class ExactVsReference(Claim):
+    """The exact engine computes spike times and gradients as exactly as float64 allows.
+
+    Against the engine Reference, which shares no code with it, in many digits (by default 50), and
+    against central differences of that engine's forward simulation.  Random networks of every
+    kind: tau_mem/tau_syn of 4, 2, 1, 1 + 1e-9 and 1/3, equal or heterogeneous units, delays of
+    every sharing or none, refractory periods of 0, 3 ms and for ever, dense and sparse weights,
+    spiking and non-spiking outputs; cotangents of every readout that an engine computes, pulled
+    back to every parameter and input time.  Networks that are silent, or have more spikes than can
+    be compared (300; 99 where units drive each other), are passed over.
+
+    The rounding bound of a spike is how far its time moves, to first order, if every time, V and
+    I computed before it is off by a unit in its last place, all errors adding up.  Errors of
+    spike times are in units in the last place (ulp) of the trial's length; those of gradients are
+    relative to the largest entry of a parameter.  Of each network the derivative along one random
+    direction, in which all parameters and input times move, is compared with the difference in
+    many digits, with a step of 1e-20; relative to the sum of the magnitudes of what all of them
+    contribute.
+
+    Refuted by a unit that spikes more often in one engine than in the other; a spike time further
+    off than its rounding bound, or further than 4 ulp where the bound is at most 10 ulp; in
+    recurrent networks a spike more than 1e-11 ms off; a gradient off by more than 1e-9, or by more
+    than 1e-12 where no spike's bound exceeds 200 ulp; a derivative along a direction that is off
+    by more than 1e-9 from the difference, or by more than 1e-15 in the reference engine.
+    """
+
+    against = "the reference engine and central differences, in 50 digits"
+    counts = ("networks",)
+
+    networks: int = 10_000
+    digits: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.digits < FEWEST_DIGITS:
+            raise ValueError(
+                f"digits = {self.digits}: central differences need {FEWEST_DIGITS} or more"
+            )
+
+    def examine(self, folder: Path) -> Finding:
+        """The same number of each kind of networks, at least one."""
+        each = max(1, self.networks // len(KINDS))
+        tasks = [(self.seed, kind, n, self.digits) for kind in KINDS for n in range(each)]
+        results = for_each(
+            examine_network,
+            tasks,
+            title="networks",
+            kept=folder / "networks.jsonl",
+            settings=self.settings(),
+        )
+        outcomes = [Outcome(**result) for result in results]
+        kinds = [Findings(kind, [own for own in outcomes if own.kind == kind]) for kind in KINDS]
+        everything = Findings("all", outcomes)
+        return Finding.of(
+            summary(everything, self.digits),
+            [line for kind in kinds for line in kind.refutations()],
+            [spikes_table(kinds), gradients_table(kinds)],
+        )
+
+
+# -- one network --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found on one network.
+
+    Parameters
+    ----------
+    kind : str
+    passed_over : int
+        Networks drawn before that were silent, or spiked too often.
+    differs : bool
+        Whether a unit spikes more often in one engine than in the other; nothing else then.
+    error, bound : list of float, of spikes
+        In units in the last place of the trial's length.
+    largest_ms : float
+        The largest error.
+    gradients : list of float, of readouts
+        The largest error of any entry.
+    along : float or None
+        The error of the derivative along a direction against the difference; None where a spike
+        appears or vanishes within the step.
+    reference_along : float or None
+        The same of the reference engine.
+    """
+
+    kind: str
+    passed_over: int
+    differs: bool
+    error: list[float]
+    bound: list[float]
+    largest_ms: float
+    gradients: list[float]
+    along: float | None
+    reference_along: float | None
+
+
+def examine_network(seed: int, kind: str, number: int, digits: int) -> dict[str, Any]:
+    """The outcome of one random network, by names of what is in it."""
+    rng = np.random.default_rng([seed, KINDS.index(kind), number])
+    passed_over, case, state = random_small_case(rng, kind)
+    reference = ManyDigits(digits)
+    arguments = case.network, case.inputs, case.duration
+    truth = reference.simulate(*arguments)
+    errors = spike_errors(*arguments, EXACT.spikes(state), truth)
+    if errors.pattern_differs:
+        return asdict(Outcome(kind, passed_over, True, [], [], 0.0, [], None, None))
+    along = derivative_errors(rng, case, state, truth, reference)
+    return asdict(
+        Outcome(
+            kind,
+            passed_over,
+            False,
+            errors.error.tolist(),
+            errors.bound.tolist(),
+            largest_ms(errors, case.duration),
+            gradient_errors(rng, case, state, truth, reference),
+            *along,
+        )
+    )
+
+
+def random_small_case(rng: np.random.Generator, kind: str) -> tuple[int, Case, Any]:
+    """A network that spikes, but not more often than is to be compared; how many did not."""
+    passed_over = 0
+    while True:
+        case = random_case(rng, kind)
+        state = EXACT.simulate(case.network, case.inputs, case.duration)
+        counts = EXACT.spike_counts(state)
+        spikes = sum(int(counts[name].sum()) for name in counts if name not in case.inputs)
+        if 0 < spikes <= MOST_SPIKES[kind]:
+            return passed_over, case, state
+        passed_over += 1
+
+
+def largest_ms(errors: SpikeErrors, duration: float) -> float:
+    """The largest error of a spike time in ms."""
+    return float(errors.error.max() * np.spacing(duration))
+
+
+def gradient_errors(
+    rng: np.random.Generator, case: Case, state: Any, truth: Any, reference: ManyDigits
+) -> list[float]:
+    """The largest error of any gradient, for random cotangents of each readout."""
+    names = list(case.network.parameters)
+    found = []
+    for readout in case.readouts:
+        cotangents = rng.normal(0, 1, EXACT.read(state, readout).shape)
+        own, expected = (
+            engine.pull_back(simulated, readout, cotangents, names)
+            for engine, simulated in ((EXACT, state), (reference, truth))
+        )
+        found.append(gradient_error(case.network, own, expected))
+    return found
+
+
+def derivative_errors(
+    rng: np.random.Generator, case: Case, state: Any, truth: Any, reference: ManyDigits
+) -> tuple[float | None, float | None]:
+    """Of both engines, along a random direction against the difference; see ``Outcome``."""
+    readout = case.readouts[rng.integers(len(case.readouts))]
+    values = EXACT.read(state, readout)
+    cotangents = np.where(np.isfinite(values), rng.normal(0, 1, values.shape), 0.0)
+    chosen = cotangents != 0
+
+    def weighted_sum(moved: Any) -> Any:
+        return np.sum(reference.read_exact(moved, readout)[chosen] * cotangents[chosen])
+
+    direction = directional.random_direction(rng, case)
+    try:
+        difference = directional.difference(case, reference, direction, weighted_sum)
+    except directional.OtherPatternError:
+        return None, None
+    adjoint = EXACT.pull_back(state, readout, cotangents, list(case.network.parameters))
+    parts = directional.contributions(adjoint, direction)
+    fine = reference.pull_back_exact(truth, readout, cotangents)
+    derivatives = parts.sum(), directional.derivative(case, fine, direction)
+    scale = np.abs(parts).sum()
+    along, of_reference = (
+        float(abs(own - difference) / scale) if scale else 0.0 for own in derivatives
+    )
+    return along, of_reference
+
+
+# -- many of them -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Outcomes of one kind of networks, or of all."""
+
+    kind: str
+    outcomes: list[Outcome]
+
+    @property
+    def compared(self) -> list[Outcome]:
+        """Those with the same spikes in both engines."""
+        return [own for own in self.outcomes if not own.differs]
+
+    @property
+    def error(self) -> np.ndarray:
+        """Of all spikes, in ulp."""
+        return np.array([error for own in self.compared for error in own.error])
+
+    @property
+    def bound(self) -> np.ndarray:
+        """Rounding bounds of all spikes, in ulp."""
+        return np.array([bound for own in self.compared for bound in own.bound])
+
+    @property
+    def gradient(self) -> np.ndarray:
+        """The largest errors of gradients, of all networks and readouts."""
+        return np.array([error for own in self.compared for error in own.gradients])
+
+    @property
+    def worst_bound(self) -> np.ndarray:
+        """The largest rounding bound of the spikes of their networks."""
+        return np.array([max(own.bound) for own in self.compared for _ in own.gradients])
+
+    def along(self, engine: str = "along") -> np.ndarray:
+        """Errors against differences, of the exact engine or "reference_along"."""
+        errors = (getattr(own, engine) for own in self.compared)
+        return np.array([error for error in errors if error is not None])
+
+    def refutations(self) -> Iterator[str]:
+        """What of the claim does not hold, and by how much."""
+        differ = sum(own.differs for own in self.outcomes)
+        if differ:
+            yield f"{self.kind}: {differ} of {len(self.outcomes)} networks have other spikes"
+        error, bound = self.error, self.bound
+        well_conditioned = self.gradient[self.worst_bound <= 200]
+        recurrent = MOST_SPIKES.get(self.kind) == 99
+        in_ms = [own.largest_ms for own in self.compared] if recurrent else []
+        checks = [
+            ("spikes by their rounding bounds", error / np.where(bound > 0, bound, 1.0), 1.0),
+            ("well-conditioned spikes in ulp", error[bound <= MODERATE], 4.0),
+            ("spikes of recurrent networks in ms", np.array(in_ms), 1e-11),
+            ("gradients", self.gradient, 1e-9),
+            ("well-conditioned gradients", well_conditioned, 1e-12),
+            ("derivatives against differences", self.along(), 1e-9),
+            ("the reference engine's derivatives", self.along("reference_along"), 1e-15),
+        ]
+        for what, values, limit in checks:
+            if (values > limit).any():
+                yield (
+                    f"{self.kind}, {what}: {(values > limit).sum()} of {values.size} are off by "
+                    f"more than {limit:g}, the worst by {values.max():.2g}"
+                )
+
+
+def summary(found: Findings, digits: int) -> str:
+    """The figures of all kinds together."""
+    if not found.compared:
+        return f"In none of {len(found.outcomes)} networks do both engines have the same spikes."
+    error = found.error
+    differ = sum(own.differs for own in found.outcomes)
+    return (
+        f"{len(found.outcomes)} networks with {error.size} spikes, {digits} digits: patterns "
+        f"differ in {differ}; spike times are off by at most "
+        f"{max(own.largest_ms for own in found.compared):.1e} ms and "
+        f"{(error / found.bound).max():.2f} of their rounding bounds, in the median by "
+        f"{np.median(error):.2f} ulp; gradients by at most {found.gradient.max():.1e} of a "
+        f"parameter's largest entry, in the median by {np.median(found.gradient):.1e}."
+    )
+
+
+def table(title: str, kinds: list[Findings], rows: list[list[str]]) -> Table:
+    """A column for each kind of networks."""
+    return Table(title, ["", *(own.kind for own in kinds)], rows)
+
+
+def spikes_table(kinds: list[Findings]) -> Table:
+    """Errors of spike times."""
+    kinds = [own for own in kinds if own.compared]
+    errors = [own.error for own in kinds]
+    moderate = [own.bound <= MODERATE for own in kinds]
+    in_ms = [max(outcome.largest_ms for outcome in own.compared) for own in kinds]
+    passed_over = [sum(outcome.passed_over for outcome in own.outcomes) for own in kinds]
+    small = [error[chosen] for error, chosen in zip(errors, moderate, strict=True)]
+    rows = [
+        ["networks", *(str(len(own.outcomes)) for own in kinds)],
+        ["passed over", *map(str, passed_over)],
+        ["patterns that differ", *(str(len(k.outcomes) - len(k.compared)) for k in kinds)],
+        ["spikes", *(str(error.size) for error in errors)],
+        ["median error, ulp", *(f"{np.median(error):.2f}" for error in errors)],
+        ["99.9 % below, ulp", *(f"{np.quantile(error, 0.999):.2f}" for error in errors)],
+        ["largest error, ulp", *(f"{error.max():.1f}" for error in errors)],
+        ["largest error, ms", *(f"{error:.1e}" for error in in_ms)],
+        ["largest error / bound", *(f"{(k.error / k.bound).max():.2f}" for k in kinds)],
+        [f"bound at most {MODERATE:g} ulp", *(f"{100 * own.mean():.0f} %" for own in moderate)],
+        ["largest error of these, ulp", *(f"{own.max(initial=0.0):.2f}" for own in small)],
+    ]
+    return table("Spike times", kinds, rows)
+
+
+def gradients_table(kinds: list[Findings]) -> Table:
+    """Errors of gradients, against the reference engine and against differences."""
+    kinds = [own for own in kinds if own.along().size]
+    gradients, along = [own.gradient for own in kinds], [own.along() for own in kinds]
+    reference = [own.along("reference_along") for own in kinds]
+    rows = [
+        ["gradients", *(str(own.size) for own in gradients)],
+        ["median error", *(f"{np.median(own):.1e}" for own in gradients)],
+        ["99.9 % below", *(f"{np.quantile(own, 0.999):.1e}" for own in gradients)],
+        ["largest error", *(f"{own.max():.1e}" for own in gradients)],
+        ["directions", *(str(own.size) for own in along)],
+        ["largest error against differences", *(f"{own.max():.1e}" for own in along)],
+        ["the same of the reference engine", *(f"{own.max():.1e}" for own in reference)],
+    ]
+    return table("Gradients, each by all parameters and input times", kinds, rows)
