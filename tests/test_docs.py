@@ -1,0 +1,181 @@
+"""The site: it builds without a warning, leads to functions that exist, and shows real pictures."""
+
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *DOCS.glob("*.md")]}
+
+
+# -- what pages lead to ---------------------------------------------------------------------
+
+TO_CODE = re.compile(r"\]\((?:formulas|reference)\.md#(evsim[\w.]*)\)")
+LINKED = sorted({name for page in PAGES.values() for name in TO_CODE.findall(page)})
+
+
+def named(path):
+    """The object of a dotted name such as evsim.lif.flow."""
+    parts = path.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            found = inspect.getattr_static(found, part)
+        return found
+    raise ModuleNotFoundError(path)
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_a_function_that_a_formula_leads_to_exists(name):
+    assert inspect.getdoc(named(name)) or name.rsplit(".", 1)[1].startswith("_")
+
+
+def test_every_section_of_equations_leads_to_its_functions():
+    sections = re.split(r"^## ", PAGES["equations.md"], flags=re.M)[1:]
+    assert len(sections) > 8
+    for section in sections:
+        title = section.splitlines()[0]
+        assert title == "On a grid" or "formulas.md#evsim" in section, title
+
+
+def test_every_closed_form_is_on_the_page_of_equations():
+    lif = importlib.import_module("evsim.lif")
+    public = {
+        f"evsim.lif.{name}"
+        for name, value in vars(lif).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == lif.__name__
+    }
+    assert len(public) > 10
+    assert public <= set(LINKED)
+
+
+# -- names ----------------------------------------------------------------------------------
+
+MODULES = """
+    evsim evsim.losses evsim.readouts evsim.engines evsim.augment evsim.study evsim.datasets
+    evsim.plotting evsim.storage evsim.schedules evsim.optim evsim.metrics evsim.testing evsim_gpu
+"""
+DESCRIBED = re.findall(r"^::: (evsim[\w.]+)$", PAGES["reference.md"], re.M)
+
+
+def public_names(module):
+    """What a module offers: its ``__all__``, else what it defines."""
+    own = [n for n, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__]
+    names = getattr(module, "__all__", [name for name in own if not name.startswith("_")])
+    return {name: getattr(module, name) for name in names}
+
+
+@pytest.mark.parametrize("name", MODULES.split())
+def test_every_public_name_is_described(name):
+    described = [named(path) for path in DESCRIBED]
+    public = public_names(importlib.import_module(name))
+    assert public
+    for short, value in public.items():
+        assert inspect.ismodule(value) or any(value is other for other in described), short
+        assert inspect.ismodule(value) or short.isupper() or inspect.getdoc(value), short
+
+
+def test_every_task_is_described():
+    tasks = importlib.import_module("evsim.tasks")
+    assert {f"evsim.tasks.{name}" for name in tasks.__all__} <= set(DESCRIBED)
+
+
+# -- pictures -------------------------------------------------------------------------------
+
+PICTURES = sorted(path.relative_to(DOCS / "images") for path in DOCS.glob("images/**/*.png"))
+SCRIPTS = [
+    path for name in ("docs", "validation", "benchmarks") for path in ROOT.glob(f"{name}/*.py")
+]
+
+
+def test_every_picture_is_shown_on_a_page_and_made_by_a_script():
+    scripts = "\n".join(path.read_text() for path in SCRIPTS)
+    assert PICTURES
+    for picture in PICTURES:
+        assert any(f"images/{picture}" in page for page in PAGES.values()), picture
+        assert f'"{picture.stem}' in scripts or picture.parts[0] == "validation", picture
+
+
+def test_every_picture_that_is_shown_is_there_and_has_a_text():
+    for page, text in PAGES.items():
+        for alternative, target in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", text):
+            assert len(alternative) > 10, (page, target)
+            assert ((ROOT if page == "README.md" else DOCS) / target).is_file(), (page, target)
+
+
+# -- the site -------------------------------------------------------------------------------
+
+BUILDERS = ("mkdocs", "material", "mkdocstrings", "latex2mathml")
+can_build = all(importlib.util.find_spec(name) for name in BUILDERS)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The built site's folder."""
+    if not can_build:
+        pytest.skip("the site needs pip install evsim[docs]")
+    folder = tmp_path_factory.mktemp("site")
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder
+
+
+class Loaded(HTMLParser):
+    """What a page makes a browser load."""
+
+    def __init__(self):
+        super().__init__()
+        self.addresses = []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag in ("script", "img", "iframe"):
+            self.addresses.append(attributes.get("src") or "")
+        if tag == "link" and attributes.get("rel") != "canonical":
+            self.addresses.append(attributes.get("href") or "")
+
+
+def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(site):
+    pages = list(site.glob("**/*.html"))
+    assert len(pages) >= len(PAGES)
+    for page in pages:
+        loaded = Loaded()
+        loaded.feed(page.read_text())
+        assert not [a for a in loaded.addresses if re.match(r"(https?:)?//", a)], page
+
+
+def test_formulas_are_drawn_by_the_browser(site):
+    equations = (site / "equations" / "index.html").read_text()
+    assert equations.count("<math") > 60
+    for page in site.glob("**/*.html"):
+        text = page.read_text()
+        assert "arithmatex" not in text, page
+        assert "merror" not in text, page
+    shown = re.sub(r"<[^>]*>", "", re.sub(r'title="[^"]*"', "", equations))
+    assert not re.search(r"\\(frac|tau|lambda|mathrm)", shown)
+
+
+def test_the_changelog_of_the_site_is_that_of_the_repository(site):
+    changelog = (site / "changelog" / "index.html").read_text()
+    versions = re.findall(r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert versions
+    assert all(f">[{version}]" in changelog or version in changelog for version in versions)
