@@ -1,0 +1,59 @@
+"""Weights and delays learn Yin-Yang: points of a figure, each given as four spike times.
+
+    python examples/yin_yang.py --out pictures
+
+The times of a point (x, y) are x, y, 1 - x and 1 - y, between 1.5 and 20 ms.  Its class, yin, yang
+or dots, is that of the output neuron that spikes first.
+"""
+
+import argparse
+
+import numpy as np
+
+import evsim
+from evsim.plotting import decision_map, save
+from evsim.tasks.yin_yang import CLASS_NAMES, classify, draw_points
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--out", default="pictures", help="folder of the picture")
+out = parser.parse_args().out
+
+
+def encode(points):
+    """Spike trains of points, shape (points, 2)."""
+    return evsim.SpikeTrains.from_latencies(1.5 + 18.5 * np.hstack([points, 1.0 - points]))
+
+
+points, classes = draw_points(3000, np.random.default_rng(0))
+
+# A refractory period without end lets a neuron spike once a trial.  evsim.Constant(0.0) makes a
+# delay for every synapse, to be learned one by one; delay=0.0 would be a single one for all.
+times = {"tau_mem": 20.0, "tau_syn": 10.0, "refractory": np.inf}
+network = evsim.Network(
+    [evsim.Input("input", 4), evsim.LIF("hidden", 30, **times), evsim.LIF("output", 3, **times)],
+    [
+        evsim.Connection("input", "hidden", evsim.Normal(2.0, 0.78), delay=evsim.Constant(0.0)),
+        evsim.Connection("hidden", "output", evsim.Normal(0.93, 0.1)),
+    ],
+    seed=0,
+)
+loss = evsim.losses.TimeInvariantMSE(delta=2.0)  # the true class 2 ms before the others
+weight, delay = evsim.Adam(0.03, decay=0.95), evsim.Adam(0.3, decay=0.95)
+trained = evsim.fit(
+    network, (encode(points), classes), loss, duration=40.0, epochs=30, batch_size=100,
+    optimizers={"weight": weight, "input->hidden.delay": delay}, delay_max=10.0,
+    silent_lift=0.02,  # a neuron that never spikes has no gradient: this wakes it up
+    progress=False,
+).last_network  # fmt: skip
+
+
+def predict(points):
+    """The class the network puts each point in."""
+    return loss.predict(evsim.simulate(trained, encode(points), 40.0).first_spike("output"))
+
+
+test_points, test_classes = draw_points(1000, np.random.default_rng(1))
+print(f"test accuracy {100 * np.mean(predict(test_points) == test_classes):.1f} %")
+inside = {"inside": lambda some: classify(some) >= 0}  # the map is drawn where the figure is
+ax = decision_map(predict, test_points, test_classes, CLASS_NAMES, **inside)
+print(save(ax.figure, f"{out}/yin_yang.png"))

@@ -1,0 +1,70 @@
+"""The scripts in examples/: each runs, is short, and shows what it says it shows."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "examples"
+
+
+def output_of(name, capsys, monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", [name, *map(str, arguments)])
+    runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+    return capsys.readouterr().out
+
+
+def numbers(text):
+    return [float(number) for number in re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", text)]
+
+
+def picture(folder, name):
+    return (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_single_neuron(capsys, monkeypatch):
+    lines = output_of("single_neuron", capsys, monkeypatch).splitlines()
+    assert len(lines) == 5
+    for line in lines[1:]:
+        by_hand, by_evsim = numbers(line)
+        assert by_hand == pytest.approx(by_evsim, rel=1e-12), line
+
+
+def test_coincidence_detection(capsys, monkeypatch, tmp_path):
+    output = output_of("coincidence_detection", capsys, monkeypatch, "--out", tmp_path)
+    before, after = (re.findall(r"\[(.*?)\]", line) for line in output.splitlines()[:2])
+    for pattern in range(2):
+        untrained, trained = numbers(before[pattern]), numbers(after[pattern])
+        assert untrained[0] == untrained[1]
+        assert trained[pattern] > untrained[0] > trained[1 - pattern]
+    assert picture(tmp_path, "coincidence_detection")
+
+
+def test_yin_yang(capsys, monkeypatch, tmp_path):
+    output = output_of("yin_yang", capsys, monkeypatch, "--out", tmp_path)
+    assert numbers(output.splitlines()[0])[0] > 95.0
+    assert picture(tmp_path, "yin_yang")
+
+
+def test_own_loss(capsys, monkeypatch):
+    before, after = map(numbers, output_of("own_loss", capsys, monkeypatch).splitlines())
+    assert after[0] < 0.2 * before[0]
+    assert after[1] > 95.0 > 50.0 > before[1]
+
+
+def test_ground_truth(capsys, monkeypatch):
+    lines = output_of("ground_truth", capsys, monkeypatch).splitlines()
+    errors = [numbers(line)[1] for line in lines[1:-1]]
+    assert len(errors) == 6
+    assert errors == sorted(errors, reverse=True)
+    assert numbers(lines[-1])[0] == pytest.approx(1.0, abs=0.1)
+
+
+def test_every_example_is_tested_short_and_says_how_it_is_run():
+    names = {path.stem for path in FOLDER.glob("*.py")}
+    assert {f"test_{name}" for name in names} <= set(globals())
+    for name in names:
+        text = (FOLDER / f"{name}.py").read_text()
+        assert len(text.splitlines()) < 60, name
+        assert re.search(rf"^    python examples/{name}\.py( --out pictures)?$", text, re.M), name
