@@ -47,7 +47,8 @@ for column, (name, network) in enumerate({"before": before, "after": result.netw
     axes[0, column].eventplot(arrivals[:, None], colors=style.COLOURS[0], linelengths=0.8)
     style.label(axes[0, column], "", "input", f"{name} training: arrivals at output 0")
     for unit, voltage in enumerate(run.voltage("output", times)[0]):
-        axes[1, column].plot(times, voltage, color=style.COLOURS[unit], label=f"output {unit}")
+        line = {"color": style.COLOURS[unit], "linestyle": "-" if unit == 0 else "--"}
+        axes[1, column].plot(times, voltage, label=f"output {unit}", **line)
     style.label(axes[1, column], "time (ms)", "voltage")
 axes[1, 0].legend(frameon=False, fontsize=style.SMALL_TEXT)
 print(save(figure, f"{out}/coincidence_detection.png"))
