@@ -187,6 +187,26 @@ def test_formulas_are_drawn_by_the_browser(site):
     assert not re.search(r"\\(frac|tau|lambda|mathrm)", shown)
 
 
+TASK = [
+    "Settings",
+    "data",
+    "network",
+    "loss",
+    "optimizers",
+    "train",
+    "evaluate",
+    "class_names",
+    "pictures",
+]
+
+
+def test_every_name_stands_on_the_page_of_names(site):
+    names = (site / "reference" / "index.html").read_text()
+    tasks = importlib.import_module("evsim.tasks").__all__
+    wanted = [*DESCRIBED, *(f"evsim.tasks.{task}.{name}" for task in tasks for name in TASK)]
+    assert [name for name in wanted if f'id="{name}"' not in names] == []
+
+
 def test_the_changelog_of_the_site_is_that_of_the_repository(site):
     changelog = (site / "changelog" / "index.html").read_text()
     versions = re.findall(r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(), re.M)
