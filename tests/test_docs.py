@@ -128,6 +128,21 @@ def test_every_picture_that_is_shown_is_there_and_has_a_text():
             assert ((ROOT if page == "README.md" else DOCS) / target).is_file(), (page, target)
 
 
+# -- commands -------------------------------------------------------------------------------
+
+
+def test_scripts_and_claims_that_pages_name_exist():
+    claims = "\n".join(path.read_text() for path in ROOT.glob("validation/*.py"))
+    named_scripts = set()
+    for page, text in PAGES.items():
+        for script, rest in re.findall(r"\bpython ((?:\w+/)+\w+\.py)([^\n`]*)", text):
+            named_scripts.add(script)
+            assert (ROOT / script).is_file(), (page, script)
+            for claim in re.findall(r"-k (\w+)", rest if "run.py" in script else ""):
+                assert f"class {claim}(" in claims, (page, claim)
+    assert "validation/run.py" in named_scripts
+
+
 # -- the site -------------------------------------------------------------------------------
 
 BUILDERS = ("mkdocs", "material", "mkdocstrings", "latex2mathml")
@@ -187,17 +202,7 @@ def test_formulas_are_drawn_by_the_browser(site):
     assert not re.search(r"\\(frac|tau|lambda|mathrm)", shown)
 
 
-TASK = [
-    "Settings",
-    "data",
-    "network",
-    "loss",
-    "optimizers",
-    "train",
-    "evaluate",
-    "class_names",
-    "pictures",
-]
+TASK = "Settings data network loss optimizers train evaluate class_names pictures"
 
 
 def test_every_name_stands_on_the_page_of_names(site):
