@@ -44,8 +44,9 @@ def deviation(values: Sequence[float]) -> float:
 
 
 def per_cent(values: Sequence[float]) -> str:
-    """Mean and standard deviation over seeds."""
-    return f"{100 * statistics.mean(values):.2f} ± {100 * deviation(values):.2f}"
+    """Mean and standard deviation over seeds; the value itself for one seed."""
+    mean = f"{100 * statistics.mean(values):.2f}"
+    return f"{mean} ± {100 * deviation(values):.2f}" if len(values) > 1 else mean
 
 
 def standard_error(values: Sequence[float]) -> float:

@@ -177,7 +177,7 @@ def summary(found: Accuracies) -> str:
 
 
 def draw(found: Accuracies, file: Path) -> None:
-    """The curve in the manner of D Figure 4, every seed a dot, and DelGrad's crosses."""
+    """The curve in the manner of D Figure 4, a dot beside it for every seed; DelGrad's crosses."""
     from evsim.plotting.style import (
         BLACK,
         COLOURS,
@@ -190,9 +190,9 @@ def draw(found: Accuracies, file: Path) -> None:
 
     figure = new_figure(1.4 * ONE_COLUMN, 3.2)
     ax = figure.subplots()
-    for delays, name, colour, marker in (
-        (True, "weights and delays", COLOURS[0], "o"),
-        (False, "weights only", COLOURS[5], "s"),
+    for delays, name, colour, marker, beside in (
+        (True, "weights and delays", COLOURS[0], "o", -0.4),
+        (False, "weights only", COLOURS[5], "s", 0.4),
     ):
         values = [[100 * value for value in found[size, delays]] for size in sizes(found)]
         ax.errorbar(
@@ -200,7 +200,7 @@ def draw(found: Accuracies, file: Path) -> None:
             color=colour, marker=marker, markersize=4, linewidth=1.2, capsize=2, label=name,
         )  # fmt: skip
         for size, own in zip(sizes(found), values, strict=True):
-            ax.plot([size] * len(own), own, ".", color=colour, alpha=0.35, markersize=4)
+            ax.plot([size + beside] * len(own), own, ".", color=colour, alpha=0.5, markersize=4)
     for (size, _), published in DELGRAD.items():
         if size in sizes(found):
             ax.plot(size, 100 * published, "x", color=BLACK, markersize=5)
