@@ -128,6 +128,20 @@ def test_every_picture_that_is_shown_is_there_and_has_a_text():
             assert ((ROOT if page == "README.md" else DOCS) / target).is_file(), (page, target)
 
 
+# -- links that mkdocs does not see ------------------------------------------------------------
+
+
+def test_links_of_the_readme_lead_somewhere():
+    links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)]+)\)", PAGES["README.md"])
+    assert len(links) > 20
+    for link in links:
+        path, _, anchor = link.partition("#")
+        assert (ROOT / path).exists(), link
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", (ROOT / path).read_text(), re.M)
+            assert anchor in {re.sub(r"[^\w -]", "", t).lower().replace(" ", "-") for t in titles}
+
+
 # -- commands -------------------------------------------------------------------------------
 
 
