@@ -1,0 +1,374 @@
+"""Gradients against central differences over step sizes, in float64 and in many digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import directional
+import numpy as np
+from agreement import entries
+from claims import Claim, Finding, Picture, Table
+from many_digits import ManyDigits
+from networks import Case, random_case
+from parallel import for_each
+
+from evsim import SpikeTrains
+from evsim.engines import Exact
+from evsim.parameters import with_data
+
+EXACT = Exact(threads=1)
+PARAMETERS = ("weight", "delay", "tau_mem", "tau_syn", "threshold", "times")
+UNITS = {"weight": 0.1, "threshold": 0.1}
+"""How far entries move for a step of 1, where it is not 1 ms."""
+NAMES = {kind: kind for kind in PARAMETERS} | {"times": "input times"}
+STEPS = 10.0 ** -np.arange(2, 13)
+FINE_STEPS = 10.0 ** -np.array([2, 3, 4, 5, 8, 11, 14])
+PICTURE = "errors.png"
+NETWORKS = ("feedforward", "recurrent")
+
+FAR_ABOVE = 100.0
+"""How many times the one part of an error exceeds the other where a slope is measured."""
+
+
+@dataclass(frozen=True)
+class GradientVsFiniteDifferences(Claim):
+    """Central differences go to the exact gradient as the step squared, until rounding ends it.
+
+    Against central differences of the exact engine in float64, by steps of 1e-2 to 1e-12, and of
+    the reference engine in 50 digits, by steps of 1e-2 to 1e-14: on random layered and recurrent
+    networks with heterogeneous units and a delay at every synapse, along random directions in which
+    all weights, all delays, all time constants of one kind, all thresholds, or all input times
+    move: by the step in ms, weights and thresholds by a tenth of it.  The error of a difference has
+    two parts, C step^2 by the third derivative and about 1e-16/step by rounding.  A gradient that
+    is wrong by any amount would show as a third part that no step removes; in 50 digits there is no
+    rounding that could hide it.
+
+    Errors are relative to the sum of the magnitudes of what all entries contribute.  Networks in
+    which a spike appears or vanishes within the largest step are left out.  A slope in float64 is
+    the one that all networks have in common, each with an error of its own size, over the steps
+    at which one part of the error is a hundred times the other; what the step leaves is known from
+    the same step in many digits.  In many digits each network has a slope of its own.
+
+    Refuted, for any kind of parameter, by a slope in float64 that is not 2 within 0.05, or by one
+    where rounding rules that is not -1 within 0.1 (each beyond three standard errors); by a slope
+    of any network in 50 digits, from 1e-4 to 1e-14, that is not 2 within 0.05; by a median error
+    above 1e-9 at the best step in float64, or above 1e-25 at the smallest in 50 digits; by fewer
+    than half of the networks left.
+    """
+
+    against = "central differences, in float64 and in 50 digits"
+    counts = ("networks",)
+
+    networks: int = 200
+    digits: int = 50
+    seed: int = 0
+
+    def examine(self, folder: Path) -> Finding:
+        """Errors of each network by kind of parameter and step; a picture of their medians."""
+        results = for_each(
+            errors_of_network,
+            [(self.seed, number, self.digits) for number in range(self.networks)],
+            title="networks",
+            kept=folder / "networks.jsonl",
+            settings=self.settings(),
+        )
+        curves = {
+            kind: Curves(
+                np.array([own[kind]["floats"] for own in results], float),
+                np.array([own[kind]["digits"] for own in results], float),
+            )
+            for kind in PARAMETERS
+        }
+        draw(curves, folder / PICTURE)
+        refutations = [f"{NAMES[k]}: {line}" for k, own in curves.items() for line in own.wrong()]
+        best = max(own.best for own in curves.values())
+        finest = max(own.finest for own in curves.values())
+        orders = [own.order[0] for own in curves.values()]
+        fine = np.concatenate([own.fine_orders for own in curves.values()])
+        return Finding.of(
+            f"{self.networks} networks: errors of differences fall with the step at slopes of "
+            f"{min(orders):.3f} to {max(orders):.3f}, to medians of {best:.0e} or below, in "
+            f"float64; in {self.digits} digits at slopes of {fine.min():.3f} to {fine.max():.3f}, "
+            f"to medians of {finest:.0e} or below.",
+            refutations,
+            [table(curves)],
+            [
+                Picture(
+                    PICTURE,
+                    "Two panels of errors against step sizes, one line a kind of parameter: in "
+                    "float64 they fall with slope 2 to about 1e-11 and rise with slope -1; in 50 "
+                    "digits they fall with slope 2 throughout",
+                )
+            ],
+        )
+
+
+# -- one network --------------------------------------------------------------------------
+
+
+def errors_of_network(seed: int, number: int, digits: int) -> dict[str, dict[str, list[Any]]]:
+    """By kind of parameter: errors in float64 and in many digits, by step; None for none."""
+    rng = np.random.default_rng([seed, number])
+    case = spiking_case(rng, NETWORKS[number % len(NETWORKS)])
+    readout = case.readouts[rng.integers(len(case.readouts))]
+    arguments = case.network, case.inputs, case.duration
+    state = EXACT.simulate(*arguments)
+    values = EXACT.read(state, readout)
+    cotangents = np.where(np.isfinite(values), rng.normal(0, 1, values.shape), 0.0)
+    adjoint = EXACT.pull_back(state, readout, cotangents, list(case.network.parameters))
+    reference = ManyDigits(digits)
+    truth = reference.simulate(*arguments)
+    fine = reference.pull_back_exact(truth, readout, cotangents)
+    chosen = cotangents != 0
+
+    def weighted_sum(moved: Any) -> Any:
+        return np.sum(reference.read_exact(moved, readout)[chosen] * cotangents[chosen])
+
+    found = {}
+    for kind in PARAMETERS:
+        direction = {
+            name: UNITS.get(kind, 1.0) * sizes
+            for name, sizes in directional.random_direction(rng, case, (kind,)).items()
+        }
+        parts = directional.contributions(adjoint, direction)
+        scale = np.abs(parts).sum()
+        exact = directional.derivative(case, fine, direction)
+        floats, many = [], []
+        for step in STEPS.tolist():
+            difference = float_difference(case, direction, step, readout, cotangents)
+            floats.append(relative(difference, parts.sum(), scale))
+        for step in FINE_STEPS.tolist():
+            try:
+                difference = directional.difference(
+                    case, reference, direction, weighted_sum, repr(step)
+                )
+            except directional.OtherPatternError:
+                difference = None
+            many.append(relative(difference, exact, scale))
+        found[kind] = {"floats": floats, "digits": many}
+    return found
+
+
+def relative(difference: Any, exact: Any, scale: float) -> float | None:
+    """The error over the scale; None where there is no difference, or nothing to compare."""
+    if difference is None or scale == 0:
+        return None
+    return float(abs(difference - exact) / scale)
+
+
+def spiking_case(rng: np.random.Generator, kind: str) -> Case:
+    """A network that spikes, not too often, and can be moved a little."""
+    while True:
+        case = random_case(
+            rng, kind, delays="synaptic", heterogeneous=True, sparse=False, duration=30.0,
+            refractory=rng.choice([0.0, 3.0]),
+        )  # fmt: skip
+        counts = EXACT.spike_counts(EXACT.simulate(case.network, case.inputs, case.duration))
+        spikes = sum(int(counts[name].sum()) for name in counts if name not in case.inputs)
+        output = counts.get(case.network.output.name, np.ones(1))
+        if 0 < spikes < 40 and np.any(output):
+            return case
+
+
+# -- differences of the exact engine --------------------------------------------------------
+
+
+def float_difference(
+    case: Case, direction: directional.Direction, step: float, readout: Any, cotangents: np.ndarray
+) -> float | None:
+    """The central difference in float64; None where spikes are others."""
+    moved = [moved_case(case, direction, sign * step) for sign in (-1, 1)]
+    if any(own is None for own in moved):
+        return None
+    states = [EXACT.simulate(own.network, own.inputs, own.duration) for own in moved]
+    unmoved = EXACT.simulate(case.network, case.inputs, case.duration)
+    counts = [EXACT.spike_counts(state) for state in (unmoved, *states)]
+    if any(not np.array_equal(counts[0][n], own[n]) for own in counts[1:] for n in own):
+        return None
+    chosen = cotangents != 0
+    below, above = (
+        float((EXACT.read(state, readout)[chosen] * cotangents[chosen]).sum()) for state in states
+    )
+    return (above - below) / (2 * step)
+
+
+def moved_case(case: Case, direction: directional.Direction, far: float) -> Case | None:
+    """The network with everything moved so far; None where a delay or a time would be negative."""
+    values, inputs = {}, dict(case.inputs)
+    for name, sizes in direction.items():
+        owner, kind = name.rsplit(".", 1)
+        if kind == "times":
+            trains = case.inputs[owner]
+            times = trains.times + far * sizes
+            if times.min(initial=0.0) < 0:
+                return None
+            inputs[owner] = SpikeTrains.from_events(
+                times,
+                trains.units,
+                trains.samples,
+                batch_size=len(trains),
+                unit_count=trains.unit_count,
+            )
+            continue
+        own = case.network.parameters[name]
+        shifted = entries(own) + far * sizes
+        if kind != "weight" and shifted.min(initial=0.0) < 0:
+            return None
+        values[name] = with_data(own, shifted) if hasattr(own, "indptr") else shifted
+    return Case(case.network.replace(values), inputs, case.duration)
+
+
+# -- curves ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Errors by network and step of one kind of parameter; NaN where spikes are others."""
+
+    all_floats: np.ndarray
+    all_digits: np.ndarray
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Networks with the same spikes within every step; some do not depend on a parameter."""
+        errors = np.hstack([self.all_floats, self.all_digits])
+        return np.isfinite(errors).all(axis=1)
+
+    @property
+    def floats(self) -> np.ndarray:
+        """Errors in float64 of the networks that are kept."""
+        return self.all_floats[self.kept]
+
+    @property
+    def digits(self) -> np.ndarray:
+        """Errors in many digits of the networks that are kept."""
+        return self.all_digits[self.kept]
+
+    @property
+    def order(self) -> tuple[float, float]:
+        """The slope in float64 where the third derivative rules, and its standard error."""
+        same = np.isin(STEPS, FINE_STEPS)
+        steps, by_step = STEPS[same], self.digits[:, np.isin(FINE_STEPS, STEPS)]
+        by_rounding = np.median(self.floats[:, -1]) * STEPS[-1] / steps
+        by_third = by_step[:, -2:-1] * (steps / 1e-8) ** 2
+        ruled = (by_step > FAR_ABOVE * by_rounding) & (np.abs(by_step / by_third - 1) < 0.1)
+        return common_slope(steps, self.floats[:, same], ruled)
+
+    @property
+    def rounding(self) -> tuple[float, float]:
+        """The slope in float64 where nothing but rounding shows, and its standard error."""
+        small = np.flatnonzero(STEPS < 1e-7)
+        floats, left = self.floats[:, small], self.digits[:, FINE_STEPS == 1e-8]
+        return common_slope(STEPS[small], floats, floats > FAR_ABOVE * left)
+
+    @property
+    def fine_orders(self) -> np.ndarray:
+        """The slope of each network in many digits, of those that are not linear."""
+        used = FINE_STEPS < 2e-4
+        errors = self.digits[:, used]
+        errors = errors[errors[:, -1] > 1e-34]
+        x = np.log10(FINE_STEPS[used])
+        return np.array([np.polyfit(x, np.log10(own), 1)[0] for own in errors])
+
+    @property
+    def best(self) -> float:
+        """The median at the best step, in float64."""
+        return float(np.median(self.floats, axis=0).min())
+
+    @property
+    def finest(self) -> float:
+        """The median at the smallest step, in many digits."""
+        return float(np.median(self.digits[:, -1]))
+
+    def wrong(self) -> list[str]:
+        """What of the claim does not hold."""
+        if self.kept.mean() < 0.5:
+            return [f"only {self.kept.sum()} of {self.kept.size} networks keep their spikes"]
+        checks: list[tuple[str, float, Callable[[float], bool]]] = [
+            ("the error at the best step in float64", self.best, lambda x: x <= 1e-9),
+            ("the error at the smallest step in many digits", self.finest, lambda x: x <= 1e-25),
+        ]
+        for what, (slope, error), expected, allowed in (
+            ("the slope in float64", self.order, 2.0, 0.05),
+            ("the slope by rounding", self.rounding, -1.0, 0.1),
+        ):
+            away = abs(slope - expected)
+            checks.append((what, slope, lambda _, a=away, b=allowed + 3 * error: a <= b))
+        checks += [
+            ("the slope of a network in many digits", slope, lambda x: abs(x - 2) <= 0.05)
+            for slope in self.fine_orders.tolist()
+        ]
+        return [f"{what} is {value:.3g}" for what, value, right in checks if not right(value)]
+
+
+def common_slope(steps: np.ndarray, errors: np.ndarray, used: np.ndarray) -> tuple[float, float]:
+    """Of the logarithms of what is used, and its standard error; 0 tells nothing and is left out.
+
+    One line for each network, by least squares, all with the same slope.
+    """
+    x, y = [], []
+    for own, chosen in zip(errors, used & (errors > 0), strict=True):
+        if chosen.sum() > 1:
+            for values, found in ((steps, x), (own, y)):
+                logarithms = np.log10(values[chosen])
+                found.append(logarithms - logarithms.mean())
+    if not x:
+        return np.nan, np.nan
+    across, up = np.concatenate(x), np.concatenate(y)
+    slope = (across @ up) / (across @ across)
+    free = max(1, across.size - len(x) - 1)
+    error = np.sqrt(((up - slope * across) ** 2).sum() / free / (across @ across))
+    return float(slope), float(error)
+
+
+def table(curves: dict[str, Curves]) -> Table:
+    """Slopes and errors by kind of parameter."""
+    rows = [
+        [
+            NAMES[kind],
+            f"{own.kept.sum()} of {own.kept.size}",
+            f"{own.order[0]:.3f}",
+            f"{own.rounding[0]:.2f}",
+            f"{own.best:.0e}",
+            f"{own.fine_orders.min():.3f} to {own.fine_orders.max():.3f}",
+            f"{own.finest:.0e}",
+        ]
+        for kind, own in curves.items()
+    ]
+    columns = [
+        "differences by",
+        "networks",
+        "slope, float64",
+        "where rounding rules",
+        "median error, best step",
+        "slopes, many digits",
+        "median error, smallest step",
+    ]
+    return Table("Slopes of the error over the step", columns, rows)
+
+
+def draw(curves: dict[str, Curves], file: Path) -> None:
+    """Medians over networks against the step, in both precisions."""
+    from evsim.plotting.style import COLOURS, GREY, SMALL_TEXT, TWO_COLUMNS, label, new_figure, save
+
+    figure = new_figure(TWO_COLUMNS, 3.0)
+    left, right = figure.subplots(1, 2)
+    for (kind, own), colour in zip(curves.items(), COLOURS, strict=True):
+        look = {"color": colour, "linewidth": 1.0, "marker": "o", "markersize": 2.5}
+        left.plot(STEPS, np.median(own.floats, axis=0), label=NAMES[kind], **look)
+        right.plot(FINE_STEPS, np.median(own.digits, axis=0), **look)
+    for ax, steps in ((left, STEPS[:4]), (right, FINE_STEPS)):
+        ax.plot(steps, 1e2 * steps**2, "--", color=GREY, linewidth=0.8)
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+    left.plot(STEPS[4:], 1e-17 / STEPS[4:], ":", color=GREY, linewidth=0.8)
+    left.text(5e-4, 2e-6, "slope 2", fontsize=SMALL_TEXT, color=GREY)
+    left.text(1e-10, 3e-8, "slope −1", fontsize=SMALL_TEXT, color=GREY, ha="right", va="top")
+    right.text(1e-9, 1e-14, "slope 2 ", fontsize=SMALL_TEXT, color=GREY, ha="right")
+    left.legend(fontsize=SMALL_TEXT, frameon=False)
+    label(left, "step", "error of the difference, relative", "float64")
+    label(right, "step", "", "many digits")
+    save(figure, file)

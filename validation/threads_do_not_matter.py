@@ -1,0 +1,202 @@
+"""To the bit the same for any number of threads and any composition of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from agreement import entries
+from claims import Claim, Finding, Table
+from networks import KINDS, Case, random_case
+from rich.progress import track
+
+import evsim
+from evsim import losses, readouts
+from evsim.losses import Loss
+from evsim.simulation import Gradient
+from evsim_gpu import Grid
+
+LOSSES: dict[str, tuple[Loss, ...]] = {
+    "LIF": (
+        losses.FirstSpikeCrossEntropy(tau0=2.0, tau1=10.0, alpha=0.1),
+        losses.TimeInvariantMSE(1.0),
+        losses.CrossEntropy(readouts.Mean("exponential")),
+    ),
+    "LI": (
+        losses.CrossEntropy(readouts.Mean("linear")),
+        losses.CrossEntropy(readouts.Mean("sigmoid")),
+        losses.CrossEntropy(readouts.Peak()),
+        losses.TimeAveragedCrossEntropy(),
+    ),
+}
+ENGINES = {"exact": evsim.engines.Exact, "grid": lambda threads: Grid(0.5, threads=threads)}
+
+
+@dataclass(frozen=True)
+class ThreadsDoNotMatter(Claim):
+    """No bit of any result depends on the number of threads or on the other samples of a batch.
+
+    Against the same engine with one thread, and with the whole batch: the exact engine, and the
+    grid engine on the processor, on random networks of every kind in batches of 16 samples, with
+    losses of first spikes, means, peaks and voltages.  Threads: 2, 3, 5 and 8, more than there
+    may be processors; spikes, losses and all gradients are compared.  Batches: the samples in
+    another order, in two halves, and each alone; of these, spikes, losses and gradients by input
+    times are compared, which are each sample's own (a gradient by a parameter is a sum over
+    samples, whose order is part of it).
+
+    Refuted by one bit that differs.
+    """
+
+    against = "the same engine with one thread, and with other batches"
+    counts = ("networks",)
+
+    networks: int = 400
+    batch: int = 16  # a power of two, so that the mean over the batch divides without rounding
+    threads: tuple[int, ...] = (2, 3, 5, 8)
+    seed: int = 0
+
+    def examine(self, folder: Path) -> Finding:
+        """Count what is compared, and what of it differs."""
+        tallies: dict[tuple[str, str], Tally] = {}
+        for number in track(range(self.networks), "networks", transient=True):
+            rng = np.random.default_rng([self.seed, number])
+            problem = random_problem(rng, number, self.batch)
+            for engine in ENGINES:
+                for what, place, same in compare(problem, engine, self.threads, rng):
+                    tallies.setdefault((engine, what), Tally()).add(f"{problem}, {place}", same)
+        rows = [
+            [engine, what, str(own.compared), str(len(own.differ))]
+            for (engine, what), own in tallies.items()
+        ]
+        refutations = [
+            f"{engine}, {what}: {len(own.differ)} of {own.compared} differ: "
+            f"{'; '.join(own.differ[:3])}"
+            for (engine, what), own in tallies.items()
+            if own.differ
+        ]
+        compared = sum(own.compared for own in tallies.values())
+        return Finding.of(
+            f"{self.networks} networks on two engines: of {compared} arrays, "
+            f"{sum(len(own.differ) for own in tallies.values())} differ.",
+            refutations,
+            [Table("Arrays compared", ["engine", "against", "compared", "differ"], rows)],
+        )
+
+
+class Tally:
+    """How many arrays were compared, and where they differ."""
+
+    def __init__(self) -> None:
+        self.compared = 0
+        self.differ: list[str] = []
+
+    def add(self, place: str, same: bool) -> None:
+        """Count one more."""
+        self.compared += 1
+        if not same:
+            self.differ.append(place)
+
+
+# -- one network --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A batch, a loss and labels; by its number it can be made again."""
+
+    number: int
+    kind: str
+    case: Case
+    loss: Loss
+    labels: np.ndarray
+
+    def solve(self, engine: str, threads: int, samples: np.ndarray | None = None) -> Gradient:
+        """On all samples or on some."""
+        chosen = np.arange(self.labels.size) if samples is None else samples
+        inputs = {name: trains[chosen] for name, trains in self.case.inputs.items()}
+        return evsim.gradient(
+            self.case.network, inputs, self.labels[chosen], self.loss, self.case.duration,
+            engine=ENGINES[engine](threads=threads),
+        )  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"network {self.number} ({self.kind}), {type(self.loss).__name__}"
+
+
+def random_problem(rng: np.random.Generator, number: int, batch: int) -> Problem:
+    """Kinds of networks and losses in turn."""
+    kind, output = KINDS[number % len(KINDS)], ("LI", "LIF")[number // len(KINDS) % 2]
+    case = random_case(rng, kind, batch=batch, output=output, duration=20.0)
+    spiking = isinstance(case.network.output, evsim.LIF)  # single neurons always are
+    own = LOSSES["LIF" if spiking else "LI"]
+    labels = rng.integers(0, case.network.output.units, batch)
+    return Problem(number, kind, case, own[number // (2 * len(KINDS)) % len(own)], labels)
+
+
+def compare(
+    problem: Problem, engine: str, threads: tuple[int, ...], rng: np.random.Generator
+) -> Iterator[tuple[str, str, bool]]:
+    """Against what, of which array, and whether it is the same to the bit."""
+    truth = problem.solve(engine, 1)
+    for count in threads:
+        other = problem.solve(engine, count)
+        for name, values in arrays(truth).items():
+            yield f"{count} threads", name, identical(values, arrays(other)[name])
+    batch = problem.labels.size
+    order = rng.permutation(batch)
+    parts = {
+        "another order": [order],
+        "two halves": [np.arange(batch)[::2], np.arange(batch)[1::2]],
+        "each alone": np.split(np.arange(batch), batch),
+    }
+    for what, own in parts.items():
+        for samples in own:
+            found = problem.solve(engine, 2, samples)
+            for name, same in compare_samples(found, truth, samples):
+                yield what, name, same
+
+
+def compare_samples(
+    found: Gradient, truth: Gradient, samples: np.ndarray
+) -> Iterator[tuple[str, bool]]:
+    """What belongs to single samples: spikes, losses, gradients by input times."""
+    yield "losses", identical(found.losses, truth.losses[samples])
+    for name, trains in found.run.spikes.items():
+        yield f"spikes of {name}", trains == truth.run.spikes[name][samples]
+    # Of the mean over the batch, whose size is another power of two: that rounds nothing.
+    share = samples.size / truth.losses.size
+    wanted = by_input(truth)
+    for name, slopes in by_input(found).items():
+        offsets = truth.run.inputs[name].offsets
+        own = [wanted[name][offsets[s] : offsets[s + 1]] for s in samples]
+        yield f"input times of {name}", identical(slopes * share, np.concatenate(own))
+
+
+def arrays(found: Gradient) -> dict[str, Any]:
+    """All results by name."""
+    results: dict[str, Any] = {"losses": found.losses, "readout": found.readout}
+    results |= {f"spikes of {name}": trains for name, trains in found.run.spikes.items()}
+    results |= {f"gradient by {n}": entries(values) for n, values in found.parameters.items()}
+    results |= {f"input times of {name}": slopes for name, slopes in by_input(found).items()}
+    return results
+
+
+def by_input(found: Gradient) -> dict[str, np.ndarray]:
+    """Gradients by the times of each input."""
+    times = found.input_times
+    return times if isinstance(times, dict) else {next(iter(found.run.inputs)): times}
+
+
+def identical(own: Any, other: Any) -> bool:
+    """To the bit; NaN is NaN."""
+    if isinstance(own, evsim.SpikeTrains):
+        return own == other
+    if own is None or other is None:
+        return own is other
+    own, other = np.asarray(own), np.asarray(other)
+    return (
+        own.dtype == other.dtype and own.shape == other.shape and own.tobytes() == other.tobytes()
+    )
