@@ -1,0 +1,302 @@
+"""RandomNetworksAgree: a million small random networks, the exact engine against the reference.
+
+Also a program, for a disagreement that was written to a file:
+
+    python validation/random_networks_agree.py runs/validation/random_networks/0-123.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from claims import Claim, Finding, Table
+from referee import (
+    FEWEST_ULP,
+    SAME_TIME,
+    SAME_VALUE,
+    Results,
+    RunawayError,
+    drive_of,
+    drive_of_sample,
+    is_close,
+    is_decided,
+    judge,
+    largest,
+    largest_lambda,
+    sample_dropouts,
+    simulate,
+    solve,
+    terms_of_time_constants,
+)
+from small_networks import SmallCase, load_case, save_case, small_case
+
+import evsim
+from evsim.engines import EngineError, Exact, Reference
+from evsim.engines.reference_network import Kind, Model, Simulation
+from evsim.storage import write_atomically
+
+EXACT = Exact(threads=1, spike_limit=80)
+FLOATS = Reference()
+
+GRAZING = 4.0 * float(np.sqrt(np.finfo(float).eps))  # I / threshold - 1, of which V has the square
+SAME_TERM = 16.0 * float(np.finfo(float).eps)  # relative to terms that cancel to nothing
+
+
+@dataclass(frozen=True)
+class RandomNetworksAgree(Claim):
+    """The exact engine and the reference agree on a million small random networks.
+
+    Networks of one to about five units with up to eight input spikes, drawn to be awkward (see
+    ``small_networks``): coinciding events, equal and extreme time constants, weights that take
+    V exactly to the threshold, refractory periods, loops, sparse and shared parameters, empty
+    samples, spikes at 0 and at the end.  Each is run by both engines in float64, which share no
+    code: spikes, a readout, and its gradients by all parameters (time constants in three of
+    ten) and input times.  Whatever is further apart than a few units in the last place is
+    referred to the reference in ``digits`` decimal digits, and what rounding may do to it is
+    measured there (see ``referee``).
+
+    Refuted by a network for which the exact engine is further from the many digits than
+    rounding explains, whose spikes differ where rounding cannot add or remove any, or that it
+    refuses to simulate without need.  Each such network is written to a file of its own.
+    """
+
+    networks: int = 1_000_000
+    digits: int = 50
+    seed: int = 0
+    processes: int = 1
+    chunk: int = 1000
+
+    against: ClassVar[str] = "the reference engine, referee in 50 digits"
+    counts: ClassVar[tuple[str, ...]] = ("networks",)
+
+    def examine(self, folder: Path) -> Finding:
+        """Run all chunks that the folder has no results of yet."""
+        own = folder / "random_networks"
+        own.mkdir(parents=True, exist_ok=True)
+        starts = range(0, self.networks, self.chunk)
+        tally: Counter[str] = Counter()
+        work = partial(examine_chunk, self, own)
+        if self.processes == 1:
+            for found in map(work, starts):
+                tally.update(found)
+        else:
+            context = get_context("spawn")
+            with ProcessPoolExecutor(self.processes, mp_context=context) as pool:
+                for found in pool.map(work, starts):
+                    tally.update(found)
+        return self.finding(tally)
+
+    def finding(self, tally: Counter[str]) -> Finding:
+        """What the counts say."""
+        wrong = {kind: count for kind, count in tally.items() if kind.startswith("disagree")}
+        rows = [[kind, f"{count:,}"] for kind, count in sorted(tally.items())]
+        refused = sum(n for kind, n in tally.items() if kind.startswith(("passed", "refused:")))
+        compared = tally["networks"] - refused
+        summary = (
+            f"{compared:,} networks with {tally['spikes']:,} spikes were compared; "
+            f"{tally['referred']:,} were referred to {self.digits} digits, which found "
+            f"{sum(wrong.values()):,} disagreements and {tally['near-ties']:,} near-ties, in "
+            "which rounding decides whether a unit spikes."
+        )
+        refutations = [f"{kind}: {count:,} networks" for kind, count in sorted(wrong.items())]
+        columns = ["what", "number"]
+        return Finding.of(summary, refutations, [Table("Networks", columns, rows)])
+
+
+def examine_chunk(claim: RandomNetworksAgree, folder: Path, start: int) -> Counter[str]:
+    """Counts of one chunk, from the folder if it is there."""
+    count = min(claim.chunk, claim.networks - start)
+    path = folder / f"{claim.seed}-{claim.digits}-{start}-{count}.json"
+    if path.exists():
+        return Counter(json.loads(path.read_text()))
+    tally: Counter[str] = Counter()
+    for number in range(start, start + count):
+        case = small_case(claim.seed, number)
+        kind = examine_case(case, claim.digits, tally)
+        if kind is not None:
+            tally[kind] += 1
+            description = {"seed": claim.seed, "number": number, "found": kind}
+            description["evsim"] = evsim.__version__
+            save_case(folder / f"{claim.seed}-{number}.safetensors", case, description)
+    tally["networks"] += count
+    write_atomically(path, (json.dumps(tally) + "\n").encode())
+    return tally
+
+
+# -- one network --------------------------------------------------------------------------
+
+
+def examine_case(case: SmallCase, digits: int, tally: Counter[str]) -> str | None:
+    """What kind of disagreement there is, None for none; counts what happened."""
+    try:
+        found = exact_results(case)
+    except EngineError as error:
+        return examine_refusal(case, str(error), digits, tally)
+    tally["spikes"] += sum(times.size for times in found.spikes.values())
+    try:
+        if agrees(case, found) or is_close(case, found, solve(case, None)):
+            return None
+    except EngineError:  # the reference in float64 cannot differentiate at a grazing spike
+        tally["refused by the reference in float64"] += 1
+    except RunawayError as error:
+        return f"disagreement: the reference runs away: {error}"
+    tally["referred"] += 1
+    verdict = judge(case, found, digits, seed=0)
+    if not verdict.is_decided:
+        tally["near-ties"] += 1
+        return None
+    if verdict.differs:
+        return "disagreement: " + ", ".join(sorted({d.rsplit(".")[-1] for d in verdict.differs}))
+    return None
+
+
+def exact_results(case: SmallCase) -> Results:
+    """What the exact engine says."""
+    state = EXACT.simulate(case.network, case.inputs, case.duration, case.dropout)
+    readout = EXACT.read(state, case.readout)
+    adjoint = EXACT.pull_back(state, case.readout, case.cotangents, case.wrt, case.adjustments)
+    spikes: dict[tuple[int, int], np.ndarray] = {}
+    trains = EXACT.spikes(state)
+    for population, first, last in state.populations():
+        if isinstance(population, evsim.Input):
+            continue
+        own = trains[population.name]
+        for b in range(case.batch_size):
+            begin, end = own.offsets[b], own.offsets[b + 1]
+            times, units = own.times[begin:end], own.units[begin:end]
+            for unit in range(first, last):
+                spikes[b, unit] = times[units == unit - first] if end > begin else times
+    gradients = {n: _entries(values).ravel() for n, values in adjoint.parameters.items()}
+    gradients |= {f"{n}.times": values for n, values in adjoint.input_times.items()}
+    return Results(spikes, readout.ravel(), gradients, {})
+
+
+def _entries(values: Any) -> np.ndarray:
+    return np.asarray(values.data if hasattr(values, "indptr") else values)
+
+
+def agrees(case: SmallCase, found: Results) -> bool:
+    """Whether the reference in float64 says the same but for a few units in the last place.
+
+    A quick look: only one that fails calls for ``is_close``, which knows from how large terms
+    each number was added up.
+    """
+    model = Model.from_network(case.network, FLOATS.numbers)
+    state = simulate(case, FLOATS, model, FLOATS.input_events(case.network, case.inputs))
+    spikes: dict[tuple[int, int], list[float]] = {owner: [] for owner in found.spikes}
+    for b, sample in enumerate(state.samples):
+        for emission in sample.emissions:
+            if emission.index is None:
+                spikes[b, emission.unit].append(emission.time)
+    limit = SAME_TIME * np.spacing(case.duration)
+    for owner, times in spikes.items():
+        own = found.spikes[owner].tolist()
+        if len(own) != len(times):
+            return False
+        if any(abs(a - b) > limit for a, b in zip(own, times, strict=True)):
+            return False
+    values = FLOATS.read(state, case.readout).ravel()
+    if not _close(found.readout, values, largest(values) + drive_of(state)):
+        return False
+    adjoint = FLOATS.pull_back(state, case.readout, case.cotangents, case.wrt, case.adjustments)
+    adjoints = adjoint.state.samples
+    # A gradient by times is a sum of differences of two w lambda.
+    cancels = max(map(largest_lambda, adjoints)) * max(map(abs, state.model.weight), default=0.0)
+    for name, expected in adjoint.parameters.items():
+        own_values, other = found.gradients[name], _entries(expected).ravel()
+        least = cancels if name.endswith(".delay") else 0.0
+        if name.endswith((".tau_mem", ".tau_syn")):
+            least = terms_of_time_constants(state.samples, adjoints)
+        if not _close(own_values, other, largest(other), least):
+            return False
+    return all(
+        _close(found.gradients[f"{name}.times"], other, largest(other), cancels)
+        for name, other in adjoint.input_times.items()
+    )
+
+
+def _close(found: np.ndarray, expected: np.ndarray, scale: float, cancelling: float = 0.0) -> bool:
+    limit = max(SAME_VALUE * scale, SAME_TERM * cancelling)
+    pairs = zip(found.tolist(), expected.tolist(), strict=True)
+    return all(a == b or abs(a - b) <= limit for a, b in pairs)
+
+
+# -- what the exact engine refuses --------------------------------------------------------
+
+REFUSALS = {
+    "spike_limit": "passed over: too many spikes",
+    "spikes again before time moves on": "refused: spikes closer than float64 can tell",
+    "grazes": "refused: I - threshold rounds to 0",
+    "no finite number": "refused: overflow",
+}
+
+
+def examine_refusal(case: SmallCase, message: str, digits: int, tally: Counter[str]) -> str | None:
+    """Whether the many digits show why: what kind of disagreement it is if they do not."""
+    for words, kind in REFUSALS.items():
+        if words in message:
+            tally[kind] += 1
+            return None if _is_justified(case, words, digits) else f"disagreement: {kind}"
+    return f"disagreement: refused: {message}"
+
+
+def _is_justified(case: SmallCase, words: str, digits: int) -> bool:
+    """Whether the reference comes upon what the exact engine complains of."""
+    limit = EXACT.spike_limit
+    spikes, shortest, smallest, current = 0, np.inf, np.inf, 0.0
+    for sample in _simulations(case, None if words == "spike_limit" else digits):
+        own = 0
+        last: dict[int, Any] = {}
+        for event in sample:
+            if event.kind != Kind.EMISSION or event.index is not None:
+                continue
+            threshold = sample.model.neurons[event.unit].threshold
+            interval = float(event.time - last.get(event.unit, -1.0))
+            shortest = min(shortest, interval / float(np.spacing(float(event.time))))
+            smallest = min(smallest, float(event.current / threshold - 1))
+            last[event.unit] = event.time
+            own += 1
+            if own > limit or shortest < FEWEST_ULP:
+                break
+        spikes = max(spikes, own)
+        current = max(current, drive_of_sample(sample))
+    if words in ("spike_limit", "spikes again before time moves on"):
+        return shortest < FEWEST_ULP or (words == "spike_limit" and spikes > limit)
+    if words == "grazes":
+        return smallest < GRAZING or not is_decided(case, digits)
+    return current > 1e300
+
+
+def _simulations(case: SmallCase, digits: int | None) -> Iterator[Simulation]:
+    """The samples, to be simulated event by event by whoever asks."""
+    engine = Reference(digits)
+    model = Model.from_network(case.network, engine.numbers)
+    duration = engine.numbers.convert(case.duration)
+    events = engine.input_events(case.network, case.inputs)
+    for own, dropout in zip(events, sample_dropouts(case), strict=True):
+        yield Simulation(model, own, duration, dropout=dropout)
+
+
+def main() -> int:
+    """Examine the disagreement in a file again; 1 if it is still one."""
+    path = Path(sys.argv[1])
+    case, description = load_case(path)
+    print(case.network, case.readout, f"duration {case.duration} ms", description, sep="\n")
+    tally: Counter[str] = Counter()
+    kind = examine_case(case, 50, tally)
+    print(kind or f"no disagreement any more: {dict(tally)}")
+    return 0 if kind is None else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

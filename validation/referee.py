@@ -1,0 +1,465 @@
+"""Who is right when two engines differ: many digits, and how far rounding may take a result.
+
+An engine in float64 rounds each of its numbers by a unit in its last place.  How far that takes
+spike times, readouts and gradients is measured, not estimated: the network is run in many
+digits again, forward and backward, with every weight, threshold and time constant, every V, I
+and lambda moved at random by up to two units in its last place, and every spike time, delay,
+input time and refractory period by up to two units in the last place of the trial's length.
+As times are known no better than that, V, I and lambda also move by as much as they decay in
+such a time, which counts where time constants are a thousandth of the trial's length or less.
+What moves with all of these is the network's *condition*.
+
+Times given as multiples of 2^-10 ms stay where they are: sums of such times are exact in
+float64, so that events which coincide do so in every engine, and their order is no question of
+rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from small_networks import SmallCase
+
+from evsim.engines import Reference, reference_readouts
+from evsim.engines.reference import AdjointState, State
+from evsim.engines.reference_adjoint import AdjointSimulation, Jump
+from evsim.engines.reference_network import (
+    Emission,
+    InputEvent,
+    Model,
+    SampleDropout,
+    Simulation,
+)
+from evsim.engines.reference_neuron import Neuron, Number, Numbers, Segment, Slopes
+from evsim.readouts import WeightingForm
+
+UNITS_IN_THE_LAST_PLACE = 2.0
+DRAWS = 12
+"""As many as it takes: a peak among several of the same height is found by chance."""
+ALLOWANCE = 16.0
+"""How many times as far as the condition an engine may be off: it rounds many numbers."""
+FEWEST_ULP = 8.0
+"""Of the trial's length, or of the largest number of a kind, which are always allowed."""
+SMALLEST = float(np.finfo(float).tiny)
+"""Numbers below have fewer digits."""
+SAME_TIME, SAME_VALUE = 16.0, 1e-12
+"""Units in the last place of the trial's length, and of the size of what is added up, within
+which nobody asks for the condition."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What an engine says about a case, as flat arrays of float64 or of many digits.
+
+    ``spikes`` has the times of each unit of each sample.  ``gradients`` has one array by
+    parameter and one by input; ``scales`` the size of what was added up for each.
+    """
+
+    spikes: dict[tuple[int, int], np.ndarray]
+    readout: np.ndarray
+    gradients: dict[str, np.ndarray]
+    scales: dict[str, float]
+
+    def pattern(self) -> dict[tuple[int, int], int]:
+        """How often each unit spikes in each sample."""
+        return {owner: times.size for owner, times in self.spikes.items()}
+
+    def parts(self) -> dict[str, np.ndarray]:
+        """All numbers by name; times of spikes, the readout, and gradients."""
+        times = [self.spikes[owner] for owner in sorted(self.spikes)]
+        together = np.concatenate([np.empty(0), *times])
+        return {"spikes": together, "readout": self.readout, **self.gradients}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the referee finds: ``worst`` is the largest error in units of what is allowed.
+
+    ``is_decided`` is false where rounding alone makes spikes appear or vanish, so that float64
+    cannot decide.  ``differs`` names what is further off than it may be.
+    """
+
+    is_decided: bool
+    worst: float
+    differs: tuple[str, ...]
+
+
+def judge(case: SmallCase, found: Results, digits: int, seed: int) -> Verdict:
+    """Compare what an engine has found with the reference in many digits."""
+    truth = solve(case, digits)
+    if is_close(case, found, truth):
+        return Verdict(True, 0.0, ())
+    rng = np.random.default_rng(seed)
+    condition = dict.fromkeys(truth.parts(), 0.0)
+    few = FEWEST_ULP * float(np.finfo(float).eps)
+    verdict = Verdict(True, np.inf, ("pattern",))
+    for _ in range(DRAWS):
+        moved = solve(case, digits, rng)
+        if is_other_pattern(case, moved, truth):
+            return Verdict(False, np.inf, ("pattern",))
+        for name, values in moved.parts().items():
+            condition[name] = max(condition[name], distance(values, truth.parts()[name]))
+        if found.pattern() == truth.pattern():
+            allowed = {name: ALLOWANCE * size for name, size in condition.items()}
+            verdict = Verdict(
+                True, *compare(case, found, truth, allowed.__getitem__, FEWEST_ULP, few)
+            )
+            if not verdict.differs:
+                break
+    return verdict
+
+
+def is_close(case: SmallCase, found: Results, truth: Results) -> bool:
+    """Whether two engines are so close that nobody asks for the condition."""
+    if found.pattern() != truth.pattern():
+        return False
+    _, differs = compare(case, found, truth, lambda name: 0.0, SAME_TIME, SAME_VALUE)
+    return not differs
+
+
+def is_decided(case: SmallCase, digits: int, seed: int = 0) -> bool:
+    """Whether rounding cannot make a spike appear or vanish."""
+    rng = np.random.default_rng(seed)
+    quiet = case.without_gradients()
+    truth = solve(quiet, digits)
+    draws = (solve(quiet, digits, rng) for _ in range(DRAWS))
+    return not any(is_other_pattern(case, moved, truth) for moved in draws)
+
+
+def is_other_pattern(case: SmallCase, moved: Results, truth: Results) -> bool:
+    """Whether spikes have appeared or vanished, or one has by a jump taken another's place."""
+    if moved.pattern() != truth.pattern():
+        return True
+    jump = distance(moved.parts()["spikes"], truth.parts()["spikes"])
+    return jump > 1e-3 * case.duration
+
+
+def compare(
+    case: SmallCase,
+    found: Results,
+    truth: Results,
+    more: Callable[[str], float],
+    ulp: float,
+    relative: float,
+) -> tuple[float, tuple[str, ...]]:
+    """The largest error in units of what is allowed, and which parts are beyond it.
+
+    Allowed are ``ulp`` units in the last place of the trial's length for times of spikes,
+    ``relative`` to its scale for any other part, and ``more`` for each.
+    """
+    worst, differs = 0.0, []
+    own = found.parts()
+    for name, values in truth.parts().items():
+        base = ulp * np.spacing(case.duration) if name == "spikes" else relative
+        scale = 1.0 if name == "spikes" else truth.scales[name]
+        allowed = base * scale + more(name) + SMALLEST
+        error = distance(own[name], values)
+        ratio = error / allowed
+        worst = max(worst, ratio)
+        if not ratio <= 1.0:
+            differs.append(name)
+    return worst, tuple(differs)
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest difference, 0 where both are the same infinity."""
+    equal = a == b
+    difference = np.abs(np.where(equal, 0.0, a) - np.where(equal, 0.0, b))
+    return float(difference.max(initial=0.0))
+
+
+# -- in many digits -----------------------------------------------------------------------
+
+
+def solve(case: SmallCase, digits: int | None, rng: np.random.Generator | None = None) -> Results:
+    """The reference's results; with all its numbers moved a little if there is an ``rng``."""
+    engine = Reference(digits)
+    model = Model.from_network(case.network, engine.numbers)
+    events = engine.input_events(case.network, case.inputs)
+    if rng is None:
+        state = simulate(case, engine, model, events)
+        adjoint = engine.pull_back_exact(state, case.readout, case.cotangents, case.adjustments)
+    else:
+        noise = Noise(model.numbers, case.duration, rng)
+        events = [[e._replace(time=noise.given_time(e.time)) for e in own] for own in events]
+        state = simulate(case, engine, noise.moved_model(model), events, noise)
+        adjoint = pull_back_moved(case, engine, state, noise)
+    return results_of(case, state, adjoint, engine.read_exact(state, case.readout))
+
+
+def sample_dropouts(case: SmallCase) -> list[SampleDropout | None]:
+    """What is dropped of each sample."""
+    if case.dropout is None:
+        return [None] * case.batch_size
+    rates = case.dropout.rate_per_unit(case.network).tolist()
+    return [SampleDropout(k, rates) for k in case.dropout.sample_keys(case.batch_size).tolist()]
+
+
+def results_of(
+    case: SmallCase, state: State, adjoint: AdjointState, readout: np.ndarray
+) -> Results:
+    """What a run of the reference says, in its number type."""
+    spikes: dict[tuple[int, int], list[Any]] = {
+        (b, unit): [] for b in range(case.batch_size) for unit in state.model.neurons
+    }
+    for b, sample in enumerate(state.samples):
+        for emission in sample.emissions:
+            if emission.index is None:
+                spikes[b, emission.unit].append(emission.time)
+    gradients: dict[str, np.ndarray] = {}
+    scales = {"readout": largest(readout) + drive_of(state)}
+    for name in case.wrt:
+        flat = getattr(adjoint, name.rsplit(".", 1)[1])
+        gradients[name] = folded(case, name, flat)
+        scales[name] = largest(folded(case, name, np.abs(flat))) + 1e-2 * largest(flat)
+        if name.endswith((".tau_mem", ".tau_syn")):
+            scales[name] += terms_of_time_constants(state.samples, adjoint.samples)
+    times = [float(abs(s)) for sample in adjoint.samples for s in sample.slopes.values()]
+    for name, slopes in adjoint.input_times.items():
+        gradients[f"{name}.times"] = slopes
+        scales[f"{name}.times"] = max([0.0, *times])
+    for name in case.wrt:
+        if name.endswith(".delay"):
+            scales[name] += 1e-2 * max([0.0, *times])
+    return Results(
+        {owner: np.array(own, dtype=object) for owner, own in spikes.items()},
+        readout.ravel(),
+        gradients,
+        scales,
+    )
+
+
+def drive_of(state: State) -> float:
+    """The largest |I| or |V| that any unit has right after an event, which rounding goes by."""
+    return max((drive_of_sample(sample) for sample in state.samples), default=0.0)
+
+
+def drive_of_sample(sample: Simulation) -> float:
+    """The same of one sample."""
+    segments = (segment for history in sample.history.values() for segment in history)
+    return max((float(max(abs(s.voltage), abs(s.current))) for s in segments), default=0.0)
+
+
+def terms_of_time_constants(samples: list[Simulation], adjoints: list[AdjointSimulation]) -> float:
+    """The size of the integral of lambda dV, or dI, as V or I rises: where it falls, it cancels."""
+    pairs = zip(samples, adjoints, strict=True)
+    return sum((drive_of_sample(s) * largest_lambda(a) for s, a in pairs), start=0.0)
+
+
+def largest_lambda(adjoint: AdjointSimulation) -> float:
+    """The largest |lambda_V| or |lambda_I| that any unit has right before an event."""
+    segments = (segment for history in adjoint.history.values() for segment in history)
+    return max((float(max(abs(s.lambda_v), abs(s.lambda_i))) for s in segments), default=0.0)
+
+
+def folded(case: SmallCase, name: str, flat: np.ndarray) -> np.ndarray:
+    """Entries of a gradient from those per synapse or unit, in any number type."""
+    network = case.network
+    owner, kind = name.rsplit(".", 1)
+    if kind not in ("weight", "delay"):
+        first = int(network.topology.first_unit[network._index[owner]])
+        own = flat[first : first + network.population(owner).units]
+        return np.array([own.sum()]) if network.parameters[name].shape == () else own
+    index = [connection.name for connection in network.connections].index(owner)
+    connection = network.connections[index]
+    own = flat[network.topology.slots[index]]
+    values = network.parameters[name]
+    if hasattr(values, "indptr"):
+        return own
+    post = network.population(connection.target).units
+    pre = network.population(connection.source).units
+    full = np.zeros((post, pre), dtype=flat.dtype)
+    if connection.is_sparse:
+        rows = np.repeat(np.arange(post), np.diff(connection.weight.indptr))
+        full[rows, connection.weight.indices] = own
+    else:
+        full[...] = own.reshape(post, pre)
+    if values.shape == ():
+        return np.array([full.sum()])
+    shared = tuple(axis for axis in (0, 1) if values.shape[axis] == 1)
+    return (full.sum(axis=shared, keepdims=True) if shared else full).ravel()
+
+
+def largest(values: np.ndarray) -> float:
+    """The largest finite magnitude, as a float."""
+    sizes = np.abs(values.ravel().astype(np.float64))
+    return float(sizes[np.isfinite(sizes)].max(initial=0.0))
+
+
+# -- moving numbers a little --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Moves numbers by up to two units in the last place of float64."""
+
+    numbers: Numbers
+    duration: float
+    rng: np.random.Generator
+
+    def by(self, size: float) -> Number:
+        """A random number of up to two such sizes."""
+        most = UNITS_IN_THE_LAST_PLACE * size
+        return self.numbers.convert(most * self.rng.uniform(-1.0, 1.0))
+
+    def value(self, value: Number, *parts: Number, neuron: Neuron | None = None) -> Number:
+        """A value moved relative to itself and to what it was added up from.
+
+        That of a neuron also by what it decays within a unit in the last place of time.
+        """
+        relative = float(np.finfo(float).eps)
+        if neuron is not None:
+            shortest = float(min(neuron.tau_mem, neuron.tau_syn))
+            relative += float(np.spacing(self.duration)) / shortest
+        return value + self.by(relative * max(abs(float(part)) for part in (value, *parts)))
+
+    def time(self, time: Number) -> Number:
+        """A computed time moved by units in the last place of the trial's length."""
+        moved = time + self.by(float(np.spacing(self.duration)))
+        return moved if moved > 0 else time
+
+    def given_time(self, time: Number) -> Number:
+        """The same of a given time; those on the grid, and infinity, stay."""
+        is_exact = not np.isfinite(float(time)) or float(time) * 1024.0 % 1.0 == 0.0
+        return time if is_exact else self.time(time)
+
+    def moved_model(self, model: Model) -> Model:
+        """The model with all its parameters moved."""
+        neurons: dict[int, Neuron] = {}
+        for unit, neuron in model.neurons.items():
+            tau_mem, tau_syn = self.value(neuron.tau_mem), self.value(neuron.tau_syn)
+            refractory = self.given_time(neuron.refractory)
+            threshold = neuron.threshold
+            if np.isfinite(float(threshold)):
+                threshold = self.value(threshold)
+            neurons[unit] = MovedNeuron(self.numbers, tau_mem, tau_syn, threshold, refractory, self)
+        weight = [self.value(weight) for weight in model.weight]
+        delay = [self.given_time(delay) for delay in model.delay]
+        return replace(model, weight=weight, delay=delay, neurons=neurons)
+
+
+@dataclass(frozen=True)
+class MovedNeuron(Neuron):
+    """A neuron whose derivatives by time constants are moved, each of their parts by itself."""
+
+    noise: Noise
+
+    def flow_slopes(self, segment: Segment, time: Number) -> tuple[Slopes, Number]:
+        voltage, current = super().flow_slopes(segment, time)
+        return self._moved(voltage), self.noise.value(current, neuron=self)
+
+    def integral_slopes(self, segment: Segment, end: Number, form: WeightingForm) -> Slopes:
+        return self._moved(super().integral_slopes(segment, end, form))
+
+    def _moved(self, slopes: Slopes) -> Slopes:
+        return Slopes(*(self.noise.value(slope, neuron=self) for slope in slopes))
+
+
+MOST_EVENTS = 20_000
+
+
+class RunawayError(Exception):
+    """A sample that does not end, though the other engine's did."""
+
+
+class BoundedSimulation(Simulation):
+    """A simulation that gives up where spikes follow each other without end."""
+
+    def run(self) -> Simulation:
+        for count, _ in enumerate(self):
+            if count > MOST_EVENTS:
+                raise RunawayError(f"sample {self.sample} goes on after {count} events")
+        return self
+
+
+class MovedSimulation(BoundedSimulation):
+    """A simulation in which V and I after each event, and each emission's time, are moved.
+
+    I at an emission moves by itself: an engine may take it at the crossing or at its rounded
+    time.
+    """
+
+    noise: Noise
+
+    def _emit(self, emission: Emission) -> None:
+        super()._emit(emission)
+        if emission.index is None:
+            neuron = self.model.neurons[emission.unit]
+            emission.current = self.noise.value(emission.current, neuron=neuron)
+
+    def _enter(self, unit: int, voltage: Number, current: Number, held: bool) -> None:
+        neuron = self.model.neurons[unit]
+        if voltage:
+            voltage = self.noise.value(voltage, self.history[unit][-1].voltage, neuron=neuron)
+        super()._enter(unit, voltage, self.noise.value(current, neuron=neuron), held)
+        if unit in self._predicted:
+            emission = self._predicted[unit]
+            self.queue.remove(emission)
+            emission.time = max(self.now, self.noise.time(emission.time))
+            if emission.time > self.duration:
+                del self._predicted[unit]
+            else:
+                self.queue.add(emission)
+
+
+class MovedAdjoint(AdjointSimulation):
+    """An adjoint in which lambda_V and lambda_I are moved wherever they are read."""
+
+    noise: Noise
+
+    def flow(self, unit: int, time: Number, segment: int = -1) -> tuple[Number, Number]:
+        lambda_v, lambda_i = super().flow(unit, time, segment)
+        neuron = self.model.neurons[unit]
+        return self.noise.value(lambda_v, neuron=neuron), self.noise.value(lambda_i, neuron=neuron)
+
+    def _before(self, emission: Emission) -> Number:
+        self.slopes[emission] = self.noise.value(self.slopes[emission])
+        return super()._before(emission)
+
+
+def simulate(
+    case: SmallCase,
+    engine: Reference,
+    model: Model,
+    events: list[list[InputEvent]],
+    noise: Noise | None = None,
+) -> State:
+    """``Reference.simulate_model``, bounded; with all numbers moved if there is noise."""
+    duration = engine.numbers.convert(case.duration)
+    samples: list[Simulation] = []
+    for b, (own, dropout) in enumerate(zip(events, sample_dropouts(case), strict=True)):
+        simulation: BoundedSimulation
+        if noise is None:
+            simulation = BoundedSimulation(model, own, duration, dropout=dropout, sample=b)
+        else:
+            simulation = MovedSimulation(model, own, duration, dropout=dropout, sample=b)
+            simulation.noise = noise
+        samples.append(simulation.run())
+    return State(model, duration, events, samples)
+
+
+def pull_back_moved(case: SmallCase, engine: Reference, state: State, noise: Noise) -> AdjointState:
+    """``Reference.pull_back_exact`` with all numbers moved, the times of jumps included."""
+    population = case.readout.population_of(case.network)
+    units = state.model.units_of(population)
+    samples = []
+    for b, entering in enumerate(engine._adjustments(state, population, case.adjustments)):
+        simulation = state.samples[b]
+        own = reference_readouts.rows_of(case.readout, case.cotangents, b)
+        reference_readouts.pull_back(simulation, units, case.readout, own, entering)
+        entering.jumps = [_moved_jump(jump, simulation, noise) for jump in entering.jumps]
+        adjoint = MovedAdjoint(simulation, entering)
+        adjoint.noise = noise
+        samples.append(adjoint.run())
+    return AdjointState(state, samples)
+
+
+def _moved_jump(jump: Jump, simulation: Simulation, noise: Noise) -> Jump:
+    """A jump at another time, unless it is at an event's, or at the end of the trial."""
+    fixed = {segment.time for segment in simulation.history[jump.unit]} | {simulation.duration}
+    if jump.time in fixed:
+        return jump
+    return jump._replace(time=min(noise.given_time(jump.time), simulation.duration))

@@ -1,0 +1,360 @@
+"""Small random networks with all that is awkward, for engines to disagree about.
+
+One to about five units and up to eight input spikes: small enough for plain Python to run a
+million of them.  Times lie on a grid of 1/2 ms, so that events coincide, or anywhere; time
+constants are equal, nearly equal or a million times apart; weights take V exactly to the
+threshold, cancel each other, are tiny or huge.  Every network follows from two numbers, a seed
+and its own number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+
+import evsim
+from evsim import storage
+from evsim.engines.protocol import Adjustments
+from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes, VoltageAt
+from evsim.topology import Topology
+
+KIND_OF_FILE = "disagreement"
+
+
+@dataclass(frozen=True, eq=False)
+class SmallCase:
+    """A network, what goes in, what is read, and what is pulled back.
+
+    ``cotangents`` has the shape of the readout's values, ``wrt`` names parameters.
+    """
+
+    network: evsim.Network
+    inputs: dict[str, evsim.SpikeTrains]
+    duration: float
+    readout: Readout
+    cotangents: np.ndarray
+    wrt: tuple[str, ...]
+    dropout: evsim.Dropout | None = None
+    adjustments: Adjustments = field(default_factory=Adjustments)
+
+    @property
+    def batch_size(self) -> int:
+        """Number of samples."""
+        return len(next(iter(self.inputs.values())))
+
+    def without_gradients(self) -> SmallCase:
+        """The same case with nothing to pull back, which needs no finite gradient."""
+        nothing = np.zeros_like(self.cotangents)
+        return replace(self, cotangents=nothing, wrt=(), adjustments=Adjustments(None, {}, 1.0))
+
+
+def small_case(seed: int, number: int) -> SmallCase:
+    """The network of that number."""
+    return Draw(np.random.default_rng([seed, number])).case()
+
+
+# -- drawing ------------------------------------------------------------------------------
+
+
+@dataclass
+class Draw:
+    """One random network in the making, and the habits its parts have in common."""
+
+    rng: np.random.Generator
+    duration: float = 20.0
+    on_grid: bool = False
+    ratio: float = 4.0
+    tau_mem: float = 20.0
+    is_sparse: bool = False
+
+    def case(self) -> SmallCase:
+        """Draw everything."""
+        self.duration = self.one_of(10.0, 20.0, 20.0, 50.0, self.uniform(5.0, 60.0))
+        self.on_grid = self.chance(0.4)
+        self.ratio = self.one_of(4.0, 4.0, 2.0, 1.0, 1.0 + 1e-9, 1.0 + 4e-16, 1 / 3, self.scale(2))
+        self.tau_mem = self.one_of(20.0, 20.0, 5.0, self.scale(1) * 10.0, self.scale(4) * 10.0)
+        self.is_sparse = self.chance(0.12)
+        network = self.network()
+        batch_size = 1 if self.chance(0.85) else 2
+        inputs = {p.name: self.trains(p.units, batch_size) for p in network.inputs}
+        readout = self.readout(network, batch_size)
+        units = network.population(readout.population_of(network)).units
+        cotangents = self.rng.normal(0.0, 1.0, readout.shape(batch_size, units))
+        names = tuple(network.parameters)
+        if self.chance(0.7):
+            names = tuple(n for n in names if not n.endswith((".tau_mem", ".tau_syn")))
+        return SmallCase(
+            network, inputs, self.duration, readout, cotangents, names,
+            self.dropout(network), self.adjustments(network),
+        )  # fmt: skip
+
+    # Chance.
+
+    def chance(self, probability: float) -> bool:
+        return bool(self.rng.random() < probability)
+
+    def one_of(self, *choices: Any) -> Any:
+        return choices[int(len(choices) * self.rng.random())]
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * self.rng.random()
+
+    def scale(self, decades: float) -> float:
+        """From 10^-decades to 10^decades, each power of ten as likely as another."""
+        return 10.0 ** self.uniform(-decades, decades)
+
+    # Populations and connections.
+
+    def network(self) -> evsim.Network:
+        """One or two inputs, up to two layers of LIF units, LI units at the end or none."""
+        rng = self.rng
+        populations: list[evsim.Population] = [evsim.Input("input", int(rng.integers(1, 4)))]
+        if self.chance(0.15):
+            populations.append(evsim.Input("other", 1))
+        layers = int(rng.integers(0, 3))
+        populations += [self.layer("LIF", f"layer{n}") for n in range(layers)]
+        if layers == 0 or self.chance(0.4):
+            populations.append(self.layer("LI", "output"))
+        first = next(n for n, p in enumerate(populations) if not isinstance(p, evsim.Input))
+        connections = []
+        for target in range(first, len(populations)):
+            for source in range(len(populations)):
+                if not populations[source].spiking:
+                    continue
+                is_next = source == max(target - 1, first - 1) or (target == first > source)
+                if is_next or self.chance(0.25):
+                    ends = populations[source], populations[target]
+                    connections.append(self.connection(*ends, is_next))
+        if self.chance(0.08):  # a second one between the same populations
+            last = connections[-1]
+            ends = (next(p for p in populations if p.name == n) for n in (last.source, last.target))
+            connections.append(self.connection(*ends, False, name="again"))
+        return with_known_topology(evsim.Network(populations, connections))
+
+    def layer(self, kind: str, name: str) -> evsim.Population:
+        units = int(self.rng.integers(1, 4))
+        spread: Callable[[float], Any] = (
+            (lambda value: value * self.rng.uniform(0.7, 1.4, units))
+            if self.chance(0.2)
+            else lambda value: value
+        )
+        taus = {"tau_mem": spread(self.tau_mem), "tau_syn": spread(self.tau_mem / self.ratio)}
+        if kind == "LI":
+            return evsim.LI(name, units, **taus)
+        return evsim.LIF(
+            name,
+            units,
+            threshold=spread(self.one_of(1.0, 1.0, 1.0, 0.5, self.scale(3))),
+            refractory=self.one_of(0.0, 0.0, 3.0, 0.5, np.inf, self.time(8.0)),
+            **taus,
+        )
+
+    def connection(
+        self, source: evsim.Population, target: evsim.Population, is_next: bool, name: str = ""
+    ) -> evsim.Connection:
+        post, pre = target.units, source.units
+        shape = (post, pre)
+        threshold = float(np.max(getattr(target, "threshold", 1.0)))
+        needed = threshold * weight_for_threshold(self.ratio)
+        weight: Any = self.weight(shape, needed * (1.0 if is_next else 0.3))
+        if self.is_sparse:
+            kept = self.rng.random(shape) < 0.7
+            kept[0, 0] = True
+            rows, columns = np.nonzero(kept)
+            values = np.broadcast_to(weight, shape)[kept]
+            weight = csr_array((values, (rows, columns)), shape=shape)
+            if self.chance(0.4):
+                delays = np.broadcast_to(self.delay((post, pre)), shape)[kept]
+                delay = csr_array((delays, weight.indices, weight.indptr), shape=shape)
+                return evsim.Connection(source.name, target.name, weight, delay, name=name)
+            shape = self.one_of((), (1, pre), (post, 1))
+        else:
+            shape = self.one_of((), (1, pre), (post, 1), shape, shape)
+        return evsim.Connection(source.name, target.name, weight, self.delay(shape), name=name)
+
+    def weight(self, shape: tuple[int, int], needed: float) -> Any:
+        """Weights around the one whose single spike takes V to the threshold.
+
+        One in twenty is that weight itself, or one of its neighbours; some cancel.
+        """
+        rng = self.rng
+        drawn = rng.random()
+        if drawn < 0.05:
+            off = self.one_of(0.0, 2e-16, -2e-16, 1e-14, -1e-14, 1e-9, 1e-6, -1e-6)
+            return np.full(shape, needed * (1.0 + off))
+        if drawn < 0.15:
+            return np.asarray(needed * rng.normal(1.2, 0.5))
+        if drawn < 0.3:  # multiples of a quarter, zero and opposite ones among them
+            return needed * rng.integers(-4, 9, shape) / 4.0
+        if drawn < 0.33:
+            return rng.normal(0.0, 1.0, shape) * 10.0 ** rng.uniform(-300, 0)
+        if drawn < 0.36:
+            return needed * rng.normal(0.3, 1.0, shape) * 10.0 ** rng.uniform(1, 6)
+        return needed * rng.normal(0.9, 0.9, shape)
+
+    def delay(self, shape: tuple[int, ...]) -> Any:
+        drawn = self.rng.random()
+        if drawn < 0.3:
+            return 0.0
+        if drawn < 0.45:
+            return np.full(shape, self.one_of(0.5, 1.0, 3.0, self.time(8.0)))
+        if drawn < 0.5:
+            return np.full(shape, self.one_of(1e-12, 1e-300, 2.0 * self.duration, self.duration))
+        return self.times(0.0, 8.0, shape)
+
+    # Times.
+
+    def time(self, longest: float) -> float:
+        return float(self.times(0.0, longest, ()))
+
+    def times(self, earliest: float, latest: float, shape: Any) -> Any:
+        """Times anywhere, or on a grid of 1/2 ms."""
+        times = self.rng.uniform(earliest, latest, shape)
+        return np.round(2.0 * times) / 2.0 if self.on_grid else times
+
+    def trains(self, units: int, batch_size: int) -> evsim.SpikeTrains:
+        """Up to eight spikes of each sample, some together, at 0, at the end or after it."""
+        rng = self.rng
+        counts = rng.integers(0, 9, batch_size)
+        total = int(counts.sum())
+        times = self.times(0.0, 0.8 * self.duration, total)
+        if total and self.chance(0.3):
+            times[: max(total // 2, 1)] = times[0]
+        if total and self.chance(0.3):
+            special = 0.0, self.duration, self.duration + 1.0, np.nextafter(self.duration, 0.0)
+            times[-1] = self.one_of(*special)
+        offsets = np.cumsum([0, *counts])
+        for begin, end in pairwise(offsets.tolist()):
+            times[begin:end].sort()
+        return evsim.SpikeTrains(times, rng.integers(0, units, total), offsets, units)
+
+    # What is read, and what else there is.
+
+    def readout(self, network: evsim.Network, batch_size: int) -> Readout:
+        read = [p for p in network.populations if not isinstance(p, evsim.Input)]
+        population = self.one_of(*read)
+        weighting = self.one_of("flat", "exponential", "linear")
+        choices = [partial(Mean, weighting), partial(VoltageAt, self.moments(batch_size))]
+        if isinstance(population, evsim.LI):
+            choices += [Peak, Peak]
+        else:
+            choices += [FirstSpike, FirstSpike, partial(SpikeTimes, int(self.rng.integers(1, 4)))]
+        return self.one_of(*choices)(population=population.name)
+
+    def moments(self, batch_size: int) -> Moments:
+        counts = self.rng.integers(1, 4, batch_size)
+        times = [np.sort(self.times(0.0, self.duration, count)) for count in counts]
+        return Moments(np.minimum(np.concatenate(times), self.duration), np.cumsum([0, *counts]))
+
+    def dropout(self, network: evsim.Network) -> evsim.Dropout | None:
+        if not self.chance(0.04):
+            return None
+        spiking = [p.name for p in network.populations if p.spiking]
+        return evsim.Dropout({self.one_of(*spiking): 0.3}, seed=int(self.rng.integers(1000)))
+
+    def adjustments(self, network: evsim.Network) -> Adjustments:
+        if not self.chance(0.06):
+            return Adjustments()
+        layers = [p for p in network.populations if isinstance(p, evsim.LIF)]
+        jumps = {p.name: self.rng.normal(0.0, 0.1, p.units) for p in layers[:1]}
+        return Adjustments(None, jumps, self.one_of(np.inf, 0.1, 10.0))
+
+
+_topologies: dict[Any, Topology] = {}
+
+
+def with_known_topology(network: evsim.Network) -> evsim.Network:
+    """The network with the topology of an earlier one that has the same populations and synapses.
+
+    As ``Network.replace`` does it; working it out takes longer than a simulation.
+    """
+    if any(connection.is_sparse for connection in network.connections):
+        return network
+    populations = tuple((type(p), p.units) for p in network.populations)
+    key = populations, tuple((c.source, c.target) for c in network.connections)
+    if key in _topologies:
+        network.__dict__["topology"] = _topologies[key]
+    else:
+        _topologies[key] = network.topology
+    return network
+
+
+def weight_for_threshold(ratio: float) -> float:
+    """The weight whose single spike takes V just to 1, for that tau_mem / tau_syn."""
+    if abs(ratio - 1.0) < 1e-8:
+        return float(np.e)
+    return float(ratio ** (ratio / (ratio - 1.0)))
+
+
+# -- files --------------------------------------------------------------------------------
+
+_READOUTS: dict[str, type[Readout]] = {
+    kind.__name__: kind for kind in (Mean, Peak, FirstSpike, SpikeTimes, VoltageAt)
+}
+
+
+def save_case(path: Path, case: SmallCase, description: dict[str, Any]) -> None:
+    """Write all of a case, and a description that json can hold, as one safetensors file."""
+    arrays = {f"network/{n}": a for n, a in storage.network_arrays(case.network).items()}
+    for name, trains in case.inputs.items():
+        for part in ("times", "units", "offsets"):
+            arrays[f"input/{name}/{part}"] = getattr(trains, part)
+    arrays["cotangents"] = case.cotangents
+    for name, jumps in case.adjustments.rate_jumps.items():
+        arrays[f"jumps/{name}"] = jumps
+    readout: dict[str, Any] = {
+        "kind": type(case.readout).__name__, "population": case.readout.population
+    }  # fmt: skip
+    if isinstance(case.readout, Mean):
+        readout["weighting"] = case.readout.weighting
+    elif isinstance(case.readout, SpikeTimes):
+        readout["count"] = case.readout.count
+    elif isinstance(case.readout, VoltageAt):
+        arrays["moments/times"], arrays["moments/offsets"] = case.readout.moments
+    dropout = case.dropout and {"rates": dict(case.dropout.rates), "seed": case.dropout.seed}
+    arrays["scalars"] = np.array([case.duration, case.adjustments.lambda_limit])
+    settings = {
+        "structure": storage.network_structure(case.network),
+        "readout": readout,
+        "wrt": list(case.wrt),
+        "dropout": dropout,
+    }
+    storage.save_arrays(path, KIND_OF_FILE, arrays, {"case": settings, **description})
+
+
+def load_case(path: Path) -> tuple[SmallCase, dict[str, Any]]:
+    """The case and the description that ``save_case`` has written."""
+    arrays, description = storage.load_arrays(path, KIND_OF_FILE)
+    settings = description.pop("case")
+    network = storage._network_of(
+        settings["structure"],
+        {n.removeprefix("network/"): a for n, a in arrays.items() if n.startswith("network/")},
+    )
+    inputs = {
+        p.name: evsim.SpikeTrains(
+            *(arrays[f"input/{p.name}/{part}"] for part in ("times", "units", "offsets")), p.units
+        )
+        for p in network.inputs
+    }
+    readout = settings["readout"]
+    kind = _READOUTS[readout.pop("kind")]
+    if kind is VoltageAt:
+        readout["moments"] = Moments(arrays["moments/times"], arrays["moments/offsets"])
+    duration, limit = arrays["scalars"].tolist()
+    jumps = {n.removeprefix("jumps/"): a for n, a in arrays.items() if n.startswith("jumps/")}
+    return (
+        SmallCase(
+            network, inputs, duration, kind(**readout), arrays["cotangents"],
+            tuple(settings["wrt"]),
+            settings["dropout"] and evsim.Dropout(**settings["dropout"]),
+            Adjustments(None, jumps, limit),
+        ),
+        description,
+    )  # fmt: skip
