@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import convergence
 import grid as benchmark
-import grid_against_exact
 import grid_correctness
 import grid_report
+import grid_vs_exact
 
 STEPS = convergence.STEPS
 TINY = ["--networks", "3", "--hidden", "8", "--samples", "2", "--spikes", "200", "--repeats", "1"]
@@ -44,7 +44,7 @@ def errors_of_order(order, rng, agreeing=STEPS.size):
 
 def findings_of_order(order, **what):
     rng = np.random.default_rng(0)
-    return grid_against_exact.Findings(
+    return grid_vs_exact.Findings(
         {
             (kind, loss): [errors_of_order(order, rng, **what) for _ in range(10)]
             for kind in convergence.KINDS
@@ -94,15 +94,12 @@ def test_spikes_are_compared_up_to_the_first_difference():
     assert convergence.first_difference(appeared) == 4.0
 
 
-def test_the_grid_is_of_first_order(tmp_path, capsys):
+def test_the_grid_is_of_first_order(tmp_path):
     # Two networks of a kind and loss are too few for the claim: that they are near is enough.
-    grid_against_exact.main(["--networks", "2", "--processes", "1", "--out", str(tmp_path)])
-    printed = capsys.readouterr().out
-    row = next(line for line in printed.splitlines() if line.startswith("| spike times"))
-    slopes = [float(row.split("|")[column]) for column in (2, 6)]
-    np.testing.assert_allclose(slopes, 1.0, atol=0.1)
-    assert (tmp_path / "grid_against_exact.png").stat().st_size > 10_000
-    assert (tmp_path / "grid_against_exact.md").read_text() == printed
+    finding = grid_vs_exact.GridVsExact(networks=2).examine(tmp_path)
+    row = next(row for row in finding.tables[0].rows if row[0] == "spike times")
+    np.testing.assert_allclose([float(row[column]) for column in (1, 5)], 1.0, atol=0.1)
+    assert (tmp_path / grid_vs_exact.PICTURE).stat().st_size > 10_000
 
 
 # -- correctness ------------------------------------------------------------------------------

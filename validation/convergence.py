@@ -242,6 +242,12 @@ class Slopes:
         """First quartile, median and third of those of single networks."""
         return tuple(np.quantile(self.single, [0.25, 0.5, 0.75]).tolist())
 
+    @property
+    def highest_median(self) -> float:
+        """The upper end of the median's 95 % interval, by resampling networks."""
+        medians = np.median(self.single[resampled(self.single.size)], axis=1)
+        return float(np.quantile(medians, 0.975))
+
     @classmethod
     def of(cls, found: list[Errors], quantity: str) -> Slopes:
         """Measured on some networks; an error of 0 tells nothing of an order and is left out."""
@@ -256,7 +262,12 @@ class Slopes:
         product, square = np.array(products), np.array(squares)
         if not product.size:
             return cls(np.array([np.nan]), np.nan, (np.nan, np.nan))
-        drawn = np.random.default_rng(0).integers(0, product.size, (2000, product.size))
+        drawn = resampled(product.size)
         common = product[drawn].sum(axis=1) / square[drawn].sum(axis=1)
         low, high = np.quantile(common, [0.025, 0.975]).tolist()
         return cls(product / square, float(product.sum() / square.sum()), (low, high))
+
+
+def resampled(count: int) -> np.ndarray:
+    """Numbers of networks, drawn with replacement; (draws, count)."""
+    return np.random.default_rng(0).integers(0, count, (2000, count))

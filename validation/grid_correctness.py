@@ -24,6 +24,7 @@ from evsim_gpu import Grid
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from agreement import entries
+from claims import Table
 from networks import KINDS, Case, random_case
 
 BATCH = 3
@@ -297,7 +298,7 @@ class Comparison:
                     f"{LARGEST_ERROR[precision]:g}: {'; '.join(places[:5])}"
                 )
 
-    def kinds_table(self) -> str:
+    def kinds_table(self) -> Table:
         """A row for each kind of network and precision."""
         rows = [
             ["networks", "precision", "compared", "spikes", "not identical", "others than float64"],
@@ -308,7 +309,7 @@ class Comparison:
                 own = [outcome for outcome in outcomes if outcome.kind == kind]
                 if own:
                     rows.append([kind, precision, *summary(own)])
-        return markdown(rows)
+        return Table("By kind of network", rows[0], rows[1:])
 
     def exceptions(self) -> str:
         """What the claim makes allowances for, and how often it was needed."""
@@ -324,15 +325,15 @@ class Comparison:
             )
         return "  ".join(lines)
 
-    def quantities_table(self) -> str:
+    def quantities_table(self) -> Table:
         """A row for the loss, and for each kind of gradient."""
         rows = [["quantity", *(f"largest error, {precision}" for precision in self.outcomes)]]
         for quantity in ("loss", *GRADIENTS):
             found = (largest_error(own, quantity) for own in self.outcomes.values())
             rows.append([quantity, *(f"{error:.1e}" for error in found)])
-        return markdown(rows)
+        return Table("By quantity", rows[0], rows[1:])
 
-    def losses_table(self) -> str:
+    def losses_table(self) -> Table:
         """A row for each loss."""
         rows = [["loss", "compared", "spikes not identical"]]
         rows[0] += [f"largest error, {precision}" for precision in self.outcomes]
@@ -345,7 +346,7 @@ class Comparison:
                 others = sum(not outcome.identical for own in by_precision for outcome in own)
                 largest = [f"{largest_error(own):.1e}" for own in by_precision]
                 rows.append([loss, str(len(by_precision[0])), str(others), *largest])
-        return markdown(rows)
+        return Table("By loss", rows[0], rows[1:])
 
 
 def compare_many(networks: int, seed: int, device: str, seconds: float = np.inf) -> Comparison:
@@ -385,9 +386,3 @@ def largest_error(outcomes: list[Outcome], quantity: str | None = None) -> float
         ),
         default=0.0,
     )
-
-
-def markdown(rows: list[list[str]]) -> str:
-    """A table whose first row has the names of the columns."""
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -4,7 +4,7 @@
 
 correctness   random networks of every kind with every loss, on the GPU and on the processor:
               spikes to the bit, gradients to rounding (see grid_correctness.py)
-convergence   against the exact engine as dt goes to 0 (see grid_against_exact.py)
+convergence   against the exact engine as dt goes to 0 (see grid_vs_exact.py)
 speed         the processor, and epochs of SHD's size on the GPU (see benchmarks/grid.py)
 
 Without a GPU its figures are missing, and the page says so: correctness is then that of threads
@@ -30,9 +30,12 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import grid_against_exact
 import grid_correctness
+import grid_vs_exact
 import numpy as np
+import parallel
+from claims import Table
+from page import markdown
 
 import evsim
 from evsim_gpu.cuda import check_cuda, cuda_devices
@@ -70,7 +73,6 @@ class Settings:
     spikes: int
     repeats: int
     epochs: int
-    processes: int
     out: Path
     end: float  # of the time that there is, by time.perf_counter
 
@@ -98,23 +100,22 @@ def correctness(settings: Settings, part: Part) -> None:
             "over all parameters of a kind, relative to the norm of what is summed up in them: "
             "gradients of parameters that synapses share may cancel.",
             found.exceptions(),
-            found.kinds_table(),
-            found.quantities_table(),
+            as_text(found.kinds_table()),
+            as_text(found.quantities_table()),
             '"Others than float64" are networks whose spikes in float32 are not those in '
             "float64; they have no errors.  By loss:",
-            found.losses_table(),
+            as_text(found.losses_table()),
         ]
     )
 
 
 def convergence(settings: Settings, part: Part) -> None:
     """The order at which it goes to the exact engine."""
-    found = grid_against_exact.findings(
-        settings.convergence_networks, settings.seed, settings.processes
-    )
+    found = grid_vs_exact.findings(settings.convergence_networks, settings.seed)
     part.refutations += found.refutations()
     (settings.out / "images").mkdir(parents=True, exist_ok=True)
-    grid_against_exact.draw(found, settings.out / "images" / PICTURE)
+    tables = grid_vs_exact.tables(found)
+    grid_vs_exact.draw(found, settings.out / "images" / PICTURE)
     part.text = "\n\n".join(
         [
             "Random networks with a delay at every synapse, layered (8-12-8-3) and recurrent "
@@ -125,14 +126,14 @@ def convergence(settings: Settings, part: Part) -> None:
             f"![Errors against dt](images/{PICTURE})",
             "Medians and quartiles over the networks with the same spikes; hollow where those are "
             "fewer than half.",
-            grid_against_exact.tables(found),
+            *(f"{own.title}:\n\n{as_text(own)}" for own in tables),
         ]
     )
 
 
 def speed(settings: Settings, part: Part) -> None:
     """The processor first; what was measured stays if the GPU fails."""
-    threads = sorted({1, min(2, grid_against_exact.processors())})
+    threads = sorted({1, min(2, parallel.processors())})
     times = benchmark.measure_processor(
         settings.hidden, settings.samples, settings.spikes, settings.repeats, threads
     )
@@ -240,7 +241,12 @@ def markdown_environment(devices: list[str]) -> str:
         ["evsim", evsim.__version__],
         ["Python, NumPy, numba", f"{platform.python_version()}, {np.__version__}, {numba()}"],
     ]
-    return grid_correctness.markdown(rows)
+    return markdown(rows[0], rows[1:])
+
+
+def as_text(table: Table) -> str:
+    """A table in Markdown."""
+    return markdown(table.columns, table.rows)
 
 
 def driver() -> str:
@@ -294,7 +300,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--spikes", type=int, default=benchmark.SPIKES, help="of inputs, a sample")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=2, help="on the GPU, after the first")
-    parser.add_argument("--processes", type=int, default=grid_against_exact.processors())
     parser.add_argument("--note", default="", help="a sentence for the page")
     chosen = vars(parser.parse_args(arguments))
     names, minutes, note = (chosen.pop(name) for name in ("parts", "minutes", "note"))
