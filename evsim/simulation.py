@@ -113,6 +113,8 @@ def gradient(
         For arguments that do not fit together, before anything runs.
     EngineError
         For a simulation that cannot go on.
+    FloatingPointError
+        For a loss whose derivative is no finite number where the loss is one.
     """
     check_network(network)
     check_is_loss(loss)
@@ -130,6 +132,7 @@ def gradient(
     run = _run(network, inputs, duration, engine, dropout)
     outcome = loss.evaluate(run, labels)
     outcome.check(loss, run)
+    outcome.check_derivative(loss, run)
     rate_jumps = {r.population: r.rate_jumps(run.spike_counts[r.population]) for r in regularisers}
     slopes = outcome.spike_slopes
     adjoint = sampling.pull_back(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from evsim.readouts import Readout
+from evsim.readouts import Readout, VoltageAt
 
 if TYPE_CHECKING:
     from evsim.simulation import Run
@@ -59,6 +59,38 @@ class Outcome:
                     f"shape {np.shape(array)}: they must be an array of shape {shape}; "
                     "evsim.testing.check_loss looks for more"
                 )
+
+    def check_derivative(self, loss: Loss, run: Run) -> None:
+        """Refuse a derivative that is no finite number beside a loss that is one.
+
+        It would make the gradient NaN while the loss looks well.
+        """
+        owners = self._samples_of_cotangents(run), self._samples_of_spikes(run)
+        parts = zip((self.cotangents, self.spike_slopes), owners, strict=True)
+        for array, samples in parts:
+            if array is None or np.isfinite(array).all():
+                continue
+            rows = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+            wrong = ~rows & np.isfinite(self.losses[samples])
+            if wrong.any():
+                row = int(np.argmax(wrong))
+                values = array[row].ravel()
+                raise FloatingPointError(
+                    f"the derivative of {type(loss).__name__} in sample {samples[row]} is "
+                    f"{values[~np.isfinite(values)][0]}, though its loss is "
+                    f"{self.losses[samples[row]]:g}: every derivative must be finite; "
+                    "evsim.testing.check_loss compares it with differences"
+                )
+
+    def _samples_of_cotangents(self, run: Run) -> np.ndarray:
+        if isinstance(self.readout, VoltageAt):
+            return self.readout.moments.samples
+        return np.arange(run.batch_size)
+
+    def _samples_of_spikes(self, run: Run) -> np.ndarray:
+        if self.spike_slopes is None:
+            return np.empty(0, np.int64)
+        return run.spikes[self.readout.population_of(run.network)].samples
 
 
 class Loss(ABC):
