@@ -398,4 +398,4 @@ TestNetworks.settings = settings(WALK, max_examples=20, stateful_step_count=14)
 TestSpikeTrains = SpikeTrainsMachine.TestCase
 TestSpikeTrains.settings = settings(WALK, max_examples=30, stateful_step_count=10)
 TestTraining = TrainingMachine.TestCase
-TestTraining.settings = settings(WALK, max_examples=12, stateful_step_count=5)
+TestTraining.settings = settings(WALK, max_examples=8, stateful_step_count=4)
