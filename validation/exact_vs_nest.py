@@ -42,7 +42,7 @@ EQUAL = TIME_CONSTANTS[5]
 MATCHED = TIME_CONSTANTS[2]  # tau_syn (tau_mem - tau_syn) = tau_mem, see nest_deviations
 
 FINE = 2.0**-4
-RESOLUTIONS = tuple(2.0**-power for power in (0, 1, 2, 4, 6, 8, 10))
+POWERS = (0, 1, 2, 4, 6, 8, 10)  # resolutions in ms are those of 1/2
 LONGEST = 1.0  # ms; a step, and so the shortest delay in a loop
 DIGITS = 30
 
@@ -68,10 +68,11 @@ class ExactVsNest(Claim):
     networks: int = 63
     samples: int = 10
     steps: int = 6
+    finest: int = 10
     seed: int = 0
 
     against: ClassVar[str] = "NEST 3, precise spike times"
-    counts: ClassVar[tuple[str, ...]] = ("networks", "samples", "steps")
+    counts: ClassVar[tuple[str, ...]] = ("networks", "samples", "steps", "finest")
 
     def examine(self, folder: Path) -> Finding:
         """Compare random networks, walk through resolutions, and show what differs."""
@@ -111,7 +112,7 @@ class ExactVsNest(Claim):
             rng = np.random.default_rng([self.seed, 1, number])
             taus = (TIME_CONSTANTS[0], MATCHED)[number // len(KINDS) % 2]
             case = random_case(rng, KINDS[number % len(KINDS)], taus, self.samples, LONGEST)
-            for resolution in RESOLUTIONS:
+            for resolution in (2.0**-power for power in POWERS if power <= self.finest):
                 for model in (PRECISE, LOSSLESS):
                     own = found.setdefault((resolution, model), Agreement())
                     own.add(agreement_of(case, Nest(model, resolution)))
@@ -173,7 +174,7 @@ def resolution_table(found: dict[tuple[float, str], Agreement]) -> Table:
     for model in (PRECISE, LOSSLESS):
         columns += [f"{model}: largest, ms", "median, ms", "trials that differ"]
     rows = []
-    for resolution in RESOLUTIONS:
+    for resolution in dict.fromkeys(resolution for resolution, _ in found):
         row = [power_of_two(resolution)]
         for model in (PRECISE, LOSSLESS):
             own = found[resolution, model]
