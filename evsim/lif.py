@@ -13,6 +13,7 @@ from __future__ import annotations
 from math import exp, expm1, inf, log, log1p
 
 from evsim.compiled import compiled
+from evsim.exponential import fast_exp, fast_expm1
 
 # -- divided differences of the exponential -------------------------------------------------
 
@@ -122,11 +123,12 @@ def decays_and_convolution(t: float, tau_mem: float, tau_syn: float) -> tuple[fl
     over tau_mem it is phi, which carries current into voltage; over tau_syn it carries
     lambda_V into lambda_I.  At tau_mem = tau_syn it is t e^{-t/tau}.
     """
-    decay_mem = exp(-t / tau_mem)
-    decay_syn = exp(-t / tau_syn)
-    difference = abs(tau_mem - tau_syn) / tau_mem / tau_syn
+    decay_mem = fast_exp(-t / tau_mem)
+    decay_syn = fast_exp(-t / tau_syn)
     slower = max(decay_mem, decay_syn)
-    return decay_mem, decay_syn, t * slower * relative_expm1(-t * difference)
+    x = -t * (abs(tau_mem - tau_syn) / tau_mem / tau_syn)
+    ratio = fast_expm1(x) / x if x != 0.0 else 1.0  # relative_expm1 for a loop's many t at a time
+    return decay_mem, decay_syn, t * slower * ratio
 
 
 @compiled

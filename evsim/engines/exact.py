@@ -15,6 +15,7 @@ import numpy as np
 from evsim.dropout import Dropout
 from evsim.engines.exact_layout import Layout, OrderedInputs
 from evsim.engines.exact_state import AdjointState, ExactState, Piece, voltage_form, writable
+from evsim.engines.kernels.gathering import Gradients
 from evsim.engines.kernels.pull_back import pull_back_samples, pull_back_time_constants
 from evsim.engines.kernels.readouts import find_kinks, read_voltages
 from evsim.engines.kernels.samples import count_arrivals, simulate_samples
@@ -177,8 +178,8 @@ class Exact(Engine):
             arrays = state.arrays(piece, units)
             pull_back_samples(
                 piece.first, piece.last, entering, state.layout.components,
-                state.layout.recurrent, *arrays, adjoint, sums["weight"], sums["delay"],
-                sums["threshold"], failure,
+                state.layout.recurrent, *arrays, adjoint,
+                Gradients(sums["weight"], sums["delay"], sums["threshold"]), failure,
             )  # fmt: skip
             if tau_units.size and failure[0] == 0.0:
                 pull_back_time_constants(

@@ -36,6 +36,7 @@ class Layout:
         units = np.empty(topology.unit_count, UNIT)
         for name in ("tau_mem", "tau_syn", "threshold", "refractory"):
             units[name] = network.per_unit(name)
+        units["highest_response"] = _highest_response(units["tau_mem"], units["tau_syn"])
         units["drop_rate"] = 0.0 if dropout is None else dropout.rate_per_unit(network)
         units["rate_jump"] = 0.0
         units["is_lif"] = skeleton.is_lif
@@ -58,6 +59,17 @@ class Layout:
         delay = np.ascontiguousarray(self.synapses["delay"])
         rows = topology.outgoing_synapse.astype(np.int64, copy=False)
         return topology.outgoing, delay[order_by_delay(delay, rows, topology.outgoing)]
+
+
+def _highest_response(tau_mem: np.ndarray, tau_syn: np.ndarray) -> np.ndarray:
+    """The highest voltage that a current of 1 makes if nothing follows.
+
+    V = I = e^(-t/tau_syn) at the peak, see ``lif.peak_time``: ``(1 - x)^(1/x)`` with
+    x = 1 - tau_syn/tau_mem, and 1/e at equal time constants.
+    """
+    x = 1.0 - tau_syn / tau_mem
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.exp(np.where(x == 0.0, -1.0, np.log1p(-x) / x))
 
 
 @dataclass(frozen=True, eq=False)

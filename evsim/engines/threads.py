@@ -47,13 +47,18 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="evsim")
 
 
+SMALL = 10_000  # synapses
+
+
 def piece_bounds(batch: int, synapses: int) -> list[tuple[int, int]]:
     """How a batch is cut into pieces, each with its own sum of gradients.
 
     A function of batch and network alone: sums over pieces in this order do not depend on
-    the number of threads.  Large networks get fewer pieces, because each holds a gradient.
+    the number of threads.  Large networks get fewer pieces, because each holds a gradient, and
+    so do small ones, because a piece costs something of itself.
     """
-    wanted = max(batch // 16, 4)
+    samples = 32 if synapses < SMALL else 16
+    wanted = max(batch // samples, 4)
     affordable = max(2, 4_000_000 // max(synapses, 1))
     pieces = max(1, min(batch, wanted, affordable))
     edges = np.linspace(0, batch, pieces + 1).astype(int).tolist()

@@ -6,14 +6,42 @@ synapse, and at one instant it comes before arrivals.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from evsim.compiled import allocating, compiled
-from evsim.engines.kernels.records import ARRIVAL
 
 INSERTION_SORT_UP_TO = 48
 
 MOMENT = -1  # in place of the synapse of an arrival
+
+
+class Arrivals(NamedTuple):
+    """Scratch memory for what reaches a unit: when, by which synapse, and which spike it is.
+
+    ``place`` counts arrivals in parts of the trial while they are put in order.
+    """
+
+    time: np.ndarray
+    synapse: np.ndarray
+    spike: np.ndarray
+    place: np.ndarray
+
+
+@allocating
+def new_arrivals(size: int) -> Arrivals:
+    """Room for so many."""
+    return Arrivals(
+        np.empty(size), np.empty(size, np.int64), np.empty(size, np.int64),
+        np.empty(parts_for(size) + 2, np.int64),
+    )  # fmt: skip
+
+
+@compiled
+def parts_for(arrivals: int) -> int:
+    """How many equal parts of the trial so many arrivals are sorted into."""
+    return arrivals // 2
 
 
 @compiled
@@ -27,12 +55,37 @@ def possible_arrivals(
     return total
 
 
+@compiled
+def most_arrivals(
+    first: int,
+    last: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    count: np.ndarray,
+) -> int:
+    """How many spikes are sent to one of the units first to last - 1 at most."""
+    most = 0
+    for unit in range(first, last):
+        if unit == first or units[unit].arrival_group != units[unit - 1].arrival_group:
+            most = max(most, possible_arrivals(unit, synapses, incoming, count))
+    return most
+
+
 @allocating
-def with_room(arrivals: np.ndarray, needed: int) -> np.ndarray:
+def with_room(arrivals: Arrivals, needed: int) -> Arrivals:
     """Scratch memory for that many arrivals: the same if it suffices."""
-    if needed <= arrivals.size:
+    if needed <= arrivals.time.size:
         return arrivals
-    return np.empty(2 * needed, ARRIVAL)
+    return new_arrivals(2 * needed)
+
+
+@compiled
+def copy_arrival(source: Arrivals, i: int, target: Arrivals, k: int) -> None:
+    """Put arrival i of one memory at place k of another, or of the same."""
+    target.time[k] = source.time[i]
+    target.synapse[k] = source.synapse[i]
+    target.spike[k] = source.spike[i]
 
 
 @compiled
@@ -44,7 +97,7 @@ def collect_arrivals(
     start: np.ndarray,
     count: np.ndarray,
     duration: float,
-    arrivals: np.ndarray,
+    arrivals: Arrivals,
 ) -> int:
     """Fill the scratch memory with all arrivals within the trial, unsorted; their number."""
     n = 0
@@ -58,9 +111,9 @@ def collect_arrivals(
                 break
             if spikes[spike].is_dropped:
                 continue
-            arrivals[n].time = time
-            arrivals[n].synapse = index
-            arrivals[n].spike = spike
+            arrivals.time[n] = time
+            arrivals.synapse[n] = index
+            arrivals.spike[n] = spike
             n += 1
     return n
 
@@ -74,16 +127,17 @@ def collect_in_buckets(
     start: np.ndarray,
     count: np.ndarray,
     duration: float,
-    arrivals: np.ndarray,
-    place: np.ndarray,
+    arrivals: Arrivals,
+    parts: int,
 ) -> int:
     """As ``collect_arrivals``, but in the order of time up to equal parts of the trial.
 
-    There are ``place.size - 2`` parts.  Each arrival is put where its part begins: two rounds
+    Each arrival is put where its part begins: two rounds
     over all spikes, one to count, one to place them, and nothing is moved.
     """
-    scale = (place.size - 2) / duration
-    place[:] = 0
+    place = arrivals.place
+    scale = parts / duration
+    place[: parts + 2] = 0
     for index in range(incoming[unit], incoming[unit + 1]):
         source, delay = synapses[index].source, synapses[index].delay
         for spike in range(start[source], start[source] + count[source]):
@@ -92,9 +146,9 @@ def collect_in_buckets(
                 break
             if not spikes[spike].is_dropped:
                 place[int(time * scale) + 1] += 1
-    for part in range(1, place.size):
+    for part in range(1, parts + 2):
         place[part] += place[part - 1]
-    n = place[place.size - 1]
+    n = place[parts + 1]
     for index in range(incoming[unit], incoming[unit + 1]):
         source, delay = synapses[index].source, synapses[index].delay
         for spike in range(start[source], start[source] + count[source]):
@@ -105,32 +159,30 @@ def collect_in_buckets(
                 part = int(time * scale)
                 i = place[part]
                 place[part] = i + 1
-                arrivals[i].time = time
-                arrivals[i].synapse = index
-                arrivals[i].spike = spike
+                arrivals.time[i] = time
+                arrivals.synapse[i] = index
+                arrivals.spike[i] = spike
     return n
 
 
 @compiled
-def insertion_sort(arrivals: np.ndarray, n: int) -> None:
+def insertion_sort(arrivals: Arrivals, n: int) -> None:
     """Sort the first n arrivals by time; equal times keep their order.  Fast if nearly sorted."""
     for i in range(1, n):
-        time = arrivals[i].time
-        if arrivals[i - 1].time <= time:
+        time = arrivals.time[i]
+        if arrivals.time[i - 1] <= time:
             continue
-        synapse, spike = arrivals[i].synapse, arrivals[i].spike
+        synapse, spike = arrivals.synapse[i], arrivals.spike[i]
         j = i
-        while j > 0 and arrivals[j - 1].time > time:
-            arrivals[j].time = arrivals[j - 1].time
-            arrivals[j].synapse = arrivals[j - 1].synapse
-            arrivals[j].spike = arrivals[j - 1].spike
+        while j > 0 and arrivals.time[j - 1] > time:
+            copy_arrival(arrivals, j - 1, arrivals, j)
             j -= 1
-        arrivals[j].time = time
-        arrivals[j].synapse = synapse
-        arrivals[j].spike = spike
+        arrivals.time[j] = time
+        arrivals.synapse[j] = synapse
+        arrivals.spike[j] = spike
 
 
-@allocating
+@compiled
 def arrivals_at(
     unit: int,
     units: np.ndarray,
@@ -140,53 +192,50 @@ def arrivals_at(
     spikes: np.ndarray,
     start: np.ndarray,
     count: np.ndarray,
-    arrivals: np.ndarray,
+    arrivals: Arrivals,
     held: int,
     n: int,
-) -> tuple[np.ndarray, int]:
-    """All arrivals at a unit within the trial, sorted by time, and how many there are.
+) -> int:
+    """Put all arrivals at a unit within the trial, sorted by time, into the scratch memory.
 
-    They lie in the scratch memory ``arrivals``, or in a larger one if it is too small.  It
-    still holds the ``n`` arrivals of the unit ``held`` (-1 for none): a unit that hears the
-    same at the same times takes them over, with its own synapses.
+    There is room for them.  Returns how many there are.  The memory still holds the ``n`` arrivals
+    of the unit ``held`` (-1 for none): a unit that hears the same at the same times takes them
+    over, with its own synapses.
     """
     if held >= 0 and units[held].arrival_group == units[unit].arrival_group:
         shift = incoming[unit] - incoming[held]
         for i in range(n):
-            arrivals[i].synapse += shift
-        return arrivals, n
+            arrivals.synapse[i] += shift
+        return n
     possible = possible_arrivals(unit, synapses, incoming, count)
-    arrivals = with_room(arrivals, possible)
     if possible <= INSERTION_SORT_UP_TO:
         n = collect_arrivals(unit, synapses, incoming, spikes, start, count, duration, arrivals)
     else:
-        place = np.empty(possible // 2 + 2, np.int64)
         n = collect_in_buckets(
-            unit, synapses, incoming, spikes, start, count, duration, arrivals, place
-        )
+            unit, synapses, incoming, spikes, start, count, duration, arrivals,
+            parts_for(possible),
+        )  # fmt: skip
     insertion_sort(arrivals, n)
-    return arrivals, n
+    return n
 
 
-@allocating
-def with_moments(arrivals: np.ndarray, n: int, moments: np.ndarray) -> tuple[np.ndarray, int]:
-    """Merge ascending moments into sorted arrivals; the number of a moment stands for its spike."""
+@compiled
+def merge_moments(arrivals: Arrivals, n: int, moments: np.ndarray) -> int:
+    """Merge ascending moments into sorted arrivals; the number of a moment stands for its spike.
+
+    There is room for them.  Returns how many there are together.
+    """
     total = n + moments.size
-    merged = arrivals
-    if total > arrivals.size:
-        merged = np.empty(2 * total, ARRIVAL)
-        for k in range(n):  # a slice of records takes seconds to compile
-            merged[k] = arrivals[k]
     i, m = n - 1, moments.size - 1
     for k in range(total - 1, -1, -1):
         if m < 0:
             break
-        if i >= 0 and merged[i].time >= moments[m]:
-            merged[k] = merged[i]
+        if i >= 0 and arrivals.time[i] >= moments[m]:
+            copy_arrival(arrivals, i, arrivals, k)
             i -= 1
         else:
-            merged[k].time = moments[m]
-            merged[k].synapse = MOMENT
-            merged[k].spike = m
+            arrivals.time[k] = moments[m]
+            arrivals.synapse[k] = MOMENT
+            arrivals.spike[k] = m
             m -= 1
-    return merged, total
+    return total

@@ -12,7 +12,8 @@ from math import inf
 import numpy as np
 
 from evsim.compiled import allocating, compiled
-from evsim.engines.kernels.arrivals import MOMENT
+from evsim.engines.kernels.arrivals import MOMENT, Arrivals
+from evsim.engines.kernels.gathering import Gradients
 from evsim.lif import decays_and_convolution, integral_slopes
 
 
@@ -49,7 +50,7 @@ def trace_group(
     units: np.ndarray,
     synapses: np.ndarray,
     incoming: np.ndarray,
-    arrivals: np.ndarray,
+    arrivals: Arrivals,
     n: int,
     times: np.ndarray,
     sees_arrivals: bool,
@@ -67,12 +68,12 @@ def trace_group(
     now, i = 0.0, 0
     for k in range(times.size):
         while i < n and (
-            arrivals[i].time < times[k] or (sees_arrivals and arrivals[i].time == times[k])
+            arrivals.time[i] < times[k] or (sees_arrivals and arrivals.time[i] == times[k])
         ):
-            flow_group(states, end - first, arrivals[i].time - now, tau_mem, tau_syn)
-            now = arrivals[i].time
+            flow_group(states, end - first, arrivals.time[i] - now, tau_mem, tau_syn)
+            now = arrivals.time[i]
             for column in range(end - first):
-                synapse = arrivals[i].synapse + incoming[first + column] - incoming[first]
+                synapse = arrivals.synapse[i] + incoming[first + column] - incoming[first]
                 states[1, column] += synapses[synapse].weight
             i += 1
         flow_group(states, end - first, times[k] - now, tau_mem, tau_syn)
@@ -102,14 +103,13 @@ def pull_back_group_moments(
     units: np.ndarray,
     synapses: np.ndarray,
     incoming: np.ndarray,
-    arrivals: np.ndarray,
+    arrivals: Arrivals,
     n: int,
     duration: float,
     moment_cotangent: np.ndarray,
     states: np.ndarray,
     adjoint: np.ndarray,
-    weight_gradient: np.ndarray,
-    delay_gradient: np.ndarray,
+    gradients: Gradients,
 ) -> None:
     """Pull cotangents of voltages at the moments among the arrivals back; (moments, units)."""
     tau_mem, tau_syn = units[first].tau_mem, units[first].tau_syn
@@ -117,21 +117,21 @@ def pull_back_group_moments(
     states[:, :width] = 0.0
     now = duration
     for i in range(n - 1, -1, -1):
-        time, spike = arrivals[i].time, arrivals[i].spike
+        time, spike = arrivals.time[i], arrivals.spike[i]
         adjoint_flow_group(states, width, now - time, tau_mem, tau_syn)
         now = time
-        if arrivals[i].synapse == MOMENT:
+        if arrivals.synapse[i] == MOMENT:
             if time > 0.0:
                 for column in range(width):
                     states[0, column] -= moment_cotangent[spike, column] / tau_mem
             continue
         by_time = 0.0
         for column in range(width):
-            synapse = arrivals[i].synapse + incoming[first + column] - incoming[first]
+            synapse = arrivals.synapse[i] + incoming[first + column] - incoming[first]
             lambda_v, lambda_i = states[0, column], states[1, column]
             own = synapses[synapse].weight * (lambda_v - lambda_i)
-            weight_gradient[synapse] -= tau_syn * lambda_i
-            delay_gradient[synapse] += own
+            gradients.weight[synapse] -= tau_syn * lambda_i
+            gradients.delay[synapse] += own
             by_time += own
         adjoint[spike] += by_time
 
@@ -161,7 +161,7 @@ def mean_of_group(
     units: np.ndarray,
     synapses: np.ndarray,
     incoming: np.ndarray,
-    arrivals: np.ndarray,
+    arrivals: Arrivals,
     n: int,
     rate: float,
     slope: float,
@@ -177,11 +177,11 @@ def mean_of_group(
     states[:, : end - first] = 0.0
     time, by_current = inf, 0.0
     for i in range(n):
-        if arrivals[i].time != time:
-            time = arrivals[i].time
+        if arrivals.time[i] != time:
+            time = arrivals.time[i]
             _, by_current = integral_slopes(time, duration - time, rate, slope, tau_mem, tau_syn)
         for column in range(end - first):
-            synapse = arrivals[i].synapse + incoming[first + column] - incoming[first]
+            synapse = arrivals.synapse[i] + incoming[first + column] - incoming[first]
             part = synapses[synapse].weight * by_current
             total = states[0, column]
             after = total + part
@@ -199,32 +199,31 @@ def pull_back_group_mean(
     units: np.ndarray,
     synapses: np.ndarray,
     incoming: np.ndarray,
-    arrivals: np.ndarray,
+    arrivals: Arrivals,
     n: int,
     rate: float,
     slope: float,
     duration: float,
     drive: np.ndarray,
     adjoint: np.ndarray,
-    weight_gradient: np.ndarray,
-    delay_gradient: np.ndarray,
+    gradients: Gradients,
 ) -> None:
     """Pull dF/dV = drive w(t) of each unit back; ``drive`` is that of all units."""
     tau_mem, tau_syn = units[first].tau_mem, units[first].tau_syn
     time, by_voltage, by_current = inf, 0.0, 0.0
     for i in range(n):
-        if arrivals[i].time != time:
-            time = arrivals[i].time
+        if arrivals.time[i] != time:
+            time = arrivals.time[i]
             by_voltage, by_current = integral_slopes(
                 time, duration - time, rate, slope, tau_mem, tau_syn
             )
         by_time = 0.0
         for column in range(end - first):
-            synapse = arrivals[i].synapse + incoming[first + column] - incoming[first]
+            synapse = arrivals.synapse[i] + incoming[first + column] - incoming[first]
             lambda_v = -drive[first + column] * by_voltage / tau_mem
             lambda_i = -drive[first + column] * by_current / tau_syn
             own = synapses[synapse].weight * (lambda_v - lambda_i)
-            weight_gradient[synapse] -= tau_syn * lambda_i
-            delay_gradient[synapse] += own
+            gradients.weight[synapse] -= tau_syn * lambda_i
+            gradients.delay[synapse] += own
             by_time += own
-        adjoint[arrivals[i].spike] += by_time
+        adjoint[arrivals.spike[i]] += by_time

@@ -17,7 +17,7 @@ from evsim.engines.kernels.stretches import Chunk, Stretches, is_within
 from evsim.lif import crossing_time, flow, reaches_threshold
 
 INNER = np.dtype([("time", np.float64), ("weight", np.float64), ("next", np.int64)])
-"""An arrival that was sent in the stretch it falls into: a link in its target's list, by time."""
+"""An arrival that was sent in the chunk it falls into: a link in a list of its target, by time."""
 
 
 @compiled
@@ -29,15 +29,32 @@ def advance(
     spike = states[unit].spike
     if now <= free_at and free_at > spikes[spike].time:
         until = min(time, free_at)
-        states[unit].second *= exp(-(until - now) / tau_syn)
+        states[unit].current *= exp(-(until - now) / tau_syn)
         now = until
         if free_at < time:
-            spikes[spike].release_current = states[unit].second
+            spikes[spike].release_current = states[unit].current
     if now < time:
-        states[unit].first, states[unit].second = flow(
-            states[unit].first, states[unit].second, time - now, tau_mem, tau_syn
+        states[unit].voltage, states[unit].current = flow(
+            states[unit].voltage, states[unit].current, time - now, tau_mem, tau_syn
         )
     states[unit].now = time
+
+
+@compiled
+def flow_to_event(
+    voltage: float,
+    current: float,
+    now: float,
+    i: int,
+    chunk: Chunk,
+    tau_mem: float,
+    tau_syn: float,
+) -> tuple[float, float]:
+    """V and I at event i of the chunk, which is later, without events in between."""
+    if now == chunk.since[i]:
+        decays = chunk.decays
+        return voltage * decays.mem[i] + current * decays.response[i], current * decays.syn[i]
+    return flow(voltage, current, chunk.events[i].time - now, tau_mem, tau_syn)
 
 
 # -- the arrivals of a unit that are still to come ------------------------------------------
@@ -83,12 +100,19 @@ def pass_arrivals(
 ) -> None:
     """Take a unit through its arrivals of the stretch before a time, up to which it emits not."""
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
+    free_at = states[unit].free_at
     i, last, link = states[unit].next, states[unit].last, states[unit].inner
     time, weight, next_i, next_link = next_arrival(chunk, inner, i, last, link)
     while time < until:
-        if time > states[unit].now:
+        if next_i > i and states[unit].now == chunk.since[i] and states[unit].now > free_at:
+            states[unit].voltage, states[unit].current = flow_to_event(
+                states[unit].voltage, states[unit].current, states[unit].now, i, chunk, tau_mem,
+                tau_syn,
+            )  # fmt: skip
+            states[unit].now = time
+        elif time > states[unit].now:
             advance(states, spikes, unit, time, tau_mem, tau_syn)
-        states[unit].second += weight
+        states[unit].current += weight
         i, link = next_i, next_link
         time, weight, next_i, next_link = next_arrival(chunk, inner, i, last, link)
     states[unit].next, states[unit].inner = i, link
@@ -104,10 +128,10 @@ def stays_below(unit: int, until: float, units: np.ndarray, states: np.ndarray) 
     From tau_mem dV/dt = I - V follows V(t) <= max(V, 0) + the integral of max(I, 0)/tau_mem, and I
     is at most what it is plus the positive weights of the stretch.
     """
-    current = max(states[unit].second, 0.0) + states[unit].excitation
+    current = max(states[unit].current, 0.0) + states[unit].excitation
     rise = current * (until - states[unit].now) / units[unit].tau_mem
     # The sum of weights is rounded; what it may lack is far below this margin.
-    return max(states[unit].first, 0.0) + rise < units[unit].threshold * (1.0 - 1e-6)
+    return max(states[unit].voltage, 0.0) + rise < units[unit].threshold * (1.0 - 1e-6)
 
 
 @compiled
@@ -135,7 +159,7 @@ def look_ahead(
         return True
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
     threshold = units[unit].threshold
-    voltage, current, now = states[unit].first, states[unit].second, states[unit].now
+    voltage, current, now = states[unit].voltage, states[unit].current, states[unit].now
     free_at = states[unit].free_at
     i, last, link = states[unit].next, states[unit].last, states[unit].inner
     while True:
@@ -148,7 +172,7 @@ def look_ahead(
         if now >= free_at and current > threshold:
             slope = (current - voltage) / tau_mem
             bound = now + (threshold - voltage) / slope
-            if bound <= min(end, until) and not solve:
+            if bound <= end and not solve:
                 states[unit].due, states[unit].is_exact = bound, False
                 return True
             if bound <= end and reaches_threshold(voltage, current, threshold, tau_mem, tau_syn):
@@ -164,7 +188,9 @@ def look_ahead(
         if time == inf:
             return True
         if now < time:
-            if now >= free_at:
+            if now >= free_at and next_i > i:
+                voltage, current = flow_to_event(voltage, current, now, i, chunk, tau_mem, tau_syn)
+            elif now >= free_at:
                 voltage, current = flow(voltage, current, time - now, tau_mem, tau_syn)
             now = time
         current += weight

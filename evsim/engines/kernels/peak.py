@@ -7,7 +7,8 @@ from math import inf
 import numpy as np
 
 from evsim.compiled import compiled
-from evsim.engines.kernels.layered import pull_back_arrival
+from evsim.engines.kernels.arrivals import Arrivals
+from evsim.engines.kernels.gathering import Gradients
 from evsim.lif import adjoint_flow, flow, peak_time
 
 
@@ -16,7 +17,7 @@ def peak_voltage(
     unit: int,
     units: np.ndarray,
     synapses: np.ndarray,
-    arrivals: np.ndarray,
+    arrivals: Arrivals,
     n: int,
     duration: float,
 ) -> tuple[float, float, float]:
@@ -32,7 +33,7 @@ def peak_voltage(
     best, best_time, best_share = 0.0, inf, 0.0
     i = 0
     while True:
-        until = arrivals[i].time if i < n else duration
+        until = arrivals.time[i] if i < n else duration
         t = peak_time(voltage, current, tau_mem, tau_syn)
         if now + t < until:
             top, _ = flow(voltage, current, t, tau_mem, tau_syn)
@@ -41,8 +42,8 @@ def peak_voltage(
         voltage, current = flow(voltage, current, until - now, tau_mem, tau_syn)
         now = until
         before = current
-        while i < n and arrivals[i].time <= now:
-            current += synapses[arrivals[i].synapse].weight
+        while i < n and arrivals.time[i] <= now:
+            current += synapses[arrivals.synapse[i]].weight
             i += 1
         rise, fall = before - voltage, voltage - current
         if voltage > best and now == duration:
@@ -61,7 +62,7 @@ def peak_moment(
     unit: int,
     units: np.ndarray,
     synapses: np.ndarray,
-    arrivals: np.ndarray,
+    arrivals: Arrivals,
     n: int,
     duration: float,
     moment: np.ndarray,
@@ -72,17 +73,34 @@ def peak_moment(
 
 
 @compiled
+def pull_back_arrival(
+    synapse: int,
+    spike: int,
+    weight: float,
+    lambda_v: float,
+    lambda_i: float,
+    tau_syn: float,
+    adjoint: np.ndarray,
+    gradients: Gradients,
+) -> None:
+    """Add an arrival's part to the gradients and to the adjoint of the spike it came from."""
+    by_time = weight * (lambda_v - lambda_i)
+    gradients.weight[synapse] -= tau_syn * lambda_i
+    gradients.delay[synapse] += by_time
+    adjoint[spike] += by_time
+
+
+@compiled
 def pull_back_peak(
     unit: int,
     units: np.ndarray,
     synapses: np.ndarray,
-    arrivals: np.ndarray,
+    arrivals: Arrivals,
     n: int,
     duration: float,
     cotangent: float,
     adjoint: np.ndarray,
-    weight_gradient: np.ndarray,
-    delay_gradient: np.ndarray,
+    gradients: Gradients,
 ) -> None:
     """Pull the cotangent of a unit's peak voltage back to its arrivals."""
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
@@ -91,12 +109,12 @@ def pull_back_peak(
         return
     jump = -cotangent / tau_mem
     for i in range(n):
-        time, synapse = arrivals[i].time, arrivals[i].synapse
+        time, synapse = arrivals.time[i], arrivals.synapse[i]
         if time > peak:
             return
         seen = share * jump if time == peak else jump
         lambda_v, lambda_i = adjoint_flow(seen, 0.0, peak - time, tau_mem, tau_syn)
         pull_back_arrival(
-            synapse, arrivals[i].spike, synapses[synapse].weight, lambda_v, lambda_i, tau_syn,
-            adjoint, weight_gradient, delay_gradient,
+            synapse, arrivals.spike[i], synapses[synapse].weight, lambda_v, lambda_i, tau_syn,
+            adjoint, gradients,
         )  # fmt: skip

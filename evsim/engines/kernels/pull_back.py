@@ -2,29 +2,68 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from evsim.compiled import allocating, entry_point
-from evsim.engines.kernels.arrivals import arrivals_at, with_moments
+from evsim.compiled import allocating, compiled, entry_point
+from evsim.engines.kernels.arrivals import (
+    Arrivals,
+    arrivals_at,
+    merge_moments,
+    most_arrivals,
+    new_arrivals,
+    possible_arrivals,
+    with_room,
+)
 from evsim.engines.kernels.entering import PEAK, Entering
+from evsim.engines.kernels.gathering import (
+    Gradients,
+    Stage,
+    new_stage,
+    pull_back_arrivals,
+)
 from evsim.engines.kernels.integrators import (
     end_of_group,
     pull_back_group_mean,
     pull_back_group_moments,
     with_states,
 )
-from evsim.engines.kernels.layered import pull_back_unit
 from evsim.engines.kernels.peak import peak_moment, pull_back_peak
-from evsim.engines.kernels.records import ARRIVAL
-from evsim.engines.kernels.recurrent_adjoint import pull_back_component
-from evsim.engines.kernels.recurrent_state import STATE, Components
+from evsim.engines.kernels.recurrent_adjoint import (
+    add_sent,
+    new_sent,
+    pull_back_component,
+    windows_of_component,
+)
+from evsim.engines.kernels.recurrent_state import Components
 from evsim.engines.kernels.segments import (
     SEGMENT,
     add_time_constant_gradients,
     fill_segments,
     with_segments,
 )
-from evsim.engines.kernels.stretches import new_flight
+from evsim.engines.kernels.windows import WINDOW, fill_windows, most_windows, with_windows
+
+
+class Scratch(NamedTuple):
+    """Memory that samples reuse."""
+
+    arrivals: Arrivals
+    states: np.ndarray  # (2, units)
+    windows: np.ndarray
+    stage: Stage
+
+
+@allocating
+def with_scratch(scratch: Scratch, arrivals: int, units: int, windows: int) -> Scratch:
+    """Scratch memory with room for so many: the same if it suffices."""
+    return Scratch(
+        with_room(scratch.arrivals, arrivals),
+        with_states(scratch.states, units),
+        with_windows(scratch.windows, windows),
+        scratch.stage,
+    )
 
 
 @allocating
@@ -40,68 +79,128 @@ def pull_back_layer(
     spikes: np.ndarray,
     start: np.ndarray,
     count: np.ndarray,
-    arrivals: np.ndarray,
-    scratch: np.ndarray,
+    scratch: Scratch,
     adjoint: np.ndarray,
-    weight_gradient: np.ndarray,
-    delay_gradient: np.ndarray,
-    threshold_gradient: np.ndarray,
+    gradients: Gradients,
     failure: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Scratch:
     """Pull adjoints of emissions, or cotangents of voltages, back; returns the scratch memory."""
-    drive, phantom = entering.drive[sample], entering.phantom[sample]
+    # The component is one population: its units follow each other.
+    first = components.units[components.first[component]]
+    last = components.units[components.first[component + 1] - 1] + 1
+    moments = 0
+    if entering.first_read == first:
+        moments = entering.moment_start[sample + 1] - entering.moment_start[sample]
+    if units[first].is_lif:
+        windows = most_windows(np.max(count[first:last]), moments)
+        scratch = with_scratch(scratch, 0, 0, windows)
+        pull_back_lif_units(
+            first, last, sample, entering, units, synapses, incoming, duration, spikes, start,
+            count, scratch, adjoint, gradients, failure,
+        )  # fmt: skip
+    elif entering.first_read == first:
+        needed = most_arrivals(first, last, units, synapses, incoming, count)
+        scratch = with_scratch(scratch, needed + moments, last - first, 0)
+        pull_back_li_units(
+            first, last, sample, entering, units, synapses, incoming, duration, spikes, start,
+            count, scratch, adjoint, gradients,
+        )  # fmt: skip
+    return scratch
+
+
+@compiled
+def pull_back_lif_units(
+    first: int,
+    last: int,
+    sample: int,
+    entering: Entering,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    duration: float,
+    spikes: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
+    scratch: Scratch,
+    adjoint: np.ndarray,
+    gradients: Gradients,
+    failure: np.ndarray,
+) -> None:
+    """Pull back what LIF units emit and what their voltages drive, to their arrivals."""
     begin, end = entering.moment_start[sample], entering.moment_start[sample + 1]
-    held, n = -1, 0
-    i, last = components.first[component], components.first[component + 1]
-    last_unit = components.units[last - 1] + 1
-    while i < last:
-        unit = components.units[i]
-        is_read = entering.first_read <= unit < entering.last_read
-        has_moments = is_read and end > begin
-        following = unit + 1
-        if not units[unit].is_lif and entering.rate != PEAK:
-            following = end_of_group(units, unit, last_unit)
-        i += following - unit
-        has_drive = is_read and np.any(drive[unit:following])
-        if count[unit] == 0 and phantom[unit] == 0.0 and not has_drive and not has_moments:
+    no_one = entering.moment_start[:0]
+    for unit in range(first, last):
+        drive, phantom = entering.drive[sample, unit], entering.phantom[sample, unit]
+        is_read = entering.first_read <= unit < entering.last_read and end > begin
+        if count[unit] == 0 and phantom == 0.0 and drive == 0.0 and not is_read:
             continue
-        arrivals, n = arrivals_at(
-            unit, units, synapses, incoming, duration, spikes, start, count, arrivals, held, n
+        column, read_end = (unit - entering.first_read, end) if is_read else (0, begin)
+        last_window, total = fill_windows(
+            unit, units, spikes, start[unit], start[unit] + count[unit], duration, phantom, drive,
+            entering.rate, entering.slope, entering.moments[begin:read_end],
+            entering.moment_cotangent[begin:read_end, column], entering.limit, adjoint,
+            scratch.windows, failure,
+        )  # fmt: skip
+        if failure[0] != 0.0:
+            failure[2] = unit
+            return
+        gradients.threshold[unit] += units[unit].tau_mem * total
+        pull_back_arrivals(
+            unit, units, synapses, incoming, duration, spikes, start, count, no_one,
+            scratch.windows, 0, last_window, entering.rate, entering.slope, scratch.stage, adjoint,
+            gradients,
+        )  # fmt: skip
+
+
+@compiled
+def pull_back_li_units(
+    first: int,
+    last: int,
+    sample: int,
+    entering: Entering,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    duration: float,
+    spikes: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
+    scratch: Scratch,
+    adjoint: np.ndarray,
+    gradients: Gradients,
+) -> None:
+    """Pull back what is read of LI units, to their arrivals."""
+    begin, end = entering.moment_start[sample], entering.moment_start[sample + 1]
+    drive, arrivals = entering.drive[sample], scratch.arrivals
+    held, n = -1, 0
+    unit = first
+    while unit < last:
+        own, unit = unit, unit + 1
+        if entering.rate != PEAK:
+            unit = end_of_group(units, own, last)
+        if end == begin and not np.any(drive[own:unit]):
+            continue
+        n = arrivals_at(
+            own, units, synapses, incoming, duration, spikes, start, count, arrivals, held, n
         )
-        held = unit
-        column = unit - entering.first_read if is_read else 0
-        moment_cotangent = entering.moment_cotangent[begin:end, column:]
-        if has_moments:
-            arrivals, n = with_moments(arrivals, n, entering.moments[begin:end])
+        held = own
+        if end > begin:
+            n = merge_moments(arrivals, n, entering.moments[begin:end])
             held = -1
-        if units[unit].is_lif:
-            pull_back_unit(
-                unit, units, synapses, arrivals, n, duration, spikes, start[unit],
-                start[unit] + count[unit], phantom[unit], drive[unit], entering.rate,
-                entering.slope, moment_cotangent[: end - begin if has_moments else 0, 0],
-                entering.limit, adjoint, weight_gradient, delay_gradient, threshold_gradient,
-                failure,
-            )  # fmt: skip
-        elif has_moments:
-            scratch = with_states(scratch, following - unit)
             pull_back_group_moments(
-                unit, following, units, synapses, incoming, arrivals, n, duration,
-                moment_cotangent, scratch, adjoint, weight_gradient, delay_gradient,
+                own, unit, units, synapses, incoming, arrivals, n, duration,
+                entering.moment_cotangent[begin:end, own - first :], scratch.states, adjoint,
+                gradients,
             )  # fmt: skip
         elif entering.rate == PEAK:
             pull_back_peak(
-                unit, units, synapses, arrivals, n, duration, drive[unit], adjoint,
-                weight_gradient, delay_gradient,
-            )  # fmt: skip
+                own, units, synapses, arrivals, n, duration, drive[own], adjoint, gradients
+            )
         else:
             pull_back_group_mean(
-                unit, following, units, synapses, incoming, arrivals, n, entering.rate,
-                entering.slope, duration, drive, adjoint, weight_gradient, delay_gradient,
+                own, unit, units, synapses, incoming, arrivals, n, entering.rate, entering.slope,
+                duration, drive, adjoint, gradients,
             )  # fmt: skip
-        if failure[0] != 0.0:
-            failure[2] = unit
-            break
-    return arrivals, scratch
 
 
 @entry_point
@@ -119,42 +218,39 @@ def pull_back_samples(
     start: np.ndarray,
     count: np.ndarray,
     adjoint: np.ndarray,
-    weight_gradient: np.ndarray,
-    delay_gradient: np.ndarray,
-    threshold_gradient: np.ndarray,
+    gradients: Gradients,
     failure: np.ndarray,
 ) -> None:
     """Add the samples' gradients, and complete the adjoint of every spike.
 
-    ``adjoint`` comes with the derivatives of the loss by each spike's time.  Gradients by
-    weights and delays have shape (synapses,), those by thresholds (units,).  ``recurrent`` is
-    that of ``simulate_samples``.  ``failure`` is (status, time, unit, sample, number of limited
+    ``adjoint`` comes with the derivatives of the loss by each spike's time.  ``recurrent`` is that
+    of ``simulate_samples``.  ``failure`` is (status, time, unit, sample, number of limited
     adjoints).
     """
-    arrivals, scratch = np.empty(64, ARRIVAL), np.empty((2, 16))
+    scratch = Scratch(new_arrivals(64), np.empty((2, 16)), np.empty(64, WINDOW), new_stage())
     if recurrent is not None:
-        states = np.empty(start.shape[1], STATE)
-        flight = new_flight(0)
+        sent = new_sent(components.synapses.size)
     for sample in range(first, last):
         own_start, own_count = start[sample], count[sample]
         for component in range(components.recurrent.size - 1, -1, -1):
             if recurrent is not None and recurrent[component]:
-                if flight.spikes.size < spikes.size:
-                    flight = new_flight(spikes.size)
+                needed = windows_of_component(component, sample, entering, components, own_count)
+                scratch = with_scratch(scratch, 0, 0, needed)
                 pull_back_component(
-                    component, sample, entering, units, components, duration, spikes, own_start,
-                    own_count, states, flight, adjoint, weight_gradient, delay_gradient,
-                    threshold_gradient, failure,
+                    component, sample, entering, units, synapses, incoming, components, duration,
+                    spikes, own_start, own_count, scratch.windows, scratch.stage, sent, adjoint,
+                    gradients, failure,
                 )  # fmt: skip
             else:
-                arrivals, scratch = pull_back_layer(
+                scratch = pull_back_layer(
                     component, sample, entering, units, synapses, incoming, components, duration,
-                    spikes, own_start, own_count, arrivals, scratch, adjoint, weight_gradient,
-                    delay_gradient, threshold_gradient, failure,
+                    spikes, own_start, own_count, scratch, adjoint, gradients, failure,
                 )  # fmt: skip
             if failure[0] != 0.0:
                 failure[3] = sample
                 return
+    if recurrent is not None:
+        add_sent(sent, components.synapses, gradients)
 
 
 @entry_point
@@ -179,11 +275,15 @@ def pull_back_time_constants(
     After ``pull_back_samples``, which has completed the adjoint of every spike: now all that a
     unit hears and emits is known, and each can be gone through by itself.
     """
-    arrivals = np.empty(64, ARRIVAL)
+    arrivals = new_arrivals(64)
     segments = np.empty(64, SEGMENT)
     peak, peak_cotangent = np.empty(1), np.empty(1)
     for sample in range(first, last):
         begin, end = entering.moment_start[sample], entering.moment_start[sample + 1]
+        needed = 0
+        for unit in wanted:
+            needed = max(needed, possible_arrivals(unit, synapses, incoming, count[sample]))
+        arrivals = with_room(arrivals, needed)
         held, n = -1, 0
         for unit in wanted:
             own, emissions = start[sample, unit], count[sample, unit]
@@ -191,7 +291,7 @@ def pull_back_time_constants(
             is_read = entering.first_read <= unit < entering.last_read and end > begin
             if emissions == 0 and drive == 0.0 and phantom == 0.0 and not is_read:
                 continue
-            arrivals, n = arrivals_at(
+            n = arrivals_at(
                 unit, units, synapses, incoming, duration, spikes, start[sample], count[sample],
                 arrivals, held, n,
             )  # fmt: skip

@@ -38,9 +38,3 @@ def restore_unit(heap: np.ndarray, states: np.ndarray, size: int, unit: int) -> 
         i = child
     heap[i] = unit
     states[unit].place = i
-
-
-@compiled
-def is_before(time: float, spike: int, other_time: float, other_spike: int) -> bool:
-    """The order of cursors."""
-    return time < other_time or (time == other_time and spike < other_spike)

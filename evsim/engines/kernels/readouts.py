@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from evsim.compiled import allocating, entry_point
-from evsim.engines.kernels.arrivals import arrivals_at
+from evsim.engines.kernels.arrivals import arrivals_at, most_arrivals, new_arrivals, with_room
 from evsim.engines.kernels.entering import PEAK
 from evsim.engines.kernels.integrators import end_of_group, mean_of_group, with_states
 from evsim.engines.kernels.peak import peak_voltage
-from evsim.engines.kernels.records import ARRIVAL
 from evsim.engines.kernels.segments import (
     SEGMENT,
     fill_segments,
@@ -36,15 +35,17 @@ def read_voltages(
     values: np.ndarray,
 ) -> None:
     """Mean (or, for rate PEAK, peak) voltage of units first_unit to last_unit - 1."""
-    arrivals = np.empty(64, ARRIVAL)
+    arrivals = new_arrivals(64)
     segments = np.empty(64, SEGMENT)
     states = np.empty((2, 16))
     no_moments = np.empty(0)
     for sample in range(first, last):
+        needed = most_arrivals(first_unit, last_unit, units, synapses, incoming, count[sample])
+        arrivals = with_room(arrivals, needed)
         held, n = -1, 0
         unit = first_unit
         while unit < last_unit:
-            arrivals, n = arrivals_at(
+            n = arrivals_at(
                 unit, units, synapses, incoming, duration, spikes, start[sample], count[sample],
                 arrivals, held, n,
             )  # fmt: skip
@@ -104,15 +105,17 @@ def find_kinks(
     Arrivals, emissions and ends of refractory periods within the trial, each time once, without
     0 and the end; sample after sample.  ``kinks`` (batch,) gets their numbers.
     """
-    arrivals = np.empty(64, ARRIVAL)
+    arrivals = new_arrivals(64)
     found = np.empty(64)
     used = 0
     for sample in range(first, last):
         begin = used
+        needed = most_arrivals(first_unit, last_unit, units, synapses, incoming, count[sample])
+        arrivals = with_room(arrivals, needed)
         held, n = -1, 0
         for unit in range(first_unit, last_unit):
             is_same = held >= 0 and units[held].arrival_group == units[unit].arrival_group
-            arrivals, n = arrivals_at(
+            n = arrivals_at(
                 unit, units, synapses, incoming, duration, spikes, start[sample], count[sample],
                 arrivals, held, n,
             )  # fmt: skip
@@ -121,7 +124,7 @@ def find_kinks(
             found = room_for_kinks(found, used, n + 2 * emissions)
             if not is_same:
                 for i in range(n):
-                    found[used] = arrivals[i].time
+                    found[used] = arrivals.time[i]
                     used += 1
             for spike in range(own, own + emissions):
                 found[used] = spikes[spike].time

@@ -29,6 +29,7 @@ UNIT = np.dtype(
         ("tau_syn", np.float64),  # ms
         ("threshold", np.float64),
         ("refractory", np.float64),  # ms
+        ("highest_response", np.float64),  # V/I of the highest V that a current alone makes
         ("drop_rate", np.float64),  # probability that a spike reaches no synapse
         ("rate_jump", np.float64),  # subtracted from lambda_V- at each of its spikes
         ("arrival_group", np.int64),  # units of one group hear the same at the same times
@@ -59,9 +60,6 @@ SPIKE = np.dtype(
     align=True,
 )
 """An emission."""
-
-ARRIVAL = np.dtype([("time", np.float64), ("synapse", np.int64), ("spike", np.int64)])
-"""A spike reaching a synapse's target."""
 
 
 @allocating

@@ -31,7 +31,7 @@ from evsim.engines.kernels.stretches import (
     Stretches,
     cut,
     cut_again,
-    fill_forward,
+    fill,
     is_within,
     length_for,
     most_lists,
@@ -82,8 +82,8 @@ def emit(
     """Emission: V is set to 0, I goes on."""
     time = states[unit].due
     advance(states, spikes, unit, time, units[unit].tau_mem, units[unit].tau_syn)
-    current = states[unit].second = states[unit].due_current
-    states[unit].first = 0.0
+    current = states[unit].current = states[unit].due_current
+    states[unit].voltage = 0.0
     states[unit].free_at = time + units[unit].refractory
     states[unit].spike = spike
     spikes[spike].time = time
@@ -137,7 +137,6 @@ def send(
         used += 1
         place += 1
     if place < end and time + synapses[place].delay <= stretches.duration:
-        flight.unit_of[spike] = unit
         flight.next_synapse[spike] = place
         flight.spikes[in_flight] = spike
         in_flight += 1
@@ -187,8 +186,8 @@ def simulate_component(
             flight.spikes[in_flight] = spike
             in_flight += 1
             next_external += 1
-        chunk, in_flight = fill_forward(
-            chunk, flight, in_flight, stretches, 0, last, members.size, spikes, synapses, outgoing
+        chunk, in_flight = fill(
+            chunk, flight, in_flight, stretches, 0, last, members, units, spikes, synapses, outgoing
         )
         own_heads = heads[: members.size * last]
         own_heads[:] = -1
@@ -205,7 +204,7 @@ def simulate_component(
         stretches = cut_again(stretches, arrivals, members.size, length)
     for unit in members:
         advance(states, spikes, unit, duration, units[unit].tau_mem, units[unit].tau_syn)
-        if not abs(states[unit].second) < inf:
+        if not abs(states[unit].current) < inf:
             failure[0], failure[1], failure[2] = OVERFLOW, duration, unit
     if failure[0] == 0.0:
         group_by_unit(members, spikes, flight.unit_of, begin, used, start, count)

@@ -1,75 +1,54 @@
 """Units that reach each other: the events of ``recurrent`` in reverse.
 
 The derivative by an emission's time needs the adjoints of its targets where it arrives, which is
-later.  So emissions come in the reverse order of time, and before one is pulled back each of its
-targets is swept back to its time: through the arrivals there, all of which are known now.
+later.  So emissions come in the reverse order of time: when one is pulled back, those after it
+have been, and with them the windows are known that its arrivals fall into.  What comes from units
+outside needs no order, and is pulled back at the end.
 """
 
 from __future__ import annotations
 
-from math import inf
+from typing import NamedTuple
 
 import numpy as np
 
 from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.entering import Entering
-from evsim.engines.kernels.layered import adjoint_advance, emission_adjoint, pull_back_arrival
-from evsim.engines.kernels.records import GRAZING
-from evsim.engines.kernels.recurrent_state import Components, reset_states
-from evsim.engines.kernels.stretches import (
-    Chunk,
-    Flight,
-    Stretches,
-    cut,
-    fill_backward,
-    length_for,
-    new_chunk,
-    stretch_at,
+from evsim.engines.kernels.gathering import STAGED, Gradients, Stage, pull_back_arrivals
+from evsim.engines.kernels.recurrent_state import Components
+from evsim.engines.kernels.windows import (
+    adjoints_at,
+    most_windows,
+    open_window,
+    pull_back_emission,
+    pull_back_moment,
+    pull_back_release,
+    window_from_open,
 )
+from evsim.lif import adjoint_flow
+
+
+class Sent(NamedTuple):
+    """Gradients by the synapses of recurrent components, in the order of these."""
+
+    weight: np.ndarray
+    delay: np.ndarray
+    tau_mem: np.ndarray
+    tau_syn: np.ndarray
+
+
+@allocating
+def new_sent(synapses: int) -> Sent:
+    """Zeros."""
+    return Sent(np.zeros(synapses), np.zeros(synapses), np.empty(STAGED), np.empty(STAGED))
 
 
 @compiled
-def adjoint_advance_unit(
-    states: np.ndarray,
-    spikes: np.ndarray,
-    units: np.ndarray,
-    unit: int,
-    time: float,
-    drive: float,
-    rate: float,
-    slope: float,
-) -> None:
-    """Move a unit's lambda_V and lambda_I back to a time not before its latest emission."""
-    if states[unit].first == 0.0 and states[unit].second == 0.0 and drive == 0.0:
-        states[unit].now = time
-        return
-    spike = states[unit].spike
-    emission, free_at, release_current = 0.0, 0.0, 0.0
-    if spike >= 0:
-        emission = spikes[spike].time
-        free_at = emission + units[unit].refractory
-        release_current = spikes[spike].release_current
-    states[unit].first, states[unit].second, states[unit].h = adjoint_advance(
-        states[unit].first, states[unit].second, states[unit].h, states[unit].now, time,
-        emission, free_at, release_current, drive, rate, slope, units[unit].tau_mem,
-        units[unit].tau_syn,
-    )  # fmt: skip
-    states[unit].now = time
-
-
-@compiled
-def last_place_within(
-    spike_time: float, begin: int, end: int, synapses: np.ndarray, duration: float
-) -> int:
-    """Of the places begin to end - 1, the last that arrives within the trial; else begin - 1."""
-    low, high = begin, end
-    while low < high:
-        middle = (low + high) >> 1
-        if spike_time + synapses[middle].delay <= duration:
-            low = middle + 1
-        else:
-            high = middle
-    return low - 1
+def add_sent(sent: Sent, synapses: np.ndarray, gradients: Gradients) -> None:
+    """Add them to the gradients by all synapses."""
+    for place in range(synapses.size):
+        gradients.weight[synapses[place].index] += sent.weight[place]
+        gradients.delay[synapses[place].index] += sent.delay[place]
 
 
 @allocating
@@ -90,40 +69,30 @@ def own_spikes(
     return own[order], owner[order]
 
 
-@allocating
-def in_order_of_last_arrival(
-    outgoing: np.ndarray,
-    synapses: np.ndarray,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    count: np.ndarray,
-    duration: float,
-    unit_of: np.ndarray,
-    next_synapse: np.ndarray,
-) -> np.ndarray:
-    """Spikes with an arrival in the component within the trial, the latest arrival first.
+@compiled
+def moments_read(sample: int, entering: Entering, members: np.ndarray) -> int:
+    """At how many moments of a sample voltages of the component are read."""
+    for unit in members:
+        if unit == entering.first_read:
+            return entering.moment_start[sample + 1] - entering.moment_start[sample]
+    return 0
 
-    Sets each one's next synapse to that arrival's.
-    """
-    total = 0
-    for unit in range(count.size):
-        if outgoing[unit + 1] > outgoing[unit]:
-            total += count[unit]
-    found, minus_time = np.empty(total, np.int64), np.empty(total)
-    n = 0
-    for unit in range(count.size):
-        begin, end = outgoing[unit], outgoing[unit + 1]
-        if end == begin:
-            continue
-        for spike in range(start[unit], start[unit] + count[unit]):
-            place = last_place_within(spikes[spike].time, begin, end, synapses, duration)
-            if place >= begin and not spikes[spike].is_dropped:
-                unit_of[spike] = unit
-                next_synapse[spike] = place
-                found[n] = spike
-                minus_time[n] = -(spikes[spike].time + synapses[place].delay)
-                n += 1
-    return found[np.argsort(minus_time[:n], kind="mergesort")]
+
+@compiled
+def windows_of_component(
+    component: int,
+    sample: int,
+    entering: Entering,
+    components: Components,
+    count: np.ndarray,
+) -> int:
+    """How many windows the units of a component can have together."""
+    members = components.units[components.first[component] : components.first[component + 1]]
+    moments = moments_read(sample, entering, members)
+    needed = 0
+    for unit in members:
+        needed += most_windows(count[unit], moments)
+    return needed
 
 
 @allocating
@@ -132,246 +101,179 @@ def pull_back_component(
     sample: int,
     entering: Entering,
     units: np.ndarray,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
     components: Components,
     duration: float,
     spikes: np.ndarray,
     start: np.ndarray,
     count: np.ndarray,
-    states: np.ndarray,
-    flight: Flight,
+    windows: np.ndarray,
+    stage: Stage,
+    sent: Sent,
     adjoint: np.ndarray,
-    weight_gradient: np.ndarray,
-    delay_gradient: np.ndarray,
-    threshold_gradient: np.ndarray,
+    gradients: Gradients,
     failure: np.ndarray,
 ) -> None:
-    """Pull the adjoints of a component's emissions back to its arrivals, latest event first."""
+    """Pull the adjoints of a component's emissions back to its arrivals.
+
+    ``windows`` has room for those of all its units, one unit after the other.
+    """
     members = components.units[components.first[component] : components.first[component + 1]]
-    outgoing, synapses = components.outgoing[component], components.synapses
-    own_spike, own_unit = own_spikes(members, spikes, start, count)
-    waiting = in_order_of_last_arrival(
-        outgoing, synapses, spikes, start, count, duration, flight.unit_of, flight.next_synapse
-    )
-    reset_adjoints(
-        sample, entering, members, units, start, count, duration, states, threshold_gradient
-    )
-    moment = entering.moment_start[sample] - 1
-    if np.any(members == entering.first_read):
-        moment = entering.moment_start[sample + 1] - 1
-    length = length_for(outgoing, count, members, duration)
-    stretches = cut(0.0, duration, length, members.size)
-    chunk = new_chunk(members, start.size)
-    next_waiting, in_flight, emission = 0, 0, 0
-    for chunk_number in range((stretches.number - 1) // stretches.in_chunk, -1, -1):
-        first = chunk_number * stretches.in_chunk
-        last = min(first + stretches.in_chunk, stretches.number)
-        while next_waiting < waiting.size:
-            spike = waiting[next_waiting]
-            latest = spikes[spike].time + synapses[flight.next_synapse[spike]].delay
-            if stretch_at(latest, stretches) < first:
-                break
-            flight.spikes[in_flight] = spike
-            in_flight += 1
-            next_waiting += 1
-        chunk, in_flight = fill_backward(
-            chunk, flight, in_flight, stretches, first, last, members.size, spikes, synapses,
-            outgoing,
-        )  # fmt: skip
-        for stretch in range(last - 1, first - 1, -1):
-            for m in range(members.size):
-                own = (stretch - first) * members.size + m
-                states[members[m]].last = chunk.first[own]
-                states[members[m]].next = chunk.first[own + 1] - 1
-            emission, moment = pull_back_stretch(
-                stretch, stretches, sample, entering, chunk, moment, emission, own_spike, own_unit,
-                members, outgoing, synapses, units, duration, spikes, start, states, adjoint,
-                weight_gradient, delay_gradient, threshold_gradient, failure,
-            )  # fmt: skip
-            if failure[0] != 0.0:
-                return
-
-
-@compiled
-def reset_adjoints(
-    sample: int,
-    entering: Entering,
-    members: np.ndarray,
-    units: np.ndarray,
-    start: np.ndarray,
-    count: np.ndarray,
-    duration: float,
-    states: np.ndarray,
-    threshold_gradient: np.ndarray,
-) -> None:
-    """The end of the trial: nothing but phantom spikes."""
-    phantom = entering.phantom[sample]
-    reset_states(states, members, duration)
+    rate, slope = entering.rate, entering.slope
+    drive, phantom = entering.drive[sample], entering.phantom[sample]
+    moment_start = entering.moment_start[sample]
+    moment = moment_start + moments_read(sample, entering, members) - 1
+    # Of every unit: its first window and the open one, the number of emissions still to come, and
+    # when the refractory period after the latest of these ends, if it has not been entered.
+    first_window, open_at = np.full(start.size, -1), np.empty(start.size, np.int64)
+    to_come, free_at = count.copy(), np.full(start.size, -1.0)
+    needed = 0
     for unit in members:
-        states[unit].first = phantom[unit]
-        threshold_gradient[unit] += units[unit].tau_mem * phantom[unit]
-        if count[unit] > 0:
-            states[unit].spike = start[unit] + count[unit] - 1
+        first_window[unit] = open_at[unit] = needed
+        needed += most_windows(count[unit], moment + 1 - moment_start)
+    for unit in members:
+        open_window(windows, first_window[unit], duration, phantom[unit], 0.0, drive[unit])
+        gradients.threshold[unit] += units[unit].tau_mem * phantom[unit]
+        free_at[unit] = next_release(unit, units, spikes, start, to_come)
+
+    own_spike, own_unit = own_spikes(members, spikes, start, count)
+    for emission in range(own_spike.size):
+        spike, unit = own_spike[emission], own_unit[emission]
+        while moment >= moment_start and entering.moments[moment] >= spikes[spike].time:
+            pull_back_voltages(
+                moment, entering, drive, units, spikes, start, to_come, windows, open_at
+            )
+            moment -= 1
+        if not spikes[spike].is_dropped:
+            pull_back_sent(
+                unit, spike, components.outgoing[component], components.synapses, units, duration,
+                spikes, start, to_come, free_at, windows, first_window, open_at, rate, slope, stage,
+                sent, adjoint,
+            )  # fmt: skip
+        if free_at[unit] >= 0.0:
+            open_at[unit] = pull_back_release(
+                spikes[spike], units[unit], windows, open_at[unit], rate, slope
+            )
+        open_at[unit] = pull_back_emission(
+            spikes[spike], adjoint[spike], units[unit], drive[unit], entering.limit, windows,
+            open_at[unit], rate, slope, failure,
+        )  # fmt: skip
+        if failure[0] != 0.0:
+            failure[2] = unit
+            return
+        gradients.threshold[unit] += units[unit].tau_mem * windows[open_at[unit]].lambda_v
+        to_come[unit] -= 1
+        free_at[unit] = next_release(unit, units, spikes, start, to_come)
+    while moment >= moment_start:
+        pull_back_voltages(moment, entering, drive, units, spikes, start, to_come, windows, open_at)
+        moment -= 1
+    for unit in members:
+        pull_back_arrivals(
+            unit, units, synapses, incoming, duration, spikes, start, count, first_window,
+            windows, first_window[unit], open_at[unit], rate, slope, stage, adjoint,
+            gradients,
+        )  # fmt: skip
 
 
 @compiled
-def pull_back_stretch(
-    stretch: int,
-    stretches: Stretches,
-    sample: int,
-    entering: Entering,
-    chunk: Chunk,
+def next_release(
+    unit: int, units: np.ndarray, spikes: np.ndarray, start: np.ndarray, to_come: np.ndarray
+) -> float:
+    """The end of the refractory period after the latest emission still to come; -1 for none."""
+    if to_come[unit] == 0 or units[unit].refractory == 0.0:
+        return -1.0
+    return spikes[start[unit] + to_come[unit] - 1].time + units[unit].refractory
+
+
+@compiled
+def pull_back_voltages(
     moment: int,
-    emission: int,
-    own: np.ndarray,
-    own_unit: np.ndarray,
-    members: np.ndarray,
+    entering: Entering,
+    drive: np.ndarray,
+    units: np.ndarray,
+    spikes: np.ndarray,
+    start: np.ndarray,
+    to_come: np.ndarray,
+    windows: np.ndarray,
+    open_at: np.ndarray,
+) -> None:
+    """The voltages of the units that are read, at a moment."""
+    for column in range(entering.moment_cotangent.shape[1]):
+        unit = entering.first_read + column
+        free_at = -1.0
+        if to_come[unit] > 0:
+            free_at = spikes[start[unit] + to_come[unit] - 1].time + units[unit].refractory
+        open_at[unit] = pull_back_moment(
+            entering.moments[moment], entering.moment_cotangent[moment, column], free_at, windows,
+            open_at[unit], entering.rate, entering.slope, units[unit].tau_mem,
+            units[unit].tau_syn,
+        )  # fmt: skip
+
+
+@compiled
+def pull_back_sent(
+    unit: int,
+    spike: int,
     outgoing: np.ndarray,
     synapses: np.ndarray,
     units: np.ndarray,
     duration: float,
     spikes: np.ndarray,
     start: np.ndarray,
-    states: np.ndarray,
+    to_come: np.ndarray,
+    free_at: np.ndarray,
+    windows: np.ndarray,
+    first_window: np.ndarray,
+    open_at: np.ndarray,
+    rate: float,
+    slope: float,
+    stage: Stage,
+    sent: Sent,
     adjoint: np.ndarray,
-    weight_gradient: np.ndarray,
-    delay_gradient: np.ndarray,
-    threshold_gradient: np.ndarray,
-    failure: np.ndarray,
-) -> tuple[int, int]:
-    """The events of a stretch in reverse; the emission and moment to come next.
+) -> None:
+    """Pull back what an emission of the component sends into it; complete the derivative by it.
 
-    ``own`` are the component's emissions and ``own_unit`` their units, latest first.  A moment
-    comes after emissions and before arrivals of its time.
+    ``synapses`` are sorted by delay; arrivals at the end of the trial have no effect.
     """
-    drive, rate, slope = entering.drive[sample], entering.rate, entering.slope
-    earliest = entering.moment_start[sample]
-    while True:
-        emission_time = spikes[own[emission]].time if emission < own.size else -1.0
-        moment_time = entering.moments[moment] if moment >= earliest else -1.0
-        latest = max(emission_time, moment_time)
-        if latest < 0.0 or stretch_at(latest, stretches) < stretch:
-            break
-        if moment_time >= emission_time:
-            for column in range(entering.moment_cotangent.shape[1]):
-                unit = entering.first_read + column
-                sweep(
-                    unit, moment_time, drive[unit], rate, slope, chunk, units, duration, spikes,
-                    states, adjoint, weight_gradient, delay_gradient,
+    place, end = outgoing[unit], outgoing[unit + 1]
+    emission = spikes[spike].time
+    total = 0.0
+    while place < end:
+        first, n = place, 0
+        while place < end and n < STAGED:
+            time, target = emission + synapses[place].delay, synapses[place].target
+            if time >= duration:
+                end = place
+                break
+            if time <= free_at[target]:
+                open_at[target] = pull_back_release(
+                    spikes[start[target] + to_come[target] - 1], units[target], windows,
+                    open_at[target], rate, slope,
                 )  # fmt: skip
-            pull_back_moment(
-                moment_time, entering.first_read, entering.moment_cotangent[moment], drive, rate,
-                slope, units, spikes, states,
+                free_at[target] = -1.0
+            w = window_from_open(time, windows, open_at[target], first_window[target])
+            tau_mem, tau_syn = units[target].tau_mem, units[target].tau_syn
+            sent.tau_mem[n], sent.tau_syn[n] = tau_mem, tau_syn
+            if windows[w].drive != 0.0:
+                stage.elapsed[n] = 0.0
+                stage.lambda_v[n], stage.lambda_i[n] = adjoints_at(
+                    time, windows, w, rate, slope, tau_mem, tau_syn
+                )
+            else:
+                stage.elapsed[n] = windows[w].end - time
+                stage.lambda_v[n] = windows[w].lambda_v
+                stage.lambda_i[n] = windows[w].lambda_i
+            n += 1
+            place += 1
+        for i in range(n):
+            stage.lambda_v[i], stage.lambda_i[i] = adjoint_flow(
+                stage.lambda_v[i], stage.lambda_i[i], stage.elapsed[i], sent.tau_mem[i],
+                sent.tau_syn[i],
             )  # fmt: skip
-            moment -= 1
-            continue
-        spike, unit = own[emission], own_unit[emission]
-        emission += 1
-        for place in range(outgoing[unit], outgoing[unit + 1]):
-            target = synapses[place].target
-            sweep(
-                target, emission_time, drive[target], rate, slope, chunk, units, duration,
-                spikes, states, adjoint, weight_gradient, delay_gradient,
-            )  # fmt: skip
-        sweep(
-            unit, emission_time, drive[unit], rate, slope, chunk, units, duration, spikes,
-            states, adjoint, weight_gradient, delay_gradient,
-        )  # fmt: skip
-        pull_back_emission(
-            unit, spike, drive[unit], rate, slope, entering.limit, units, spikes, start, states,
-            adjoint, threshold_gradient, failure,
-        )  # fmt: skip
-        if failure[0] != 0.0:
-            return emission, moment
-    for unit in members:
-        sweep(
-            unit, -inf, drive[unit], rate, slope, chunk, units, duration, spikes, states,
-            adjoint, weight_gradient, delay_gradient,
-        )  # fmt: skip
-    return emission, moment
-
-
-@compiled
-def sweep(
-    unit: int,
-    until: float,
-    drive: float,
-    rate: float,
-    slope: float,
-    chunk: Chunk,
-    units: np.ndarray,
-    duration: float,
-    spikes: np.ndarray,
-    states: np.ndarray,
-    adjoint: np.ndarray,
-    weight_gradient: np.ndarray,
-    delay_gradient: np.ndarray,
-) -> None:
-    """Pull a unit's arrivals back that are not before a time, the latest first.
-
-    Arrivals at the end of the trial have no effect.
-    """
-    first, i = states[unit].last, states[unit].next
-    tau_syn = units[unit].tau_syn
-    while i >= first and chunk.events[i].time >= until:
-        time = chunk.events[i].time
-        if time < duration:
-            adjoint_advance_unit(states, spikes, units, unit, time, drive, rate, slope)
-            pull_back_arrival(
-                chunk.events[i].synapse, chunk.events[i].spike, chunk.events[i].weight,
-                states[unit].first, states[unit].second, tau_syn, adjoint, weight_gradient,
-                delay_gradient,
-            )  # fmt: skip
-        i -= 1
-    states[unit].next = i
-
-
-@compiled
-def pull_back_emission(
-    unit: int,
-    spike: int,
-    drive: float,
-    rate: float,
-    slope: float,
-    limit: float,
-    units: np.ndarray,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    states: np.ndarray,
-    adjoint: np.ndarray,
-    threshold_gradient: np.ndarray,
-    failure: np.ndarray,
-) -> None:
-    """The jump of lambda_V at an emission whose derivative by time is known."""
-    time = spikes[spike].time
-    adjoint_advance_unit(states, spikes, units, unit, time, drive, rate, slope)
-    if not spikes[spike].drive > 0.0 and limit == inf:
-        failure[0], failure[1], failure[2] = GRAZING, time, unit
-        return
-    states[unit].first, is_limited = emission_adjoint(
-        adjoint[spike] + states[unit].h, spikes[spike].drive, limit, units[unit].rate_jump
-    )
-    failure[4] += is_limited
-    threshold_gradient[unit] += units[unit].tau_mem * states[unit].first
-    states[unit].h = 0.0
-    states[unit].spike = spike - 1 if spike > start[unit] else -1
-
-
-@compiled
-def pull_back_moment(
-    time: float,
-    first: int,
-    cotangent: np.ndarray,
-    drive: np.ndarray,
-    rate: float,
-    slope: float,
-    units: np.ndarray,
-    spikes: np.ndarray,
-    states: np.ndarray,
-) -> None:
-    """The voltages of units from ``first`` on are read: their lambda_V jump."""
-    for column in range(cotangent.size):
-        unit = first + column
-        adjoint_advance_unit(states, spikes, units, unit, time, drive[unit], rate, slope)
-        spike = states[unit].spike
-        if spike < 0 or time > spikes[spike].time + units[unit].refractory:
-            states[unit].first -= cotangent[column] / units[unit].tau_mem
+        for i in range(n):
+            by_time = synapses[first + i].weight * (stage.lambda_v[i] - stage.lambda_i[i])
+            sent.weight[first + i] -= sent.tau_syn[i] * stage.lambda_i[i]
+            sent.delay[first + i] += by_time
+            total += by_time
+    adjoint[spike] += total

@@ -1,4 +1,4 @@
-"""What the units of a recurrent component share while it runs, forward or backward."""
+"""What the units of a recurrent component share while it runs."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from evsim.compiled import compiled
 
 STATE = np.dtype(
     [
-        ("first", np.float64),  # V forward, lambda_V backward, at the time now
-        ("second", np.float64),  # I forward, lambda_I backward
+        ("voltage", np.float64),  # at the time now
+        ("current", np.float64),
         ("now", np.float64),
         ("free_at", np.float64),  # the end of the refractory period
-        ("h", np.float64),  # backward: kept at the end of a refractory period
         ("due", np.float64),  # when the unit emits if nothing more is sent to it, or not before
         ("due_current", np.float64),  # I then, if due is exact
         ("spike", np.int64),  # the latest emission; -1 before the first
-        ("number", np.int64),  # forward: how many emissions there were
+        ("number", np.int64),  # how many emissions there were
         ("place", np.int64),  # in the heap of units
-        ("next", np.int64),  # its next arrival in the stretch, and, forward, one after the last
+        ("next", np.int64),  # its next arrival in the stretch, and the one after the last
         ("last", np.int64),
-        ("inner", np.int64),  # forward: its next arrival that was sent within the chunk; -1: none
-        ("excitation", np.float64),  # forward: sum of positive weights that arrive in the stretch
-        ("is_exact", np.bool_),  # forward: whether due is more than a lower bound
-        ("is_touched", np.bool_),  # forward: whether something was sent to it at this instant
+        ("inner", np.int64),  # its next arrival that was sent within the chunk; -1: none
+        ("excitation", np.float64),  # sum of positive weights that arrive in the stretch
+        ("is_exact", np.bool_),  # whether due is more than a lower bound
+        ("is_touched", np.bool_),  # whether something was sent to it at this instant
     ]
 )
 """The state of a unit while its component runs."""
@@ -52,7 +51,7 @@ def reset_states(states: np.ndarray, members: np.ndarray, now: float) -> None:
     """Rest: nothing has happened yet."""
     for i in range(members.size):
         unit = members[i]
-        states[unit].first = states[unit].second = states[unit].h = 0.0
+        states[unit].voltage = states[unit].current = 0.0
         states[unit].now = now
         states[unit].free_at = -1.0
         states[unit].due = inf

@@ -6,13 +6,28 @@ share a batch; a sample's result never depends on its neighbours.
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 
 from evsim.compiled import allocating, compiled, entry_point
-from evsim.engines.kernels.arrivals import arrivals_at
+from evsim.engines.kernels.arrivals import (
+    Arrivals,
+    arrivals_at,
+    most_arrivals,
+    new_arrivals,
+    with_room,
+)
+from evsim.engines.kernels.decays import (
+    Decays,
+    fill_decays,
+    new_decays,
+    share_decays,
+    with_room_for,
+)
 from evsim.engines.kernels.dropout import is_dropped
 from evsim.engines.kernels.layered import simulate_unit
-from evsim.engines.kernels.records import ARRIVAL, FULL, SPIKE, grown_spikes
+from evsim.engines.kernels.records import FULL, SPIKE, grown_spikes
 from evsim.engines.kernels.recurrent import simulate_component
 from evsim.engines.kernels.recurrent_state import STATE, Components
 from evsim.engines.kernels.stretches import new_flight
@@ -31,34 +46,92 @@ def simulate_layer(
     most: int,
     start: np.ndarray,
     count: np.ndarray,
-    arrivals: np.ndarray,
+    arrivals: Arrivals,
+    decays: Decays,
     key: np.uint64,
     failure: np.ndarray,
-) -> tuple[np.ndarray, int, np.ndarray]:
-    """Run units that listen only to finished ones: the buffer, spikes in it, scratch memory."""
+) -> tuple[np.ndarray, int, Arrivals, Decays]:
+    """Run units that listen only to finished ones: the buffer, spikes in it, scratch memories."""
+    # The component is one population: its units follow each other.
+    unit = components.units[components.first[component]]
+    last = components.units[components.first[component + 1] - 1] + 1
+    if not units[unit].is_lif:
+        start[unit:last] = used
+        return spikes, used, arrivals, decays
+    needed = most_arrivals(unit, last, units, synapses, incoming, count)
+    arrivals, decays = with_room(arrivals, needed), with_room_for(decays, needed)
+    while unit < last:
+        unit, used = simulate_units(
+            unit, last, units, synapses, incoming, duration, spikes, used, most, start, count,
+            arrivals, decays, key, failure,
+        )  # fmt: skip
+        if failure[0] != 0.0:
+            break
+        if unit < last:
+            spikes = grown_spikes(spikes, used)
+    return spikes, used, arrivals, decays
+
+
+@compiled
+def stays_silent(
+    unit: int, units: np.ndarray, synapses: np.ndarray, incoming: np.ndarray, count: np.ndarray
+) -> bool:
+    """Whether a unit stays below the threshold even if all its excitation came at once.
+
+    Where a current might be no finite number it must be looked at.
+    """
+    excitation = total = 0.0
+    for synapse in range(incoming[unit], incoming[unit + 1]):
+        weight = synapses[synapse].weight * count[synapses[synapse].source]
+        excitation += max(weight, 0.0)
+        total += abs(weight)
+    # What rounding may lack is far below this margin.
+    nearly = units[unit].threshold * (1.0 - 1e-6)
+    return excitation * units[unit].highest_response < nearly and total < inf
+
+
+@compiled
+def simulate_units(
+    first: int,
+    last: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    duration: float,
+    spikes: np.ndarray,
+    used: int,
+    most: int,
+    start: np.ndarray,
+    count: np.ndarray,
+    arrivals: Arrivals,
+    decays: Decays,
+    key: np.uint64,
+    failure: np.ndarray,
+) -> tuple[int, int]:
+    """Run LIF units one by one; the first that did not fit into the buffer, and spikes in it."""
     held, n = -1, 0
-    for i in range(components.first[component], components.first[component + 1]):
-        unit = components.units[i]
-        start[unit] = used
-        if not units[unit].is_lif:
+    for unit in range(first, last):
+        if stays_silent(unit, units, synapses, incoming, count):
+            start[unit], count[unit] = used, 0
             continue
-        arrivals, n = arrivals_at(
+        n = arrivals_at(
             unit, units, synapses, incoming, duration, spikes, start, count, arrivals, held, n
         )
+        if held < 0 or not share_decays(held, unit, units):
+            tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
+            fill_decays(decays, arrivals, n, duration, tau_mem, tau_syn)
         held = unit
-        now_used = FULL
-        while now_used == FULL:
-            now_used = simulate_unit(
-                unit, units, synapses, arrivals, n, duration, spikes, used, most, key, failure
-            )
-            if now_used == FULL:
-                spikes = grown_spikes(spikes, used)
-        count[unit] = now_used - used
+        now_used = simulate_unit(
+            unit, units, synapses, arrivals, n, decays, duration, spikes, used, most, key, failure
+        )
+        if now_used == FULL:
+            return unit, used
+        start[unit], count[unit] = used, now_used - used
         used = now_used
         if failure[0] != 0.0:
             failure[2] = unit
-            break
-    return spikes, used, arrivals
+            return unit, used
+    return last, used
 
 
 @compiled
@@ -115,7 +188,7 @@ def simulate_samples(
     inputs = input_start[last] - input_start[first]
     spikes = np.empty(2 * inputs + 16 * (last - first) + 16, SPIKE)
     used = 0
-    arrivals = np.empty(64, ARRIVAL)
+    arrivals, decays = new_arrivals(64), new_decays(64)
     if recurrent is not None:
         states = np.empty(start.shape[1], STATE)
         flight = new_flight(0)
@@ -142,9 +215,9 @@ def simulate_samples(
                         spikes = grown_spikes(spikes, used)
                 used = now_used
             else:
-                spikes, used, arrivals = simulate_layer(
+                spikes, used, arrivals, decays = simulate_layer(
                     component, units, synapses, incoming, components, duration, spikes, used,
-                    most, own_start, own_count, arrivals, key, failure,
+                    most, own_start, own_count, arrivals, decays, key, failure,
                 )  # fmt: skip
             if failure[0] != 0.0:
                 failure[3] = sample

@@ -11,7 +11,8 @@ from math import exp, inf
 import numpy as np
 
 from evsim.compiled import allocating, compiled
-from evsim.engines.kernels.layered import emission_adjoint
+from evsim.engines.kernels.arrivals import Arrivals
+from evsim.engines.kernels.windows import emission_adjoint
 from evsim.lif import (
     driven_adjoint_flow,
     flow,
@@ -53,7 +54,7 @@ def fill_segments(
     unit: int,
     units: np.ndarray,
     synapses: np.ndarray,
-    arrivals: np.ndarray,
+    arrivals: Arrivals,
     n: int,
     spikes: np.ndarray,
     first: int,
@@ -85,7 +86,7 @@ def fill_segments(
         count += 1
         emission_time = spikes[emission].time if emission < last else inf
         moment_time = moments[m] if m < moments.size else inf
-        arrival_time = arrivals[i].time if i < n else inf
+        arrival_time = arrivals.time[i] if i < n else inf
         event = min(emission_time, moment_time, arrival_time, free_at)
         if event > duration:
             return count
@@ -106,7 +107,7 @@ def fill_segments(
             kind, index = MOMENT, m
             m += 1
         elif arrival_time == event:
-            current += synapses[arrivals[i].synapse].weight
+            current += synapses[arrivals.synapse[i]].weight
             i += 1
         else:
             kind = RELEASE

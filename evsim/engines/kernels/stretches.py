@@ -3,8 +3,7 @@
 A spike in flight is a cursor that stands at its next synapse, synapses being sorted by delay.
 What arrives in a chunk of the trial is counted, then written where it belongs: by stretch, a short
 part of the chunk, and by unit.  Memory holds one chunk, however many arrivals the trial has.
-Forward the chunks come in the order of time and a cursor stands at its spike's earliest arrival
-still to come; backward both are reversed.
+Chunks come in the order of time; a cursor stands at its spike's earliest arrival still to come.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evsim.compiled import allocating, compiled
+from evsim.engines.kernels.decays import Decays, new_decays, set_factors
 
 EVENT = np.dtype(
     [
@@ -34,13 +34,17 @@ class Chunk(NamedTuple):
     """Arrivals of a chunk, list by list: those of stretch s at the m-th unit make list s M + m.
 
     ``events[first[l]:first[l + 1]]`` are those of list l, by time; ``excitation[l]`` sums their
-    positive weights.  ``member`` says which of the M units of the component each unit is.
+    positive weights.  ``decays`` has the factors of the flow to each event from ``since``, the
+    time of the event before it at its unit, NaN for the first.  ``member`` says which of the M
+    units of the component each unit is.
     """
 
     first: np.ndarray
     excitation: np.ndarray
     member: np.ndarray
     events: np.ndarray
+    since: np.ndarray
+    decays: Decays
 
 
 class Flight(NamedTuple):
@@ -72,7 +76,10 @@ def new_chunk(members: np.ndarray, units: int) -> Chunk:
     member = np.full(units, -1)
     for m in range(members.size):
         member[members[m]] = m
-    return Chunk(np.empty(lists + 2, np.int64), np.empty(lists), member, np.empty(256, EVENT))
+    return Chunk(
+        np.empty(lists + 2, np.int64), np.empty(lists), member, np.empty(256, EVENT),
+        np.empty(256), new_decays(256),
+    )  # fmt: skip
 
 
 class Stretches(NamedTuple):
@@ -136,80 +143,44 @@ def is_within(time: float, last: int, stretches: Stretches) -> bool:
 
 
 @allocating
-def fill_forward(
+def fill(
     chunk: Chunk,
     flight: Flight,
     in_flight: int,
     stretches: Stretches,
     first: int,
     last: int,
-    members: int,
+    members: np.ndarray,
+    units: np.ndarray,
     spikes: np.ndarray,
     synapses: np.ndarray,
     outgoing: np.ndarray,
 ) -> tuple[Chunk, int]:
     """Take up the arrivals in stretches first to last - 1; how many are in flight after them."""
-    _clear(chunk, members * (last - first))
+    lists = members.size * (last - first)
+    _clear(chunk, lists)
     for i in range(in_flight):
         spike = flight.spikes[i]
         place, end = flight.next_synapse[spike], outgoing[flight.unit_of[spike] + 1]
         time = spikes[spike].time
         while place < end and is_within(time + synapses[place].delay, last, stretches):
-            _count(chunk, place, time, synapses, first, stretches, members)
+            _count(chunk, place, time, synapses, first, stretches, members.size)
             place += 1
-    chunk = _with_places(chunk, members * (last - first))
+    chunk = _with_places(chunk, lists)
     remaining = 0
     for i in range(in_flight):
         spike = flight.spikes[i]
         place, end = flight.next_synapse[spike], outgoing[flight.unit_of[spike] + 1]
         time = spikes[spike].time
         while place < end and is_within(time + synapses[place].delay, last, stretches):
-            _write(chunk, place, spike, time, synapses, first, stretches, members)
+            _write(chunk, place, spike, time, synapses, first, stretches, members.size)
             place += 1
         flight.next_synapse[spike] = place
         if place < end and time + synapses[place].delay <= stretches.duration:
             flight.spikes[remaining] = spike
             remaining += 1
-    _finish(chunk, members * (last - first))
-    return chunk, remaining
-
-
-@allocating
-def fill_backward(
-    chunk: Chunk,
-    flight: Flight,
-    in_flight: int,
-    stretches: Stretches,
-    first: int,
-    last: int,
-    members: int,
-    spikes: np.ndarray,
-    synapses: np.ndarray,
-    outgoing: np.ndarray,
-) -> tuple[Chunk, int]:
-    """Take up the arrivals in stretches first to last - 1; how many are in flight before them."""
-    _clear(chunk, members * (last - first))
-    for i in range(in_flight):
-        spike = flight.spikes[i]
-        place, start = flight.next_synapse[spike], outgoing[flight.unit_of[spike]]
-        time = spikes[spike].time
-        while place >= start and stretch_at(time + synapses[place].delay, stretches) >= first:
-            _count(chunk, place, time, synapses, first, stretches, members)
-            place -= 1
-    chunk = _with_places(chunk, members * (last - first))
-    remaining = 0
-    for i in range(in_flight):
-        spike = flight.spikes[i]
-        place, start = flight.next_synapse[spike], outgoing[flight.unit_of[spike]]
-        time = spikes[spike].time
-        while place >= start and stretch_at(time + synapses[place].delay, stretches) >= first:
-            _write(chunk, place, spike, time, synapses, first, stretches, members)
-            place -= 1
-        flight.next_synapse[spike] = place
-        if place >= start:
-            flight.spikes[remaining] = spike
-            remaining += 1
-    _finish(chunk, members * (last - first))
+    _finish(chunk, lists)
+    _fill_decays(chunk, lists, members, units)
     return chunk, remaining
 
 
@@ -242,10 +213,12 @@ def _with_places(chunk: Chunk, lists: int) -> Chunk:
     for i in range(2, lists + 2):
         chunk.first[i] += chunk.first[i - 1]
     total = chunk.first[lists + 1]
-    events = chunk.events
-    if total > events.size:
-        events = np.empty(2 * total, EVENT)
-    return Chunk(chunk.first, chunk.excitation, chunk.member, events)
+    if total <= chunk.events.size:
+        return chunk
+    return Chunk(
+        chunk.first, chunk.excitation, chunk.member, np.empty(2 * total, EVENT),
+        np.empty(2 * total), new_decays(2 * total),
+    )  # fmt: skip
 
 
 @compiled
@@ -294,3 +267,28 @@ def _finish(chunk: Chunk, lists: int) -> None:
             events[j].weight = weight
             events[j].synapse = synapse
             events[j].spike = spike
+
+
+@allocating
+def _fill_decays(chunk: Chunk, lists: int, members: np.ndarray, units: np.ndarray) -> None:
+    """How V and I decay before each event, if nothing else happens at its unit."""
+    latest = np.full(members.size, np.nan)
+    for own in range(lists):
+        m = own % members.size
+        for i in range(chunk.first[own], chunk.first[own + 1]):
+            chunk.since[i] = latest[m]
+            latest[m] = chunk.events[i].time
+    tau_mem, tau_syn = units[members[0]].tau_mem, units[members[0]].tau_syn
+    is_alike = True
+    for unit in members:
+        is_alike &= units[unit].tau_mem == tau_mem and units[unit].tau_syn == tau_syn
+    if is_alike:
+        for i in range(chunk.first[lists]):
+            elapsed = chunk.events[i].time - chunk.since[i]
+            set_factors(chunk.decays, i, elapsed, tau_mem, tau_syn)
+        return
+    for own in range(lists):
+        unit = members[own % members.size]
+        for i in range(chunk.first[own], chunk.first[own + 1]):
+            elapsed = chunk.events[i].time - chunk.since[i]
+            set_factors(chunk.decays, i, elapsed, units[unit].tau_mem, units[unit].tau_syn)

@@ -7,12 +7,24 @@ from math import exp, inf
 import numpy as np
 
 from evsim.compiled import compiled, entry_point
-from evsim.engines.kernels.arrivals import arrivals_at
+from evsim.engines.kernels.arrivals import (
+    Arrivals,
+    arrivals_at,
+    most_arrivals,
+    new_arrivals,
+    with_room,
+)
 from evsim.engines.kernels.entering import PEAK, Entering
 from evsim.engines.kernels.integrators import end_of_group, trace_group, with_states
-from evsim.engines.kernels.layered import adjoint_advance, emission_adjoint
 from evsim.engines.kernels.peak import peak_moment
-from evsim.engines.kernels.records import ARRIVAL
+from evsim.engines.kernels.windows import (
+    WINDOW,
+    adjoints_at,
+    fill_windows,
+    most_windows,
+    window_at,
+    with_windows,
+)
 from evsim.lif import flow
 
 
@@ -41,7 +53,7 @@ def trace_unit(
     unit: int,
     units: np.ndarray,
     synapses: np.ndarray,
-    arrivals: np.ndarray,
+    arrivals: Arrivals,
     n: int,
     spikes: np.ndarray,
     first: int,
@@ -60,7 +72,7 @@ def trace_unit(
     i, emission = 0, first
     for k in range(times.size):
         while True:
-            arrival_time = arrivals[i].time if i < n else inf
+            arrival_time = arrivals.time[i] if i < n else inf
             emission_time = spikes[emission].time if emission < last else inf
             event = min(arrival_time, emission_time)
             if event > times[k]:
@@ -76,7 +88,7 @@ def trace_unit(
                 free_at = emission_time + units[unit].refractory
                 emission += 1
             else:
-                current += synapses[arrivals[i].synapse].weight
+                current += synapses[arrivals.synapse[i]].weight
                 i += 1
         voltage_out[k], current_out[k] = flow_through_refractory(
             voltage, current, now, times[k], free_at, tau_mem, tau_syn
@@ -106,14 +118,16 @@ def trace_samples(
 
     ``times[times_start[b]:times_start[b + 1]]`` are sample b's, ascending.
     """
-    arrivals = np.empty(64, ARRIVAL)
+    arrivals = new_arrivals(64)
     states = np.empty((2, 16))
     for sample in range(first, last):
         held, n = -1, 0
         begin, end = times_start[sample], times_start[sample + 1]
+        needed = most_arrivals(first_unit, last_unit, units, synapses, incoming, count[sample])
+        arrivals = with_room(arrivals, needed)
         unit = first_unit
         while unit < last_unit and end > begin:
-            arrivals, n = arrivals_at(
+            n = arrivals_at(
                 unit, units, synapses, incoming, duration, spikes, start[sample], count[sample],
                 arrivals, held, n,
             )  # fmt: skip
@@ -150,50 +164,29 @@ def adjoint_trace_unit(
     moment_cotangent: np.ndarray,
     limit: float,
     adjoint: np.ndarray,
+    windows: np.ndarray,
     times: np.ndarray,
+    failure: np.ndarray,
     lambda_v_out: np.ndarray,
     lambda_i_out: np.ndarray,
 ) -> None:
     """lambda_V and lambda_I of a unit at ascending times, before (backwards) the jumps there."""
-    tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
-    now, lambda_v, lambda_i = duration, phantom, 0.0
-    k, m = times.size - 1, moments.size - 1
-    while k >= 0 and times[k] == duration:  # from later times: before a phantom's jump
-        lambda_v_out[k], lambda_i_out[k] = 0.0, 0.0
-        k -= 1
-    for index in range(last - 1, first - 2, -1):
-        emission, free_at, release_current, h = -1.0, -1.0, 0.0, 0.0
-        if index >= first:
-            emission = spikes[index].time
-            free_at = emission + units[unit].refractory
-            release_current = spikes[index].release_current
-        while (k >= 0 and times[k] >= emission) or (m >= 0 and moments[m] >= emission):
-            if k >= 0 and (m < 0 or times[k] >= moments[m]):
-                # At the end of a refractory period the limit from later times is not 0 yet.
-                window_end = emission if times[k] == free_at else free_at
-                lambda_v_out[k], lambda_i_out[k], _ = adjoint_advance(
-                    lambda_v, lambda_i, h, now, times[k], emission, window_end, release_current,
-                    drive, rate, slope, tau_mem, tau_syn,
-                )  # fmt: skip
-                k -= 1
-            else:
-                lambda_v, lambda_i, h = adjoint_advance(
-                    lambda_v, lambda_i, h, now, moments[m], emission, free_at, release_current,
-                    drive, rate, slope, tau_mem, tau_syn,
-                )  # fmt: skip
-                now = moments[m]
-                if now > max(free_at, 0.0):
-                    lambda_v -= moment_cotangent[m] / tau_mem
-                m -= 1
-        if index >= first:
-            lambda_v, lambda_i, h = adjoint_advance(
-                lambda_v, lambda_i, h, now, emission, emission, free_at, release_current, drive,
-                rate, slope, tau_mem, tau_syn,
-            )  # fmt: skip
-            now = emission
-            lambda_v, _ = emission_adjoint(
-                adjoint[index] + h, spikes[index].drive, limit, units[unit].rate_jump
-            )
+    last_window, _ = fill_windows(
+        unit, units, spikes, first, last, duration, phantom, drive, rate, slope, moments,
+        moment_cotangent, limit, adjoint, windows, failure,
+    )  # fmt: skip
+    w = 0
+    for k in range(times.size - 1, -1, -1):
+        if times[k] == duration:  # from later times: before a phantom's jump
+            lambda_v_out[k], lambda_i_out[k] = 0.0, 0.0
+            continue
+        w = window_at(times[k], windows, w, last_window)
+        # At the end of a refractory period the limit from later times is not 0 yet.
+        of_later = w > 0 and times[k] == windows[w].end and windows[w].begin < times[k]
+        lambda_v_out[k], lambda_i_out[k] = adjoints_at(
+            times[k], windows, w - 1 if of_later else w, rate, slope, units[unit].tau_mem,
+            units[unit].tau_syn,
+        )  # fmt: skip
 
 
 @entry_point
@@ -216,16 +209,19 @@ def adjoint_trace_samples(
     lambda_i: np.ndarray,
 ) -> None:
     """lambda_V and lambda_I, (batch, units, times), of units first_unit to last_unit - 1."""
-    arrivals = np.empty(64, ARRIVAL)
+    arrivals = new_arrivals(64)
     peak, peak_cotangent = np.empty(1), np.empty(1)
+    windows, failure = np.empty(64, WINDOW), np.zeros(5)
     for sample in range(first, last):
         begin, end = entering.moment_start[sample], entering.moment_start[sample + 1]
+        needed = most_arrivals(first_unit, last_unit, units, synapses, incoming, count[sample])
+        arrivals = with_room(arrivals, needed)
         for unit in range(first_unit, last_unit):
             drive = entering.drive[sample, unit]
             moments, moment_cotangent = peak[:0], peak_cotangent[:0]
             if entering.rate == PEAK:
                 if drive != 0.0:
-                    arrivals, n = arrivals_at(
+                    n = arrivals_at(
                         unit, units, synapses, incoming, duration, spikes, start[sample],
                         count[sample], arrivals, -1, 0,
                     )  # fmt: skip
@@ -237,10 +233,11 @@ def adjoint_trace_samples(
                 column = unit - entering.first_read
                 moments = entering.moments[begin:end]
                 moment_cotangent = entering.moment_cotangent[begin:end, column]
-            own = start[sample, unit]
+            own, emissions = start[sample, unit], count[sample, unit]
+            windows = with_windows(windows, most_windows(emissions, moments.size))
             adjoint_trace_unit(
-                unit, units, spikes, own, own + count[sample, unit], duration,
+                unit, units, spikes, own, own + emissions, duration,
                 entering.phantom[sample, unit], drive, entering.rate, entering.slope, moments,
-                moment_cotangent, entering.limit, adjoint, times,
+                moment_cotangent, entering.limit, adjoint, windows, times, failure,
                 lambda_v[sample, unit - first_unit], lambda_i[sample, unit - first_unit],
             )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evsim.compiled import allocating, compiled
-from evsim.engines.kernels.layered import emission_adjoint
+from evsim.engines.kernels.windows import emission_adjoint
 from evsim_gpu.loops.records import Columns, Network, Spikes
 from evsim_gpu.loops.synapses import pull_back_spike
 

@@ -1,0 +1,149 @@
+"""Pulling arrivals back: each looks up the adjoints of its target at its time.
+
+Arrivals are staged, a few hundred at a time: what belongs to each is looked up, then the adjoints
+of all are computed in one loop over flat arrays, then they are added where they belong.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from evsim.compiled import allocating, compiled
+from evsim.engines.kernels.windows import adjoints_at, window_at
+from evsim.lif import adjoint_flow
+
+
+class Gradients(NamedTuple):
+    """Sums over samples: by weights and delays, each (synapses,), and by thresholds, (units,)."""
+
+    weight: np.ndarray
+    delay: np.ndarray
+    threshold: np.ndarray
+
+
+STAGED = 512
+"""How many arrivals are staged at most; so many stay in the fastest cache."""
+
+
+class Stage(NamedTuple):
+    """Arrivals that wait to be pulled back; each array has room for STAGED.
+
+    ``elapsed`` ms from the arrival to the end of its window, and lambda_V and lambda_I there, at
+    first; then those at the arrival.
+    """
+
+    elapsed: np.ndarray
+    lambda_v: np.ndarray
+    lambda_i: np.ndarray
+    synapse: np.ndarray
+    spike: np.ndarray
+
+
+@allocating
+def new_stage() -> Stage:
+    """Room for STAGED arrivals."""
+    return Stage(
+        np.empty(STAGED), np.empty(STAGED), np.empty(STAGED), np.empty(STAGED, np.int64),
+        np.empty(STAGED, np.int64),
+    )  # fmt: skip
+
+
+@compiled
+def flow_back(stage: Stage, n: int, tau_mem: float, tau_syn: float) -> None:
+    """The adjoints of n arrivals at units of these time constants, from those at later times."""
+    for i in range(n):
+        stage.lambda_v[i], stage.lambda_i[i] = adjoint_flow(
+            stage.lambda_v[i], stage.lambda_i[i], stage.elapsed[i], tau_mem, tau_syn
+        )
+
+
+@compiled
+def add_staged(
+    stage: Stage,
+    n: int,
+    synapses: np.ndarray,
+    tau_syn: float,
+    adjoint: np.ndarray,
+    gradients: Gradients,
+) -> None:
+    """Add what n arrivals at a unit give to the gradients and to the adjoints of their spikes."""
+    i = 0
+    while i < n:
+        synapse = stage.synapse[i]
+        weight = synapses[synapse].weight
+        by_weight = by_delay = 0.0
+        while i < n and stage.synapse[i] == synapse:
+            by_time = weight * (stage.lambda_v[i] - stage.lambda_i[i])
+            by_weight -= tau_syn * stage.lambda_i[i]
+            by_delay += by_time
+            adjoint[stage.spike[i]] += by_time
+            i += 1
+        gradients.weight[synapse] += by_weight
+        gradients.delay[synapse] += by_delay
+
+
+@compiled
+def pull_back_arrivals(
+    unit: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    duration: float,
+    spikes: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
+    passed_over: np.ndarray,
+    windows: np.ndarray,
+    first_window: int,
+    last_window: int,
+    rate: float,
+    slope: float,
+    stage: Stage,
+    adjoint: np.ndarray,
+    gradients: Gradients,
+) -> None:
+    """Pull all arrivals at a unit back, synapse by synapse.
+
+    Its windows are ``first_window`` to ``last_window``.  Arrivals at the end of the trial have no
+    effect.  Sources with ``passed_over[source] >= 0`` are left out.
+    """
+    tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
+    is_driven = windows[first_window].drive != 0.0
+    # After the last jump both adjoints are 0, unless something drives them there.
+    is_still = (
+        windows[first_window].lambda_v == 0.0
+        and windows[first_window].lambda_i == 0.0
+        and not is_driven
+    )
+    latest = min(duration, windows[first_window].begin) if is_still else duration
+    n = 0
+    for synapse in range(incoming[unit], incoming[unit + 1]):
+        source, delay = synapses[synapse].source, synapses[synapse].delay
+        if passed_over.size > 0 and passed_over[source] >= 0:
+            continue
+        w = first_window
+        for spike in range(start[source] + count[source] - 1, start[source] - 1, -1):
+            time = spikes[spike].time + delay
+            if time >= latest or spikes[spike].is_dropped:
+                continue
+            w = window_at(time, windows, w, last_window)
+            stage.synapse[n] = synapse
+            stage.spike[n] = spike
+            if windows[w].drive != 0.0:
+                stage.elapsed[n] = 0.0
+                stage.lambda_v[n], stage.lambda_i[n] = adjoints_at(
+                    time, windows, w, rate, slope, tau_mem, tau_syn
+                )
+            else:
+                stage.elapsed[n] = windows[w].end - time
+                stage.lambda_v[n] = windows[w].lambda_v
+                stage.lambda_i[n] = windows[w].lambda_i
+            n += 1
+            if n == STAGED:
+                flow_back(stage, n, tau_mem, tau_syn)
+                add_staged(stage, n, synapses, tau_syn, adjoint, gradients)
+                n = 0
+    flow_back(stage, n, tau_mem, tau_syn)
+    add_staged(stage, n, synapses, tau_syn, adjoint, gradients)
