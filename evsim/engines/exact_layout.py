@@ -64,12 +64,14 @@ class Layout:
 def _highest_response(tau_mem: np.ndarray, tau_syn: np.ndarray) -> np.ndarray:
     """The highest voltage that a current of 1 makes if nothing follows.
 
-    V = I = e^(-t/tau_syn) at the peak, see ``lif.peak_time``: ``(1 - x)^(1/x)`` with
-    x = 1 - tau_syn/tau_mem, and 1/e at equal time constants.
+    V = I = e^(-t/tau_syn) at the peak, see ``lif.peak_time``: ``r^(1/(1 - r))`` with
+    r = tau_syn/tau_mem, and 1/e at equal time constants.
     """
-    x = 1.0 - tau_syn / tau_mem
+    rest = (tau_mem - tau_syn) / tau_mem
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.exp(np.where(x == 0.0, -1.0, np.log1p(-x) / x))
+        power = np.log1p(-rest) / rest
+        power = np.where(np.abs(rest) < 0.5, power, np.log(tau_syn / tau_mem) / rest)
+    return np.exp(np.where(rest == 0.0, -1.0, power))
 
 
 @dataclass(frozen=True, eq=False)

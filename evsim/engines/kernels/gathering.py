@@ -51,6 +51,28 @@ def new_stage() -> Stage:
 
 
 @compiled
+def put_on_stage(
+    stage: Stage,
+    n: int,
+    time: float,
+    windows: np.ndarray,
+    w: int,
+    rate: float,
+    slope: float,
+    tau_mem: float,
+    tau_syn: float,
+) -> None:
+    """The adjoints at the end of an arrival's window; where something drives them, at its time."""
+    stage.elapsed[n] = windows[w].end - time
+    stage.lambda_v[n], stage.lambda_i[n] = windows[w].lambda_v, windows[w].lambda_i
+    if windows[w].drive != 0.0:
+        stage.elapsed[n] = 0.0
+        stage.lambda_v[n], stage.lambda_i[n] = adjoints_at(
+            time, windows, w, rate, slope, tau_mem, tau_syn
+        )
+
+
+@compiled
 def flow_back(stage: Stage, n: int, tau_mem: float, tau_syn: float) -> None:
     """The adjoints of n arrivals at units of these time constants, from those at later times."""
     for i in range(n):
@@ -131,15 +153,7 @@ def pull_back_arrivals(
             w = window_at(time, windows, w, last_window)
             stage.synapse[n] = synapse
             stage.spike[n] = spike
-            if windows[w].drive != 0.0:
-                stage.elapsed[n] = 0.0
-                stage.lambda_v[n], stage.lambda_i[n] = adjoints_at(
-                    time, windows, w, rate, slope, tau_mem, tau_syn
-                )
-            else:
-                stage.elapsed[n] = windows[w].end - time
-                stage.lambda_v[n] = windows[w].lambda_v
-                stage.lambda_i[n] = windows[w].lambda_i
+            put_on_stage(stage, n, time, windows, w, rate, slope, tau_mem, tau_syn)
             n += 1
             if n == STAGED:
                 flow_back(stage, n, tau_mem, tau_syn)

@@ -14,10 +14,15 @@ import numpy as np
 
 from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.entering import Entering
-from evsim.engines.kernels.gathering import STAGED, Gradients, Stage, pull_back_arrivals
+from evsim.engines.kernels.gathering import (
+    STAGED,
+    Gradients,
+    Stage,
+    pull_back_arrivals,
+    put_on_stage,
+)
 from evsim.engines.kernels.recurrent_state import Components
 from evsim.engines.kernels.windows import (
-    adjoints_at,
     most_windows,
     open_window,
     pull_back_emission,
@@ -255,15 +260,7 @@ def pull_back_sent(
             w = window_from_open(time, windows, open_at[target], first_window[target])
             tau_mem, tau_syn = units[target].tau_mem, units[target].tau_syn
             sent.tau_mem[n], sent.tau_syn[n] = tau_mem, tau_syn
-            if windows[w].drive != 0.0:
-                stage.elapsed[n] = 0.0
-                stage.lambda_v[n], stage.lambda_i[n] = adjoints_at(
-                    time, windows, w, rate, slope, tau_mem, tau_syn
-                )
-            else:
-                stage.elapsed[n] = windows[w].end - time
-                stage.lambda_v[n] = windows[w].lambda_v
-                stage.lambda_i[n] = windows[w].lambda_i
+            put_on_stage(stage, n, time, windows, w, rate, slope, tau_mem, tau_syn)
             n += 1
             place += 1
         for i in range(n):
