@@ -25,6 +25,11 @@ LOSSES = {
 }
 """By the name of each in L, without the L."""
 
+SUM_TEACHES_OUTPUTS = (
+    "; these words end well before the trial does, so that sum has no gradient for hidden units "
+    "(see SilentHiddenLayer) and teaches output weights alone"
+)
+
 Runs = Mapping[str, list[dict[str, Any]]]
 """The records of all seeds, by loss."""
 
@@ -213,7 +218,10 @@ def refutations(runs: Runs) -> Iterator[str]:
             continue
         above = standard_errors_above(accuracies, values(runs, "xent", "test_accuracy"))
         if above < -MANY:
-            yield f"{loss} has {per_cent(accuracies)} %, {-above:.1f} standard errors below xent"
+            why = SUM_TEACHES_OUTPUTS if loss == "sum" else ""
+            yield (
+                f"{loss} has {per_cent(accuracies)} %, {-above:.1f} standard errors below xent{why}"
+            )
     if "xent" in runs:
         learned = values(runs, "xent", "train_accuracy")
         if statistics.mean(learned) > 2.5 * runs["xent"][0]["chance"]:
