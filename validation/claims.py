@@ -13,9 +13,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-REFUTED_BY = "Refuted by"
-
-
 # -- what is found ------------------------------------------------------------------------
 
 
@@ -109,7 +106,7 @@ class Claim(ABC):
 
     Fields are the sizes of the run, with those of the full run as defaults; a field of type
     ``Path | None`` called ``data`` is a folder of data that the user names.  The docstring's
-    first paragraph is the claim, the last begins "Refuted by".
+    first paragraph is the claim, the last begins "Refuted".
     """
 
     against: ClassVar[str] = ""
@@ -142,7 +139,7 @@ class Claim(ABC):
 
     @classmethod
     def paragraphs(cls) -> list[str]:
-        """Of the docstring: the claim first, "Refuted by" last."""
+        """Of the docstring: the claim first, what refutes it last."""
         return inspect.cleandoc(cls.__doc__ or "").split("\n\n")
 
     @classmethod

@@ -89,6 +89,12 @@ def verdicts(found: list[Record]) -> Iterator[str]:
         yield f'!!! failure "{own.claim} could not be run to its end"\n    {own.error}'
     for own in unknown:
         yield f'!!! warning "{own.claim} was not examined"\n    {own.finding.summary}'
+    partial = [own.claim for own in found if own.error is None and not full(own)]
+    if partial:
+        yield (
+            '!!! warning "Examined by smaller runs than the full ones"\n'
+            f"    {', '.join(partial)}: sizes are at the end of each section."
+        )
     rows = [
         [f"[{own.claim}](#{own.claim.lower()})", claim_class(own.claim).against,
          verdict(own), own.finding.summary]
@@ -121,11 +127,21 @@ def section(record: Record) -> Iterator[str]:
     yield f"*{circumstances(record)}*"
 
 
+def full_sizes(record: Record) -> dict[str, Any]:
+    """The settings of the full run."""
+    own = fields(claim_class(record.claim))
+    return {one.name: one.default for one in own if one.name != "data"}
+
+
+def full(record: Record) -> bool:
+    """Whether the run was the full one."""
+    sizes = full_sizes(record)
+    return all(text(value) == text(sizes.get(n)) for n, value in record.settings.items())
+
+
 def circumstances(record: Record) -> str:
     """Sizes, time, machine and versions; and what a full run would have."""
-    defaults = {
-        own.name: own.default for own in fields(claim_class(record.claim)) if own.name != "data"
-    }
+    defaults = full_sizes(record)
     sizes = [size(name, value, defaults.get(name)) for name, value in record.settings.items()]
     versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
     return "; ".join(

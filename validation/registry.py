@@ -32,6 +32,7 @@ ORDER = (
     "PaperYinYang",
     "PaperMnist",
     "PaperLosses",
+    "SilentHiddenLayer",
 )
 """From the equations outwards: each stands on those before it."""
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import ast
 import datetime
+import json
 import shutil
 import sys
 import time
@@ -103,22 +104,22 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
 def examined(name: str, chosen: argparse.Namespace, console: Console) -> Record:
     """The record of a claim: found now, or in the folder; shown either way."""
     console.rule(f"[bold]{name}", align="left")
-    start = time.perf_counter()
-    settings: dict[str, Any] = {}
+    folder = chosen.out / name
+    clock = Clock(folder / "seconds.json", {})
     try:
         claim = configured(claim_class(name), chosen)
-        settings = claim.settings()
         console.print(escape(claim.sentence()), highlight=False)
         stored = stored_record(chosen.out, name)
-        if not chosen.again and stored is not None and still_true(stored, settings):
+        if not chosen.again and stored is not None and still_true(stored, claim.settings()):
             console.print("[dim]examined before; --again examines it anew[/dim]")
             show(stored, console)
             return stored
-        folder = chosen.out / name
         if chosen.again:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        finding, error = claim.examine(folder), None
+        clock = Clock(folder / "seconds.json", claim.settings())
+        with clock:
+            finding, error = claim.examine(folder), None
     except Exception as failure:  # the other claims are to be examined all the same
         traceback.print_exc()
         message = " ".join(str(failure).split()) or "no message"
@@ -126,10 +127,10 @@ def examined(name: str, chosen: argparse.Namespace, console: Console) -> Record:
         error = f"{type(failure).__name__}: {message}"
     record = Record(
         name,
-        settings,
+        clock.settings,
         finding,
         error,
-        round(time.perf_counter() - start, 1),
+        round(clock.seconds, 1),
         datetime.date.today().isoformat(),
         machine(),
         versions(),
@@ -137,6 +138,28 @@ def examined(name: str, chosen: argparse.Namespace, console: Console) -> Record:
     record.write(chosen.out)
     show(record, console)
     return record
+
+
+class Clock:
+    """How long a run takes, interrupted runs of the same settings and version included."""
+
+    def __init__(self, file: Path, settings: dict[str, Any]) -> None:
+        self.file = file
+        self.settings = settings
+        self.seconds = 0.0
+        self._key = {"settings": settings, "evsim": evsim.__version__}
+        if file.exists():
+            stored = json.loads(file.read_text(encoding="utf-8"))
+            if stored["of"] == self._key:
+                self.seconds = stored["seconds"]
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._start
+        stored = {"of": self._key, "seconds": self.seconds}
+        self.file.write_text(json.dumps(stored) + "\n", encoding="utf-8")
 
 
 def configured(claim: type[Claim], chosen: argparse.Namespace) -> Claim:
