@@ -25,7 +25,7 @@ EVENT = np.dtype(
 )
 """An arrival."""
 
-ARRIVALS_PER_UNIT = 4  # on average in a stretch
+ARRIVALS_PER_UNIT = 8  # on average in a stretch
 EXPECTED_SPIKES = 16  # of a unit of the component, before it has run
 MOST_LISTS = 4096  # stretches of a chunk times units; so many counters stay in the fast caches
 
