@@ -10,7 +10,7 @@ differences, whose limit at equal arguments loses no digits.
 
 from __future__ import annotations
 
-from math import exp, expm1, inf, log, log1p
+from math import exp, expm1, inf, log, log1p, sqrt
 
 from evsim.compiled import compiled
 from evsim.exponential import fast_exp, fast_expm1
@@ -212,17 +212,28 @@ def crossing_time(
 ) -> float:
     """The first t > 0 at which V reaches the threshold, for a V that is known to do so.
 
-    Where V rises it is concave, so Newton's iteration from the left is monotone and never
-    passes the root.  It ends when the error that the curvature leaves in a step,
+    Where V rises it is concave, so a step of Newton's iteration never passes the root from the left,
+    and leads there from the right.  It begins where the parabola that V follows at first gets to
+    the threshold, and ends when the error that the curvature leaves in a step,
     ``|V''|/(2 V') step^2``, is below rounding.  NaN if it does not end.
     """
-    t = 0.0
-    now_voltage, now_current = voltage, current
+    slope = (current - voltage) / tau_mem
+    missing = threshold - voltage
+    if missing <= 0.0 or slope <= 0.0:
+        return 0.0
+    rest = slope * slope - 2.0 * missing * (current / tau_syn + slope) / tau_mem
+    t = 2.0 * missing / (slope + sqrt(rest)) if rest > 0.0 else missing / slope
+    now_voltage, now_current = flow(voltage, current, t, tau_mem, tau_syn)
+    if now_current <= now_voltage:  # beyond the peak
+        t = missing / slope
+        now_voltage, now_current = flow(voltage, current, t, tau_mem, tau_syn)
+    may_be_beyond = now_voltage > threshold
     for _ in range(200):
         slope = (now_current - now_voltage) / tau_mem
         missing = threshold - now_voltage
-        if missing <= 0.0 or slope <= 0.0:
+        if (missing <= 0.0 and not may_be_beyond) or slope <= 0.0:
             return t
+        may_be_beyond = False
         step = missing / slope
         t += step
         bend = (now_current / tau_syn + slope) / tau_mem
