@@ -71,13 +71,11 @@ def simulate_unit(
                 next_current = current * decays.syn[i]
             else:
                 next_voltage, next_current = flow(voltage, current, until - now, tau_mem, tau_syn)
-            may_cross = current > threshold and (
-                next_voltage >= nearly
-                # It may have turned; it is below what its voltage and current alone can make.
-                or (
-                    next_current < threshold
-                    and max(voltage, 0.0) + current * highest_response >= nearly
-                )
+            # V may have turned; it is below what its voltage and current alone can make.  Operators
+            # in place of "and" and "or": the answer is nearly always no, its parts are not.
+            highest = max(voltage, 0.0) + current * highest_response
+            may_cross = (current > threshold) & (
+                (next_voltage >= nearly) | ((next_current < threshold) & (highest >= nearly))
             )
             if not may_cross or not (
                 threshold < next_voltage < inf
