@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from evsim.schedules import EarlyStopping
     from evsim.training import Dataset, StopTraining, evaluate, fit
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 __all__ = [
     "LI",

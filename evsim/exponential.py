@@ -1,7 +1,8 @@
 """exp and expm1 in arithmetic alone: loops over them work on several numbers at a time.
 
 A call of the C library's exp ends the vector instructions of a loop.  These two are a polynomial
-and a power of two, whatever the argument; they err by less than a unit in the last place.
+and a power of two, whatever the argument.  They err by less than a unit in the last place, expm1 of
+positive numbers by less than 1.5.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from evsim.network import Network
+from evsim.ragged import counted
 from evsim.readouts import Moments
 
 if TYPE_CHECKING:
@@ -74,12 +75,6 @@ def _between(kinks: Moments, duration: float) -> Panels:
     ends = np.insert(kinks.times, kinks.offsets[1:], duration)
     samples = np.repeat(np.arange(kinks.offsets.size - 1), np.diff(kinks.offsets) + 1)
     return Panels(samples, starts, ends - starts)
-
-
-def counted(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each of ``counts[i]`` things of every i: that i, and its number 0, 1, ... among them."""
-    owner = np.repeat(np.arange(counts.size), counts)
-    return owner, np.arange(owner.size) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def offsets_of(samples: np.ndarray, batch_size: int) -> np.ndarray:

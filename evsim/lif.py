@@ -212,9 +212,9 @@ def crossing_time(
 ) -> float:
     """The first t > 0 at which V reaches the threshold, for a V that is known to do so.
 
-    Where V rises it is concave, so a step of Newton's iteration never passes the root from the left,
-    and leads there from the right.  It begins where the parabola that V follows at first gets to
-    the threshold, and ends when the error that the curvature leaves in a step,
+    Where V rises it is concave, so a step of Newton's iteration never passes the root from the
+    left, and leads to its left from the right.  It begins where the parabola that V follows at
+    first gets to the threshold, and ends when the error that the curvature leaves in a step,
     ``|V''|/(2 V') step^2``, is below rounding.  NaN if it does not end.
     """
     slope = (current - voltage) / tau_mem

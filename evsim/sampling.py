@@ -17,13 +17,13 @@ import numpy as np
 from evsim.engines.protocol import Adjoint, Adjustments
 from evsim.integration import (
     Panels,
-    counted,
     graded_panels,
     offsets_of,
     shortest_time_constant,
     sum_by_sample,
 )
 from evsim.network import LIF
+from evsim.ragged import counted
 from evsim.readouts import (
     Mean,
     Moments,

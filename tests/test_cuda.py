@@ -24,7 +24,7 @@ from evsim_gpu import Grid, cuda_kernels
 from evsim_gpu.cpu import CpuDevice
 from evsim_gpu.cuda import CudaDevice, check_cuda, cuda_devices
 from evsim_gpu.device import Activity, Drive, MeanForm, Pulled
-from evsim_gpu.grid import grid_inputs
+from evsim_gpu.grid_state import grid_inputs
 from evsim_gpu.layout import GridLayout
 
 PRECISIONS = (np.float64, np.float32)

@@ -13,6 +13,7 @@ from evsim.engines.kernels import records
 from evsim.engines.kernels.entering import PEAK, Entering
 from evsim.engines.protocol import Adjustments, EngineError
 from evsim.network import LIF, Network, Population
+from evsim.ragged import places_of
 from evsim.readouts import (
     FirstSpike,
     Mean,
@@ -142,11 +143,8 @@ class ExactState:
 
     def _places(self, piece: Piece, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """Where the spikes of units first to last - 1 lie, by sample and unit; whose they are."""
-        count = self.count[piece.first : piece.last, first:last].ravel()
-        start = self.start[piece.first : piece.last, first:last].ravel()
-        before = np.cumsum(count) - count
-        index = np.repeat(start - before, count) + np.arange(count.sum())
-        return index, np.repeat(np.arange(count.size), count)
+        rows = slice(piece.first, piece.last), slice(first, last)
+        return places_of(self.start[rows], self.count[rows])
 
     # -- what enters the adjoints --------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from evsim.engines.threads import over, piece_bounds
+from evsim.ragged import places_of
 from evsim_gpu.device import Activity, Device, Drive, Emissions, GridInputs, MeanForm, Pulled
 from evsim_gpu.layout import GridLayout
 from evsim_gpu.loops import samples
@@ -114,11 +115,8 @@ class CpuActivity(Activity):
 
     def _places(self, piece: Piece, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """Where the spikes of units first to last - 1 lie, by sample and unit; whose they are."""
-        count = self.count[piece.first : piece.last, first:last].ravel()
-        start = self.start[piece.first : piece.last, first:last].ravel()
-        before = np.cumsum(count) - count
-        index = np.repeat(start - before, count) + np.arange(count.sum())
-        return index, np.repeat(np.arange(count.size), count)
+        rows = slice(piece.first, piece.last), slice(first, last)
+        return places_of(self.start[rows], self.count[rows])
 
     # -- states and readouts ------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from evsim.engines.protocol import EngineError
 from evsim.topology import Topology
 from evsim_gpu.cuda_activity import CudaActivity
 from evsim_gpu.cuda_batch import CudaBatch, CudaInputs
-from evsim_gpu.cuda_kernels import Kernels
+from evsim_gpu.cuda_kernels import FILES, Kernels
 from evsim_gpu.cuda_network import CudaNetwork, CudaParameters
 from evsim_gpu.device import Device, GridInputs
 from evsim_gpu.layout import GridLayout
@@ -59,11 +59,13 @@ _networks: WeakKeyDictionary[Topology, dict[tuple[int, int], CudaNetwork]] = Wea
 
 
 @cache
-def _kernels(cupy: Any, number: int, precision: str) -> Kernels:
-    return Kernels(cupy, np.dtype(precision).type)
+def kernels_for(cupy: Any, number: int, precision: str, files: tuple[str, ...] = FILES) -> Kernels:
+    """The kernels of some files for a GPU and a precision, compiled once."""
+    return Kernels(cupy, np.dtype(precision).type, files)
 
 
-def _network(cupy: Any, number: int, layout: GridLayout) -> CudaNetwork:
+def network_on(cupy: Any, number: int, layout: GridLayout) -> CudaNetwork:
+    """The structure of a layout's network in a GPU's memory, copied there once."""
     known = _networks.setdefault(layout.network.topology, {})
     key = id(cupy), number
     if key not in known:
@@ -97,7 +99,7 @@ class CudaDevice(Device):
         self.number = number
         self.name = names[number]
         with self.current():
-            self.kernels = _kernels(self.cupy, number, precision)
+            self.kernels = kernels_for(self.cupy, number, precision)
 
     def __repr__(self) -> str:
         return f"CudaDevice({self.kernels.precision}, {self.number}: {self.name})"
@@ -118,7 +120,7 @@ class CudaDevice(Device):
             keys = np.zeros(inputs.batch, np.uint64)
         size = layout.units.nbytes + 3 * 4 * inputs.step.size + inputs.start.nbytes
         with self.current():
-            network = _network(self.cupy, self.number, layout)
+            network = network_on(self.cupy, self.number, layout)
             size += 2 * self.kernels.precision.itemsize * network.pairs
             with self.kernels.memory_for(size, "the network with its input spikes"):
                 parameters = CudaParameters.of(self.cupy, layout, network)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -18,11 +16,11 @@ from evsim.progress import Progress
 from evsim.records import Tally
 from evsim.trained_parameters import TrainedParameter
 from evsim.training_loop import Task
-from evsim_gpu.cuda import CudaDevice
+from evsim_gpu.cuda import CudaDevice, kernels_for, network_on
 from evsim_gpu.cuda_backward import pull_back
 from evsim_gpu.cuda_batch import CudaBatch
-from evsim_gpu.cuda_kernels import TRAINING_FILES, Kernels
-from evsim_gpu.cuda_network import CudaNetwork, CudaParameters
+from evsim_gpu.cuda_kernels import TRAINING_FILES
+from evsim_gpu.cuda_network import CudaParameters
 from evsim_gpu.layout import GridLayout
 from evsim_gpu.training_data import EpochInputs, TrainingData
 from evsim_gpu.training_failures import Failures
@@ -30,11 +28,6 @@ from evsim_gpu.training_losses import loss_on_device, obstacle_to_loss
 from evsim_gpu.training_parameters import TrainingParameters, obstacle_to_steps
 from evsim_gpu.training_recipes import obstacle_to_recipes
 from evsim_gpu.training_tally import EpochTally
-
-
-@cache
-def _kernels(cupy: Any, number: int, precision: str) -> Kernels:
-    return Kernels(cupy, np.dtype(precision).type, TRAINING_FILES)
 
 
 def obstacle(task: Task) -> str | None:
@@ -85,8 +78,9 @@ class ResidentTrainer:
         self.device = CudaDevice(np.dtype(precision).name)
         cupy = self.device.cupy
         with self.device.current():
-            kernels = _kernels(cupy, self.device.number, self.device.kernels.precision.name)
-            self.network = CudaNetwork.of(cupy, self.layout)
+            number, name = self.device.number, self.device.kernels.precision.name
+            kernels = kernels_for(cupy, number, name, TRAINING_FILES)
+            self.network = network_on(cupy, number, self.layout)
             size = 2 * kernels.precision.itemsize * self.network.pairs
             with kernels.memory_for(size, "the network"):
                 self.simulated = CudaParameters.of(cupy, self.layout, self.network)

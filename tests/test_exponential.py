@@ -1,0 +1,75 @@
+"""exp and expm1 in arithmetic alone, against many digits."""
+
+from __future__ import annotations
+
+import mpmath
+import numba
+import numpy as np
+import pytest
+
+from evsim.exponential import SMALLEST, fast_exp, fast_expm1
+
+mp = mpmath.mp.clone()
+mp.dps = 40
+
+
+@numba.njit(error_model="numpy")
+def over(x, of_exp, of_expm1):
+    """A loop that is compiled to do several numbers at once."""
+    for i in range(x.size):
+        of_exp[i] = fast_exp(x[i])
+        of_expm1[i] = fast_expm1(x[i])
+
+
+def both(x):
+    of_exp, of_expm1 = np.empty(x.size), np.empty(x.size)
+    over(x, of_exp, of_expm1)
+    return of_exp, of_expm1
+
+
+def units_in_the_last_place(found, truths):
+    return max(
+        float(abs(mp.mpf(value) - truth) / np.spacing(abs(float(truth))))
+        for value, truth in zip(found.tolist(), truths, strict=True)
+    )
+
+
+def arguments():
+    rng = np.random.default_rng(0)
+    around = np.log(2) * np.arange(-40, 40)[:, None] / 2 + rng.uniform(-1e-3, 1e-3, (80, 20))
+    return np.concatenate(
+        [
+            -(10.0 ** rng.uniform(-300, np.log10(-SMALLEST), 2000)),
+            10.0 ** rng.uniform(-300, np.log10(700), 1000),
+            rng.uniform(-2, 2, 4000),
+            around.ravel(),  # where the power of two changes
+        ]
+    )
+
+
+def test_less_than_a_unit_in_the_last_place():
+    x = arguments()
+    of_exp, of_expm1 = both(x)
+    exact = [mp.mpf(value) for value in x.tolist()]
+    assert units_in_the_last_place(of_exp, [mp.exp(value) for value in exact]) < 1.0
+    truths = np.array([mp.expm1(value) for value in exact])
+    assert units_in_the_last_place(of_expm1[x <= 0], truths[x <= 0]) < 1.0
+    assert units_in_the_last_place(of_expm1[x > 0], truths[x > 0]) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("x", "of_exp", "of_expm1"),
+    [(0.0, 1.0, 0.0), (-0.0, 1.0, 0.0), (-1e-320, 1.0, -1e-320), (-np.inf, 0.0, -1.0)]
+    + [(x, 0.0, -1.0) for x in (np.nextafter(SMALLEST, -np.inf), -750.0, -1e300)],
+)
+def test_ends(x, of_exp, of_expm1):
+    found = both(np.array([x]))
+    assert found[0] == of_exp
+    assert found[1] == of_expm1
+
+
+def test_the_same_bits_one_by_one():
+    x = arguments()
+    together = both(x)
+    alone = np.hstack([both(x[i : i + 1]) for i in range(x.size)])
+    np.testing.assert_array_equal(alone, together)
