@@ -133,7 +133,7 @@ class Exact(Engine):
 
         def run(piece: Piece) -> None:
             read_voltages(
-                piece.first, piece.last, first, last, rate, slope, *state.arrays(piece), values
+                piece.first, piece.last, first, last, rate, slope, state.batch(piece), values
             )
 
         self._over(run, state.pieces)
@@ -145,7 +145,7 @@ class Exact(Engine):
         counts = np.zeros(state.count.shape[0], np.int64)
 
         def run(piece: Piece) -> np.ndarray:
-            return find_kinks(piece.first, piece.last, first, last, *state.arrays(piece), counts)
+            return find_kinks(piece.first, piece.last, first, last, state.batch(piece), counts)
 
         times = np.concatenate(self._over(run, state.pieces))
         return Moments(times, np.concatenate([[0], np.cumsum(counts)]))
@@ -175,15 +175,15 @@ class Exact(Engine):
             )
             sums = {kind: np.zeros(size) for kind, size in sizes.items()}
             failure = np.zeros(5)
-            arrays = state.arrays(piece, units)
+            batch = state.batch(piece, units)
             pull_back_samples(
                 piece.first, piece.last, entering, state.layout.components,
-                state.layout.recurrent, *arrays, adjoint,
+                state.layout.recurrent, batch, adjoint,
                 Gradients(sums["weight"], sums["delay"], sums["threshold"]), failure,
             )  # fmt: skip
             if tau_units.size and failure[0] == 0.0:
                 pull_back_time_constants(
-                    piece.first, piece.last, tau_units, entering, *arrays, adjoint,
+                    piece.first, piece.last, tau_units, entering, batch, adjoint,
                     sums["tau_mem"], sums["tau_syn"],
                 )  # fmt: skip
             return adjoint, sums, failure
@@ -231,7 +231,7 @@ class Exact(Engine):
         def run(piece: Piece) -> None:
             trace_samples(
                 piece.first, piece.last, first, last, times, offsets, sees_arrivals,
-                *state.arrays(piece), voltage, current,
+                state.batch(piece), voltage, current,
             )  # fmt: skip
 
         self._over(run, state.pieces)
@@ -250,7 +250,7 @@ class Exact(Engine):
         for piece, spike_adjoint in zip(state.pieces, own.spikes, strict=True):
             adjoint_trace_samples(
                 piece.first, piece.last, first, last, times[order], own.entering,
-                *state.arrays(piece, own.units), spike_adjoint, lambda_v, lambda_i,
+                state.batch(piece, own.units), spike_adjoint, lambda_v, lambda_i,
             )  # fmt: skip
         return _unsorted(lambda_v, order), _unsorted(lambda_i, order)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from evsim.engines.exact_layout import Layout, OrderedInputs
 from evsim.engines.kernels import records
 from evsim.engines.kernels.entering import PEAK, Entering
+from evsim.engines.kernels.trial import Batch
 from evsim.engines.protocol import Adjustments, EngineError
 from evsim.network import LIF, Network, Population
 from evsim.ragged import places_of
@@ -78,18 +78,13 @@ class ExactState:
     input_place: np.ndarray
     pieces: list[Piece]
 
-    def arrays(self, piece: Piece, units: np.ndarray | None = None) -> tuple[Any, ...]:
-        """What every kernel needs to look at a piece, in the order in which they take it."""
+    def batch(self, piece: Piece, units: np.ndarray | None = None) -> Batch:
+        """What every kernel needs to look at a piece, with the layout's units or others."""
         layout = self.layout
-        return (
-            layout.units if units is None else units,
-            layout.synapses,
-            layout.incoming,
-            self.duration,
-            piece.spikes,
-            self.start,
-            self.count,
-        )
+        return Batch(
+            layout.units if units is None else units, layout.synapses, layout.incoming,
+            self.duration, piece.spikes, self.start, self.count,
+        )  # fmt: skip
 
     def populations(self) -> list[tuple[Population, int, int]]:
         """Each population with its first unit and the one after its last."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evsim.compiled import allocating, compiled
+from evsim.engines.kernels.trial import Trial
 
 INSERTION_SORT_UP_TO = 48
 
@@ -45,30 +46,21 @@ def parts_for(arrivals: int) -> int:
 
 
 @compiled
-def possible_arrivals(
-    unit: int, synapses: np.ndarray, incoming: np.ndarray, count: np.ndarray
-) -> int:
+def possible_arrivals(unit: int, trial: Trial) -> int:
     """How many spikes are sent to a unit, whether or not they arrive within the trial."""
     total = 0
-    for index in range(incoming[unit], incoming[unit + 1]):
-        total += count[synapses[index].source]
+    for index in range(trial.incoming[unit], trial.incoming[unit + 1]):
+        total += trial.counts[trial.synapses[index].source]
     return total
 
 
 @compiled
-def most_arrivals(
-    first: int,
-    last: int,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
-    count: np.ndarray,
-) -> int:
+def most_arrivals(first: int, last: int, trial: Trial) -> int:
     """How many spikes are sent to one of the units first to last - 1 at most."""
     most = 0
     for unit in range(first, last):
-        if unit == first or units[unit].arrival_group != units[unit - 1].arrival_group:
-            most = max(most, possible_arrivals(unit, synapses, incoming, count))
+        if unit == first or trial.units[unit].arrival_group != trial.units[unit - 1].arrival_group:
+            most = max(most, possible_arrivals(unit, trial))
     return most
 
 
@@ -89,27 +81,18 @@ def copy_arrival(source: Arrivals, i: int, target: Arrivals, k: int) -> None:
 
 
 @compiled
-def collect_arrivals(
-    unit: int,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    count: np.ndarray,
-    duration: float,
-    arrivals: Arrivals,
-) -> int:
+def collect_arrivals(unit: int, trial: Trial, arrivals: Arrivals) -> int:
     """Fill the scratch memory with all arrivals within the trial, unsorted; their number."""
     n = 0
-    for index in range(incoming[unit], incoming[unit + 1]):
-        source = synapses[index].source
-        delay = synapses[index].delay
-        begin = start[source]
-        for spike in range(begin, begin + count[source]):
-            time = spikes[spike].time + delay
-            if time > duration:
+    for index in range(trial.incoming[unit], trial.incoming[unit + 1]):
+        source = trial.synapses[index].source
+        delay = trial.synapses[index].delay
+        begin = trial.starts[source]
+        for spike in range(begin, begin + trial.counts[source]):
+            time = trial.spikes[spike].time + delay
+            if time > trial.duration:
                 break
-            if spikes[spike].is_dropped:
+            if trial.spikes[spike].is_dropped:
                 continue
             arrivals.time[n] = time
             arrivals.synapse[n] = index
@@ -119,43 +102,33 @@ def collect_arrivals(
 
 
 @compiled
-def collect_in_buckets(
-    unit: int,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    count: np.ndarray,
-    duration: float,
-    arrivals: Arrivals,
-    parts: int,
-) -> int:
+def collect_in_buckets(unit: int, trial: Trial, arrivals: Arrivals, parts: int) -> int:
     """As ``collect_arrivals``, but in the order of time up to equal parts of the trial.
 
     Each arrival is put where its part begins: two rounds
     over all spikes, one to count, one to place them, and nothing is moved.
     """
     place = arrivals.place
-    scale = parts / duration
+    scale = parts / trial.duration
     place[: parts + 2] = 0
-    for index in range(incoming[unit], incoming[unit + 1]):
-        source, delay = synapses[index].source, synapses[index].delay
-        for spike in range(start[source], start[source] + count[source]):
-            time = spikes[spike].time + delay
-            if time > duration:
+    for index in range(trial.incoming[unit], trial.incoming[unit + 1]):
+        source, delay = trial.synapses[index].source, trial.synapses[index].delay
+        for spike in range(trial.starts[source], trial.starts[source] + trial.counts[source]):
+            time = trial.spikes[spike].time + delay
+            if time > trial.duration:
                 break
-            if not spikes[spike].is_dropped:
+            if not trial.spikes[spike].is_dropped:
                 place[int(time * scale) + 1] += 1
     for part in range(1, parts + 2):
         place[part] += place[part - 1]
     n = place[parts + 1]
-    for index in range(incoming[unit], incoming[unit + 1]):
-        source, delay = synapses[index].source, synapses[index].delay
-        for spike in range(start[source], start[source] + count[source]):
-            time = spikes[spike].time + delay
-            if time > duration:
+    for index in range(trial.incoming[unit], trial.incoming[unit + 1]):
+        source, delay = trial.synapses[index].source, trial.synapses[index].delay
+        for spike in range(trial.starts[source], trial.starts[source] + trial.counts[source]):
+            time = trial.spikes[spike].time + delay
+            if time > trial.duration:
                 break
-            if not spikes[spike].is_dropped:
+            if not trial.spikes[spike].is_dropped:
                 part = int(time * scale)
                 i = place[part]
                 place[part] = i + 1
@@ -183,38 +156,23 @@ def insertion_sort(arrivals: Arrivals, n: int) -> None:
 
 
 @compiled
-def arrivals_at(
-    unit: int,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
-    duration: float,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    count: np.ndarray,
-    arrivals: Arrivals,
-    held: int,
-    n: int,
-) -> int:
+def arrivals_at(unit: int, trial: Trial, arrivals: Arrivals, held: int, n: int) -> int:
     """Put all arrivals at a unit within the trial, sorted by time, into the scratch memory.
 
     There is room for them.  Returns how many there are.  The memory still holds the ``n`` arrivals
     of the unit ``held`` (-1 for none): a unit that hears the same at the same times takes them
     over, with its own synapses.
     """
-    if held >= 0 and units[held].arrival_group == units[unit].arrival_group:
-        shift = incoming[unit] - incoming[held]
+    if held >= 0 and trial.units[held].arrival_group == trial.units[unit].arrival_group:
+        shift = trial.incoming[unit] - trial.incoming[held]
         for i in range(n):
             arrivals.synapse[i] += shift
         return n
-    possible = possible_arrivals(unit, synapses, incoming, count)
+    possible = possible_arrivals(unit, trial)
     if possible <= INSERTION_SORT_UP_TO:
-        n = collect_arrivals(unit, synapses, incoming, spikes, start, count, duration, arrivals)
+        n = collect_arrivals(unit, trial, arrivals)
     else:
-        n = collect_in_buckets(
-            unit, synapses, incoming, spikes, start, count, duration, arrivals,
-            parts_for(possible),
-        )  # fmt: skip
+        n = collect_in_buckets(unit, trial, arrivals, parts_for(possible))
     insertion_sort(arrivals, n)
     return n
 

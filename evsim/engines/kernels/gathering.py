@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from evsim.compiled import allocating, compiled
+from evsim.engines.kernels.entering import Entering
+from evsim.engines.kernels.trial import Trial
 from evsim.engines.kernels.windows import adjoints_at, window_at
 from evsim.lif import adjoint_flow
 
@@ -54,22 +56,19 @@ def new_stage() -> Stage:
 def put_on_stage(
     stage: Stage,
     n: int,
+    unit: int,
     time: float,
+    entering: Entering,
+    trial: Trial,
     windows: np.ndarray,
     w: int,
-    rate: float,
-    slope: float,
-    tau_mem: float,
-    tau_syn: float,
 ) -> None:
     """The adjoints at the end of an arrival's window; where something drives them, at its time."""
     stage.elapsed[n] = windows[w].end - time
     stage.lambda_v[n], stage.lambda_i[n] = windows[w].lambda_v, windows[w].lambda_i
     if windows[w].drive != 0.0:
         stage.elapsed[n] = 0.0
-        stage.lambda_v[n], stage.lambda_i[n] = adjoints_at(
-            time, windows, w, rate, slope, tau_mem, tau_syn
-        )
+        stage.lambda_v[n], stage.lambda_i[n] = adjoints_at(unit, time, entering, trial, windows, w)
 
 
 @compiled
@@ -109,19 +108,12 @@ def add_staged(
 @compiled
 def pull_back_arrivals(
     unit: int,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
-    duration: float,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    count: np.ndarray,
+    entering: Entering,
+    trial: Trial,
     passed_over: np.ndarray,
     windows: np.ndarray,
     first_window: int,
     last_window: int,
-    rate: float,
-    slope: float,
     stage: Stage,
     adjoint: np.ndarray,
     gradients: Gradients,
@@ -131,7 +123,7 @@ def pull_back_arrivals(
     Its windows are ``first_window`` to ``last_window``.  Arrivals at the end of the trial have no
     effect.  Sources with ``passed_over[source] >= 0`` are left out.
     """
-    tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
+    tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     is_driven = windows[first_window].drive != 0.0
     # After the last jump both adjoints are 0, unless something drives them there.
     is_still = (
@@ -139,25 +131,27 @@ def pull_back_arrivals(
         and windows[first_window].lambda_i == 0.0
         and not is_driven
     )
-    latest = min(duration, windows[first_window].begin) if is_still else duration
+    latest = min(trial.duration, windows[first_window].begin) if is_still else trial.duration
     n = 0
-    for synapse in range(incoming[unit], incoming[unit + 1]):
-        source, delay = synapses[synapse].source, synapses[synapse].delay
+    for synapse in range(trial.incoming[unit], trial.incoming[unit + 1]):
+        source, delay = trial.synapses[synapse].source, trial.synapses[synapse].delay
         if passed_over.size > 0 and passed_over[source] >= 0:
             continue
         w = first_window
-        for spike in range(start[source] + count[source] - 1, start[source] - 1, -1):
-            time = spikes[spike].time + delay
-            if time >= latest or spikes[spike].is_dropped:
+        for spike in range(
+            trial.starts[source] + trial.counts[source] - 1, trial.starts[source] - 1, -1
+        ):
+            time = trial.spikes[spike].time + delay
+            if time >= latest or trial.spikes[spike].is_dropped:
                 continue
             w = window_at(time, windows, w, last_window)
             stage.synapse[n] = synapse
             stage.spike[n] = spike
-            put_on_stage(stage, n, time, windows, w, rate, slope, tau_mem, tau_syn)
+            put_on_stage(stage, n, unit, time, entering, trial, windows, w)
             n += 1
             if n == STAGED:
                 flow_back(stage, n, tau_mem, tau_syn)
-                add_staged(stage, n, synapses, tau_syn, adjoint, gradients)
+                add_staged(stage, n, trial.synapses, tau_syn, adjoint, gradients)
                 n = 0
     flow_back(stage, n, tau_mem, tau_syn)
-    add_staged(stage, n, synapses, tau_syn, adjoint, gradients)
+    add_staged(stage, n, trial.synapses, tau_syn, adjoint, gradients)

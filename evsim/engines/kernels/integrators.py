@@ -14,6 +14,7 @@ import numpy as np
 from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.arrivals import MOMENT, Arrivals
 from evsim.engines.kernels.gathering import Gradients
+from evsim.engines.kernels.trial import Trial
 from evsim.lif import decays_and_convolution, integral_slopes
 
 
@@ -47,9 +48,7 @@ def with_states(states: np.ndarray, units: int) -> np.ndarray:
 def trace_group(
     first: int,
     end: int,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
+    trial: Trial,
     arrivals: Arrivals,
     n: int,
     times: np.ndarray,
@@ -63,7 +62,7 @@ def trace_group(
     Before or after arrivals there, as ``sees_arrivals`` says; ``arrivals`` are those of the
     first unit.
     """
-    tau_mem, tau_syn = units[first].tau_mem, units[first].tau_syn
+    tau_mem, tau_syn = trial.units[first].tau_mem, trial.units[first].tau_syn
     states[:, : end - first] = 0.0
     now, i = 0.0, 0
     for k in range(times.size):
@@ -73,8 +72,10 @@ def trace_group(
             flow_group(states, end - first, arrivals.time[i] - now, tau_mem, tau_syn)
             now = arrivals.time[i]
             for column in range(end - first):
-                synapse = arrivals.synapse[i] + incoming[first + column] - incoming[first]
-                states[1, column] += synapses[synapse].weight
+                synapse = (
+                    arrivals.synapse[i] + trial.incoming[first + column] - trial.incoming[first]
+                )
+                states[1, column] += trial.synapses[synapse].weight
             i += 1
         flow_group(states, end - first, times[k] - now, tau_mem, tau_syn)
         now = times[k]
@@ -100,22 +101,19 @@ def flow_group(states: np.ndarray, width: int, t: float, tau_mem: float, tau_syn
 def pull_back_group_moments(
     first: int,
     end: int,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
+    trial: Trial,
     arrivals: Arrivals,
     n: int,
-    duration: float,
     moment_cotangent: np.ndarray,
     states: np.ndarray,
     adjoint: np.ndarray,
     gradients: Gradients,
 ) -> None:
     """Pull cotangents of voltages at the moments among the arrivals back; (moments, units)."""
-    tau_mem, tau_syn = units[first].tau_mem, units[first].tau_syn
+    tau_mem, tau_syn = trial.units[first].tau_mem, trial.units[first].tau_syn
     width = end - first
     states[:, :width] = 0.0
-    now = duration
+    now = trial.duration
     for i in range(n - 1, -1, -1):
         time, spike = arrivals.time[i], arrivals.spike[i]
         adjoint_flow_group(states, width, now - time, tau_mem, tau_syn)
@@ -127,9 +125,9 @@ def pull_back_group_moments(
             continue
         by_time = 0.0
         for column in range(width):
-            synapse = arrivals.synapse[i] + incoming[first + column] - incoming[first]
+            synapse = arrivals.synapse[i] + trial.incoming[first + column] - trial.incoming[first]
             lambda_v, lambda_i = states[0, column], states[1, column]
-            own = synapses[synapse].weight * (lambda_v - lambda_i)
+            own = trial.synapses[synapse].weight * (lambda_v - lambda_i)
             gradients.weight[synapse] -= tau_syn * lambda_i
             gradients.delay[synapse] += own
             by_time += own
@@ -158,14 +156,11 @@ def adjoint_flow_group(
 def mean_of_group(
     first: int,
     end: int,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
+    trial: Trial,
     arrivals: Arrivals,
     n: int,
     rate: float,
     slope: float,
-    duration: float,
     states: np.ndarray,
     values: np.ndarray,
 ) -> None:
@@ -173,56 +168,55 @@ def mean_of_group(
 
     A closed form of each arrival by itself; the rounding of their sum is made up for.
     """
-    tau_mem, tau_syn = units[first].tau_mem, units[first].tau_syn
+    tau_mem, tau_syn = trial.units[first].tau_mem, trial.units[first].tau_syn
     states[:, : end - first] = 0.0
     time, by_current = inf, 0.0
     for i in range(n):
         if arrivals.time[i] != time:
             time = arrivals.time[i]
-            _, by_current = integral_slopes(time, duration - time, rate, slope, tau_mem, tau_syn)
+            _, by_current = integral_slopes(
+                time, trial.duration - time, rate, slope, tau_mem, tau_syn
+            )
         for column in range(end - first):
-            synapse = arrivals.synapse[i] + incoming[first + column] - incoming[first]
-            part = synapses[synapse].weight * by_current
+            synapse = arrivals.synapse[i] + trial.incoming[first + column] - trial.incoming[first]
+            part = trial.synapses[synapse].weight * by_current
             total = states[0, column]
             after = total + part
             lost = (total - after) + part if abs(total) >= abs(part) else (part - after) + total
             states[0, column] = after
             states[1, column] += lost
     for column in range(end - first):
-        values[column] = (states[0, column] + states[1, column]) / duration
+        values[column] = (states[0, column] + states[1, column]) / trial.duration
 
 
 @compiled
 def pull_back_group_mean(
     first: int,
     end: int,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
+    trial: Trial,
     arrivals: Arrivals,
     n: int,
     rate: float,
     slope: float,
-    duration: float,
     drive: np.ndarray,
     adjoint: np.ndarray,
     gradients: Gradients,
 ) -> None:
     """Pull dF/dV = drive w(t) of each unit back; ``drive`` is that of all units."""
-    tau_mem, tau_syn = units[first].tau_mem, units[first].tau_syn
+    tau_mem, tau_syn = trial.units[first].tau_mem, trial.units[first].tau_syn
     time, by_voltage, by_current = inf, 0.0, 0.0
     for i in range(n):
         if arrivals.time[i] != time:
             time = arrivals.time[i]
             by_voltage, by_current = integral_slopes(
-                time, duration - time, rate, slope, tau_mem, tau_syn
+                time, trial.duration - time, rate, slope, tau_mem, tau_syn
             )
         by_time = 0.0
         for column in range(end - first):
-            synapse = arrivals.synapse[i] + incoming[first + column] - incoming[first]
+            synapse = arrivals.synapse[i] + trial.incoming[first + column] - trial.incoming[first]
             lambda_v = -drive[first + column] * by_voltage / tau_mem
             lambda_i = -drive[first + column] * by_current / tau_syn
-            own = synapses[synapse].weight * (lambda_v - lambda_i)
+            own = trial.synapses[synapse].weight * (lambda_v - lambda_i)
             gradients.weight[synapse] -= tau_syn * lambda_i
             gradients.delay[synapse] += own
             by_time += own

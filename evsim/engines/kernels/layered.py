@@ -21,19 +21,17 @@ from evsim.engines.kernels.records import (
     RUNAWAY,
     TOO_FAST,
 )
+from evsim.engines.kernels.trial import Trial
 from evsim.lif import crossing_time, flow, reaches_threshold
 
 
 @compiled
 def simulate_unit(
     unit: int,
-    units: np.ndarray,
-    synapses: np.ndarray,
+    trial: Trial,
     arrivals: Arrivals,
     n: int,
     decays: Decays,
-    duration: float,
-    spikes: np.ndarray,
     used: int,
     most: int,
     key: np.uint64,
@@ -44,19 +42,19 @@ def simulate_unit(
     ``most`` may be used.  ``key`` decides which are dropped.  FULL if the buffer is too small.
     On failure ``failure`` holds the status and the time.
     """
-    tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
-    threshold, refractory = units[unit].threshold, units[unit].refractory
+    tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
+    threshold, refractory = trial.units[unit].threshold, trial.units[unit].refractory
     # Where V ends this close to the threshold, rounding does not tell on which side it was:
     # the time of the crossing decides, so that an emission due with an arrival comes first.
     nearly = threshold * (1.0 - 1e-9)
-    highest_response = units[unit].highest_response
+    highest_response = trial.units[unit].highest_response
     now, voltage, current = 0.0, 0.0, 0.0
     last_event = 0.0  # the arrival before the next one, or the beginning of the trial
     last_emission = free_at = -1.0
     is_refractory = False
     i, first = 0, used
     while True:
-        until = arrivals.time[i] if i < n else duration
+        until = arrivals.time[i] if i < n else trial.duration
         while now < until:
             if is_refractory:
                 end = min(until, free_at)
@@ -64,7 +62,7 @@ def simulate_unit(
                 now = end
                 if until <= free_at:
                     break
-                spikes[used - 1].release_current = current
+                trial.spikes[used - 1].release_current = current
                 is_refractory = False
             if now == last_event:
                 next_voltage = voltage * decays.mem[i] + current * decays.response[i]
@@ -97,19 +95,21 @@ def simulate_unit(
             if used == most:
                 failure[0], failure[1] = RUNAWAY, emission
                 return used
-            if used == spikes.size:
+            if used == trial.spikes.size:
                 return FULL
             current *= exp(-elapsed / tau_syn)
             voltage = 0.0
             now = last_emission = emission
             free_at = emission + refractory
-            spikes[used].time = emission
-            spikes[used].drive = current - threshold
+            trial.spikes[used].time = emission
+            trial.spikes[used].drive = current - threshold
             is_refractory = free_at > emission
-            spikes[used].release_current = 0.0 if is_refractory else current
-            spikes[used].is_dropped = is_dropped(key, unit, used - first, units[unit].drop_rate)
+            trial.spikes[used].release_current = 0.0 if is_refractory else current
+            trial.spikes[used].is_dropped = is_dropped(
+                key, unit, used - first, trial.units[unit].drop_rate
+            )
             used += 1
-            if free_at > duration:
+            if free_at > trial.duration:
                 return used
         if i == n:
             if not abs(current) < inf:
@@ -117,5 +117,5 @@ def simulate_unit(
             return used
         last_event = now
         while i < n and arrivals.time[i] <= now:
-            current += synapses[arrivals.synapse[i]].weight
+            current += trial.synapses[arrivals.synapse[i]].weight
             i += 1

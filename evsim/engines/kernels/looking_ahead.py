@@ -13,6 +13,7 @@ import numpy as np
 
 from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.queue import restore_unit
+from evsim.engines.kernels.recurrent_state import Running
 from evsim.engines.kernels.stretches import Chunk, Stretches, is_within
 from evsim.lif import crossing_time, flow, reaches_threshold
 
@@ -21,10 +22,9 @@ INNER = np.dtype([("time", np.float64), ("weight", np.float64), ("next", np.int6
 
 
 @compiled
-def advance(
-    states: np.ndarray, spikes: np.ndarray, unit: int, time: float, tau_mem: float, tau_syn: float
-) -> None:
+def advance(running: Running, unit: int, time: float, tau_mem: float, tau_syn: float) -> None:
     """Move a unit's V and I on to a time before which it does not emit."""
+    states, spikes = running.states, running.spikes
     now, free_at = states[unit].now, states[unit].free_at
     spike = states[unit].spike
     if now <= free_at and free_at > spikes[spike].time:
@@ -90,15 +90,10 @@ def with_link(inner: np.ndarray, head: int, new: int) -> int:
 
 @compiled
 def pass_arrivals(
-    unit: int,
-    until: float,
-    units: np.ndarray,
-    spikes: np.ndarray,
-    states: np.ndarray,
-    chunk: Chunk,
-    inner: np.ndarray,
+    unit: int, until: float, running: Running, chunk: Chunk, inner: np.ndarray
 ) -> None:
     """Take a unit through its arrivals of the stretch before a time, up to which it emits not."""
+    units, states = running.units, running.states
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
     free_at = states[unit].free_at
     i, last, link = states[unit].next, states[unit].last, states[unit].inner
@@ -111,7 +106,7 @@ def pass_arrivals(
             )  # fmt: skip
             states[unit].now = time
         elif time > states[unit].now:
-            advance(states, spikes, unit, time, tau_mem, tau_syn)
+            advance(running, unit, time, tau_mem, tau_syn)
         states[unit].current += weight
         i, link = next_i, next_link
         time, weight, next_i, next_link = next_arrival(chunk, inner, i, last, link)
@@ -122,12 +117,13 @@ def pass_arrivals(
 
 
 @compiled
-def stays_below(unit: int, until: float, units: np.ndarray, states: np.ndarray) -> bool:
+def stays_below(unit: int, until: float, running: Running) -> bool:
     """Whether a bound says that V does not reach the threshold before a time in this stretch.
 
     From tau_mem dV/dt = I - V follows V(t) <= max(V, 0) + the integral of max(I, 0)/tau_mem, and I
     is at most what it is plus the positive weights of the stretch.
     """
+    units, states = running.units, running.states
     current = max(states[unit].current, 0.0) + states[unit].excitation
     rise = current * (until - states[unit].now) / units[unit].tau_mem
     # The sum of weights is rounded; what it may lack is far below this margin.
@@ -139,8 +135,7 @@ def look_ahead(
     unit: int,
     stretch: int,
     stretches: Stretches,
-    units: np.ndarray,
-    states: np.ndarray,
+    running: Running,
     chunk: Chunk,
     inner: np.ndarray,
     solve: bool,
@@ -152,10 +147,11 @@ def look_ahead(
     False if the search for a crossing does not end.  An emission at the time of an arrival comes
     first, and arrivals of one instant are summed before the next crossing is sought.
     """
+    units, states = running.units, running.states
     states[unit].due, states[unit].is_exact = inf, True
     end_of_stretch = stretches.origin + (stretch + 1) / stretches.scale
     until = end_of_stretch * (1.0 + 1e-12)  # not before it, however it is rounded
-    if stays_below(unit, until, units, states):
+    if stays_below(unit, until, running):
         return True
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
     threshold = units[unit].threshold
@@ -208,19 +204,17 @@ def look_ahead_again(
     unit: int,
     stretch: int,
     stretches: Stretches,
-    units: np.ndarray,
-    states: np.ndarray,
+    running: Running,
     chunk: Chunk,
     inner: np.ndarray,
-    heap: np.ndarray,
-    members: int,
     solve: bool,
 ) -> bool:
     """Look ahead, and put the unit in its place among the others."""
+    states, heap = running.states, running.heap
     before = states[unit].due
-    is_found = look_ahead(unit, stretch, stretches, units, states, chunk, inner, solve)
+    is_found = look_ahead(unit, stretch, stretches, running, chunk, inner, solve)
     if states[unit].due != before:
-        restore_unit(heap, states, members, unit)
+        restore_unit(heap, states, heap.size, unit)
     return is_found
 
 

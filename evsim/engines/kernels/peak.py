@@ -9,18 +9,12 @@ import numpy as np
 from evsim.compiled import compiled
 from evsim.engines.kernels.arrivals import Arrivals
 from evsim.engines.kernels.gathering import Gradients
+from evsim.engines.kernels.trial import Trial
 from evsim.lif import adjoint_flow, flow, peak_time
 
 
 @compiled
-def peak_voltage(
-    unit: int,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    arrivals: Arrivals,
-    n: int,
-    duration: float,
-) -> tuple[float, float, float]:
+def peak_voltage(unit: int, trial: Trial, arrivals: Arrivals, n: int) -> tuple[float, float, float]:
     """The largest voltage (L 29), its time, and the share of its adjoint that arrivals then see.
 
     At a smooth maximum V' = 0 and the share does not matter.  Where arrivals end a rise, the
@@ -28,12 +22,12 @@ def peak_voltage(
     lambda_V, which makes the derivative by a single arrival's time V'-, what it is.  A voltage
     or current that is no finite number any more gives an infinite peak.
     """
-    tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
+    tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     now, voltage, current = 0.0, 0.0, 0.0
     best, best_time, best_share = 0.0, inf, 0.0
     i = 0
     while True:
-        until = arrivals.time[i] if i < n else duration
+        until = arrivals.time[i] if i < n else trial.duration
         t = peak_time(voltage, current, tau_mem, tau_syn)
         if now + t < until:
             top, _ = flow(voltage, current, t, tau_mem, tau_syn)
@@ -43,32 +37,24 @@ def peak_voltage(
         now = until
         before = current
         while i < n and arrivals.time[i] <= now:
-            current += synapses[arrivals.synapse[i]].weight
+            current += trial.synapses[arrivals.synapse[i]].weight
             i += 1
         rise, fall = before - voltage, voltage - current
-        if voltage > best and now == duration:
+        if voltage > best and now == trial.duration:
             best, best_time, best_share = voltage, now, 0.0
         elif voltage > best and fall >= 0.0:
             best, best_time = voltage, now
             best_share = rise / (rise + fall) if rise > 0.0 else 0.0
-        if now == duration:
+        if now == trial.duration:
             if not (abs(current) < inf and abs(voltage) < inf):
                 best = inf
             return best, best_time, best_share
 
 
 @compiled
-def peak_moment(
-    unit: int,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    arrivals: Arrivals,
-    n: int,
-    duration: float,
-    moment: np.ndarray,
-) -> int:
+def peak_moment(unit: int, trial: Trial, arrivals: Arrivals, n: int, moment: np.ndarray) -> int:
     """Put the time of the peak into ``moment``, shape (1,); 1 if there is one above 0, else 0."""
-    _, moment[0], _ = peak_voltage(unit, units, synapses, arrivals, n, duration)
+    _, moment[0], _ = peak_voltage(unit, trial, arrivals, n)
     return 1 if moment[0] < inf else 0
 
 
@@ -93,18 +79,16 @@ def pull_back_arrival(
 @compiled
 def pull_back_peak(
     unit: int,
-    units: np.ndarray,
-    synapses: np.ndarray,
+    trial: Trial,
     arrivals: Arrivals,
     n: int,
-    duration: float,
     cotangent: float,
     adjoint: np.ndarray,
     gradients: Gradients,
 ) -> None:
     """Pull the cotangent of a unit's peak voltage back to its arrivals."""
-    tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
-    _, peak, share = peak_voltage(unit, units, synapses, arrivals, n, duration)
+    tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
+    _, peak, share = peak_voltage(unit, trial, arrivals, n)
     if peak == inf:
         return
     jump = -cotangent / tau_mem
@@ -115,6 +99,6 @@ def pull_back_peak(
         seen = share * jump if time == peak else jump
         lambda_v, lambda_i = adjoint_flow(seen, 0.0, peak - time, tau_mem, tau_syn)
         pull_back_arrival(
-            synapse, arrivals.spike[i], synapses[synapse].weight, lambda_v, lambda_i, tau_syn,
+            synapse, arrivals.spike[i], trial.synapses[synapse].weight, lambda_v, lambda_i, tau_syn,
             adjoint, gradients,
         )  # fmt: skip

@@ -43,6 +43,7 @@ from evsim.engines.kernels.segments import (
     fill_segments,
     with_segments,
 )
+from evsim.engines.kernels.trial import Batch, Trial, trial_of
 from evsim.engines.kernels.windows import WINDOW, fill_windows, most_windows, with_windows
 
 
@@ -71,14 +72,8 @@ def pull_back_layer(
     component: int,
     sample: int,
     entering: Entering,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
+    trial: Trial,
     components: Components,
-    duration: float,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    count: np.ndarray,
     scratch: Scratch,
     adjoint: np.ndarray,
     gradients: Gradients,
@@ -91,20 +86,16 @@ def pull_back_layer(
     moments = 0
     if entering.first_read == first:
         moments = entering.moment_start[sample + 1] - entering.moment_start[sample]
-    if units[first].is_lif:
-        windows = most_windows(np.max(count[first:last]), moments)
+    if trial.units[first].is_lif:
+        windows = most_windows(np.max(trial.counts[first:last]), moments)
         scratch = with_scratch(scratch, 0, 0, windows)
         pull_back_lif_units(
-            first, last, sample, entering, units, synapses, incoming, duration, spikes, start,
-            count, scratch, adjoint, gradients, failure,
-        )  # fmt: skip
+            first, last, sample, entering, trial, scratch, adjoint, gradients, failure
+        )
     elif entering.first_read == first:
-        needed = most_arrivals(first, last, units, synapses, incoming, count)
+        needed = most_arrivals(first, last, trial)
         scratch = with_scratch(scratch, needed + moments, last - first, 0)
-        pull_back_li_units(
-            first, last, sample, entering, units, synapses, incoming, duration, spikes, start,
-            count, scratch, adjoint, gradients,
-        )  # fmt: skip
+        pull_back_li_units(first, last, sample, entering, trial, scratch, adjoint, gradients)
     return scratch
 
 
@@ -114,13 +105,7 @@ def pull_back_lif_units(
     last: int,
     sample: int,
     entering: Entering,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
-    duration: float,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    count: np.ndarray,
+    trial: Trial,
     scratch: Scratch,
     adjoint: np.ndarray,
     gradients: Gradients,
@@ -132,22 +117,20 @@ def pull_back_lif_units(
     for unit in range(first, last):
         drive, phantom = entering.drive[sample, unit], entering.phantom[sample, unit]
         is_read = entering.first_read <= unit < entering.last_read and end > begin
-        if count[unit] == 0 and phantom == 0.0 and drive == 0.0 and not is_read:
+        if trial.counts[unit] == 0 and phantom == 0.0 and drive == 0.0 and not is_read:
             continue
         column, read_end = (unit - entering.first_read, end) if is_read else (0, begin)
         last_window, total = fill_windows(
-            unit, units, spikes, start[unit], start[unit] + count[unit], duration, phantom, drive,
-            entering.rate, entering.slope, entering.moments[begin:read_end],
-            entering.moment_cotangent[begin:read_end, column], entering.limit, adjoint,
+            unit, phantom, drive, entering.moments[begin:read_end],
+            entering.moment_cotangent[begin:read_end, column], entering, trial, adjoint,
             scratch.windows, failure,
         )  # fmt: skip
         if failure[0] != 0.0:
             failure[2] = unit
             return
-        gradients.threshold[unit] += units[unit].tau_mem * total
+        gradients.threshold[unit] += trial.units[unit].tau_mem * total
         pull_back_arrivals(
-            unit, units, synapses, incoming, duration, spikes, start, count, no_one,
-            scratch.windows, 0, last_window, entering.rate, entering.slope, scratch.stage, adjoint,
+            unit, entering, trial, no_one, scratch.windows, 0, last_window, scratch.stage, adjoint,
             gradients,
         )  # fmt: skip
 
@@ -158,13 +141,7 @@ def pull_back_li_units(
     last: int,
     sample: int,
     entering: Entering,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
-    duration: float,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    count: np.ndarray,
+    trial: Trial,
     scratch: Scratch,
     adjoint: np.ndarray,
     gradients: Gradients,
@@ -177,29 +154,24 @@ def pull_back_li_units(
     while unit < last:
         own, unit = unit, unit + 1
         if entering.rate != PEAK:
-            unit = end_of_group(units, own, last)
+            unit = end_of_group(trial.units, own, last)
         if end == begin and not np.any(drive[own:unit]):
             continue
-        n = arrivals_at(
-            own, units, synapses, incoming, duration, spikes, start, count, arrivals, held, n
-        )
+        n = arrivals_at(own, trial, arrivals, held, n)
         held = own
         if end > begin:
             n = merge_moments(arrivals, n, entering.moments[begin:end])
             held = -1
             pull_back_group_moments(
-                own, unit, units, synapses, incoming, arrivals, n, duration,
-                entering.moment_cotangent[begin:end, own - first :], scratch.states, adjoint,
-                gradients,
+                own, unit, trial, arrivals, n, entering.moment_cotangent[begin:end, own - first :],
+                scratch.states, adjoint, gradients,
             )  # fmt: skip
         elif entering.rate == PEAK:
-            pull_back_peak(
-                own, units, synapses, arrivals, n, duration, drive[own], adjoint, gradients
-            )
+            pull_back_peak(own, trial, arrivals, n, drive[own], adjoint, gradients)
         else:
             pull_back_group_mean(
-                own, unit, units, synapses, incoming, arrivals, n, entering.rate, entering.slope,
-                duration, drive, adjoint, gradients,
+                own, unit, trial, arrivals, n, entering.rate, entering.slope, drive, adjoint,
+                gradients,
             )  # fmt: skip
 
 
@@ -210,13 +182,7 @@ def pull_back_samples(
     entering: Entering,
     components: Components,
     recurrent: np.ndarray | None,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
-    duration: float,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    count: np.ndarray,
+    batch: Batch,
     adjoint: np.ndarray,
     gradients: Gradients,
     failure: np.ndarray,
@@ -231,20 +197,19 @@ def pull_back_samples(
     if recurrent is not None:
         sent = new_sent(components.synapses.size)
     for sample in range(first, last):
-        own_start, own_count = start[sample], count[sample]
+        trial = trial_of(batch, sample)
         for component in range(components.recurrent.size - 1, -1, -1):
             if recurrent is not None and recurrent[component]:
-                needed = windows_of_component(component, sample, entering, components, own_count)
+                needed = windows_of_component(component, sample, entering, trial, components)
                 scratch = with_scratch(scratch, 0, 0, needed)
                 pull_back_component(
-                    component, sample, entering, units, synapses, incoming, components, duration,
-                    spikes, own_start, own_count, scratch.windows, scratch.stage, sent, adjoint,
-                    gradients, failure,
+                    component, sample, entering, trial, components, scratch.windows, scratch.stage,
+                    sent, adjoint, gradients, failure,
                 )  # fmt: skip
             else:
                 scratch = pull_back_layer(
-                    component, sample, entering, units, synapses, incoming, components, duration,
-                    spikes, own_start, own_count, scratch, adjoint, gradients, failure,
+                    component, sample, entering, trial, components, scratch, adjoint, gradients,
+                    failure,
                 )  # fmt: skip
             if failure[0] != 0.0:
                 failure[3] = sample
@@ -259,13 +224,7 @@ def pull_back_time_constants(
     last: int,
     wanted: np.ndarray,
     entering: Entering,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
-    duration: float,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    count: np.ndarray,
+    batch: Batch,
     adjoint: np.ndarray,
     tau_mem_gradient: np.ndarray,
     tau_syn_gradient: np.ndarray,
@@ -279,26 +238,24 @@ def pull_back_time_constants(
     segments = np.empty(64, SEGMENT)
     peak, peak_cotangent = np.empty(1), np.empty(1)
     for sample in range(first, last):
+        trial = trial_of(batch, sample)
         begin, end = entering.moment_start[sample], entering.moment_start[sample + 1]
         needed = 0
         for unit in wanted:
-            needed = max(needed, possible_arrivals(unit, synapses, incoming, count[sample]))
+            needed = max(needed, possible_arrivals(unit, trial))
         arrivals = with_room(arrivals, needed)
         held, n = -1, 0
         for unit in wanted:
-            own, emissions = start[sample, unit], count[sample, unit]
+            own, emissions = trial.starts[unit], trial.counts[unit]
             drive, phantom = entering.drive[sample, unit], entering.phantom[sample, unit]
             is_read = entering.first_read <= unit < entering.last_read and end > begin
             if emissions == 0 and drive == 0.0 and phantom == 0.0 and not is_read:
                 continue
-            n = arrivals_at(
-                unit, units, synapses, incoming, duration, spikes, start[sample], count[sample],
-                arrivals, held, n,
-            )  # fmt: skip
+            n = arrivals_at(unit, trial, arrivals, held, n)
             held = unit
             moments, moment_cotangent = peak[:0], peak_cotangent[:0]
             if entering.rate == PEAK and drive != 0.0:
-                found = peak_moment(unit, units, synapses, arrivals, n, duration, peak)
+                found = peak_moment(unit, trial, arrivals, n, peak)
                 peak_cotangent[0] = drive
                 moments, moment_cotangent = peak[:found], peak_cotangent[:found]
                 drive = 0.0
@@ -308,11 +265,9 @@ def pull_back_time_constants(
                 moment_cotangent = entering.moment_cotangent[begin:end, column]
             segments = with_segments(segments, n + 2 * emissions + moments.size)
             pieces = fill_segments(
-                unit, units, synapses, arrivals, n, spikes, own, own + emissions, duration, moments,
-                segments,
-            )  # fmt: skip
+                unit, trial, arrivals, n, own, own + emissions, moments, segments
+            )
             add_time_constant_gradients(
-                unit, units, segments, pieces, duration, spikes, phantom, drive, entering.rate,
-                entering.slope, moment_cotangent, entering.limit, adjoint, tau_mem_gradient,
-                tau_syn_gradient,
+                unit, trial, segments, pieces, phantom, drive, entering.rate, entering.slope,
+                moment_cotangent, entering.limit, adjoint, tau_mem_gradient, tau_syn_gradient,
             )  # fmt: skip

@@ -15,6 +15,7 @@ from evsim.engines.kernels.segments import (
     mean_over_segments,
     with_segments,
 )
+from evsim.engines.kernels.trial import Batch, trial_of
 
 
 @entry_point
@@ -25,13 +26,7 @@ def read_voltages(
     last_unit: int,
     rate: float,
     slope: float,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
-    duration: float,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    count: np.ndarray,
+    batch: Batch,
     values: np.ndarray,
 ) -> None:
     """Mean (or, for rate PEAK, peak) voltage of units first_unit to last_unit - 1."""
@@ -40,38 +35,32 @@ def read_voltages(
     states = np.empty((2, 16))
     no_moments = np.empty(0)
     for sample in range(first, last):
-        needed = most_arrivals(first_unit, last_unit, units, synapses, incoming, count[sample])
+        trial = trial_of(batch, sample)
+        needed = most_arrivals(first_unit, last_unit, trial)
         arrivals = with_room(arrivals, needed)
         held, n = -1, 0
         unit = first_unit
         while unit < last_unit:
-            n = arrivals_at(
-                unit, units, synapses, incoming, duration, spikes, start[sample], count[sample],
-                arrivals, held, n,
-            )  # fmt: skip
+            n = arrivals_at(unit, trial, arrivals, held, n)
             held, end = unit, unit + 1
             column = unit - first_unit
             if rate == PEAK:
-                values[sample, column], _, _ = peak_voltage(
-                    unit, units, synapses, arrivals, n, duration
-                )
-            elif units[unit].is_lif:
-                own, emissions = start[sample, unit], count[sample, unit]
+                values[sample, column], _, _ = peak_voltage(unit, trial, arrivals, n)
+            elif trial.units[unit].is_lif:
+                own, emissions = trial.starts[unit], trial.counts[unit]
                 segments = with_segments(segments, n + 2 * emissions)
                 pieces = fill_segments(
-                    unit, units, synapses, arrivals, n, spikes, own, own + emissions, duration,
-                    no_moments, segments,
-                )  # fmt: skip
+                    unit, trial, arrivals, n, own, own + emissions, no_moments, segments
+                )
                 values[sample, column] = mean_over_segments(
-                    unit, units, segments, pieces, duration, rate, slope
+                    unit, trial, segments, pieces, rate, slope
                 )
             else:
-                end = end_of_group(units, unit, last_unit)
+                end = end_of_group(trial.units, unit, last_unit)
                 states = with_states(states, end - unit)
                 mean_of_group(
-                    unit, end, units, synapses, incoming, arrivals, n, rate, slope, duration,
-                    states, values[sample, column:],
-                )  # fmt: skip
+                    unit, end, trial, arrivals, n, rate, slope, states, values[sample, column:]
+                )
             unit = end
 
 
@@ -91,13 +80,7 @@ def find_kinks(
     last: int,
     first_unit: int,
     last_unit: int,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
-    duration: float,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    count: np.ndarray,
+    batch: Batch,
     kinks: np.ndarray,
 ) -> np.ndarray:
     """The times at which V of any of the units is not smooth, ascending in each sample.
@@ -109,33 +92,33 @@ def find_kinks(
     found = np.empty(64)
     used = 0
     for sample in range(first, last):
+        trial = trial_of(batch, sample)
         begin = used
-        needed = most_arrivals(first_unit, last_unit, units, synapses, incoming, count[sample])
+        needed = most_arrivals(first_unit, last_unit, trial)
         arrivals = with_room(arrivals, needed)
         held, n = -1, 0
         for unit in range(first_unit, last_unit):
-            is_same = held >= 0 and units[held].arrival_group == units[unit].arrival_group
-            n = arrivals_at(
-                unit, units, synapses, incoming, duration, spikes, start[sample], count[sample],
-                arrivals, held, n,
-            )  # fmt: skip
+            is_same = (
+                held >= 0 and trial.units[held].arrival_group == trial.units[unit].arrival_group
+            )
+            n = arrivals_at(unit, trial, arrivals, held, n)
             held = unit
-            own, emissions = start[sample, unit], count[sample, unit]
+            own, emissions = trial.starts[unit], trial.counts[unit]
             found = room_for_kinks(found, used, n + 2 * emissions)
             if not is_same:
                 for i in range(n):
                     found[used] = arrivals.time[i]
                     used += 1
             for spike in range(own, own + emissions):
-                found[used] = spikes[spike].time
-                found[used + 1] = spikes[spike].time + units[unit].refractory
+                found[used] = trial.spikes[spike].time
+                found[used + 1] = trial.spikes[spike].time + trial.units[unit].refractory
                 used += 2
         found[begin:used].sort()
         end = used
         used = begin
         previous = 0.0
         for k in range(begin, end):
-            if previous < found[k] < duration:
+            if previous < found[k] < trial.duration:
                 previous = found[used] = found[k]
                 used += 1
         kinks[sample] = used - begin

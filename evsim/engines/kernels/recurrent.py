@@ -24,7 +24,7 @@ from evsim.engines.kernels.looking_ahead import (
     with_links,
 )
 from evsim.engines.kernels.records import FULL, NO_CROSSING, OVERFLOW, RUNAWAY, TOO_FAST
-from evsim.engines.kernels.recurrent_state import Components, reset_states
+from evsim.engines.kernels.recurrent_state import Components, Running, reset_states
 from evsim.engines.kernels.stretches import (
     Chunk,
     Flight,
@@ -38,17 +38,13 @@ from evsim.engines.kernels.stretches import (
     new_chunk,
     stretch_at,
 )
+from evsim.engines.kernels.trial import Trial
 
 
 @allocating
-def external_spikes(
-    outgoing: np.ndarray,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    count: np.ndarray,
-    unit_of: np.ndarray,
-) -> np.ndarray:
+def external_spikes(outgoing: np.ndarray, trial: Trial, unit_of: np.ndarray) -> np.ndarray:
     """Spikes that reach the component from other units, sorted by time."""
+    spikes, start, count = trial.spikes, trial.starts, trial.counts
     total = 0
     for unit in range(count.size):
         if outgoing[unit + 1] > outgoing[unit]:
@@ -71,17 +67,11 @@ def external_spikes(
 
 
 @compiled
-def emit(
-    states: np.ndarray,
-    units: np.ndarray,
-    spikes: np.ndarray,
-    unit: int,
-    spike: int,
-    key: np.uint64,
-) -> None:
+def emit(running: Running, unit: int, spike: int, key: np.uint64) -> None:
     """Emission: V is set to 0, I goes on."""
+    states, units, spikes = running.states, running.units, running.spikes
     time = states[unit].due
-    advance(states, spikes, unit, time, units[unit].tau_mem, units[unit].tau_syn)
+    advance(running, unit, time, units[unit].tau_mem, units[unit].tau_syn)
     current = states[unit].current = states[unit].due_current
     states[unit].voltage = 0.0
     states[unit].free_at = time + units[unit].refractory
@@ -100,23 +90,21 @@ def send(
     stretch: int,
     last: int,
     stretches: Stretches,
-    spikes: np.ndarray,
-    synapses: np.ndarray,
-    outgoing: np.ndarray,
-    states: np.ndarray,
+    running: Running,
     chunk: Chunk,
     flight: Flight,
     in_flight: int,
     inner: np.ndarray,
     heads: np.ndarray,
     used: int,
-    touched: np.ndarray,
 ) -> tuple[int, int, int]:
     """Send a spike to its targets: what arrives within the chunk is put among their arrivals.
 
     Returns how many spikes are in flight and links used now, and how many units were touched:
     those at which something arrives in this stretch.
     """
+    spikes, states, touched = running.spikes, running.states, running.touched
+    synapses, outgoing = running.synapses, running.outgoing
     time, place, end = spikes[spike].time, outgoing[unit], outgoing[unit + 1]
     members, count = heads.size // last, 0
     while place < end and is_within(time + synapses[place].delay, last, stretches):
@@ -146,14 +134,10 @@ def send(
 @allocating
 def simulate_component(
     component: int,
-    units: np.ndarray,
+    trial: Trial,
     components: Components,
-    duration: float,
-    spikes: np.ndarray,
     used: int,
     most: int,
-    start: np.ndarray,
-    count: np.ndarray,
     states: np.ndarray,
     flight: Flight,
     key: np.uint64,
@@ -165,14 +149,19 @@ def simulate_component(
     if the buffer is too small.  They are grouped by unit at the end; while the component runs
     they lie in the order of time.
     """
+    units, duration, spikes, start = trial.units, trial.duration, trial.spikes, trial.starts
     members = components.units[components.first[component] : components.first[component + 1]]
     outgoing, synapses = components.outgoing[component], components.synapses
-    external = external_spikes(outgoing, spikes, start, count, flight.unit_of)
-    length = length_for(outgoing, count, members, duration)
+    external = external_spikes(outgoing, trial, flight.unit_of)
+    length = length_for(outgoing, trial, members)
     stretches = cut(0.0, duration, length, members.size)
     chunk = new_chunk(members, start.size)
     heads = np.empty(most_lists(members.size), np.int64)
-    heap, touched, inner = members.copy(), np.empty(members.size, np.int64), np.empty(64, INNER)
+    inner = np.empty(64, INNER)
+    running = Running(
+        members, units, outgoing, synapses, spikes, states, members.copy(),
+        np.empty(members.size, np.int64),
+    )  # fmt: skip
     reset_states(states, members, 0.0)
     begin, next_external, in_flight, is_last = used, 0, 0, False
     while not is_last:
@@ -194,20 +183,19 @@ def simulate_component(
         links = 0
         for stretch in range(last):
             used, in_flight, inner, links = emit_in_stretch(
-                stretch, last, stretches, members, outgoing, synapses, units, spikes, used, most,
-                states, flight, in_flight, chunk, inner, own_heads, links, heap, touched, key,
-                failure,
+                stretch, last, stretches, running, used, most, flight, in_flight, chunk, inner,
+                own_heads, links, key, failure,
             )  # fmt: skip
             if used == FULL or failure[0] != 0.0:
                 return used
         arrivals = chunk.first[members.size * last] + links
         stretches = cut_again(stretches, arrivals, members.size, length)
     for unit in members:
-        advance(states, spikes, unit, duration, units[unit].tau_mem, units[unit].tau_syn)
+        advance(running, unit, duration, units[unit].tau_mem, units[unit].tau_syn)
         if not abs(states[unit].current) < inf:
             failure[0], failure[1], failure[2] = OVERFLOW, duration, unit
     if failure[0] == 0.0:
-        group_by_unit(members, spikes, flight.unit_of, begin, used, start, count)
+        group_by_unit(members, trial, flight.unit_of, begin, used)
     return used
 
 
@@ -215,23 +203,19 @@ def simulate_component(
 def begin_stretch(
     stretch: int,
     stretches: Stretches,
-    members: np.ndarray,
-    units: np.ndarray,
-    states: np.ndarray,
+    running: Running,
     chunk: Chunk,
     inner: np.ndarray,
     heads: np.ndarray,
-    heap: np.ndarray,
     failure: np.ndarray,
 ) -> bool:
     """Give every unit its arrivals of a stretch, and let it look ahead; false on failure."""
+    members, states = running.members, running.states
     for m in range(members.size):
         unit, own = members[m], stretch * members.size + m
         states[unit].next, states[unit].last = chunk.first[own], chunk.first[own + 1]
         states[unit].inner, states[unit].excitation = heads[own], chunk.excitation[own]
-        if not look_ahead_again(
-            unit, stretch, stretches, units, states, chunk, inner, heap, members.size, False
-        ):
+        if not look_ahead_again(unit, stretch, stretches, running, chunk, inner, False):
             failure[0], failure[1], failure[2] = NO_CROSSING, states[unit].due, unit
             return False
     return True
@@ -242,22 +226,15 @@ def emit_in_stretch(
     stretch: int,
     last: int,
     stretches: Stretches,
-    members: np.ndarray,
-    outgoing: np.ndarray,
-    synapses: np.ndarray,
-    units: np.ndarray,
-    spikes: np.ndarray,
+    running: Running,
     used: int,
     most: int,
-    states: np.ndarray,
     flight: Flight,
     in_flight: int,
     chunk: Chunk,
     inner: np.ndarray,
     heads: np.ndarray,
     links: int,
-    heap: np.ndarray,
-    touched: np.ndarray,
     key: np.uint64,
     failure: np.ndarray,
 ) -> tuple[int, int, np.ndarray, int]:
@@ -265,17 +242,15 @@ def emit_in_stretch(
 
     And how many are in flight, the links, of which there may be more, and how many are used.
     """
-    if not begin_stretch(
-        stretch, stretches, members, units, states, chunk, inner, heads, heap, failure
-    ):
+    spikes, states, outgoing = running.spikes, running.states, running.outgoing
+    heap, touched = running.heap, running.touched
+    if not begin_stretch(stretch, stretches, running, chunk, inner, heads, failure):
         return used, in_flight, inner, links
     while states[heap[0]].due < inf:
         unit = heap[0]
         due = states[unit].due
         if not states[unit].is_exact:
-            if not look_ahead_again(
-                unit, stretch, stretches, units, states, chunk, inner, heap, members.size, True
-            ):
+            if not look_ahead_again(unit, stretch, stretches, running, chunk, inner, True):
                 failure[0], failure[1], failure[2] = NO_CROSSING, due, unit
                 return used, in_flight, inner, links
             continue
@@ -287,15 +262,15 @@ def emit_in_stretch(
         if states[unit].spike >= 0 and due <= spikes[states[unit].spike].time:
             failure[0], failure[1], failure[2] = TOO_FAST, due, unit
             return used, in_flight, inner, links
-        pass_arrivals(unit, due, units, spikes, states, chunk, inner)
-        emit(states, units, spikes, unit, used, key)
+        pass_arrivals(unit, due, running, chunk, inner)
+        emit(running, unit, used, key)
         flight.unit_of[used] = unit
         count = 0
         if not spikes[used].is_dropped:
             inner = with_links(inner, links, outgoing[unit + 1] - outgoing[unit])
             in_flight, links, count = send(
-                used, unit, stretch, last, stretches, spikes, synapses, outgoing,
-                states, chunk, flight, in_flight, inner, heads, links, touched,
+                used, unit, stretch, last, stretches, running, chunk, flight, in_flight, inner,
+                heads, links,
             )  # fmt: skip
         used += 1
         if not states[unit].is_touched:
@@ -304,28 +279,21 @@ def emit_in_stretch(
         for i in range(count):
             other = touched[i]
             states[other].is_touched = False
-            pass_arrivals(other, due, units, spikes, states, chunk, inner)
-            if not look_ahead_again(
-                other, stretch, stretches, units, states, chunk, inner, heap, members.size, False
-            ):
+            pass_arrivals(other, due, running, chunk, inner)
+            if not look_ahead_again(other, stretch, stretches, running, chunk, inner, False):
                 failure[0], failure[1], failure[2] = NO_CROSSING, states[other].due, other
                 return used, in_flight, inner, links
-    for unit in members:
-        pass_arrivals(unit, inf, units, spikes, states, chunk, inner)
+    for unit in running.members:
+        pass_arrivals(unit, inf, running, chunk, inner)
     return used, in_flight, inner, links
 
 
 @allocating
 def group_by_unit(
-    members: np.ndarray,
-    spikes: np.ndarray,
-    unit_of: np.ndarray,
-    first: int,
-    last: int,
-    start: np.ndarray,
-    count: np.ndarray,
+    members: np.ndarray, trial: Trial, unit_of: np.ndarray, first: int, last: int
 ) -> None:
     """Reorder the emissions ``first`` to ``last - 1`` from the order of time to that of units."""
+    spikes, start, count = trial.spikes, trial.starts, trial.counts
     for spike in range(first, last):
         count[unit_of[spike]] += 1
     place = first

@@ -22,6 +22,7 @@ from evsim.engines.kernels.gathering import (
     put_on_stage,
 )
 from evsim.engines.kernels.recurrent_state import Components
+from evsim.engines.kernels.trial import Trial
 from evsim.engines.kernels.windows import (
     most_windows,
     open_window,
@@ -48,6 +49,21 @@ def new_sent(synapses: int) -> Sent:
     return Sent(np.zeros(synapses), np.zeros(synapses), np.empty(STAGED), np.empty(STAGED))
 
 
+class Progress(NamedTuple):
+    """How far the units of a component have been pulled back.
+
+    The windows of unit u are ``windows[first[u]:open[u] + 1]``; first is -1 for units outside.
+    ``to_come[u]`` of its emissions have not been pulled back, and the refractory period after the
+    latest of these ends at ``free_at[u]``, which is -1 once it has been entered.
+    """
+
+    windows: np.ndarray
+    first: np.ndarray
+    open: np.ndarray
+    to_come: np.ndarray
+    free_at: np.ndarray
+
+
 @compiled
 def add_sent(sent: Sent, synapses: np.ndarray, gradients: Gradients) -> None:
     """Add them to the gradients by all synapses."""
@@ -57,18 +73,16 @@ def add_sent(sent: Sent, synapses: np.ndarray, gradients: Gradients) -> None:
 
 
 @allocating
-def own_spikes(
-    members: np.ndarray, spikes: np.ndarray, start: np.ndarray, count: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def own_spikes(members: np.ndarray, trial: Trial) -> tuple[np.ndarray, np.ndarray]:
     """The component's emissions and their units, latest first."""
     total = 0
     for unit in members:
-        total += count[unit]
+        total += trial.counts[unit]
     own, owner, minus_time = np.empty(total, np.int64), np.empty(total, np.int64), np.empty(total)
     n = 0
     for unit in members:
-        for spike in range(start[unit], start[unit] + count[unit]):
-            own[n], owner[n], minus_time[n] = spike, unit, -spikes[spike].time
+        for spike in range(trial.starts[unit], trial.starts[unit] + trial.counts[unit]):
+            own[n], owner[n], minus_time[n] = spike, unit, -trial.spikes[spike].time
             n += 1
     order = np.argsort(minus_time, kind="mergesort")
     return own[order], owner[order]
@@ -85,19 +99,42 @@ def moments_read(sample: int, entering: Entering, members: np.ndarray) -> int:
 
 @compiled
 def windows_of_component(
-    component: int,
-    sample: int,
-    entering: Entering,
-    components: Components,
-    count: np.ndarray,
+    component: int, sample: int, entering: Entering, trial: Trial, components: Components
 ) -> int:
     """How many windows the units of a component can have together."""
     members = components.units[components.first[component] : components.first[component + 1]]
     moments = moments_read(sample, entering, members)
     needed = 0
     for unit in members:
-        needed += most_windows(count[unit], moments)
+        needed += most_windows(trial.counts[unit], moments)
     return needed
+
+
+@allocating
+def at_the_end(
+    sample: int,
+    entering: Entering,
+    trial: Trial,
+    members: np.ndarray,
+    windows: np.ndarray,
+    gradients: Gradients,
+) -> Progress:
+    """The end of the trial: nothing but phantom spikes.  There is room for all windows."""
+    units = trial.starts.size
+    progress = Progress(
+        windows, np.full(units, -1), np.empty(units, np.int64), trial.counts.copy(),
+        np.full(units, -1.0),
+    )  # fmt: skip
+    moments = moments_read(sample, entering, members)
+    place = 0
+    for unit in members:
+        drive, phantom = entering.drive[sample, unit], entering.phantom[sample, unit]
+        progress.first[unit] = progress.open[unit] = place
+        open_window(windows, place, trial.duration, phantom, 0.0, drive)
+        gradients.threshold[unit] += trial.units[unit].tau_mem * phantom
+        progress.free_at[unit] = next_release(unit, trial, progress)
+        place += most_windows(trial.counts[unit], moments)
+    return progress
 
 
 @allocating
@@ -105,14 +142,8 @@ def pull_back_component(
     component: int,
     sample: int,
     entering: Entering,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
+    trial: Trial,
     components: Components,
-    duration: float,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    count: np.ndarray,
     windows: np.ndarray,
     stage: Stage,
     sent: Sent,
@@ -125,94 +156,77 @@ def pull_back_component(
     ``windows`` has room for those of all its units, one unit after the other.
     """
     members = components.units[components.first[component] : components.first[component + 1]]
-    rate, slope = entering.rate, entering.slope
-    drive, phantom = entering.drive[sample], entering.phantom[sample]
-    moment_start = entering.moment_start[sample]
-    moment = moment_start + moments_read(sample, entering, members) - 1
-    # Of every unit: its first window and the open one, the number of emissions still to come, and
-    # when the refractory period after the latest of these ends, if it has not been entered.
-    first_window, open_at = np.full(start.size, -1), np.empty(start.size, np.int64)
-    to_come, free_at = count.copy(), np.full(start.size, -1.0)
-    needed = 0
-    for unit in members:
-        first_window[unit] = open_at[unit] = needed
-        needed += most_windows(count[unit], moment + 1 - moment_start)
-    for unit in members:
-        open_window(windows, first_window[unit], duration, phantom[unit], 0.0, drive[unit])
-        gradients.threshold[unit] += units[unit].tau_mem * phantom[unit]
-        free_at[unit] = next_release(unit, units, spikes, start, to_come)
-
-    own_spike, own_unit = own_spikes(members, spikes, start, count)
+    outgoing = components.outgoing[component]
+    progress = at_the_end(sample, entering, trial, members, windows, gradients)
+    earliest = entering.moment_start[sample]
+    moment = earliest + moments_read(sample, entering, members) - 1
+    own_spike, own_unit = own_spikes(members, trial)
     for emission in range(own_spike.size):
         spike, unit = own_spike[emission], own_unit[emission]
-        while moment >= moment_start and entering.moments[moment] >= spikes[spike].time:
-            pull_back_voltages(
-                moment, entering, drive, units, spikes, start, to_come, windows, open_at
-            )
+        while moment >= earliest and entering.moments[moment] >= trial.spikes[spike].time:
+            pull_back_voltages(moment, entering, trial, progress)
             moment -= 1
-        if not spikes[spike].is_dropped:
+        if not trial.spikes[spike].is_dropped:
             pull_back_sent(
-                unit, spike, components.outgoing[component], components.synapses, units, duration,
-                spikes, start, to_come, free_at, windows, first_window, open_at, rate, slope, stage,
-                sent, adjoint,
+                unit, spike, outgoing, components.synapses, entering, trial, progress, stage, sent,
+                adjoint,
             )  # fmt: skip
-        if free_at[unit] >= 0.0:
-            open_at[unit] = pull_back_release(
-                spikes[spike], units[unit], windows, open_at[unit], rate, slope
-            )
-        open_at[unit] = pull_back_emission(
-            spikes[spike], adjoint[spike], units[unit], drive[unit], entering.limit, windows,
-            open_at[unit], rate, slope, failure,
+        if progress.free_at[unit] >= 0.0:
+            enter_refractory_period(unit, entering, trial, progress)
+        progress.open[unit] = pull_back_emission(
+            unit, spike, adjoint[spike], entering.drive[sample, unit], entering, trial, windows,
+            progress.open[unit], failure,
         )  # fmt: skip
         if failure[0] != 0.0:
             failure[2] = unit
             return
-        gradients.threshold[unit] += units[unit].tau_mem * windows[open_at[unit]].lambda_v
-        to_come[unit] -= 1
-        free_at[unit] = next_release(unit, units, spikes, start, to_come)
-    while moment >= moment_start:
-        pull_back_voltages(moment, entering, drive, units, spikes, start, to_come, windows, open_at)
+        lambda_v = windows[progress.open[unit]].lambda_v
+        gradients.threshold[unit] += trial.units[unit].tau_mem * lambda_v
+        progress.to_come[unit] -= 1
+        progress.free_at[unit] = next_release(unit, trial, progress)
+    while moment >= earliest:
+        pull_back_voltages(moment, entering, trial, progress)
         moment -= 1
     for unit in members:
         pull_back_arrivals(
-            unit, units, synapses, incoming, duration, spikes, start, count, first_window,
-            windows, first_window[unit], open_at[unit], rate, slope, stage, adjoint,
-            gradients,
+            unit, entering, trial, progress.first, windows, progress.first[unit],
+            progress.open[unit], stage, adjoint, gradients,
         )  # fmt: skip
 
 
 @compiled
-def next_release(
-    unit: int, units: np.ndarray, spikes: np.ndarray, start: np.ndarray, to_come: np.ndarray
-) -> float:
+def next_release(unit: int, trial: Trial, progress: Progress) -> float:
     """The end of the refractory period after the latest emission still to come; -1 for none."""
-    if to_come[unit] == 0 or units[unit].refractory == 0.0:
+    refractory = trial.units[unit].refractory
+    if progress.to_come[unit] == 0 or refractory == 0.0:
         return -1.0
-    return spikes[start[unit] + to_come[unit] - 1].time + units[unit].refractory
+    return trial.spikes[trial.starts[unit] + progress.to_come[unit] - 1].time + refractory
 
 
 @compiled
-def pull_back_voltages(
-    moment: int,
-    entering: Entering,
-    drive: np.ndarray,
-    units: np.ndarray,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    to_come: np.ndarray,
-    windows: np.ndarray,
-    open_at: np.ndarray,
+def enter_refractory_period(
+    unit: int, entering: Entering, trial: Trial, progress: Progress
 ) -> None:
+    """Enter the refractory period after a unit's latest emission still to come, from its end."""
+    spike = trial.starts[unit] + progress.to_come[unit] - 1
+    progress.open[unit] = pull_back_release(
+        unit, spike, entering, trial, progress.windows, progress.open[unit]
+    )
+    progress.free_at[unit] = -1.0
+
+
+@compiled
+def pull_back_voltages(moment: int, entering: Entering, trial: Trial, progress: Progress) -> None:
     """The voltages of the units that are read, at a moment."""
     for column in range(entering.moment_cotangent.shape[1]):
         unit = entering.first_read + column
         free_at = -1.0
-        if to_come[unit] > 0:
-            free_at = spikes[start[unit] + to_come[unit] - 1].time + units[unit].refractory
-        open_at[unit] = pull_back_moment(
-            entering.moments[moment], entering.moment_cotangent[moment, column], free_at, windows,
-            open_at[unit], entering.rate, entering.slope, units[unit].tau_mem,
-            units[unit].tau_syn,
+        if progress.to_come[unit] > 0:
+            spike = trial.starts[unit] + progress.to_come[unit] - 1
+            free_at = trial.spikes[spike].time + trial.units[unit].refractory
+        progress.open[unit] = pull_back_moment(
+            unit, entering.moments[moment], entering.moment_cotangent[moment, column], free_at,
+            entering, trial, progress.windows, progress.open[unit],
         )  # fmt: skip
 
 
@@ -222,45 +236,36 @@ def pull_back_sent(
     spike: int,
     outgoing: np.ndarray,
     synapses: np.ndarray,
-    units: np.ndarray,
-    duration: float,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    to_come: np.ndarray,
-    free_at: np.ndarray,
-    windows: np.ndarray,
-    first_window: np.ndarray,
-    open_at: np.ndarray,
-    rate: float,
-    slope: float,
+    entering: Entering,
+    trial: Trial,
+    progress: Progress,
     stage: Stage,
     sent: Sent,
     adjoint: np.ndarray,
 ) -> None:
     """Pull back what an emission of the component sends into it; complete the derivative by it.
 
-    ``synapses`` are sorted by delay; arrivals at the end of the trial have no effect.
+    ``synapses`` are sorted by delay; arrivals at the end of the trial have no effect.  When
+    something arrives in a refractory period, all moments after the period have been.
     """
     place, end = outgoing[unit], outgoing[unit + 1]
-    emission = spikes[spike].time
+    emission = trial.spikes[spike].time
     total = 0.0
     while place < end:
         first, n = place, 0
         while place < end and n < STAGED:
             time, target = emission + synapses[place].delay, synapses[place].target
-            if time >= duration:
+            if time >= trial.duration:
                 end = place
                 break
-            if time <= free_at[target]:
-                open_at[target] = pull_back_release(
-                    spikes[start[target] + to_come[target] - 1], units[target], windows,
-                    open_at[target], rate, slope,
-                )  # fmt: skip
-                free_at[target] = -1.0
-            w = window_from_open(time, windows, open_at[target], first_window[target])
-            tau_mem, tau_syn = units[target].tau_mem, units[target].tau_syn
-            sent.tau_mem[n], sent.tau_syn[n] = tau_mem, tau_syn
-            put_on_stage(stage, n, time, windows, w, rate, slope, tau_mem, tau_syn)
+            if time <= progress.free_at[target]:
+                enter_refractory_period(target, entering, trial, progress)
+            w = window_from_open(
+                time, progress.windows, progress.open[target], progress.first[target]
+            )
+            sent.tau_mem[n] = trial.units[target].tau_mem
+            sent.tau_syn[n] = trial.units[target].tau_syn
+            put_on_stage(stage, n, target, time, entering, trial, progress.windows, w)
             n += 1
             place += 1
         for i in range(n):

@@ -46,6 +46,23 @@ class Components(NamedTuple):
     synapses: np.ndarray
 
 
+class Running(NamedTuple):
+    """A component while it runs: its units and synapses, and what changes from event to event.
+
+    ``synapses[outgoing[u]:outgoing[u + 1]]`` are those from unit u into it.  ``heap`` orders its
+    units by when they are due; ``touched`` is room for those that something has been sent to.
+    """
+
+    members: np.ndarray
+    units: np.ndarray
+    outgoing: np.ndarray
+    synapses: np.ndarray
+    spikes: np.ndarray
+    states: np.ndarray
+    heap: np.ndarray
+    touched: np.ndarray
+
+
 @compiled
 def reset_states(states: np.ndarray, members: np.ndarray, now: float) -> None:
     """Rest: nothing has happened yet."""

@@ -31,78 +31,65 @@ from evsim.engines.kernels.records import FULL, SPIKE, grown_spikes
 from evsim.engines.kernels.recurrent import simulate_component
 from evsim.engines.kernels.recurrent_state import STATE, Components
 from evsim.engines.kernels.stretches import new_flight
+from evsim.engines.kernels.trial import Trial, with_spikes
 
 
 @allocating
 def simulate_layer(
     component: int,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
+    trial: Trial,
     components: Components,
-    duration: float,
-    spikes: np.ndarray,
     used: int,
     most: int,
-    start: np.ndarray,
-    count: np.ndarray,
     arrivals: Arrivals,
     decays: Decays,
     key: np.uint64,
     failure: np.ndarray,
-) -> tuple[np.ndarray, int, Arrivals, Decays]:
-    """Run units that listen only to finished ones: the buffer, spikes in it, scratch memories."""
+) -> tuple[Trial, int, Arrivals, Decays]:
+    """Run units that listen only to finished ones; how many spikes are used then.
+
+    With the trial, whose buffer may be larger now, and the scratch memories.
+    """
     # The component is one population: its units follow each other.
     unit = components.units[components.first[component]]
     last = components.units[components.first[component + 1] - 1] + 1
-    if not units[unit].is_lif:
-        start[unit:last] = used
-        return spikes, used, arrivals, decays
-    needed = most_arrivals(unit, last, units, synapses, incoming, count)
+    if not trial.units[unit].is_lif:
+        trial.starts[unit:last] = used
+        return trial, used, arrivals, decays
+    needed = most_arrivals(unit, last, trial)
     arrivals, decays = with_room(arrivals, needed), with_room_for(decays, needed)
     while unit < last:
-        unit, used = simulate_units(
-            unit, last, units, synapses, incoming, duration, spikes, used, most, start, count,
-            arrivals, decays, key, failure,
-        )  # fmt: skip
+        unit, used = simulate_units(unit, last, trial, used, most, arrivals, decays, key, failure)
         if failure[0] != 0.0:
             break
         if unit < last:
-            spikes = grown_spikes(spikes, used)
-    return spikes, used, arrivals, decays
+            trial = with_spikes(trial, grown_spikes(trial.spikes, used))
+    return trial, used, arrivals, decays
 
 
 @compiled
-def stays_silent(
-    unit: int, units: np.ndarray, synapses: np.ndarray, incoming: np.ndarray, count: np.ndarray
-) -> bool:
+def stays_silent(unit: int, trial: Trial) -> bool:
     """Whether a unit stays below the threshold even if all its excitation came at once.
 
     Where a current might be no finite number it must be looked at.
     """
     excitation = total = 0.0
-    for synapse in range(incoming[unit], incoming[unit + 1]):
-        weight = synapses[synapse].weight * count[synapses[synapse].source]
+    for synapse in range(trial.incoming[unit], trial.incoming[unit + 1]):
+        weight = trial.synapses[synapse].weight * trial.counts[trial.synapses[synapse].source]
         excitation += max(weight, 0.0)
         total += abs(weight)
     # What rounding may lack is far below this margin.
-    nearly = units[unit].threshold * (1.0 - 1e-6)
-    return excitation * units[unit].highest_response < nearly and total < inf
+    nearly = trial.units[unit].threshold * (1.0 - 1e-6)
+    return excitation * trial.units[unit].highest_response < nearly and total < inf
 
 
 @compiled
 def simulate_units(
     first: int,
     last: int,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
-    duration: float,
-    spikes: np.ndarray,
+    trial: Trial,
     used: int,
     most: int,
-    start: np.ndarray,
-    count: np.ndarray,
     arrivals: Arrivals,
     decays: Decays,
     key: np.uint64,
@@ -111,22 +98,18 @@ def simulate_units(
     """Run LIF units one by one; the first that did not fit into the buffer, and spikes in it."""
     held, n = -1, 0
     for unit in range(first, last):
-        if stays_silent(unit, units, synapses, incoming, count):
-            start[unit], count[unit] = used, 0
+        if stays_silent(unit, trial):
+            trial.starts[unit], trial.counts[unit] = used, 0
             continue
-        n = arrivals_at(
-            unit, units, synapses, incoming, duration, spikes, start, count, arrivals, held, n
-        )
-        if held < 0 or not share_decays(held, unit, units):
-            tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
-            fill_decays(decays, arrivals, n, duration, tau_mem, tau_syn)
+        n = arrivals_at(unit, trial, arrivals, held, n)
+        if held < 0 or not share_decays(held, unit, trial.units):
+            tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
+            fill_decays(decays, arrivals, n, trial.duration, tau_mem, tau_syn)
         held = unit
-        now_used = simulate_unit(
-            unit, units, synapses, arrivals, n, decays, duration, spikes, used, most, key, failure
-        )
+        now_used = simulate_unit(unit, trial, arrivals, n, decays, used, most, key, failure)
         if now_used == FULL:
             return unit, used
-        start[unit], count[unit] = used, now_used - used
+        trial.starts[unit], trial.counts[unit] = used, now_used - used
         used = now_used
         if failure[0] != 0.0:
             failure[2] = unit
@@ -201,24 +184,24 @@ def simulate_samples(
         take_up_inputs(units, input_time[begin:end], spikes, used, own_start, own_count, key)
         used += end - begin
         most = used + spike_limit
+        trial = Trial(units, synapses, incoming, duration, spikes, own_start, own_count)
         for component in range(components.recurrent.size):
             if recurrent is not None and recurrent[component]:
                 now_used = FULL
                 while now_used == FULL:
-                    if flight.spikes.size < spikes.size:
-                        flight = new_flight(spikes.size)
+                    if flight.spikes.size < trial.spikes.size:
+                        flight = new_flight(trial.spikes.size)
                     now_used = simulate_component(
-                        component, units, components, duration, spikes, used, most, own_start,
-                        own_count, states, flight, key, failure,
-                    )  # fmt: skip
+                        component, trial, components, used, most, states, flight, key, failure
+                    )
                     if now_used == FULL:
-                        spikes = grown_spikes(spikes, used)
+                        trial = with_spikes(trial, grown_spikes(trial.spikes, used))
                 used = now_used
             else:
-                spikes, used, arrivals, decays = simulate_layer(
-                    component, units, synapses, incoming, components, duration, spikes, used,
-                    most, own_start, own_count, arrivals, decays, key, failure,
-                )  # fmt: skip
+                trial, used, arrivals, decays = simulate_layer(
+                    component, trial, components, used, most, arrivals, decays, key, failure
+                )
+            spikes = trial.spikes
             if failure[0] != 0.0:
                 failure[3] = sample
                 return spikes, used

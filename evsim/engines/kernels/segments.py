@@ -12,6 +12,7 @@ import numpy as np
 
 from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.arrivals import Arrivals
+from evsim.engines.kernels.trial import Trial
 from evsim.engines.kernels.windows import emission_adjoint
 from evsim.lif import (
     driven_adjoint_flow,
@@ -52,14 +53,11 @@ def with_segments(segments: np.ndarray, events: int) -> np.ndarray:
 @compiled
 def fill_segments(
     unit: int,
-    units: np.ndarray,
-    synapses: np.ndarray,
+    trial: Trial,
     arrivals: Arrivals,
     n: int,
-    spikes: np.ndarray,
     first: int,
     last: int,
-    duration: float,
     moments: np.ndarray,
     segments: np.ndarray,
 ) -> int:
@@ -67,7 +65,7 @@ def fill_segments(
 
     At one instant emissions come first, then moments, arrivals, and the end of a period.
     """
-    tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
+    tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     now, voltage, current, is_held, free_at = 0.0, 0.0, 0.0, False, inf
     i, emission, m = 0, first, 0
     count = 0
@@ -84,11 +82,11 @@ def fill_segments(
         segments[count].index = index
         segments[count].is_held = is_held
         count += 1
-        emission_time = spikes[emission].time if emission < last else inf
+        emission_time = trial.spikes[emission].time if emission < last else inf
         moment_time = moments[m] if m < moments.size else inf
         arrival_time = arrivals.time[i] if i < n else inf
         event = min(emission_time, moment_time, arrival_time, free_at)
-        if event > duration:
+        if event > trial.duration:
             return count
         if event > now:
             if is_held:
@@ -100,14 +98,14 @@ def fill_segments(
         if emission_time == event:
             voltage = 0.0
             kind, index = EMISSION, emission
-            is_held = units[unit].refractory > 0.0
-            free_at = event + units[unit].refractory if is_held else inf
+            is_held = trial.units[unit].refractory > 0.0
+            free_at = event + trial.units[unit].refractory if is_held else inf
             emission += 1
         elif moment_time == event:
             kind, index = MOMENT, m
             m += 1
         elif arrival_time == event:
-            current += synapses[arrivals.synapse[i]].weight
+            current += trial.synapses[arrivals.synapse[i]].weight
             i += 1
         else:
             kind = RELEASE
@@ -116,18 +114,12 @@ def fill_segments(
 
 @compiled
 def mean_over_segments(
-    unit: int,
-    units: np.ndarray,
-    segments: np.ndarray,
-    count: int,
-    duration: float,
-    rate: float,
-    slope: float,
+    unit: int, trial: Trial, segments: np.ndarray, count: int, rate: float, slope: float
 ) -> float:
     """``(1/T) * integral of w(t) V dt`` (L 2, 5)."""
-    tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
+    tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     total = 0.0
-    end = duration
+    end = trial.duration
     for k in range(count - 1, -1, -1):
         start = segments[k].time
         if not segments[k].is_held and end > start:
@@ -136,17 +128,15 @@ def mean_over_segments(
             )
             total += segments[k].voltage * by_voltage + segments[k].current * by_current
         end = start
-    return total / duration
+    return total / trial.duration
 
 
 @compiled
 def add_time_constant_gradients(
     unit: int,
-    units: np.ndarray,
+    trial: Trial,
     segments: np.ndarray,
     count: int,
-    duration: float,
-    spikes: np.ndarray,
     phantom: float,
     drive: float,
     rate: float,
@@ -163,9 +153,9 @@ def add_time_constant_gradients(
     at the end of a segment, its part is what the time constant does to V and I there, and to
     the readout's own integral.  ``adjoint`` is complete: S_k of every emission but for h.
     """
-    tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
+    tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     by_mem = by_syn = 0.0
-    end, lambda_v, lambda_i, h = duration, phantom, 0.0, 0.0
+    end, lambda_v, lambda_i, h = trial.duration, phantom, 0.0, 0.0
     for k in range(count - 1, -1, -1):
         start, voltage, current = segments[k].time, segments[k].voltage, segments[k].current
         kind, span = segments[k].kind, end - start
@@ -193,7 +183,7 @@ def add_time_constant_gradients(
             if not segments[k].is_held:
                 h = current * lambda_v
             lambda_v, _ = emission_adjoint(
-                adjoint[spike] + h, spikes[spike].drive, limit, units[unit].rate_jump
+                adjoint[spike] + h, trial.spikes[spike].drive, limit, trial.units[unit].rate_jump
             )
             h = 0.0
         elif kind == RELEASE:

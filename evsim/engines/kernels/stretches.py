@@ -14,6 +14,7 @@ import numpy as np
 
 from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.decays import Decays, new_decays, set_factors
+from evsim.engines.kernels.trial import Trial
 
 EVENT = np.dtype(
     [
@@ -106,10 +107,9 @@ def cut(origin: float, duration: float, length: float, members: int) -> Stretche
 
 
 @compiled
-def length_for(
-    outgoing: np.ndarray, count: np.ndarray, members: np.ndarray, duration: float
-) -> float:
+def length_for(outgoing: np.ndarray, trial: Trial, members: np.ndarray) -> float:
     """The length with a few arrivals for each unit, if its units spike as often as is expected."""
+    count, duration = trial.counts, trial.duration
     arrivals = 1
     for unit in range(count.size):
         arrivals += count[unit] * (outgoing[unit + 1] - outgoing[unit])

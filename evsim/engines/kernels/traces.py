@@ -17,6 +17,7 @@ from evsim.engines.kernels.arrivals import (
 from evsim.engines.kernels.entering import PEAK, Entering
 from evsim.engines.kernels.integrators import end_of_group, trace_group, with_states
 from evsim.engines.kernels.peak import peak_moment
+from evsim.engines.kernels.trial import Batch, Trial, trial_of
 from evsim.engines.kernels.windows import (
     WINDOW,
     adjoints_at,
@@ -51,11 +52,9 @@ def flow_through_refractory(
 @compiled
 def trace_unit(
     unit: int,
-    units: np.ndarray,
-    synapses: np.ndarray,
+    trial: Trial,
     arrivals: Arrivals,
     n: int,
-    spikes: np.ndarray,
     first: int,
     last: int,
     times: np.ndarray,
@@ -67,13 +66,13 @@ def trace_unit(
 
     Before or after arrivals there, as ``sees_arrivals`` says.
     """
-    tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
+    tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     now, voltage, current, free_at = 0.0, 0.0, 0.0, 0.0
     i, emission = 0, first
     for k in range(times.size):
         while True:
             arrival_time = arrivals.time[i] if i < n else inf
-            emission_time = spikes[emission].time if emission < last else inf
+            emission_time = trial.spikes[emission].time if emission < last else inf
             event = min(arrival_time, emission_time)
             if event > times[k]:
                 break
@@ -85,10 +84,10 @@ def trace_unit(
             now = event
             if emission_time <= arrival_time:
                 voltage = 0.0
-                free_at = emission_time + units[unit].refractory
+                free_at = emission_time + trial.units[unit].refractory
                 emission += 1
             else:
-                current += synapses[arrivals.synapse[i]].weight
+                current += trial.synapses[arrivals.synapse[i]].weight
                 i += 1
         voltage_out[k], current_out[k] = flow_through_refractory(
             voltage, current, now, times[k], free_at, tau_mem, tau_syn
@@ -104,13 +103,7 @@ def trace_samples(
     times: np.ndarray,
     times_start: np.ndarray,
     sees_arrivals: bool,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
-    duration: float,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    count: np.ndarray,
+    batch: Batch,
     voltage: np.ndarray,
     current: np.ndarray,
 ) -> None:
@@ -121,48 +114,39 @@ def trace_samples(
     arrivals = new_arrivals(64)
     states = np.empty((2, 16))
     for sample in range(first, last):
+        trial = trial_of(batch, sample)
         held, n = -1, 0
         begin, end = times_start[sample], times_start[sample + 1]
-        needed = most_arrivals(first_unit, last_unit, units, synapses, incoming, count[sample])
+        needed = most_arrivals(first_unit, last_unit, trial)
         arrivals = with_room(arrivals, needed)
         unit = first_unit
         while unit < last_unit and end > begin:
-            n = arrivals_at(
-                unit, units, synapses, incoming, duration, spikes, start[sample], count[sample],
-                arrivals, held, n,
-            )  # fmt: skip
-            held, own, column = unit, start[sample, unit], unit - first_unit
-            if units[unit].is_lif:
+            n = arrivals_at(unit, trial, arrivals, held, n)
+            held, own, column = unit, trial.starts[unit], unit - first_unit
+            if trial.units[unit].is_lif:
                 trace_unit(
-                    unit, units, synapses, arrivals, n, spikes, own, own + count[sample, unit],
-                    times[begin:end], sees_arrivals, voltage[begin:end, column],
-                    current[begin:end, column],
+                    unit, trial, arrivals, n, own, own + trial.counts[unit], times[begin:end],
+                    sees_arrivals, voltage[begin:end, column], current[begin:end, column],
                 )  # fmt: skip
                 unit += 1
             else:
-                unit = end_of_group(units, held, last_unit)
+                unit = end_of_group(trial.units, held, last_unit)
                 states = with_states(states, unit - held)
                 trace_group(
-                    held, unit, units, synapses, incoming, arrivals, n, times[begin:end],
-                    sees_arrivals, states, voltage[begin:end, column:], current[begin:end, column:],
+                    held, unit, trial, arrivals, n, times[begin:end], sees_arrivals, states,
+                    voltage[begin:end, column:], current[begin:end, column:],
                 )  # fmt: skip
 
 
 @compiled
 def adjoint_trace_unit(
     unit: int,
-    units: np.ndarray,
-    spikes: np.ndarray,
-    first: int,
-    last: int,
-    duration: float,
     phantom: float,
     drive: float,
-    rate: float,
-    slope: float,
     moments: np.ndarray,
     moment_cotangent: np.ndarray,
-    limit: float,
+    entering: Entering,
+    trial: Trial,
     adjoint: np.ndarray,
     windows: np.ndarray,
     times: np.ndarray,
@@ -172,21 +156,19 @@ def adjoint_trace_unit(
 ) -> None:
     """lambda_V and lambda_I of a unit at ascending times, before (backwards) the jumps there."""
     last_window, _ = fill_windows(
-        unit, units, spikes, first, last, duration, phantom, drive, rate, slope, moments,
-        moment_cotangent, limit, adjoint, windows, failure,
-    )  # fmt: skip
+        unit, phantom, drive, moments, moment_cotangent, entering, trial, adjoint, windows, failure
+    )
     w = 0
     for k in range(times.size - 1, -1, -1):
-        if times[k] == duration:  # from later times: before a phantom's jump
+        if times[k] == trial.duration:  # from later times: before a phantom's jump
             lambda_v_out[k], lambda_i_out[k] = 0.0, 0.0
             continue
         w = window_at(times[k], windows, w, last_window)
         # At the end of a refractory period the limit from later times is not 0 yet.
         of_later = w > 0 and times[k] == windows[w].end and windows[w].begin < times[k]
         lambda_v_out[k], lambda_i_out[k] = adjoints_at(
-            times[k], windows, w - 1 if of_later else w, rate, slope, units[unit].tau_mem,
-            units[unit].tau_syn,
-        )  # fmt: skip
+            unit, times[k], entering, trial, windows, w - 1 if of_later else w
+        )
 
 
 @entry_point
@@ -197,13 +179,7 @@ def adjoint_trace_samples(
     last_unit: int,
     times: np.ndarray,
     entering: Entering,
-    units: np.ndarray,
-    synapses: np.ndarray,
-    incoming: np.ndarray,
-    duration: float,
-    spikes: np.ndarray,
-    start: np.ndarray,
-    count: np.ndarray,
+    batch: Batch,
     adjoint: np.ndarray,
     lambda_v: np.ndarray,
     lambda_i: np.ndarray,
@@ -213,31 +189,27 @@ def adjoint_trace_samples(
     peak, peak_cotangent = np.empty(1), np.empty(1)
     windows, failure = np.empty(64, WINDOW), np.zeros(5)
     for sample in range(first, last):
+        trial = trial_of(batch, sample)
         begin, end = entering.moment_start[sample], entering.moment_start[sample + 1]
-        needed = most_arrivals(first_unit, last_unit, units, synapses, incoming, count[sample])
+        needed = most_arrivals(first_unit, last_unit, trial)
         arrivals = with_room(arrivals, needed)
         for unit in range(first_unit, last_unit):
             drive = entering.drive[sample, unit]
             moments, moment_cotangent = peak[:0], peak_cotangent[:0]
             if entering.rate == PEAK:
                 if drive != 0.0:
-                    n = arrivals_at(
-                        unit, units, synapses, incoming, duration, spikes, start[sample],
-                        count[sample], arrivals, -1, 0,
-                    )  # fmt: skip
+                    n = arrivals_at(unit, trial, arrivals, -1, 0)
                     peak_cotangent[0] = drive
-                    found = peak_moment(unit, units, synapses, arrivals, n, duration, peak)
+                    found = peak_moment(unit, trial, arrivals, n, peak)
                     moments, moment_cotangent = peak[:found], peak_cotangent[:found]
                 drive = 0.0
             elif entering.first_read <= unit < entering.last_read:
                 column = unit - entering.first_read
                 moments = entering.moments[begin:end]
                 moment_cotangent = entering.moment_cotangent[begin:end, column]
-            own, emissions = start[sample, unit], count[sample, unit]
-            windows = with_windows(windows, most_windows(emissions, moments.size))
+            windows = with_windows(windows, most_windows(trial.counts[unit], moments.size))
             adjoint_trace_unit(
-                unit, units, spikes, own, own + emissions, duration,
-                entering.phantom[sample, unit], drive, entering.rate, entering.slope, moments,
-                moment_cotangent, entering.limit, adjoint, windows, times, failure,
-                lambda_v[sample, unit - first_unit], lambda_i[sample, unit - first_unit],
+                unit, entering.phantom[sample, unit], drive, moments, moment_cotangent, entering,
+                trial, adjoint, windows, times, failure, lambda_v[sample, unit - first_unit],
+                lambda_i[sample, unit - first_unit],
             )  # fmt: skip

@@ -12,7 +12,9 @@ from math import inf
 import numpy as np
 
 from evsim.compiled import allocating, compiled
+from evsim.engines.kernels.entering import Entering
 from evsim.engines.kernels.records import GRAZING
+from evsim.engines.kernels.trial import Trial
 from evsim.lif import driven_adjoint_flow
 
 WINDOW = np.dtype(
@@ -58,18 +60,12 @@ def open_window(
 
 @compiled
 def adjoints_at(
-    time: float,
-    windows: np.ndarray,
-    w: int,
-    rate: float,
-    slope: float,
-    tau_mem: float,
-    tau_syn: float,
+    unit: int, time: float, entering: Entering, trial: Trial, windows: np.ndarray, w: int
 ) -> tuple[float, float]:
-    """lambda_V and lambda_I at a time in window w."""
+    """lambda_V and lambda_I of a unit at a time in window w."""
     return driven_adjoint_flow(
-        windows[w].lambda_v, windows[w].lambda_i, windows[w].end, time, windows[w].drive, rate,
-        slope, tau_mem, tau_syn,
+        windows[w].lambda_v, windows[w].lambda_i, windows[w].end, time, windows[w].drive,
+        entering.rate, entering.slope, trial.units[unit].tau_mem, trial.units[unit].tau_syn,
     )  # fmt: skip
 
 
@@ -107,15 +103,14 @@ def window_from_open(time: float, windows: np.ndarray, w: int, first: int) -> in
 
 @compiled
 def pull_back_moment(
+    unit: int,
     time: float,
     cotangent: float,
     free_at: float,
+    entering: Entering,
+    trial: Trial,
     windows: np.ndarray,
     w: int,
-    rate: float,
-    slope: float,
-    tau_mem: float,
-    tau_syn: float,
 ) -> int:
     """The voltage is read: the jump of lambda_V, and the window that is open then.
 
@@ -124,20 +119,16 @@ def pull_back_moment(
     """
     if time <= max(free_at, 0.0):
         return w
-    lambda_v, lambda_i = adjoints_at(time, windows, w, rate, slope, tau_mem, tau_syn)
+    lambda_v, lambda_i = adjoints_at(unit, time, entering, trial, windows, w)
+    lambda_v -= cotangent / trial.units[unit].tau_mem
     windows[w].begin = time
-    open_window(windows, w + 1, time, lambda_v - cotangent / tau_mem, lambda_i, windows[w].drive)
+    open_window(windows, w + 1, time, lambda_v, lambda_i, windows[w].drive)
     return w + 1
 
 
 @compiled
 def pull_back_release(
-    emission: np.void,
-    unit: np.void,
-    windows: np.ndarray,
-    w: int,
-    rate: float,
-    slope: float,
+    unit: int, spike: int, entering: Entering, trial: Trial, windows: np.ndarray, w: int
 ) -> int:
     """Enter the refractory period after an emission from its end; the window that is open then.
 
@@ -145,28 +136,27 @@ def pull_back_release(
     of the emission's adjoint that comes through the voltage moving again.  Arrivals at the end
     belong to the period.  The trial may end within it.
     """
-    free_at = emission.time + unit.refractory
+    free_at = trial.spikes[spike].time + trial.units[unit].refractory
     if windows[w].end <= free_at:
         windows[w].lambda_v = windows[w].drive = 0.0
         return w
-    lambda_v, lambda_i = adjoints_at(free_at, windows, w, rate, slope, unit.tau_mem, unit.tau_syn)
+    lambda_v, lambda_i = adjoints_at(unit, free_at, entering, trial, windows, w)
     windows[w].begin = np.nextafter(free_at, inf)
     open_window(windows, w + 1, free_at, 0.0, lambda_i, 0.0)
-    windows[w + 1].release = emission.release_current * lambda_v
+    windows[w + 1].release = trial.spikes[spike].release_current * lambda_v
     return w + 1
 
 
 @compiled
 def pull_back_emission(
-    emission: np.void,
+    unit: int,
+    spike: int,
     slope_by_time: float,
-    unit: np.void,
     drive: float,
-    limit: float,
+    entering: Entering,
+    trial: Trial,
     windows: np.ndarray,
     w: int,
-    rate: float,
-    slope: float,
     failure: np.ndarray,
 ) -> int:
     """The jump of lambda_V at an emission, and the window that is open then.
@@ -174,19 +164,20 @@ def pull_back_emission(
     ``slope_by_time`` is S_k, the derivative of the loss by its time through readout and synapses.
     A refractory period after it has been entered.
     """
-    lambda_v, lambda_i = adjoints_at(
-        emission.time, windows, w, rate, slope, unit.tau_mem, unit.tau_syn
-    )
-    h = windows[w].release if unit.refractory > 0.0 else emission.release_current * lambda_v
-    windows[w].begin = emission.time
-    if not emission.drive > 0.0 and limit == inf:
-        failure[0], failure[1] = GRAZING, emission.time
+    time = trial.spikes[spike].time
+    lambda_v, lambda_i = adjoints_at(unit, time, entering, trial, windows, w)
+    h = trial.spikes[spike].release_current * lambda_v
+    if trial.units[unit].refractory > 0.0:
+        h = windows[w].release
+    windows[w].begin = time
+    if not trial.spikes[spike].drive > 0.0 and entering.limit == inf:
+        failure[0], failure[1] = GRAZING, time
         return w
     lambda_v, is_limited = emission_adjoint(
-        slope_by_time + h, emission.drive, limit, unit.rate_jump
+        slope_by_time + h, trial.spikes[spike].drive, entering.limit, trial.units[unit].rate_jump
     )
     failure[4] += is_limited
-    open_window(windows, w + 1, emission.time, lambda_v, lambda_i, drive)
+    open_window(windows, w + 1, time, lambda_v, lambda_i, drive)
     return w + 1
 
 
@@ -210,49 +201,42 @@ def emission_adjoint(
 @compiled
 def fill_windows(
     unit: int,
-    units: np.ndarray,
-    spikes: np.ndarray,
-    first: int,
-    last: int,
-    duration: float,
     phantom: float,
     drive: float,
-    rate: float,
-    slope: float,
     moments: np.ndarray,
     moment_cotangent: np.ndarray,
-    limit: float,
+    entering: Entering,
+    trial: Trial,
     adjoint: np.ndarray,
     windows: np.ndarray,
     failure: np.ndarray,
 ) -> tuple[int, float]:
     """All windows of a unit, and the sum of lambda_V- over its emissions.
 
-    These are ``first`` to ``last - 1`` of the buffer, and ``adjoint`` holds what is known of S_k.
-    ``phantom`` is lambda_V at the end of the trial, where a silent output gets its gradient.  The
-    loss's dF/dV is ``drive`` times the weighting, and ``moment_cotangent`` at the moments.
+    ``adjoint`` holds what is known of S_k of these.  ``phantom`` is lambda_V at the end of the
+    trial, where a silent output gets its gradient.  The loss's dF/dV is ``drive`` times the
+    weighting, and ``moment_cotangent`` at the moments.
     Returns the number of the last window, the earliest.
     """
-    tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
     w, total, m = 0, phantom, moments.size - 1
-    open_window(windows, 0, duration, phantom, 0.0, drive)
-    for spike in range(last - 1, first - 2, -1):
+    open_window(windows, 0, trial.duration, phantom, 0.0, drive)
+    begin = trial.starts[unit]
+    for spike in range(begin + trial.counts[unit] - 1, begin - 2, -1):
         time = free_at = -1.0
-        if spike >= first:
-            time = spikes[spike].time
-            free_at = time + units[unit].refractory
+        if spike >= begin:
+            time = trial.spikes[spike].time
+            free_at = time + trial.units[unit].refractory
         while m >= 0 and moments[m] >= time:
             w = pull_back_moment(
-                moments[m], moment_cotangent[m], free_at, windows, w, rate, slope, tau_mem, tau_syn
+                unit, moments[m], moment_cotangent[m], free_at, entering, trial, windows, w
             )
             m -= 1
-        if spike >= first:
-            if units[unit].refractory > 0.0:
-                w = pull_back_release(spikes[spike], units[unit], windows, w, rate, slope)
+        if spike >= begin:
+            if trial.units[unit].refractory > 0.0:
+                w = pull_back_release(unit, spike, entering, trial, windows, w)
             w = pull_back_emission(
-                spikes[spike], adjoint[spike], units[unit], drive, limit, windows, w, rate, slope,
-                failure,
-            )  # fmt: skip
+                unit, spike, adjoint[spike], drive, entering, trial, windows, w, failure
+            )
             if failure[0] != 0.0:
                 break
             total += windows[w].lambda_v
