@@ -18,7 +18,7 @@ from evsim.compiled import compiled
 LOG2_E = 1.4426950408889634
 LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # of 33 bits, the rest
 ROUNDING = 6755399441055744.0  # 1.5 * 2**52: in the last bits of a sum with it stands an integer
-SMALLEST = -708.0  # below, exp is less than the smallest normal number, and 0 here
+SMALLEST = -746.0  # below, exp is less than half of the smallest number
 C2, C3, C4, C5, C6, C7 = 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040
 C8, C9, C10, C11 = 1 / 40320, 1 / 362880, 1 / 3628800, 1 / 39916800
 C12, C13 = 1 / 479001600, 1 / 6227020800
@@ -41,10 +41,15 @@ def _number_of(_context: Any, bits: Any) -> Any:
 
 
 @compiled
-def _power_and_rest(x: float) -> tuple[float, float]:
-    """``2**k`` and ``expm1(r)`` where x = k ln 2 + r and r at most half of ln 2 either way."""
-    shifted = x * LOG2_E + ROUNDING
-    k = shifted - ROUNDING
+def _power_of_two(k: float) -> float:
+    """``2**k`` for an integer k from -1022 to 1023."""
+    return _number_of((_bits_of(k + ROUNDING) + 1023) << 52)
+
+
+@compiled
+def _split(x: float) -> tuple[float, float]:
+    """k and ``expm1(r)`` where x = k ln 2 + r, k an integer and r at most half of ln 2 in size."""
+    k = (x * LOG2_E + ROUNDING) - ROUNDING
     high_part, low_part = x - k * LN2_HIGH, k * LN2_LOW
     r = high_part - low_part
     lost = (high_part - r) - low_part
@@ -53,19 +58,21 @@ def _power_and_rest(x: float) -> tuple[float, float]:
     low = (C2 + C3 * r) + square * (C4 + C5 * r)
     middle = (C6 + C7 * r) + square * (C8 + C9 * r)
     high = (C10 + C11 * r) + square * (C12 + C13 * r)
-    rest = r + (square * (low + fourth * (middle + fourth * high)) + lost)
-    return _number_of((_bits_of(shifted) + 1023) << 52), rest
+    return k, r + (square * (low + fourth * (middle + fourth * high)) + lost)
 
 
 @compiled
 def fast_exp(x: float) -> float:
-    """``exp(x)`` for x up to 700; 0 below -708."""
-    power, rest = _power_and_rest(max(x, SMALLEST))
-    return power + power * rest if x >= SMALLEST else 0.0
+    """``exp(x)`` for x up to 700."""
+    k, rest = _split(max(x, SMALLEST))
+    half = (0.5 * k + ROUNDING) - ROUNDING
+    # In two steps: the result may be smaller than any power of two with all its digits.
+    return (1.0 + rest) * _power_of_two(half) * _power_of_two(k - half)
 
 
 @compiled
 def fast_expm1(x: float) -> float:
     """``expm1(x)`` for x up to 700."""
-    power, rest = _power_and_rest(max(x, SMALLEST))
+    k, rest = _split(max(x, -700.0))
+    power = _power_of_two(k)
     return power * rest + (power - 1.0)
