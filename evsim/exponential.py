@@ -48,7 +48,7 @@ def _power_of_two(k: float) -> float:
 
 @compiled
 def _split(x: float) -> tuple[float, float]:
-    """k and ``expm1(r)`` where x = k ln 2 + r, k an integer and r at most half of ln 2 in size."""
+    """The k and ``expm1(r)`` of x = k ln 2 + r, k an integer and r at most half of ln 2 in size."""
     k = (x * LOG2_E + ROUNDING) - ROUNDING
     high_part, low_part = x - k * LN2_HIGH, k * LN2_LOW
     r = high_part - low_part
