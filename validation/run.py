@@ -18,6 +18,7 @@ import ast
 import datetime
 import json
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -41,6 +42,8 @@ STYLES = {"holds": "green", "refuted": "bold red", "failed": "bold red", "not ex
 def main(arguments: list[str] | None = None) -> int:
     """Examine, show, write; 1 if a claim is refuted or could not be run to its end."""
     chosen = parsed(arguments)
+    # As Ctrl-C does: files are closed, and the time that was spent is kept.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     console = Console()
     names = selected(chosen.select)
     if chosen.list:
