@@ -46,7 +46,7 @@ class NumberingDoesNotMatter(Claim):
     against = "the same networks with units, connections and populations in another order"
     counts = ("networks",)
 
-    networks: int = 4000
+    networks: int = 20_000
     seed: int = 0
 
     def examine(self, folder: Path) -> Finding:

@@ -44,7 +44,7 @@ class ReferenceVsClosedForm(Claim):
     against = "closed forms of single units, in 50 digits"
     counts = ("draws",)
 
-    draws: int = 200
+    draws: int = 500
     digits: int = 50
     seed: int = 0
 

@@ -53,7 +53,7 @@ class ThreadsDoNotMatter(Claim):
     against = "the same engine with one thread, and with other batches"
     counts = ("networks",)
 
-    networks: int = 400
+    networks: int = 2_000
     batch: int = 16  # a power of two, so that the mean over the batch divides without rounding
     threads: tuple[int, ...] = (2, 3, 5, 8)
     seed: int = 0
