@@ -87,7 +87,10 @@ def pull_back_layer(
     if entering.first_read == first:
         moments = entering.moment_start[sample + 1] - entering.moment_start[sample]
     if trial.units[first].is_lif:
-        windows = most_windows(np.max(trial.counts[first:last]), moments)
+        emissions = 0
+        for unit in range(first, last):
+            emissions = max(emissions, trial.counts[unit])
+        windows = most_windows(emissions, moments)
         scratch = with_scratch(scratch, 0, 0, windows)
         pull_back_lif_units(
             first, last, sample, entering, trial, scratch, adjoint, gradients, failure
