@@ -89,6 +89,13 @@ def verdicts(found: list[Record]) -> Iterator[str]:
         yield f'!!! failure "{own.claim} could not be run to its end"\n    {own.error}'
     for own in unknown:
         yield f'!!! warning "{own.claim} was not examined"\n    {own.finding.summary}'
+    absent = [name for name in modules() if name not in {own.claim for own in found}]
+    if absent:
+        yield (
+            '!!! warning "Not among these runs"\n'
+            f"    {', '.join(absent)}: what is claimed, and what would refute it, stands in "
+            "the program."
+        )
     partial = [own.claim for own in found if own.error is None and not full(own)]
     if partial:
         yield (
