@@ -128,6 +128,8 @@ class Example:
         needed = threshold * (np.e if ratio == 1 else ratio ** (ratio / (ratio - 1)))
         if self.formula is closed_forms.held_current:
             needed = threshold
+        # V of a single spike turns within two of the longer time constant, and within the trial.
+        duration = 1000.0 if self.spiking else 100.0 if isinstance(self.readout, Peak) else 40.0
         strength = rng.uniform(1.6, 4.0) * (8.0 if self.formula is closed_forms.train else 1.0)
         arrivals = np.sort(rng.uniform(0, 1, self.inputs))
         return Unit(
@@ -137,7 +139,7 @@ class Example:
             tau_syn,
             threshold,
             rng.uniform(0, 0.5) if self.spikes > 1 else 0.0,
-            1000.0 if self.spiking else 40.0,
+            duration,
             self.spikes,
         )
 
