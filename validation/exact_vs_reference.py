@@ -15,7 +15,7 @@ from many_digits import ManyDigits
 from networks import KINDS, Case, random_case
 from parallel import for_each
 
-from evsim.engines import Exact
+from evsim.engines import EngineError, Exact
 
 EXACT = Exact(threads=1)
 FEWEST_DIGITS = 40  # for central differences with a step of 1e-20
@@ -151,7 +151,11 @@ def random_small_case(rng: np.random.Generator, kind: str) -> tuple[int, Case, A
     passed_over = 0
     while True:
         case = random_case(rng, kind)
-        state = EXACT.simulate(case.network, case.inputs, case.duration)
+        try:
+            state = EXACT.simulate(case.network, case.inputs, case.duration)
+        except EngineError:  # it runs away
+            passed_over += 1
+            continue
         counts = EXACT.spike_counts(state)
         spikes = sum(int(counts[name].sum()) for name in counts if name not in case.inputs)
         if 0 < spikes <= MOST_SPIKES[kind]:
