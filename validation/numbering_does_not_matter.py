@@ -213,7 +213,10 @@ def compare_gradients(
 
 
 def largest_error(case: Case, other: Case, one: Adjoint, two: Adjoint, orders: Orders) -> float:
-    """Of any gradient, relative to its largest entry and a hundredth of those of its kind."""
+    """Of any gradient, relative to its largest entry and a hundredth of those of its kind.
+
+    Input times are of the kind of delays.
+    """
     pairs: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for connection in case.network.connections:
         rows, columns = orders[connection.target], orders[connection.source]
@@ -233,8 +236,14 @@ def largest_error(case: Case, other: Case, one: Adjoint, two: Adjoint, orders: O
         pair = slopes[sort[0]], two.input_times[name][sort[1]]
         pairs.setdefault("times", []).append(pair)
     worst = 0.0
-    for own in pairs.values():
-        largest = max(np.abs(expected).max(initial=0.0) for expected, _ in own)
+    sizes = {
+        kind: max(np.abs(expected).max(initial=0.0) for expected, _ in own)
+        for kind, own in pairs.items()
+    }
+    # A shared delay sums what each arrival gives, as an input time does; it may come to nothing.
+    sizes["delay"] = max(sizes["delay"], sizes["times"])
+    for kind, own in pairs.items():
+        largest = sizes[kind]
         for expected, found in own:
             off = np.abs(expected - found).max(initial=0.0)
             scale = np.abs(expected).max(initial=0.0) + 1e-2 * largest
