@@ -26,7 +26,7 @@ ELSEWHERE = {
     "growth.png": "python benchmarks/growth.py --out runs/growth --write docs/performance.md",
     "grid_against_exact.png": "python validation/grid_report.py --out docs",
     "silent_hidden_layer.png": "python validation/run.py -k SilentHiddenLayer --data FOLDER",
-    "yin_yang_curve.png": "python validation/run.py -k PaperYinYang --set seeds=5",
+    "yin_yang_curve.png": "python validation/run.py -k PaperYinYang",
 }
 """Commands of other scripts; those that write into a folder of runs are copied from there."""
 
