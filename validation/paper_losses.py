@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from claims import Claim, Finding, Picture, Table
-from paper_runs import MANY, deviation, per_cent, standard_errors_above, stored
+from paper_runs import (
+    MANY,
+    deviation,
+    fewer,
+    per_cent,
+    standard_errors_above,
+    with_each_loss,
+)
 
 from evsim.engines import Engine, Grid, resolve
 from evsim.tasks import spoken_digits
@@ -69,8 +76,7 @@ class PaperLosses(Claim):
 
     def smaller(self, effort: float) -> Self:
         """Fewer epochs and seeds, but two, for how they differ."""
-        seeds, epochs = max(2, round(effort * self.seeds)), max(1, round(effort * self.epochs))
-        return replace(self, seeds=seeds, epochs=epochs)
+        return replace(self, **fewer(self.seeds, self.epochs, effort))
 
     def examine(self, folder: Path) -> Finding:
         if self.data is None:
@@ -84,15 +90,13 @@ class PaperLosses(Claim):
 
     def runs(self, folder: Path) -> Runs:
         """Every run of every loss, those that are missing after they were trained."""
-        found: dict[str, list[dict[str, Any]]] = {name: [] for name in self.losses}
-        for seed in range(self.seeds):
-            for name, records in found.items():
-                settings = self.task(name, seed)
-                file = folder / f"{name}-{seed}.json"
-                records.append(
-                    stored(file, lambda s=settings: self.run(s), settings=self.same_for_all())
-                )
-        return found
+        return with_each_loss(
+            folder,
+            self.losses,
+            self.seeds,
+            lambda loss, seed: self.run(self.task(loss, seed)),
+            self.same_for_all(),
+        )
 
     def same_for_all(self) -> dict[str, Any]:
         """What all runs have in common, and none does that was made with something else."""

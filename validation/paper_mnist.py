@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from claims import Claim, Finding, Picture, Table
-from paper_runs import MANY, per_cent, standard_error, standard_errors_above, stored
+from paper_runs import (
+    MANY,
+    fewer,
+    per_cent,
+    standard_error,
+    standard_errors_above,
+    with_each_loss,
+)
 
 from evsim.tasks import mnist
 
@@ -61,8 +68,7 @@ class PaperMnist(Claim):
 
     def smaller(self, effort: float) -> Self:
         """Fewer epochs and seeds, but two, for how they differ; all samples."""
-        seeds, epochs = max(2, round(effort * self.seeds)), max(1, round(effort * self.epochs))
-        return replace(self, seeds=seeds, epochs=epochs)
+        return replace(self, **fewer(self.seeds, self.epochs, effort))
 
     def examine(self, folder: Path) -> Finding:
         if self.data is None:
@@ -76,19 +82,13 @@ class PaperMnist(Claim):
 
     def runs(self, folder: Path) -> Runs:
         """Every run of every loss, those that are missing after they were trained."""
-        found: dict[str, list[dict[str, Any]]] = {name: [] for name in self.losses}
-        for seed in range(self.seeds):
-            for name, records in found.items():
-                settings = self.task(name, seed)
-                run_folder = folder / f"{name}-{seed}"
-                records.append(
-                    stored(
-                        folder / f"{name}-{seed}.json",
-                        lambda s=settings, f=run_folder: self.run(s, f),
-                        settings=self.same_for_all(),
-                    )
-                )
-        return found
+        return with_each_loss(
+            folder,
+            self.losses,
+            self.seeds,
+            lambda loss, seed: self.run(self.task(loss, seed), folder / f"{loss}-{seed}"),
+            self.same_for_all(),
+        )
 
     def same_for_all(self) -> dict[str, Any]:
         """What all runs have in common, and none does that was made with something else."""

@@ -11,6 +11,7 @@ import math
 import os
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,31 @@ def stored(file: Path, run: Callable[[], dict[str, Any]], **same: Any) -> dict[s
     unfinished.write_text(json.dumps(record, indent=1), encoding="utf-8")
     os.replace(unfinished, file)
     return record
+
+
+def with_each_loss(
+    folder: Path,
+    losses: Sequence[str],
+    seeds: int,
+    run: Callable[[str, int], dict[str, Any]],
+    same_for_all: dict[str, Any],
+) -> dict[str, list[dict[str, Any]]]:
+    """The records of all seeds by loss, those that are missing after ``run(loss, seed)``.
+
+    ``same_for_all`` is what all runs have in common, and none does that was made with something
+    else.
+    """
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in losses}
+    for seed in range(seeds):
+        for name, records in found.items():
+            file = folder / f"{name}-{seed}.json"
+            records.append(stored(file, partial(run, name, seed), settings=same_for_all))
+    return found
+
+
+def fewer(seeds: int, epochs: int, effort: float) -> dict[str, int]:
+    """Fewer epochs and seeds, but two, for how they differ."""
+    return {"seeds": max(2, round(effort * seeds)), "epochs": max(1, round(effort * epochs))}
 
 
 # -- accuracies over seeds ----------------------------------------------------------------

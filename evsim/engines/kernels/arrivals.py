@@ -105,8 +105,8 @@ def collect_arrivals(unit: int, trial: Trial, arrivals: Arrivals) -> int:
 def collect_in_buckets(unit: int, trial: Trial, arrivals: Arrivals, parts: int) -> int:
     """As ``collect_arrivals``, but in the order of time up to equal parts of the trial.
 
-    Each arrival is put where its part begins: two rounds
-    over all spikes, one to count, one to place them, and nothing is moved.
+    Each arrival is put where its part begins: two rounds over all spikes, one to count, one to
+    place them, and nothing is moved.
     """
     place = arrivals.place
     scale = parts / trial.duration

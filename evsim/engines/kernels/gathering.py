@@ -124,12 +124,11 @@ def pull_back_arrivals(
     effect.  Sources with ``passed_over[source] >= 0`` are left out.
     """
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
-    is_driven = windows[first_window].drive != 0.0
     # After the last jump both adjoints are 0, unless something drives them there.
     is_still = (
         windows[first_window].lambda_v == 0.0
         and windows[first_window].lambda_i == 0.0
-        and not is_driven
+        and windows[first_window].drive == 0.0
     )
     latest = min(trial.duration, windows[first_window].begin) if is_still else trial.duration
     n = 0

@@ -13,6 +13,7 @@ import numpy as np
 
 from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.arrivals import MOMENT, Arrivals
+from evsim.engines.kernels.decays import share_decays
 from evsim.engines.kernels.gathering import Gradients
 from evsim.engines.kernels.trial import Trial
 from evsim.lif import decays_and_convolution, integral_slopes
@@ -22,13 +23,7 @@ from evsim.lif import decays_and_convolution, integral_slopes
 def end_of_group(units: np.ndarray, first: int, last: int) -> int:
     """The end of the group of alike LI units that begins with ``first``, at most ``last``."""
     end = first + 1
-    while (
-        end < last
-        and not units[end].is_lif
-        and units[end].arrival_group == units[first].arrival_group
-        and units[end].tau_mem == units[first].tau_mem
-        and units[end].tau_syn == units[first].tau_syn
-    ):
+    while end < last and not units[end].is_lif and share_decays(first, end, units):
         end += 1
     return end
 

@@ -176,7 +176,7 @@ def simulate_component(
             in_flight += 1
             next_external += 1
         chunk, in_flight = fill(
-            chunk, flight, in_flight, stretches, 0, last, members, units, spikes, synapses, outgoing
+            chunk, flight, in_flight, stretches, last, members, units, spikes, synapses, outgoing
         )
         own_heads = heads[: members.size * last]
         own_heads[:] = -1

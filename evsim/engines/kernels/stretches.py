@@ -148,7 +148,6 @@ def fill(
     flight: Flight,
     in_flight: int,
     stretches: Stretches,
-    first: int,
     last: int,
     members: np.ndarray,
     units: np.ndarray,
@@ -156,15 +155,15 @@ def fill(
     synapses: np.ndarray,
     outgoing: np.ndarray,
 ) -> tuple[Chunk, int]:
-    """Take up the arrivals in stretches first to last - 1; how many are in flight after them."""
-    lists = members.size * (last - first)
+    """Take up the arrivals in stretches 0 to last - 1; how many are in flight after them."""
+    lists = members.size * last
     _clear(chunk, lists)
     for i in range(in_flight):
         spike = flight.spikes[i]
         place, end = flight.next_synapse[spike], outgoing[flight.unit_of[spike] + 1]
         time = spikes[spike].time
         while place < end and is_within(time + synapses[place].delay, last, stretches):
-            _count(chunk, place, time, synapses, first, stretches, members.size)
+            _count(chunk, place, time, synapses, stretches, members.size)
             place += 1
     chunk = _with_places(chunk, lists)
     remaining = 0
@@ -173,7 +172,7 @@ def fill(
         place, end = flight.next_synapse[spike], outgoing[flight.unit_of[spike] + 1]
         time = spikes[spike].time
         while place < end and is_within(time + synapses[place].delay, last, stretches):
-            _write(chunk, place, spike, time, synapses, first, stretches, members.size)
+            _write(chunk, place, spike, time, synapses, stretches, members.size)
             place += 1
         flight.next_synapse[spike] = place
         if place < end and time + synapses[place].delay <= stretches.duration:
@@ -200,12 +199,11 @@ def _count(
     place: int,
     time: float,
     synapses: np.ndarray,
-    first: int,
     stretches: Stretches,
     members: int,
 ) -> None:
     s = stretch_at(time + synapses[place].delay, stretches)
-    chunk.first[(s - first) * members + chunk.member[synapses[place].target] + 2] += 1
+    chunk.first[s * members + chunk.member[synapses[place].target] + 2] += 1
 
 
 @allocating
@@ -228,14 +226,13 @@ def _write(
     spike: int,
     time: float,
     synapses: np.ndarray,
-    first: int,
     stretches: Stretches,
     members: int,
 ) -> None:
     time += synapses[place].delay
     weight = synapses[place].weight
     s = stretch_at(time, stretches)
-    own = (s - first) * members + chunk.member[synapses[place].target]
+    own = s * members + chunk.member[synapses[place].target]
     i = chunk.first[own + 1]
     chunk.first[own + 1] = i + 1
     chunk.events[i].time = time
