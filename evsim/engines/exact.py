@@ -21,6 +21,7 @@ from evsim.engines.kernels.readouts import find_kinks, read_voltages
 from evsim.engines.kernels.samples import count_arrivals, simulate_samples
 from evsim.engines.kernels.traces import adjoint_trace_samples, trace_samples
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
+from evsim.engines.runaway import check_rate_limit, longest_blocks
 from evsim.engines.threads import check_count, check_threads, over, piece_bounds
 from evsim.network import Input, Network
 from evsim.readouts import FirstSpike, Moments, Readout, SpikeTimes, VoltageAt
@@ -37,16 +38,22 @@ class Exact(Engine):
         How many threads share a batch; as many as the process may use if not given.
         Results are bit-identical for any number.
     spike_limit : int
-        How many spikes the neurons of one sample may emit in all; one that emits more, as
-        a network that runs away does, is refused before it fills the memory.
+        How many spikes the neurons of one sample may emit in all; one that emits more is refused
+        before it fills the memory.
+    rate_limit : float
+        How many spikes per tau_mem a unit may emit at an ever higher rate, if other units reach
+        it that it reaches itself.  One that exceeds it runs away, and is refused: see
+        ``evsim.engines.runaway``.  Infinity for no limit.
     """
 
     threads: int | None = None
     spike_limit: int = 10_000_000
+    rate_limit: float = 200.0
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
         check_count(self.spike_limit, "spike_limit")
+        check_rate_limit(self.rate_limit)
 
     # -- forward -----------------------------------------------------------------------
 
@@ -58,6 +65,10 @@ class Exact(Engine):
         dropout: Dropout | None = None,
     ) -> ExactState:
         layout = Layout.of(network, dropout)
+        with np.errstate(over="ignore"):
+            layout.units["shortest_blocks"] = longest_blocks(
+                layout.units["tau_mem"], self.rate_limit
+            )
         ordered = OrderedInputs.of(network, inputs)
         batch = ordered.count.shape[0]
         start = np.empty(ordered.count.shape, np.int64)
@@ -68,13 +79,13 @@ class Exact(Engine):
             keys[:] = dropout.sample_keys(batch)
 
         def run(first: int, last: int) -> Piece:
-            failure = np.zeros(5)
+            failure, work = np.zeros(5), np.zeros(2, np.int64)
             spikes, used = simulate_samples(
                 first, last, ordered.time, ordered.start, layout.units, layout.synapses,
                 layout.incoming, layout.components, layout.recurrent, duration, self.spike_limit,
-                keys, start, count, input_place, failure,
+                keys, start, count, input_place, work, failure,
             )  # fmt: skip
-            return Piece(first, last, spikes, used, failure)
+            return Piece(first, last, spikes, used, failure, work)
 
         pieces = self._over(lambda bound: run(*bound), piece_bounds(batch, layout.synapses.size))
         state = ExactState(

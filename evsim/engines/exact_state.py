@@ -12,6 +12,7 @@ from evsim.engines.kernels import records
 from evsim.engines.kernels.entering import PEAK, Entering
 from evsim.engines.kernels.trial import Batch
 from evsim.engines.protocol import Adjustments, EngineError
+from evsim.engines.runaway import verdict
 from evsim.network import LIF, Network, Population
 from evsim.ragged import places_of
 from evsim.readouts import (
@@ -43,13 +44,17 @@ def writable(moments: Moments) -> Moments:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Samples first to last - 1 and all their spikes; the failure, if any."""
+    """Samples first to last - 1 and all their spikes; the failure, if any.
+
+    ``work`` counts what recurrent components cost, see ``kernels.recurrent_state``.
+    """
 
     first: int
     last: int
     spikes: np.ndarray
     used: int
     failure: np.ndarray
+    work: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,11 +282,14 @@ class ExactState:
 
     def check(self, failures: Iterable[np.ndarray]) -> None:
         """Raise for the first failure."""
-        for status, time, unit, sample, _ in failures:
+        for status, time, unit, sample, span in failures:
             if status == records.DONE:
                 continue
             name, own = self.name_unit(int(unit))
             place = f"sample {int(sample)}, unit {own} of {name!r}, at {time:.17g} ms: "
+            if status == records.RUNAWAY:
+                tau_mem = self.layout.units["tau_mem"][int(unit)]
+                raise EngineError(place + verdict(span, tau_mem, "Exact"))
             raise EngineError(place + _REASONS[int(status)])
 
 
@@ -300,7 +308,7 @@ _REASONS = {
         "sample out"
     ),
     records.OVERFLOW: "its current is no finite number any more: use smaller weights",
-    records.RUNAWAY: (
+    records.TOO_MANY: (
         "with its spike the sample has more than the engine's spike_limit allows; if the network "
         "does not run away, set a larger one, Exact(spike_limit=...)"
     ),

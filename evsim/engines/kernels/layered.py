@@ -18,8 +18,8 @@ from evsim.engines.kernels.records import (
     FULL,
     NO_CROSSING,
     OVERFLOW,
-    RUNAWAY,
     TOO_FAST,
+    TOO_MANY,
 )
 from evsim.engines.kernels.trial import Trial
 from evsim.lif import crossing_time, flow, reaches_threshold
@@ -92,8 +92,11 @@ def simulate_unit(
             if emission <= last_emission:
                 failure[0], failure[1] = TOO_FAST, now
                 return used
+            if emission == now:
+                # Later than what it follows from, so that times alone tell what came first.
+                emission = np.nextafter(now, inf)
             if used == most:
-                failure[0], failure[1] = RUNAWAY, emission
+                failure[0], failure[1] = TOO_MANY, emission
                 return used
             if used == trial.spikes.size:
                 return FULL

@@ -3,6 +3,9 @@
 What reaches it are the events of the stretch, known when it begins, and links: arrivals that
 were sent since, in a list of each unit's by time.  A unit is taken through them up to a time
 that is certain, and looks ahead from there.
+
+An emission is later than every arrival that its unit has taken up, if only by the last bit.  So
+the times alone tell on which side of an emission an arrival is.
 """
 
 from __future__ import annotations
@@ -13,12 +16,15 @@ import numpy as np
 
 from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.queue import restore_unit
-from evsim.engines.kernels.recurrent_state import Running
+from evsim.engines.kernels.recurrent_state import STEPS, Running
 from evsim.engines.kernels.stretches import Chunk, Stretches, is_within
 from evsim.lif import crossing_time, flow, reaches_threshold
 
 INNER = np.dtype([("time", np.float64), ("weight", np.float64), ("next", np.int64)])
-"""An arrival that was sent in the chunk it falls into: a link in a list of its target, by time."""
+"""An arrival that was sent in the chunk it falls into: a link in a list of its target.
+
+The list of the stretch that runs is in the order of time; those of later ones are not yet.
+"""
 
 
 @compiled
@@ -76,16 +82,62 @@ def next_arrival(
 
 
 @compiled
-def with_link(inner: np.ndarray, head: int, new: int) -> int:
-    """Put a link into a list, after those of its time; the head of the list."""
+def insert_link(
+    running: Running, inner: np.ndarray, head: int, used: int, time: float, weight: float
+) -> tuple[int, int]:
+    """Put an arrival into a list by time, or add it to the one at its time.
+
+    Returns the head of the list, and how many links are used then.
+    """
     before, link = -1, head
-    while link >= 0 and inner[link].time <= inner[new].time:
+    while link >= 0 and inner[link].time < time:
         before, link = link, inner[link].next
-    inner[new].next = link
+        running.work[STEPS] += 1
+    if link >= 0 and inner[link].time == time:
+        inner[link].weight += weight
+        return head, used
+    inner[used].time, inner[used].weight, inner[used].next = time, weight, link
     if before < 0:
-        return new
-    inner[before].next = new
-    return head
+        return used, used + 1
+    inner[before].next = used
+    return head, used + 1
+
+
+@compiled
+def sort_links(inner: np.ndarray, head: int) -> int:
+    """Sort a list by time, by merging sorted parts that get twice as long; its new head."""
+    if head < 0 or inner[head].next < 0:
+        return head
+    size = 1
+    while True:
+        left, head, tail, parts = head, -1, -1, 0
+        while left >= 0:
+            parts += 1
+            right, left_size = left, 0
+            while left_size < size and right >= 0:
+                left_size += 1
+                right = inner[right].next
+            right_size = size
+            while left_size > 0 or (right_size > 0 and right >= 0):
+                take_right = left_size == 0 or (
+                    right_size > 0 and right >= 0 and inner[right].time < inner[left].time
+                )
+                if take_right:
+                    link, right = right, inner[right].next
+                    right_size -= 1
+                else:
+                    link, left = left, inner[left].next
+                    left_size -= 1
+                if tail < 0:
+                    head = link
+                else:
+                    inner[tail].next = link
+                tail = link
+            left = right
+        inner[tail].next = -1
+        if parts == 1:
+            return head
+        size *= 2
 
 
 @compiled
@@ -157,8 +209,10 @@ def look_ahead(
     threshold = units[unit].threshold
     voltage, current, now = states[unit].voltage, states[unit].current, states[unit].now
     free_at = states[unit].free_at
+    emitted = running.spikes[states[unit].spike].time if states[unit].spike >= 0 else -1.0
     i, last, link = states[unit].next, states[unit].last, states[unit].inner
     while True:
+        running.work[STEPS] += 1
         time, weight, next_i, next_link = next_arrival(chunk, inner, i, last, link)
         end = min(time, until)
         if now < free_at:
@@ -176,8 +230,11 @@ def look_ahead(
                 if not elapsed >= 0.0:
                     states[unit].due = now
                     return False
-                if now + elapsed <= end and is_within(now + elapsed, stretch + 1, stretches):
-                    states[unit].due = now + elapsed
+                due = now + elapsed
+                if due == now and due != emitted:
+                    due = np.nextafter(now, inf)
+                if due <= end and is_within(due, stretch + 1, stretches):
+                    states[unit].due = due
                     # From the time that passes, not from due - now, which is rounded once more.
                     states[unit].due_current = current * exp(-elapsed / tau_syn)
                     return True

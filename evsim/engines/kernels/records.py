@@ -18,7 +18,8 @@ TOO_FAST = 1  # a unit spikes again before time, in float64, has moved on
 NO_CROSSING = 2  # Newton's iteration for a threshold crossing did not end
 GRAZING = 3  # I - threshold rounds to 0 or below at an emission; its gradient is unbounded
 OVERFLOW = 4  # a current is no finite number any more
-RUNAWAY = 5  # a sample emits more spikes than allowed
+TOO_MANY = 5  # a sample emits more spikes than allowed
+RUNAWAY = 6  # a unit of a recurrent component emits faster and faster
 
 FULL = -1  # in place of a number of spikes: the buffer has no room for more
 
@@ -32,6 +33,7 @@ UNIT = np.dtype(
         ("highest_response", np.float64),  # V/I of the highest V that a current alone makes
         ("drop_rate", np.float64),  # probability that a spike reaches no synapse
         ("rate_jump", np.float64),  # subtracted from lambda_V- at each of its spikes
+        ("shortest_blocks", np.float64),  # ms that two blocks of spikes take, or it runs away
         ("arrival_group", np.int64),  # units of one group hear the same at the same times
         ("is_lif", np.bool_),
     ],

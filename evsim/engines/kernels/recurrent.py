@@ -5,6 +5,10 @@ for its next emission.  The earliest of all is certain: whatever the others will
 earlier.  It is carried out, and what it sends within the stretch is put among its targets'
 arrivals; those, and the unit itself, look ahead again, from the last of their events before it.
 A unit that cannot reach the threshold in a stretch, by a bound on its voltage, need not look.
+
+Looking ahead costs little if there are few arrivals in a stretch.  Activity may rise so much that
+there are many, there or in the chunk: then both end where they are, and the rest of the trial is
+cut anew.  So the cost of an arrival does not depend on how many there are.
 """
 
 from __future__ import annotations
@@ -18,21 +22,40 @@ from evsim.engines.kernels.dropout import is_dropped
 from evsim.engines.kernels.looking_ahead import (
     INNER,
     advance,
+    insert_link,
     look_ahead_again,
     pass_arrivals,
-    with_link,
+    sort_links,
     with_links,
 )
-from evsim.engines.kernels.records import FULL, NO_CROSSING, OVERFLOW, RUNAWAY, TOO_FAST
-from evsim.engines.kernels.recurrent_state import Components, Running, reset_states
+from evsim.engines.kernels.records import (
+    FULL,
+    NO_CROSSING,
+    OVERFLOW,
+    RUNAWAY,
+    TOO_FAST,
+    TOO_MANY,
+)
+from evsim.engines.kernels.recurrent_state import (
+    ARRIVALS,
+    STEPS,
+    Components,
+    Running,
+    reset_states,
+)
 from evsim.engines.kernels.stretches import (
     Chunk,
     Flight,
     Stretches,
+    arrivals_in_chunk,
     cut,
     cut_again,
+    cut_shorter,
+    cut_to_fit,
     fill,
+    is_inside,
     is_within,
+    leave_chunk,
     length_for,
     most_lists,
     new_chunk,
@@ -65,6 +88,11 @@ def external_spikes(outgoing: np.ndarray, trial: Trial, unit_of: np.ndarray) -> 
 
 # -- emissions ----------------------------------------------------------------------------------
 
+BLOCK = 50
+"""How many spikes of a unit make a block, see ``runs_away``."""
+
+STEPS_PER_ARRIVAL = 32  # in a stretch, before it is found to be too long
+
 
 @compiled
 def emit(running: Running, unit: int, spike: int, key: np.uint64) -> None:
@@ -84,6 +112,28 @@ def emit(running: Running, unit: int, spike: int, key: np.uint64) -> None:
 
 
 @compiled
+def runs_away(running: Running, unit: int, failure: np.ndarray) -> bool:
+    """Whether a unit that has just emitted does so ever faster, above the highest rate allowed.
+
+    Its spikes are counted in blocks: it runs away if a block took less time than the one before
+    it, and both together less than the unit's ``shortest_blocks``.  See ``evsim.engines.runaway``.
+    The time they took is put into ``failure[4]``.
+    """
+    states = running.states
+    time, number = running.spikes[states[unit].spike].time, states[unit].number
+    if number == 1:
+        states[unit].block_began = time
+    if number % BLOCK != 0:
+        return False
+    length, before = time - states[unit].block_began, states[unit].block_length
+    states[unit].block_began, states[unit].block_length = time, length
+    if not (length < before and length + before < running.units[unit].shortest_blocks):
+        return False
+    failure[4] = length + before
+    return True
+
+
+@compiled
 def send(
     spike: int,
     unit: int,
@@ -93,26 +143,27 @@ def send(
     running: Running,
     chunk: Chunk,
     flight: Flight,
-    in_flight: int,
     inner: np.ndarray,
     heads: np.ndarray,
     used: int,
-) -> tuple[int, int, int]:
+) -> tuple[int, int]:
     """Send a spike to its targets: what arrives within the chunk is put among their arrivals.
 
-    Returns how many spikes are in flight and links used now, and how many units were touched:
-    those at which something arrives in this stretch.
+    Returns how many links are used now, and how many units were touched: those at which something
+    arrives in this stretch.
     """
     spikes, states, touched = running.spikes, running.states, running.touched
     synapses, outgoing = running.synapses, running.outgoing
-    time, place, end = spikes[spike].time, outgoing[unit], outgoing[unit + 1]
+    sent, place, end = spikes[spike].time, outgoing[unit], outgoing[unit + 1]
     members, count = heads.size // last, 0
-    while place < end and is_within(time + synapses[place].delay, last, stretches):
+    while place < end and is_within(sent + synapses[place].delay, last, stretches):
         target, weight = synapses[place].target, synapses[place].weight
-        inner[used].time, inner[used].weight = time + synapses[place].delay, weight
-        s = stretch_at(inner[used].time, stretches)
+        time = sent + synapses[place].delay
+        s = stretch_at(time, stretches)
         if s == stretch:
-            states[target].inner = with_link(inner, states[target].inner, used)
+            states[target].inner, used = insert_link(
+                running, inner, states[target].inner, used, time, weight
+            )
             states[target].excitation += max(weight, 0.0)
             if not states[target].is_touched:
                 states[target].is_touched = True
@@ -120,15 +171,15 @@ def send(
                 count += 1
         else:
             own = s * members + chunk.member[target]
-            heads[own] = with_link(inner, heads[own], used)
+            inner[used].time, inner[used].weight = time, weight
+            inner[used].next = heads[own]
+            heads[own] = used
             chunk.excitation[own] += max(weight, 0.0)
-        used += 1
+            used += 1
         place += 1
-    if place < end and time + synapses[place].delay <= stretches.duration:
-        flight.next_synapse[spike] = place
-        flight.spikes[in_flight] = spike
-        in_flight += 1
-    return in_flight, used, count
+    running.work[ARRIVALS] += place - outgoing[unit]
+    flight.next_synapse[spike], flight.after_chunk[spike] = outgoing[unit], place
+    return used, count
 
 
 @allocating
@@ -140,6 +191,7 @@ def simulate_component(
     most: int,
     states: np.ndarray,
     flight: Flight,
+    work: np.ndarray,
     key: np.uint64,
     failure: np.ndarray,
 ) -> int:
@@ -160,36 +212,52 @@ def simulate_component(
     inner = np.empty(64, INNER)
     running = Running(
         members, units, outgoing, synapses, spikes, states, members.copy(),
-        np.empty(members.size, np.int64),
+        np.empty(members.size, np.int64), work,
     )  # fmt: skip
     reset_states(states, members, 0.0)
     begin, next_external, in_flight, is_last = used, 0, 0, False
     while not is_last:
-        last = stretches.in_chunk
-        is_last = last == stretches.number
         while next_external < external.size:
             spike = external[next_external]
-            if not is_within(spikes[spike].time, last, stretches):
+            if not is_within(spikes[spike].time, stretches.in_chunk, stretches):
                 break
             flight.next_synapse[spike] = outgoing[flight.unit_of[spike]]
             flight.spikes[in_flight] = spike
             in_flight += 1
             next_external += 1
-        chunk, in_flight = fill(
+        stretches = cut_to_fit(
+            stretches, flight, in_flight, members.size, spikes, synapses, outgoing
+        )
+        last = stretches.in_chunk
+        is_last = last == stretches.number
+        chunk = fill(
             chunk, flight, in_flight, stretches, last, members, units, spikes, synapses, outgoing
         )
+        work[ARRIVALS] += chunk.first[members.size * last]
         own_heads = heads[: members.size * last]
         own_heads[:] = -1
-        links = 0
+        links, end_of_chunk = 0, inf
+        sent = work[ARRIVALS]
         for stretch in range(last):
-            used, in_flight, inner, links = emit_in_stretch(
+            before = used
+            used, inner, links, end_of_chunk, arrivals = emit_in_stretch(
                 stretch, last, stretches, running, used, most, flight, in_flight, chunk, inner,
                 own_heads, links, key, failure,
             )  # fmt: skip
             if used == FULL or failure[0] != 0.0:
                 return used
-        arrivals = chunk.first[members.size * last] + links
-        stretches = cut_again(stretches, arrivals, members.size, length)
+            in_flight += used - before
+            if end_of_chunk < inf:
+                break
+        in_flight = leave_chunk(
+            flight, in_flight, end_of_chunk, duration, spikes, synapses, outgoing
+        )
+        if end_of_chunk < inf:
+            is_last = False
+            stretches = cut_shorter(stretches, stretch, end_of_chunk, arrivals, members.size)
+        else:
+            arrivals = chunk.first[members.size * last] + work[ARRIVALS] - sent
+            stretches = cut_again(stretches, arrivals, members.size, length)
     for unit in members:
         advance(running, unit, duration, units[unit].tau_mem, units[unit].tau_syn)
         if not abs(states[unit].current) < inf:
@@ -214,7 +282,8 @@ def begin_stretch(
     for m in range(members.size):
         unit, own = members[m], stretch * members.size + m
         states[unit].next, states[unit].last = chunk.first[own], chunk.first[own + 1]
-        states[unit].inner, states[unit].excitation = heads[own], chunk.excitation[own]
+        states[unit].inner = sort_links(inner, heads[own])
+        states[unit].excitation = chunk.excitation[own]
         if not look_ahead_again(unit, stretch, stretches, running, chunk, inner, False):
             failure[0], failure[1], failure[2] = NO_CROSSING, states[unit].due, unit
             return False
@@ -237,41 +306,58 @@ def emit_in_stretch(
     links: int,
     key: np.uint64,
     failure: np.ndarray,
-) -> tuple[int, int, np.ndarray, int]:
+) -> tuple[int, np.ndarray, int, float, int]:
     """The emissions of a stretch in their order; how many spikes are used then, or FULL.
 
-    And how many are in flight, the links, of which there may be more, and how many are used.
+    And the links, of which there may be more, and how many are used; the time at which the stretch
+    ended because there is too much in it, or infinity; and how many arrivals there were.
     """
     spikes, states, outgoing = running.spikes, running.states, running.outgoing
-    heap, touched = running.heap, running.touched
+    heap, touched, work, members = running.heap, running.touched, running.work, running.members
     if not begin_stretch(stretch, stretches, running, chunk, inner, heads, failure):
-        return used, in_flight, inner, links
+        return used, inner, links, inf, 0
+    # What ending the stretch costs, and what belongs to it in any case.
+    most_steps = work[STEPS] + chunk.first[members.size * last] + 32 * members.size
+    arrivals = chunk.first[(stretch + 1) * members.size] - chunk.first[stretch * members.size]
+    sent, most_links = work[ARRIVALS], 4 * arrivals_in_chunk(members.size)
     while states[heap[0]].due < inf:
         unit = heap[0]
         due = states[unit].due
         if not states[unit].is_exact:
             if not look_ahead_again(unit, stretch, stretches, running, chunk, inner, True):
                 failure[0], failure[1], failure[2] = NO_CROSSING, due, unit
-                return used, in_flight, inner, links
+                return used, inner, links, inf, 0
             continue
         if used == most:
-            failure[0], failure[1], failure[2] = RUNAWAY, due, unit
-            return used, in_flight, inner, links
+            failure[0], failure[1], failure[2] = TOO_MANY, due, unit
+            return used, inner, links, inf, 0
         if used == spikes.size:
-            return FULL, in_flight, inner, links
+            return FULL, inner, links, inf, 0
         if states[unit].spike >= 0 and due <= spikes[states[unit].spike].time:
             failure[0], failure[1], failure[2] = TOO_FAST, due, unit
-            return used, in_flight, inner, links
+            return used, inner, links, inf, 0
+        handled = arrivals + work[ARRIVALS] - sent
+        is_too_much = work[STEPS] > most_steps + STEPS_PER_ARRIVAL * handled or links > most_links
+        if is_too_much and is_inside(due, stretch, stretches):
+            for other in members:
+                pass_arrivals(other, due, running, chunk, inner)
+            return used, inner, links, due, handled
         pass_arrivals(unit, due, running, chunk, inner)
         emit(running, unit, used, key)
+        if runs_away(running, unit, failure):
+            failure[0], failure[1], failure[2] = RUNAWAY, due, unit
+            return used, inner, links, inf, 0
         flight.unit_of[used] = unit
+        flight.spikes[in_flight] = used
+        in_flight += 1
         count = 0
-        if not spikes[used].is_dropped:
+        if spikes[used].is_dropped:
+            flight.next_synapse[used] = flight.after_chunk[used] = outgoing[unit + 1]
+        else:
             inner = with_links(inner, links, outgoing[unit + 1] - outgoing[unit])
-            in_flight, links, count = send(
-                used, unit, stretch, last, stretches, running, chunk, flight, in_flight, inner,
-                heads, links,
-            )  # fmt: skip
+            links, count = send(
+                used, unit, stretch, last, stretches, running, chunk, flight, inner, heads, links
+            )
         used += 1
         if not states[unit].is_touched:
             touched[count] = unit
@@ -282,10 +368,10 @@ def emit_in_stretch(
             pass_arrivals(other, due, running, chunk, inner)
             if not look_ahead_again(other, stretch, stretches, running, chunk, inner, False):
                 failure[0], failure[1], failure[2] = NO_CROSSING, states[other].due, other
-                return used, in_flight, inner, links
-    for unit in running.members:
+                return used, inner, links, inf, 0
+    for unit in members:
         pass_arrivals(unit, inf, running, chunk, inner)
-    return used, in_flight, inner, links
+    return used, inner, links, inf, 0
 
 
 @allocating

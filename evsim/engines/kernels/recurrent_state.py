@@ -19,6 +19,8 @@ STATE = np.dtype(
         ("due_current", np.float64),  # I then, if due is exact
         ("spike", np.int64),  # the latest emission; -1 before the first
         ("number", np.int64),  # how many emissions there were
+        ("block_began", np.float64),  # when the block of emissions that is counted began
+        ("block_length", np.float64),  # how long the block before it was, in ms
         ("place", np.int64),  # in the heap of units
         ("next", np.int64),  # its next arrival in the stretch, and the one after the last
         ("last", np.int64),
@@ -29,6 +31,11 @@ STATE = np.dtype(
     ]
 )
 """The state of a unit while its component runs."""
+
+
+# What ``Running.work`` counts.
+ARRIVALS = 0  # spikes that reach a synapse's target in the component
+STEPS = 1  # looks at an arrival, to put one in order or to find an emission
 
 
 class Components(NamedTuple):
@@ -51,6 +58,7 @@ class Running(NamedTuple):
 
     ``synapses[outgoing[u]:outgoing[u + 1]]`` are those from unit u into it.  ``heap`` orders its
     units by when they are due; ``touched`` is room for those that something has been sent to.
+    ``work`` counts.
     """
 
     members: np.ndarray
@@ -61,6 +69,7 @@ class Running(NamedTuple):
     states: np.ndarray
     heap: np.ndarray
     touched: np.ndarray
+    work: np.ndarray
 
 
 @compiled
@@ -74,6 +83,7 @@ def reset_states(states: np.ndarray, members: np.ndarray, now: float) -> None:
         states[unit].due = inf
         states[unit].spike = -1
         states[unit].number = 0
+        states[unit].block_began, states[unit].block_length = 0.0, inf
         states[unit].place = i
         states[unit].inner = -1
         states[unit].is_exact = True

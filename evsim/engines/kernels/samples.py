@@ -157,6 +157,7 @@ def simulate_samples(
     start: np.ndarray,
     count: np.ndarray,
     input_place: np.ndarray,
+    work: np.ndarray,
     failure: np.ndarray,
 ) -> tuple[np.ndarray, int]:
     """All emissions of the samples in one buffer, and how many there are.
@@ -166,7 +167,8 @@ def simulate_samples(
     about dropout.  ``recurrent`` says which components are, None that none is: then the loops
     for them are left out, and not compiled.  Sets ``start`` and ``count`` of every unit, and
     ``input_place``, where each sample's inputs begin.  A sample may emit ``spike_limit`` spikes.
-    ``failure`` is (status, time, unit, sample, ...).
+    ``work`` (2,) counts what recurrent components cost, see ``recurrent_state``.  ``failure`` is
+    (status, time, unit, sample, time that the last spikes took if the unit runs away).
     """
     inputs = input_start[last] - input_start[first]
     spikes = np.empty(2 * inputs + 16 * (last - first) + 16, SPIKE)
@@ -192,7 +194,16 @@ def simulate_samples(
                     if flight.spikes.size < trial.spikes.size:
                         flight = new_flight(trial.spikes.size)
                     now_used = simulate_component(
-                        component, trial, components, used, most, states, flight, key, failure
+                        component,
+                        trial,
+                        components,
+                        used,
+                        most,
+                        states,
+                        flight,
+                        work,
+                        key,
+                        failure,
                     )
                     if now_used == FULL:
                         trial = with_spikes(trial, grown_spikes(trial.spikes, used))

@@ -4,10 +4,12 @@ A spike in flight is a cursor that stands at its next synapse, synapses being so
 What arrives in a chunk of the trial is counted, then written where it belongs: by stretch, a short
 part of the chunk, and by unit.  Memory holds one chunk, however many arrivals the trial has.
 Chunks come in the order of time; a cursor stands at its spike's earliest arrival still to come.
+A chunk whose stretches turn out to be too long ends before its time, and the cursors go back.
 """
 
 from __future__ import annotations
 
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +22,6 @@ EVENT = np.dtype(
     [
         ("time", np.float64),
         ("weight", np.float64),
-        ("synapse", np.int64),  # its number in the topology
-        ("spike", np.int64),
     ]
 )
 """An arrival."""
@@ -49,25 +49,37 @@ class Chunk(NamedTuple):
 
 
 class Flight(NamedTuple):
-    """Spikes in flight: the first of ``spikes``, and for every spike its unit and next synapse."""
+    """Spikes in flight: the first of ``spikes``, and for every spike its unit and next synapse.
+
+    While a chunk runs, ``next_synapse`` is the first that the spike reaches in the chunk, and
+    ``after_chunk`` the first that it reaches later.
+    """
 
     spikes: np.ndarray
     unit_of: np.ndarray
     next_synapse: np.ndarray
+    after_chunk: np.ndarray
 
 
 @allocating
 def new_flight(spikes: int) -> Flight:
     """Room for so many spikes."""
     return Flight(
-        np.empty(spikes, np.int64), np.empty(spikes, np.int64), np.empty(spikes, np.int64)
-    )
+        np.empty(spikes, np.int64), np.empty(spikes, np.int64), np.empty(spikes, np.int64),
+        np.empty(spikes, np.int64),
+    )  # fmt: skip
 
 
 @compiled
 def most_lists(members: int) -> int:
     """How many lists a chunk may have for a component of so many units."""
     return max(MOST_LISTS, members)
+
+
+@compiled
+def arrivals_in_chunk(members: int) -> int:
+    """How many arrivals a chunk is meant to have at most."""
+    return ARRIVALS_PER_UNIT * most_lists(members)
 
 
 @allocating
@@ -131,15 +143,80 @@ def cut_again(stretches: Stretches, arrivals: int, members: int, longest: float)
 
 
 @compiled
+def cut_shorter(
+    stretches: Stretches, stretch: int, now: float, arrivals: int, members: int
+) -> Stretches:
+    """Stretches from now on, shorter than the one that runs, which has had so many arrivals."""
+    elapsed = now - (stretches.origin + stretch / stretches.scale)
+    length = max(elapsed, 0.0) / max(arrivals, 1) * ARRIVALS_PER_UNIT * members
+    return cut(now, stretches.duration, min(length, 0.5 / stretches.scale), members)
+
+
+@compiled
 def stretch_at(time: float, stretches: Stretches) -> int:
     """The stretch that a time falls into."""
     return int((time - stretches.origin) * stretches.scale)
 
 
 @compiled
+def is_inside(time: float, stretch: int, stretches: Stretches) -> bool:
+    """Whether a time is in a stretch and not at its very beginning."""
+    return (time - stretches.origin) * stretches.scale > stretch and (
+        stretch_at(time, stretches) == stretch
+    )
+
+
+@compiled
 def is_within(time: float, last: int, stretches: Stretches) -> bool:
     """Whether a time is within the trial, and before stretch ``last``."""
     return time <= stretches.duration and (time - stretches.origin) * stretches.scale < last
+
+
+@compiled
+def has_more(
+    most: int,
+    flight: Flight,
+    in_flight: int,
+    stretches: Stretches,
+    spikes: np.ndarray,
+    synapses: np.ndarray,
+    outgoing: np.ndarray,
+) -> bool:
+    """Whether the spikes in flight have more arrivals in the first chunk than so many."""
+    arrivals = 0
+    for i in range(in_flight):
+        spike = flight.spikes[i]
+        place, end = flight.next_synapse[spike], outgoing[flight.unit_of[spike] + 1]
+        time = spikes[spike].time
+        while place < end and is_within(
+            time + synapses[place].delay, stretches.in_chunk, stretches
+        ):
+            place += 1
+            arrivals += 1
+            if arrivals > most:
+                return True
+    return False
+
+
+@compiled
+def cut_to_fit(
+    stretches: Stretches,
+    flight: Flight,
+    in_flight: int,
+    members: int,
+    spikes: np.ndarray,
+    synapses: np.ndarray,
+    outgoing: np.ndarray,
+) -> Stretches:
+    """The same stretches, or shorter ones, so that the first chunk has not too many arrivals.
+
+    More of them are allowed with every try: they may all come at one instant.
+    """
+    most = 4 * arrivals_in_chunk(members)
+    while has_more(most, flight, in_flight, stretches, spikes, synapses, outgoing):
+        most *= 2
+        stretches = cut(stretches.origin, stretches.duration, 0.25 / stretches.scale, members)
+    return stretches
 
 
 @allocating
@@ -154,8 +231,8 @@ def fill(
     spikes: np.ndarray,
     synapses: np.ndarray,
     outgoing: np.ndarray,
-) -> tuple[Chunk, int]:
-    """Take up the arrivals in stretches 0 to last - 1; how many are in flight after them."""
+) -> Chunk:
+    """Take up the arrivals of the spikes in flight in stretches 0 to last - 1."""
     lists = members.size * last
     _clear(chunk, lists)
     for i in range(in_flight):
@@ -165,22 +242,49 @@ def fill(
         while place < end and is_within(time + synapses[place].delay, last, stretches):
             _count(chunk, place, time, synapses, stretches, members.size)
             place += 1
+        flight.after_chunk[spike] = place
     chunk = _with_places(chunk, lists)
+    for i in range(in_flight):
+        spike = flight.spikes[i]
+        time = spikes[spike].time
+        for place in range(flight.next_synapse[spike], flight.after_chunk[spike]):
+            _write(chunk, place, time, synapses, stretches, members.size)
+    _finish(chunk, lists)
+    _fill_decays(chunk, lists, members, units)
+    return chunk
+
+
+@compiled
+def leave_chunk(
+    flight: Flight,
+    in_flight: int,
+    end_of_chunk: float,
+    duration: float,
+    spikes: np.ndarray,
+    synapses: np.ndarray,
+    outgoing: np.ndarray,
+) -> int:
+    """Move cursors on to what arrives after the chunk; how many spikes are in flight then.
+
+    The chunk ended as it was planned if ``end_of_chunk`` is infinite, otherwise before what
+    arrives at that time.
+    """
     remaining = 0
     for i in range(in_flight):
         spike = flight.spikes[i]
-        place, end = flight.next_synapse[spike], outgoing[flight.unit_of[spike] + 1]
+        place, after = flight.next_synapse[spike], flight.after_chunk[spike]
         time = spikes[spike].time
-        while place < end and is_within(time + synapses[place].delay, last, stretches):
-            _write(chunk, place, spike, time, synapses, stretches, members.size)
+        if end_of_chunk == inf:
+            place = after
+        while place < after and time + synapses[place].delay < end_of_chunk:
             place += 1
         flight.next_synapse[spike] = place
-        if place < end and time + synapses[place].delay <= stretches.duration:
+        if place < outgoing[flight.unit_of[spike] + 1] and (
+            time + synapses[place].delay <= duration
+        ):
             flight.spikes[remaining] = spike
             remaining += 1
-    _finish(chunk, lists)
-    _fill_decays(chunk, lists, members, units)
-    return chunk, remaining
+    return remaining
 
 
 # Counters are one list ahead, ``first[l + 2]``, while arrivals are counted, and ``first[l + 1]`` is
@@ -223,7 +327,6 @@ def _with_places(chunk: Chunk, lists: int) -> Chunk:
 def _write(
     chunk: Chunk,
     place: int,
-    spike: int,
     time: float,
     synapses: np.ndarray,
     stretches: Stretches,
@@ -237,33 +340,73 @@ def _write(
     chunk.first[own + 1] = i + 1
     chunk.events[i].time = time
     chunk.events[i].weight = weight
-    chunk.events[i].synapse = synapses[place].index
-    chunk.events[i].spike = spike
     chunk.excitation[own] += max(weight, 0.0)
 
 
 @compiled
 def _finish(chunk: Chunk, lists: int) -> None:
-    """Sort every list by time; there are few arrivals in each."""
-    events = chunk.events
+    """Sort every list by time; there are few arrivals in most."""
     for own in range(lists):
-        first = chunk.first[own]
-        for i in range(first + 1, chunk.first[own + 1]):
-            time = events[i].time
-            if events[i - 1].time <= time:
-                continue
-            weight, synapse, spike = events[i].weight, events[i].synapse, events[i].spike
-            j = i
-            while j > first and events[j - 1].time > time:
-                events[j].time = events[j - 1].time
-                events[j].weight = events[j - 1].weight
-                events[j].synapse = events[j - 1].synapse
-                events[j].spike = events[j - 1].spike
-                j -= 1
-            events[j].time = time
-            events[j].weight = weight
-            events[j].synapse = synapse
-            events[j].spike = spike
+        first, last = chunk.first[own], chunk.first[own + 1]
+        if not _sort_by_insertion(chunk.events, first, last):
+            _sort_by_heap(chunk.events, first, last)
+
+
+@compiled
+def _sort_by_insertion(events: np.ndarray, first: int, last: int) -> bool:
+    """Sort events first to last - 1 by time; false if that takes too many steps.
+
+    Equal times keep their order.
+    """
+    allowed = 32 * (last - first)
+    for i in range(first + 1, last):
+        time, weight = events[i].time, events[i].weight
+        j = i
+        while j > first and events[j - 1].time > time:
+            events[j].time, events[j].weight = events[j - 1].time, events[j - 1].weight
+            j -= 1
+        events[j].time, events[j].weight = time, weight
+        allowed -= i - j
+        if allowed < 0:
+            return False
+    return True
+
+
+@compiled
+def _is_later(events: np.ndarray, i: int, time: float, weight: float) -> bool:
+    return events[i].time > time or (events[i].time == time and events[i].weight > weight)
+
+
+@compiled
+def _sort_by_heap(events: np.ndarray, first: int, last: int) -> None:
+    """Sort events first to last - 1 by time, and equal times by weight: many in no order."""
+    n = last - first
+    for place in range(n // 2 - 1, -1, -1):
+        _sink(events, first, place, n, events[first + place].time, events[first + place].weight)
+    for end in range(last - 1, first, -1):
+        time, weight = events[end].time, events[end].weight
+        events[end].time, events[end].weight = events[first].time, events[first].weight
+        _sink(events, first, 0, end - first, time, weight)
+
+
+@compiled
+def _sink(events: np.ndarray, first: int, place: int, n: int, time: float, weight: float) -> None:
+    """Put an event into the heap of n events that begins at ``first``, from a free place down."""
+    while True:
+        child = 2 * place + 1
+        if child >= n:
+            break
+        other = first + child + 1
+        if child + 1 < n and _is_later(
+            events, other, events[other - 1].time, events[other - 1].weight
+        ):
+            child += 1
+        if not _is_later(events, first + child, time, weight):
+            break
+        events[first + place].time = events[first + child].time
+        events[first + place].weight = events[first + child].weight
+        place = child
+    events[first + place].time, events[first + place].weight = time, weight
 
 
 @allocating
