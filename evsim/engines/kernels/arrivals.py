@@ -139,8 +139,19 @@ def collect_in_buckets(unit: int, trial: Trial, arrivals: Arrivals, parts: int) 
 
 
 @compiled
-def insertion_sort(arrivals: Arrivals, n: int) -> None:
-    """Sort the first n arrivals by time; equal times keep their order.  Fast if nearly sorted."""
+def put_in_order(arrivals: Arrivals, n: int) -> None:
+    """Sort the first n arrivals by time; equal times stay in the order of synapses and spikes.
+
+    They have been collected in that order, and most of them nearly by time.
+    """
+    if not insertion_sort(arrivals, n):
+        heap_sort(arrivals, n)
+
+
+@compiled
+def insertion_sort(arrivals: Arrivals, n: int) -> bool:
+    """Sort by insertion; false if that takes too many steps, as many arrivals in no order do."""
+    allowed = 64 * n
     for i in range(1, n):
         time = arrivals.time[i]
         if arrivals.time[i - 1] <= time:
@@ -153,6 +164,54 @@ def insertion_sort(arrivals: Arrivals, n: int) -> None:
         arrivals.time[j] = time
         arrivals.synapse[j] = synapse
         arrivals.spike[j] = spike
+        allowed -= i - j
+        if allowed < 0:
+            return False
+    return True
+
+
+@compiled
+def is_later(arrivals: Arrivals, i: int, time: float, synapse: int, spike: int) -> bool:
+    """Whether arrival i comes after another in the order that arrivals have."""
+    if arrivals.time[i] != time:
+        return arrivals.time[i] > time
+    if arrivals.synapse[i] != synapse:
+        return arrivals.synapse[i] > synapse
+    return arrivals.spike[i] > spike
+
+
+@compiled
+def heap_sort(arrivals: Arrivals, n: int) -> None:
+    """Sort by a heap, in a number of steps that does not depend on the order there was."""
+    for place in range(n // 2 - 1, -1, -1):
+        sink(
+            arrivals, place, n, arrivals.time[place], arrivals.synapse[place], arrivals.spike[place]
+        )
+    for end in range(n - 1, 0, -1):
+        time, synapse, spike = arrivals.time[end], arrivals.synapse[end], arrivals.spike[end]
+        copy_arrival(arrivals, 0, arrivals, end)
+        sink(arrivals, 0, end, time, synapse, spike)
+
+
+@compiled
+def sink(arrivals: Arrivals, place: int, n: int, time: float, synapse: int, spike: int) -> None:
+    """Put an arrival into a heap of n, from a free place down."""
+    while True:
+        child = 2 * place + 1
+        if child >= n:
+            break
+        other = child + 1
+        if other < n and is_later(
+            arrivals, other, arrivals.time[child], arrivals.synapse[child], arrivals.spike[child]
+        ):
+            child = other
+        if not is_later(arrivals, child, time, synapse, spike):
+            break
+        copy_arrival(arrivals, child, arrivals, place)
+        place = child
+    arrivals.time[place] = time
+    arrivals.synapse[place] = synapse
+    arrivals.spike[place] = spike
 
 
 @compiled
@@ -173,7 +232,7 @@ def arrivals_at(unit: int, trial: Trial, arrivals: Arrivals, held: int, n: int) 
         n = collect_arrivals(unit, trial, arrivals)
     else:
         n = collect_in_buckets(unit, trial, arrivals, parts_for(possible))
-    insertion_sort(arrivals, n)
+    put_in_order(arrivals, n)
     return n
 
 
