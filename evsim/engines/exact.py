@@ -21,7 +21,7 @@ from evsim.engines.kernels.readouts import find_kinks, read_voltages
 from evsim.engines.kernels.samples import count_arrivals, simulate_samples
 from evsim.engines.kernels.traces import adjoint_trace_samples, trace_samples
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
-from evsim.engines.runaway import check_rate_limit, longest_blocks
+from evsim.engines.runaway import BLOCK, RATE_LIMIT, check_rate_limit
 from evsim.engines.threads import check_count, check_threads, over, piece_bounds
 from evsim.network import Input, Network
 from evsim.readouts import FirstSpike, Moments, Readout, SpikeTimes, VoltageAt
@@ -48,7 +48,7 @@ class Exact(Engine):
 
     threads: int | None = None
     spike_limit: int = 10_000_000
-    rate_limit: float = 200.0
+    rate_limit: float = RATE_LIMIT
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
@@ -66,9 +66,8 @@ class Exact(Engine):
     ) -> ExactState:
         layout = Layout.of(network, dropout)
         with np.errstate(over="ignore"):
-            layout.units["shortest_blocks"] = longest_blocks(
-                layout.units["tau_mem"], self.rate_limit
-            )
+            shortest_blocks = 2 * BLOCK * layout.units["tau_mem"] / self.rate_limit
+            layout.units["shortest_blocks"] = shortest_blocks
         ordered = OrderedInputs.of(network, inputs)
         batch = ordered.count.shape[0]
         start = np.empty(ordered.count.shape, np.int64)

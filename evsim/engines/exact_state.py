@@ -12,7 +12,7 @@ from evsim.engines.kernels import records
 from evsim.engines.kernels.entering import PEAK, Entering
 from evsim.engines.kernels.trial import Batch
 from evsim.engines.protocol import Adjustments, EngineError
-from evsim.engines.runaway import verdict
+from evsim.engines.runaway import message
 from evsim.network import LIF, Network, Population
 from evsim.ragged import places_of
 from evsim.readouts import (
@@ -286,11 +286,11 @@ class ExactState:
             if status == records.DONE:
                 continue
             name, own = self.name_unit(int(unit))
-            place = f"sample {int(sample)}, unit {own} of {name!r}, at {time:.17g} ms: "
+            place = f"sample {int(sample)}, unit {own} of {name!r}, at {time:.17g} ms"
             if status == records.RUNAWAY:
                 tau_mem = self.layout.units["tau_mem"][int(unit)]
-                raise EngineError(place + verdict(span, tau_mem, "Exact"))
-            raise EngineError(place + _REASONS[int(status)])
+                raise EngineError(message(place, span, tau_mem, "Exact"))
+            raise EngineError(f"{place}: {_REASONS[int(status)]}")
 
 
 _REASONS = {

@@ -62,6 +62,7 @@ from evsim.engines.kernels.stretches import (
     stretch_at,
 )
 from evsim.engines.kernels.trial import Trial
+from evsim.engines.runaway import BLOCK
 
 
 @allocating
@@ -87,9 +88,6 @@ def external_spikes(outgoing: np.ndarray, trial: Trial, unit_of: np.ndarray) -> 
 
 
 # -- emissions ----------------------------------------------------------------------------------
-
-BLOCK = 50
-"""How many spikes of a unit make a block, see ``runs_away``."""
 
 STEPS_PER_ARRIVAL = 32  # in a stretch, before it is found to be too long
 
