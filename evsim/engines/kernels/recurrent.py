@@ -224,13 +224,11 @@ def simulate_component(
             in_flight += 1
             next_external += 1
         stretches = cut_to_fit(
-            stretches, flight, in_flight, members.size, spikes, synapses, outgoing
+            chunk, flight, in_flight, stretches, members.size, spikes, synapses, outgoing
         )
         last = stretches.in_chunk
         is_last = last == stretches.number
-        chunk = fill(
-            chunk, flight, in_flight, stretches, last, members, units, spikes, synapses, outgoing
-        )
+        chunk = fill(chunk, flight, in_flight, stretches, members, units, spikes, synapses)
         work[ARRIVALS] += chunk.first[members.size * last]
         own_heads = heads[: members.size * last]
         own_heads[:] = -1

@@ -173,36 +173,41 @@ def is_within(time: float, last: int, stretches: Stretches) -> bool:
 
 
 @compiled
-def has_more(
-    most: int,
+def count_chunk(
+    chunk: Chunk,
     flight: Flight,
     in_flight: int,
+    most: int,
     stretches: Stretches,
+    members: int,
     spikes: np.ndarray,
     synapses: np.ndarray,
     outgoing: np.ndarray,
 ) -> bool:
-    """Whether the spikes in flight have more arrivals in the first chunk than so many."""
+    """Count what arrives in the first chunk; false if that is more than ``most``."""
+    last = stretches.in_chunk
+    _clear(chunk, members * last)
     arrivals = 0
     for i in range(in_flight):
         spike = flight.spikes[i]
-        place, end = flight.next_synapse[spike], outgoing[flight.unit_of[spike] + 1]
-        time = spikes[spike].time
-        while place < end and is_within(
-            time + synapses[place].delay, stretches.in_chunk, stretches
-        ):
+        begin, end = flight.next_synapse[spike], outgoing[flight.unit_of[spike] + 1]
+        time, place = spikes[spike].time, begin
+        while place < end and is_within(time + synapses[place].delay, last, stretches):
+            _count(chunk, place, time, synapses, stretches, members)
             place += 1
-            arrivals += 1
-            if arrivals > most:
-                return True
-    return False
+        flight.after_chunk[spike] = place
+        arrivals += place - begin
+        if arrivals > most:
+            return False
+    return True
 
 
 @compiled
 def cut_to_fit(
-    stretches: Stretches,
+    chunk: Chunk,
     flight: Flight,
     in_flight: int,
+    stretches: Stretches,
     members: int,
     spikes: np.ndarray,
     synapses: np.ndarray,
@@ -210,10 +215,12 @@ def cut_to_fit(
 ) -> Stretches:
     """The same stretches, or shorter ones, so that the first chunk has not too many arrivals.
 
-    More of them are allowed with every try: they may all come at one instant.
+    More of them are allowed with every try: they may all come at one instant.  Leaves them counted.
     """
     most = 4 * arrivals_in_chunk(members)
-    while has_more(most, flight, in_flight, stretches, spikes, synapses, outgoing):
+    while not count_chunk(
+        chunk, flight, in_flight, most, stretches, members, spikes, synapses, outgoing
+    ):
         most *= 2
         stretches = cut(stretches.origin, stretches.duration, 0.25 / stretches.scale, members)
     return stretches
@@ -225,24 +232,13 @@ def fill(
     flight: Flight,
     in_flight: int,
     stretches: Stretches,
-    last: int,
     members: np.ndarray,
     units: np.ndarray,
     spikes: np.ndarray,
     synapses: np.ndarray,
-    outgoing: np.ndarray,
 ) -> Chunk:
-    """Take up the arrivals of the spikes in flight in stretches 0 to last - 1."""
-    lists = members.size * last
-    _clear(chunk, lists)
-    for i in range(in_flight):
-        spike = flight.spikes[i]
-        place, end = flight.next_synapse[spike], outgoing[flight.unit_of[spike] + 1]
-        time = spikes[spike].time
-        while place < end and is_within(time + synapses[place].delay, last, stretches):
-            _count(chunk, place, time, synapses, stretches, members.size)
-            place += 1
-        flight.after_chunk[spike] = place
+    """Take up the arrivals of the spikes in flight, which have been counted, in the first chunk."""
+    lists = members.size * stretches.in_chunk
     chunk = _with_places(chunk, lists)
     for i in range(in_flight):
         spike = flight.spikes[i]
