@@ -11,6 +11,7 @@ import numpy as np
 from evsim.checks import checked_integer
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine
+from evsim.keywords import helpful
 from evsim.losses import Loss
 from evsim.metrics import accuracy_by_class, confusion_matrix, unclassified
 from evsim.network import Network
@@ -25,6 +26,7 @@ from evsim.simulation import (
 from evsim.spikes import SpikeTrains
 
 
+@helpful
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Samples to train on or to test with.
@@ -211,6 +213,7 @@ class Evaluation:
         return self.predictions
 
 
+@helpful
 def evaluate(
     network: Network,
     data: Dataset | tuple[Any, Any],

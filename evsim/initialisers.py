@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from evsim.checks import check_choice, check_finite
+from evsim.keywords import helpful
 
 Sharing = Literal["synaptic", "axonal", "dendritic", "shared"]
 
@@ -63,6 +64,7 @@ class Initialiser(ABC):
         return self.draw(np.random.default_rng(stream), shape)
 
 
+@helpful
 @dataclass(frozen=True)
 class Normal(Initialiser):
     """Normally distributed values with the given mean and standard deviation."""
@@ -80,6 +82,7 @@ class Normal(Initialiser):
         return generator.normal(self.mean, self.standard_deviation, shape)
 
 
+@helpful
 @dataclass(frozen=True)
 class Uniform(Initialiser):
     """Uniformly distributed values in [low, high)."""
@@ -97,6 +100,7 @@ class Uniform(Initialiser):
         return generator.uniform(self.low, self.high, shape)
 
 
+@helpful
 @dataclass(frozen=True)
 class Gamma(Initialiser):
     """Gamma-distributed values, put into [low, high]: for time constants that differ.
@@ -134,6 +138,7 @@ class Gamma(Initialiser):
         return np.asarray(np.clip(values, self.low, self.high))
 
 
+@helpful
 @dataclass(frozen=True)
 class Constant(Initialiser):
     """One value everywhere, as a parameter of its own per synapse (or per ``sharing``)."""

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from evsim.checks import checked_integer
+from evsim.keywords import helpful
 
 
+@helpful
 def confusion_matrix(labels: Any, predictions: Any, classes: int) -> np.ndarray:
     """How many samples of each class are put in which, int64, shape (classes, classes).
 
@@ -34,12 +36,14 @@ def confusion_matrix(labels: Any, predictions: Any, classes: int) -> np.ndarray:
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
 
+@helpful
 def unclassified(labels: Any, predictions: Any, classes: int) -> np.ndarray:
     """How many samples of each class are put in none, int64, shape (classes,)."""
     labels, predictions = _checked(labels, predictions, classes)
     return np.bincount(labels[predictions < 0], minlength=classes).astype(np.int64)
 
 
+@helpful
 def accuracy_by_class(labels: Any, predictions: Any, classes: int) -> np.ndarray:
     """The fraction of right predictions for each true class, shape (classes,).
 

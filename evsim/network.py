@@ -8,7 +8,6 @@ dendritic, () one for all; a time constant of shape () is shared by a population
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,7 +16,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from evsim.checks import check_is, checked_count, checked_integer, listed, shown, unknown_name
 from evsim.initialisers import Initialiser
+from evsim.keywords import helpful
+from evsim.named import Named
 from evsim.parameters import (
     FrozenArrays,
     Parameter,
@@ -42,7 +44,6 @@ __all__ = [
     "Parameter",
     "Population",
     "sparse_entries",
-    "unknown_name",
 ]
 
 
@@ -102,11 +103,13 @@ class Population(FrozenArrays):
         object.__setattr__(self, parameter, values)
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class Input(Population):
     """Units whose spikes the user gives."""
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class LIF(Population):
     """Leaky integrate-and-fire units with exponential current synapses (D Table 1).
@@ -142,6 +145,7 @@ class LIF(Population):
         self._set_unit_parameter("refractory", "ms", zero=True, infinite=True)
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class LI(Population):
     """Leaky integrator units: as LIF, without threshold; they never spike.
@@ -169,6 +173,7 @@ class LI(Population):
 # -- connections --------------------------------------------------------------------------
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class Connection(FrozenArrays):
     """Synapses from every spike of a source population to units of a target population.
@@ -244,6 +249,7 @@ class Connection(FrozenArrays):
 # -- the network --------------------------------------------------------------------------
 
 
+@helpful
 class Network:
     """A frozen network of populations and connections.
 
@@ -470,13 +476,6 @@ def _check_connection_names(connections: tuple[Connection, ...]) -> None:
                 "another name, Connection(..., name='...')"
             )
         seen.add(connection.name)
-
-
-def unknown_name(kind: str, name: str, known: Mapping[str, Any]) -> str:
-    """The message for a name that is not among the known ones."""
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
-    return f"there is no {kind} {name!r}; {hint}"
 
 
 def _same_synapses(a: Connection, b: Connection) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from evsim.checks import check_choice, check_number, checked_integer
+from evsim.keywords import helpful
 from evsim.network import LI, LIF, Input, Network, Population
 
 Weighting = Literal["flat", "exponential", "linear", "sigmoid", "input"]
@@ -63,6 +64,7 @@ class WeightingForm(NamedTuple):
         return (1.0 + self.slope * times) * np.exp(-self.rate * times)
 
 
+@helpful
 @dataclass(frozen=True)
 class Mean(Readout):
     """Weighted mean of the voltage over the trial, ``(1/T) * integral of w(t) V(t) dt``.
@@ -98,6 +100,7 @@ class Mean(Readout):
         raise ValueError(f"the weighting {self.weighting!r} has no closed form")
 
 
+@helpful
 @dataclass(frozen=True)
 class Peak(Readout):
     """Largest voltage of the trial, ``max over t of V(t)`` (L 29); never below its start, 0.
@@ -114,6 +117,7 @@ class Peak(Readout):
             )
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class Voltage(Readout):
     """The voltage at given times, shape (batch, units, times).
@@ -153,6 +157,7 @@ class Voltage(Readout):
         return hash((self.population, *np.asarray(self.times).tolist()))
 
 
+@helpful
 class Moments(NamedTuple):
     """Times of each sample: those of sample b are ``times[offsets[b]:offsets[b + 1]]``.
 
@@ -196,6 +201,7 @@ def check_moments(moments: Moments, batch_size: int, duration: float) -> None:
         )
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class VoltageAt(Readout):
     """The voltage at moments of each sample, shape (moments, units).
@@ -221,6 +227,7 @@ class VoltageAt(Readout):
         return hash((self.population, *self.moments.times.tolist()))
 
 
+@helpful
 @dataclass(frozen=True)
 class VoltageTrace(Readout):
     """The voltage as a function of time, for losses that integrate over it.
@@ -249,6 +256,7 @@ class _SpikeReadout(Readout):
             )
 
 
+@helpful
 @dataclass(frozen=True)
 class FirstSpike(_SpikeReadout):
     """Time of the first spike in ms, shape (batch, units); infinity for a silent unit.
@@ -258,6 +266,7 @@ class FirstSpike(_SpikeReadout):
     """
 
 
+@helpful
 @dataclass(frozen=True)
 class SpikeTimes(_SpikeReadout):
     """Times of the first ``count`` spikes of each unit in ms, shape (batch, units, count).

@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 
 from evsim import sampling
-from evsim.checks import check_number
+from evsim.checks import check_number, unknown_name
 from evsim.dropout import Dropout
 from evsim.engines import resolve
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
+from evsim.keywords import helpful
 from evsim.losses import Loss, Outcome
-from evsim.network import Input, Network, Parameter, Population, unknown_name
+from evsim.network import Input, Network, Parameter, Population
 from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, VoltageTrace, check_moments
 from evsim.regularisers import RateRegulariser
 from evsim.spikes import SpikeTrains
 
 
+@helpful
 def simulate(
     network: Network,
     spikes: SpikeTrains | Mapping[str, SpikeTrains],
@@ -72,6 +74,7 @@ def _run(
     return Run(network, inputs, duration, engine, state)
 
 
+@helpful
 def gradient(
     network: Network,
     spikes: SpikeTrains | Mapping[str, SpikeTrains],
@@ -147,6 +150,7 @@ def gradient(
     return Gradient(run, outcome, adjoint)
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class Run:
     """A simulated batch: its spikes, readouts, and voltages at any time."""
@@ -229,6 +233,7 @@ class Run:
         return self.engine.traces(self.state, population, checked)
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class Gradient:
     """The loss of a batch and its gradients.

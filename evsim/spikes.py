@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from evsim.checks import checked_integer
+from evsim.keywords import helpful
 from evsim.parameters import FrozenArrays
 
 
+@helpful
 @dataclass(frozen=True, eq=False, repr=False)
 class SpikeTrains(FrozenArrays):
     """A batch of spike trains.

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from evsim.keywords import helpful
 from evsim.network import LI, LIF, Connection, Input, Network, Population
 from evsim.parameters import Parameter, is_sparse
 
@@ -128,11 +129,13 @@ def _as_array(text: str) -> np.ndarray:
 # -- networks -----------------------------------------------------------------------------
 
 
+@helpful
 def save_network(path: str | os.PathLike[str], network: Network) -> None:
     """Store a network, its structure and its parameters, as one safetensors file."""
     save_arrays(path, "network", network_arrays(network), network_structure(network))
 
 
+@helpful
 def load_network(path: str | os.PathLike[str]) -> Network:
     """The network that ``save_network`` stored, equal to the bit.
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from evsim.checks import checked_integer
 from evsim.dataset import Dataset, Evaluation
+from evsim.keywords import helpful
 from evsim.training import FitResult
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
 # -- folds --------------------------------------------------------------------------------
 
 
+@helpful
 @dataclass(frozen=True, eq=False, repr=False)
 class Fold:
     """One division of a dataset into samples to train on and samples held out.
@@ -71,6 +73,7 @@ class Fold:
         return f"Fold({self.name!r}, {self.held_out.size} of {len(self.data)} samples held out)"
 
 
+@helpful
 def k_fold(
     data: Dataset | tuple[Any, Any], folds: int, *, seed: int = 0, stratified: bool = True
 ) -> list[Fold]:
@@ -111,6 +114,7 @@ def k_fold(
     ]
 
 
+@helpful
 def leave_one_group_out(data: Dataset | tuple[Any, Any]) -> list[Fold]:
     """One fold for each group of a dataset, such as a speaker, in which it is held out.
 
@@ -170,6 +174,7 @@ def _frozen(indices: np.ndarray) -> np.ndarray:
 # -- scores -------------------------------------------------------------------------------
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class Scores:
     """The scores of several runs.
@@ -207,6 +212,7 @@ class Scores:
 Outcome = float | FitResult | Evaluation | Scores
 
 
+@helpful
 def cross_validate(
     train: Callable[[Fold, int], Outcome],
     folds: Sequence[Fold],
@@ -249,6 +255,7 @@ def cross_validate(
     return _collect(runs, "folds", progress)
 
 
+@helpful
 def repeat(run: Callable[[int], Outcome], seeds: Iterable[int], *, progress: bool = True) -> Scores:
     """Run once for each seed and collect the scores.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from evsim.keywords import helpful
 from evsim.losses import IntegralLoss, Loss
 from evsim.network import LI, LIF, Connection, Input, Network
 from evsim.readouts import FirstSpike, Mean, Peak, Readout, SpikeTimes, Voltage, VoltageTrace
@@ -19,6 +20,7 @@ Function = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 _BATCH_SIZE = 6
 
 
+@helpful
 def check_loss(
     loss: Loss,
     units: int = 3,
@@ -267,6 +269,7 @@ def _check_derivative(
         )
 
 
+@helpful
 def differentiate(
     function: Callable[[float], np.ndarray], step: float, levels: int = 10
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import check_number
-from evsim.network import LIF, Network, unknown_name
+from evsim.checks import check_number, unknown_name
+from evsim.network import LIF, Network
 from evsim.optim import Bounds, Optimizer, Projection
 from evsim.parameters import Parameter, is_sparse, sparse_entries
 

@@ -21,6 +21,7 @@ from evsim.dataset import Dataset, Evaluation, checked_data, evaluate
 from evsim.dropout import Dropout
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine
+from evsim.keywords import helpful
 from evsim.losses import Loss
 from evsim.network import Network
 from evsim.optim import Optimizer, Projection
@@ -109,6 +110,7 @@ class FitResult:
 # -- fit ----------------------------------------------------------------------------------
 
 
+@helpful
 def fit(
     network: Network,
     data: Dataset | tuple[Any, Any],

@@ -12,9 +12,11 @@ from evsim.augment.events import chosen, inside, number_in_unit, per_spike
 from evsim.checks import check_finite, checked_integer
 from evsim.dataset import Dataset
 from evsim.dropout import fractions
+from evsim.keywords import helpful
 from evsim.spikes import SpikeTrains
 
 
+@helpful
 @dataclass(frozen=True)
 class Blend(Augmentation):
     """New samples, each made of two of the same class (L section 2.3, D).

@@ -10,11 +10,13 @@ import numpy as np
 from evsim.augment.augmentation import SampleAugmentation, Transformed
 from evsim.augment.events import draw_per_spike, in_order, inside, per_spike
 from evsim.checks import check_choice, check_finite, checked_integer
+from evsim.keywords import helpful
 from evsim.spikes import SpikeTrains
 
 Rounding = Literal["truncate", "uniform"]
 
 
+@helpful
 @dataclass(frozen=True)
 class Shift(SampleAugmentation):
     """All spikes of a sample move by the same number of channels (L, D).
@@ -54,6 +56,7 @@ class Shift(SampleAugmentation):
         return generator.integers(-limit, limit, samples)
 
 
+@helpful
 @dataclass(frozen=True)
 class Jitter(SampleAugmentation):
     """Each spike moves by a number of channels of its own, round(N(0, deviation)).

@@ -9,10 +9,12 @@ import numpy as np
 from evsim.augment.augmentation import SampleAugmentation, Transformed
 from evsim.augment.events import inside, per_spike
 from evsim.checks import check_finite, checked_integer
+from evsim.keywords import helpful
 from evsim.simulation import check_duration
 from evsim.spikes import SpikeTrains
 
 
+@helpful
 @dataclass(frozen=True)
 class DelayLine(SampleAugmentation):
     """A delay line of the input, see ``delay_line``; it draws nothing.
@@ -33,6 +35,7 @@ class DelayLine(SampleAugmentation):
         return delay_line(spikes, self.copies, self.spacing, duration)
 
 
+@helpful
 def delay_line(
     spikes: SpikeTrains, copies: int = 10, spacing: float = 30.0, duration: float | None = None
 ) -> Transformed:

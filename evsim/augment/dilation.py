@@ -10,11 +10,13 @@ import numpy as np
 from evsim.augment.augmentation import SampleAugmentation, Transformed
 from evsim.augment.events import inside, per_spike
 from evsim.checks import check_choice, check_finite
+from evsim.keywords import helpful
 from evsim.spikes import SpikeTrains
 
 Distribution = Literal["log-uniform", "uniform"]
 
 
+@helpful
 @dataclass(frozen=True)
 class Dilate(SampleAugmentation):
     """The times of each sample are multiplied by one factor between ``low`` and ``high``.

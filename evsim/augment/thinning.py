@@ -9,9 +9,11 @@ import numpy as np
 from evsim.augment.augmentation import SampleAugmentation, Transformed
 from evsim.augment.events import chosen, draw_per_spike, in_order, trains_of
 from evsim.checks import check_finite
+from evsim.keywords import helpful
 from evsim.spikes import SpikeTrains
 
 
+@helpful
 @dataclass(frozen=True)
 class Thin(SampleAugmentation):
     """Each spike is removed with the given probability."""

@@ -17,6 +17,7 @@ from evsim.dataset import Dataset
 from evsim.datasets.files import DataFileError
 from evsim.datasets.inert_pickle import read_inert
 from evsim.datasets.inert_tables import TABLE_NAMES, TableError, columns
+from evsim.keywords import helpful
 from evsim.spikes import SpikeTrains
 from evsim.storage import write_atomically
 
@@ -27,6 +28,7 @@ TAXELS = 12
 _ARRAYS = ("times", "units", "offsets", "labels")
 
 
+@helpful
 def read_braille(path: str | os.PathLike[str]) -> Dataset:
     """Read Braille letters, from a published pickle file or from one of ``convert_braille``.
 
@@ -40,6 +42,7 @@ def read_braille(path: str | os.PathLike[str]) -> Dataset:
     return _read_npz(path) if zipfile.is_zipfile(path) else _read_pickle(path)
 
 
+@helpful
 def convert_braille(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Dataset:
     """Write the data of a published pickle file as an npz file without pickle.
 

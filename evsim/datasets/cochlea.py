@@ -19,6 +19,7 @@ import numpy as np
 from evsim.checks import checked_integer
 from evsim.dataset import Dataset
 from evsim.datasets.files import DataFileError, unpacked
+from evsim.keywords import helpful
 from evsim.parameters import FrozenArrays
 from evsim.spikes import SpikeTrains
 
@@ -48,6 +49,7 @@ class CochleaRecordings(FrozenArrays):
         return Dataset(self.spikes, self.labels, self.speakers)
 
 
+@helpful
 def read_recordings(
     path: str | os.PathLike[str],
     *,

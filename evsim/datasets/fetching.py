@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evsim.datasets.files import DataFileError
+from evsim.keywords import helpful
 
 
+@helpful
 @dataclass(frozen=True)
 class PublishedFile:
     """A file of a data set, and where to get it.
@@ -48,6 +50,7 @@ class PublishedFile:
         return (*self.instead, self.name, f"{self.name}.gz")
 
 
+@helpful
 def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
     """The folder where data files belong: the one given, or that of EVSIM_DATA, or the cache."""
     if folder is not None:
@@ -59,6 +62,7 @@ def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
     return Path(pooch.os_cache("evsim"))
 
 
+@helpful
 def locate(
     files: Sequence[PublishedFile],
     folder: str | os.PathLike[str] | None = None,

@@ -12,6 +12,7 @@ import os
 import numpy as np
 
 from evsim.datasets.files import DataFileError, read_bytes
+from evsim.keywords import helpful
 from evsim.simulation import check_duration
 from evsim.spikes import SpikeTrains
 
@@ -19,6 +20,7 @@ _UNSIGNED_BYTES = 0x08
 _WHAT = {1: "labels", 3: "images"}
 
 
+@helpful
 def read_idx(path: str | os.PathLike[str], dimensions: int) -> np.ndarray:
     """The array of unsigned bytes in an idx file, plain or gzip.
 
@@ -62,6 +64,7 @@ def _remedy(magic: int) -> str:
     return "it is another kind of file, or damaged; get it again"
 
 
+@helpful
 def latency_spikes(
     images: np.ndarray, duration: float = 20.0, *, background: int = 1, margin: float = 2.0
 ) -> SpikeTrains:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from evsim.keywords import helpful
 
+
+@helpful
 def stratified_split(
     labels: np.ndarray, fractions: tuple[float, ...], seed: int
 ) -> tuple[np.ndarray, ...]:

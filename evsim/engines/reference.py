@@ -22,6 +22,7 @@ from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
 from evsim.engines.reference_adjoint import AdjointSimulation, Cotangents
 from evsim.engines.reference_network import InputEvent, Model, SampleDropout, Simulation
 from evsim.engines.reference_neuron import Number, Numbers, numbers_with
+from evsim.keywords import helpful
 from evsim.network import Network
 from evsim.readouts import Moments, Readout
 from evsim.spikes import SpikeTrains
@@ -126,6 +127,7 @@ class AdjointState:
         return np.full(size, self.forward.model.numbers.convert(0), dtype=object)
 
 
+@helpful
 @dataclass(frozen=True)
 class Reference(Engine):
     """The readable engine.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from evsim.keywords import helpful
 from evsim.readouts import Readout, VoltageAt
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ class Loss(ABC):
         return array.astype(np.int64)
 
 
+@helpful
 def check_targets(
     labels: Sequence[Any] | np.ndarray, shape: tuple[int, ...], axes: str, unit: str = ""
 ) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.collections import LineCollection
 
+from evsim.keywords import helpful
 from evsim.network import LIF, Network
 from evsim.plotting.style import (
     BLACK,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@helpful
 def rasters(run: Run, samples: Sequence[int], titles: Sequence[str]) -> Figure:
     """Spikes of several samples side by side, a title above each."""
     height = min(1.4 + 0.05 * sum(p.units for p in run.network.populations), 7.0)
@@ -38,6 +40,7 @@ def rasters(run: Run, samples: Sequence[int], titles: Sequence[str]) -> Figure:
     return figure
 
 
+@helpful
 def raster(
     run: Run,
     sample: int = 0,
@@ -86,6 +89,7 @@ def raster(
     return ax
 
 
+@helpful
 def traces(
     result: Gradient | Run,
     units: Mapping[str, Sequence[int]],

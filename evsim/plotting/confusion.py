@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evsim.keywords import helpful
 from evsim.plotting.style import ONE_COLUMN, SMALL_TEXT, TEXT, label, new_figure
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ LARGEST_WITH_NUMBERS = 12
 """Classes up to which counts are written into the cells."""
 
 
+@helpful
 def confusion_matrix(
     counts: np.ndarray,
     names: Sequence[str] | None = None,

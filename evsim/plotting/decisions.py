@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evsim.keywords import helpful
 from evsim.plotting.style import (
     BLACK,
     COLOURS,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@helpful
 def decision_map(
     predict: Callable[[np.ndarray], np.ndarray],
     points: np.ndarray,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evsim.keywords import helpful
 from evsim.network import Connection, Network
 from evsim.parameters import is_sparse, spread
 from evsim.plotting.style import (
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@helpful
 def delay_histogram(
     before: Network,
     after: Network,
@@ -68,6 +70,7 @@ def _cut_towers(ax: Axes, edges: np.ndarray, counts: np.ndarray, top: float) -> 
             ax.text(left, 1.02 * top, note, fontsize=SMALL_TEXT, color=COLOURS[5])
 
 
+@helpful
 def delay_matrices(networks: Mapping[str, Network], connection: str) -> Figure:
     """The delay matrices of several networks side by side, on one scale of colours.
 
@@ -86,6 +89,7 @@ def delay_matrices(networks: Mapping[str, Network], connection: str) -> Figure:
     return figure
 
 
+@helpful
 def delay_matrix(
     network: Network,
     connection: str,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evsim.keywords import helpful
 from evsim.plotting.style import (
     COLOURS,
     GREY,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from evsim.training import EpochRecord
 
 
+@helpful
 def learning_curve(
     history: Sequence[EpochRecord],
     best_epoch: int | None = None,

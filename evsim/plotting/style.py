@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
+from evsim.keywords import helpful
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -43,6 +45,7 @@ def label(ax: Axes, x: str = "", y: str = "", title: str = "") -> None:
         spine.set_linewidth(0.6)
 
 
+@helpful
 def save(figure: Figure, path: str | Path) -> Path:
     """Write a figure to a file, whose ending says the format (png, pdf, svg), and return its path.
 

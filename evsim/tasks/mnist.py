@@ -15,6 +15,7 @@ import numpy as np
 
 from evsim.dropout import Dropout
 from evsim.initialisers import Normal
+from evsim.keywords import helpful
 from evsim.losses import Loss
 from evsim.network import LI, LIF, Connection, Input, Network
 from evsim.regularisers import RateRegulariser
@@ -36,6 +37,7 @@ CLASS_NAMES = tuple("0123456789")
 # -- settings -----------------------------------------------------------------------------
 
 
+@helpful
 @dataclass(frozen=True)
 class Settings(DataSettings):
     """Everything a run of MNIST depends on, apart from the engine.
@@ -162,6 +164,7 @@ class Hyperparameters:
 # -- data, network, loss ------------------------------------------------------------------
 
 
+@helpful
 @lru_cache(maxsize=1)  # files are read once in a run
 def data(settings: Settings) -> tuple[Dataset, Dataset | None, Dataset]:
     """The training, validation and test samples; no validation samples for a size of 0."""
@@ -180,11 +183,13 @@ def data(settings: Settings) -> tuple[Dataset, Dataset | None, Dataset]:
     return training, validation, drawn(test, settings.test_size, "test", settings.data_seed)
 
 
+@helpful
 def class_names(settings: Settings) -> tuple[str, ...]:
     """The name of each output's class."""
     return settings.chosen_names(CLASS_NAMES)
 
 
+@helpful
 def network(settings: Settings) -> Network:
     """The network before training: 784 inputs, a hidden LIF layer, LI outputs.
 
@@ -217,12 +222,14 @@ def network(settings: Settings) -> Network:
     )
 
 
+@helpful
 def loss(settings: Settings) -> Loss:
     """The loss of that name (L 1, 2, 29 and section 4.1)."""
     numbers = settings.hyperparameters()
     return named_loss(settings.loss, tau0=numbers.tau0, tau1=numbers.tau1, alpha=numbers.alpha)
 
 
+@helpful
 def optimizers(settings: Settings) -> dict[str, Adam]:
     """Adam on the weights."""
     from evsim.optim import Adam
@@ -234,6 +241,7 @@ def optimizers(settings: Settings) -> dict[str, Adam]:
 # -- running ------------------------------------------------------------------------------
 
 
+@helpful
 def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     """Train a network; the options are arguments of ``evsim.fit``, see ``RunOptions``."""
     from evsim.training import fit
@@ -259,6 +267,7 @@ def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     )
 
 
+@helpful
 def evaluate(
     result: FitResult, settings: Settings, *, engine: str | Engine = "exact"
 ) -> Evaluation:
@@ -267,6 +276,7 @@ def evaluate(
     return evaluated(result.network, samples, loss(settings), settings.duration, engine)
 
 
+@helpful
 def pictures(
     result: FitResult, settings: Settings, folder: str | Path, *, engine: str | Engine = "exact"
 ) -> list[Path]:

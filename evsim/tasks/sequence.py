@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 
 import numpy as np
 
+from evsim.keywords import helpful
 from evsim.losses import CrossEntropy, Loss
 from evsim.network import LI, Connection, Input, Network
 from evsim.readouts import Peak
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 CONNECTION = "input->output"
 
 
+@helpful
 @dataclass(frozen=True)
 class Settings:
     """Everything a run of sequence detection depends on, apart from the engine.
@@ -91,6 +93,7 @@ class Settings:
             raise ValueError(f"seed = {self.seed}: it must be >= 0")
 
 
+@helpful
 def network(settings: Settings) -> Network:
     """The network before training: 2 inputs, 2 LI outputs, equal weights."""
     if settings.initial_delay is None:
@@ -104,17 +107,20 @@ def network(settings: Settings) -> Network:
     )
 
 
+@helpful
 def spikes(settings: Settings) -> SpikeTrains:
     """The two sequences: input 0 first in sample 0, input 1 first in sample 1."""
     late = settings.interval
     return SpikeTrains.from_latencies(np.array([[0.0, late], [late, 0.0]]))
 
 
+@helpful
 def class_names(settings: Settings) -> tuple[str, ...]:
     """The name of each output's class."""
     return ("input 0 first", "input 1 first")
 
 
+@helpful
 def data(settings: Settings) -> tuple[Dataset, Dataset, Dataset]:
     """The two sequences, which are training, validation and test samples alike."""
     from evsim.dataset import Dataset
@@ -123,11 +129,13 @@ def data(settings: Settings) -> tuple[Dataset, Dataset, Dataset]:
     return both, both, both
 
 
+@helpful
 def loss(settings: Settings) -> Loss:
     """Cross-entropy of the largest output voltages (L 29)."""
     return CrossEntropy(Peak())
 
 
+@helpful
 def optimizers(settings: Settings) -> dict[str, Adam]:
     """Adam on the delays; the weights stay as they are."""
     from evsim.optim import Adam
@@ -138,6 +146,7 @@ def optimizers(settings: Settings) -> dict[str, Adam]:
 # -- running ------------------------------------------------------------------------------
 
 
+@helpful
 def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     """Train a network; the options are arguments of ``evsim.fit``, see ``RunOptions``."""
     from evsim.training import fit
@@ -158,6 +167,7 @@ def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     )
 
 
+@helpful
 def evaluate(
     result: FitResult, settings: Settings, *, engine: str | Engine = "exact"
 ) -> Evaluation:
@@ -170,6 +180,7 @@ def evaluate(
     )
 
 
+@helpful
 def pictures(
     result: FitResult, settings: Settings, folder: str | Path, *, engine: str | Engine = "exact"
 ) -> list[Path]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 import numpy as np
 
+from evsim.keywords import helpful
 from evsim.tasks import layered
 from evsim.tasks.layered_settings import Parts
 from evsim.tasks.running import RunOptions, evaluated
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from evsim.training import Evaluation
 
 
+@helpful
 @dataclass(frozen=True)
 class SpeakerSettings(SpeechSettings):
     """Settings of data sets with few speakers, who can be held out one after the other."""
@@ -59,6 +61,7 @@ class SpeakerSettings(SpeechSettings):
         )
 
 
+@helpful
 def cross_validate(settings: SpeakerSettings, **options: Unpack[RunOptions]) -> Scores:
     """Train once without each speaker and test on that speaker.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 import numpy as np
 
 from evsim.initialisers import Constant, Normal
+from evsim.keywords import helpful
 from evsim.losses import Loss, TimeInvariantMSE
 from evsim.network import LIF, Connection, Input, Network
 from evsim.spikes import SpikeTrains
@@ -39,6 +40,7 @@ BIG_RADIUS = 0.5
 """Radius of the figure, which fills the unit square."""
 
 
+@helpful
 def classify(points: np.ndarray) -> np.ndarray:
     """Class of each point of the unit square: 0, 1, 2 for yin, yang, dots; -1 outside the figure.
 
@@ -55,6 +57,7 @@ def classify(points: np.ndarray) -> np.ndarray:
     return classes
 
 
+@helpful
 def draw_points(size: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Points of the figure, shape (size, 2), uniform in each class, and their classes, (size,).
 
@@ -78,6 +81,7 @@ def draw_points(size: int, generator: np.random.Generator) -> tuple[np.ndarray, 
 # -- settings -----------------------------------------------------------------------------
 
 
+@helpful
 @dataclass(frozen=True)
 class Settings:
     """Everything a Yin-Yang run depends on, apart from the engine.
@@ -222,6 +226,7 @@ class Settings:
 # -- data, network, loss ------------------------------------------------------------------
 
 
+@helpful
 def encode(points: np.ndarray, settings: Settings) -> SpikeTrains:
     """Spike trains of four inputs, one spike each: x, y, 1 - x and 1 - y as latencies.
 
@@ -232,6 +237,7 @@ def encode(points: np.ndarray, settings: Settings) -> SpikeTrains:
     return SpikeTrains.from_latencies(settings.early + (settings.late - settings.early) * values)
 
 
+@helpful
 def points_and_classes(settings: Settings, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Points, shape (samples, 2), and classes, (samples,), of "train", "validation" or "test".
 
@@ -241,6 +247,7 @@ def points_and_classes(settings: Settings, split: str) -> tuple[np.ndarray, np.n
     return draw_points(getattr(settings, f"{split}_size"), np.random.default_rng(stream))
 
 
+@helpful
 def data(settings: Settings) -> tuple[Dataset, Dataset, Dataset]:
     """The training, validation and test samples."""
     from evsim.dataset import Dataset
@@ -252,11 +259,13 @@ def data(settings: Settings) -> tuple[Dataset, Dataset, Dataset]:
     return splits[0], splits[1], splits[2]
 
 
+@helpful
 def class_names(settings: Settings) -> tuple[str, ...]:
     """The name of each output's class."""
     return CLASS_NAMES
 
 
+@helpful
 def network(settings: Settings) -> Network:
     """The network before training: 4 inputs, one hidden LIF layer, 3 LIF outputs."""
     time_constants = {"tau_mem": settings.tau_mem, "tau_syn": settings.tau_syn}
@@ -289,11 +298,13 @@ def network(settings: Settings) -> Network:
     )
 
 
+@helpful
 def loss(settings: Settings) -> Loss:
     """The time-invariant squared error of the first output spikes (D 71)."""
     return TimeInvariantMSE(delta=settings.delta)
 
 
+@helpful
 def optimizers(settings: Settings) -> dict[str, Adam]:
     """Adam on the weights and on those delays that are learned."""
     from evsim.optim import Adam
@@ -312,6 +323,7 @@ def optimizers(settings: Settings) -> dict[str, Adam]:
 # -- running ------------------------------------------------------------------------------
 
 
+@helpful
 def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     """Train a network; the options are arguments of ``evsim.fit``, see ``RunOptions``."""
     from evsim.training import fit
@@ -333,6 +345,7 @@ def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     )
 
 
+@helpful
 def evaluate(
     result: FitResult, settings: Settings, *, engine: str | Engine = "exact"
 ) -> Evaluation:
@@ -345,6 +358,7 @@ def evaluate(
     )
 
 
+@helpful
 def predict(
     network: Network, points: np.ndarray, settings: Settings, *, engine: str | Engine = "exact"
 ) -> np.ndarray:
@@ -359,6 +373,7 @@ def predict(
     return chosen.predict(run.read(chosen.readout))
 
 
+@helpful
 def pictures(
     result: FitResult,
     settings: Settings,
