@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import checked_integer
+from evsim.checks import check_is, checked_count, listed
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine
 from evsim.keywords import helpful
@@ -23,7 +23,7 @@ from evsim.simulation import (
     check_network,
     simulate,
 )
-from evsim.spikes import SpikeTrains
+from evsim.spikes import SpikeTrains, chosen_samples
 
 
 @helpful
@@ -35,9 +35,9 @@ class Dataset:
     ----------
     spikes : SpikeTrains, or a mapping from input population to SpikeTrains
         All inputs with the same number of samples.
-    labels : array of int, shape (samples,), or of float, shape (samples, ...)
-        The class of each sample, >= 0.  For losses that do not classify, floats: the targets
-        of each sample in the shape the loss states, NaN where there is none.
+    labels : array of int, shape (samples,), or of numbers, shape (samples, ...)
+        The class of each sample, >= 0.  For losses that do not classify, the targets of each
+        sample in the shape the loss states, NaN where there is none.
     groups : array of int, shape (samples,), optional
         What samples have in common besides their class, such as who speaks; for splitting.
 
@@ -83,11 +83,11 @@ class Dataset:
         Raises TypeError and ValueError for parts that differ in their inputs, in the kind or
         shape of their labels, or in whether they have groups.
         """
+        parts = listed(parts, "parts", "give a list of Datasets")
         if not parts:
-            raise ValueError("concatenate needs at least one dataset")
-        for part in parts:
-            if not isinstance(part, Dataset):
-                raise TypeError(f"concatenate is given a {type(part).__name__}: give Datasets")
+            raise ValueError("parts is empty: concatenate needs at least one Dataset")
+        for place, part in enumerate(parts):
+            check_is(part, f"parts[{place}]", Dataset, "give an evsim.Dataset")
         first = parts[0]
         for what, of in _WHAT_PARTS_SHARE.items():
             found = {str(of(part)): None for part in parts}
@@ -123,10 +123,7 @@ class Dataset:
 
     def __getitem__(self, index: int | slice | np.ndarray) -> Dataset:
         """Select samples: an index gives a dataset of one, a slice or an index array several."""
-        if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"sample {index} of a dataset of {len(self)}")
-            index = np.array([index])
+        index = chosen_samples(index, len(self))
         if isinstance(self.spikes, SpikeTrains):
             spikes: Any = self.spikes[index]
         else:
@@ -232,8 +229,8 @@ def evaluate(
     """
     engine = resolve(engine)
     duration = check_duration(duration)
-    batch_size = checked_integer(batch_size, "batch_size", 1)
-    data = checked_data(network, data, loss, "data")
+    batch_size = checked_count(batch_size, "batch_size")
+    data = checked_data(network, data, loss, duration)
     check_times(loss.readout, duration)
     classes = _units_read(network, loss)
     parts = []
@@ -260,8 +257,13 @@ def evaluate(
 # -- checks ------------------------------------------------------------------------------
 
 
-def checked_data(network: Network, data: Any, loss: Loss, argument: str) -> Dataset:
-    """The data as a Dataset; refuses what does not fit the network and the loss."""
+def checked_data(
+    network: Network, data: Any, loss: Loss, duration: float, which: str = ""
+) -> Dataset:
+    """The data as a Dataset; refuses what does not fit the network, the loss and the trial.
+
+    ``which`` of several data they are, such as "validation", begins what is said of them.
+    """
     check_network(network)
     check_is_loss(loss)
     classes = _units_read(network, loss)
@@ -270,9 +272,10 @@ def checked_data(network: Network, data: Any, loss: Loss, argument: str) -> Data
         if len(data) == 0:
             raise ValueError("the dataset is empty: it needs at least one sample")
         check_inputs(network, data.spikes)
-        loss.check_labels(data.labels, len(data), classes)
+        loss.check_in_trial(loss.check_labels(data.labels, len(data), classes), duration)
     except (TypeError, ValueError) as error:
-        error.add_note(f"in the argument {argument!r}")
+        if which:
+            error.args = (f"{which} {error}",)
         raise
     return data
 
@@ -296,7 +299,8 @@ def _sample_counts(spikes: Any) -> dict[str, int]:
 def _checked_labels(labels: Any, samples: int) -> np.ndarray:
     """Classes as int64, (samples,), or targets as float64, (samples, ...); read-only."""
     array = np.asarray(labels)
-    if array.dtype.kind == "f" and array.size:
+    targets = array.dtype.kind == "f" or (array.dtype.kind in "iu" and array.ndim > 1)
+    if targets and array.size:
         if array.shape[:1] != (samples,):
             raise ValueError(
                 f"labels has shape {array.shape}: give targets for each of {samples} samples"

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from evsim.checks import check_choice, check_finite
+from evsim.checks import check_choice, check_finite, check_number
 from evsim.keywords import helpful
 
 Sharing = Literal["synaptic", "axonal", "dendritic", "shared"]
@@ -126,7 +126,8 @@ class Gamma(Initialiser):
     sharing: Sharing = "synaptic"
 
     def __post_init__(self) -> None:
-        self._check("mean", "shape", "low", *(() if self.high == np.inf else ("high",)))
+        self._check("mean", "shape", "low")
+        check_number(self.high, "high")
         for name in ("mean", "shape"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} = {getattr(self, name)}: it must be > 0")

@@ -114,7 +114,7 @@ def helpful(target: Target) -> Target:
     if not isinstance(target, type):
         return _helpful_function(target, target.__name__)
     for name, member in list(vars(target).items()):
-        if name == "__init__":
+        if name == "__init__" or (name == "__new__" and issubclass(target, tuple)):
             setattr(target, name, _helpful_function(member, target.__name__, target))
         elif name.startswith("_"):
             continue

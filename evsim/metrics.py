@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import checked_integer
+from evsim.checks import checked_count
 from evsim.keywords import helpful
 
 
@@ -56,7 +56,7 @@ def accuracy_by_class(labels: Any, predictions: Any, classes: int) -> np.ndarray
 
 
 def _checked(labels: Any, predictions: Any, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    checked_integer(classes, "classes", 1)
+    checked_count(classes, "classes", 1, 2**31)
     checked = []
     for name, values, lowest in (("labels", labels, 0), ("predictions", predictions, -1)):
         array = np.asarray(values)

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from evsim.checks import check_choice, check_number, checked_integer
+from evsim.checks import check_choice, check_is, check_number, checked_count, shown
 from evsim.keywords import helpful
 from evsim.network import LI, LIF, Input, Network, Population
 
@@ -30,6 +30,10 @@ class Readout:
     """
 
     population: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.population is not None:
+            check_is(self.population, "population", str, "give the name of a population, or None")
 
     def population_of(self, network: Network) -> str:
         """The population this readout is taken from; ValueError if it is of the wrong kind."""
@@ -82,6 +86,7 @@ class Mean(Readout):
     weighting: Weighting = "flat"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice(self.weighting, "weighting", get_args(Weighting))
 
     @property
@@ -131,10 +136,11 @@ class Voltage(Readout):
     times: Sequence[float] | np.ndarray = field(default=())
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         times = np.array(self.times)
         if times.ndim != 1 or times.size == 0 or times.dtype.kind not in "iuf":
             raise TypeError(
-                f"times = {self.times!r}: give a one-dimensional list of times in ms, "
+                f"times = {shown(self.times)}: give a one-dimensional list of times in ms, "
                 "Voltage(times=[10.0, 20.0])"
             )
         times = times.astype(np.float64)
@@ -212,6 +218,10 @@ class VoltageAt(Readout):
 
     moments: Moments
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_is(self.moments, "moments", Moments, "give evsim.readouts.Moments")
+
     def shape(self, batch_size: int, units: int) -> tuple[int, ...]:
         return len(self.moments.times), units
 
@@ -238,6 +248,7 @@ class VoltageTrace(Readout):
     tolerance: float = 1e-12
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number(self.tolerance, "tolerance")
         if not 1e-15 <= self.tolerance <= 1e-2:
             raise ValueError(f"tolerance = {self.tolerance}: it must be from 1e-15 to 0.01")
@@ -266,6 +277,9 @@ class FirstSpike(_SpikeReadout):
     """
 
 
+_MOST_SPIKES = 2**31 - 1
+
+
 @helpful
 @dataclass(frozen=True)
 class SpikeTimes(_SpikeReadout):
@@ -278,7 +292,8 @@ class SpikeTimes(_SpikeReadout):
     count: int = 1
 
     def __post_init__(self) -> None:
-        checked_integer(self.count, "count", 1)
+        super().__post_init__()
+        checked_count(self.count, "count", 1, _MOST_SPIKES)
 
     def shape(self, batch_size: int, units: int) -> tuple[int, ...]:
         return batch_size, units, self.count

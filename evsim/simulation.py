@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from evsim import sampling
-from evsim.checks import check_number, unknown_name
+from evsim.checks import check_number, listed, shown, unknown_name
 from evsim.dropout import Dropout
 from evsim.engines import resolve
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
 from evsim.keywords import helpful
 from evsim.losses import Loss, Outcome
+from evsim.named import Named
 from evsim.network import Input, Network, Parameter, Population
 from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, VoltageTrace, check_moments
 from evsim.regularisers import RateRegulariser
@@ -68,10 +69,11 @@ def _run(
 ) -> Run:
     if dropout is not None:
         if not isinstance(dropout, Dropout):
-            raise TypeError(f"dropout = {dropout!r}: give evsim.Dropout({{'hidden': 0.1}}, seed=0)")
+            found = shown(dropout)
+            raise TypeError(f"dropout = {found}: give evsim.Dropout({{'hidden': 0.1}}, seed=0)")
         dropout.check(network, len(next(iter(inputs.values()))))
     state = engine.simulate(network, inputs, duration, dropout)
-    return Run(network, inputs, duration, engine, state)
+    return Run(network, Named(inputs, "input"), duration, engine, state)
 
 
 @helpful
@@ -132,6 +134,7 @@ def gradient(
     if batch_size == 0:
         raise ValueError("the batch is empty: the mean loss over no samples is not defined")
     labels = loss.check_labels(labels, batch_size, population.units)
+    loss.check_in_trial(labels, duration)
     run = _run(network, inputs, duration, engine, dropout)
     outcome = loss.evaluate(run, labels)
     outcome.check(loss, run)
@@ -169,12 +172,12 @@ class Run:
     @cached_property
     def spikes(self) -> dict[str, SpikeTrains]:
         """Spikes of every population by name: within the trial, those of inputs as given."""
-        return self.engine.spikes(self.state)
+        return Named(self.engine.spikes(self.state), "population")
 
     @cached_property
     def spike_counts(self) -> dict[str, np.ndarray]:
         """Number of those spikes of each unit, (batch, units), by population; read-only."""
-        return self.engine.spike_counts(self.state)
+        return Named(self.engine.spike_counts(self.state), "population")
 
     @cached_property
     def report(self) -> Report:
@@ -189,7 +192,7 @@ class Run:
     def read(self, readout: Readout) -> np.ndarray:
         """A readout's values, in the shape the readout states."""
         if not isinstance(readout, Readout):
-            raise TypeError(f"readout = {readout!r}: give one such as evsim.readouts.Peak()")
+            raise TypeError(f"readout = {shown(readout)}: give one such as evsim.readouts.Peak()")
         if isinstance(readout, VoltageTrace):
             raise TypeError("VoltageTrace is for losses that integrate: use Run.voltage or Voltage")
         readout.population_of(self.network)
@@ -273,7 +276,7 @@ class Gradient:
     @property
     def parameters(self) -> dict[str, Parameter]:
         """Gradient of the batch loss by each parameter, in the parameter's shape."""
-        return self.adjoint.parameters
+        return Named(self.adjoint.parameters, "gradient of")
 
     @property
     def input_times(self) -> Any:
@@ -282,7 +285,7 @@ class Gradient:
         One array for a network with one input population, else one by name.
         """
         times = self.adjoint.input_times
-        return next(iter(times.values())) if len(times) == 1 else times
+        return next(iter(times.values())) if len(times) == 1 else Named(times, "input")
 
     @property
     def report(self) -> Report:
@@ -317,7 +320,9 @@ def check_network(network: object) -> None:
 def check_is_loss(loss: object) -> None:
     """Refuse what is no loss."""
     if not isinstance(loss, Loss):
-        raise TypeError(f"loss = {loss!r}: it must be a Loss such as evsim.losses.CrossEntropy()")
+        raise TypeError(
+            f"loss = {shown(loss)}: it must be a Loss such as evsim.losses.CrossEntropy()"
+        )
 
 
 def check_duration(duration: float) -> float:
@@ -380,10 +385,10 @@ def check_wrt(network: Network, wrt: Iterable[str] | None) -> tuple[str, ...]:
         return tuple(network.parameters)
     if isinstance(wrt, str):
         raise TypeError(f"wrt = {wrt!r}: give a list of names, [{wrt!r}]")
-    names = tuple(wrt)  # once: an iterator has no second time
+    names = listed(wrt, "wrt", "give a list of names of parameters")
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(f"wrt holds {name!r}: give names of parameters")
+            raise TypeError(f"wrt holds {shown(name)}: give names of parameters")
         if name not in network.parameters:
             raise ValueError(unknown_name("parameter", name, network.parameters))
     return names
@@ -395,13 +400,12 @@ def check_adjustments(
     """The regularisers; refuses those that do not fit the network, and a limit that is none."""
     if isinstance(regularisers, RateRegulariser):
         raise TypeError("regularisers is one regulariser: give a list of them")
-    if not isinstance(regularisers, Iterable):
-        raise TypeError(f"regularisers = {regularisers!r}: give a list of evsim.RateRegulariser")
-    regularisers = tuple(regularisers)  # once: an iterator has no second time
+    regularisers = listed(regularisers, "regularisers", "give a list of evsim.RateRegulariser")
     seen = set()
     for regulariser in regularisers:
         if not isinstance(regulariser, RateRegulariser):
-            raise TypeError(f"regularisers holds {regulariser!r}: give evsim.RateRegulariser(...)")
+            found = shown(regulariser)
+            raise TypeError(f"regularisers holds {found}: give evsim.RateRegulariser(...)")
         regulariser.check(network)
         if regulariser.population in seen:
             raise ValueError(f"two rate regularisers name {regulariser.population!r}: give one")

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from evsim.checks import check_flag, check_number, checked_count, checked_integer, shown
 from evsim.keywords import helpful
 from evsim.losses import IntegralLoss, Loss
 from evsim.network import LI, LIF, Connection, Input, Network
 from evsim.readouts import FirstSpike, Mean, Peak, Readout, SpikeTimes, Voltage, VoltageTrace
-from evsim.simulation import gradient, simulate
-from evsim.spikes import SpikeTrains
+from evsim.simulation import check_duration, gradient, simulate
+from evsim.spikes import MOST_UNITS, SpikeTrains
 
 # Of values (rows, units, ...) and a label for each row: the losses (rows,) and the derivative.
 Function = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -62,6 +63,13 @@ def check_loss(
     """
     if not isinstance(loss, Loss):
         raise TypeError(f"loss is of type {type(loss).__name__}: derive it from evsim.losses.Loss")
+    units = checked_count(units, "units", 1, MOST_UNITS)
+    duration = check_duration(duration)
+    seed = checked_integer(seed, "seed", 0)
+    check_number(tolerance, "tolerance")
+    if not 0 < tolerance < 1:
+        raise ValueError(f"tolerance = {tolerance}: it must be > 0 and < 1")
+    check_flag(end_to_end, "end_to_end")
     generator = np.random.default_rng(seed)
     labels = _checked_labels(loss, units, labels, generator)
     function, name = _function_of(loss, duration)
@@ -92,6 +100,8 @@ def _checked_labels(
         if not loss.classifies:
             raise ValueError("the loss does not classify: give check_loss its targets, labels=...")
         labels = generator.integers(0, units, _BATCH_SIZE)
+    if not hasattr(labels, "__len__") or len(labels) == 0:
+        raise TypeError(f"labels = {shown(labels)}: give an array of those of at least one sample")
     checked = loss.check_labels(labels, len(labels), units)
     if not isinstance(checked, np.ndarray) or len(checked) != len(labels):
         raise AssertionError(

@@ -45,7 +45,9 @@ class Half(losses.Loss):
 def calls(folder):
     """The function, the arguments and what is left as it is, by what it is called."""
     network = small_network()
-    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0), (1.5, 1)], [(2.0, 0)], [(1.0, 1)], [(2.0, 1)]], units=2)
+    spikes = evsim.SpikeTrains.from_lists(
+        [[(1.0, 0), (1.5, 1)], [(2.0, 0)], [(1.0, 1)], [(2.0, 1)]], units=2
+    )
     labels = np.array([0, 1, 1, 0])
     data = evsim.Dataset(spikes, labels, groups=np.array([0, 0, 1, 1]))
     loss = losses.CrossEntropy()
@@ -99,7 +101,14 @@ def calls(folder):
         "Input": (evsim.Input, {"name": "a", "units": 2}),
         "LIF": (
             evsim.LIF,
-            {"name": "a", "units": 2, "tau_mem": 20.0, "tau_syn": 5.0, "threshold": 1.0, "refractory": 0.0},
+            {
+                "name": "a",
+                "units": 2,
+                "tau_mem": 20.0,
+                "tau_syn": 5.0,
+                "threshold": 1.0,
+                "refractory": 0.0,
+            },
         ),
         "LI": (evsim.LI, {"name": "a", "units": 2, "tau_mem": 20.0, "tau_syn": 5.0}),
         "Connection": (
@@ -139,7 +148,13 @@ def calls(folder):
         ),
         "SpikeTrains.from_events": (
             evsim.SpikeTrains.from_events,
-            {"times": [1.0, 2.0], "units": [0, 1], "samples": [0, 1], "batch_size": 2, "unit_count": 2},
+            {
+                "times": [1.0, 2.0],
+                "units": [0, 1],
+                "samples": [0, 1],
+                "batch_size": 2,
+                "unit_count": 2,
+            },
         ),
         "SpikeTrains.from_lists": (
             evsim.SpikeTrains.from_lists,
@@ -280,7 +295,9 @@ def calls(folder):
         ),
         "fit": (evsim.fit, fitting),
         "fit, optimizers": (
-            lambda value: evsim.fit(**{**fitting, "optimizers": {"weight": value, "delay": evsim.SGD(0.1)}}),
+            lambda value: evsim.fit(
+                **{**fitting, "optimizers": {"weight": value, "delay": evsim.SGD(0.1)}}
+            ),
             {"value": evsim.Adam(0.1)},
         ),
         "fit, projections": (
@@ -325,7 +342,10 @@ def calls(folder):
         ),
         "Bounds": (optim.Bounds, {"low": 0.0, "high": 1.0}),
         "EaseIn": (schedules.EaseIn, {"start": 1e-3, "growth": 1.05}),
-        "Halving": (schedules.Halving, {"fast": 0.8, "slow": 0.85, "wait": 50, "watch": "accuracy"}),
+        "Halving": (
+            schedules.Halving,
+            {"fast": 0.8, "slow": 0.85, "wait": 50, "watch": "accuracy"},
+        ),
         "Decay": (schedules.Decay, {"factor": 0.5}),
         "StepDecay": (schedules.StepDecay, {"factor": 0.5, "every": 2}),
         "EarlyStopping": (
@@ -336,7 +356,10 @@ def calls(folder):
         "k_fold": (study.k_fold, {"data": data, "folds": 2, "seed": 0, "stratified": True}),
         "leave_one_group_out": (study.leave_one_group_out, {"data": data}),
         "Fold": (study.Fold, {"name": "a", "data": data, "held_out": np.array([0])}),
-        "Scores": (study.Scores, {"names": ("a",), "values": np.array([0.5]), "interrupted": False}),
+        "Scores": (
+            study.Scores,
+            {"names": ("a",), "values": np.array([0.5]), "interrupted": False},
+        ),
         "cross_validate": (
             study.cross_validate,
             {"train": lambda fold, seed: 0.5, "folds": [fold], "seed": 0, "progress": False},
@@ -399,7 +422,10 @@ def calls(folder):
             for name in ("confusion_matrix", "unclassified", "accuracy_by_class")
         },
         # pictures
-        "raster": (plotting.raster, {"run": run, "sample": 0, "populations": ["hidden"], "ax": None}),
+        "raster": (
+            plotting.raster,
+            {"run": run, "sample": 0, "populations": ["hidden"], "ax": None},
+        ),
         "rasters": (plotting.rasters, {"run": run, "samples": [0, 1], "titles": ["a", "b"]}),
         "traces": (
             plotting.traces,
@@ -428,7 +454,13 @@ def calls(folder):
         ),
         "delay_histogram": (
             plotting.delay_histogram,
-            {"before": network, "after": network, "connection": "input->hidden", "bins": 5, "ax": None},
+            {
+                "before": network,
+                "after": network,
+                "connection": "input->hidden",
+                "bins": 5,
+                "ax": None,
+            },
         ),
         "delay_matrix": (
             plotting.delay_matrix,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from evsim.checks import check_is
 from evsim.dataset import Dataset
 from evsim.simulation import check_duration
 from evsim.spikes import SpikeTrains
@@ -82,11 +83,7 @@ class Augmentation(ABC):
         """
         data = Dataset.of(data)
         spikes = only_input(data)
-        if not isinstance(generator, np.random.Generator):
-            raise TypeError(
-                f"generator is of type {type(generator).__name__}: give "
-                "numpy.random.default_rng(seed)"
-            )
+        check_generator(generator)
         outcome = self._augment(data, spikes, generator, check_duration(duration))
         if spikes.times.size and not only_input(outcome.data).times.size:
             raise ValueError(
@@ -106,11 +103,19 @@ class Augmentation(ABC):
 class SampleAugmentation(Augmentation):
     """An augmentation that changes each sample by itself: as many samples, labels untouched."""
 
-    @abstractmethod
     def transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
         """Change the spikes alone."""
+        check_is(spikes, "spikes", SpikeTrains, "give SpikeTrains")
+        check_generator(generator)
+        return self._transform(spikes, generator, check_duration(duration))
+
+    @abstractmethod
+    def _transform(
+        self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
+    ) -> Transformed:
+        """The changed spikes; the arguments have been checked."""
 
     def _augment(
         self, data: Dataset, spikes: SpikeTrains, generator: np.random.Generator, duration: float
@@ -123,6 +128,11 @@ class SampleAugmentation(Augmentation):
             outcome.removed,
             int(silenced.sum()),
         )
+
+
+def check_generator(generator: Any) -> None:
+    """Refuse what draws no random numbers."""
+    check_is(generator, "generator", np.random.Generator, "give numpy.random.default_rng(seed)")
 
 
 def only_input(data: Dataset) -> SpikeTrains:

@@ -7,11 +7,11 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from evsim.augment.augmentation import SampleAugmentation, Transformed
+from evsim.augment.augmentation import SampleAugmentation, Transformed, check_generator
 from evsim.augment.events import draw_per_spike, in_order, inside, per_spike
-from evsim.checks import check_choice, check_finite, checked_integer
+from evsim.checks import check_choice, check_finite, checked_count
 from evsim.keywords import helpful
-from evsim.spikes import SpikeTrains
+from evsim.spikes import MOST_UNITS, SpikeTrains
 
 Rounding = Literal["truncate", "uniform"]
 
@@ -39,10 +39,10 @@ class Shift(SampleAugmentation):
     rounding: Rounding = "truncate"
 
     def __post_init__(self) -> None:
-        checked_integer(self.channels, "channels", 1)
+        checked_count(self.channels, "channels", 1, MOST_UNITS)
         check_choice(self.rounding, "rounding", get_args(Rounding))
 
-    def transform(
+    def _transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
         units = spikes.units + per_spike(self.draw(len(spikes), generator), spikes)
@@ -50,6 +50,8 @@ class Shift(SampleAugmentation):
 
     def draw(self, samples: int, generator: np.random.Generator) -> np.ndarray:
         """By how many channels so many samples move, int64, shape (samples,)."""
+        samples = checked_count(samples, "samples", 0)
+        check_generator(generator)
         limit = self.channels
         if self.rounding == "truncate":
             return np.trunc(generator.uniform(-limit, limit, samples)).astype(np.int64)
@@ -71,7 +73,7 @@ class Jitter(SampleAugmentation):
         if not self.deviation > 0:
             raise ValueError(f"deviation = {self.deviation}: it must be > 0 channels")
 
-    def transform(
+    def _transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
         spikes = in_order(spikes)

@@ -8,10 +8,10 @@ import numpy as np
 
 from evsim.augment.augmentation import SampleAugmentation, Transformed
 from evsim.augment.events import inside, per_spike
-from evsim.checks import check_finite, checked_integer
+from evsim.checks import check_finite, check_is, checked_count
 from evsim.keywords import helpful
 from evsim.simulation import check_duration
-from evsim.spikes import SpikeTrains
+from evsim.spikes import MOST_UNITS, SpikeTrains
 
 
 @helpful
@@ -29,7 +29,7 @@ class DelayLine(SampleAugmentation):
     def __post_init__(self) -> None:
         _check_delay_line(self.copies, self.spacing)
 
-    def transform(
+    def _transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
         return delay_line(spikes, self.copies, self.spacing, duration)
@@ -59,13 +59,19 @@ def delay_line(
     Transformed
         Its spikes have ``copies * unit_count`` units.
     """
+    check_is(spikes, "spikes", SpikeTrains, "give SpikeTrains")
     _check_delay_line(copies, spacing)
+    most = MOST_UNITS // spikes.unit_count
+    if copies > most:
+        raise ValueError(
+            f"copies = {copies}: of {spikes.unit_count} units there can be at most {most} copies"
+        )
     end = np.inf if duration is None else check_duration(duration)
     # The copies of a sample as samples of their own, one after the other, to be merged.
     repeated = spikes[np.repeat(np.arange(len(spikes)), copies)]
     copy = np.tile(np.arange(copies), len(spikes))
     return inside(
-        repeated.times + per_spike(spacing * copy, repeated),
+        repeated.times + per_spike(float(spacing) * copy, repeated),
         repeated.units + per_spike(spikes.unit_count * copy, repeated),
         repeated.offsets[::copies],
         spikes.unit_count * copies,
@@ -74,7 +80,7 @@ def delay_line(
 
 
 def _check_delay_line(copies: int, spacing: float) -> None:
-    checked_integer(copies, "copies", 1)
+    checked_count(copies, "copies", 1, MOST_UNITS)
     check_finite(spacing, "spacing")
     if not spacing >= 0:
         raise ValueError(f"spacing = {spacing} ms: it must be >= 0")

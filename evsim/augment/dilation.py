@@ -38,7 +38,7 @@ class Dilate(SampleAugmentation):
             )
         check_choice(self.distribution, "distribution", get_args(Distribution))
 
-    def transform(
+    def _transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
         if self.distribution == "uniform":

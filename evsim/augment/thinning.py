@@ -28,7 +28,7 @@ class Thin(SampleAugmentation):
                 "spike"
             )
 
-    def transform(
+    def _transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
         spikes = in_order(spikes)

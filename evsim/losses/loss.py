@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from evsim.checks import check_is, checked_count, listed
 from evsim.keywords import helpful
 from evsim.readouts import Readout, VoltageAt
 
@@ -133,6 +134,8 @@ class Loss(ABC):
 
         ``classes`` is the number of units of the readout's population.
         """
+        batch_size = checked_count(batch_size, "batch_size", 0)
+        classes = checked_count(classes, "classes")
         array = np.asarray(labels)
         if array.shape != (batch_size,):
             raise ValueError(
@@ -149,6 +152,12 @@ class Loss(ABC):
             )
         return array.astype(np.int64)
 
+    def check_in_trial(self, labels: np.ndarray, duration: float) -> None:
+        """Refuse labels that no trial of ``duration`` ms can come near; none, for most losses."""
+
+
+_SHAPE = "give a tuple of integers"
+
 
 @helpful
 def check_targets(
@@ -158,6 +167,9 @@ def check_targets(
 
     ``axes`` says in words what the shape is, ``unit`` what the targets are given in.
     """
+    shape = tuple(checked_count(n, "an entry of shape", 0) for n in listed(shape, "shape", _SHAPE))
+    for name, text in (("axes", axes), ("unit", unit)):
+        check_is(text, name, str, "give words")
     array = np.asarray(labels)
     if array.shape != shape:
         raise ValueError(

@@ -189,3 +189,14 @@ class SpikeTimeMSE(Loss):
                 "before 0; give NaN where there is no target"
             )
         return targets
+
+    def check_in_trial(self, labels: np.ndarray, duration: float) -> None:
+        """Refuse targets after the end of the trial, which no spike can reach."""
+        late = labels > duration
+        if late.any():
+            index = np.unravel_index(int(np.argmax(late)), labels.shape)
+            raise ValueError(
+                f"labels[{', '.join(map(str, index))}] = {labels[index]} ms: no spike is after the "
+                f"end of the trial, {duration:g} ms; give a longer duration, an earlier target, or "
+                "NaN where there is none"
+            )
