@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+LARGEST_FLOAT = int(np.finfo(np.float64).max)
+
 LARGEST_COUNT = 2**62
 """No array has more entries, and no loop ends that makes more rounds."""
 
@@ -19,7 +21,7 @@ def check_number(value: Any, name: str, what: str = "a number") -> None:
     real = (int, float, np.integer, np.floating)
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, real):
         raise TypeError(f"{name} = {shown(value)}: it must be {what}")
-    if isinstance(value, int) and abs(value) > _LARGEST_FLOAT:
+    if isinstance(value, int) and abs(value) > LARGEST_FLOAT:
         raise ValueError(f"{name} = {shown(value)}: no float is as large; the largest is 1.8e308")
 
 
@@ -98,7 +100,6 @@ def checked_path(value: Any, name: str, what: str = "a folder") -> Path:
 # -- words ---------------------------------------------------------------------------------
 
 
-_LARGEST_FLOAT = int(np.finfo(np.float64).max)
 _LONGEST = 100
 
 

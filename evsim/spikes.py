@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import check_is, check_number, checked_count, listed, shown
+from evsim.checks import LARGEST_FLOAT, check_is, checked_count, listed, shown
 from evsim.keywords import helpful
 from evsim.parameters import FrozenArrays
 
@@ -338,7 +338,7 @@ def _pairs(sample: Any, place: int) -> tuple[tuple[Any, Any], ...]:
             f"{name} = {shown(sample)} is one spike, not the list of a sample: {_LISTS}"
         )
     for number, spike in enumerate(spikes):
-        if not isinstance(spike, (tuple, list, np.ndarray)) or len(np.shape(spike)) != 1:
+        if not isinstance(spike, (tuple, list)) and np.ndim(spike) != 1:
             raise TypeError(f"{name}[{number}] = {shown(spike)}: give a (time, unit) pair")
         if len(spike) != 2:
             raise ValueError(
@@ -354,21 +354,28 @@ def _is_number(value: Any) -> bool:
 
 def _check_pairs(times: list[Any], units: list[Any], samples: list[int], unit_count: int) -> None:
     """Refuse times that are none and units that there are not, by their place in a sample."""
-    exchanged = _are_exchanged(times, units, unit_count)
-    for event, (time, unit) in enumerate(zip(times, units, strict=True)):
+
+    def place(event: int) -> str:
         number = event - bisect_left(samples, samples[event])
-        name = f"samples[{samples[event]}][{number}] = ({shown(time)}, {shown(unit)})"
+        found = f"({shown(times[event])}, {shown(units[event])})"
+        return f"samples[{samples[event]}][{number}] = {found}"
+
+    for event, (time, unit) in enumerate(zip(times, units, strict=True)):
         if isinstance(unit, (bool, np.bool_)) or not isinstance(unit, (int, np.integer)):
-            told = "; time and unit seem to be exchanged, give (time, unit)" if exchanged else ""
-            raise TypeError(f"{name}: the unit must be an integer{told}")
+            told = ""
+            if _are_exchanged(times, units, unit_count):
+                told = "; time and unit seem to be exchanged, give (time, unit)"
+            raise TypeError(f"{place(event)}: the unit must be an integer{told}")
         if not 0 <= unit < unit_count:
             raise ValueError(
-                f"{name}: a population of {unit_count} has units 0 to {unit_count - 1}"
+                f"{place(event)}: a population of {unit_count} has units 0 to {unit_count - 1}"
             )
-        check_number(time, f"the time of {name}", "a time in ms")
-        if not 0 <= time < np.inf:
+        if not _is_number(time) or isinstance(time, (bool, np.bool_)):
+            raise TypeError(f"{place(event)}: the time must be a number, in ms")
+        if not 0 <= time <= LARGEST_FLOAT:
             raise ValueError(
-                f"{name}: spike times must be finite and >= 0; leave out spikes that do not happen"
+                f"{place(event)}: spike times must be finite and >= 0; leave out spikes that do "
+                "not happen"
             )
 
 

@@ -214,7 +214,8 @@ class Scores:
         values = np.asarray(self.values)
         if values.shape != (len(self.names),) or values.dtype.kind not in "iuf":
             raise ValueError(
-                f"values = {shown(self.values)}: give one number for each of {len(self.names)} names"
+                f"values = {shown(self.values)}: give one number for each of the "
+                f"{len(self.names)} names"
             )
         object.__setattr__(self, "values", values)
         check_flag(self.interrupted, "interrupted")

@@ -100,7 +100,7 @@ def _checked_labels(
         if not loss.classifies:
             raise ValueError("the loss does not classify: give check_loss its targets, labels=...")
         labels = generator.integers(0, units, _BATCH_SIZE)
-    if not hasattr(labels, "__len__") or len(labels) == 0:
+    if not isinstance(labels, (list, tuple, np.ndarray)) or np.shape(labels)[:1] in ((), (0,)):
         raise TypeError(f"labels = {shown(labels)}: give an array of those of at least one sample")
     checked = loss.check_labels(labels, len(labels), units)
     if not isinstance(checked, np.ndarray) or len(checked) != len(labels):

@@ -145,7 +145,8 @@ def assign_optimizers(
         _check_key("optimizers", key, parameters)
         if optimizer is not None and not isinstance(optimizer, Optimizer):
             raise TypeError(
-                f"optimizers[{key!r}] = {shown(optimizer)}: give an optimiser such as evsim.Adam(5e-3)"
+                f"optimizers[{key!r}] = {shown(optimizer)}: give an optimiser such as "
+                "evsim.Adam(5e-3)"
             )
     assigned = {}
     for name in parameters:

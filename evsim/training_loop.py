@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from evsim.checks import checked_count
 from evsim.dataset import Dataset, Evaluation, evaluate
 from evsim.dropout import Dropout
 from evsim.engines.protocol import Engine
@@ -128,7 +129,7 @@ class Task:
                     "what has a Dataset as .data and the number of lost spikes as .lost"
                 )
             data = outcome.data
-            lost += int(outcome.lost)
+            lost += checked_count(outcome.lost, f"the lost spikes of {augmentation!r}", 0)
             if len(data) == 0:
                 raise ValueError(f"{augmentation!r} left no sample to train on in epoch {epoch}")
         return data, lost

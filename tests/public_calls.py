@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 import evsim
@@ -412,7 +414,7 @@ def calls(folder):
         "Reference": (Reference, {"digits": None}),
         "Grid": (Grid, {"dt": 1.0, "device": "cpu", "precision": "float64", "threads": 1}),
         "resolve": (engines.resolve, {"engine": "exact"}),
-        "warm": (engines.warm, {"engine": None}),
+        "warm": (engines.warm, {"engine": "x"}),
         # numbers of classifications
         **{
             name: (
@@ -500,18 +502,25 @@ def calls(folder):
             {"files": [datasets.PublishedFile("b", "here")], "folder": folder, "download": False},
         ),
         "data_folder": (datasets.data_folder, {"folder": folder}),
-        "read_idx": (datasets.read_idx, {"path": None, "dimensions": 1}),
-        "read_braille": (datasets.read_braille, {"path": None}),
+        "read_idx": (datasets.read_idx, {"path": stored, "dimensions": 1}),
+        "read_braille": (datasets.read_braille, {"path": stored}),
         "read_recordings": (
             datasets.read_recordings,
-            {"path": None, "classes": 2, "duration": 20.0, "late": "cut", "at_most_one_per": None},
+            {
+                "path": stored,
+                "classes": 2,
+                "duration": 20.0,
+                "late": "cut",
+                "at_most_one_per": None,
+            },
         ),
     }
     # tasks
     for name in tasks.__all__:
         task = getattr(tasks, name)
         fields = {
-            field: getattr(task.Settings(), field) for field in task.Settings.__dataclass_fields__
+            field.name: getattr(task.Settings(), field.name)
+            for field in dataclasses.fields(task.Settings)
         }
         found[f"{name}.Settings"] = (task.Settings, fields)
         for function in ("network", "loss", "optimizers", "class_names", "data", "train"):

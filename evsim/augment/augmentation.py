@@ -103,19 +103,11 @@ class Augmentation(ABC):
 class SampleAugmentation(Augmentation):
     """An augmentation that changes each sample by itself: as many samples, labels untouched."""
 
+    @abstractmethod
     def transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
         """Change the spikes alone."""
-        check_is(spikes, "spikes", SpikeTrains, "give SpikeTrains")
-        check_generator(generator)
-        return self._transform(spikes, generator, check_duration(duration))
-
-    @abstractmethod
-    def _transform(
-        self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
-    ) -> Transformed:
-        """The changed spikes; the arguments have been checked."""
 
     def _augment(
         self, data: Dataset, spikes: SpikeTrains, generator: np.random.Generator, duration: float
@@ -128,6 +120,13 @@ class SampleAugmentation(Augmentation):
             outcome.removed,
             int(silenced.sum()),
         )
+
+
+def check_transform(spikes: Any, generator: Any, duration: Any) -> None:
+    """Refuse arguments of ``transform`` that are none."""
+    check_is(spikes, "spikes", SpikeTrains, "give SpikeTrains")
+    check_generator(generator)
+    check_duration(duration)
 
 
 def check_generator(generator: Any) -> None:

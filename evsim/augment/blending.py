@@ -12,14 +12,13 @@ from evsim.augment.augmentation import (
     Augmented,
     Transformed,
     as_input,
-    check_generator,
+    check_transform,
 )
 from evsim.augment.events import chosen, inside, number_in_unit, per_spike
-from evsim.checks import check_finite, check_flag, check_is, checked_count
+from evsim.checks import check_finite, check_flag, checked_count
 from evsim.dataset import Dataset
 from evsim.dropout import fractions
 from evsim.keywords import helpful
-from evsim.simulation import check_duration
 from evsim.spikes import SpikeTrains
 
 
@@ -130,9 +129,7 @@ class Blend(Augmentation):
 
         ValueError for what are no pairs, and for a pair with a silent sample.
         """
-        check_is(spikes, "spikes", SpikeTrains, "give SpikeTrains")
-        check_generator(generator)
-        duration = check_duration(duration)
+        check_transform(spikes, generator, duration)
         pairs = np.asarray(pairs)
         if pairs.dtype.kind not in "iu" and pairs.size:
             raise TypeError(f"pairs has type {pairs.dtype}: give numbers of samples, integers")

@@ -7,7 +7,12 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from evsim.augment.augmentation import SampleAugmentation, Transformed, check_generator
+from evsim.augment.augmentation import (
+    SampleAugmentation,
+    Transformed,
+    check_generator,
+    check_transform,
+)
 from evsim.augment.events import draw_per_spike, in_order, inside, per_spike
 from evsim.checks import check_choice, check_finite, checked_count
 from evsim.keywords import helpful
@@ -42,9 +47,10 @@ class Shift(SampleAugmentation):
         checked_count(self.channels, "channels", 1, MOST_UNITS)
         check_choice(self.rounding, "rounding", get_args(Rounding))
 
-    def _transform(
+    def transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
+        check_transform(spikes, generator, duration)
         units = spikes.units + per_spike(self.draw(len(spikes), generator), spikes)
         return inside(spikes.times, units, spikes.offsets, spikes.unit_count, np.inf)
 
@@ -73,9 +79,10 @@ class Jitter(SampleAugmentation):
         if not self.deviation > 0:
             raise ValueError(f"deviation = {self.deviation}: it must be > 0 channels")
 
-    def _transform(
+    def transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
+        check_transform(spikes, generator, duration)
         spikes = in_order(spikes)
         moves = draw_per_spike(spikes.offsets, generator, "standard_normal")
         moves *= self.deviation

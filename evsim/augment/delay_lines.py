@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evsim.augment.augmentation import SampleAugmentation, Transformed
+from evsim.augment.augmentation import (
+    SampleAugmentation,
+    Transformed,
+    check_transform,
+)
 from evsim.augment.events import inside, per_spike
 from evsim.checks import check_finite, check_is, checked_count
 from evsim.keywords import helpful
@@ -29,9 +33,10 @@ class DelayLine(SampleAugmentation):
     def __post_init__(self) -> None:
         _check_delay_line(self.copies, self.spacing)
 
-    def _transform(
+    def transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
+        check_transform(spikes, generator, duration)
         return delay_line(spikes, self.copies, self.spacing, duration)
 
 

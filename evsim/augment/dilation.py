@@ -7,7 +7,11 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from evsim.augment.augmentation import SampleAugmentation, Transformed
+from evsim.augment.augmentation import (
+    SampleAugmentation,
+    Transformed,
+    check_transform,
+)
 from evsim.augment.events import inside, per_spike
 from evsim.checks import check_choice, check_finite
 from evsim.keywords import helpful
@@ -38,9 +42,10 @@ class Dilate(SampleAugmentation):
             )
         check_choice(self.distribution, "distribution", get_args(Distribution))
 
-    def _transform(
+    def transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
+        check_transform(spikes, generator, duration)
         if self.distribution == "uniform":
             factors = generator.uniform(self.low, self.high, len(spikes))
         else:

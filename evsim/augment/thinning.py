@@ -6,7 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evsim.augment.augmentation import SampleAugmentation, Transformed
+from evsim.augment.augmentation import (
+    SampleAugmentation,
+    Transformed,
+    check_transform,
+)
 from evsim.augment.events import chosen, draw_per_spike, in_order, trains_of
 from evsim.checks import check_finite
 from evsim.keywords import helpful
@@ -28,9 +32,10 @@ class Thin(SampleAugmentation):
                 "spike"
             )
 
-    def _transform(
+    def transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
+        check_transform(spikes, generator, duration)
         spikes = in_order(spikes)
         stays = draw_per_spike(spikes.offsets, generator, "random") >= self.probability
         times, units, offsets = chosen(spikes.times, spikes.units, spikes.offsets, stays)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from evsim.checks import checked_path
 from evsim.dataset import Dataset
 from evsim.datasets.files import DataFileError
 from evsim.datasets.inert_pickle import read_inert
@@ -39,6 +40,7 @@ def read_braille(path: str | os.PathLike[str]) -> Dataset:
     Raises ``DataFileError`` for files that are damaged or hold something else.  Nothing in a
     file is ever executed: a pickle file that names what such data do not need is refused.
     """
+    path = checked_path(path, "path", "a file")
     return _read_npz(path) if zipfile.is_zipfile(path) else _read_pickle(path)
 
 
@@ -48,6 +50,8 @@ def convert_braille(source: str | os.PathLike[str], target: str | os.PathLike[st
 
     ``read_braille`` gives the same from both.  An existing file is replaced.  Returns the data.
     """
+    source = checked_path(source, "source", "a file")
+    target = checked_path(target, "target", "a file to write")
     data = _read_pickle(source)
     buffer = io.BytesIO()
     spikes = data.inputs["spikes"]

@@ -11,6 +11,7 @@ import os
 
 import numpy as np
 
+from evsim.checks import check_number, checked_count, checked_path
 from evsim.datasets.files import DataFileError, read_bytes
 from evsim.keywords import helpful
 from evsim.simulation import check_duration
@@ -30,7 +31,8 @@ def read_idx(path: str | os.PathLike[str], dimensions: int) -> np.ndarray:
     Raises ``DataFileError`` for files that are no idx files, of another type or number of
     dimensions, and shorter or longer than they announce.
     """
-    content = read_bytes(path)
+    dimensions = checked_count(dimensions, "dimensions", 1, 255)
+    content = read_bytes(checked_path(path, "path", "a file"))
     magic = int.from_bytes(content[:4], "big")
     expected = _UNSIGNED_BYTES << 8 | dimensions
     if len(content) < 4 or magic != expected:
@@ -95,6 +97,7 @@ def latency_spikes(
             "(samples, rows, columns)"
         )
     duration = check_duration(duration)
+    check_number(margin, "margin", "a time in ms")
     if not 0 <= margin < duration / 2:
         raise ValueError(
             f"margin = {margin} ms: it must be >= 0 and leave time for spikes in {duration:g} ms"

@@ -18,6 +18,7 @@ from evsim.keywords import helpful
 from evsim.losses import Loss
 from evsim.network import LI, LIF, Connection, Input, Network
 from evsim.regularisers import RateRegulariser
+from evsim.tasks.checking import for_settings
 from evsim.tasks.drawing import Tested, draw
 from evsim.tasks.layered_settings import Hyperparameters, LayeredSettings, Parts
 from evsim.tasks.named_losses import named_loss
@@ -37,6 +38,7 @@ LEAST_TAUS = {"tau_mem": 3.0, "tau_syn": 1.0}
 
 
 @helpful
+@for_settings(LayeredSettings)
 @lru_cache(maxsize=1)  # files are read once in a run
 def data(settings: LayeredSettings) -> Parts:
     """The training, validation and test samples; there need not be validation samples."""
@@ -44,6 +46,7 @@ def data(settings: LayeredSettings) -> Parts:
 
 
 @helpful
+@for_settings(LayeredSettings)
 def class_names(settings: LayeredSettings) -> tuple[str, ...]:
     """The name of each output's class."""
     return settings.chosen_names(settings.all_names)
@@ -56,6 +59,7 @@ def hidden_names(layers: int) -> list[str]:
 
 
 @helpful
+@for_settings(LayeredSettings)
 def network(settings: LayeredSettings) -> Network:
     """The network before training: inputs, hidden LIF layers, LI outputs.
 
@@ -108,6 +112,7 @@ def _connections(
 
 
 @helpful
+@for_settings(LayeredSettings)
 def learned_delays(settings: LayeredSettings) -> list[str]:
     """The names of the connections whose delays are learned."""
     if not settings.delays:
@@ -132,6 +137,7 @@ def _hidden_time_constants(settings: LayeredSettings, numbers: Hyperparameters) 
 
 
 @helpful
+@for_settings(LayeredSettings)
 def loss(settings: LayeredSettings) -> Loss:
     """The loss of that name (L 1, 2, 5, 29 and section 4.1)."""
     numbers = settings.hyperparameters()
@@ -139,6 +145,7 @@ def loss(settings: LayeredSettings) -> Loss:
 
 
 @helpful
+@for_settings(LayeredSettings)
 def optimizers(settings: LayeredSettings) -> dict[str, Adam]:
     """Adam on the weights, and on the delays and time constants that are learned."""
     from evsim.optim import Adam
@@ -163,6 +170,7 @@ def optimizers(settings: LayeredSettings) -> dict[str, Adam]:
 
 
 @helpful
+@for_settings(LayeredSettings)
 def train(settings: LayeredSettings, **options: Unpack[RunOptions]) -> FitResult:
     """Train a network; the options are arguments of ``evsim.fit``, see ``RunOptions``."""
     training, validation, _ = data(settings)
@@ -170,6 +178,7 @@ def train(settings: LayeredSettings, **options: Unpack[RunOptions]) -> FitResult
 
 
 @helpful
+@for_settings(LayeredSettings)
 def fit_samples(
     settings: LayeredSettings,
     training: Dataset,
@@ -227,6 +236,7 @@ def _regularisers(settings: LayeredSettings, numbers: Hyperparameters) -> list[R
 
 
 @helpful
+@for_settings(LayeredSettings)
 def evaluate(
     result: FitResult, settings: LayeredSettings, *, engine: str | Engine = "exact"
 ) -> Evaluation:
@@ -236,6 +246,7 @@ def evaluate(
 
 
 @helpful
+@for_settings(LayeredSettings)
 def pictures(
     result: FitResult,
     settings: LayeredSettings,

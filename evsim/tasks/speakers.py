@@ -10,6 +10,7 @@ import numpy as np
 
 from evsim.keywords import helpful
 from evsim.tasks import layered
+from evsim.tasks.checking import for_settings
 from evsim.tasks.layered_settings import Parts
 from evsim.tasks.running import RunOptions, evaluated
 from evsim.tasks.speech import SpeechSettings
@@ -62,6 +63,7 @@ class SpeakerSettings(SpeechSettings):
 
 
 @helpful
+@for_settings(SpeakerSettings)
 def cross_validate(settings: SpeakerSettings, **options: Unpack[RunOptions]) -> Scores:
     """Train once without each speaker and test on that speaker.
 

@@ -20,6 +20,7 @@ from evsim.keywords import helpful
 from evsim.losses import Loss, TimeInvariantMSE
 from evsim.network import LIF, Connection, Input, Network
 from evsim.spikes import SpikeTrains
+from evsim.tasks.checking import check_ranges, check_types, for_settings
 from evsim.tasks.running import RunOptions
 
 if TYPE_CHECKING:
@@ -185,12 +186,9 @@ class Settings:
     it. L section 4.5: 0.002; table and program: none."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "train_size", "validation_size", "test_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}: it must be at least 1")
-        for name in ("seed", "data_seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} = {getattr(self, name)}: it must be >= 0")
+        check_types(self)
+        if self.validation_size < 1:
+            raise ValueError(f"validation_size = {self.validation_size}: it must be at least 1")
         if not 0 <= self.early < self.late <= self.duration:
             raise ValueError(
                 f"early = {self.early:g}, late = {self.late:g} and duration = {self.duration:g} "
@@ -208,6 +206,7 @@ class Settings:
                         f"{name} = {getattr(self, name):g} ms is given but no delays are learned: "
                         f"set delays or output_delays, or leave {name} out"
                     )
+        check_ranges(self)
 
     @property
     def learns_delays(self) -> bool:
@@ -227,6 +226,7 @@ class Settings:
 
 
 @helpful
+@for_settings(Settings)
 def encode(points: np.ndarray, settings: Settings) -> SpikeTrains:
     """Spike trains of four inputs, one spike each: x, y, 1 - x and 1 - y as latencies.
 
@@ -238,6 +238,7 @@ def encode(points: np.ndarray, settings: Settings) -> SpikeTrains:
 
 
 @helpful
+@for_settings(Settings)
 def points_and_classes(settings: Settings, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Points, shape (samples, 2), and classes, (samples,), of "train", "validation" or "test".
 
@@ -248,6 +249,7 @@ def points_and_classes(settings: Settings, split: str) -> tuple[np.ndarray, np.n
 
 
 @helpful
+@for_settings(Settings)
 def data(settings: Settings) -> tuple[Dataset, Dataset, Dataset]:
     """The training, validation and test samples."""
     from evsim.dataset import Dataset
@@ -260,12 +262,14 @@ def data(settings: Settings) -> tuple[Dataset, Dataset, Dataset]:
 
 
 @helpful
+@for_settings(Settings)
 def class_names(settings: Settings) -> tuple[str, ...]:
     """The name of each output's class."""
     return CLASS_NAMES
 
 
 @helpful
+@for_settings(Settings)
 def network(settings: Settings) -> Network:
     """The network before training: 4 inputs, one hidden LIF layer, 3 LIF outputs."""
     time_constants = {"tau_mem": settings.tau_mem, "tau_syn": settings.tau_syn}
@@ -299,12 +303,14 @@ def network(settings: Settings) -> Network:
 
 
 @helpful
+@for_settings(Settings)
 def loss(settings: Settings) -> Loss:
     """The time-invariant squared error of the first output spikes (D 71)."""
     return TimeInvariantMSE(delta=settings.delta)
 
 
 @helpful
+@for_settings(Settings)
 def optimizers(settings: Settings) -> dict[str, Adam]:
     """Adam on the weights and on those delays that are learned."""
     from evsim.optim import Adam
@@ -324,6 +330,7 @@ def optimizers(settings: Settings) -> dict[str, Adam]:
 
 
 @helpful
+@for_settings(Settings)
 def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     """Train a network; the options are arguments of ``evsim.fit``, see ``RunOptions``."""
     from evsim.training import fit
@@ -346,6 +353,7 @@ def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
 
 
 @helpful
+@for_settings(Settings)
 def evaluate(
     result: FitResult, settings: Settings, *, engine: str | Engine = "exact"
 ) -> Evaluation:
@@ -359,6 +367,7 @@ def evaluate(
 
 
 @helpful
+@for_settings(Settings)
 def predict(
     network: Network, points: np.ndarray, settings: Settings, *, engine: str | Engine = "exact"
 ) -> np.ndarray:
@@ -374,6 +383,7 @@ def predict(
 
 
 @helpful
+@for_settings(Settings)
 def pictures(
     result: FitResult,
     settings: Settings,
