@@ -16,12 +16,13 @@ from evsim.losses import Loss
 from evsim.metrics import accuracy_by_class, confusion_matrix, unclassified
 from evsim.network import Network
 from evsim.sampling import check_times
+from evsim.silence import warn_of_unreached
 from evsim.simulation import (
     check_duration,
     check_inputs,
     check_is_loss,
     check_network,
-    simulate,
+    run_checked,
 )
 from evsim.spikes import SpikeTrains, chosen_samples
 
@@ -233,10 +234,12 @@ def evaluate(
     data = checked_data(network, data, loss, duration)
     check_times(loss.readout, duration)
     classes = _units_read(network, loss)
+    inputs = check_inputs(network, data.spikes)
+    warn_of_unreached(network, inputs, duration)
     parts = []
     for start in range(0, len(data), batch_size):
         batch = data[start : start + batch_size]
-        run = simulate(network, batch.spikes, duration, engine)
+        run = run_checked(network, check_inputs(network, batch.spikes), duration, engine)
         labels = loss.check_labels(batch.labels, len(batch), classes)
         outcome = loss.evaluate(run, labels)
         outcome.check(loss, run)

@@ -20,6 +20,7 @@ from evsim.named import Named
 from evsim.network import Input, Network, Parameter, Population
 from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, VoltageTrace, check_moments
 from evsim.regularisers import RateRegulariser
+from evsim.silence import warn_of_silent_layers, warn_of_unreached
 from evsim.spikes import SpikeTrains
 
 
@@ -52,21 +53,28 @@ def simulate(
         For arguments that do not fit together, before anything runs.
     EngineError
         For a simulation that cannot go on.
+
+    Warns
+    -----
+    SilentNetworkWarning
+        Of a population that no input reaches, and of input spikes that all come too late.
     """
     check_network(network)
     engine = resolve(engine)
     duration = check_duration(duration)
     inputs = check_inputs(network, spikes)
-    return _run(network, inputs, duration, engine, dropout)
+    warn_of_unreached(network, inputs, duration)
+    return run_checked(network, inputs, duration, engine, dropout)
 
 
-def _run(
+def run_checked(
     network: Network,
     inputs: dict[str, SpikeTrains],
     duration: float,
     engine: Engine,
-    dropout: Dropout | None,
+    dropout: Dropout | None = None,
 ) -> Run:
+    """As ``simulate``, of arguments that have been checked; only dropout has not."""
     if dropout is not None:
         if not isinstance(dropout, Dropout):
             found = shown(dropout)
@@ -120,7 +128,35 @@ def gradient(
         For a simulation that cannot go on.
     FloatingPointError
         For a loss whose derivative is no finite number where the loss is one.
+
+    Warns
+    -----
+    SilentNetworkWarning
+        As ``simulate``, and of a hidden population without a spike in the whole batch.
     """
+    found = quiet_gradient(
+        network, spikes, labels, loss, duration, wrt=wrt, engine=engine, dropout=dropout,
+        regularisers=regularisers, lambda_limit=lambda_limit,
+    )  # fmt: skip
+    warn_of_unreached(found.run.network, found.run.inputs, found.run.duration)
+    warn_of_silent_layers(found.run)
+    return found
+
+
+def quiet_gradient(
+    network: Network,
+    spikes: SpikeTrains | Mapping[str, SpikeTrains],
+    labels: Sequence[Any] | np.ndarray,
+    loss: Loss,
+    duration: float,
+    *,
+    wrt: Iterable[str] | None = None,
+    engine: str | Engine = "exact",
+    dropout: Dropout | None = None,
+    regularisers: Iterable[RateRegulariser] = (),
+    lambda_limit: float = np.inf,
+) -> Gradient:
+    """As ``gradient``, without warnings: for those who call it batch after batch."""
     check_network(network)
     check_is_loss(loss)
     names = check_wrt(network, wrt)
@@ -135,7 +171,7 @@ def gradient(
         raise ValueError("the batch is empty: the mean loss over no samples is not defined")
     labels = loss.check_labels(labels, batch_size, population.units)
     loss.check_in_trial(labels, duration)
-    run = _run(network, inputs, duration, engine, dropout)
+    run = run_checked(network, inputs, duration, engine, dropout)
     outcome = loss.evaluate(run, labels)
     outcome.check(loss, run)
     outcome.check_derivative(loss, run)

@@ -70,7 +70,11 @@ class Fold:
         check_is(self.name, "name", str, "give words")
         check_is(self.data, "data", Dataset, "give an evsim.Dataset")
         check_is(self.held_out, "held_out", np.ndarray, "give an array of indices")
-        object.__setattr__(self, "held_out", chosen_samples(self.held_out, len(self.data)))
+        try:
+            held_out = chosen_samples(self.held_out, len(self.data))
+        except IndexError as error:
+            raise ValueError(f"held_out: {error}") from None
+        object.__setattr__(self, "held_out", held_out)
         self.held_out.setflags(write=False)
 
     @property

@@ -12,7 +12,7 @@ from evsim.keywords import helpful
 from evsim.losses import IntegralLoss, Loss
 from evsim.network import LI, LIF, Connection, Input, Network
 from evsim.readouts import FirstSpike, Mean, Peak, Readout, SpikeTimes, Voltage, VoltageTrace
-from evsim.simulation import check_duration, gradient, simulate
+from evsim.simulation import check_duration, quiet_gradient, simulate
 from evsim.spikes import MOST_UNITS, SpikeTrains
 
 # Of values (rows, units, ...) and a label for each row: the losses (rows,) and the derivative.
@@ -363,7 +363,7 @@ def _check_network(
 def _compare_weights(
     loss: Loss, network: Network, spikes: SpikeTrains, duration: float, labels: np.ndarray
 ) -> None:
-    result = gradient(network, spikes, labels, loss, duration, engine="reference")
+    result = quiet_gradient(network, spikes, labels, loss, duration, engine="reference")
     for connection in network.connections:
         name = f"{connection.name}.weight"
         found, weight = result.parameters[name], network.parameters[name]

@@ -37,9 +37,11 @@ from evsim.records import EpochRecord, Watch, check_watch, check_watched
 from evsim.regularisers import RateRegulariser
 from evsim.sampling import check_times
 from evsim.schedules import EarlyStopping
+from evsim.silence import warn_of_unreached
 from evsim.simulation import (
     check_adjustments,
     check_duration,
+    check_inputs,
     check_is_loss,
     check_network,
     check_wrt,
@@ -266,6 +268,8 @@ def fit(
     if resume and run_folder is None:
         raise ValueError("resume=True needs a run_folder to go on from")
     folder = None if run_folder is None else RunFolder(_checked_folder(run_folder))
+    begins_with = data if not fits_later else task.epoch_data(1)[0]
+    warn_of_unreached(network, check_inputs(network, begins_with.spikes), duration)
     training = Training(task, epochs, folder)
     with nullcontext() if folder is None else folder.locked():
         training.begin(resume)

@@ -17,6 +17,7 @@ from evsim.checks import (
     check_flag,
     check_is,
     check_number,
+    checked_count,
     checked_integer,
     checked_path,
     listed,
@@ -60,8 +61,10 @@ def _of_type(value: Any, name: str, kind: Any) -> Any:
         return tuple(_of_type(each, f"{name}[{i}]", entry) for i, each in enumerate(given))
     elif kind is bool:
         check_flag(value, name)
+    elif kind is int and name.endswith("seed"):
+        checked_integer(value, name, 0)
     elif kind is int:
-        checked_integer(value, name, -(2**63))
+        checked_count(value, name, -_MOST, _MOST)
     elif kind is float:
         check_number(value, name)
         if np.isnan(value):
@@ -78,12 +81,13 @@ def _check_one_of(value: Any, name: str, choices: tuple[Any, ...]) -> None:
         raise ValueError(f"{name} = {value}: choose one of {', '.join(map(str, choices))}")
 
 
+_MOST = 2**31 - 1
 _WORDS = {int: "integers", float: "numbers"}
 
 # Settings of one name mean the same in every task.
 _LENGTHS = ("duration", "tau_mem", "tau_syn", "tau0", "tau1", "interval", "at_most_one_per")
 _RATES = ("weight_rate", "delay_rate", "tau_rate", "rate_decay")
-_COUNTS = ("hidden", "layers", "epochs", "batch_size", "delay_line", "train_size", "test_size")
+_COUNTS = ("hidden", "epochs", "batch_size", "delay_line", "train_size", "test_size")
 _PLACES = ("hidden", "input", "forward", "recurrent", "output")
 _AMOUNTS = ("silent_lift", "target_spikes", "blend", "alpha")
 _WAITS = ("early", "initial_delay", "initial_delay_max", "delta")
@@ -98,7 +102,8 @@ _Range = tuple[str, Callable[[float], bool]]
 _RANGES: dict[str, _Range] = {
     **_all((*_LENGTHS, *_RATES), "finite and > 0", lambda value: 0 < value < np.inf),
     **_all(_COUNTS, "at least 1", lambda value: value >= 1),
-    **_all(("seed", "data_seed", "shift"), ">= 0", lambda value: value >= 0),
+    **_all(("shift",), ">= 0", lambda value: value >= 0),
+    **_all(("layers",), "at least 1, and at most 1000", lambda value: 1 <= value <= 1000),
     **_all(("halving", "patience"), ">= 0; 0 for none", lambda value: value >= 0),
     **_all(("validation_size",), "at least 0", lambda value: value >= 0),
     **_all(

@@ -11,10 +11,11 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 
+from evsim.checks import check_choice, check_is, checked_count, shown
 from evsim.initialisers import Constant, Normal
 from evsim.keywords import helpful
 from evsim.losses import Loss, TimeInvariantMSE
@@ -48,7 +49,7 @@ def classify(points: np.ndarray) -> np.ndarray:
     ``points`` has shape (points, 2), the result (points,).  Yang is the upper half without the
     right lobe, with the left lobe; yin is the rest; the dots are the centres of both lobes.
     """
-    x, y = np.asarray(points, np.float64).T
+    x, y = _checked_points(points).T
     to_left = np.hypot(x - 0.5 * BIG_RADIUS, y - BIG_RADIUS)
     to_right = np.hypot(x - 1.5 * BIG_RADIUS, y - BIG_RADIUS)
     lobe = 0.5 * BIG_RADIUS
@@ -58,6 +59,14 @@ def classify(points: np.ndarray) -> np.ndarray:
     return classes
 
 
+def _checked_points(points: Any) -> np.ndarray:
+    """Points as float64, shape (points, 2)."""
+    array = np.asarray(points)
+    if array.dtype.kind not in "iuf" or array.ndim != 2 or array.shape[1] != 2:
+        raise TypeError(f"points = {shown(points)}: give an array of numbers, shape (points, 2)")
+    return array.astype(np.float64)
+
+
 @helpful
 def draw_points(size: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Points of the figure, shape (size, 2), uniform in each class, and their classes, (size,).
@@ -65,6 +74,8 @@ def draw_points(size: int, generator: np.random.Generator) -> tuple[np.ndarray, 
     Sample i is of class i mod 3, so that the classes are balanced as exactly as they can be
     (the published generator draws the class of each sample, which balances it on average).
     """
+    size = checked_count(size, "size", 0, 2**31)
+    check_is(generator, "generator", np.random.Generator, "give numpy.random.default_rng(seed)")
     classes = np.arange(size) % len(CLASS_NAMES)
     points = np.empty((size, 2))
     missing = np.ones(size, bool)
@@ -232,7 +243,11 @@ def encode(points: np.ndarray, settings: Settings) -> SpikeTrains:
 
     ``points`` has shape (batch, 2), in the unit square.
     """
-    points = np.asarray(points, np.float64)
+    points = _checked_points(points)
+    outside = ~((points >= 0) & (points <= 1))
+    if outside.any():
+        place = int(np.argmax(outside.any(axis=1)))
+        raise ValueError(f"points[{place}] = {points[place]}: give points of the unit square")
     values = np.hstack([points, 1.0 - points])
     return SpikeTrains.from_latencies(settings.early + (settings.late - settings.early) * values)
 
@@ -244,6 +259,7 @@ def points_and_classes(settings: Settings, split: str) -> tuple[np.ndarray, np.n
 
     Each split has its own random stream, so its points do not depend on the others' sizes.
     """
+    check_choice(split, "split", ("train", "validation", "test"))
     stream = np.random.SeedSequence(settings.data_seed, spawn_key=(zlib.crc32(split.encode()),))
     return draw_points(getattr(settings, f"{split}_size"), np.random.default_rng(stream))
 
