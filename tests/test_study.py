@@ -229,7 +229,7 @@ def test_what_is_no_score_is_refused():
         repeat(lambda seed: True, [0])
     with pytest.raises(ValueError, match="folds is empty: give at least one"):
         cross_validate(lambda fold, seed: 1.0, [])
-    with pytest.raises(TypeError, match="folds holds 3: give what k_fold"):
+    with pytest.raises(TypeError, match="folds holds 3: give a list of what k_fold"):
         cross_validate(lambda fold, seed: 1.0, [3])
     with pytest.raises(ValueError, match="seeds holds 4 twice: it would count the same run"):
         repeat(lambda seed: 1.0, [4, 5, 4])
