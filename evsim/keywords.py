@@ -137,7 +137,7 @@ def _helpful_function(function: Any, name: str, owner: type | None = None) -> An
                 raise  # from within the function
             # A subclass is called by its own name.
             called = name
-            if owner is not None and args and type(args[0]) is not owner:
+            if owner is not None and args and not isinstance(args[0], type):
                 called = type(args[0]).__name__
             refusal = _refusal(function, called, args, kwargs)
             if refusal is None:
@@ -152,7 +152,7 @@ def _refusal(
 ) -> str | None:
     """Why a call does not fit the signature of a function; None if it does."""
     parameters = dict(inspect.signature(function).parameters)
-    bound_first = name.partition(".")[2] or next(iter(parameters), "") in ("self", "cls")
+    bound_first = name.partition(".")[2] or next(iter(parameters), "") in ("self", "cls", "_cls")
     if bound_first:  # what the method belongs to is not for the caller to give
         parameters.pop(next(iter(parameters)))
         args = args[1:]

@@ -16,7 +16,7 @@ import numpy as np
 
 from evsim.checks import LARGEST_FLOAT, check_is, checked_count, listed, shown
 from evsim.keywords import helpful
-from evsim.parameters import FrozenArrays
+from evsim.parameters import FrozenArrays, real_numbers
 
 MOST_UNITS = 2**31 - 1
 """Of a population: events hold their unit in 32 bits."""
@@ -151,7 +151,7 @@ class SpikeTrains(FrozenArrays):
     @classmethod
     def from_latencies(cls, latencies: np.ndarray) -> SpikeTrains:
         """Build from one spike time per unit, shape (batch, units); NaN where a unit is silent."""
-        latencies = np.asarray(latencies, np.float64)
+        latencies = real_numbers(latencies, "latencies")
         if latencies.ndim != 2:
             raise ValueError(
                 f"latencies has shape {latencies.shape}: give one time per sample and unit, "

@@ -214,7 +214,10 @@ class Scores:
     interrupted: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", listed(self.names, "names", "give a list of names"))
+        names = listed(self.names, "names", "give a list of names")
+        for name in names:
+            check_is(name, "a name in names", str, "give words")
+        object.__setattr__(self, "names", names)
         values = np.asarray(self.values)
         if values.shape != (len(self.names),) or values.dtype.kind not in "iuf":
             raise ValueError(

@@ -94,9 +94,6 @@ def calls(folder):
     points = np.array([[0.5, 0.5], [0.2, 0.7]])
     counts = np.array([[3, 1], [0, 4]])
 
-    def own(settings):
-        return lambda **given: settings(**given)
-
     both = {"generator": generator, "duration": 20.0}
     found = {
         # the network
@@ -127,8 +124,8 @@ def calls(folder):
         "Network.population": (network.population, {"name": "hidden"}),
         "Network.replace": (network.replace, {"values": {"hidden.tau_mem": 10.0}}),
         "Network.replace 2": (
-            lambda value: network.replace({"input->hidden.weight": value}),
-            {"value": np.ones((2, 2))},
+            lambda weight: network.replace({"input->hidden.weight": weight}),
+            {"weight": np.ones((2, 2))},
         ),
         "Network.fold": (
             network.fold,
@@ -439,7 +436,11 @@ def calls(folder):
         ),
         "plotting.confusion_matrix": (
             plotting.confusion_matrix,
-            {"counts": counts, "names": ["a", "b"], "unclassified": np.array([0, 1]), "ax": None},
+            {"counts": counts, "names": None, "unclassified": np.array([0, 1]), "ax": None},
+        ),
+        "plotting.confusion_matrix, names": (
+            lambda names: plotting.confusion_matrix(counts, names),
+            {"names": ["a", "b"]},
         ),
         "decision_map": (
             plotting.decision_map,
@@ -499,7 +500,11 @@ def calls(folder):
         ),
         "locate": (
             datasets.locate,
-            {"files": [datasets.PublishedFile("b", "here")], "folder": folder, "download": False},
+            {
+                "files": [datasets.PublishedFile("network.safetensors", "here")],
+                "folder": folder,
+                "download": False,
+            },
         ),
         "data_folder": (datasets.data_folder, {"folder": folder}),
         "read_idx": (datasets.read_idx, {"path": stored, "dimensions": 1}),
@@ -522,9 +527,16 @@ def calls(folder):
             field.name: getattr(task.Settings(), field.name)
             for field in dataclasses.fields(task.Settings)
         }
+        if name in ("spoken_digits", "ssc"):
+            continue  # which are as shd
         found[f"{name}.Settings"] = (task.Settings, fields)
-        for function in ("network", "loss", "optimizers", "class_names", "data", "train"):
-            found[f"{name}.{function}"] = (getattr(task, function), {"settings": None})
+        # Functions of settings are looked at where data need no files.
+        if name in ("sequence", "yin_yang"):
+            for function in ("network", "loss", "optimizers", "class_names", "data"):
+                found[f"{name}.{function}"] = getattr(task, function), {"settings": task.Settings()}
+        else:
+            for function in ("network", "loss", "optimizers", "class_names"):
+                found[f"{name}.{function}"] = getattr(task, function), {"settings": task.Settings()}
     found["yin_yang.classify"] = (tasks.yin_yang.classify, {"points": points})
     found["yin_yang.draw_points"] = (
         tasks.yin_yang.draw_points,

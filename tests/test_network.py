@@ -89,9 +89,11 @@ def test_a_population_name_is_given_once():
 def test_a_network_is_made_of_populations_and_connections():
     with pytest.raises(ValueError, match="at least one population"):
         evsim.Network([], [])
-    with pytest.raises(TypeError, match="populations\[0\] = 'hidden': give evsim.Input, LIF or LI"):
+    with pytest.raises(
+        TypeError, match=r"populations\[0\] = 'hidden': give evsim.Input, LIF or LI"
+    ):
         evsim.Network(["hidden"], [])
-    with pytest.raises(TypeError, match=r"is not a connection: use evsim\.Connection"):
+    with pytest.raises(TypeError, match=r"connections\[0\] = .*: give evsim\.Connection"):
         network_of(("input", "hidden", 1.0))
 
 

@@ -112,7 +112,7 @@ def test_traces_of_a_run_have_no_adjoints(gradient):
 @pytest.mark.parametrize(
     ("units", "sample", "message"),
     [
-        ({"hidden": [2]}, 0, "units\['hidden'\] holds 2: it has units 0 to 1"),
+        ({"hidden": [2]}, 0, r"units\['hidden'\] holds 2: it has units 0 to 1"),
         ({}, 0, "units chooses nothing"),
         ({"hidden": [0]}, 2, "sample = 2: the batch has samples 0 to 1"),
         ({"hiden": [0]}, 0, "there is no population 'hiden'"),
