@@ -436,7 +436,11 @@ def calls(folder):
         ),
         "plotting.confusion_matrix": (
             plotting.confusion_matrix,
-            {"counts": counts, "names": None, "unclassified": np.array([0, 1]), "ax": None},
+            {"counts": counts, "names": None, "unclassified": None, "ax": None},
+        ),
+        "plotting.confusion_matrix, unclassified": (
+            lambda unclassified: plotting.confusion_matrix(counts, unclassified=unclassified),
+            {"unclassified": np.array([0, 1])},
         ),
         "plotting.confusion_matrix, names": (
             lambda names: plotting.confusion_matrix(counts, names),

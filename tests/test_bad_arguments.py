@@ -96,6 +96,7 @@ ALLOWED_TOO = {
     ("Scores", "names"): {"['x']", "array of text"},
     ("rasters", "titles"): {"2 floats"},
     ("traces of", "units"): {"(1,)"},
+    ("plotting.confusion_matrix", "names"): {"2 floats"},
     ("plotting.confusion_matrix, names", "names"): {"2 floats"},
     ("decision_map", "names"): {"2 floats", "3 x 3"},
     ("braille.Settings", "regulariser_strength"): {"2 floats"},
@@ -124,7 +125,7 @@ def fault_of(error, name, value):
     file, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
     if isinstance(error, OSError) and str(error.filename or error).find(str(value)) >= 0:
         return None  # there is no such file
-    if isinstance(error, (EngineError, datasets.DataFileError)):
+    if isinstance(error, (EngineError, datasets.DataFileError, FileNotFoundError)):
         return None  # the value is one, but no run or file goes with it
     if not isinstance(error, (TypeError, ValueError, IndexError)):
         return f"a {type(error).__name__}"
