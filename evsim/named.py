@@ -38,8 +38,8 @@ class Named(dict[str, Value]):
     def _refuse_change(self, *_: Any, **__: Any) -> Any:
         raise TypeError(f"the mapping by {self.kind} is read-only: change a copy, dict(...)")
 
-    __setitem__ = __delitem__ = __ior__ = _refuse_change  # type: ignore[assignment]
-    update = pop = popitem = clear = setdefault = _refuse_change  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = _refuse_change
+    update = pop = popitem = clear = setdefault = _refuse_change
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (dict(self), self.kind)

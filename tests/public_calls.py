@@ -408,7 +408,11 @@ def calls(folder):
         ),
         # engines
         "Exact": (Exact, {"threads": 1, "spike_limit": 10_000}),
-        "Reference": (Reference, {"digits": None}),
+        "Reference": (Reference, {"digits": 20, "debug": False}),
+        "Reference.events": (
+            Reference().events,
+            {"network": network, "inputs": {"input": spikes}, "duration": 20.0, "sample": 0},
+        ),
         "Grid": (Grid, {"dt": 1.0, "device": "cpu", "precision": "float64", "threads": 1}),
         "resolve": (engines.resolve, {"engine": "exact"}),
         "warm": (engines.warm, {"engine": "x"}),
