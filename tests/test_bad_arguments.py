@@ -177,10 +177,10 @@ def stop(*_):
 def in_a_folder(tmp_path, monkeypatch):
     """Calls that write do so there, and none of them takes long."""
     monkeypatch.chdir(tmp_path)
-    before = signal.signal(signal.SIGALRM, stop)
+    before = signal.signal(signal.SIGVTALRM, stop)
     yield tmp_path
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    signal.signal(signal.SIGVTALRM, before)
 
 
 def faults_of_call(called, function, arguments):
@@ -188,7 +188,7 @@ def faults_of_call(called, function, arguments):
     for name in arguments:
         for label, value in BAD.items():
             call = f"{called}({name}: {label})"
-            signal.setitimer(signal.ITIMER_REAL, 20)
+            signal.setitimer(signal.ITIMER_VIRTUAL, 20)
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", evsim.SilentNetworkWarning)
@@ -203,7 +203,7 @@ def faults_of_call(called, function, arguments):
                 if not may_be(called, function, name, label):
                     yield f"{call} is accepted"
             finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer stops a call here")
