@@ -93,5 +93,5 @@ def test_parts_that_do_not_go_together_are_not_joined(other, message):
 def test_joining_nothing_or_no_datasets_is_refused():
     with pytest.raises(ValueError, match="parts is empty"):
         evsim.Dataset.concatenate([])
-    with pytest.raises(TypeError, match="is given a tuple: give Datasets"):
+    with pytest.raises(TypeError, match=r"parts\[0\] = .*: give an evsim.Dataset"):
         evsim.Dataset.concatenate([(spikes(1), [0])])

@@ -219,7 +219,7 @@ def test_a_confusion_matrix_shows_shares_of_each_true_class_and_the_counts():
     with pytest.raises(ValueError, match="names has 3 for 2 classes"):
         plotting.confusion_matrix(counts, ["a", "b", "c"])
     with pytest.raises(ValueError, match=r"counts has shape \(2, 3\)"):
-        plotting.confusion_matrix(np.ones((2, 3)))
+        plotting.confusion_matrix(np.ones((2, 3), int))
 
 
 def test_a_decision_map_shows_predictions_and_marks_wrong_ones():

@@ -233,7 +233,7 @@ def test_what_is_no_score_is_refused():
         cross_validate(lambda fold, seed: 1.0, [3])
     with pytest.raises(ValueError, match="seeds holds 4 twice: it would count the same run"):
         repeat(lambda seed: 1.0, [4, 5, 4])
-    with pytest.raises(TypeError, match=r"seed = 0\.5: it must be an integer"):
+    with pytest.raises(TypeError, match=r"seeds\[0\] = 0.5: it must be an integer"):
         repeat(lambda seed: 1.0, [0.5])
     assert isinstance(FOLDS[0], Fold)
     assert isinstance(repeat(lambda seed: 1, [np.int64(3)], progress=False), Scores)
