@@ -9,6 +9,7 @@ from evsim.dropout import Dropout
 from evsim.initialisers import Constant, Gamma, Normal, Uniform
 from evsim.network import LI, LIF, Connection, Input, Network
 from evsim.regularisers import RateRegulariser
+from evsim.silence import SilentNetworkWarning
 from evsim.simulation import Gradient, Run, gradient, simulate
 from evsim.spikes import SpikeTrains
 
@@ -47,6 +48,7 @@ __all__ = [
     "Normal",
     "RateRegulariser",
     "Run",
+    "SilentNetworkWarning",
     "SpikeTrains",
     "StopTraining",
     "Uniform",

@@ -8,23 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import checked_integer
+from evsim.checks import check_is, checked_count, listed
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine
+from evsim.keywords import helpful
 from evsim.losses import Loss
 from evsim.metrics import accuracy_by_class, confusion_matrix, unclassified
 from evsim.network import Network
 from evsim.sampling import check_times
+from evsim.silence import warn_of_unreached
 from evsim.simulation import (
     check_duration,
     check_inputs,
     check_is_loss,
     check_network,
-    simulate,
+    run_checked,
 )
-from evsim.spikes import SpikeTrains
+from evsim.spikes import SpikeTrains, chosen_samples
 
 
+@helpful
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Samples to train on or to test with.
@@ -33,9 +36,9 @@ class Dataset:
     ----------
     spikes : SpikeTrains, or a mapping from input population to SpikeTrains
         All inputs with the same number of samples.
-    labels : array of int, shape (samples,), or of float, shape (samples, ...)
-        The class of each sample, >= 0.  For losses that do not classify, floats: the targets
-        of each sample in the shape the loss states, NaN where there is none.
+    labels : array of int, shape (samples,), or of numbers, shape (samples, ...)
+        The class of each sample, >= 0.  For losses that do not classify, the targets of each
+        sample in the shape the loss states, NaN where there is none.
     groups : array of int, shape (samples,), optional
         What samples have in common besides their class, such as who speaks; for splitting.
 
@@ -81,11 +84,11 @@ class Dataset:
         Raises TypeError and ValueError for parts that differ in their inputs, in the kind or
         shape of their labels, or in whether they have groups.
         """
+        parts = listed(parts, "parts", "give a list of Datasets")
         if not parts:
-            raise ValueError("concatenate needs at least one dataset")
-        for part in parts:
-            if not isinstance(part, Dataset):
-                raise TypeError(f"concatenate is given a {type(part).__name__}: give Datasets")
+            raise ValueError("parts is empty: concatenate needs at least one Dataset")
+        for place, part in enumerate(parts):
+            check_is(part, f"parts[{place}]", Dataset, "give an evsim.Dataset")
         first = parts[0]
         for what, of in _WHAT_PARTS_SHARE.items():
             found = {str(of(part)): None for part in parts}
@@ -121,10 +124,7 @@ class Dataset:
 
     def __getitem__(self, index: int | slice | np.ndarray) -> Dataset:
         """Select samples: an index gives a dataset of one, a slice or an index array several."""
-        if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"sample {index} of a dataset of {len(self)}")
-            index = np.array([index])
+        index = chosen_samples(index, len(self))
         if isinstance(self.spikes, SpikeTrains):
             spikes: Any = self.spikes[index]
         else:
@@ -211,6 +211,7 @@ class Evaluation:
         return self.predictions
 
 
+@helpful
 def evaluate(
     network: Network,
     data: Dataset | tuple[Any, Any],
@@ -229,14 +230,16 @@ def evaluate(
     """
     engine = resolve(engine)
     duration = check_duration(duration)
-    batch_size = checked_integer(batch_size, "batch_size", 1)
-    data = checked_data(network, data, loss, "data")
+    batch_size = checked_count(batch_size, "batch_size")
+    data = checked_data(network, data, loss, duration)
     check_times(loss.readout, duration)
     classes = _units_read(network, loss)
+    inputs = check_inputs(network, data.spikes)
+    warn_of_unreached(network, inputs, duration)
     parts = []
     for start in range(0, len(data), batch_size):
         batch = data[start : start + batch_size]
-        run = simulate(network, batch.spikes, duration, engine)
+        run = run_checked(network, check_inputs(network, batch.spikes), duration, engine)
         labels = loss.check_labels(batch.labels, len(batch), classes)
         outcome = loss.evaluate(run, labels)
         outcome.check(loss, run)
@@ -257,8 +260,13 @@ def evaluate(
 # -- checks ------------------------------------------------------------------------------
 
 
-def checked_data(network: Network, data: Any, loss: Loss, argument: str) -> Dataset:
-    """The data as a Dataset; refuses what does not fit the network and the loss."""
+def checked_data(
+    network: Network, data: Any, loss: Loss, duration: float, which: str = ""
+) -> Dataset:
+    """The data as a Dataset; refuses what does not fit the network, the loss and the trial.
+
+    ``which`` of several data they are, such as "validation", begins what is said of them.
+    """
     check_network(network)
     check_is_loss(loss)
     classes = _units_read(network, loss)
@@ -267,9 +275,10 @@ def checked_data(network: Network, data: Any, loss: Loss, argument: str) -> Data
         if len(data) == 0:
             raise ValueError("the dataset is empty: it needs at least one sample")
         check_inputs(network, data.spikes)
-        loss.check_labels(data.labels, len(data), classes)
+        loss.check_in_trial(loss.check_labels(data.labels, len(data), classes), duration)
     except (TypeError, ValueError) as error:
-        error.add_note(f"in the argument {argument!r}")
+        if which:
+            error.args = (f"{which} {error}",)
         raise
     return data
 
@@ -293,7 +302,8 @@ def _sample_counts(spikes: Any) -> dict[str, int]:
 def _checked_labels(labels: Any, samples: int) -> np.ndarray:
     """Classes as int64, (samples,), or targets as float64, (samples, ...); read-only."""
     array = np.asarray(labels)
-    if array.dtype.kind == "f" and array.size:
+    targets = array.dtype.kind == "f" or (array.dtype.kind in "iu" and array.ndim > 1)
+    if targets and array.size:
         if array.shape[:1] != (samples,):
             raise ValueError(
                 f"labels has shape {array.shape}: give targets for each of {samples} samples"

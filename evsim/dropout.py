@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from evsim.checks import check_number, checked_integer
-from evsim.network import LI, Network, unknown_name
+from evsim.checks import check_number, checked_integer, unknown_name
+from evsim.keywords import helpful
+from evsim.network import LI, Network
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class Dropout:
     """Which spikes are dropped.

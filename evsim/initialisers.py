@@ -9,7 +9,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from evsim.checks import check_choice, check_finite
+from evsim.checks import check_choice, check_finite, check_number
+from evsim.keywords import helpful
 
 Sharing = Literal["synaptic", "axonal", "dendritic", "shared"]
 
@@ -63,6 +64,7 @@ class Initialiser(ABC):
         return self.draw(np.random.default_rng(stream), shape)
 
 
+@helpful
 @dataclass(frozen=True)
 class Normal(Initialiser):
     """Normally distributed values with the given mean and standard deviation."""
@@ -80,6 +82,7 @@ class Normal(Initialiser):
         return generator.normal(self.mean, self.standard_deviation, shape)
 
 
+@helpful
 @dataclass(frozen=True)
 class Uniform(Initialiser):
     """Uniformly distributed values in [low, high)."""
@@ -97,6 +100,7 @@ class Uniform(Initialiser):
         return generator.uniform(self.low, self.high, shape)
 
 
+@helpful
 @dataclass(frozen=True)
 class Gamma(Initialiser):
     """Gamma-distributed values, put into [low, high]: for time constants that differ.
@@ -122,7 +126,8 @@ class Gamma(Initialiser):
     sharing: Sharing = "synaptic"
 
     def __post_init__(self) -> None:
-        self._check("mean", "shape", "low", *(() if self.high == np.inf else ("high",)))
+        self._check("mean", "shape", "low")
+        check_number(self.high, "high")
         for name in ("mean", "shape"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} = {getattr(self, name)}: it must be > 0")
@@ -134,6 +139,7 @@ class Gamma(Initialiser):
         return np.asarray(np.clip(values, self.low, self.high))
 
 
+@helpful
 @dataclass(frozen=True)
 class Constant(Initialiser):
     """One value everywhere, as a parameter of its own per synapse (or per ``sharing``)."""

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import checked_integer
+from evsim.checks import checked_count
+from evsim.keywords import helpful
 
 
+@helpful
 def confusion_matrix(labels: Any, predictions: Any, classes: int) -> np.ndarray:
     """How many samples of each class are put in which, int64, shape (classes, classes).
 
@@ -34,12 +36,14 @@ def confusion_matrix(labels: Any, predictions: Any, classes: int) -> np.ndarray:
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
 
+@helpful
 def unclassified(labels: Any, predictions: Any, classes: int) -> np.ndarray:
     """How many samples of each class are put in none, int64, shape (classes,)."""
     labels, predictions = _checked(labels, predictions, classes)
     return np.bincount(labels[predictions < 0], minlength=classes).astype(np.int64)
 
 
+@helpful
 def accuracy_by_class(labels: Any, predictions: Any, classes: int) -> np.ndarray:
     """The fraction of right predictions for each true class, shape (classes,).
 
@@ -52,7 +56,7 @@ def accuracy_by_class(labels: Any, predictions: Any, classes: int) -> np.ndarray
 
 
 def _checked(labels: Any, predictions: Any, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    checked_integer(classes, "classes", 1)
+    checked_count(classes, "classes", 1, 2**31)
     checked = []
     for name, values, lowest in (("labels", labels, 0), ("predictions", predictions, -1)):
         array = np.asarray(values)

@@ -8,7 +8,6 @@ dendritic, () one for all; a time constant of shape () is shared by a population
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,7 +16,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from evsim.checks import (
+    check_choice,
+    check_is,
+    check_number,
+    checked_count,
+    checked_integer,
+    listed,
+    shown,
+    unknown_name,
+)
 from evsim.initialisers import Initialiser
+from evsim.keywords import helpful
+from evsim.named import Named
 from evsim.parameters import (
     FrozenArrays,
     Parameter,
@@ -31,6 +42,7 @@ from evsim.parameters import (
     sparse_entries,
     spread,
 )
+from evsim.spikes import MOST_UNITS
 from evsim.topology import Topology
 
 __all__ = [
@@ -42,7 +54,6 @@ __all__ = [
     "Parameter",
     "Population",
     "sparse_entries",
-    "unknown_name",
 ]
 
 
@@ -61,17 +72,14 @@ class Population(FrozenArrays):
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise TypeError(f"population name {self.name!r}: it must be a non-empty string")
+            raise TypeError(f"population name {shown(self.name)}: it must be a non-empty string")
         if any(mark in self.name for mark in (".", "->")):
             raise ValueError(
                 f"population name {self.name!r}: '.' and '->' are kept for the names of "
                 "parameters and connections"
             )
-        if isinstance(self.units, bool) or not isinstance(self.units, (int, np.integer)):
-            raise TypeError(f"{self.name}: units = {self.units!r} must be an integer")
-        if self.units < 1:
-            raise ValueError(f"{self.name}: units = {self.units} must be at least 1")
-        object.__setattr__(self, "units", int(self.units))
+        units = checked_count(self.units, f"{self.name}: units", 1, MOST_UNITS)
+        object.__setattr__(self, "units", units)
 
     def resolved(self, seed: int | None) -> Population:
         """The same population with its initialisers drawn, and what they drew checked."""
@@ -102,11 +110,13 @@ class Population(FrozenArrays):
         object.__setattr__(self, parameter, values)
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class Input(Population):
     """Units whose spikes the user gives."""
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class LIF(Population):
     """Leaky integrate-and-fire units with exponential current synapses (D Table 1).
@@ -142,6 +152,7 @@ class LIF(Population):
         self._set_unit_parameter("refractory", "ms", zero=True, infinite=True)
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class LI(Population):
     """Leaky integrator units: as LIF, without threshold; they never spike.
@@ -169,6 +180,7 @@ class LI(Population):
 # -- connections --------------------------------------------------------------------------
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class Connection(FrozenArrays):
     """Synapses from every spike of a source population to units of a target population.
@@ -197,7 +209,8 @@ class Connection(FrozenArrays):
     def __post_init__(self) -> None:
         for part in ("source", "target", "name"):
             if not isinstance(getattr(self, part), str):
-                raise TypeError(f"{part} = {getattr(self, part)!r} of a connection: give a name")
+                found = shown(getattr(self, part))
+                raise TypeError(f"{part} = {found} of a connection: give a name")
         if not self.name:
             object.__setattr__(self, "name", f"{self.source}->{self.target}")
         if "." in self.name:
@@ -244,6 +257,7 @@ class Connection(FrozenArrays):
 # -- the network --------------------------------------------------------------------------
 
 
+@helpful
 class Network:
     """A frozen network of populations and connections.
 
@@ -270,18 +284,15 @@ class Network:
         seed: int | None = None,
     ) -> None:
         if seed is not None:
-            if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-                raise TypeError(f"seed = {seed!r}: it must be an integer")
-            if seed < 0:
-                raise ValueError(f"seed = {seed}: it must be >= 0")
-        given = tuple(populations)
+            seed = checked_integer(seed, "seed", 0)
+        given = listed(populations, "populations", "give a list of evsim.Input, LIF and LI")
         _check_populations(given)
         self.populations: tuple[Population, ...] = tuple(p.resolved(seed) for p in given)
         self._index = {p.name: i for i, p in enumerate(self.populations)}
         resolved = []
-        for connection in connections:
-            if not isinstance(connection, Connection):
-                raise TypeError(f"{connection!r} is not a connection: use evsim.Connection")
+        remedy = "give a list of evsim.Connection"
+        for place, connection in enumerate(listed(connections, "connections", remedy)):
+            check_is(connection, f"connections[{place}]", Connection, "give evsim.Connection")
             source = self._end_of(connection, "source")
             target = self._end_of(connection, "target")
             resolved.append(connection.resolved(target.units, source.units, seed))
@@ -292,8 +303,7 @@ class Network:
         name = getattr(connection, end)
         if name not in self._index:
             raise ValueError(
-                f"connection {connection.name!r}: there is no population {name!r}; "
-                f"the network has {', '.join(self._index)}"
+                f"connection {connection.name!r}: {unknown_name('population', name, self._index)}"
             )
         population = self.populations[self._index[name]]
         if end == "target" and isinstance(population, Input):
@@ -316,10 +326,10 @@ class Network:
 
     def population(self, name: str) -> Population:
         """The population of that name."""
+        if not isinstance(name, str):
+            raise TypeError(f"population = {shown(name)}: give the name of one")
         if name not in self._index:
-            raise ValueError(
-                f"there is no population {name!r}; the network has {', '.join(self._index)}"
-            )
+            raise ValueError(unknown_name("population", name, self._index))
         return self.populations[self._index[name]]
 
     @property
@@ -348,15 +358,16 @@ class Network:
         for population in self.populations:
             for parameter in population.unit_parameters:
                 parameters[f"{population.name}.{parameter}"] = getattr(population, parameter)
-        return parameters
+        return Named(parameters, "parameter")
 
     def replace(self, values: Mapping[str, Any]) -> Network:
         """A new network with some parameters replaced; shapes may change, which changes sharing.
 
         Raises ValueError for unknown names and for values a Network would refuse.
         """
+        check_is(values, "values", Mapping, "give a mapping from names of parameters to arrays")
         for name in values:
-            if name not in self.parameters:
+            if not isinstance(name, str) or name not in self.parameters:
                 raise ValueError(unknown_name("parameter", name, self.parameters))
             if isinstance(values[name], Initialiser):
                 raise TypeError(
@@ -409,7 +420,17 @@ class Network:
         ``flat`` has shape (synapses,) for a weight or a delay, and (units of all populations,)
         for a time constant or a threshold.
         """
+        if not isinstance(name, str) or name not in self.parameters:
+            raise ValueError(unknown_name("parameter", name, self.parameters))
         owner, kind = name.rsplit(".", 1)
+        topology = self.topology
+        of_synapses = kind in ("weight", "delay")
+        expected = topology.source.size if of_synapses else topology.unit_count
+        if not isinstance(flat, np.ndarray) or flat.shape != (expected,):
+            what = "synapse" if of_synapses else "unit of the network"
+            raise TypeError(
+                f"flat = {shown(flat)}: give an array of one number per {what}, shape ({expected},)"
+            )
         if kind not in ("weight", "delay"):
             start = int(self.topology.first_unit[self._index[owner]])
             own = flat[start : start + self.population(owner).units]
@@ -426,7 +447,9 @@ class Network:
 
     def per_unit(self, parameter: str, default: float = np.nan) -> np.ndarray:
         """A unit parameter for all units of all populations, ``default`` where there is none."""
-        flat = np.full(self.topology.unit_count, default)
+        check_choice(parameter, "parameter", _UNIT_NUMBERS)
+        check_number(default, "default")
+        flat = np.full(self.topology.unit_count, float(default))
         for population, start in zip(self.populations, self.topology.first_unit, strict=False):
             if hasattr(population, parameter):
                 flat[start : start + population.units] = getattr(population, parameter)
@@ -446,14 +469,16 @@ class Network:
 
 # -- checks -------------------------------------------------------------------------------
 
+_UNIT_NUMBERS = ("tau_mem", "tau_syn", "threshold", "refractory")
+
 
 def _check_populations(populations: tuple[Population, ...]) -> None:
     if not populations:
-        raise ValueError("a network needs at least one population")
+        raise ValueError("populations is empty: a network needs at least one population")
     seen = set()
-    for population in populations:
-        if not isinstance(population, (Input, LIF, LI)):
-            raise TypeError(f"{population!r} is not a population: use Input, LIF or LI")
+    for place, population in enumerate(populations):
+        name = f"populations[{place}]"
+        check_is(population, name, (Input, LIF, LI), "give evsim.Input, LIF or LI")
         if population.name in seen:
             raise ValueError(
                 f"population name {population.name!r} is given twice: names must differ"
@@ -470,13 +495,6 @@ def _check_connection_names(connections: tuple[Connection, ...]) -> None:
                 "another name, Connection(..., name='...')"
             )
         seen.add(connection.name)
-
-
-def unknown_name(kind: str, name: str, known: Mapping[str, Any]) -> str:
-    """The message for a name that is not among the known ones."""
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
-    return f"there is no {kind} {name!r}; {hint}"
 
 
 def _same_synapses(a: Connection, b: Connection) -> bool:

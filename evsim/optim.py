@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evsim.checks import check_number
+from evsim.keywords import helpful
 from evsim.records import EpochRecord
 from evsim.schedules import Schedule, as_schedules
 
@@ -102,6 +103,7 @@ class Optimizer(ABC):
             raise ValueError(f"clip = {self.clip}: it must be > 0; infinity for no clipping")
 
 
+@helpful
 @dataclass(frozen=True)
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015, algorithm 1).
@@ -159,6 +161,7 @@ class Adam(Optimizer):
         values -= learning_rate * unbiased_first / (np.sqrt(unbiased_second) + self.epsilon)
 
 
+@helpful
 @dataclass(frozen=True)
 class SGD(Optimizer):
     """Gradient descent, with momentum if asked for: m := momentum m + g, value -= rate m.
@@ -203,6 +206,7 @@ class SGD(Optimizer):
 # -- projections --------------------------------------------------------------------------
 
 
+@helpful
 @dataclass(frozen=True)
 class Bounds:
     """The projection of every value into [low, high]."""
@@ -211,6 +215,8 @@ class Bounds:
     high: float
 
     def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            check_number(getattr(self, name), name)
         if not self.low <= self.high:
             raise ValueError(f"bounds ({self.low}, {self.high}): low must not exceed high")
 

@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from evsim.checks import check_choice, check_number, checked_integer
+from evsim.checks import check_choice, check_is, check_number, checked_count, shown
+from evsim.keywords import helpful
 from evsim.network import LI, LIF, Input, Network, Population
 
 Weighting = Literal["flat", "exponential", "linear", "sigmoid", "input"]
@@ -29,6 +30,10 @@ class Readout:
     """
 
     population: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.population is not None:
+            check_is(self.population, "population", str, "give the name of a population, or None")
 
     def population_of(self, network: Network) -> str:
         """The population this readout is taken from; ValueError if it is of the wrong kind."""
@@ -63,6 +68,7 @@ class WeightingForm(NamedTuple):
         return (1.0 + self.slope * times) * np.exp(-self.rate * times)
 
 
+@helpful
 @dataclass(frozen=True)
 class Mean(Readout):
     """Weighted mean of the voltage over the trial, ``(1/T) * integral of w(t) V(t) dt``.
@@ -80,6 +86,7 @@ class Mean(Readout):
     weighting: Weighting = "flat"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice(self.weighting, "weighting", get_args(Weighting))
 
     @property
@@ -98,6 +105,7 @@ class Mean(Readout):
         raise ValueError(f"the weighting {self.weighting!r} has no closed form")
 
 
+@helpful
 @dataclass(frozen=True)
 class Peak(Readout):
     """Largest voltage of the trial, ``max over t of V(t)`` (L 29); never below its start, 0.
@@ -114,6 +122,7 @@ class Peak(Readout):
             )
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class Voltage(Readout):
     """The voltage at given times, shape (batch, units, times).
@@ -127,10 +136,11 @@ class Voltage(Readout):
     times: Sequence[float] | np.ndarray = field(default=())
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         times = np.array(self.times)
         if times.ndim != 1 or times.size == 0 or times.dtype.kind not in "iuf":
             raise TypeError(
-                f"times = {self.times!r}: give a one-dimensional list of times in ms, "
+                f"times = {shown(self.times)}: give a one-dimensional list of times in ms, "
                 "Voltage(times=[10.0, 20.0])"
             )
         times = times.astype(np.float64)
@@ -153,6 +163,7 @@ class Voltage(Readout):
         return hash((self.population, *np.asarray(self.times).tolist()))
 
 
+@helpful
 class Moments(NamedTuple):
     """Times of each sample: those of sample b are ``times[offsets[b]:offsets[b + 1]]``.
 
@@ -196,6 +207,7 @@ def check_moments(moments: Moments, batch_size: int, duration: float) -> None:
         )
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class VoltageAt(Readout):
     """The voltage at moments of each sample, shape (moments, units).
@@ -205,6 +217,10 @@ class VoltageAt(Readout):
     """
 
     moments: Moments
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_is(self.moments, "moments", Moments, "give evsim.readouts.Moments")
 
     def shape(self, batch_size: int, units: int) -> tuple[int, ...]:
         return len(self.moments.times), units
@@ -221,6 +237,7 @@ class VoltageAt(Readout):
         return hash((self.population, *self.moments.times.tolist()))
 
 
+@helpful
 @dataclass(frozen=True)
 class VoltageTrace(Readout):
     """The voltage as a function of time, for losses that integrate over it.
@@ -231,6 +248,7 @@ class VoltageTrace(Readout):
     tolerance: float = 1e-12
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_number(self.tolerance, "tolerance")
         if not 1e-15 <= self.tolerance <= 1e-2:
             raise ValueError(f"tolerance = {self.tolerance}: it must be from 1e-15 to 0.01")
@@ -249,6 +267,7 @@ class _SpikeReadout(Readout):
             )
 
 
+@helpful
 @dataclass(frozen=True)
 class FirstSpike(_SpikeReadout):
     """Time of the first spike in ms, shape (batch, units); infinity for a silent unit.
@@ -258,6 +277,10 @@ class FirstSpike(_SpikeReadout):
     """
 
 
+_MOST_SPIKES = 2**31 - 1
+
+
+@helpful
 @dataclass(frozen=True)
 class SpikeTimes(_SpikeReadout):
     """Times of the first ``count`` spikes of each unit in ms, shape (batch, units, count).
@@ -269,7 +292,8 @@ class SpikeTimes(_SpikeReadout):
     count: int = 1
 
     def __post_init__(self) -> None:
-        checked_integer(self.count, "count", 1)
+        super().__post_init__()
+        checked_count(self.count, "count", 1, _MOST_SPIKES)
 
     def shape(self, batch_size: int, units: int) -> tuple[int, ...]:
         return batch_size, units, self.count

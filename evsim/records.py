@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from evsim.checks import check_choice
+from evsim.named import Named
 from evsim.network import LIF, Network
 
 if TYPE_CHECKING:
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 
 Watch = Literal["accuracy", "loss", "validation_accuracy", "validation_loss"]
 """The numbers of an epoch that schedules, early stopping and the best epoch go by."""
+
+
+_BY_NAME = {
+    "spikes_per_sample": "population",
+    "silent_units": "population",
+    "learning_rates": "trained parameter",
+    "clipped_steps": "parameter that is clipped",
+}
+"""The mappings of a record, and what their names are of."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,11 @@ class EpochRecord:
     limited_spikes: int = 0
     dropped_spikes: int = 0
     spikes_lost: int = 0
+
+    def __post_init__(self) -> None:
+        # Those who are shown a record, such as callbacks, cannot change it.
+        for name in _BY_NAME:
+            object.__setattr__(self, name, Named(getattr(self, name), _BY_NAME[name]))
 
     def merit(self, watch: Watch) -> float:
         """The watched number, turned so that larger is better."""

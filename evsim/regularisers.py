@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from evsim.checks import check_number
+from evsim.keywords import helpful
 from evsim.network import LIF, Network
 
 
+@helpful
 @dataclass(frozen=True)
 class RateRegulariser:
     """Pulls the mean spike count of each unit of a population to a target (L 7).

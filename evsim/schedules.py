@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from evsim.checks import check_number, checked_integer
+from evsim.keywords import helpful
 from evsim.records import EpochRecord, Watch, check_watch
 
 # -- schedules ----------------------------------------------------------------------------
@@ -46,6 +47,7 @@ class Schedule(ABC):
         """
 
 
+@helpful
 @dataclass(frozen=True)
 class EaseIn(Schedule):
     """Starts at a small fraction of the rate and grows with every batch up to the whole (L 4.6).
@@ -88,6 +90,7 @@ class EaseIn(Schedule):
         return 1.0 if step >= self.steps else min(1.0, self.start * self.growth**step)
 
 
+@helpful
 @dataclass(frozen=True)
 class Halving(Schedule):
     """Halves the rate when what is watched no longer rises (L 8, 9).
@@ -140,6 +143,7 @@ class Halving(Schedule):
         return factor
 
 
+@helpful
 @dataclass(frozen=True)
 class Decay(Schedule):
     """Multiplies the rate once per epoch: ``factor**(epoch - 1)``."""
@@ -153,6 +157,7 @@ class Decay(Schedule):
         return self.factor ** (epoch - 1)
 
 
+@helpful
 @dataclass(frozen=True)
 class StepDecay(Schedule):
     """Multiplies the rate once every so many epochs: ``factor**((epoch - 1) // every)``."""
@@ -184,6 +189,7 @@ def as_schedules(given: Any) -> tuple[Schedule, ...]:
 # -- when to stop -------------------------------------------------------------------------
 
 
+@helpful
 @dataclass(frozen=True)
 class EarlyStopping:
     """Ends training after a number of epochs without a better value of what is watched.

@@ -10,17 +10,21 @@ from typing import Any
 import numpy as np
 
 from evsim import sampling
-from evsim.checks import check_number
+from evsim.checks import check_number, listed, shown, unknown_name
 from evsim.dropout import Dropout
 from evsim.engines import resolve
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
+from evsim.keywords import helpful
 from evsim.losses import Loss, Outcome
-from evsim.network import Input, Network, Parameter, Population, unknown_name
+from evsim.named import Named
+from evsim.network import Input, Network, Parameter, Population
 from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, VoltageTrace, check_moments
 from evsim.regularisers import RateRegulariser
+from evsim.silence import warn_of_silent_layers, warn_of_unreached
 from evsim.spikes import SpikeTrains
 
 
+@helpful
 def simulate(
     network: Network,
     spikes: SpikeTrains | Mapping[str, SpikeTrains],
@@ -49,29 +53,38 @@ def simulate(
         For arguments that do not fit together, before anything runs.
     EngineError
         For a simulation that cannot go on.
+
+    Warns
+    -----
+    SilentNetworkWarning
+        Of a population that no input reaches, and of input spikes that all come too late.
     """
     check_network(network)
     engine = resolve(engine)
     duration = check_duration(duration)
     inputs = check_inputs(network, spikes)
-    return _run(network, inputs, duration, engine, dropout)
+    warn_of_unreached(network, inputs, duration)
+    return run_checked(network, inputs, duration, engine, dropout)
 
 
-def _run(
+def run_checked(
     network: Network,
     inputs: dict[str, SpikeTrains],
     duration: float,
     engine: Engine,
-    dropout: Dropout | None,
+    dropout: Dropout | None = None,
 ) -> Run:
+    """As ``simulate``, of arguments that have been checked; only dropout has not."""
     if dropout is not None:
         if not isinstance(dropout, Dropout):
-            raise TypeError(f"dropout = {dropout!r}: give evsim.Dropout({{'hidden': 0.1}}, seed=0)")
+            found = shown(dropout)
+            raise TypeError(f"dropout = {found}: give evsim.Dropout({{'hidden': 0.1}}, seed=0)")
         dropout.check(network, len(next(iter(inputs.values()))))
     state = engine.simulate(network, inputs, duration, dropout)
-    return Run(network, inputs, duration, engine, state)
+    return Run(network, Named(inputs, "input"), duration, engine, state)
 
 
+@helpful
 def gradient(
     network: Network,
     spikes: SpikeTrains | Mapping[str, SpikeTrains],
@@ -115,7 +128,35 @@ def gradient(
         For a simulation that cannot go on.
     FloatingPointError
         For a loss whose derivative is no finite number where the loss is one.
+
+    Warns
+    -----
+    SilentNetworkWarning
+        As ``simulate``, and of a hidden population without a spike in the whole batch.
     """
+    found = quiet_gradient(
+        network, spikes, labels, loss, duration, wrt=wrt, engine=engine, dropout=dropout,
+        regularisers=regularisers, lambda_limit=lambda_limit,
+    )  # fmt: skip
+    warn_of_unreached(found.run.network, found.run.inputs, found.run.duration)
+    warn_of_silent_layers(found.run)
+    return found
+
+
+def quiet_gradient(
+    network: Network,
+    spikes: SpikeTrains | Mapping[str, SpikeTrains],
+    labels: Sequence[Any] | np.ndarray,
+    loss: Loss,
+    duration: float,
+    *,
+    wrt: Iterable[str] | None = None,
+    engine: str | Engine = "exact",
+    dropout: Dropout | None = None,
+    regularisers: Iterable[RateRegulariser] = (),
+    lambda_limit: float = np.inf,
+) -> Gradient:
+    """As ``gradient``, without warnings: for those who call it batch after batch."""
     check_network(network)
     check_is_loss(loss)
     names = check_wrt(network, wrt)
@@ -129,7 +170,8 @@ def gradient(
     if batch_size == 0:
         raise ValueError("the batch is empty: the mean loss over no samples is not defined")
     labels = loss.check_labels(labels, batch_size, population.units)
-    run = _run(network, inputs, duration, engine, dropout)
+    loss.check_in_trial(labels, duration)
+    run = run_checked(network, inputs, duration, engine, dropout)
     outcome = loss.evaluate(run, labels)
     outcome.check(loss, run)
     outcome.check_derivative(loss, run)
@@ -147,6 +189,7 @@ def gradient(
     return Gradient(run, outcome, adjoint)
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class Run:
     """A simulated batch: its spikes, readouts, and voltages at any time."""
@@ -165,12 +208,12 @@ class Run:
     @cached_property
     def spikes(self) -> dict[str, SpikeTrains]:
         """Spikes of every population by name: within the trial, those of inputs as given."""
-        return self.engine.spikes(self.state)
+        return Named(self.engine.spikes(self.state), "population")
 
     @cached_property
     def spike_counts(self) -> dict[str, np.ndarray]:
         """Number of those spikes of each unit, (batch, units), by population; read-only."""
-        return self.engine.spike_counts(self.state)
+        return Named(self.engine.spike_counts(self.state), "population")
 
     @cached_property
     def report(self) -> Report:
@@ -185,7 +228,7 @@ class Run:
     def read(self, readout: Readout) -> np.ndarray:
         """A readout's values, in the shape the readout states."""
         if not isinstance(readout, Readout):
-            raise TypeError(f"readout = {readout!r}: give one such as evsim.readouts.Peak()")
+            raise TypeError(f"readout = {shown(readout)}: give one such as evsim.readouts.Peak()")
         if isinstance(readout, VoltageTrace):
             raise TypeError("VoltageTrace is for losses that integrate: use Run.voltage or Voltage")
         readout.population_of(self.network)
@@ -229,6 +272,7 @@ class Run:
         return self.engine.traces(self.state, population, checked)
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class Gradient:
     """The loss of a batch and its gradients.
@@ -268,7 +312,7 @@ class Gradient:
     @property
     def parameters(self) -> dict[str, Parameter]:
         """Gradient of the batch loss by each parameter, in the parameter's shape."""
-        return self.adjoint.parameters
+        return Named(self.adjoint.parameters, "gradient of")
 
     @property
     def input_times(self) -> Any:
@@ -277,7 +321,7 @@ class Gradient:
         One array for a network with one input population, else one by name.
         """
         times = self.adjoint.input_times
-        return next(iter(times.values())) if len(times) == 1 else times
+        return next(iter(times.values())) if len(times) == 1 else Named(times, "input")
 
     @property
     def report(self) -> Report:
@@ -312,7 +356,9 @@ def check_network(network: object) -> None:
 def check_is_loss(loss: object) -> None:
     """Refuse what is no loss."""
     if not isinstance(loss, Loss):
-        raise TypeError(f"loss = {loss!r}: it must be a Loss such as evsim.losses.CrossEntropy()")
+        raise TypeError(
+            f"loss = {shown(loss)}: it must be a Loss such as evsim.losses.CrossEntropy()"
+        )
 
 
 def check_duration(duration: float) -> float:
@@ -375,10 +421,10 @@ def check_wrt(network: Network, wrt: Iterable[str] | None) -> tuple[str, ...]:
         return tuple(network.parameters)
     if isinstance(wrt, str):
         raise TypeError(f"wrt = {wrt!r}: give a list of names, [{wrt!r}]")
-    names = tuple(wrt)  # once: an iterator has no second time
+    names = listed(wrt, "wrt", "give a list of names of parameters")
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(f"wrt holds {name!r}: give names of parameters")
+            raise TypeError(f"wrt holds {shown(name)}: give names of parameters")
         if name not in network.parameters:
             raise ValueError(unknown_name("parameter", name, network.parameters))
     return names
@@ -390,13 +436,12 @@ def check_adjustments(
     """The regularisers; refuses those that do not fit the network, and a limit that is none."""
     if isinstance(regularisers, RateRegulariser):
         raise TypeError("regularisers is one regulariser: give a list of them")
-    if not isinstance(regularisers, Iterable):
-        raise TypeError(f"regularisers = {regularisers!r}: give a list of evsim.RateRegulariser")
-    regularisers = tuple(regularisers)  # once: an iterator has no second time
+    regularisers = listed(regularisers, "regularisers", "give a list of evsim.RateRegulariser")
     seen = set()
     for regulariser in regularisers:
         if not isinstance(regulariser, RateRegulariser):
-            raise TypeError(f"regularisers holds {regulariser!r}: give evsim.RateRegulariser(...)")
+            found = shown(regulariser)
+            raise TypeError(f"regularisers holds {found}: give evsim.RateRegulariser(...)")
         regulariser.check(network)
         if regulariser.population in seen:
             raise ValueError(f"two rate regularisers name {regulariser.population!r}: give one")

@@ -7,15 +7,24 @@ time; an engine may rely on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from evsim.checks import checked_integer
-from evsim.parameters import FrozenArrays
+from evsim.checks import LARGEST_FLOAT, check_is, checked_count, listed, shown
+from evsim.keywords import helpful
+from evsim.parameters import FrozenArrays, real_numbers
+
+MOST_UNITS = 2**31 - 1
+"""Of a population: events hold their unit in 32 bits."""
+
+_MOST_SAMPLES = 2**40
 
 
+@helpful
 @dataclass(frozen=True, eq=False, repr=False)
 class SpikeTrains(FrozenArrays):
     """A batch of spike trains.
@@ -47,7 +56,7 @@ class SpikeTrains(FrozenArrays):
         times = _frozen(self.times, np.float64, "times")
         units = _frozen(self.units, np.int32, "units")
         offsets = _frozen(self.offsets, np.int64, "offsets")
-        unit_count = checked_integer(self.unit_count, "unit_count", 1)
+        unit_count = checked_count(self.unit_count, "unit_count", 1, MOST_UNITS)
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "units", units)
         object.__setattr__(self, "offsets", offsets)
@@ -101,8 +110,8 @@ class SpikeTrains(FrozenArrays):
                 f"times, units and samples have {times.size}, {units.size} and {samples.size} "
                 "entries: give one of each per event"
             )
-        batch_size = checked_integer(batch_size, "batch_size", 0)
-        unit_count = checked_integer(unit_count, "unit_count", 1)
+        batch_size = checked_count(batch_size, "batch_size", 0, _MOST_SAMPLES)
+        unit_count = checked_count(unit_count, "unit_count", 1, MOST_UNITS)
         wrong = (samples < 0) | (samples >= batch_size)
         if wrong.any():
             event = int(np.argmax(wrong))
@@ -124,22 +133,25 @@ class SpikeTrains(FrozenArrays):
 
         ``units`` is the number of units of the population.
         """
+        unit_count = checked_count(units, "units", 1, MOST_UNITS)
         times: list[float] = []
         emitters: list[int] = []
         owners: list[int] = []
-        batch_size = 0
-        for sample in samples:
-            for time, unit in sample:
+        batch = listed(samples, "samples", _LISTS)
+        for place, sample in enumerate(batch):
+            for time, unit in _pairs(sample, place):
                 times.append(time)
                 emitters.append(unit)
-                owners.append(batch_size)
-            batch_size += 1
-        return cls.from_events(times, emitters, owners, batch_size=batch_size, unit_count=units)
+                owners.append(place)
+        _check_pairs(times, emitters, owners, unit_count)
+        return cls.from_events(
+            times, emitters, owners, batch_size=len(batch), unit_count=unit_count
+        )
 
     @classmethod
     def from_latencies(cls, latencies: np.ndarray) -> SpikeTrains:
         """Build from one spike time per unit, shape (batch, units); NaN where a unit is silent."""
-        latencies = np.asarray(latencies, np.float64)
+        latencies = real_numbers(latencies, "latencies")
         if latencies.ndim != 2:
             raise ValueError(
                 f"latencies has shape {latencies.shape}: give one time per sample and unit, "
@@ -164,8 +176,11 @@ class SpikeTrains(FrozenArrays):
     @classmethod
     def concatenate(cls, batches: Sequence[SpikeTrains]) -> SpikeTrains:
         """Join batches of the same population, sample after sample."""
+        batches = listed(batches, "batches", "give a list of SpikeTrains")
         if not batches:
-            raise ValueError("concatenate needs at least one batch of spike trains")
+            raise ValueError("batches is empty: concatenate needs at least one SpikeTrains")
+        for place, batch in enumerate(batches):
+            check_is(batch, f"batches[{place}]", SpikeTrains, "give SpikeTrains")
         unit_counts = {batch.unit_count for batch in batches}
         if len(unit_counts) > 1:
             raise ValueError(
@@ -188,16 +203,7 @@ class SpikeTrains(FrozenArrays):
 
     def __getitem__(self, index: int | slice | np.ndarray) -> SpikeTrains:
         """Select samples: an index gives a batch of one, a slice or an index array a batch."""
-        if isinstance(index, bool):
-            raise TypeError(f"sample {index}: select samples by integers, slices or arrays")
-        if isinstance(index, (int, np.integer)):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"sample {index} of a batch of {len(self)}")
-            chosen = np.array([index % len(self)])
-        else:
-            chosen = np.arange(len(self))[index]
-            if chosen.ndim != 1:
-                raise IndexError(f"{index!r} does not select a sequence of samples")
+        chosen = chosen_samples(index, len(self))
         starts = self.offsets[chosen]
         counts = self.offsets[chosen + 1] - starts
         offsets = np.zeros(chosen.size + 1, np.int64)
@@ -273,6 +279,114 @@ def _frozen(values: object, dtype: type, name: str) -> np.ndarray:
     array = np.array(array, dtype=dtype, copy=True)
     array.setflags(write=False)
     return array
+
+
+# -- what selects samples -----------------------------------------------------------------
+
+
+def chosen_samples(index: Any, batch_size: int) -> np.ndarray:
+    """The samples that an integer, a slice or an array of integers or bools selects, int64.
+
+    Raises IndexError for samples that the batch does not have, TypeError for other indices.
+    """
+    if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
+        index = [int(index)] if -batch_size <= index < batch_size else [_outside(index, batch_size)]
+    if isinstance(index, slice):
+        parts = (index.start, index.stop, index.step)
+        if all(part is None or isinstance(part, (int, np.integer)) for part in parts):
+            return np.arange(batch_size)[index]
+    elif isinstance(index, (list, np.ndarray)):
+        try:
+            array = np.asarray(index)
+        except (ValueError, OverflowError):
+            array = np.empty(())
+        if array.shape == (0,):
+            return np.empty(0, np.int64)
+        if array.ndim == 1 and array.dtype.kind in "iu":
+            wrong = (array < -batch_size) | (array >= batch_size)
+            if wrong.any():
+                _outside(array[np.argmax(wrong)], batch_size)
+            return array % batch_size
+        if array.shape == (batch_size,) and array.dtype == bool:
+            return np.flatnonzero(array)
+    raise TypeError(
+        f"index = {shown(index)}: select samples by an integer, a slice, or a one-dimensional "
+        f"array of integers or of {batch_size} bools"
+    )
+
+
+def _outside(index: Any, batch_size: int) -> Any:
+    raise IndexError(f"sample {shown(int(index))} of a batch of {batch_size}")
+
+
+# -- spikes as lists ----------------------------------------------------------------------
+
+_LISTS = "give a list of (time, unit) pairs for each sample, such as [[(1.5, 0), (2.0, 1)], []]"
+
+
+def _pairs(sample: Any, place: int) -> tuple[tuple[Any, Any], ...]:
+    """The pairs of a sample's spikes; refuses other forms, and says which is the right one."""
+    name = f"samples[{place}]"
+    if isinstance(sample, Mapping):
+        raise TypeError(
+            f"{name} = {shown(sample)}: a mapping; give (time, unit) pairs, "
+            "[(time, unit) for unit, times in sample.items() for time in times]"
+        )
+    spikes = listed(sample, name, _LISTS)
+    if isinstance(sample, tuple) and len(spikes) == 2 and all(map(_is_number, spikes)):
+        raise TypeError(
+            f"{name} = {shown(sample)} is one spike, not the list of a sample: {_LISTS}"
+        )
+    for number, spike in enumerate(spikes):
+        if not isinstance(spike, (tuple, list)) and np.ndim(spike) != 1:
+            raise TypeError(f"{name}[{number}] = {shown(spike)}: give a (time, unit) pair")
+        if len(spike) != 2:
+            raise ValueError(
+                f"{name}[{number}] = {shown(spike)} has {len(spike)} entries: give a "
+                "(time, unit) pair"
+            )
+    return spikes
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating))
+
+
+def _check_pairs(times: list[Any], units: list[Any], samples: list[int], unit_count: int) -> None:
+    """Refuse times that are none and units that there are not, by their place in a sample."""
+
+    def place(event: int) -> str:
+        number = event - bisect_left(samples, samples[event])
+        found = f"({shown(times[event])}, {shown(units[event])})"
+        return f"samples[{samples[event]}][{number}] = {found}"
+
+    for event, (time, unit) in enumerate(zip(times, units, strict=True)):
+        if isinstance(unit, (bool, np.bool_)) or not isinstance(unit, (int, np.integer)):
+            told = ""
+            if _are_exchanged(times, units, unit_count):
+                told = "; time and unit seem to be exchanged, give (time, unit)"
+            raise TypeError(f"{place(event)}: the unit must be an integer{told}")
+        if not 0 <= unit < unit_count:
+            raise ValueError(
+                f"{place(event)}: a population of {unit_count} has units 0 to {unit_count - 1}"
+            )
+        if not _is_number(time) or isinstance(time, (bool, np.bool_)):
+            raise TypeError(f"{place(event)}: the time must be a number, in ms")
+        if not 0 <= time <= LARGEST_FLOAT:
+            raise ValueError(
+                f"{place(event)}: spike times must be finite and >= 0; leave out spikes that do "
+                "not happen"
+            )
+
+
+def _are_exchanged(times: list[Any], units: list[Any], unit_count: int) -> bool:
+    """Whether all that should be times can only be units, and the other way round."""
+    return all(
+        isinstance(time, (int, np.integer)) and 0 <= time < unit_count for time in times
+    ) and any(isinstance(unit, (float, np.floating)) for unit in units)
+
+
+# -- checks -------------------------------------------------------------------------------
 
 
 def _check_offsets(offsets: np.ndarray, events: int) -> None:

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from evsim.checks import check_is, checked_path
+from evsim.keywords import helpful
 from evsim.network import LI, LIF, Connection, Input, Network, Population
 from evsim.parameters import Parameter, is_sparse
 
@@ -128,16 +130,25 @@ def _as_array(text: str) -> np.ndarray:
 # -- networks -----------------------------------------------------------------------------
 
 
+@helpful
 def save_network(path: str | os.PathLike[str], network: Network) -> None:
     """Store a network, its structure and its parameters, as one safetensors file."""
+    check_is(network, "network", Network, "give an evsim.Network")
+    path = checked_path(path, "path", "a file to write")
+    if path.is_dir():
+        raise ValueError(f"path = {str(path)!r} is a folder: name a file in it")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"path = {str(path)!r}: there is no folder {path.parent}")
     save_arrays(path, "network", network_arrays(network), network_structure(network))
 
 
+@helpful
 def load_network(path: str | os.PathLike[str]) -> Network:
     """The network that ``save_network`` stored, equal to the bit.
 
     Raises FileNotFoundError, and StorageError for files that are damaged or no networks.
     """
+    path = checked_path(path, "path", "a file")
     arrays, structure = load_arrays(path, "network")
     try:
         return _network_of(structure, arrays)

@@ -21,8 +21,18 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import checked_integer
+from evsim.checks import (
+    check_flag,
+    check_function,
+    check_is,
+    check_number,
+    checked_integer,
+    listed,
+    shown,
+)
 from evsim.dataset import Dataset, Evaluation
+from evsim.keywords import helpful
+from evsim.spikes import chosen_samples
 from evsim.training import FitResult
 
 __all__ = [
@@ -38,6 +48,7 @@ __all__ = [
 # -- folds --------------------------------------------------------------------------------
 
 
+@helpful
 @dataclass(frozen=True, eq=False, repr=False)
 class Fold:
     """One division of a dataset into samples to train on and samples held out.
@@ -55,6 +66,17 @@ class Fold:
     data: Dataset
     held_out: np.ndarray
 
+    def __post_init__(self) -> None:
+        check_is(self.name, "name", str, "give words")
+        check_is(self.data, "data", Dataset, "give an evsim.Dataset")
+        check_is(self.held_out, "held_out", np.ndarray, "give an array of indices")
+        try:
+            held_out = chosen_samples(self.held_out, len(self.data))
+        except IndexError as error:
+            raise ValueError(f"held_out: {error}") from None
+        object.__setattr__(self, "held_out", held_out)
+        self.held_out.setflags(write=False)
+
     @property
     def train(self) -> Dataset:
         """The samples to train on, in the order of the data, copied at each access."""
@@ -71,6 +93,7 @@ class Fold:
         return f"Fold({self.name!r}, {self.held_out.size} of {len(self.data)} samples held out)"
 
 
+@helpful
 def k_fold(
     data: Dataset | tuple[Any, Any], folds: int, *, seed: int = 0, stratified: bool = True
 ) -> list[Fold]:
@@ -96,6 +119,7 @@ def k_fold(
         the fold that holds it out.
     """
     data = Dataset.of(data)
+    check_flag(stratified, "stratified")
     folds = checked_integer(folds, "folds", 2)
     if folds > len(data):
         raise ValueError(f"folds = {folds}: {len(data)} samples make at most as many folds")
@@ -111,6 +135,7 @@ def k_fold(
     ]
 
 
+@helpful
 def leave_one_group_out(data: Dataset | tuple[Any, Any]) -> list[Fold]:
     """One fold for each group of a dataset, such as a speaker, in which it is held out.
 
@@ -170,6 +195,7 @@ def _frozen(indices: np.ndarray) -> np.ndarray:
 # -- scores -------------------------------------------------------------------------------
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class Scores:
     """The scores of several runs.
@@ -186,6 +212,20 @@ class Scores:
     names: tuple[str, ...]
     values: np.ndarray
     interrupted: bool = False
+
+    def __post_init__(self) -> None:
+        names = listed(self.names, "names", "give a list of names")
+        for name in names:
+            check_is(name, "a name in names", str, "give words")
+        object.__setattr__(self, "names", names)
+        values = np.asarray(self.values)
+        if values.shape != (len(self.names),) or values.dtype.kind not in "iuf":
+            raise ValueError(
+                f"values = {shown(self.values)}: give one number for each of the "
+                f"{len(self.names)} names"
+            )
+        object.__setattr__(self, "values", values)
+        check_flag(self.interrupted, "interrupted")
 
     @property
     def mean(self) -> float:
@@ -204,9 +244,12 @@ class Scores:
         return f"{self.mean:.3f}{spread} ({count} score{'s' * (count != 1)}{ended})"
 
 
+_FOLDS = "give a list of what k_fold or leave_one_group_out return"
+
 Outcome = float | FitResult | Evaluation | Scores
 
 
+@helpful
 def cross_validate(
     train: Callable[[Fold, int], Outcome],
     folds: Sequence[Fold],
@@ -241,14 +284,17 @@ def cross_validate(
     TypeError, ValueError
         For no folds, and for what is no score.
     """
-    checked_integer(seed, "seed", 0)
+    check_function(train, "train", "give a function of a fold and a seed")
+    seed = checked_integer(seed, "seed", 0)
+    folds = listed(folds, "folds", _FOLDS)
     for fold in folds:
         if not isinstance(fold, Fold):
-            raise TypeError(f"folds holds {fold!r}: give what k_fold or leave_one_group_out return")
+            raise TypeError(f"folds holds {shown(fold)}: {_FOLDS}")
     runs = [(fold.name, lambda fold=fold: train(fold, seed)) for fold in folds]
     return _collect(runs, "folds", progress)
 
 
+@helpful
 def repeat(run: Callable[[int], Outcome], seeds: Iterable[int], *, progress: bool = True) -> Scores:
     """Run once for each seed and collect the scores.
 
@@ -259,13 +305,15 @@ def repeat(run: Callable[[int], Outcome], seeds: Iterable[int], *, progress: boo
 
     Returns, raises and stops as ``cross_validate``, with seeds for folds.
     """
+    check_function(run, "run", "give a function of a seed")
     runs = []
     seen = set()
-    for seed in seeds:
-        if checked_integer(seed, "seed", 0) in seen:
+    for place, each in enumerate(listed(seeds, "seeds", "give a list of integers")):
+        seed = checked_integer(each, f"seeds[{place}]", 0)
+        if seed in seen:
             raise ValueError(f"seeds holds {seed} twice: it would count the same run again")
-        seen.add(int(seed))
-        runs.append((f"seed {seed}", lambda seed=int(seed): run(seed)))
+        seen.add(seed)
+        runs.append((f"seed {seed}", lambda seed=seed: run(seed)))
     return _collect(runs, "seeds", progress)
 
 
@@ -277,6 +325,7 @@ def _collect(
     runs: Sequence[tuple[str, Callable[[], Outcome]]], argument: str, progress: bool
 ) -> Scores:
     """The scores of named runs, as far as they are finished."""
+    check_flag(progress, "progress")
     if not runs:
         raise ValueError(f"{argument} is empty: give at least one")
     names: list[str] = []
@@ -317,6 +366,7 @@ def _score(outcome: Outcome) -> float:
             f"the score is of type {type(value).__name__}: return a number, an Evaluation or a "
             "FitResult"
         )
+    check_number(value, "the score")
     if not np.isfinite(value):
         raise ValueError(f"the score is {value}: it must be finite")
     return float(value)

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from evsim.checks import check_flag, check_number, checked_count, checked_integer, shown
+from evsim.keywords import helpful
 from evsim.losses import IntegralLoss, Loss
 from evsim.network import LI, LIF, Connection, Input, Network
 from evsim.readouts import FirstSpike, Mean, Peak, Readout, SpikeTimes, Voltage, VoltageTrace
-from evsim.simulation import gradient, simulate
-from evsim.spikes import SpikeTrains
+from evsim.simulation import check_duration, quiet_gradient, simulate
+from evsim.spikes import MOST_UNITS, SpikeTrains
 
 # Of values (rows, units, ...) and a label for each row: the losses (rows,) and the derivative.
 Function = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -19,6 +21,7 @@ Function = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 _BATCH_SIZE = 6
 
 
+@helpful
 def check_loss(
     loss: Loss,
     units: int = 3,
@@ -60,6 +63,13 @@ def check_loss(
     """
     if not isinstance(loss, Loss):
         raise TypeError(f"loss is of type {type(loss).__name__}: derive it from evsim.losses.Loss")
+    units = checked_count(units, "units", 1, MOST_UNITS)
+    duration = check_duration(duration)
+    seed = checked_integer(seed, "seed", 0)
+    check_number(tolerance, "tolerance")
+    if not 0 < tolerance < 1:
+        raise ValueError(f"tolerance = {tolerance}: it must be > 0 and < 1")
+    check_flag(end_to_end, "end_to_end")
     generator = np.random.default_rng(seed)
     labels = _checked_labels(loss, units, labels, generator)
     function, name = _function_of(loss, duration)
@@ -90,6 +100,8 @@ def _checked_labels(
         if not loss.classifies:
             raise ValueError("the loss does not classify: give check_loss its targets, labels=...")
         labels = generator.integers(0, units, _BATCH_SIZE)
+    if not isinstance(labels, (list, tuple, np.ndarray)) or np.shape(labels)[:1] in ((), (0,)):
+        raise TypeError(f"labels = {shown(labels)}: give an array of those of at least one sample")
     checked = loss.check_labels(labels, len(labels), units)
     if not isinstance(checked, np.ndarray) or len(checked) != len(labels):
         raise AssertionError(
@@ -267,6 +279,7 @@ def _check_derivative(
         )
 
 
+@helpful
 def differentiate(
     function: Callable[[float], np.ndarray], step: float, levels: int = 10
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -350,7 +363,7 @@ def _check_network(
 def _compare_weights(
     loss: Loss, network: Network, spikes: SpikeTrains, duration: float, labels: np.ndarray
 ) -> None:
-    result = gradient(network, spikes, labels, loss, duration, engine="reference")
+    result = quiet_gradient(network, spikes, labels, loss, duration, engine="reference")
     for connection in network.connections:
         name = f"{connection.name}.weight"
         found, weight = result.parameters[name], network.parameters[name]

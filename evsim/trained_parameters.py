@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import check_number
-from evsim.network import LIF, Network, unknown_name
+from evsim.checks import check_is, check_number, shown, unknown_name
+from evsim.network import LIF, Network
 from evsim.optim import Bounds, Optimizer, Projection
 from evsim.parameters import Parameter, is_sparse, sparse_entries
 
@@ -88,6 +88,11 @@ class TrainedParameter:
         """
         for projection in self.projections:
             projected = np.asarray(projection(self.values))
+            if projected.dtype.kind not in "iuf":
+                raise TypeError(
+                    f"the projection of {self.name} returned {shown(projected)}: it must return "
+                    "an array of numbers"
+                )
             if projected.shape != self.values.shape:
                 raise ValueError(
                     f"the projection of {self.name} turned values of shape {self.values.shape} "
@@ -140,7 +145,8 @@ def assign_optimizers(
         _check_key("optimizers", key, parameters)
         if optimizer is not None and not isinstance(optimizer, Optimizer):
             raise TypeError(
-                f"optimizers[{key!r}] = {optimizer!r}: give an optimiser such as evsim.Adam(5e-3)"
+                f"optimizers[{key!r}] = {shown(optimizer)}: give an optimiser such as "
+                "evsim.Adam(5e-3)"
             )
     assigned = {}
     for name in parameters:
@@ -153,6 +159,9 @@ def assign_optimizers(
             'such as {"weight": evsim.Adam(5e-3)}'
         )
     return assigned
+
+
+_PROJECTIONS = 'give a mapping such as {"tau_mem": (3.0, 60.0)}'
 
 
 def assign_projections(
@@ -176,7 +185,10 @@ def assign_projections(
             f"delay_max = {delay_max:g} ms would have no effect, as no delay is trained: give "
             'the delays an optimiser, optimizers={"delay": evsim.Adam(0.1)}, or leave it out'
         )
-    given = {key: _as_projection(key, value) for key, value in (projections or {}).items()}
+    if projections is None:
+        projections = {}
+    check_is(projections, "projections", Mapping, _PROJECTIONS)
+    given = {key: _as_projection(key, value) for key, value in projections.items()}
     for key in given:
         _check_key("projections", key, trained, "trained ")
     assigned = {}
@@ -259,7 +271,7 @@ def _as_projection(key: str, given: Any) -> Projection:
             check_number(bound, f"a bound in projections[{key!r}]")
         return Bounds(float(given[0]), float(given[1]))
     raise TypeError(
-        f"projections[{key!r}] = {given!r}: give bounds (low, high), or a function from an "
+        f"projections[{key!r}] = {shown(given)}: give bounds (low, high), or a function from an "
         "array to an array of the same shape"
     )
 
@@ -268,7 +280,7 @@ def _check_key(
     argument: str, key: str, parameters: Mapping[str, Parameter], which: str = ""
 ) -> None:
     known = dict.fromkeys([_kind(name) for name in parameters]) | dict.fromkeys(parameters)
-    if key not in known:
+    if not isinstance(key, str) or key not in known:
         raise ValueError(f"{argument}: {unknown_name(f'{which}parameter', key, known)}")
 
 

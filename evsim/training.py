@@ -16,11 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import checked_integer
+from evsim.checks import (
+    check_flag,
+    checked_count,
+    checked_integer,
+    checked_path,
+    listed,
+    shown,
+)
 from evsim.dataset import Dataset, Evaluation, checked_data, evaluate
 from evsim.dropout import Dropout
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine
+from evsim.keywords import helpful
 from evsim.losses import Loss
 from evsim.network import Network
 from evsim.optim import Optimizer, Projection
@@ -29,9 +37,11 @@ from evsim.records import EpochRecord, Watch, check_watch, check_watched
 from evsim.regularisers import RateRegulariser
 from evsim.sampling import check_times
 from evsim.schedules import EarlyStopping
+from evsim.silence import warn_of_unreached
 from evsim.simulation import (
     check_adjustments,
     check_duration,
+    check_inputs,
     check_is_loss,
     check_network,
     check_wrt,
@@ -109,6 +119,7 @@ class FitResult:
 # -- fit ----------------------------------------------------------------------------------
 
 
+@helpful
 def fit(
     network: Network,
     data: Dataset | tuple[Any, Any],
@@ -221,9 +232,9 @@ def fit(
     augmentation = _checked_augmentation(augmentation)
     # With a delay line, say, the data fit the network only when they are augmented.
     fits_later = bool(augmentation) and not _has_the_inputs_units(network, data)
-    data = Dataset.of(data) if fits_later else checked_data(network, data, loss, "data")
+    data = Dataset.of(data) if fits_later else checked_data(network, data, loss, duration)
     if validation is not None:
-        validation = checked_data(network, validation, loss, "validation")
+        validation = checked_data(network, validation, loss, duration, "validation")
     assigned = assign_optimizers(optimizers, network.parameters)
     check_wrt(network, list(assigned))
     trained = {name: network.parameters[name] for name in assigned}
@@ -244,19 +255,21 @@ def fit(
         augmentation=augmentation,
         early_stopping=early_stopping,
         watch=watch or _usual_watch(loss.classifies, validation is not None),
-        batch_size=checked_integer(batch_size, "batch_size", 1),
+        batch_size=checked_count(batch_size, "batch_size"),
         seed=checked_integer(seed, "seed", 0),
         engine=resolve(engine),
     )
     if fits_later:
-        checked_data(network, task.epoch_data(1)[0], loss, "data, augmented")
-    epochs = checked_integer(epochs, "epochs", 1)
-    for callback in callbacks:
-        if not callable(callback):
-            raise TypeError(f"callbacks holds {callback!r}: each must be a function")
+        checked_data(network, task.epoch_data(1)[0], loss, duration, "augmented")
+    epochs = checked_count(epochs, "epochs")
+    callbacks = _checked_callbacks(callbacks)
+    check_flag(resume, "resume")
+    check_flag(progress, "progress")
     if resume and run_folder is None:
         raise ValueError("resume=True needs a run_folder to go on from")
-    folder = None if run_folder is None else RunFolder(run_folder)
+    folder = None if run_folder is None else RunFolder(_checked_folder(run_folder))
+    begins_with = data if not fits_later else task.epoch_data(1)[0]
+    warn_of_unreached(network, check_inputs(network, begins_with.spikes), duration)
     training = Training(task, epochs, folder)
     with nullcontext() if folder is None else folder.locked():
         training.begin(resume)
@@ -327,7 +340,7 @@ def _check_watches(
     if early_stopping is not None:
         if not isinstance(early_stopping, EarlyStopping):
             raise TypeError(
-                f"early_stopping = {early_stopping!r}: give evsim.EarlyStopping(patience=15)"
+                f"early_stopping = {shown(early_stopping)}: give evsim.EarlyStopping(patience=15)"
             )
         watched.append((early_stopping.watch, "early_stopping"))
     for name, optimizer in optimizers.items():
@@ -342,7 +355,7 @@ def _checked_dropout(dropout: Mapping[str, float] | None, network: Network) -> d
     if dropout is None:
         return {}
     if not isinstance(dropout, Mapping):
-        raise TypeError(f"dropout = {dropout!r}: give a mapping such as {{'hidden': 0.1}}")
+        raise TypeError(f"dropout = {shown(dropout)}: give a mapping such as {{'hidden': 0.1}}")
     Dropout(dropout).check(network, 0)
     return {name: float(rate) for name, rate in dropout.items()}
 
@@ -355,9 +368,24 @@ def _has_the_inputs_units(network: Network, data: Any) -> bool:
 
 
 def _checked_augmentation(augmentation: Any) -> tuple[Augmentation, ...]:
-    if callable(augmentation) or not isinstance(augmentation, Sequence):
-        raise TypeError(f"augmentation = {augmentation!r}: give a list of augmentations")
-    for each in augmentation:
+    given = listed(augmentation, "augmentation", "give a list of augmentations")
+    for each in given:
         if not callable(each):
-            raise TypeError(f"augmentation holds {each!r}: each must be a function")
-    return tuple(augmentation)
+            raise TypeError(f"augmentation holds {shown(each)}: each must be a function")
+    return given
+
+
+def _checked_callbacks(callbacks: Any) -> tuple[Callable[[TrainingState], Any], ...]:
+    given = listed(callbacks, "callbacks", "give a list of functions")
+    for each in given:
+        if not callable(each):
+            raise TypeError(f"callbacks holds {shown(each)}: each must be a function")
+    return given
+
+
+def _checked_folder(run_folder: Any) -> Path:
+    folder = checked_path(run_folder, "run_folder")
+    for part in (folder, *folder.parents):
+        if part.exists() and not part.is_dir():
+            raise ValueError(f"run_folder = {str(folder)!r}: {part} is a file, name a folder")
+    return folder

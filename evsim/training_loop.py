@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from evsim.checks import checked_count
 from evsim.dataset import Dataset, Evaluation, evaluate
 from evsim.dropout import Dropout
 from evsim.engines.protocol import Engine
@@ -21,7 +22,8 @@ from evsim.progress import Progress
 from evsim.records import EpochRecord, Tally, Watch
 from evsim.regularisers import RateRegulariser
 from evsim.schedules import EarlyStopping
-from evsim.simulation import Gradient, gradient
+from evsim.silence import silent_layer
+from evsim.simulation import Gradient, quiet_gradient
 from evsim.storage import RunFolder, checksum, describe, network_arrays, network_structure
 from evsim.trained_parameters import TrainedParameter, numbers
 
@@ -128,7 +130,7 @@ class Task:
                     "what has a Dataset as .data and the number of lost spikes as .lost"
                 )
             data = outcome.data
-            lost += int(outcome.lost)
+            lost += checked_count(outcome.lost, f"the lost spikes of {augmentation!r}", 0)
             if len(data) == 0:
                 raise ValueError(f"{augmentation!r} left no sample to train on in epoch {epoch}")
         return data, lost
@@ -245,8 +247,7 @@ class Training:
             units = self.task.network.population(name).units
             if silent == units and before.get(name) != units:
                 display.say(
-                    f"epoch {record.epoch}: no unit of {name!r} spiked for any sample, so nothing "
-                    "behind it learns; raise the weights into it, or lift silent units, silent_lift"
+                    f"epoch {record.epoch}: {silent_layer(name)}, or lift silent units, silent_lift"
                 )
 
     @cached_property
@@ -268,7 +269,7 @@ class Training:
     ) -> tuple[Gradient, list[str]]:
         """The gradient of one batch, and a step down; and whose gradients were scaled down."""
         task = self.task
-        outcome = gradient(
+        outcome = quiet_gradient(
             self.network, batch.spikes, batch.labels, task.loss, task.duration,
             wrt=list(task.optimizers), engine=task.engine, dropout=dropout,
             regularisers=task.regularisers, lambda_limit=task.lambda_limit,

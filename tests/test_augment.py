@@ -481,7 +481,7 @@ def test_settings_out_of_range_are_refused(make, message):
 def test_data_that_cannot_be_augmented_is_refused():
     data = random_data()
     shift = Shift(2)
-    with pytest.raises(TypeError, match="generator is of type int: give numpy.random.default_rng"):
+    with pytest.raises(TypeError, match="generator = 3: give numpy.random.default_rng"):
         shift(data, 3, DURATION)
     with pytest.raises(ValueError, match=r"duration = 0\.0 ms: it must be finite and > 0"):
         shift(data, generator(), 0.0)

@@ -254,7 +254,10 @@ def refused(capsys, *arguments):
             "as with --dt = 4 or 2.5 ms",
         ),
         (("train", "sequence", "--time-limit", 0), "it must be a time > 0"),
-        (("train", "sequence", "--delay-rate", -1), "learning_rate = -1"),
+        (
+            ("train", "sequence", "--delay-rate", -1),
+            "--delay-rate = -1.0 ms: it must be finite and > 0",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_end_with_one_sentence(

@@ -17,7 +17,7 @@ def spikes(samples, seed=0, units=3):
         ([0, 1], ValueError, r"labels has shape \(2,\): give one per sample, shape \(3,\)"),
         (["a", "b", "a"], TypeError, "labels has type <U1: give classes as integers, or targets"),
         ([0, 1, -1], ValueError, r"labels\[2\] = -1: classes are counted from 0"),
-        ([[0, 1]] * 3, ValueError, r"labels has shape \(3, 2\): give one per sample"),
+        ([[0, 1]], ValueError, r"labels has shape \(1, 2\): give targets for each of 3"),
         ([[0.0, 1.0]], ValueError, r"labels has shape \(1, 2\): give targets for each of 3"),
     ],
 )
@@ -44,7 +44,7 @@ def test_samples_of_several_inputs_are_selected_together_with_labels_and_groups(
     assert len(data[1]) == 1
     assert data[-1].groups.tolist() == [9]
     assert data[data.groups == 7].labels.tolist() == [3, 2]
-    with pytest.raises(IndexError, match="sample 4 of a dataset of 4"):
+    with pytest.raises(IndexError, match="sample 4 of a batch of 4"):
         data[4]
     with pytest.raises(ValueError, match=r"differ in their number of samples: {'left': 4, 'right'"):
         evsim.Dataset({"left": left, "right": right[:3]}, [0, 1, 0, 1])
@@ -91,7 +91,7 @@ def test_parts_that_do_not_go_together_are_not_joined(other, message):
 
 
 def test_joining_nothing_or_no_datasets_is_refused():
-    with pytest.raises(ValueError, match="at least one dataset"):
+    with pytest.raises(ValueError, match="parts is empty"):
         evsim.Dataset.concatenate([])
-    with pytest.raises(TypeError, match="is given a tuple: give Datasets"):
+    with pytest.raises(TypeError, match=r"parts\[0\] = .*: give an evsim.Dataset"):
         evsim.Dataset.concatenate([(spikes(1), [0])])

@@ -59,7 +59,7 @@ def test_unit_parameters_must_have_one_value_or_one_per_unit():
 
 @pytest.mark.parametrize("units", [0, -1])
 def test_a_population_has_at_least_one_unit(units):
-    with pytest.raises(ValueError, match=rf"hidden: units = {units} must be at least 1"):
+    with pytest.raises(ValueError, match=rf"hidden: units = {units}: it must be at least 1"):
         evsim.LIF("hidden", units)
 
 
@@ -89,9 +89,11 @@ def test_a_population_name_is_given_once():
 def test_a_network_is_made_of_populations_and_connections():
     with pytest.raises(ValueError, match="at least one population"):
         evsim.Network([], [])
-    with pytest.raises(TypeError, match="'hidden' is not a population: use Input, LIF or LI"):
+    with pytest.raises(
+        TypeError, match=r"populations\[0\] = 'hidden': give evsim.Input, LIF or LI"
+    ):
         evsim.Network(["hidden"], [])
-    with pytest.raises(TypeError, match=r"is not a connection: use evsim\.Connection"):
+    with pytest.raises(TypeError, match=r"connections\[0\] = .*: give evsim\.Connection"):
         network_of(("input", "hidden", 1.0))
 
 
@@ -101,7 +103,7 @@ def test_a_network_is_made_of_populations_and_connections():
 def test_connections_join_known_populations_in_a_possible_direction():
     with pytest.raises(
         ValueError,
-        match=r"'input->hiden': there is no population 'hiden'; .* input, hidden, output",
+        match=r"'input->hiden': there is no population 'hiden'; did you mean 'hidden'",
     ):
         network_of(evsim.Connection("input", "hiden", 1.0))
     with pytest.raises(ValueError, match="'hidden->input' targets the input 'input'"):

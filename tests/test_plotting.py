@@ -112,9 +112,9 @@ def test_traces_of_a_run_have_no_adjoints(gradient):
 @pytest.mark.parametrize(
     ("units", "sample", "message"),
     [
-        ({"hidden": [2]}, 0, "unit 2 of 'hidden': it has units 0 to 1"),
+        ({"hidden": [2]}, 0, r"units\['hidden'\] holds 2: it has units 0 to 1"),
         ({}, 0, "units chooses nothing"),
-        ({"hidden": [0]}, 2, "sample 2: the batch has samples 0 to 1"),
+        ({"hidden": [0]}, 2, "sample = 2: the batch has samples 0 to 1"),
         ({"hiden": [0]}, 0, "there is no population 'hiden'"),
     ],
 )
@@ -197,7 +197,8 @@ def test_learning_curves_without_classes_show_the_loss_alone_and_rates_if_asked_
     below = plotting.learning_curve(history, learning_rates=True).axes[-1]
     assert line(below, "weight")[0][1].tolist() == [1e-3, 1e-2, 2e-2]
     assert line(below, "delay")[0][1].tolist() == [0.1, 0.1, 0.1]
-    history[0].learning_rates["b->c.weight"] = 0.5
+    other = {**history[0].learning_rates, "b->c.weight": 0.5}
+    history[0] = replace(history[0], learning_rates=other)
     below = plotting.learning_curve(history, learning_rates=True).axes[-1]
     assert line(below, "b → c.weight")[0][1].tolist() == [0.5, 1e-2, 2e-2]
     with pytest.raises(ValueError, match="history has no learning rates"):
@@ -215,10 +216,10 @@ def test_a_confusion_matrix_shows_shares_of_each_true_class_and_the_counts():
     plain = plotting.confusion_matrix(np.eye(20, dtype=int), unclassified=np.zeros(20, int))
     assert len(plain.get_xticklabels()) == 20
     assert not plain.texts
-    with pytest.raises(ValueError, match="3 names for 2 classes"):
+    with pytest.raises(ValueError, match="names has 3 for 2 classes"):
         plotting.confusion_matrix(counts, ["a", "b", "c"])
     with pytest.raises(ValueError, match=r"counts has shape \(2, 3\)"):
-        plotting.confusion_matrix(np.ones((2, 3)))
+        plotting.confusion_matrix(np.ones((2, 3), int))
 
 
 def test_a_decision_map_shows_predictions_and_marks_wrong_ones():

@@ -350,7 +350,7 @@ def test_a_delay_line_does_what_delayed_copies_of_the_inputs_do(files):
             "is given with folds, which hold out every speaker in turn",
         ),
         (ssc.Settings, {"validation_size": -1}, "validation_size = -1: it must be at least 0"),
-        (braille.Settings, {"seed": -1}, "seed = -1: it must be >= 0"),
+        (braille.Settings, {"seed": -1}, "seed = -1: it must be at least 0"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, arguments, message):
@@ -382,14 +382,14 @@ def test_missing_files_are_named_with_the_flags_that_help(tmp_path, capsys, monk
     [
         (("mnist", "--epochs", 0), "--epochs = 0: it must be at least 1"),
         (("mnist", "--batch-size", 0), "--batch-size = 0: it must be at least 1"),
-        (("mnist", "--weight-rate", -1), "learning_rate = -1"),
-        (("mnist", "--input-dropout", 1.5), "dropout of 'input' = 1.5"),
+        (("mnist", "--weight-rate", -1), "--weight-rate = -1.0: it must be finite and > 0"),
+        (("mnist", "--input-dropout", 1.5), "--input-dropout = 1.5: it must be in [0, 1)"),
         (("mnist", "--classes", 3, 30), "classes names 30"),
         (("shd", "--epochs", 0), "--epochs = 0: it must be at least 1"),
         (("shd", "--shift", -3), "--shift = -3: it must be >= 0"),
         (("shd", "--tau-rate", 1), "--tau-rate = 1 ms is given but no time constants"),
         (("shd", "--delays", "--delay-line", 3), "--delay-line = 3 gives the inputs fixed delays"),
-        (("shd", "--target-spikes", -1), "target = -1"),
+        (("shd", "--target-spikes", -1), "--target-spikes = -1.0: it must be"),
     ],
 )
 def test_settings_are_refused_before_data_are_looked_for(arguments, message, tmp_path, capsys):

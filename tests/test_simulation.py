@@ -101,7 +101,7 @@ def test_losses_look_at_units_that_have_what_they_read():
         ),
         (
             readouts.Peak(population="hidden"),
-            "no population 'hidden'; the network has input, output",
+            "no population 'hidden'; there are input, output",
         ),
         (readouts.Peak(population=""), "no population ''"),
     ]:
@@ -267,7 +267,7 @@ def test_inputs_have_neither_moments_nor_kinks():
         run.probe("input", readouts.Moments(TIMES, OFFSETS))
     with pytest.raises(ValueError, match="'input' is an input: its units have no voltage"):
         run.kinks("input")
-    with pytest.raises(TypeError, match="moments is of type tuple: give"):
+    with pytest.raises(TypeError, match="moments = .*: give evsim.readouts.Moments"):
         run.read(readouts.VoltageAt((TIMES, OFFSETS)))
 
 

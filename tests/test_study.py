@@ -229,11 +229,11 @@ def test_what_is_no_score_is_refused():
         repeat(lambda seed: True, [0])
     with pytest.raises(ValueError, match="folds is empty: give at least one"):
         cross_validate(lambda fold, seed: 1.0, [])
-    with pytest.raises(TypeError, match="folds holds 3: give what k_fold"):
+    with pytest.raises(TypeError, match="folds holds 3: give a list of what k_fold"):
         cross_validate(lambda fold, seed: 1.0, [3])
     with pytest.raises(ValueError, match="seeds holds 4 twice: it would count the same run"):
         repeat(lambda seed: 1.0, [4, 5, 4])
-    with pytest.raises(TypeError, match=r"seed = 0\.5: it must be an integer"):
+    with pytest.raises(TypeError, match=r"seeds\[0\] = 0.5: it must be an integer"):
         repeat(lambda seed: 1.0, [0.5])
     assert isinstance(FOLDS[0], Fold)
     assert isinstance(repeat(lambda seed: 1, [np.int64(3)], progress=False), Scores)

@@ -114,7 +114,7 @@ def test_learning_rates_given_win_and_delays_have_one_only_if_learned():
         ({"delay_rate": 0.1}, "delay_rate = 0.1 ms is given but no delays are learned"),
         ({"initial_delay": 1.0}, "initial_delay = 1 ms is given but no delays are learned"),
         ({"delays": True, "initial_delay": 11.0}, "within 0 and delay_max = 10 ms"),
-        ({"data_seed": -1}, "data_seed = -1: it must be >= 0"),
+        ({"data_seed": -1}, "data_seed = -1: it must be at least 0"),
     ],
 )
 def test_yin_yang_settings_that_do_not_fit_are_refused(settings, message):
@@ -189,7 +189,7 @@ def test_long_training_finds_the_minimum_of_the_loss():
     [
         ({"interval": 16.0}, "interval = 16 ms: it must be > 0 and no longer than delay_max"),
         ({"duration": 10.0}, "duration = 10 ms: it must be longer than interval = 10 ms"),
-        ({"seed": -2}, "seed = -2: it must be >= 0"),
+        ({"seed": -2}, "seed = -2: it must be at least 0"),
     ],
 )
 def test_sequence_settings_that_do_not_fit_are_refused(settings, message):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from evsim.checks import check_is
 from evsim.dataset import Dataset
 from evsim.simulation import check_duration
 from evsim.spikes import SpikeTrains
@@ -82,11 +83,7 @@ class Augmentation(ABC):
         """
         data = Dataset.of(data)
         spikes = only_input(data)
-        if not isinstance(generator, np.random.Generator):
-            raise TypeError(
-                f"generator is of type {type(generator).__name__}: give "
-                "numpy.random.default_rng(seed)"
-            )
+        check_generator(generator)
         outcome = self._augment(data, spikes, generator, check_duration(duration))
         if spikes.times.size and not only_input(outcome.data).times.size:
             raise ValueError(
@@ -123,6 +120,18 @@ class SampleAugmentation(Augmentation):
             outcome.removed,
             int(silenced.sum()),
         )
+
+
+def check_transform(spikes: Any, generator: Any, duration: Any) -> None:
+    """Refuse arguments of ``transform`` that are none."""
+    check_is(spikes, "spikes", SpikeTrains, "give SpikeTrains")
+    check_generator(generator)
+    check_duration(duration)
+
+
+def check_generator(generator: Any) -> None:
+    """Refuse what draws no random numbers."""
+    check_is(generator, "generator", np.random.Generator, "give numpy.random.default_rng(seed)")
 
 
 def only_input(data: Dataset) -> SpikeTrains:

@@ -7,14 +7,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evsim.augment.alignment import Alignment, Means
-from evsim.augment.augmentation import Augmentation, Augmented, Transformed, as_input
+from evsim.augment.augmentation import (
+    Augmentation,
+    Augmented,
+    Transformed,
+    as_input,
+    check_transform,
+)
 from evsim.augment.events import chosen, inside, number_in_unit, per_spike
-from evsim.checks import check_finite, checked_integer
+from evsim.checks import check_finite, check_flag, checked_count
 from evsim.dataset import Dataset
 from evsim.dropout import fractions
+from evsim.keywords import helpful
 from evsim.spikes import SpikeTrains
 
 
+@helpful
 @dataclass(frozen=True)
 class Blend(Augmentation):
     """New samples, each made of two of the same class (L section 2.3, D).
@@ -54,7 +62,7 @@ class Blend(Augmentation):
 
     def __post_init__(self) -> None:
         if self.samples is not None:
-            checked_integer(self.samples, "samples", 1)
+            checked_count(self.samples, "samples")
         check_finite(self.probability, "probability")
         if not 0 < self.probability <= 1:
             raise ValueError(f"probability = {self.probability}: it must be in (0, 1]")
@@ -65,8 +73,7 @@ class Blend(Augmentation):
                     f"time_step = {self.time_step} ms: it must be > 0; None shifts times exactly"
                 )
         for name in ("same_group", "keep_originals"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} = {getattr(self, name)!r}: it must be True or False")
+            check_flag(getattr(self, name), name)
 
     def _augment(
         self, data: Dataset, spikes: SpikeTrains, generator: np.random.Generator, duration: float
@@ -122,7 +129,10 @@ class Blend(Augmentation):
 
         ValueError for what are no pairs, and for a pair with a silent sample.
         """
+        check_transform(spikes, generator, duration)
         pairs = np.asarray(pairs)
+        if pairs.dtype.kind not in "iu" and pairs.size:
+            raise TypeError(f"pairs has type {pairs.dtype}: give numbers of samples, integers")
         if pairs.ndim != 2 or pairs.shape[1] != 2:
             raise ValueError(f"pairs has shape {pairs.shape}: give two samples each, shape (n, 2)")
         parents = spikes[pairs.ravel()]

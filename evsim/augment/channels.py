@@ -7,14 +7,21 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from evsim.augment.augmentation import SampleAugmentation, Transformed
+from evsim.augment.augmentation import (
+    SampleAugmentation,
+    Transformed,
+    check_generator,
+    check_transform,
+)
 from evsim.augment.events import draw_per_spike, in_order, inside, per_spike
-from evsim.checks import check_choice, check_finite, checked_integer
-from evsim.spikes import SpikeTrains
+from evsim.checks import check_choice, check_finite, checked_count
+from evsim.keywords import helpful
+from evsim.spikes import MOST_UNITS, SpikeTrains
 
 Rounding = Literal["truncate", "uniform"]
 
 
+@helpful
 @dataclass(frozen=True)
 class Shift(SampleAugmentation):
     """All spikes of a sample move by the same number of channels (L, D).
@@ -37,23 +44,27 @@ class Shift(SampleAugmentation):
     rounding: Rounding = "truncate"
 
     def __post_init__(self) -> None:
-        checked_integer(self.channels, "channels", 1)
+        checked_count(self.channels, "channels", 1, MOST_UNITS)
         check_choice(self.rounding, "rounding", get_args(Rounding))
 
     def transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
+        check_transform(spikes, generator, duration)
         units = spikes.units + per_spike(self.draw(len(spikes), generator), spikes)
         return inside(spikes.times, units, spikes.offsets, spikes.unit_count, np.inf)
 
     def draw(self, samples: int, generator: np.random.Generator) -> np.ndarray:
         """By how many channels so many samples move, int64, shape (samples,)."""
+        samples = checked_count(samples, "samples", 0)
+        check_generator(generator)
         limit = self.channels
         if self.rounding == "truncate":
             return np.trunc(generator.uniform(-limit, limit, samples)).astype(np.int64)
         return generator.integers(-limit, limit, samples)
 
 
+@helpful
 @dataclass(frozen=True)
 class Jitter(SampleAugmentation):
     """Each spike moves by a number of channels of its own, round(N(0, deviation)).
@@ -71,6 +82,7 @@ class Jitter(SampleAugmentation):
     def transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
+        check_transform(spikes, generator, duration)
         spikes = in_order(spikes)
         moves = draw_per_spike(spikes.offsets, generator, "standard_normal")
         moves *= self.deviation

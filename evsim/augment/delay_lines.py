@@ -6,13 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evsim.augment.augmentation import SampleAugmentation, Transformed
+from evsim.augment.augmentation import (
+    SampleAugmentation,
+    Transformed,
+    check_transform,
+)
 from evsim.augment.events import inside, per_spike
-from evsim.checks import check_finite, checked_integer
+from evsim.checks import check_finite, check_is, checked_count
+from evsim.keywords import helpful
 from evsim.simulation import check_duration
-from evsim.spikes import SpikeTrains
+from evsim.spikes import MOST_UNITS, SpikeTrains
 
 
+@helpful
 @dataclass(frozen=True)
 class DelayLine(SampleAugmentation):
     """A delay line of the input, see ``delay_line``; it draws nothing.
@@ -30,9 +36,11 @@ class DelayLine(SampleAugmentation):
     def transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
+        check_transform(spikes, generator, duration)
         return delay_line(spikes, self.copies, self.spacing, duration)
 
 
+@helpful
 def delay_line(
     spikes: SpikeTrains, copies: int = 10, spacing: float = 30.0, duration: float | None = None
 ) -> Transformed:
@@ -56,13 +64,19 @@ def delay_line(
     Transformed
         Its spikes have ``copies * unit_count`` units.
     """
+    check_is(spikes, "spikes", SpikeTrains, "give SpikeTrains")
     _check_delay_line(copies, spacing)
+    most = MOST_UNITS // spikes.unit_count
+    if copies > most:
+        raise ValueError(
+            f"copies = {copies}: of {spikes.unit_count} units there can be at most {most} copies"
+        )
     end = np.inf if duration is None else check_duration(duration)
     # The copies of a sample as samples of their own, one after the other, to be merged.
     repeated = spikes[np.repeat(np.arange(len(spikes)), copies)]
     copy = np.tile(np.arange(copies), len(spikes))
     return inside(
-        repeated.times + per_spike(spacing * copy, repeated),
+        repeated.times + per_spike(float(spacing) * copy, repeated),
         repeated.units + per_spike(spikes.unit_count * copy, repeated),
         repeated.offsets[::copies],
         spikes.unit_count * copies,
@@ -71,7 +85,7 @@ def delay_line(
 
 
 def _check_delay_line(copies: int, spacing: float) -> None:
-    checked_integer(copies, "copies", 1)
+    checked_count(copies, "copies", 1, MOST_UNITS)
     check_finite(spacing, "spacing")
     if not spacing >= 0:
         raise ValueError(f"spacing = {spacing} ms: it must be >= 0")

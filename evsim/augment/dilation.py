@@ -7,14 +7,20 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from evsim.augment.augmentation import SampleAugmentation, Transformed
+from evsim.augment.augmentation import (
+    SampleAugmentation,
+    Transformed,
+    check_transform,
+)
 from evsim.augment.events import inside, per_spike
 from evsim.checks import check_choice, check_finite
+from evsim.keywords import helpful
 from evsim.spikes import SpikeTrains
 
 Distribution = Literal["log-uniform", "uniform"]
 
 
+@helpful
 @dataclass(frozen=True)
 class Dilate(SampleAugmentation):
     """The times of each sample are multiplied by one factor between ``low`` and ``high``.
@@ -39,6 +45,7 @@ class Dilate(SampleAugmentation):
     def transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
+        check_transform(spikes, generator, duration)
         if self.distribution == "uniform":
             factors = generator.uniform(self.low, self.high, len(spikes))
         else:

@@ -6,12 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evsim.augment.augmentation import SampleAugmentation, Transformed
+from evsim.augment.augmentation import (
+    SampleAugmentation,
+    Transformed,
+    check_transform,
+)
 from evsim.augment.events import chosen, draw_per_spike, in_order, trains_of
 from evsim.checks import check_finite
+from evsim.keywords import helpful
 from evsim.spikes import SpikeTrains
 
 
+@helpful
 @dataclass(frozen=True)
 class Thin(SampleAugmentation):
     """Each spike is removed with the given probability."""
@@ -29,6 +35,7 @@ class Thin(SampleAugmentation):
     def transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
+        check_transform(spikes, generator, duration)
         spikes = in_order(spikes)
         stays = draw_per_spike(spikes.offsets, generator, "random") >= self.probability
         times, units, offsets = chosen(spikes.times, spikes.units, spikes.offsets, stays)

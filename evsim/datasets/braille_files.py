@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from evsim.checks import checked_path
 from evsim.dataset import Dataset
 from evsim.datasets.files import DataFileError
 from evsim.datasets.inert_pickle import read_inert
 from evsim.datasets.inert_tables import TABLE_NAMES, TableError, columns
+from evsim.keywords import helpful
 from evsim.spikes import SpikeTrains
 from evsim.storage import write_atomically
 
@@ -27,6 +29,7 @@ TAXELS = 12
 _ARRAYS = ("times", "units", "offsets", "labels")
 
 
+@helpful
 def read_braille(path: str | os.PathLike[str]) -> Dataset:
     """Read Braille letters, from a published pickle file or from one of ``convert_braille``.
 
@@ -37,14 +40,18 @@ def read_braille(path: str | os.PathLike[str]) -> Dataset:
     Raises ``DataFileError`` for files that are damaged or hold something else.  Nothing in a
     file is ever executed: a pickle file that names what such data do not need is refused.
     """
+    path = checked_path(path, "path", "a file")
     return _read_npz(path) if zipfile.is_zipfile(path) else _read_pickle(path)
 
 
+@helpful
 def convert_braille(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Dataset:
     """Write the data of a published pickle file as an npz file without pickle.
 
     ``read_braille`` gives the same from both.  An existing file is replaced.  Returns the data.
     """
+    source = checked_path(source, "source", "a file")
+    target = checked_path(target, "target", "a file to write")
     data = _read_pickle(source)
     buffer = io.BytesIO()
     spikes = data.inputs["spikes"]

@@ -18,6 +18,7 @@ from evsim.datasets.fetching import PublishedFile, locate
 from evsim.datasets.files import DataFileError, SpikesLeftOutWarning
 from evsim.datasets.idx import latency_spikes, read_idx
 from evsim.datasets.splits import stratified_split
+from evsim.keywords import helpful
 
 Folder = str | os.PathLike[str] | None
 
@@ -37,6 +38,7 @@ _MNIST_FILES = tuple(
 )
 
 
+@helpful
 def mnist(
     folder: Folder = None, duration: float = 20.0, download: bool = False
 ) -> tuple[Dataset, Dataset]:
@@ -108,6 +110,7 @@ _SPOKEN_DIGIT_FILES = tuple(
 )
 
 
+@helpful
 def shd(
     folder: Folder = None,
     duration: float = 1000.0,
@@ -131,6 +134,7 @@ def shd(
     return train, test
 
 
+@helpful
 def ssc(
     folder: Folder = None,
     duration: float = 1000.0,
@@ -153,6 +157,7 @@ def ssc(
     return train, validation, test
 
 
+@helpful
 def spoken_digits(
     folder: Folder = None,
     duration: float = 1000.0,
@@ -219,6 +224,7 @@ def _tell_what_is_left_out(
 _BRAILLE_THRESHOLDS = (1, 2, 5, 10)
 
 
+@helpful
 def braille(
     folder: Folder = None, threshold: int = 2, seed: int = 0, download: bool = False
 ) -> tuple[Dataset, Dataset, Dataset]:

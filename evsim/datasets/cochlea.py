@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import checked_integer
+from evsim.checks import check_number, checked_integer, checked_path, shown
 from evsim.dataset import Dataset
 from evsim.datasets.files import DataFileError, unpacked
+from evsim.keywords import helpful
 from evsim.parameters import FrozenArrays
 from evsim.spikes import SpikeTrains
 
@@ -48,6 +49,7 @@ class CochleaRecordings(FrozenArrays):
         return Dataset(self.spikes, self.labels, self.speakers)
 
 
+@helpful
 def read_recordings(
     path: str | os.PathLike[str],
     *,
@@ -88,11 +90,12 @@ def read_recordings(
         late,
         None if at_most_one_per is None else _checked_time(at_most_one_per, "at_most_one_per"),
     )
-    if late not in ("cut", "refuse"):
-        raise ValueError(f'late = {late!r}: it must be "cut" or "refuse"')
+    if not isinstance(late, str) or late not in ("cut", "refuse"):
+        raise ValueError(f'late = {shown(late)}: it must be "cut" or "refuse"')
     if rules.window == math.inf:
         raise ValueError("at_most_one_per = inf ms: it must be finite, or None to keep all spikes")
     classes = checked_integer(classes, "classes", 1)
+    path = checked_path(path, "path", "a file")
     with unpacked(path) as plain, _opened(plain, path) as file:
         times = _events(file, "spikes/times", "f", "floating-point numbers", path)
         units = _events(file, "spikes/units", "iu", "integers", path)
@@ -315,9 +318,7 @@ def _frozen(integers: np.ndarray) -> np.ndarray:
 
 
 def _checked_time(value: Any, name: str) -> float:
-    real = (int, float, np.integer, np.floating)
-    if isinstance(value, bool) or not isinstance(value, real):
-        raise TypeError(f"{name} = {value!r}: it must be a time in ms")
+    check_number(value, name, "a time in ms")
     if not value > 0:
         raise ValueError(f"{name} = {value} ms: it must be > 0")
     return float(value)

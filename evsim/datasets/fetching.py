@@ -14,9 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evsim.checks import check_flag, check_is, checked_path, listed
 from evsim.datasets.files import DataFileError
+from evsim.keywords import helpful
 
 
+@helpful
 @dataclass(frozen=True)
 class PublishedFile:
     """A file of a data set, and where to get it.
@@ -48,10 +51,11 @@ class PublishedFile:
         return (*self.instead, self.name, f"{self.name}.gz")
 
 
+@helpful
 def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
     """The folder where data files belong: the one given, or that of EVSIM_DATA, or the cache."""
     if folder is not None:
-        return Path(folder)
+        return checked_path(folder, "folder")
     if os.environ.get("EVSIM_DATA"):
         return Path(os.environ["EVSIM_DATA"])
     import pooch
@@ -59,6 +63,7 @@ def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
     return Path(pooch.os_cache("evsim"))
 
 
+@helpful
 def locate(
     files: Sequence[PublishedFile],
     folder: str | os.PathLike[str] | None = None,
@@ -86,6 +91,11 @@ def locate(
     OSError
         For downloads that fail.
     """
+    remedy = "give a list of evsim.datasets.PublishedFile"
+    files = listed(files, "files", remedy)
+    for number, file in enumerate(files):
+        check_is(file, f"files[{number}]", PublishedFile, remedy)
+    check_flag(download, "download")
     place = data_folder(folder)
     found = {file: _found(file, place) for file in files}
     missing = [file for file in files if found[file] is None]
@@ -102,9 +112,10 @@ def _found(file: PublishedFile, place: Path) -> Path | None:
 def _absence(missing: Sequence[PublishedFile], place: Path) -> str:
     names = ", ".join(file.name for file in missing)
     sources = ", ".join(dict.fromkeys(file.source for file in missing))
+    where = f"{place}" if place.is_dir() else f"{place}, where there is no folder"
     offered = "pass download=True to fetch them there, " if missing[0].url else ""
     return (
-        f"no {names} in {place} (neither plain nor with .gz): they come from {sources}; "
+        f"no {names} in {where} (neither plain nor with .gz): they come from {sources}; "
         f"{offered}put them there, or name their folder with the argument folder or the "
         "environment variable EVSIM_DATA"
     )

@@ -11,7 +11,9 @@ import os
 
 import numpy as np
 
+from evsim.checks import check_number, checked_count, checked_path
 from evsim.datasets.files import DataFileError, read_bytes
+from evsim.keywords import helpful
 from evsim.simulation import check_duration
 from evsim.spikes import SpikeTrains
 
@@ -19,6 +21,7 @@ _UNSIGNED_BYTES = 0x08
 _WHAT = {1: "labels", 3: "images"}
 
 
+@helpful
 def read_idx(path: str | os.PathLike[str], dimensions: int) -> np.ndarray:
     """The array of unsigned bytes in an idx file, plain or gzip.
 
@@ -28,7 +31,8 @@ def read_idx(path: str | os.PathLike[str], dimensions: int) -> np.ndarray:
     Raises ``DataFileError`` for files that are no idx files, of another type or number of
     dimensions, and shorter or longer than they announce.
     """
-    content = read_bytes(path)
+    dimensions = checked_count(dimensions, "dimensions", 1, 255)
+    content = read_bytes(checked_path(path, "path", "a file"))
     magic = int.from_bytes(content[:4], "big")
     expected = _UNSIGNED_BYTES << 8 | dimensions
     if len(content) < 4 or magic != expected:
@@ -62,6 +66,7 @@ def _remedy(magic: int) -> str:
     return "it is another kind of file, or damaged; get it again"
 
 
+@helpful
 def latency_spikes(
     images: np.ndarray, duration: float = 20.0, *, background: int = 1, margin: float = 2.0
 ) -> SpikeTrains:
@@ -92,6 +97,7 @@ def latency_spikes(
             "(samples, rows, columns)"
         )
     duration = check_duration(duration)
+    check_number(margin, "margin", "a time in ms")
     if not 0 <= margin < duration / 2:
         raise ValueError(
             f"margin = {margin} ms: it must be >= 0 and leave time for spikes in {duration:g} ms"

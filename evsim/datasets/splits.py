@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from evsim.checks import check_number, checked_integer, listed
+from evsim.keywords import helpful
 
+
+@helpful
 def stratified_split(
     labels: np.ndarray, fractions: tuple[float, ...], seed: int
 ) -> tuple[np.ndarray, ...]:
@@ -26,12 +30,20 @@ def stratified_split(
     tuple of int64 arrays
         The samples of each part in increasing order; every sample is in one part.
     """
+    fractions = listed(fractions, "fractions", "give a tuple of numbers")
+    for place, fraction in enumerate(fractions):
+        check_number(fraction, f"fractions[{place}]")
     if not all(fraction > 0 for fraction in fractions) or not sum(fractions) < 1:
         raise ValueError(
             f"fractions = {fractions}: they must be > 0 and leave a rest for the last part"
         )
     labels = np.asarray(labels)
-    random = np.random.default_rng(seed)
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise TypeError(
+            f"labels has type {labels.dtype} and shape {labels.shape}: give an integer for each "
+            "sample"
+        )
+    random = np.random.default_rng(checked_integer(seed, "seed", 0))
     part_of = np.empty(labels.size, np.int64)
     for label in np.unique(labels):
         samples = random.permutation(np.flatnonzero(labels == label))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from evsim.engines.protocol import Adjoint, Engine, EngineError
+from evsim.keywords import helpful
 
 if TYPE_CHECKING:
     from evsim.engines.exact import Exact
@@ -28,6 +29,7 @@ _NAMES: dict[str, tuple[str, dict[str, Any]]] = {
 """The class of each engine, and what its name alone says of its settings."""
 
 
+@helpful
 def resolve(engine: str | Engine) -> Engine:
     """The engine itself, or the default one of that name.
 

@@ -23,11 +23,13 @@ from evsim.engines.kernels.traces import adjoint_trace_samples, trace_samples
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
 from evsim.engines.runaway import BLOCK, RATE_LIMIT, check_rate_limit
 from evsim.engines.threads import check_count, check_threads, over, piece_bounds
+from evsim.keywords import helpful
 from evsim.network import Input, Network
 from evsim.readouts import FirstSpike, Moments, Readout, SpikeTimes, VoltageAt
 from evsim.spikes import SpikeTrains
 
 
+@helpful
 @dataclass(frozen=True)
 class Exact(Engine):
     """The fast exact engine.

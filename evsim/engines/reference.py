@@ -16,17 +16,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from evsim.checks import check_flag, check_is, checked_count, checked_integer, shown
 from evsim.dropout import Dropout
 from evsim.engines import reference_readouts
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
 from evsim.engines.reference_adjoint import AdjointSimulation, Cotangents
 from evsim.engines.reference_network import InputEvent, Model, SampleDropout, Simulation
 from evsim.engines.reference_neuron import Number, Numbers, numbers_with
+from evsim.keywords import helpful
 from evsim.network import Network
 from evsim.readouts import Moments, Readout
 from evsim.spikes import SpikeTrains
 
 FEWEST_DIGITS = 16
+MOST_DIGITS = 1_000_000
 NO_ADJUSTMENTS = Adjustments()
 
 
@@ -126,6 +129,7 @@ class AdjointState:
         return np.full(size, self.forward.model.numbers.convert(0), dtype=object)
 
 
+@helpful
 @dataclass(frozen=True)
 class Reference(Engine):
     """The readable engine.
@@ -142,14 +146,17 @@ class Reference(Engine):
     debug: bool = False
 
     def __post_init__(self) -> None:
+        check_flag(self.debug, "debug")
         if self.digits is None:
             return
         if isinstance(self.digits, bool) or not isinstance(self.digits, (int, np.integer)):
-            raise TypeError(f"digits = {self.digits!r}: it must be an integer or None")
+            raise TypeError(f"digits = {shown(self.digits)}: it must be an integer or None")
         if self.digits < FEWEST_DIGITS:
             raise ValueError(
-                f"digits = {self.digits}: it must be at least {FEWEST_DIGITS}, or None for floats"
+                f"digits = {shown(self.digits)}: it must be at least {FEWEST_DIGITS}, or None for "
+                "floats"
             )
+        checked_count(self.digits, "digits", FEWEST_DIGITS, MOST_DIGITS)
 
     @property
     def numbers(self) -> Numbers:
@@ -215,10 +222,28 @@ class Reference(Engine):
     def events(
         self, network: Network, inputs: Mapping[str, SpikeTrains], duration: float, sample: int
     ) -> Iterator[Event]:
-        """Simulate one sample and yield its events as they happen."""
+        """Simulate one sample and yield its events as they happen.
+
+        Raises TypeError and ValueError for arguments that do not fit together, at once.
+        """
+        from evsim.simulation import check_duration, check_inputs, check_network
+
+        check_network(network)
+        check_is(inputs, "inputs", (Mapping, SpikeTrains), "give a mapping to SpikeTrains")
+        inputs = check_inputs(network, inputs)
+        batch_size = len(next(iter(inputs.values())))
+        if checked_integer(sample, "sample", 0) >= batch_size:
+            raise ValueError(
+                f"sample = {shown(sample)}: the batch has samples 0 to {batch_size - 1}"
+            )
+        return self._events(network, inputs, check_duration(duration), sample)
+
+    def _events(
+        self, network: Network, inputs: Mapping[str, SpikeTrains], end: float, sample: int
+    ) -> Iterator[Event]:
         model = Model.from_network(network, self.numbers)
         events = self.input_events(network, inputs)[sample]
-        duration = self.numbers.convert(duration)
+        duration = self.numbers.convert(end)
         for event in Simulation(model, events, duration, sample=sample, debug=self.debug):
             yield Event(event.time, event.kind.name.lower(), *model.place_of(event.unit))
 

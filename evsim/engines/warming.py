@@ -13,6 +13,7 @@ from evsim.compiled_cache import DigestCache, remove_outdated
 from evsim.dropout import Dropout
 from evsim.engines import Engine, Exact, Grid
 from evsim.initialisers import Normal
+from evsim.keywords import helpful
 from evsim.network import LI, LIF, Connection, Input, Network
 from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes, VoltageAt
 from evsim.spikes import SpikeTrains
@@ -44,6 +45,7 @@ class Cache:
     size: int
 
 
+@helpful
 def warm(engine: str | Engine) -> Warmed:
     """Compile everything that an engine may need, unless it has been, and keep it on disk.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evsim.integration import Integral, integrate
+from evsim.keywords import helpful
 from evsim.losses.loss import Loss, Outcome
 from evsim.losses.voltages import cross_entropy
 from evsim.network import LIF
@@ -114,6 +115,7 @@ def _spiking_together(spikes: SpikeTrains) -> np.ndarray:
     return spiking[instant]
 
 
+@helpful
 @dataclass(frozen=True)
 class TimeAveragedCrossEntropy(IntegralLoss):
     """``(1/T) * integral of -log softmax(V(t))_c dt`` for the true class c (L 1, without 1/T).

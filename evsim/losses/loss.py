@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from evsim.checks import check_is, checked_count, listed
+from evsim.keywords import helpful
 from evsim.readouts import Readout, VoltageAt
 
 if TYPE_CHECKING:
@@ -132,6 +134,8 @@ class Loss(ABC):
 
         ``classes`` is the number of units of the readout's population.
         """
+        batch_size = checked_count(batch_size, "batch_size", 0)
+        classes = checked_count(classes, "classes")
         array = np.asarray(labels)
         if array.shape != (batch_size,):
             raise ValueError(
@@ -148,7 +152,15 @@ class Loss(ABC):
             )
         return array.astype(np.int64)
 
+    def check_in_trial(self, labels: np.ndarray, duration: float) -> None:
+        """Refuse labels out of reach of a trial of ``duration`` ms; most losses have none."""
+        return
 
+
+_SHAPE = "give a tuple of integers"
+
+
+@helpful
 def check_targets(
     labels: Sequence[Any] | np.ndarray, shape: tuple[int, ...], axes: str, unit: str = ""
 ) -> np.ndarray:
@@ -156,6 +168,9 @@ def check_targets(
 
     ``axes`` says in words what the shape is, ``unit`` what the targets are given in.
     """
+    shape = tuple(checked_count(n, "an entry of shape", 0) for n in listed(shape, "shape", _SHAPE))
+    for name, text in (("axes", axes), ("unit", unit)):
+        check_is(text, name, str, "give words")
     array = np.asarray(labels)
     if array.shape != shape:
         raise ValueError(

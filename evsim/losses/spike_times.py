@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from evsim.checks import check_number
+from evsim.keywords import helpful
 from evsim.losses.loss import Loss, check_targets
 from evsim.losses.voltages import log_softmax
 from evsim.readouts import FirstSpike, SpikeTimes
@@ -37,6 +38,7 @@ class _FirstSpikeLoss(Loss):
         return np.where(np.isfinite(values).any(axis=1), np.argmin(values, axis=1), -1)
 
 
+@helpful
 @dataclass(frozen=True)
 class FirstSpikeCrossEntropy(_FirstSpikeLoss):
     """Cross-entropy of ``softmax(-t/tau0)`` over first spikes t, with a pull to early ones.
@@ -95,6 +97,7 @@ class FirstSpikeCrossEntropy(_FirstSpikeLoss):
         )
 
 
+@helpful
 @dataclass(frozen=True)
 class TimeInvariantMSE(_FirstSpikeLoss):
     """``1/2 sum over k != c of (t_k - t_c - delta)^2`` over first spikes t (D 71).
@@ -133,6 +136,7 @@ class TimeInvariantMSE(_FirstSpikeLoss):
         return losses, derivative
 
 
+@helpful
 @dataclass(frozen=True)
 class SpikeTimeMSE(Loss):
     """Half the sum of squared errors of spike times in ms, ``1/2 sum (t - target)^2``.
@@ -185,3 +189,14 @@ class SpikeTimeMSE(Loss):
                 "before 0; give NaN where there is no target"
             )
         return targets
+
+    def check_in_trial(self, labels: np.ndarray, duration: float) -> None:
+        """Refuse targets after the end of the trial, which no spike can reach."""
+        late = labels > duration
+        if late.any():
+            index = np.unravel_index(int(np.argmax(late)), labels.shape)
+            raise ValueError(
+                f"labels[{', '.join(map(str, index))}] = {labels[index]} ms: no spike is after the "
+                f"end of the trial, {duration:g} ms; give a longer duration, an earlier target, or "
+                "NaN where there is none"
+            )

@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from evsim.keywords import helpful
 from evsim.losses.loss import Loss, check_targets
 from evsim.readouts import Mean, Peak, Readout, Voltage
 
 
+@helpful
 @dataclass(frozen=True)
 class CrossEntropy(Loss):
     """Softmax cross-entropy of a voltage readout (L 2, 5 with ``Mean``; L 29 with ``Peak``).
@@ -34,6 +36,7 @@ class CrossEntropy(Loss):
         return cross_entropy(values, labels)
 
 
+@helpful
 @dataclass(frozen=True)
 class VoltageMSE(Loss):
     """Half the sum of squared errors of V at given times, ``1/2 sum (V(t) - target)^2``.
@@ -71,6 +74,7 @@ class VoltageMSE(Loss):
         return check_targets(labels, shape, "(batch, units, times)")
 
 
+@helpful
 def cross_entropy(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """``-log softmax(values)_c`` of each row for its class c, and the derivative by each value.
 
@@ -83,6 +87,7 @@ def cross_entropy(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, n
     return -log_probability[rows, labels], derivative
 
 
+@helpful
 def log_softmax(values: np.ndarray) -> np.ndarray:
     """Logarithm of the softmax over the last axis, to all digits however close to 0 it is."""
     largest = np.argmax(values, axis=-1, keepdims=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.collections import LineCollection
 
+from evsim.checks import check_is, checked_count, listed, shown
+from evsim.keywords import helpful
 from evsim.network import LIF, Network
 from evsim.plotting.style import (
     BLACK,
@@ -17,6 +19,7 @@ from evsim.plotting.style import (
     SMALL_TEXT,
     TEXT,
     TWO_COLUMNS,
+    axes_of,
     label,
     new_figure,
 )
@@ -27,17 +30,29 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@helpful
 def rasters(run: Run, samples: Sequence[int], titles: Sequence[str]) -> Figure:
     """Spikes of several samples side by side, a title above each."""
+    check_is(run, "run", Run, "give what evsim.simulate returns")
+    samples = listed(samples, "samples", "give a list of numbers of samples")
+    titles = listed(titles, "titles", "give a list of titles, one for each sample")
+    for sample in samples:
+        check_sample(run, sample)
+    if not samples or len(titles) != len(samples):
+        raise ValueError(
+            f"there are {len(samples)} samples but {len(titles)} titles: give at least one sample, "
+            "and a title for each"
+        )
     height = min(1.4 + 0.05 * sum(p.units for p in run.network.populations), 7.0)
     figure = new_figure(min(TWO_COLUMNS, 0.7 + 2.1 * len(samples)), height)
     panels = figure.subplots(1, len(samples), sharey=True, squeeze=False)[0]
     for ax, sample, title in zip(panels, samples, titles, strict=True):
         raster(run, sample, ax=ax)
-        ax.set_title(title, fontsize=TEXT)
+        ax.set_title(str(title), fontsize=TEXT)
     return figure
 
 
+@helpful
 def raster(
     run: Run,
     sample: int = 0,
@@ -56,13 +71,14 @@ def raster(
     ax : Axes, optional
         Drawn into a new figure if not given.
     """
+    check_is(run, "run", Run, "give what evsim.simulate returns")
     check_sample(run, sample)
     if populations is None:
         populations = [p.name for p in run.network.populations if p.spiking]
+    else:
+        populations = _checked_populations(run.network, populations)
     sizes = [run.network.population(name).units for name in populations]
-    if ax is None:
-        height = min(1.2 + 0.05 * sum(sizes), 7.0)
-        ax = new_figure(ONE_COLUMN, height).subplots()
+    ax = axes_of(ax, ONE_COLUMN, min(1.2 + 0.05 * sum(sizes), 7.0))
     gap = max(1.0, 0.04 * sum(sizes))
     half = max(0.4, 0.003 * sum(sizes))  # of a mark's height: among many rows it spans several
     bottom, middles = 0.0, []
@@ -86,6 +102,7 @@ def raster(
     return ax
 
 
+@helpful
 def traces(
     result: Gradient | Run,
     units: Mapping[str, Sequence[int]],
@@ -108,15 +125,11 @@ def traces(
     points : int
         Evenly spaced times at which lines are drawn, besides the events.
     """
+    check_is(result, "result", (Gradient, Run), "give what evsim.gradient or simulate returns")
     run = result.run if isinstance(result, Gradient) else result
     check_sample(run, sample)
-    chosen = [(name, unit) for name, indices in units.items() for unit in indices]
-    if not chosen:
-        raise ValueError("units chooses nothing: give for example units={'output': [0, 1]}")
-    for name, unit in chosen:
-        size = run.network.population(name).units
-        if not 0 <= unit < size:
-            raise ValueError(f"unit {unit} of {name!r}: it has units 0 to {size - 1}")
+    points = checked_count(points, "points", 2, 10**7)
+    chosen = _checked_units(run.network, units)
     quantities = _quantities(result)
     figure = new_figure(min(TWO_COLUMNS, 0.5 + 2.3 * len(chosen)), 0.7 + 1.05 * len(quantities))
     panels = figure.subplots(len(quantities), len(chosen), sharex=True, squeeze=False)
@@ -267,6 +280,37 @@ def with_events(times: np.ndarray, events: np.ndarray, duration: float) -> np.nd
 
 def check_sample(run: Run, sample: int) -> None:
     """Refuse a sample that the batch does not have."""
-    batch_size = len(next(iter(run.inputs.values())))
-    if not 0 <= sample < batch_size:
-        raise ValueError(f"sample {sample}: the batch has samples 0 to {batch_size - 1}")
+    if isinstance(sample, (bool, np.bool_)) or not isinstance(sample, (int, np.integer)):
+        raise TypeError(f"sample = {shown(sample)}: it must be an integer")
+    if not 0 <= sample < run.batch_size:
+        raise ValueError(
+            f"sample = {shown(sample)}: the batch has samples 0 to {run.batch_size - 1}"
+        )
+
+
+def _checked_populations(network: Network, populations: Any) -> tuple[str, ...]:
+    names = listed(populations, "populations", "give a list of names of populations")
+    for name in names:
+        if not network.population(name).spiking:
+            raise ValueError(f"populations holds {name!r}, whose LI units never spike")
+    if not names:
+        raise ValueError("populations is empty: give at least one, or leave it out for all")
+    return names
+
+
+def _checked_units(network: Network, units: Any) -> list[tuple[str, int]]:
+    """Population and index of each unit that is chosen."""
+    example = "give for example units={'output': [0, 1]}"
+    check_is(units, "units", Mapping, example)
+    chosen = []
+    for name, indices in units.items():
+        size = network.population(name).units
+        for unit in listed(indices, f"units[{name!r}]", example):
+            if isinstance(unit, (bool, np.bool_)) or not isinstance(unit, (int, np.integer)):
+                raise TypeError(f"units[{name!r}] holds {shown(unit)}: give integers")
+            if not 0 <= unit < size:
+                raise ValueError(f"units[{name!r}] holds {unit}: it has units 0 to {size - 1}")
+            chosen.append((name, int(unit)))
+    if not chosen:
+        raise ValueError(f"units chooses nothing: {example}")
+    return chosen

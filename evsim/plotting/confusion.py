@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evsim.plotting.style import ONE_COLUMN, SMALL_TEXT, TEXT, label, new_figure
+from evsim.checks import listed, shown
+from evsim.keywords import helpful
+from evsim.plotting.style import ONE_COLUMN, SMALL_TEXT, TEXT, axes_of, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +18,7 @@ LARGEST_WITH_NUMBERS = 12
 """Classes up to which counts are written into the cells."""
 
 
+@helpful
 def confusion_matrix(
     counts: np.ndarray,
     names: Sequence[str] | None = None,
@@ -39,20 +42,28 @@ def confusion_matrix(
     ax : Axes, optional
         Drawn into a new figure if not given.
     """
-    counts = np.asarray(counts)
+    counts = _checked_counts(counts, "counts", 2)
     classes = counts.shape[0]
-    if counts.shape != (classes, classes):
+    if counts.shape != (classes, classes) or classes == 0:
         raise ValueError(f"counts has shape {counts.shape}: it must be (classes, classes)")
-    shown_names = [str(n) for n in (range(classes) if names is None else names)]
+    if names is None:
+        names = range(classes)  # type: ignore[assignment]
+    shown_names = [str(name) for name in listed(names, "names", "give a list of names")]
     if len(shown_names) != classes:
-        raise ValueError(f"{len(shown_names)} names for {classes} classes: give one for each")
+        raise ValueError(f"names has {len(shown_names)} for {classes} classes: give one for each")
+    if unclassified is not None:
+        unclassified = _checked_counts(unclassified, "unclassified", 1)
+        if unclassified.shape != (classes,):
+            raise ValueError(
+                f"unclassified has shape {unclassified.shape}: give one number for each of "
+                f"{classes} classes"
+            )
     columns = list(shown_names)
     if unclassified is not None and np.any(unclassified):
         counts = np.column_stack([counts, unclassified])
         columns.append("none")
-    if ax is None:
-        size = min(2 * ONE_COLUMN, max(ONE_COLUMN, 0.9 + 0.17 * classes))
-        ax = new_figure(size, 0.9 * size).subplots()
+    size = min(2 * ONE_COLUMN, max(ONE_COLUMN, 0.9 + 0.17 * classes))
+    ax = axes_of(ax, size, 0.9 * size)
     samples = counts.sum(axis=1, keepdims=True)
     shares = np.divide(100.0 * counts, samples, out=np.zeros(counts.shape), where=samples > 0)
     image = ax.imshow(shares, cmap="Blues", vmin=0.0, vmax=100.0, interpolation="nearest")
@@ -73,6 +84,16 @@ def confusion_matrix(
     bar.ax.tick_params(labelsize=SMALL_TEXT, width=0.6, length=2.5)
     bar.outline.set_linewidth(0.6)
     return ax
+
+
+def _checked_counts(values: Any, name: str, axes: int) -> np.ndarray:
+    """Numbers of samples as int64; refuses what are none."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu" or array.ndim != axes:
+        raise TypeError(f"{name} = {shown(values)}: give an array of integers of {axes} axes")
+    if (array < 0).any():
+        raise ValueError(f"{name} = {shown(values)}: numbers of samples are >= 0")
+    return array.astype(np.int64)
 
 
 def _rotation(names: Sequence[str]) -> float:

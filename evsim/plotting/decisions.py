@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evsim.checks import check_function, checked_count, listed, shown
+from evsim.keywords import helpful
 from evsim.plotting.style import (
     BLACK,
     COLOURS,
     GREY,
     ONE_COLUMN,
     SMALL_TEXT,
+    axes_of,
     label,
-    new_figure,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@helpful
 def decision_map(
     predict: Callable[[np.ndarray], np.ndarray],
     points: np.ndarray,
@@ -54,15 +57,23 @@ def decision_map(
     ax : Axes, optional
         Drawn into a new figure if not given.
     """
-    if len(names) > len(COLOURS):
-        raise ValueError(f"{len(names)} classes: there are colours for {len(COLOURS)}")
-    if ax is None:
-        ax = new_figure(ONE_COLUMN, ONE_COLUMN).subplots()
+    names = [str(name) for name in listed(names, "names", "give a list of names of classes")]
+    if not 1 <= len(names) <= len(COLOURS):
+        raise ValueError(
+            f"names has {len(names)}: give 1 to {len(COLOURS)}, there are no more colours"
+        )
+    check_function(predict, "predict", "give a function from points to classes")
+    if inside is not None:
+        check_function(inside, "inside", "give a function from points to bools, or leave it out")
+    points, classes = _checked_points(points, classes, len(names))
+    resolution = checked_count(resolution, "resolution", 1, 10_000)
+    batch_size = checked_count(batch_size, "batch_size")
+    ax = axes_of(ax, ONE_COLUMN, ONE_COLUMN)
     centres = (np.arange(resolution) + 0.5) / resolution
     grid = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2)
-    shown = np.ones(len(grid), bool) if inside is None else inside(grid)
+    drawn = np.ones(len(grid), bool) if inside is None else _answer(inside, "inside", grid, "b")
     decided = np.full(len(grid), -2)
-    decided[shown] = _in_batches(predict, grid[shown], batch_size)
+    decided[drawn] = _in_batches(predict, grid[drawn], batch_size)
     _draw_regions(ax, decided.reshape(resolution, resolution), len(names))
     wrong = _in_batches(predict, points, batch_size) != classes
     for index, name in enumerate(names):
@@ -95,7 +106,39 @@ def _in_batches(
     predict: Callable[[np.ndarray], np.ndarray], points: np.ndarray, batch_size: int
 ) -> np.ndarray:
     starts = range(0, len(points), batch_size)
-    return np.concatenate([predict(points[start : start + batch_size]) for start in starts])
+    parts = [
+        _answer(predict, "predict", points[start : start + batch_size], "iu") for start in starts
+    ]
+    return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+def _answer(
+    function: Callable[[np.ndarray], np.ndarray], name: str, points: np.ndarray, kinds: str
+) -> np.ndarray:
+    """What a function says of points, one bool or integer for each."""
+    found = np.asarray(function(points))
+    if found.shape != (len(points),) or found.dtype.kind not in kinds:
+        what = "bool" if kinds == "b" else "integer"
+        raise TypeError(f"{name} returned {shown(found)}: it must return one {what} for each point")
+    return found
+
+
+def _checked_points(points: Any, classes: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Test points, float64, shape (samples, 2), and their classes, int64, (samples,)."""
+    plane, labels = np.asarray(points), np.asarray(classes)
+    if plane.dtype.kind not in "iuf" or plane.ndim != 2 or plane.shape[1] != 2:
+        raise TypeError(f"points = {shown(points)}: give an array of numbers, shape (samples, 2)")
+    if labels.dtype.kind not in "iu" or labels.shape != plane.shape[:1]:
+        raise TypeError(
+            f"classes = {shown(classes)}: give an integer for each of {len(plane)} points"
+        )
+    wrong = (labels < 0) | (labels >= count)
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        raise ValueError(
+            f"classes[{place}] = {labels[place]}: names are given for 0 to {count - 1}"
+        )
+    return plane.astype(np.float64), labels.astype(np.int64)
 
 
 def _draw_regions(ax: Axes, decided: np.ndarray, class_count: int) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evsim.checks import check_finite, check_flag, check_is, checked_count, unknown_name
+from evsim.keywords import helpful
 from evsim.network import Connection, Network
 from evsim.parameters import is_sparse, spread
 from evsim.plotting.style import (
@@ -15,6 +17,7 @@ from evsim.plotting.style import (
     SMALL_TEXT,
     TEXT,
     TWO_COLUMNS,
+    axes_of,
     label,
     new_figure,
 )
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@helpful
 def delay_histogram(
     before: Network,
     after: Network,
@@ -43,9 +47,11 @@ def delay_histogram(
     ax : Axes, optional
         Drawn into a new figure if not given.
     """
-    if ax is None:
-        ax = new_figure(ONE_COLUMN, 2.2).subplots()
+    check_is(before, "before", Network, "give an evsim.Network")
+    check_is(after, "after", Network, "give an evsim.Network")
+    bins = checked_count(bins, "bins", 1, 10**6)
     old, new = (_delays(network, connection) for network in (before, after))
+    ax = axes_of(ax, ONE_COLUMN, 2.2)
     edges = np.linspace(0.0, max(old.max(), new.max(), 1e-3), bins + 1)
     new_counts, *_ = ax.hist(new, edges, color=COLOURS[0], label="after training")
     old_counts, *_ = ax.hist(
@@ -68,24 +74,31 @@ def _cut_towers(ax: Axes, edges: np.ndarray, counts: np.ndarray, top: float) -> 
             ax.text(left, 1.02 * top, note, fontsize=SMALL_TEXT, color=COLOURS[5])
 
 
+@helpful
 def delay_matrices(networks: Mapping[str, Network], connection: str) -> Figure:
     """The delay matrices of several networks side by side, on one scale of colours.
 
     ``networks`` maps the title of each picture to its network; ``connection`` is a name, for
     example "input->output".
     """
+    check_is(networks, "networks", Mapping, "give a mapping from titles to networks")
+    if not networks:
+        raise ValueError("networks is empty: give at least one, {'before': network}")
+    for title, network in networks.items():
+        check_is(network, f"networks[{title!r}]", Network, "give an evsim.Network")
     largest = max(float(_delays(network, connection).max()) for network in networks.values())
     figure = new_figure(min(TWO_COLUMNS, 0.9 + 1.7 * len(networks)), 2.2)
     panels = figure.subplots(1, len(networks), sharey=True, squeeze=False)[0]
     for ax, (title, network) in zip(panels, networks.items(), strict=True):
         delay_matrix(network, connection, largest=largest, bar=False, ax=ax)
-        ax.set_title(title, fontsize=TEXT)
+        ax.set_title(str(title), fontsize=TEXT)
         if ax is not panels[0]:
             ax.set_ylabel("")
     _colour_bar(panels)
     return figure
 
 
+@helpful
 def delay_matrix(
     network: Network,
     connection: str,
@@ -110,14 +123,19 @@ def delay_matrix(
     ax : Axes, optional
         Drawn into a new figure if not given.
     """
+    check_is(network, "network", Network, "give an evsim.Network")
+    check_flag(bar, "bar")
+    if largest is not None:
+        check_finite(largest, "largest")
+        if not largest > 0:
+            raise ValueError(f"largest = {largest} ms: it must be > 0")
     chosen = _connection(network, connection)
     if is_sparse(chosen.weight):
         raise ValueError(f"the connection {connection!r} is sparse: use delay_histogram")
     post = network.population(chosen.target).units
     pre = network.population(chosen.source).units
     delays = _delays(network, connection).reshape(post, pre)
-    if ax is None:
-        ax = new_figure(ONE_COLUMN, 2.4).subplots()
+    ax = axes_of(ax, ONE_COLUMN, 2.4)
     top = max(float(delays.max()), 1e-3) if largest is None else largest
     ax.imshow(delays, cmap="cividis", vmin=0.0, vmax=top, aspect="auto")
     label(ax, f"{chosen.source} unit", f"{chosen.target} unit")
@@ -148,11 +166,10 @@ def _colour_bar(panels: Sequence[Axes]) -> None:
 
 
 def _connection(network: Network, name: str) -> Connection:
-    for connection in network.connections:
-        if connection.name == name:
-            return connection
-    names = ", ".join(connection.name for connection in network.connections)
-    raise ValueError(f"there is no connection {name!r}; the network has {names}")
+    connections = {connection.name: connection for connection in network.connections}
+    if not isinstance(name, str) or name not in connections:
+        raise ValueError(unknown_name("connection", name, connections))
+    return connections[name]
 
 
 def _delays(network: Network, name: str) -> np.ndarray:

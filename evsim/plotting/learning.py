@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evsim.checks import check_flag, checked_integer, listed, shown
+from evsim.keywords import helpful
 from evsim.plotting.style import (
     COLOURS,
     GREY,
@@ -16,14 +18,17 @@ from evsim.plotting.style import (
     label,
     new_figure,
 )
+from evsim.records import EpochRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from evsim.training import EpochRecord
+
+_HISTORY = "give the history of what evsim.fit returns"
 
 
+@helpful
 def learning_curve(
     history: Sequence[EpochRecord],
     best_epoch: int | None = None,
@@ -43,12 +48,21 @@ def learning_curve(
     learning_rates : bool
         Draw those of the parameters too, below the others.
     """
+    history = listed(history, "history", _HISTORY)
+    for record in history:
+        if not isinstance(record, EpochRecord):
+            raise TypeError(f"history holds {shown(record)}: {_HISTORY}")
+    check_flag(learning_rates, "learning_rates")
+    if best_epoch is not None:
+        best_epoch = checked_integer(best_epoch, "best_epoch", 0)
+        if best_epoch and best_epoch not in [record.epoch for record in history]:
+            raise ValueError(f"best_epoch = {shown(best_epoch)}: history has no such epoch")
     if not history:
         raise ValueError("history is empty: there is no finished epoch to draw")
     quantities = [("loss", "loss", 1.0)]
     if history[0].accuracy is not None:
         quantities.append(("accuracy", "accuracy (%)", 100.0))
-    rows = len(quantities) + learning_rates
+    rows = len(quantities) + bool(learning_rates)
     figure = new_figure(ONE_COLUMN, 1.8 * rows)
     panels = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
     epochs = np.array([record.epoch for record in history])

@@ -6,7 +6,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import matplotlib.axes
 from matplotlib.figure import Figure
+
+from evsim.checks import check_is, checked_path
+from evsim.keywords import helpful
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +27,14 @@ SMALL_TEXT = 7.0
 ONE_COLUMN = 3.4
 TWO_COLUMNS = 7.0
 """Widths of a figure in inches."""
+
+
+def axes_of(ax: Axes | None, width: float, height: float) -> Axes:
+    """The axes that are given, or those of a new figure of that size in inches."""
+    if ax is None:
+        return new_figure(width, height).subplots()
+    check_is(ax, "ax", matplotlib.axes.Axes, "give the axes of a figure, or leave them out")
+    return ax
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -43,12 +55,17 @@ def label(ax: Axes, x: str = "", y: str = "", title: str = "") -> None:
         spine.set_linewidth(0.6)
 
 
+@helpful
 def save(figure: Figure, path: str | Path) -> Path:
     """Write a figure to a file, whose ending says the format (png, pdf, svg), and return its path.
 
     The file is complete or not there at all.
     """
-    path = Path(path)
+    check_is(figure, "figure", Figure, "give a matplotlib Figure, such as that of axes, ax.figure")
+    path = checked_path(path, "path", "a picture to write")
+    known = figure.canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        raise ValueError(f"path = {str(path)!r}: end its name with one of .{', .'.join(known)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
     figure.savefig(unfinished)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from evsim.datasets import BRAILLE_LETTERS
+from evsim.keywords import helpful
 from evsim.records import Watch
 from evsim.tasks.layered import (
     class_names,
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 
+@helpful
 @dataclass(frozen=True)
 class Settings(LayeredSettings):
     """Everything a run of Braille depends on, apart from the engine.

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from evsim.initialisers import Constant, Gamma, Normal, Uniform
+from evsim.keywords import helpful
 from evsim.losses import Loss
 from evsim.network import LI, LIF, Connection, Input, Network
 from evsim.regularisers import RateRegulariser
+from evsim.tasks.checking import for_settings
 from evsim.tasks.drawing import Tested, draw
 from evsim.tasks.layered_settings import Hyperparameters, LayeredSettings, Parts
 from evsim.tasks.named_losses import named_loss
@@ -35,22 +37,29 @@ LEAST_TAUS = {"tau_mem": 3.0, "tau_syn": 1.0}
 # -- data, network, loss -------------------------------------------------------------------
 
 
+@helpful
+@for_settings(LayeredSettings)
 @lru_cache(maxsize=1)  # files are read once in a run
 def data(settings: LayeredSettings) -> Parts:
     """The training, validation and test samples; there need not be validation samples."""
     return settings.samples()
 
 
+@helpful
+@for_settings(LayeredSettings)
 def class_names(settings: LayeredSettings) -> tuple[str, ...]:
     """The name of each output's class."""
     return settings.chosen_names(settings.all_names)
 
 
+@helpful
 def hidden_names(layers: int) -> list[str]:
     """The names of the hidden populations, the first first."""
     return ["hidden"] if layers == 1 else [f"hidden{layer + 1}" for layer in range(layers)]
 
 
+@helpful
+@for_settings(LayeredSettings)
 def network(settings: LayeredSettings) -> Network:
     """The network before training: inputs, hidden LIF layers, LI outputs.
 
@@ -102,6 +111,8 @@ def _connections(
     return connections
 
 
+@helpful
+@for_settings(LayeredSettings)
 def learned_delays(settings: LayeredSettings) -> list[str]:
     """The names of the connections whose delays are learned."""
     if not settings.delays:
@@ -125,12 +136,16 @@ def _hidden_time_constants(settings: LayeredSettings, numbers: Hyperparameters) 
     return chosen
 
 
+@helpful
+@for_settings(LayeredSettings)
 def loss(settings: LayeredSettings) -> Loss:
     """The loss of that name (L 1, 2, 5, 29 and section 4.1)."""
     numbers = settings.hyperparameters()
     return named_loss(settings.loss, tau0=numbers.tau0, tau1=numbers.tau1, alpha=numbers.alpha)
 
 
+@helpful
+@for_settings(LayeredSettings)
 def optimizers(settings: LayeredSettings) -> dict[str, Adam]:
     """Adam on the weights, and on the delays and time constants that are learned."""
     from evsim.optim import Adam
@@ -154,12 +169,16 @@ def optimizers(settings: LayeredSettings) -> dict[str, Adam]:
 # -- running ------------------------------------------------------------------------------
 
 
+@helpful
+@for_settings(LayeredSettings)
 def train(settings: LayeredSettings, **options: Unpack[RunOptions]) -> FitResult:
     """Train a network; the options are arguments of ``evsim.fit``, see ``RunOptions``."""
     training, validation, _ = data(settings)
     return fit_samples(settings, training, validation, **options)
 
 
+@helpful
+@for_settings(LayeredSettings)
 def fit_samples(
     settings: LayeredSettings,
     training: Dataset,
@@ -216,6 +235,8 @@ def _regularisers(settings: LayeredSettings, numbers: Hyperparameters) -> list[R
     ]
 
 
+@helpful
+@for_settings(LayeredSettings)
 def evaluate(
     result: FitResult, settings: LayeredSettings, *, engine: str | Engine = "exact"
 ) -> Evaluation:
@@ -224,6 +245,8 @@ def evaluate(
     return evaluated(result.network, samples, loss(settings), duration, engine)
 
 
+@helpful
+@for_settings(LayeredSettings)
 def pictures(
     result: FitResult,
     settings: LayeredSettings,

@@ -10,6 +10,7 @@ import numpy as np
 
 from evsim.records import Watch
 from evsim.regularisers import RateRegulariser
+from evsim.tasks.checking import check_ranges, check_types
 from evsim.tasks.named_losses import LossName, check_first_spike_numbers
 from evsim.tasks.running import changed_by
 from evsim.tasks.samples import DataSettings, drawn, only_classes
@@ -198,6 +199,8 @@ class LayeredSettings(DataSettings, ABC):
     """Largest |lambda_V| at a spike; inf for the exact gradient. L and D: none."""
 
     def __post_init__(self) -> None:
+        check_types(self)
+        check_ranges(self)
         self.check()
 
     # -- what each task says --------------------------------------------------------------
@@ -251,8 +254,6 @@ class LayeredSettings(DataSettings, ABC):
     def check(self) -> None:
         """Refuse what does not fit together."""
         self.check_samples(len(self.all_names))
-        if self.seed < 0:
-            raise ValueError(f"seed = {self.seed}: it must be >= 0")
         check_first_spike_numbers(self.loss, tau0=self.tau0, tau1=self.tau1, alpha=self.alpha)
         for name in ("delay_rate", "initial_delay_max"):
             if not self.delays and getattr(self, name) is not None:
@@ -266,12 +267,6 @@ class LayeredSettings(DataSettings, ABC):
                 "learn_taus, or leave tau_rate out"
             )
         numbers = self.hyperparameters()
-        for name in ("hidden", "layers", "delay_line"):
-            if getattr(numbers, name) < 1:
-                raise ValueError(f"{name} = {getattr(numbers, name)}: it must be at least 1")
-        for name in ("halving", "patience"):
-            if getattr(numbers, name) < 0:
-                raise ValueError(f"{name} = {getattr(numbers, name)}: it must be >= 0; 0 for none")
         for strength in numbers.regulariser_strength:
             RateRegulariser("hidden", strength, self.target_spikes)
         if len(numbers.regulariser_strength) not in (1, numbers.layers):

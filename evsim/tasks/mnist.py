@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Unpack
 
 import numpy as np
 
-from evsim.dropout import Dropout
 from evsim.initialisers import Normal
+from evsim.keywords import helpful
 from evsim.losses import Loss
 from evsim.network import LI, LIF, Connection, Input, Network
 from evsim.regularisers import RateRegulariser
+from evsim.tasks.checking import check_ranges, check_types, for_settings
 from evsim.tasks.drawing import Tested, draw
 from evsim.tasks.named_losses import check_first_spike_numbers, named_loss
 from evsim.tasks.running import RunOptions, changed_by, evaluated
@@ -36,6 +37,7 @@ CLASS_NAMES = tuple("0123456789")
 # -- settings -----------------------------------------------------------------------------
 
 
+@helpful
 @dataclass(frozen=True)
 class Settings(DataSettings):
     """Everything a run of MNIST depends on, apart from the engine.
@@ -127,13 +129,10 @@ class Settings(DataSettings):
     """Largest |lambda_V| at a spike; inf for the exact gradient. Paper: none."""
 
     def __post_init__(self) -> None:
+        check_types(self)
+        check_ranges(self)
         self.check_samples(len(CLASS_NAMES))
-        if self.hidden < 1:
-            raise ValueError(f"hidden = {self.hidden}: it must be at least 1")
-        if self.seed < 0:
-            raise ValueError(f"seed = {self.seed}: it must be >= 0")
         check_first_spike_numbers(self.loss, tau0=self.tau0, tau1=self.tau1, alpha=self.alpha)
-        Dropout({"input": self.input_dropout})
         strength = self.hyperparameters().regulariser_strength
         RateRegulariser("hidden", strength, self.target_spikes)
 
@@ -162,6 +161,8 @@ class Hyperparameters:
 # -- data, network, loss ------------------------------------------------------------------
 
 
+@helpful
+@for_settings(Settings)
 @lru_cache(maxsize=1)  # files are read once in a run
 def data(settings: Settings) -> tuple[Dataset, Dataset | None, Dataset]:
     """The training, validation and test samples; no validation samples for a size of 0."""
@@ -180,11 +181,15 @@ def data(settings: Settings) -> tuple[Dataset, Dataset | None, Dataset]:
     return training, validation, drawn(test, settings.test_size, "test", settings.data_seed)
 
 
+@helpful
+@for_settings(Settings)
 def class_names(settings: Settings) -> tuple[str, ...]:
     """The name of each output's class."""
     return settings.chosen_names(CLASS_NAMES)
 
 
+@helpful
+@for_settings(Settings)
 def network(settings: Settings) -> Network:
     """The network before training: 784 inputs, a hidden LIF layer, LI outputs.
 
@@ -217,12 +222,16 @@ def network(settings: Settings) -> Network:
     )
 
 
+@helpful
+@for_settings(Settings)
 def loss(settings: Settings) -> Loss:
     """The loss of that name (L 1, 2, 29 and section 4.1)."""
     numbers = settings.hyperparameters()
     return named_loss(settings.loss, tau0=numbers.tau0, tau1=numbers.tau1, alpha=numbers.alpha)
 
 
+@helpful
+@for_settings(Settings)
 def optimizers(settings: Settings) -> dict[str, Adam]:
     """Adam on the weights."""
     from evsim.optim import Adam
@@ -234,6 +243,8 @@ def optimizers(settings: Settings) -> dict[str, Adam]:
 # -- running ------------------------------------------------------------------------------
 
 
+@helpful
+@for_settings(Settings)
 def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     """Train a network; the options are arguments of ``evsim.fit``, see ``RunOptions``."""
     from evsim.training import fit
@@ -259,6 +270,8 @@ def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     )
 
 
+@helpful
+@for_settings(Settings)
 def evaluate(
     result: FitResult, settings: Settings, *, engine: str | Engine = "exact"
 ) -> Evaluation:
@@ -267,6 +280,8 @@ def evaluate(
     return evaluated(result.network, samples, loss(settings), settings.duration, engine)
 
 
+@helpful
+@for_settings(Settings)
 def pictures(
     result: FitResult, settings: Settings, folder: str | Path, *, engine: str | Engine = "exact"
 ) -> list[Path]:

@@ -36,14 +36,7 @@ class DataSettings:
     is changed."""
 
     def check_samples(self, class_count: int) -> None:
-        """Refuse sizes and classes that cannot be."""
-        for name in ("train_size", "validation_size", "test_size"):
-            size = getattr(self, name, None)
-            least = 0 if name == "validation_size" else 1
-            if size is not None and size < least:
-                raise ValueError(f"{name} = {size}: it must be at least {least}")
-        if self.data_seed < 0:
-            raise ValueError(f"data_seed = {self.data_seed}: it must be >= 0")
+        """Refuse classes that there are not."""
         if self.classes is None:
             return
         for label in self.classes:

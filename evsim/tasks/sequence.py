@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 
 import numpy as np
 
+from evsim.keywords import helpful
 from evsim.losses import CrossEntropy, Loss
 from evsim.network import LI, Connection, Input, Network
 from evsim.readouts import Peak
 from evsim.spikes import SpikeTrains
+from evsim.tasks.checking import check_ranges, check_types, for_settings
 from evsim.tasks.running import RunOptions
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 CONNECTION = "input->output"
 
 
+@helpful
 @dataclass(frozen=True)
 class Settings:
     """Everything a run of sequence detection depends on, apart from the engine.
@@ -77,6 +80,7 @@ class Settings:
     """Seed of the order of the samples."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 < self.interval <= self.delay_max:
             raise ValueError(
                 f"interval = {self.interval:g} ms: it must be > 0 and no longer than delay_max = "
@@ -87,10 +91,11 @@ class Settings:
                 f"duration = {self.duration:g} ms: it must be longer than interval = "
                 f"{self.interval:g} ms"
             )
-        if self.seed < 0:
-            raise ValueError(f"seed = {self.seed}: it must be >= 0")
+        check_ranges(self)
 
 
+@helpful
+@for_settings(Settings)
 def network(settings: Settings) -> Network:
     """The network before training: 2 inputs, 2 LI outputs, equal weights."""
     if settings.initial_delay is None:
@@ -104,17 +109,23 @@ def network(settings: Settings) -> Network:
     )
 
 
+@helpful
+@for_settings(Settings)
 def spikes(settings: Settings) -> SpikeTrains:
     """The two sequences: input 0 first in sample 0, input 1 first in sample 1."""
     late = settings.interval
     return SpikeTrains.from_latencies(np.array([[0.0, late], [late, 0.0]]))
 
 
+@helpful
+@for_settings(Settings)
 def class_names(settings: Settings) -> tuple[str, ...]:
     """The name of each output's class."""
     return ("input 0 first", "input 1 first")
 
 
+@helpful
+@for_settings(Settings)
 def data(settings: Settings) -> tuple[Dataset, Dataset, Dataset]:
     """The two sequences, which are training, validation and test samples alike."""
     from evsim.dataset import Dataset
@@ -123,11 +134,15 @@ def data(settings: Settings) -> tuple[Dataset, Dataset, Dataset]:
     return both, both, both
 
 
+@helpful
+@for_settings(Settings)
 def loss(settings: Settings) -> Loss:
     """Cross-entropy of the largest output voltages (L 29)."""
     return CrossEntropy(Peak())
 
 
+@helpful
+@for_settings(Settings)
 def optimizers(settings: Settings) -> dict[str, Adam]:
     """Adam on the delays; the weights stay as they are."""
     from evsim.optim import Adam
@@ -138,6 +153,8 @@ def optimizers(settings: Settings) -> dict[str, Adam]:
 # -- running ------------------------------------------------------------------------------
 
 
+@helpful
+@for_settings(Settings)
 def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     """Train a network; the options are arguments of ``evsim.fit``, see ``RunOptions``."""
     from evsim.training import fit
@@ -158,6 +175,8 @@ def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     )
 
 
+@helpful
+@for_settings(Settings)
 def evaluate(
     result: FitResult, settings: Settings, *, engine: str | Engine = "exact"
 ) -> Evaluation:
@@ -170,6 +189,8 @@ def evaluate(
     )
 
 
+@helpful
+@for_settings(Settings)
 def pictures(
     result: FitResult, settings: Settings, folder: str | Path, *, engine: str | Engine = "exact"
 ) -> list[Path]:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 import numpy as np
 
+from evsim.keywords import helpful
 from evsim.tasks import layered
+from evsim.tasks.checking import for_settings
 from evsim.tasks.layered_settings import Parts
 from evsim.tasks.running import RunOptions, evaluated
 from evsim.tasks.speech import SpeechSettings
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from evsim.training import Evaluation
 
 
+@helpful
 @dataclass(frozen=True)
 class SpeakerSettings(SpeechSettings):
     """Settings of data sets with few speakers, who can be held out one after the other."""
@@ -59,6 +62,8 @@ class SpeakerSettings(SpeechSettings):
         )
 
 
+@helpful
+@for_settings(SpeakerSettings)
 def cross_validate(settings: SpeakerSettings, **options: Unpack[RunOptions]) -> Scores:
     """Train once without each speaker and test on that speaker.
 

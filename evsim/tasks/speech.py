@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from evsim.keywords import helpful
 from evsim.tasks.layered_settings import Hyperparameters, LayeredSettings
 from evsim.tasks.named_losses import LossName
 from evsim.tasks.running import changed_by
@@ -28,6 +29,7 @@ Experiment = Literal["delay-learning", "loss-comparison", "loss-shaping"]
 # -- what the papers say ------------------------------------------------------------------
 
 
+@helpful
 def published(
     experiment: Experiment, loss: LossName, *, recurrent: bool, layers: int | None
 ) -> Hyperparameters:
@@ -129,6 +131,7 @@ def _loss_comparison(loss: LossName, recurrent: bool) -> Hyperparameters:
 # -- settings -----------------------------------------------------------------------------
 
 
+@helpful
 @dataclass(frozen=True)
 class SpeechSettings(LayeredSettings):
     """Settings of networks that classify spoken words."""

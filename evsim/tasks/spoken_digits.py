@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from evsim.keywords import helpful
 from evsim.tasks.layered import (
     class_names,
     data,
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 
+@helpful
 @dataclass(frozen=True)
 class Settings(SpeakerSettings):
     """Everything a run of spoken digits depends on, apart from the engine.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+from evsim.keywords import helpful
 from evsim.records import Watch
 from evsim.tasks.layered import (
     class_names,
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 
+@helpful
 @dataclass(frozen=True)
 class Settings(SpeechSettings):
     """Everything a run of SSC depends on, apart from the engine.

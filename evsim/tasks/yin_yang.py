@@ -11,14 +11,17 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 
+from evsim.checks import check_choice, check_is, checked_count, shown
 from evsim.initialisers import Constant, Normal
+from evsim.keywords import helpful
 from evsim.losses import Loss, TimeInvariantMSE
 from evsim.network import LIF, Connection, Input, Network
 from evsim.spikes import SpikeTrains
+from evsim.tasks.checking import check_ranges, check_types, for_settings
 from evsim.tasks.running import RunOptions
 
 if TYPE_CHECKING:
@@ -39,13 +42,14 @@ BIG_RADIUS = 0.5
 """Radius of the figure, which fills the unit square."""
 
 
+@helpful
 def classify(points: np.ndarray) -> np.ndarray:
     """Class of each point of the unit square: 0, 1, 2 for yin, yang, dots; -1 outside the figure.
 
     ``points`` has shape (points, 2), the result (points,).  Yang is the upper half without the
     right lobe, with the left lobe; yin is the rest; the dots are the centres of both lobes.
     """
-    x, y = np.asarray(points, np.float64).T
+    x, y = _checked_points(points).T
     to_left = np.hypot(x - 0.5 * BIG_RADIUS, y - BIG_RADIUS)
     to_right = np.hypot(x - 1.5 * BIG_RADIUS, y - BIG_RADIUS)
     lobe = 0.5 * BIG_RADIUS
@@ -55,12 +59,23 @@ def classify(points: np.ndarray) -> np.ndarray:
     return classes
 
 
+def _checked_points(points: Any) -> np.ndarray:
+    """Points as float64, shape (points, 2)."""
+    array = np.asarray(points)
+    if array.dtype.kind not in "iuf" or array.ndim != 2 or array.shape[1] != 2:
+        raise TypeError(f"points = {shown(points)}: give an array of numbers, shape (points, 2)")
+    return array.astype(np.float64)
+
+
+@helpful
 def draw_points(size: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Points of the figure, shape (size, 2), uniform in each class, and their classes, (size,).
 
     Sample i is of class i mod 3, so that the classes are balanced as exactly as they can be
     (the published generator draws the class of each sample, which balances it on average).
     """
+    size = checked_count(size, "size", 0, 2**31)
+    check_is(generator, "generator", np.random.Generator, "give numpy.random.default_rng(seed)")
     classes = np.arange(size) % len(CLASS_NAMES)
     points = np.empty((size, 2))
     missing = np.ones(size, bool)
@@ -78,6 +93,7 @@ def draw_points(size: int, generator: np.random.Generator) -> tuple[np.ndarray, 
 # -- settings -----------------------------------------------------------------------------
 
 
+@helpful
 @dataclass(frozen=True)
 class Settings:
     """Everything a Yin-Yang run depends on, apart from the engine.
@@ -181,12 +197,9 @@ class Settings:
     it. L section 4.5: 0.002; table and program: none."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "train_size", "validation_size", "test_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}: it must be at least 1")
-        for name in ("seed", "data_seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} = {getattr(self, name)}: it must be >= 0")
+        check_types(self)
+        if self.validation_size < 1:
+            raise ValueError(f"validation_size = {self.validation_size}: it must be at least 1")
         if not 0 <= self.early < self.late <= self.duration:
             raise ValueError(
                 f"early = {self.early:g}, late = {self.late:g} and duration = {self.duration:g} "
@@ -204,6 +217,7 @@ class Settings:
                         f"{name} = {getattr(self, name):g} ms is given but no delays are learned: "
                         f"set delays or output_delays, or leave {name} out"
                     )
+        check_ranges(self)
 
     @property
     def learns_delays(self) -> bool:
@@ -222,25 +236,36 @@ class Settings:
 # -- data, network, loss ------------------------------------------------------------------
 
 
+@helpful
+@for_settings(Settings)
 def encode(points: np.ndarray, settings: Settings) -> SpikeTrains:
     """Spike trains of four inputs, one spike each: x, y, 1 - x and 1 - y as latencies.
 
     ``points`` has shape (batch, 2), in the unit square.
     """
-    points = np.asarray(points, np.float64)
+    points = _checked_points(points)
+    outside = ~((points >= 0) & (points <= 1))
+    if outside.any():
+        place = int(np.argmax(outside.any(axis=1)))
+        raise ValueError(f"points[{place}] = {points[place]}: give points of the unit square")
     values = np.hstack([points, 1.0 - points])
     return SpikeTrains.from_latencies(settings.early + (settings.late - settings.early) * values)
 
 
+@helpful
+@for_settings(Settings)
 def points_and_classes(settings: Settings, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Points, shape (samples, 2), and classes, (samples,), of "train", "validation" or "test".
 
     Each split has its own random stream, so its points do not depend on the others' sizes.
     """
+    check_choice(split, "split", ("train", "validation", "test"))
     stream = np.random.SeedSequence(settings.data_seed, spawn_key=(zlib.crc32(split.encode()),))
     return draw_points(getattr(settings, f"{split}_size"), np.random.default_rng(stream))
 
 
+@helpful
+@for_settings(Settings)
 def data(settings: Settings) -> tuple[Dataset, Dataset, Dataset]:
     """The training, validation and test samples."""
     from evsim.dataset import Dataset
@@ -252,11 +277,15 @@ def data(settings: Settings) -> tuple[Dataset, Dataset, Dataset]:
     return splits[0], splits[1], splits[2]
 
 
+@helpful
+@for_settings(Settings)
 def class_names(settings: Settings) -> tuple[str, ...]:
     """The name of each output's class."""
     return CLASS_NAMES
 
 
+@helpful
+@for_settings(Settings)
 def network(settings: Settings) -> Network:
     """The network before training: 4 inputs, one hidden LIF layer, 3 LIF outputs."""
     time_constants = {"tau_mem": settings.tau_mem, "tau_syn": settings.tau_syn}
@@ -289,11 +318,15 @@ def network(settings: Settings) -> Network:
     )
 
 
+@helpful
+@for_settings(Settings)
 def loss(settings: Settings) -> Loss:
     """The time-invariant squared error of the first output spikes (D 71)."""
     return TimeInvariantMSE(delta=settings.delta)
 
 
+@helpful
+@for_settings(Settings)
 def optimizers(settings: Settings) -> dict[str, Adam]:
     """Adam on the weights and on those delays that are learned."""
     from evsim.optim import Adam
@@ -312,6 +345,8 @@ def optimizers(settings: Settings) -> dict[str, Adam]:
 # -- running ------------------------------------------------------------------------------
 
 
+@helpful
+@for_settings(Settings)
 def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     """Train a network; the options are arguments of ``evsim.fit``, see ``RunOptions``."""
     from evsim.training import fit
@@ -333,6 +368,8 @@ def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     )
 
 
+@helpful
+@for_settings(Settings)
 def evaluate(
     result: FitResult, settings: Settings, *, engine: str | Engine = "exact"
 ) -> Evaluation:
@@ -345,6 +382,8 @@ def evaluate(
     )
 
 
+@helpful
+@for_settings(Settings)
 def predict(
     network: Network, points: np.ndarray, settings: Settings, *, engine: str | Engine = "exact"
 ) -> np.ndarray:
@@ -359,6 +398,8 @@ def predict(
     return chosen.predict(run.read(chosen.readout))
 
 
+@helpful
+@for_settings(Settings)
 def pictures(
     result: FitResult,
     settings: Settings,

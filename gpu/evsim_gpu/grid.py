@@ -16,6 +16,7 @@ from evsim.checks import check_choice, check_number
 from evsim.dropout import Dropout
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, EngineError, Report
 from evsim.engines.threads import check_threads
+from evsim.keywords import helpful
 from evsim.network import LIF, Input, Network
 from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes, VoltageAt
 from evsim.spikes import SpikeTrains
@@ -33,6 +34,7 @@ Precision = Literal["float32", "float64"]
 _REALS: dict[str, type[np.floating]] = {"float32": np.float32, "float64": np.float64}
 
 
+@helpful
 @dataclass(frozen=True)
 class Grid(Engine):
     """A network on a time grid: all events happen at multiples of dt.
