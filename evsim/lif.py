@@ -6,6 +6,10 @@
 (D Table 1; ' is the derivative in backward time.)  Times are in ms.  Every formula holds for
 any ratio of the time constants: differences of exponentials are written as divided
 differences, whose limit at equal arguments loses no digits.
+
+The derivative by the time of an arrival is made of lambda_V - lambda_I.  Where the time constants
+are far apart, both are nearly equal and their difference would lose digits; so it is an adjoint
+of its own, the *difference*, with closed forms that do not subtract one from the other.
 """
 
 from __future__ import annotations
@@ -112,6 +116,19 @@ def _series_from_lowest(low: float, a: float, b: float, c: float, d: float, orde
     return exp(low) * total
 
 
+# -- refractory periods -----------------------------------------------------------------------
+
+
+@compiled
+def is_refractory_after(time: float, refractory: float) -> bool:
+    """Whether a refractory period follows an emission.
+
+    The one place where it is decided whether what arrives with the emission lies in the period:
+    a period too short to move the time on, in float64, is none.
+    """
+    return time + refractory > time
+
+
 # -- free flow --------------------------------------------------------------------------------
 
 
@@ -142,11 +159,50 @@ def flow(
 
 @compiled
 def adjoint_flow(
-    lambda_v: float, lambda_i: float, t: float, tau_mem: float, tau_syn: float
-) -> tuple[float, float]:
-    """lambda_V and lambda_I, t ms earlier, without events and without drive."""
+    lambda_v: float, lambda_i: float, difference: float, t: float, tau_mem: float, tau_syn: float
+) -> tuple[float, float, float]:
+    """lambda_V, lambda_I and their difference, t ms earlier, without events and without drive."""
     decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
-    return lambda_v * decay_mem, lambda_i * decay_syn + lambda_v * coupling / tau_syn
+    own, by_v, by_i = difference_factors(decay_mem, decay_syn, coupling, tau_mem, tau_syn)
+    return (
+        lambda_v * decay_mem,
+        lambda_i * decay_syn + lambda_v * coupling / tau_syn,
+        difference * own - lambda_v * by_v - lambda_i * by_i,
+    )
+
+
+@compiled
+def difference_factors(
+    decay_mem: float, decay_syn: float, coupling: float, tau_mem: float, tau_syn: float
+) -> tuple[float, float, float]:
+    """How lambda_V - lambda_I follows from itself, from lambda_V and from lambda_I, of later.
+
+    The first times the difference, minus the two others times lambda_V and lambda_I.  From
+    D Table 1 follows ``tau_syn D' = -D - tau_syn/tau_mem lambda_V`` for the difference D, and
+
+        D(t) = D e^{-t/tau_syn} - lambda_V c(t)/tau_mem
+             = D (e^{-t/tau_mem} - c(t)/tau_syn) - lambda_I c(t)/tau_mem
+
+    with the convolution c(t) of both exponentials.  The first form serves where tau_syn is the
+    shorter: what it subtracts is as small as what the difference comes to.  The second serves
+    where tau_mem is.
+    """
+    toward = coupling / tau_mem
+    if tau_syn <= tau_mem:
+        return decay_syn, toward, 0.0
+    return decay_mem - coupling / tau_syn, 0.0, toward
+
+
+@compiled
+def arrival_slopes(
+    weight: float, lambda_i: float, difference: float, tau_syn: float
+) -> tuple[float, float]:
+    """Derivatives of the loss by the weight and by the time of one arrival (D Table 1).
+
+    ``-tau_syn lambda_I`` and ``w (lambda_V - lambda_I)``.  The latter is what the arrival adds to
+    the gradient of its delay and to S_k of the spike that it came from.
+    """
+    return -tau_syn * lambda_i, weight * difference
 
 
 @compiled
@@ -270,6 +326,32 @@ def integral_slopes(
 
 
 @compiled
+def integral_of_rise(
+    by_current: float,
+    start: float,
+    span: float,
+    rate: float,
+    slope: float,
+    tau_mem: float,
+    tau_syn: float,
+) -> float:
+    """``integral of w(t) dV/dt dt`` over [start, start + span], of a V that rises from 0 by I = 1.
+
+    The adjoints' difference that the integral of w(t) V(t) drives, from 0 at its end, is minus
+    this: an arrival that comes later takes V along.  By parts it is w V at the end minus the
+    integral of w'(t) V(t) with ``w' = slope e^{-rate t} - rate w``; no digits cancel, for
+    weightings fall.  ``by_current`` is that of ``integral_slopes``.
+    """
+    _, _, coupling = decays_and_convolution(span, tau_mem, tau_syn)
+    end = start + span
+    rise = (1.0 + slope * end) * exp(-rate * end) * coupling / tau_mem + rate * by_current
+    if slope != 0.0:
+        _, area = integral_slopes(start, span, rate, 0.0, tau_mem, tau_syn)
+        rise -= slope * area
+    return rise
+
+
+@compiled
 def integral_slopes_by_time_constants(
     start: float, span: float, rate: float, slope: float, tau_mem: float, tau_syn: float
 ) -> tuple[float, float, float]:
@@ -310,6 +392,7 @@ def integral_slopes_by_time_constants(
 def driven_adjoint_flow(
     lambda_v: float,
     lambda_i: float,
+    difference: float,
     later: float,
     earlier: float,
     drive: float,
@@ -317,13 +400,17 @@ def driven_adjoint_flow(
     slope: float,
     tau_mem: float,
     tau_syn: float,
-) -> tuple[float, float]:
-    """lambda_V and lambda_I at an earlier time, without events, driven by dF/dV = drive w(t)."""
-    lambda_v, lambda_i = adjoint_flow(lambda_v, lambda_i, later - earlier, tau_mem, tau_syn)
+) -> tuple[float, float, float]:
+    """lambda_V, lambda_I and their difference earlier, without events: dF/dV = drive w(t)."""
+    span = later - earlier
+    lambda_v, lambda_i, difference = adjoint_flow(
+        lambda_v, lambda_i, difference, span, tau_mem, tau_syn
+    )
     if drive != 0.0:
-        by_voltage, by_current = integral_slopes(
-            earlier, later - earlier, rate, slope, tau_mem, tau_syn
-        )
+        by_voltage, by_current = integral_slopes(earlier, span, rate, slope, tau_mem, tau_syn)
         lambda_v -= drive * by_voltage / tau_mem
         lambda_i -= drive * by_current / tau_syn
-    return lambda_v, lambda_i
+        difference -= drive * integral_of_rise(
+            by_current, earlier, span, rate, slope, tau_mem, tau_syn
+        )
+    return lambda_v, lambda_i, difference

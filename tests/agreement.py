@@ -101,10 +101,11 @@ def rounding_bound(simulation: Simulation, emission: Emission) -> float:
             total += abs(neuron.tau_mem * costate.lambda_v) * np.spacing(abs(voltage))
             total += abs(neuron.tau_syn * costate.lambda_i) * np.spacing(abs(state.current))
             if event.kind == Kind.ARRIVAL:
-                difference = costate.lambda_v - costate.lambda_i
                 for _, synapse in event.spikes:
                     if model.delay[synapse]:
-                        total += abs(model.weight[synapse] * difference) * np.spacing(event.time)
+                        total += abs(model.weight[synapse] * costate.difference) * np.spacing(
+                            event.time
+                        )
     return float(total)
 
 

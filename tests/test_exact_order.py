@@ -15,7 +15,7 @@ from networks import RATIOS, looped
 
 import evsim
 from evsim.engines import Exact, Reference
-from evsim.readouts import FirstSpike, Mean
+from evsim.readouts import FirstSpike, Mean, Moments, SpikeTimes, VoltageAt
 
 EXACT = Exact(threads=1)
 REFERENCE = Reference(digits=40)
@@ -170,6 +170,60 @@ def test_an_arrival_at_the_end_of_a_refractory_window_belongs_to_it(is_recurrent
         )
         assert gradient_error(network, found, truth) <= 1e-12
         assert found.parameters["back.delay"] != 0
+
+
+@pytest.mark.parametrize("refractory", [0.0, 1e-17, 1e-16])
+@pytest.mark.parametrize("engine", [EXACT, Reference(), REFERENCE])
+def test_the_gradient_with_a_refractory_period_of_next_to_nothing(engine, refractory):
+    network = evsim.Network(
+        [evsim.Input("i", 1), evsim.LIF("o", 1, refractory=refractory)],
+        [evsim.Connection("i", "o", [[30.0]]), evsim.Connection("o", "o", [[2.0]])],
+    )
+    spikes = evsim.SpikeTrains.from_lists([[(10.0, 0)]], units=1)
+    loss = evsim.losses.SpikeTimeMSE(SpikeTimes(count=2))
+    found = evsim.gradient(network, spikes, [[[np.nan, 20.0]]], loss, 40.0, engine=engine)
+    assert found.parameters["i->o.weight"].item() == pytest.approx(0.4934437, abs=5e-8)
+
+
+@pytest.mark.parametrize("source", ["unit", "twin"])
+@pytest.mark.parametrize(("at", "refractory"), [(10.0, 1e-17), (10.0, 1e-16), (150.0, 1e-14)])
+def test_a_refractory_period_below_rounding_is_none(source, at, refractory):
+    """What arrives with an emission moves V, and so do its adjoints, as without any period.
+
+    It comes from the unit itself, or from a twin that spikes at the same time.
+    """
+
+    def network(refractory):
+        populations = [evsim.Input("input", 1), evsim.LIF("twin", 1, refractory=np.inf)]
+        connections = [
+            evsim.Connection("input", "twin", 30.0),
+            evsim.Connection("input", "unit", 30.0),
+            evsim.Connection(source, "unit", 2.0, name="back"),
+        ]
+        unit = evsim.LIF("unit", 1, refractory=refractory)
+        return evsim.Network([*populations, unit], connections)
+
+    inputs = one_sample((at, 0), units=1)
+    moments = Moments(at + np.array([2.0, 5.0]), np.array([0, 2]))
+    readouts = [
+        (SpikeTimes(3), [[[0.0, 1.0, 0.3]]]),
+        (Mean("linear"), [[1.0]]),
+        (VoltageAt(moments), [[1.0], [-0.7]]),
+    ]
+    truth = REFERENCE.simulate(network(0.0), inputs, at + 30.0)
+    for engine in (EXACT, Reference()):
+        states = [engine.simulate(network(r), inputs, at + 30.0) for r in (0.0, refractory)]
+        assert engine.spike_counts(states[0])["unit"].item() >= 3
+        for readout, cotangents in readouts:
+            names = list(network(0.0).parameters)
+            none, short = (
+                engine.pull_back(state, readout, np.array(cotangents), names) for state in states
+            )
+            expected = REFERENCE.pull_back(truth, readout, np.array(cotangents), names)
+            assert expected.parameters["back.weight"] != 0
+            for name in names:
+                np.testing.assert_array_equal(none.parameters[name], short.parameters[name], name)
+            assert gradient_error(network(0.0), short, expected) <= 1e-12
 
 
 @settings(max_examples=25)

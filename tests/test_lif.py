@@ -28,6 +28,9 @@ times = st.floats(-9.0, 2.5).map(lambda exponent: 10.0**exponent)
 taus = st.tuples(
     st.floats(0.5, 100.0), st.one_of(st.sampled_from(RATIOS), st.floats(0.05, 20.0))
 ).map(lambda pair: (pair[0], pair[0] / pair[1]))
+far_apart = st.tuples(st.floats(0.5, 100.0), st.floats(-9.0, 9.0)).map(
+    lambda pair: (pair[0], pair[0] * 10.0 ** pair[1])
+)
 
 
 def numbers(*values):
@@ -72,15 +75,42 @@ def test_flow(voltage, current, t, tau):
 
 
 @settings(max_examples=300)
-@given(voltages, currents, times, taus)
+@given(voltages, currents, times, st.one_of(taus, far_apart))
 def test_adjoint_flow(lambda_v, lambda_i, t, tau):
-    new_v, new_i = lif.adjoint_flow(lambda_v, lambda_i, t, *tau)
+    new_v, new_i, new_difference = lif.adjoint_flow(
+        lambda_v, lambda_i, lambda_v - lambda_i, t, *tau
+    )
     v, i, s, tau_mem, tau_syn = numbers(lambda_v, lambda_i, t, *tau)
-    _, psi = response(s, tau_mem, tau_syn)
+    phi, psi = response(s, tau_mem, tau_syn)
     decayed = v * mp.exp(-s / tau_mem)
     assert error(new_v, decayed) < conditioned(t, *tau)
     kept, gained = i * mp.exp(-s / tau_syn), v * psi
     assert error(new_i, kept + gained, abs(kept) + abs(gained)) < conditioned(t, *tau)
+    # What the difference is, and what it is a sum of: terms that shrink with it.
+    truth = decayed - (kept + gained)
+    if tau_syn <= tau_mem:
+        size = abs(v - i) * mp.exp(-s / tau_syn) + abs(v) * phi
+    else:
+        size = abs(v - i) * (mp.exp(-s / tau_mem) + psi) + abs(i) * phi
+    assert error(new_difference, truth, size) < conditioned(t, *tau)
+
+
+@pytest.mark.parametrize("ratio", [1e-9, 1e-6, 1e-3, 0.5, 1.0, 2.0, 1e3, 1e6, 1e9])
+@pytest.mark.parametrize("spans", [1e-9, 1e-3, 0.1, 10.0, 25.0])
+def test_the_difference_of_one_jump_keeps_its_digits(ratio, spans):
+    """lambda_V times tau_mem times the slope of V's response, which is 0 nowhere near here.
+
+    ``spans`` counts the shorter time constant.
+    """
+    tau = (5.0 * ratio, 5.0) if ratio >= 1 else (5.0, 5.0 / ratio)
+    t = 5.0 * spans
+    *_, found = lif.adjoint_flow(0.7, 0.0, 0.7, t, *tau)
+    v, s, tau_mem, tau_syn = numbers(0.7, t, *tau)
+    phi, psi = response(s, tau_mem, tau_syn)
+    decay_mem, decay_syn = mp.exp(-s / tau_mem), mp.exp(-s / tau_syn)
+    truth = v * (decay_syn - phi)
+    assert abs(truth) > 0.2 * v * min(decay_syn + phi, decay_mem + psi)
+    assert error(found, truth) < 5 * conditioned(t, *tau)
 
 
 @settings(max_examples=200)
@@ -90,7 +120,7 @@ def test_the_adjoint_flow_is_the_transpose_of_the_flow(
 ):
     """tau_mem lambda_V V + tau_syn lambda_I I is the same before and after."""
     later = lif.flow(voltage, current, t, *tau)
-    earlier = lif.adjoint_flow(lambda_v, lambda_i, t, *tau)
+    earlier = lif.adjoint_flow(lambda_v, lambda_i, lambda_v - lambda_i, t, *tau)
     tau_mem, tau_syn = tau
     before = tau_mem * earlier[0] * voltage + tau_syn * earlier[1] * current
     after = tau_mem * lambda_v * later[0] + tau_syn * lambda_i * later[1]
@@ -114,7 +144,7 @@ def test_peak_time(voltage, current, tau):
         return
     truth = tau_syn * gap if u == 0 else -tau_syn * mp.log(1 - u) * gap / u
     steepness = float(abs(u / ((1 - u) * mp.log(1 - u)))) if u else 1.0  # of the logarithm
-    assume(steepness < 1e12 and truth < 1e300)  # later than any number is never
+    assume(steepness < 1e12 and truth < 1e300 and gap < 1e300)  # later than any number is never
     assert error(found, truth) < 8 + 4 * steepness
 
 
@@ -246,6 +276,39 @@ def test_integral_slopes_and_their_derivatives(start, span, weighting, tau):
         assert error(value, truth, abs(truth) + scale) < 4 * bound
 
 
+def rise(start, span, rate, slope, tau_mem, tau_syn):
+    """``lif.integral_of_rise``."""
+    _, by_current = lif.integral_slopes(start, span, rate, slope, tau_mem, tau_syn)
+    return lif.integral_of_rise(by_current, start, span, rate, slope, tau_mem, tau_syn)
+
+
+@settings(max_examples=300)
+@given(
+    st.floats(0.0, 90.0),
+    st.floats(-6.0, 2.0).map(lambda exponent: 10.0**exponent),
+    st.sampled_from([(0.0, 0.0), (0.01, 0.0), (0.0, -0.01)]),
+    st.one_of(taus, far_apart),
+)
+def test_integral_of_rise(start, span, weighting, tau):
+    """Written with plain exponentials, of time constants moved apart where they are equal."""
+    assume(start + span <= 100.0)
+    a, s, r, k, tau_mem, tau_syn = numbers(start, span, *weighting, *tau)
+    tau_mem += tau_mem * mp.mpf(10) ** -30
+
+    def moments(tau):
+        x = r + 1 / tau
+        end = mp.exp(-x * s)
+        return (1 + k * a) * (1 - end) / x + k * (1 - end * (1 + x * s)) / x**2
+
+    falling = moments(tau_mem) / tau_mem - moments(tau_syn) / tau_syn
+    truth = -mp.exp(-r * a) * falling * tau_syn / (tau_mem - tau_syn)
+    found = rise(start, span, *weighting, *tau)
+    # The linear weighting at the end of the span is a difference.
+    at_end, _ = response(s, tau_mem, tau_syn)
+    size = truth + abs(k) * (a + s) * at_end
+    assert error(found, truth, size) < 24 + 4 * span / min(tau)
+
+
 def test_integral_slopes_are_integrals():
     """The formulas in divided differences are what they are said to be."""
     start, span, tau_mem, tau_syn = 13.0, 8.0, 20.0, 5.0
@@ -317,7 +380,9 @@ def test_results_do_not_jump_through_equal_time_constants(tau_syn):
     for t in (1e-9, 0.1, 3.0, 200.0):
         for function in (
             lambda tau_mem, t=t: lif.flow(0.3, 2.0, t, tau_mem, tau_syn)[0],
-            lambda tau_mem, t=t: lif.adjoint_flow(0.3, 2.0, t, tau_mem, tau_syn)[1],
+            lambda tau_mem, t=t: lif.adjoint_flow(0.3, 2.0, -1.7, t, tau_mem, tau_syn)[1],
+            lambda tau_mem, t=t: lif.adjoint_flow(0.3, 2.0, -1.7, t, tau_mem, tau_syn)[2],
+            lambda tau_mem, t=t: rise(7.0, t, 0.01, 0.0, tau_mem, tau_syn),
             lambda tau_mem, t=t: lif.integral_slopes(7.0, t, 0.01, 0.0, tau_mem, tau_syn)[1],
             lambda tau_mem, t=t: lif.flow_by_time_constants(0.3, 2.0, t, tau_mem, tau_syn)[1],
             lambda tau_mem: lif.peak_time(-0.5, 2.0, tau_mem, tau_syn),

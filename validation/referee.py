@@ -406,14 +406,21 @@ class MovedSimulation(BoundedSimulation):
 
 
 class MovedAdjoint(AdjointSimulation):
-    """An adjoint in which lambda_V and lambda_I are moved wherever they are read."""
+    """An adjoint in which lambda_V, lambda_I and their difference are moved where they are read.
+
+    The difference by as much as the larger of the other two, which are what jumps add to it.
+    """
 
     noise: Noise
 
-    def flow(self, unit: int, time: Number, segment: int = -1) -> tuple[Number, Number]:
-        lambda_v, lambda_i = super().flow(unit, time, segment)
+    def flow(self, unit: int, time: Number, segment: int = -1) -> tuple[Number, Number, Number]:
+        lambda_v, lambda_i, difference = super().flow(unit, time, segment)
         neuron = self.model.neurons[unit]
-        return self.noise.value(lambda_v, neuron=neuron), self.noise.value(lambda_i, neuron=neuron)
+        return (
+            self.noise.value(lambda_v, neuron=neuron),
+            self.noise.value(lambda_i, neuron=neuron),
+            self.noise.value(difference, lambda_v, lambda_i, neuron=neuron),
+        )
 
     def _before(self, emission: Emission) -> Number:
         self.slopes[emission] = self.noise.value(self.slopes[emission])

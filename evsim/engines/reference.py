@@ -402,7 +402,8 @@ class Reference(Engine):
     ) -> tuple[np.ndarray, np.ndarray]:
         def values(sample: AdjointSimulation, unit: int, time: Number) -> tuple[Number, Number]:
             later = bisect_left(sample.history[unit], -time, key=lambda s: -s.time)
-            return sample.flow(unit, time, max(later - 1, 0))
+            lambda_v, lambda_i, _ = sample.flow(unit, time, max(later - 1, 0))
+            return lambda_v, lambda_i
 
         return self._sample(state.model, adjoint.state.samples, population, times, values)
 

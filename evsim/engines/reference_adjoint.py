@@ -92,7 +92,7 @@ class AdjointSimulation:
             e: cotangents.emission_slopes.get(e, zero) for e in simulation.emissions
         }
         self.history = {
-            unit: [AdjointSegment(simulation.duration, zero, zero, held=segments[-1].held)]
+            unit: [AdjointSegment(simulation.duration, zero, zero, zero, held=segments[-1].held)]
             for unit, segments in simulation.history.items()
         }
         self.limited = 0
@@ -122,8 +122,8 @@ class AdjointSimulation:
         together: list[Any] = [*felt, *self.forward.events]
         return sorted(together, key=lambda event: event.time)  # which keeps the order of ties
 
-    def flow(self, unit: int, time: Number, segment: int = -1) -> tuple[Number, Number]:
-        """lambda_V and lambda_I of a unit at a time of a segment of its history."""
+    def flow(self, unit: int, time: Number, segment: int = -1) -> tuple[Number, Number, Number]:
+        """lambda_V, lambda_I and their difference of a unit at a time of a segment."""
         drive = self.cotangents.drive.get(unit, 0)
         return self.model.neurons[unit].adjoint_flow(
             self.history[unit][segment], time, drive, self.cotangents.form
@@ -133,16 +133,18 @@ class AdjointSimulation:
         unit = emission.unit
         if unit not in self.model.neurons:
             return
-        lambda_v, lambda_i = self.flow(unit, emission.time)
+        later_v, lambda_i, difference = self.flow(unit, emission.time)
         if self.history[unit][-1].held:
             restart: Number = self._release_slopes[unit]
             self._release_slopes[unit] = self.model.numbers.convert(0)
         else:
-            restart = emission.current * lambda_v
+            restart = emission.current * later_v
         self.slopes[emission] += restart
         lambda_v = self._before(emission)
         self.threshold[unit] += self._tau_mem(unit) * lambda_v
-        self._enter(unit, emission.time, lambda_v, lambda_i, held=False)
+        self._enter(
+            unit, emission.time, lambda_v, lambda_i, difference + (lambda_v - later_v), held=False
+        )
 
     def _before(self, emission: Emission) -> Number:
         """lambda_V-, with the limit on it and the jump of a rate regulariser."""
@@ -159,32 +161,42 @@ class AdjointSimulation:
 
     def _arrive(self, arrival: Arrival) -> None:
         unit = arrival.unit
-        lambda_v, lambda_i = self.flow(unit, arrival.time)
+        lambda_v, lambda_i, difference = self.flow(unit, arrival.time)
         tau_syn = self.model.neurons[unit].tau_syn
-        difference = lambda_v + self.cotangents.arrival_jumps.get(arrival, 0) - lambda_i
+        seen = difference + self.cotangents.arrival_jumps.get(arrival, 0)
         for emission, synapse in arrival.spikes:
-            by_time = self.model.weight[synapse] * difference
+            by_time = self.model.weight[synapse] * seen
             self.weight[synapse] -= tau_syn * lambda_i
             self.delay[synapse] += by_time
             self.slopes[emission] += by_time
-        self._enter(unit, arrival.time, lambda_v, lambda_i, self.history[unit][-1].held)
+        held = self.history[unit][-1].held
+        self._enter(unit, arrival.time, lambda_v, lambda_i, difference, held)
 
     def _release(self, release: Release) -> None:
         unit = release.unit
-        lambda_v, lambda_i = self.flow(unit, release.time)
+        lambda_v, lambda_i, _ = self.flow(unit, release.time)
         self._release_slopes[unit] = release.current * lambda_v
-        self._enter(unit, release.time, self.model.numbers.convert(0), lambda_i, held=True)
+        zero = self.model.numbers.convert(0)
+        self._enter(unit, release.time, zero, lambda_i, -lambda_i, held=True)
 
     def _jump(self, jump: Jump) -> None:
-        lambda_v, lambda_i = self.flow(jump.unit, jump.time)
+        lambda_v, lambda_i, difference = self.flow(jump.unit, jump.time)
         if jump.phantom:
             self.threshold[jump.unit] += self._tau_mem(jump.unit) * jump.size
-        self._enter(jump.unit, jump.time, lambda_v + jump.size, lambda_i, held=False)
+        self._enter(
+            jump.unit, jump.time, lambda_v + jump.size, lambda_i, difference + jump.size, held=False
+        )
 
     def _enter(
-        self, unit: int, time: Number, lambda_v: Number, lambda_i: Number, held: bool
+        self,
+        unit: int,
+        time: Number,
+        lambda_v: Number,
+        lambda_i: Number,
+        difference: Number,
+        held: bool,
     ) -> None:
-        self.history[unit].append(AdjointSegment(time, lambda_v, lambda_i, held))
+        self.history[unit].append(AdjointSegment(time, lambda_v, lambda_i, difference, held))
 
     def _tau_mem(self, unit: int) -> Number:
         return self.model.neurons[unit].tau_mem

@@ -118,11 +118,15 @@ class Segment(NamedTuple):
 
 
 class AdjointSegment(NamedTuple):
-    """lambda_V and lambda_I right before an event at ``time``, to flow on to earlier times."""
+    """lambda_V and lambda_I right before an event at ``time``, to flow on to earlier times.
+
+    With their difference, lambda_V - lambda_I, which loses no digits where both are nearly equal.
+    """
 
     time: Number
     lambda_v: Number
     lambda_i: Number
+    difference: Number
     held: bool
 
 
@@ -172,24 +176,53 @@ class Neuron:
         time: Number,
         drive: Number = 0,
         form: WeightingForm = FLAT,
-    ) -> tuple[Number, Number]:
-        """lambda_V and lambda_I at a time of the segment, which goes back from its start.
+    ) -> tuple[Number, Number, Number]:
+        """lambda_V, lambda_I and their difference at a time of the segment, which goes back.
 
         The drive dF/dV of the readout at time t is ``drive`` times the weighting w(t).
         """
         span = segment.time - time
         lambda_i = segment.lambda_i * self._convolution(span, self.tau_syn)
         if segment.held:
-            return segment.lambda_v, lambda_i
+            return segment.lambda_v, lambda_i, segment.lambda_v - lambda_i
         lambda_v = segment.lambda_v * self._convolution(span, self.tau_mem)
         both = self._convolution(span, self.tau_mem, self.tau_syn)
         lambda_i += segment.lambda_v * both / self.tau_syn
+        difference = self._difference(segment, span, both)
         if drive:
             integral = partial(self._weighted_integral, form, time, span)
             both = integral(self.tau_mem, self.tau_syn) / self.tau_mem
             lambda_v -= drive * integral(self.tau_mem) / self.tau_mem
             lambda_i -= drive * both / self.tau_syn
-        return lambda_v, lambda_i
+            difference -= drive * self._integral_of_rise(form, time, span)
+        return lambda_v, lambda_i, difference
+
+    def _difference(self, segment: AdjointSegment, span: Number, both: Number) -> Number:
+        """lambda_V - lambda_I, span ms earlier; ``both`` is the convolution of the exponentials.
+
+        Of two forms of the same, the one whose terms shrink as the difference does: they begin
+        with the difference itself, so that the larger two are nowhere subtracted.
+        """
+        if self.tau_syn <= self.tau_mem:
+            own = self._convolution(span, self.tau_syn)
+            return segment.difference * own - segment.lambda_v * both / self.tau_mem
+        own = self._convolution(span, self.tau_mem) - both / self.tau_syn
+        return segment.difference * own - segment.lambda_i * both / self.tau_mem
+
+    def _integral_of_rise(self, form: WeightingForm, start: Number, span: Number) -> Number:
+        """Integral of w(t) dV/dt from start to start + span, of V that rises from 0 by I = 1.
+
+        By parts, with w' = slope e^(-rate t) - rate w.
+        """
+        taus = self.tau_mem, self.tau_syn
+        at_end = weighting_at(self.numbers, form, start + span) * self._convolution(span, *taus)
+        falling = 0
+        if form.rate:
+            falling += form.rate * self._weighted_integral(form, start, span, *taus)
+        if form.slope:
+            plain = WeightingForm(form.rate, 0.0)
+            falling -= form.slope * self._weighted_integral(plain, start, span, *taus)
+        return (at_end + falling) / self.tau_mem
 
     def _convolution(self, span: Number, *taus: Number) -> Number:
         """Convolution of e^(-t/tau) for each of the time constants, at t = span."""

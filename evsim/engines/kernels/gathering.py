@@ -14,7 +14,7 @@ from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.entering import Entering
 from evsim.engines.kernels.trial import Trial
 from evsim.engines.kernels.windows import adjoints_at, window_at
-from evsim.lif import adjoint_flow
+from evsim.lif import adjoint_flow, arrival_slopes
 
 
 class Gradients(NamedTuple):
@@ -32,13 +32,14 @@ STAGED = 512
 class Stage(NamedTuple):
     """Arrivals that wait to be pulled back; each array has room for STAGED.
 
-    ``elapsed`` ms from the arrival to the end of its window, and lambda_V and lambda_I there, at
-    first; then those at the arrival.
+    ``elapsed`` ms from the arrival to the end of its window, and lambda_V, lambda_I and their
+    difference there, at first; then the last two at the arrival.
     """
 
     elapsed: np.ndarray
     lambda_v: np.ndarray
     lambda_i: np.ndarray
+    difference: np.ndarray
     synapse: np.ndarray
     spike: np.ndarray
 
@@ -47,8 +48,8 @@ class Stage(NamedTuple):
 def new_stage() -> Stage:
     """Room for STAGED arrivals."""
     return Stage(
-        np.empty(STAGED), np.empty(STAGED), np.empty(STAGED), np.empty(STAGED, np.int64),
-        np.empty(STAGED, np.int64),
+        np.empty(STAGED), np.empty(STAGED), np.empty(STAGED), np.empty(STAGED),
+        np.empty(STAGED, np.int64), np.empty(STAGED, np.int64),
     )  # fmt: skip
 
 
@@ -66,18 +67,22 @@ def put_on_stage(
     """The adjoints at the end of an arrival's window; where something drives them, at its time."""
     stage.elapsed[n] = windows[w].end - time
     stage.lambda_v[n], stage.lambda_i[n] = windows[w].lambda_v, windows[w].lambda_i
+    stage.difference[n] = windows[w].difference
     if windows[w].drive != 0.0:
         stage.elapsed[n] = 0.0
-        stage.lambda_v[n], stage.lambda_i[n] = adjoints_at(unit, time, entering, trial, windows, w)
+        stage.lambda_v[n], stage.lambda_i[n], stage.difference[n] = adjoints_at(
+            unit, time, entering, trial, windows, w
+        )
 
 
 @compiled
 def flow_back(stage: Stage, n: int, tau_mem: float, tau_syn: float) -> None:
     """The adjoints of n arrivals at units of these time constants, from those at later times."""
     for i in range(n):
-        stage.lambda_v[i], stage.lambda_i[i] = adjoint_flow(
-            stage.lambda_v[i], stage.lambda_i[i], stage.elapsed[i], tau_mem, tau_syn
-        )
+        _, stage.lambda_i[i], stage.difference[i] = adjoint_flow(
+            stage.lambda_v[i], stage.lambda_i[i], stage.difference[i], stage.elapsed[i], tau_mem,
+            tau_syn,
+        )  # fmt: skip
 
 
 @compiled
@@ -94,15 +99,17 @@ def add_staged(
     while i < n:
         synapse = stage.synapse[i]
         weight = synapses[synapse].weight
-        by_weight = by_delay = 0.0
+        total_by_weight = total_by_time = 0.0
         while i < n and stage.synapse[i] == synapse:
-            by_time = weight * (stage.lambda_v[i] - stage.lambda_i[i])
-            by_weight -= tau_syn * stage.lambda_i[i]
-            by_delay += by_time
+            by_weight, by_time = arrival_slopes(
+                weight, stage.lambda_i[i], stage.difference[i], tau_syn
+            )
+            total_by_weight += by_weight
+            total_by_time += by_time
             adjoint[stage.spike[i]] += by_time
             i += 1
-        gradients.weight[synapse] += by_weight
-        gradients.delay[synapse] += by_delay
+        gradients.weight[synapse] += total_by_weight
+        gradients.delay[synapse] += total_by_time
 
 
 @compiled

@@ -16,7 +16,13 @@ from evsim.engines.kernels.arrivals import MOMENT, Arrivals
 from evsim.engines.kernels.decays import share_decays
 from evsim.engines.kernels.gathering import Gradients
 from evsim.engines.kernels.trial import Trial
-from evsim.lif import decays_and_convolution, integral_slopes
+from evsim.lif import (
+    arrival_slopes,
+    decays_and_convolution,
+    difference_factors,
+    integral_of_rise,
+    integral_slopes,
+)
 
 
 @compiled
@@ -30,10 +36,16 @@ def end_of_group(units: np.ndarray, first: int, last: int) -> int:
 
 @allocating
 def with_states(states: np.ndarray, units: int) -> np.ndarray:
-    """Scratch memory for two numbers of so many units, (2, units): the same if it suffices."""
+    """Scratch memory for three numbers of so many units, (3, units): the same if it suffices."""
     if units <= states.shape[1]:
         return states
-    return np.empty((2, units))
+    return new_states(units)
+
+
+@allocating
+def new_states(units: int) -> np.ndarray:
+    """Room for three numbers of so many units."""
+    return np.empty((3, units))
 
 
 # -- voltages at moments ----------------------------------------------------------------------
@@ -116,14 +128,17 @@ def pull_back_group_moments(
         if arrivals.synapse[i] == MOMENT:
             if time > 0.0:
                 for column in range(width):
-                    states[0, column] -= moment_cotangent[spike, column] / tau_mem
+                    jump = -moment_cotangent[spike, column] / tau_mem
+                    states[0, column] += jump
+                    states[2, column] += jump
             continue
         by_time = 0.0
         for column in range(width):
             synapse = arrivals.synapse[i] + trial.incoming[first + column] - trial.incoming[first]
-            lambda_v, lambda_i = states[0, column], states[1, column]
-            own = trial.synapses[synapse].weight * (lambda_v - lambda_i)
-            gradients.weight[synapse] -= tau_syn * lambda_i
+            by_weight, own = arrival_slopes(
+                trial.synapses[synapse].weight, states[1, column], states[2, column], tau_syn
+            )
+            gradients.weight[synapse] += by_weight
             gradients.delay[synapse] += own
             by_time += own
         adjoint[spike] += by_time
@@ -133,15 +148,17 @@ def pull_back_group_moments(
 def adjoint_flow_group(
     states: np.ndarray, width: int, t: float, tau_mem: float, tau_syn: float
 ) -> None:
-    """lambda_V and lambda_I of all units, t ms earlier, see ``lif.adjoint_flow``."""
+    """lambda_V, lambda_I and their difference, t ms earlier, see ``lif.adjoint_flow``."""
     if t == 0.0:
         return
     decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
     response = coupling / tau_syn
+    own, by_v, by_i = difference_factors(decay_mem, decay_syn, coupling, tau_mem, tau_syn)
     for column in range(width):
         lambda_v, lambda_i = states[0, column], states[1, column]
         states[0, column] = lambda_v * decay_mem
         states[1, column] = lambda_i * decay_syn + lambda_v * response
+        states[2, column] = states[2, column] * own - lambda_v * by_v - lambda_i * by_i
 
 
 # -- mean voltages ----------------------------------------------------------------------------
@@ -199,20 +216,22 @@ def pull_back_group_mean(
 ) -> None:
     """Pull dF/dV = drive w(t) of each unit back; ``drive`` is that of all units."""
     tau_mem, tau_syn = trial.units[first].tau_mem, trial.units[first].tau_syn
-    time, by_voltage, by_current = inf, 0.0, 0.0
+    time, by_current, rise = inf, 0.0, 0.0
     for i in range(n):
         if arrivals.time[i] != time:
             time = arrivals.time[i]
-            by_voltage, by_current = integral_slopes(
-                time, trial.duration - time, rate, slope, tau_mem, tau_syn
-            )
+            span = trial.duration - time
+            _, by_current = integral_slopes(time, span, rate, slope, tau_mem, tau_syn)
+            rise = integral_of_rise(by_current, time, span, rate, slope, tau_mem, tau_syn)
         by_time = 0.0
         for column in range(end - first):
             synapse = arrivals.synapse[i] + trial.incoming[first + column] - trial.incoming[first]
-            lambda_v = -drive[first + column] * by_voltage / tau_mem
             lambda_i = -drive[first + column] * by_current / tau_syn
-            own = trial.synapses[synapse].weight * (lambda_v - lambda_i)
-            gradients.weight[synapse] -= tau_syn * lambda_i
+            difference = -drive[first + column] * rise
+            by_weight, own = arrival_slopes(
+                trial.synapses[synapse].weight, lambda_i, difference, tau_syn
+            )
+            gradients.weight[synapse] += by_weight
             gradients.delay[synapse] += own
             by_time += own
         adjoint[arrivals.spike[i]] += by_time

@@ -22,7 +22,7 @@ from evsim.engines.kernels.records import (
     TOO_MANY,
 )
 from evsim.engines.kernels.trial import Trial
-from evsim.lif import crossing_time, flow, reaches_threshold
+from evsim.lif import crossing_time, flow, is_refractory_after, reaches_threshold
 
 
 @compiled
@@ -106,7 +106,7 @@ def simulate_unit(
             free_at = emission + refractory
             trial.spikes[used].time = emission
             trial.spikes[used].drive = current - threshold
-            is_refractory = free_at > emission
+            is_refractory = is_refractory_after(emission, refractory)
             trial.spikes[used].release_current = 0.0 if is_refractory else current
             trial.spikes[used].is_dropped = is_dropped(
                 key, unit, used - first, trial.units[unit].drop_rate

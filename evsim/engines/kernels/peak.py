@@ -10,7 +10,7 @@ from evsim.compiled import compiled
 from evsim.engines.kernels.arrivals import Arrivals
 from evsim.engines.kernels.gathering import Gradients
 from evsim.engines.kernels.trial import Trial
-from evsim.lif import adjoint_flow, flow, peak_time
+from evsim.lif import adjoint_flow, arrival_slopes, flow, peak_time
 
 
 @compiled
@@ -59,24 +59,6 @@ def peak_moment(unit: int, trial: Trial, arrivals: Arrivals, n: int, moment: np.
 
 
 @compiled
-def pull_back_arrival(
-    synapse: int,
-    spike: int,
-    weight: float,
-    lambda_v: float,
-    lambda_i: float,
-    tau_syn: float,
-    adjoint: np.ndarray,
-    gradients: Gradients,
-) -> None:
-    """Add an arrival's part to the gradients and to the adjoint of the spike it came from."""
-    by_time = weight * (lambda_v - lambda_i)
-    gradients.weight[synapse] -= tau_syn * lambda_i
-    gradients.delay[synapse] += by_time
-    adjoint[spike] += by_time
-
-
-@compiled
 def pull_back_peak(
     unit: int,
     trial: Trial,
@@ -97,8 +79,10 @@ def pull_back_peak(
         if time > peak:
             return
         seen = share * jump if time == peak else jump
-        lambda_v, lambda_i = adjoint_flow(seen, 0.0, peak - time, tau_mem, tau_syn)
-        pull_back_arrival(
-            synapse, arrivals.spike[i], trial.synapses[synapse].weight, lambda_v, lambda_i, tau_syn,
-            adjoint, gradients,
-        )  # fmt: skip
+        _, lambda_i, difference = adjoint_flow(seen, 0.0, seen, peak - time, tau_mem, tau_syn)
+        by_weight, by_time = arrival_slopes(
+            trial.synapses[synapse].weight, lambda_i, difference, tau_syn
+        )
+        gradients.weight[synapse] += by_weight
+        gradients.delay[synapse] += by_time
+        adjoint[arrivals.spike[i]] += by_time

@@ -25,6 +25,7 @@ from evsim.engines.kernels.gathering import (
 )
 from evsim.engines.kernels.integrators import (
     end_of_group,
+    new_states,
     pull_back_group_mean,
     pull_back_group_moments,
     with_states,
@@ -51,7 +52,7 @@ class Scratch(NamedTuple):
     """Memory that samples reuse."""
 
     arrivals: Arrivals
-    states: np.ndarray  # (2, units)
+    states: np.ndarray  # (3, units)
     windows: np.ndarray
     stage: Stage
 
@@ -196,7 +197,7 @@ def pull_back_samples(
     of ``simulate_samples``.  ``failure`` is (status, time, unit, sample, number of limited
     adjoints).
     """
-    scratch = Scratch(new_arrivals(64), np.empty((2, 16)), np.empty(64, WINDOW), new_stage())
+    scratch = Scratch(new_arrivals(64), new_states(16), np.empty(64, WINDOW), new_stage())
     if recurrent is not None:
         sent = new_sent(components.synapses.size)
     for sample in range(first, last):

@@ -7,7 +7,7 @@ import numpy as np
 from evsim.compiled import allocating, entry_point
 from evsim.engines.kernels.arrivals import arrivals_at, most_arrivals, new_arrivals, with_room
 from evsim.engines.kernels.entering import PEAK
-from evsim.engines.kernels.integrators import end_of_group, mean_of_group, with_states
+from evsim.engines.kernels.integrators import end_of_group, mean_of_group, new_states, with_states
 from evsim.engines.kernels.peak import peak_voltage
 from evsim.engines.kernels.segments import (
     SEGMENT,
@@ -32,7 +32,7 @@ def read_voltages(
     """Mean (or, for rate PEAK, peak) voltage of units first_unit to last_unit - 1."""
     arrivals = new_arrivals(64)
     segments = np.empty(64, SEGMENT)
-    states = np.empty((2, 16))
+    states = new_states(16)
     no_moments = np.empty(0)
     for sample in range(first, last):
         trial = trial_of(batch, sample)

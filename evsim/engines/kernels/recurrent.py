@@ -63,6 +63,7 @@ from evsim.engines.kernels.stretches import (
 )
 from evsim.engines.kernels.trial import Trial
 from evsim.engines.runaway import BLOCK
+from evsim.lif import is_refractory_after
 
 
 @allocating
@@ -104,7 +105,8 @@ def emit(running: Running, unit: int, spike: int, key: np.uint64) -> None:
     states[unit].spike = spike
     spikes[spike].time = time
     spikes[spike].drive = current - units[unit].threshold
-    spikes[spike].release_current = 0.0 if states[unit].free_at > time else current
+    is_refractory = is_refractory_after(time, units[unit].refractory)
+    spikes[spike].release_current = 0.0 if is_refractory else current
     spikes[spike].is_dropped = is_dropped(key, unit, states[unit].number, units[unit].drop_rate)
     states[unit].number += 1
 

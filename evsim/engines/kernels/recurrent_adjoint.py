@@ -31,7 +31,7 @@ from evsim.engines.kernels.windows import (
     pull_back_release,
     window_from_open,
 )
-from evsim.lif import adjoint_flow
+from evsim.lif import adjoint_flow, arrival_slopes, is_refractory_after
 
 
 class Sent(NamedTuple):
@@ -130,7 +130,7 @@ def at_the_end(
     for unit in members:
         drive, phantom = entering.drive[sample, unit], entering.phantom[sample, unit]
         progress.first[unit] = progress.open[unit] = place
-        open_window(windows, place, trial.duration, phantom, 0.0, drive)
+        open_window(windows, place, trial.duration, phantom, 0.0, phantom, drive)
         gradients.threshold[unit] += trial.units[unit].tau_mem * phantom
         progress.free_at[unit] = next_release(unit, trial, progress)
         place += most_windows(trial.counts[unit], moments)
@@ -197,10 +197,11 @@ def pull_back_component(
 @compiled
 def next_release(unit: int, trial: Trial, progress: Progress) -> float:
     """The end of the refractory period after the latest emission still to come; -1 for none."""
-    refractory = trial.units[unit].refractory
-    if progress.to_come[unit] == 0 or refractory == 0.0:
+    if progress.to_come[unit] == 0:
         return -1.0
-    return trial.spikes[trial.starts[unit] + progress.to_come[unit] - 1].time + refractory
+    time = trial.spikes[trial.starts[unit] + progress.to_come[unit] - 1].time
+    refractory = trial.units[unit].refractory
+    return time + refractory if is_refractory_after(time, refractory) else -1.0
 
 
 @compiled
@@ -269,13 +270,15 @@ def pull_back_sent(
             n += 1
             place += 1
         for i in range(n):
-            stage.lambda_v[i], stage.lambda_i[i] = adjoint_flow(
-                stage.lambda_v[i], stage.lambda_i[i], stage.elapsed[i], sent.tau_mem[i],
-                sent.tau_syn[i],
+            _, stage.lambda_i[i], stage.difference[i] = adjoint_flow(
+                stage.lambda_v[i], stage.lambda_i[i], stage.difference[i], stage.elapsed[i],
+                sent.tau_mem[i], sent.tau_syn[i],
             )  # fmt: skip
         for i in range(n):
-            by_time = synapses[first + i].weight * (stage.lambda_v[i] - stage.lambda_i[i])
-            sent.weight[first + i] -= sent.tau_syn[i] * stage.lambda_i[i]
+            by_weight, by_time = arrival_slopes(
+                synapses[first + i].weight, stage.lambda_i[i], stage.difference[i], sent.tau_syn[i]
+            )
+            sent.weight[first + i] += by_weight
             sent.delay[first + i] += by_time
             total += by_time
     adjoint[spike] += total

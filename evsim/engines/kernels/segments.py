@@ -20,6 +20,7 @@ from evsim.lif import (
     flow_by_time_constants,
     integral_slopes,
     integral_slopes_by_time_constants,
+    is_refractory_after,
 )
 
 # What happens at the start of a segment.
@@ -98,7 +99,7 @@ def fill_segments(
         if emission_time == event:
             voltage = 0.0
             kind, index = EMISSION, emission
-            is_held = trial.units[unit].refractory > 0.0
+            is_held = is_refractory_after(event, trial.units[unit].refractory)
             free_at = event + trial.units[unit].refractory if is_held else inf
             emission += 1
         elif moment_time == event:
@@ -175,8 +176,8 @@ def add_time_constant_gradients(
                 )
                 by_mem += drive * (voltage * voltage_by_mem + current * current_by_mem)
                 by_syn += drive * current * current_by_syn
-            lambda_v, lambda_i = driven_adjoint_flow(
-                lambda_v, lambda_i, end, start, drive, rate, slope, tau_mem, tau_syn
+            lambda_v, lambda_i, _ = driven_adjoint_flow(
+                lambda_v, lambda_i, 0.0, end, start, drive, rate, slope, tau_mem, tau_syn
             )
         if kind == EMISSION:
             spike = segments[k].index

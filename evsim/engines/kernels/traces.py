@@ -15,7 +15,7 @@ from evsim.engines.kernels.arrivals import (
     with_room,
 )
 from evsim.engines.kernels.entering import PEAK, Entering
-from evsim.engines.kernels.integrators import end_of_group, trace_group, with_states
+from evsim.engines.kernels.integrators import end_of_group, new_states, trace_group, with_states
 from evsim.engines.kernels.peak import peak_moment
 from evsim.engines.kernels.trial import Batch, Trial, trial_of
 from evsim.engines.kernels.windows import (
@@ -112,7 +112,7 @@ def trace_samples(
     ``times[times_start[b]:times_start[b + 1]]`` are sample b's, ascending.
     """
     arrivals = new_arrivals(64)
-    states = np.empty((2, 16))
+    states = new_states(16)
     for sample in range(first, last):
         trial = trial_of(batch, sample)
         held, n = -1, 0
@@ -166,7 +166,7 @@ def adjoint_trace_unit(
         w = window_at(times[k], windows, w, last_window)
         # At the end of a refractory period the limit from later times is not 0 yet.
         of_later = w > 0 and times[k] == windows[w].end and windows[w].begin < times[k]
-        lambda_v_out[k], lambda_i_out[k] = adjoints_at(
+        lambda_v_out[k], lambda_i_out[k], _ = adjoints_at(
             unit, times[k], entering, trial, windows, w - 1 if of_later else w
         )
 

@@ -2,7 +2,8 @@
 
 Backwards, lambda_V and lambda_I of a unit jump where it emits, where a refractory period ends
 and where its voltage is read, and flow freely in between: arrivals do not change them.  So a few
-windows tell both at any time, and arrivals can be pulled back in any order.
+windows tell both at any time, and arrivals can be pulled back in any order.  Their difference is
+carried along as a third, see ``lif``; it jumps by as much as lambda_V does.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.entering import Entering
 from evsim.engines.kernels.records import GRAZING
 from evsim.engines.kernels.trial import Trial
-from evsim.lif import driven_adjoint_flow
+from evsim.lif import driven_adjoint_flow, is_refractory_after
 
 WINDOW = np.dtype(
     [
@@ -23,6 +24,7 @@ WINDOW = np.dtype(
         ("end", np.float64),
         ("lambda_v", np.float64),  # at the end, after what happens there backwards
         ("lambda_i", np.float64),
+        ("difference", np.float64),
         ("drive", np.float64),  # dF/dV over the weighting; 0 in a refractory period
         ("release", np.float64),  # of a refractory period: I lambda_V at its end
     ],
@@ -47,13 +49,20 @@ def most_windows(emissions: int, moments: int) -> int:
 
 @compiled
 def open_window(
-    windows: np.ndarray, w: int, end: float, lambda_v: float, lambda_i: float, drive: float
+    windows: np.ndarray,
+    w: int,
+    end: float,
+    lambda_v: float,
+    lambda_i: float,
+    difference: float,
+    drive: float,
 ) -> None:
     """Begin window w, backwards, at its end."""
     windows[w].begin = -inf
     windows[w].end = end
     windows[w].lambda_v = lambda_v
     windows[w].lambda_i = lambda_i
+    windows[w].difference = difference
     windows[w].drive = drive
     windows[w].release = 0.0
 
@@ -61,11 +70,12 @@ def open_window(
 @compiled
 def adjoints_at(
     unit: int, time: float, entering: Entering, trial: Trial, windows: np.ndarray, w: int
-) -> tuple[float, float]:
-    """lambda_V and lambda_I of a unit at a time in window w."""
+) -> tuple[float, float, float]:
+    """lambda_V, lambda_I and their difference of a unit at a time in window w."""
     return driven_adjoint_flow(
-        windows[w].lambda_v, windows[w].lambda_i, windows[w].end, time, windows[w].drive,
-        entering.rate, entering.slope, trial.units[unit].tau_mem, trial.units[unit].tau_syn,
+        windows[w].lambda_v, windows[w].lambda_i, windows[w].difference, windows[w].end, time,
+        windows[w].drive, entering.rate, entering.slope, trial.units[unit].tau_mem,
+        trial.units[unit].tau_syn,
     )  # fmt: skip
 
 
@@ -119,10 +129,12 @@ def pull_back_moment(
     """
     if time <= max(free_at, 0.0):
         return w
-    lambda_v, lambda_i = adjoints_at(unit, time, entering, trial, windows, w)
-    lambda_v -= cotangent / trial.units[unit].tau_mem
+    lambda_v, lambda_i, difference = adjoints_at(unit, time, entering, trial, windows, w)
+    jump = -cotangent / trial.units[unit].tau_mem
     windows[w].begin = time
-    open_window(windows, w + 1, time, lambda_v, lambda_i, windows[w].drive)
+    open_window(
+        windows, w + 1, time, lambda_v + jump, lambda_i, difference + jump, windows[w].drive
+    )
     return w + 1
 
 
@@ -139,10 +151,11 @@ def pull_back_release(
     free_at = trial.spikes[spike].time + trial.units[unit].refractory
     if windows[w].end <= free_at:
         windows[w].lambda_v = windows[w].drive = 0.0
+        windows[w].difference = -windows[w].lambda_i
         return w
-    lambda_v, lambda_i = adjoints_at(unit, free_at, entering, trial, windows, w)
+    lambda_v, lambda_i, _ = adjoints_at(unit, free_at, entering, trial, windows, w)
     windows[w].begin = np.nextafter(free_at, inf)
-    open_window(windows, w + 1, free_at, 0.0, lambda_i, 0.0)
+    open_window(windows, w + 1, free_at, 0.0, lambda_i, -lambda_i, 0.0)
     windows[w + 1].release = trial.spikes[spike].release_current * lambda_v
     return w + 1
 
@@ -162,22 +175,28 @@ def pull_back_emission(
     """The jump of lambda_V at an emission, and the window that is open then.
 
     ``slope_by_time`` is S_k, the derivative of the loss by its time through readout and synapses.
-    A refractory period after it has been entered.
+    A refractory period after it has been entered.  Without one, lambda_V times I is a part of S_k,
+    and lambda_V jumps by ``(slope_by_time + threshold lambda_V)/(I - threshold)``: so the
+    difference keeps its digits where I is far above the threshold and the jump is small.
     """
-    time = trial.spikes[spike].time
-    lambda_v, lambda_i = adjoints_at(unit, time, entering, trial, windows, w)
-    h = trial.spikes[spike].release_current * lambda_v
-    if trial.units[unit].refractory > 0.0:
-        h = windows[w].release
+    time, emission_drive = trial.spikes[spike].time, trial.spikes[spike].drive
+    threshold, rate_jump = trial.units[unit].threshold, trial.units[unit].rate_jump
+    later_v, lambda_i, difference = adjoints_at(unit, time, entering, trial, windows, w)
+    is_held = is_refractory_after(time, trial.units[unit].refractory)
+    h = windows[w].release if is_held else trial.spikes[spike].release_current * later_v
     windows[w].begin = time
-    if not trial.spikes[spike].drive > 0.0 and entering.limit == inf:
+    if not emission_drive > 0.0 and entering.limit == inf:
         failure[0], failure[1] = GRAZING, time
         return w
     lambda_v, is_limited = emission_adjoint(
-        slope_by_time + h, trial.spikes[spike].drive, entering.limit, trial.units[unit].rate_jump
+        slope_by_time + h, emission_drive, entering.limit, rate_jump
     )
     failure[4] += is_limited
-    open_window(windows, w + 1, time, lambda_v, lambda_i, drive)
+    if is_held or is_limited or not emission_drive > 0.0:
+        difference = lambda_v - lambda_i
+    else:
+        difference += (slope_by_time + threshold * later_v) / emission_drive - rate_jump
+    open_window(windows, w + 1, time, lambda_v, lambda_i, difference, drive)
     return w + 1
 
 
@@ -219,7 +238,7 @@ def fill_windows(
     Returns the number of the last window, the earliest.
     """
     w, total, m = 0, phantom, moments.size - 1
-    open_window(windows, 0, trial.duration, phantom, 0.0, drive)
+    open_window(windows, 0, trial.duration, phantom, 0.0, phantom, drive)
     begin = trial.starts[unit]
     for spike in range(begin + trial.counts[unit] - 1, begin - 2, -1):
         time = free_at = -1.0
@@ -232,7 +251,7 @@ def fill_windows(
             )
             m -= 1
         if spike >= begin:
-            if trial.units[unit].refractory > 0.0:
+            if is_refractory_after(time, trial.units[unit].refractory):
                 w = pull_back_release(unit, spike, entering, trial, windows, w)
             w = pull_back_emission(
                 unit, spike, adjoint[spike], drive, entering, trial, windows, w, failure
