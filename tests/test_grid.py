@@ -265,6 +265,41 @@ def test_every_loss_goes_to_that_of_the_exact_engine(output, loss):
     assert abs(found[2].loss - found[0].loss) < 0.01 * abs(found[0].loss)
 
 
+@pytest.mark.parametrize("refractory", [None, 0.0, 1.0])
+def test_a_mean_at_input_spikes_has_gradients_by_delays_of_0_that_converge(refractory):
+    """Each moment is the time of an arrival without delay, and V is read before that arrival."""
+    rng = np.random.default_rng(4)
+    if refractory is None:
+        output = evsim.LI("output", 2)
+    else:
+        output = evsim.LIF("output", 2, refractory=refractory)
+    network = evsim.Network(
+        [evsim.Input("input", 3), evsim.LIF("hidden", 3), output],
+        [
+            evsim.Connection("input", "hidden", rng.normal(1.2, 0.5, (3, 3))),
+            evsim.Connection("hidden", "output", rng.normal(1.5, 0.5, (2, 3)), np.zeros((2, 3))),
+            evsim.Connection("input", "output", rng.normal(0.8, 0.5, (2, 3)), np.zeros((2, 3))),
+        ],
+    )
+    trains = random_trains(rng, 3, 2, 20.0, 12)
+    loss = losses.CrossEntropy(readouts.Mean("input"))
+    exact, *grids = (
+        evsim.gradient(network, trains, [0, 1], loss, 20.0, engine=engine)
+        for engine in (EXACT, *(Grid(float(dt)) for dt in STEPS))
+    )
+    found = {"loss": [abs(grid.loss - exact.loss) for grid in grids]}
+    for name in ("input->output.delay", "input->output.weight", "hidden->output.delay"):
+        wanted = exact.parameters[name]
+        assert np.linalg.norm(wanted) > 1e-3
+        found[name] = [np.linalg.norm(grid.parameters[name] - wanted) for grid in grids]
+    wanted = exact.input_times
+    found["input times"] = [np.linalg.norm(grid.input_times - wanted) for grid in grids]
+    orders = {name: slope(errors) for name, errors in found.items()}
+    assert min(orders.values()) > 0.7, orders
+    for name, errors in found.items():
+        assert errors[-1] < 0.01 * np.linalg.norm(exact.parameters.get(name, 1.0)), (name, errors)
+
+
 def sorted_by_unit(trains: evsim.SpikeTrains) -> np.ndarray:
     return trains.times[np.lexsort((trains.times, trains.units, trains.samples))]
 

@@ -22,7 +22,7 @@ from evsim.spikes import SpikeTrains
 from evsim_gpu.device import Device, Pulled
 from evsim_gpu.entering import direct_time_constant_slopes, drive_of
 from evsim_gpu.grid_state import GRAZING, OVERFLOW, GridState, grid_inputs
-from evsim_gpu.layout import GridLayout
+from evsim_gpu.layout import GridLayout, grid_points, steps_in, to_steps
 from evsim_gpu.readouts import mean_form, sample_weights
 
 if TYPE_CHECKING:
@@ -113,6 +113,12 @@ class Grid(Engine):
         if activity.overflow is not None:
             raise EngineError(state.place(*activity.overflow) + OVERFLOW)
         return state
+
+    def placed(self, times: np.ndarray, duration: float) -> np.ndarray:
+        """The grid point of each time; infinity for any beyond the trial."""
+        steps = steps_in(duration, self.dt)
+        points = np.append(grid_points(duration, steps), np.inf)
+        return points[to_steps(times, self.dt, steps)]
 
     def spikes(self, state: GridState) -> dict[str, SpikeTrains]:
         trains = {}

@@ -12,7 +12,7 @@ from evsim.engines.protocol import EngineError
 from evsim.network import LIF
 from evsim.spikes import SpikeTrains
 from evsim_gpu.device import Activity, Emissions, GridInputs
-from evsim_gpu.layout import GridLayout, to_steps
+from evsim_gpu.layout import GridLayout, grid_points, to_steps
 from evsim_gpu.states import States, numbers_of, tables
 
 # What can go wrong at a place in a batch.
@@ -51,8 +51,8 @@ class GridState:
 
     @property
     def points(self) -> np.ndarray:
-        """The grid points in ms; the last one is the end of the trial to the last bit."""
-        return np.linspace(0.0, self.layout.duration, self.layout.steps + 1)
+        """The grid points in ms."""
+        return grid_points(self.layout.duration, self.layout.steps)
 
     def is_lif(self, name: str) -> bool:
         """Whether a population's units emit spikes."""

@@ -66,6 +66,11 @@ def _near(duration: float, dt: float) -> list[str]:
     return near
 
 
+def grid_points(duration: float, steps: int) -> np.ndarray:
+    """The grid points in ms; the last one is the end of the trial to the last bit."""
+    return np.linspace(0.0, duration, steps + 1)
+
+
 def to_steps(times: np.ndarray, dt: float, steps: int) -> np.ndarray:
     """The nearest grid point of each time, int32; ``steps + 1`` for any beyond the trial."""
     return np.minimum(np.rint(times / dt), steps + 1).astype(np.int32)
