@@ -7,6 +7,7 @@ to 0, with the order of convergence measured.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import numpy as np
@@ -15,6 +16,7 @@ from agreement import entries
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import Case, random_case, random_trains
+from scipy.sparse import csr_array
 
 import evsim
 from evsim import losses, readouts
@@ -459,14 +461,104 @@ def test_a_step_that_does_not_divide_the_trial_is_refused():
         evsim.simulate(case.network, case.inputs, 20.0, Grid(0.3))
 
 
+def lone_unit(output: evsim.Population, weight: float) -> evsim.Network:
+    connection = evsim.Connection("input", "output", weight)
+    return evsim.Network([evsim.Input("input", 1), output], [connection])
+
+
 def test_an_overflowing_current_is_named():
-    network = evsim.Network(
-        [evsim.Input("input", 1), evsim.LIF("output", 1)],
-        [evsim.Connection("input", "output", 3e38)],
+    network = lone_unit(evsim.LIF("output", 1), 3e38)
+    spikes = evsim.SpikeTrains.from_lists([[], [(1.0, 0)] * 3], units=1)
+    message = (
+        "sample 1, unit 0 of 'output', at 1 ms: its current is no finite number any more: use "
+        'smaller weights, or Grid(precision="float64")'
     )
-    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)] * 3], units=1)
-    with pytest.raises(EngineError, match="sample 0, unit 0 of 'output': its current"):
+    with pytest.raises(EngineError, match=f"^{re.escape(message)}$"):
         evsim.simulate(network, spikes, 4.0, Grid(1.0, precision="float32"))
+    assert evsim.simulate(network, spikes, 4.0, Grid(1.0)).spike_counts["output"].sum() > 0
+
+
+@pytest.mark.parametrize("signs", [(1.0, 1.0), (1.0, -1.0)])
+def test_no_readout_or_trace_is_nan(signs):
+    """Two arrivals of 2e38, or four of both signs, whose sum is NaN at once."""
+    network = evsim.Network(
+        [evsim.Input("input", 2), evsim.LI("output", 1)],
+        [evsim.Connection("input", "output", [[2e38 * sign for sign in signs]])],
+    )
+    lists = [[(1.0, 0)], [(2.0, 0), (2.0, 0), (2.0, 1), (2.0, 1)]]
+    spikes = evsim.SpikeTrains.from_lists(lists, units=2)
+    run = evsim.simulate(network, spikes, 8.0, Grid(1.0, precision="float32"))
+    assert np.isfinite(run.voltage("output", [0.0, 1.9])).all()
+    moments = readouts.Moments(np.array([6.0]), np.array([0, 0, 1]))
+    for time, read in (
+        ("7", lambda: run.voltage("output", [0.5, 7.0])),
+        ("7.5", lambda: run.current("output", [7.5])),
+        ("2", lambda: run.mean("output")),
+        ("2", lambda: run.mean("output", "linear")),
+        ("2", lambda: run.peak("output")),
+        ("4.5", lambda: run.read(readouts.Voltage([4.5]))),
+        ("6", lambda: run.probe("output", moments)),
+        (r"2\.\d+", lambda: run.mean("output", "sigmoid")),
+    ):
+        message = rf"^sample 1, unit 0 of 'output', at {time} ms: .*its current is no finite number"
+        with pytest.raises(EngineError, match=message):
+            read()
+
+
+FLOAT32 = r"float32 holds 0 and sizes from 1\.18e-38 to 3\.4e\+38"
+
+
+@pytest.mark.parametrize("value", [1e-46, 1e-40, 1e39])
+@pytest.mark.parametrize("name", ["output.threshold", "output.tau_mem", "output.tau_syn", "weight"])
+def test_what_float32_cannot_hold_is_refused_by_name(name, value):
+    """Rounded, a threshold of 1e-46 is 0 and would be reached at every step."""
+    name = name if name != "weight" else "input->output.weight"
+    network = lone_unit(evsim.LIF("output", 1), 1e-3).replace({name: value})
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)]], units=1)
+    unit = " ms" if "tau" in name else ""
+    message = rf'^{name} = {value:g}{unit}: {FLOAT32}: use Grid\(precision="float64"\)$'
+    with pytest.raises(ValueError, match=message.replace("1e+39", r"1e\+39")):
+        evsim.simulate(network, spikes, 4.0, Grid(1.0, precision="float32"))
+    evsim.simulate(network, spikes, 4.0, Grid(1.0))
+
+
+def test_what_float32_can_hold_is_computed_in_it():
+    """The smallest sizes, and 0, in the middle of a sparse matrix as well."""
+    network = evsim.Network(
+        [evsim.Input("input", 2), evsim.LIF("output", 2, threshold=[1.2e-38, 1.0])],
+        [
+            evsim.Connection("input", "output", csr_array([[1e-36, 0.0], [1e-37, -2e-38]])),
+            evsim.Connection("input", "output", [[0.0, 0.0], [-1e-36, 1e-37]], name="again"),
+        ],
+    )
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)]], units=2)
+    fine, coarse = (
+        evsim.simulate(network, spikes, 4.0, Grid(1.0, precision=precision)).spikes["output"]
+        for precision in ("float64", "float32")
+    )
+    assert fine == coarse
+    assert fine.times.size == 3
+    wrong = network.replace({"input->output.weight": csr_array([[1e-36, 0.0], [1e-46, -2e-38]])})
+    with pytest.raises(ValueError, match=r"^input->output.weight\[1, 0\] = 1e-46: float32"):
+        evsim.simulate(wrong, spikes, 4.0, Grid(1.0, precision="float32"))
+
+
+@pytest.mark.parametrize(
+    ("precision", "tau_mem", "tau_syn", "dt"),
+    [
+        ("float32", 1e30, 1e-10, 1.0),
+        ("float32", 1e-20, 1e20, 1.0),
+        ("float32", 1e35, 1e35, 1e-5),
+        ("float64", 20.0, 1e-307, 1.0),
+        ("float64", 1e200, 1e-200, 1.0),
+    ],
+)
+def test_ratios_of_time_constants_that_no_number_holds_are_refused(precision, tau_mem, tau_syn, dt):
+    network = lone_unit(evsim.LIF("output", 1, tau_mem=tau_mem, tau_syn=tau_syn), 1.0)
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)]], units=1)
+    message = f"unit 0 of 'output' has tau_mem = {tau_mem:g} ms and tau_syn = {tau_syn:g} ms"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}, and dt = {dt:g} ms: {precision}"):
+        evsim.simulate(network, spikes, 4.0, Grid(dt, precision=precision))
 
 
 def test_arrivals_after_the_end_are_counted_and_do_nothing():

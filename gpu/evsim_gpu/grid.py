@@ -21,7 +21,7 @@ from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes,
 from evsim.spikes import SpikeTrains
 from evsim_gpu.device import Device, Pulled
 from evsim_gpu.entering import direct_time_constant_slopes, drive_of
-from evsim_gpu.grid_state import GRAZING, OVERFLOW, GridState, grid_inputs
+from evsim_gpu.grid_state import GRAZING, GridState, grid_inputs
 from evsim_gpu.layout import GridLayout, grid_points, steps_in, to_steps
 from evsim_gpu.readouts import mean_form, sample_weights
 
@@ -111,7 +111,7 @@ class Grid(Engine):
         activity = self._device().simulate(layout, on_grid, keys)
         state = GridState(layout, inputs, on_grid, activity)
         if activity.overflow is not None:
-            raise EngineError(state.place(*activity.overflow) + OVERFLOW)
+            raise EngineError(state.place(*activity.overflow) + state.overflow)
         return state
 
     def placed(self, times: np.ndarray, duration: float) -> np.ndarray:
@@ -189,23 +189,18 @@ class Grid(Engine):
         states = state.states(population)
         weights = sample_weights(states, moments.samples, moments.times, sees_jumps=False)
         voltage, current = weights.values(states)
-        state.check_finite(voltage, "voltage", population, moments.samples)
+        state.check_finite_at(moments, population, voltage=voltage, current=current)
         return voltage, current
 
     def traces(
         self, state: GridState, population: str, times: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         states = state.states(population)
-        samples, moments = (
-            np.repeat(np.arange(state.batch), times.size),
-            np.tile(times, state.batch),
-        )
-        weights = sample_weights(states, samples, moments, sees_jumps=True)
-        voltage, current = (
-            values.reshape(state.batch, times.size, -1).transpose(0, 2, 1)
-            for values in weights.values(states)
-        )
-        return voltage, current
+        moments = same_moments(times, state.batch)
+        weights = sample_weights(states, moments.samples, moments.times, sees_jumps=True)
+        voltage, current = weights.values(states)
+        state.check_finite_at(moments, population, voltage=voltage, current=current)
+        return by_unit(voltage, state.batch), by_unit(current, state.batch)
 
     def pull_back(
         self,
@@ -245,7 +240,22 @@ class Grid(Engine):
         pulled: Pulled = adjoint.state
         points = np.floor(times / state.layout.dt * (1 + 1e-12) + 1e-9).astype(np.int64)
         lambda_v, lambda_i = (
-            part[:, np.minimum(points, state.layout.steps)].transpose(0, 2, 1).astype(np.float64)
+            part[:, np.minimum(points, state.layout.steps)].astype(np.float64)
             for part in pulled.adjoints(population)
         )
-        return lambda_v, lambda_i
+        flat = (-1, lambda_v.shape[2])
+        state.check_finite_at(
+            same_moments(times, state.batch), population, lambda_V=lambda_v.reshape(flat),
+            lambda_I=lambda_i.reshape(flat),
+        )  # fmt: skip
+        return lambda_v.transpose(0, 2, 1), lambda_i.transpose(0, 2, 1)
+
+
+def same_moments(times: np.ndarray, batch: int) -> Moments:
+    """The same times in every sample."""
+    return Moments(np.tile(times, batch), times.size * np.arange(batch + 1))
+
+
+def by_unit(values: np.ndarray, batch: int) -> np.ndarray:
+    """Values at the same moments of every sample, (moments, units), as (batch, units, times)."""
+    return values.reshape(batch, -1, values.shape[1]).transpose(0, 2, 1)

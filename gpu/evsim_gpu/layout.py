@@ -16,6 +16,7 @@ from evsim import lif
 from evsim.dropout import Dropout
 from evsim.network import LIF, Input, Network
 from evsim.topology import Topology
+from evsim_gpu.precision import check_coefficients, check_parameters
 
 UNIT_FIELDS = (
     "decay_mem",  # V after a step, per unit of V
@@ -172,8 +173,12 @@ class GridLayout:
         precision: type[np.floating],
         dropout: Dropout | None = None,
     ) -> GridLayout:
-        """Lay out a network; ValueError if dt does not divide the duration."""
+        """Lay out a network.
+
+        ValueError if dt does not divide the duration, or the precision cannot hold a parameter.
+        """
         steps = steps_in(duration, dt)
+        check_parameters(network, precision)
         topology = network.topology
         rates = np.zeros(topology.unit_count)
         return cls(
@@ -224,6 +229,7 @@ def _units(network: Network, dt: float, steps: int, precision: type[np.floating]
     """Coefficients of every unit; equal units share one computation."""
     units = np.zeros(network.topology.unit_count, unit_record(precision))
     tau_mem, tau_syn = network.per_unit("tau_mem"), network.per_unit("tau_syn")
+    check_coefficients(network, tau_mem, tau_syn, dt, precision)
     pairs, place = np.unique(np.stack([tau_mem, tau_syn]), axis=1, return_inverse=True)
     flows = np.array([lif.decays_and_convolution(dt, *pair) for pair in pairs.T])
     decay_mem, decay_syn, coupling = flows[place.ravel()].T

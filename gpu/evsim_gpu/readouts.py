@@ -98,8 +98,9 @@ class SampleWeights:
         """V and I, each (moments, units), float64."""
         voltage = states.voltage[self.sample, self.step].astype(np.float64)
         current = states.current[self.sample, self.step].astype(np.float64)
-        v = np.where(self.still, 0.0, self.decay_mem * voltage + self.rise * current)
-        return v, self.decay_syn * current
+        with np.errstate(invalid="ignore", over="ignore"):  # the engine looks for what overflows
+            v = np.where(self.still, 0.0, self.decay_mem * voltage + self.rise * current)
+            return v, self.decay_syn * current
 
     def adjoint_jumps(
         self, states: States, cotangents: np.ndarray
