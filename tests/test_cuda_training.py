@@ -447,7 +447,7 @@ FAILURES = {
     ),
     "a threshold that float32 cannot hold": lone_unit(
         20.0, optimizers={"threshold": evsim.SGD(1e9)}, precision="float32", batch_size=1,
-        projections={"threshold": evsim.Bounds(1e-46, 1e-46)},
+        projections={"threshold": (1e-46, 1e-46)},
     ),
 }  # fmt: skip
 

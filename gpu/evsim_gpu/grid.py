@@ -15,6 +15,7 @@ import numpy as np
 from evsim.checks import check_choice, check_number
 from evsim.dropout import Dropout
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, EngineError, Report
+from evsim.engines.runaway import RATE_LIMIT, check_rate_limit
 from evsim.engines.threads import check_threads
 from evsim.network import LIF, Input, Network
 from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes, VoltageAt
@@ -23,6 +24,7 @@ from evsim_gpu.device import Device, Pulled
 from evsim_gpu.entering import direct_time_constant_slopes, drive_of
 from evsim_gpu.grid_state import GRAZING, GridState, grid_inputs
 from evsim_gpu.layout import GridLayout, grid_points, steps_in, to_steps
+from evsim_gpu.rates import check_rates
 from evsim_gpu.readouts import mean_form, sample_weights
 
 if TYPE_CHECKING:
@@ -52,12 +54,17 @@ class Grid(Engine):
     threads : int, optional
         How many share a batch on the CPU; as many as the process may use if not given.
         Results are bit-identical for any number.
+    rate_limit : float
+        Spikes per tau_mem from which on a unit in a loop of connections that emits faster and
+        faster is refused, because the network runs away, and so is one that the loop drives to
+        emit at 100 steps one after the other; infinity for no limit.
     """
 
     dt: float = 1.0
     device: DeviceName = "cpu"
     precision: Precision | None = None
     threads: int | None = None
+    rate_limit: float = RATE_LIMIT
 
     def __post_init__(self) -> None:
         check_number(self.dt, "dt", "a time in ms")
@@ -69,6 +76,7 @@ class Grid(Engine):
             object.__setattr__(self, "precision", precision)
         check_choice(self.precision, "precision", get_args(Precision))
         check_threads(self.threads)
+        check_rate_limit(self.rate_limit)
         if self.device == "cuda":
             if self.threads is not None:
                 raise ValueError(
@@ -112,6 +120,7 @@ class Grid(Engine):
         state = GridState(layout, inputs, on_grid, activity)
         if activity.overflow is not None:
             raise EngineError(state.place(*activity.overflow) + state.overflow)
+        check_rates(state, self.rate_limit)
         return state
 
     def placed(self, times: np.ndarray, duration: float) -> np.ndarray:

@@ -31,10 +31,10 @@ def check_parameters(network: Network, precision: type[np.floating]) -> None:
 def check_coefficients(
     network: Network, tau_mem: np.ndarray, tau_syn: np.ndarray, dt: float, precision: type
 ) -> None:
-    """Refuse time constants, (units of all populations,), whose ratios to each other or to dt
-    the precision cannot hold; NaN for units that have none.
+    """Refuse time constants whose ratios to each other or to dt the precision cannot hold.
 
-    The coefficients of a step are such ratios, times exponentials that may well vanish.
+    They have shape (units of all populations,), NaN for units that have none.  The coefficients
+    of a step are such ratios, times exponentials that may well vanish.
     """
     pairs = (tau_mem, dt), (np.minimum(dt, tau_syn), tau_mem), (np.minimum(dt, tau_mem), tau_syn)
     limits = np.finfo(precision)
