@@ -133,7 +133,8 @@ class GridState:
         if wrong.any():
             sample, unit = (int(i) for i in np.argwhere(wrong)[0])
             states = self.states(name)
-            finite = np.isfinite(states.voltage[sample, :, unit] + states.current[sample, :, unit])
+            both = states.voltage[sample, :, unit], states.current[sample, :, unit]
+            finite = np.isfinite(both).all(axis=0)
             # A sum over the trial may be infinite where nothing in it is.
             step = None if finite.all() else int(np.argmin(finite))
             raise EngineError(
