@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from functools import cache
 
+import mpmath
 import numpy as np
 import pytest
 from agreement import entries
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mpmath import mp, mpf
 from networks import Case, random_case, random_trains
 from scipy.sparse import csr_array
 
@@ -142,6 +144,57 @@ def test_voltages_anywhere_and_their_gradients_are_exact_without_spikes():
     targets = np.random.default_rng(2).normal(size=(3, 3, times.size))
     assert_same_gradient(case, losses.VoltageMSE(readouts.Voltage(times)), targets)
     assert_same_gradient(case, losses.TimeAveragedCrossEntropy(), np.arange(3), 1e-9)
+
+
+def test_voltages_near_a_grid_point_are_not_those_at_it():
+    """A quadrature's node that comes within 1e-9 of a grid point by chance, late in the trial."""
+    dt, duration = 2.0**-10, 16.0
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LI("output", 1, tau_mem=0.3, tau_syn=0.2)],
+        [evsim.Connection("input", "output", 3.0)],
+    )
+    trains = evsim.SpikeTrains.from_lists([[(1.0, 0), (15.0, 0)]], units=1)
+    runs = [evsim.simulate(network, trains, duration, e) for e in (EXACT, Grid(dt))]
+    points = np.array([15.125, 15.25, 15.5])
+    for offset in (0.0, 2e-14, 1e-12, 1e-9, 1e-8):
+        for times in (points + offset, points - offset):
+            exact, grid = (run.voltage("output", times) for run in runs)
+            np.testing.assert_allclose(grid, exact, rtol=2e-12)
+            exact, grid = (run.read(readouts.Voltage(times)) for run in runs)
+            np.testing.assert_allclose(grid, exact, rtol=2e-12)
+
+
+def test_the_sigmoid_weighting_of_short_time_constants_against_30_digits():
+    """Random time constants from 0.01 to 1000 ms, on a fine grid that moves no spike."""
+    rng, dt, duration = np.random.default_rng(0), 2.0**-10, 8.0
+    for _ in range(12):
+        tau_mem, tau_syn = np.exp(rng.uniform(np.log(0.01), np.log(1000.0), 2))
+        spikes = np.sort(dt * rng.integers(1, 7000, 6))
+        network = evsim.Network(
+            [evsim.Input("input", 1), evsim.LI("output", 1, tau_mem=tau_mem, tau_syn=tau_syn)],
+            [evsim.Connection("input", "output", 3.0)],
+        )
+        trains = evsim.SpikeTrains.from_lists([[(float(t), 0) for t in spikes]], units=1)
+        m, s = mpf(tau_mem), mpf(tau_syn)
+
+        def weighted(t, m=m, s=s, spikes=spikes):
+            v = sum(
+                3 * s / (m - s) * (mp.exp((k - t) / m) - mp.exp((k - t) / s))
+                for k in spikes.tolist()
+                if k < t
+            )
+            return v / (1 + mp.exp((t / duration - mpf(1) / 2) * 5))
+
+        short = min(m, s)
+        edges = {mpf(0), mpf(duration)}
+        for k in spikes.tolist():
+            edges |= {k + short * factor for factor in (0, 1, 4, 16, 64)}
+        with mpmath.workdps(30):
+            edges = sorted(edge for edge in edges if edge <= duration)
+            expected = float(mp.quad(weighted, edges) / duration)
+        for engine in (EXACT, Grid(dt)):
+            found = evsim.simulate(network, trains, duration, engine).mean("output", "sigmoid")
+            assert found[0, 0] == pytest.approx(expected, rel=1e-12)
 
 
 def assert_same_gradient(case, loss, labels, tolerance=1e-11):

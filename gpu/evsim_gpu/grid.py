@@ -23,7 +23,7 @@ from evsim.spikes import SpikeTrains
 from evsim_gpu.device import Device, Pulled
 from evsim_gpu.entering import direct_time_constant_slopes, drive_of
 from evsim_gpu.grid_state import GRAZING, GridState, grid_inputs
-from evsim_gpu.layout import GridLayout, grid_points, steps_in, to_steps
+from evsim_gpu.layout import GridLayout, grid_points, steps_before, steps_in, to_steps
 from evsim_gpu.rates import check_rates
 from evsim_gpu.readouts import mean_form, sample_weights
 
@@ -247,9 +247,9 @@ class Grid(Engine):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Those of the grid point at or before each time."""
         pulled: Pulled = adjoint.state
-        points = np.floor(times / state.layout.dt * (1 + 1e-12) + 1e-9).astype(np.int64)
+        points, _ = steps_before(times, state.layout.duration, state.layout.steps)
         lambda_v, lambda_i = (
-            part[:, np.minimum(points, state.layout.steps)].astype(np.float64)
+            part[:, points].astype(np.float64)
             for part in pulled.adjoints(population)
         )
         flat = (-1, lambda_v.shape[2])

@@ -72,6 +72,17 @@ def grid_points(duration: float, steps: int) -> np.ndarray:
     return np.linspace(0.0, duration, steps + 1)
 
 
+def steps_before(times: np.ndarray, duration: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """The grid point at or before each time in the trial, int64, and whether it is at it.
+
+    At it is what differs by rounding alone: V at a time that is nearly there is another one.
+    """
+    points = grid_points(duration, steps)
+    nearest = np.minimum(np.rint(times * (steps / duration)), steps).astype(np.int64)
+    at = np.abs(times - points[nearest]) <= 8 * np.spacing(times)
+    return nearest - (~at & (times < points[nearest])), at
+
+
 def to_steps(times: np.ndarray, dt: float, steps: int) -> np.ndarray:
     """The nearest grid point of each time, int32; ``steps + 1`` for any beyond the trial."""
     return np.minimum(np.rint(times / dt), steps + 1).astype(np.int32)
