@@ -16,6 +16,7 @@ from evsim.engines import resolve
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
 from evsim.losses import Loss, Outcome
 from evsim.network import Input, Network, Parameter, Population, unknown_name
+from evsim.parameters import is_sparse, refuse
 from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, VoltageTrace, check_moments
 from evsim.regularisers import RateRegulariser
 from evsim.spikes import SpikeTrains
@@ -114,11 +115,13 @@ def gradient(
     EngineError
         For a simulation that cannot go on.
     FloatingPointError
-        For a loss whose derivative is no finite number where the loss is one.
+        For a loss whose derivative is no finite number where the loss is one, and for a
+        gradient that is NaN because numbers in it are too large for float64.
     """
     check_network(network)
     check_is_loss(loss)
     names = check_wrt(network, wrt)
+    check_time_constants(network, names)
     population = network.population(loss.readout.population_of(network))
     regularisers = check_adjustments(network, regularisers, lambda_limit)
     engine = resolve(engine)
@@ -144,6 +147,7 @@ def gradient(
             None if slopes is None else slopes / batch_size, rate_jumps, float(lambda_limit)
         ),
     )
+    check_no_nan(adjoint.parameters)
     return Gradient(run, outcome, adjoint)
 
 
@@ -382,6 +386,32 @@ def check_wrt(network: Network, wrt: Iterable[str] | None) -> tuple[str, ...]:
         if name not in network.parameters:
             raise ValueError(unknown_name("parameter", name, network.parameters))
     return names
+
+
+LONGEST_TAU = 1e150  # ms; the square of a longer one, or of 1 over it, passes what float64 holds
+
+
+def check_time_constants(network: Network, names: Iterable[str]) -> None:
+    """Refuse time constants whose own gradient, which has their square in it, overflows."""
+    for name in names:
+        if name.endswith((".tau_mem", ".tau_syn")):
+            values = network.parameters[name]
+            wrong = (values > LONGEST_TAU) | (values < 1 / LONGEST_TAU)
+            rule = (
+                f"the gradient by a time constant is known from {1 / LONGEST_TAU:g} to "
+                f"{LONGEST_TAU:g} ms: leave it out, with wrt=[...], or change it"
+            )
+            refuse(values, wrong, name, "ms", rule)
+
+
+def check_no_nan(gradients: Mapping[str, Parameter]) -> None:
+    """Refuse gradients that are NaN."""
+    for name, values in gradients.items():
+        if np.isnan(values.data if is_sparse(values) else values).any():
+            raise FloatingPointError(
+                f"the gradient by {name} is nan: a number that it is made of is too large for "
+                "float64; bring weights, thresholds, time constants and targets closer to 1"
+            )
 
 
 def check_adjustments(

@@ -14,7 +14,7 @@ import cuda_on_cpu
 import numpy as np
 import pytest
 from cuda_on_cpu import needs_compiler
-from networks import KINDS, Case, random_case, random_trains
+from networks import KINDS, Case, random_case, random_trains, tied_case
 from nvrtc import compile_kernels, needs_nvrtc
 
 import evsim
@@ -291,6 +291,15 @@ def test_silence_and_units_that_nobody_reaches(gpu):
     for population in ("out", "alone", "heard"):
         what = "mean" if population == "out" else "spikes"
         assert_same_gradients(pair, random_drive(rng, pair, population, what))
+
+
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_tied_networks_are_those_of_the_cpu(gpu, precision):
+    for seed in range(4):
+        rng = np.random.default_rng([seed, 11])
+        pair = simulated(tied_case(rng, 0.25), precision, dt=0.25)
+        assert_same_activity(pair)
+        assert_same_gradients(pair, random_drive(rng, pair, "output", "spikes"))
 
 
 def test_currents_beyond_all_numbers_are_found_where_the_cpu_finds_them(gpu):

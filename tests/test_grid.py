@@ -17,7 +17,7 @@ from agreement import entries
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
-from networks import Case, random_case, random_trains
+from networks import Case, random_case, random_trains, tied_case
 from scipy.sparse import csr_array
 
 import evsim
@@ -102,6 +102,57 @@ def test_spikes_are_those_of_a_loop_over_the_grid(seed, kind, ratio):
     case = random_case(np.random.default_rng(seed), kind, batch=2, ratio=ratio, duration=20.0)
     run = evsim.simulate(case.network, case.inputs, case.duration, Grid(DT, threads=1))
     assert engine_spikes(run, DT) == looped_spikes(case, DT)
+
+
+def test_spikes_of_tied_networks_are_those_of_a_loop_over_the_grid():
+    spikes, together = 0, 0
+    for seed in range(60):
+        case = tied_case(np.random.default_rng([seed, 11]), DT)
+        run = evsim.simulate(case.network, case.inputs, case.duration, Grid(DT, threads=1))
+        found = engine_spikes(run, DT)
+        assert found == looped_spikes(case, DT), seed
+        steps = [step for _, step in found[0]]
+        spikes, together = spikes + len(steps), together + len(steps) - len(set(steps))
+    assert spikes > 1000
+    assert together > 300
+
+
+def test_units_that_tie_spike_together_and_converge():
+    """Three equal input sums in another order; the times are those of 40 digits."""
+    network = evsim.Network(
+        [evsim.Input("input", 3), evsim.LIF("hidden", 2)],
+        [
+            evsim.Connection("input", "hidden", [[2.2, 2.2, 2.4], [2.2, 2.4, 2.2]]),
+            evsim.Connection("hidden", "hidden", [[0, 5.0], [5.0, 0]]),
+        ],
+    )
+    trains = evsim.SpikeTrains.from_lists([[(6.0, 0), (6.0, 1), (6.0, 2)]], units=3)
+    wanted = np.repeat([12.067931, 17.589708, 22.547782, 26.970348], 2)
+    for dt in (2.0**-7, 2.0**-11):
+        own = evsim.simulate(network, trains, 30.0, Grid(dt)).spikes["hidden"]
+        np.testing.assert_array_equal(own.units, [0, 1] * 4)
+        np.testing.assert_allclose(own.times, wanted, atol=8 * dt)
+
+
+@pytest.mark.parametrize("refractory", [0.0, 1e-17, 1e-14, 2.0**-13])
+def test_a_refractory_period_that_rounds_to_no_step_is_none_forward_and_backward(refractory):
+    """With a loop without delay, whose arrival is at the emission, and so in no period."""
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LIF("output", 1, refractory=refractory)],
+        [evsim.Connection("input", "output", [[30.0]]), evsim.Connection("output", "output", 2.0)],
+    )
+    trains = evsim.SpikeTrains.from_lists([[(10.0, 0)]], units=1)
+    loss = losses.SpikeTimeMSE(readouts.SpikeTimes(2))
+    targets = [[[np.nan, 20.0]]]
+    found = [
+        evsim.gradient(network, trains, targets, loss, 40.0, engine=Grid(dt))
+        .parameters["input->output.weight"]
+        .item()
+        for dt in (2.0**-7, 2.0**-11)
+    ]
+    errors = np.abs(np.array(found) - 0.4934437)
+    assert errors[1] < 0.005 * 0.4934437
+    assert errors[1] < errors[0] / 4
 
 
 # -- where no event is moved, the grid is exact -------------------------------------------

@@ -287,3 +287,39 @@ def test_traces_exist_within_the_trial(time):
         run.current("output", [1.0, time])
     with pytest.raises(TypeError, match=r"shape \(\): give a one-dimensional array"):
         run.voltage("output", 1.0)
+
+
+@pytest.mark.parametrize("engine", ["exact", "reference", "grid"])
+@pytest.mark.parametrize("kind", ["tau_mem", "tau_syn"])
+@pytest.mark.parametrize("value", [1e-160, 1e-300, 1e160])
+def test_time_constants_beyond_any_gradient_are_refused_before_anything_runs(engine, kind, value):
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LI("output", 2, tau_syn=[5.0, 6.0], tau_mem=[20.0, 8.0])],
+        [evsim.Connection("input", "output", 1.0)],
+    )
+    taus = network.parameters[f"output.{kind}"].copy()
+    taus[1] = value
+    network = network.replace({f"output.{kind}": taus})
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)]], units=1)
+    loss = losses.VoltageMSE(readouts.Voltage([5.0]))
+    message = rf"^output\.{kind}\[1\] = {value:g} ms: the gradient by a time constant is known from"
+    with pytest.raises(ValueError, match=message.replace("e+", r"e\+")):
+        evsim.gradient(network, spikes, [[[0.1], [0.2]]], loss, 10.0, engine=engine)
+    names = ["input->output.weight"]
+    found = evsim.gradient(network, spikes, [[[0.1], [0.2]]], loss, 10.0, wrt=names, engine=engine)
+    assert np.isfinite(found.parameters["input->output.weight"]).all()
+
+
+@pytest.mark.parametrize("engine", ["exact", "grid"])
+def test_a_gradient_that_is_nan_is_told(engine):
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LIF("hidden", 1, threshold=1e200), evsim.LI("output", 1)],
+        [evsim.Connection("input", "hidden", 3e201), evsim.Connection("hidden", "output", 3e201)],
+    )
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0), (2.0, 0)]], units=1)
+    loss = losses.VoltageMSE(readouts.Voltage([8.0]))
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match=r"^the gradient by .* is nan: a number"),
+    ):
+        evsim.gradient(network, spikes, [[[0.0]]], loss, 20.0, engine=engine)

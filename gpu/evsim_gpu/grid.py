@@ -249,8 +249,7 @@ class Grid(Engine):
         pulled: Pulled = adjoint.state
         points, _ = steps_before(times, state.layout.duration, state.layout.steps)
         lambda_v, lambda_i = (
-            part[:, points].astype(np.float64)
-            for part in pulled.adjoints(population)
+            part[:, points].astype(np.float64) for part in pulled.adjoints(population)
         )
         flat = (-1, lambda_v.shape[2])
         state.check_finite_at(
