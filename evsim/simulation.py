@@ -16,7 +16,7 @@ from evsim.engines import resolve
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
 from evsim.losses import Loss, Outcome
 from evsim.network import Input, Network, Parameter, Population, unknown_name
-from evsim.parameters import is_sparse, refuse
+from evsim.parameters import refuse
 from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, VoltageTrace, check_moments
 from evsim.regularisers import RateRegulariser
 from evsim.spikes import SpikeTrains
@@ -115,8 +115,7 @@ def gradient(
     EngineError
         For a simulation that cannot go on.
     FloatingPointError
-        For a loss whose derivative is no finite number where the loss is one, and for a
-        gradient that is NaN because numbers in it are too large for float64.
+        For a loss whose derivative is no finite number where the loss is one.
     """
     check_network(network)
     check_is_loss(loss)
@@ -147,7 +146,6 @@ def gradient(
             None if slopes is None else slopes / batch_size, rate_jumps, float(lambda_limit)
         ),
     )
-    check_no_nan(adjoint.parameters)
     return Gradient(run, outcome, adjoint)
 
 
@@ -402,16 +400,6 @@ def check_time_constants(network: Network, names: Iterable[str]) -> None:
                 f"{LONGEST_TAU:g} ms: leave it out, with wrt=[...], or change it"
             )
             refuse(values, wrong, name, "ms", rule)
-
-
-def check_no_nan(gradients: Mapping[str, Parameter]) -> None:
-    """Refuse gradients that are NaN."""
-    for name, values in gradients.items():
-        if np.isnan(values.data if is_sparse(values) else values).any():
-            raise FloatingPointError(
-                f"the gradient by {name} is nan: a number that it is made of is too large for "
-                "float64; bring weights, thresholds, time constants and targets closer to 1"
-            )
 
 
 def check_adjustments(
