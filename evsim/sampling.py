@@ -245,11 +245,13 @@ def _input_moments(run: Run) -> tuple[Moments, np.ndarray, dict[str, np.ndarray]
     """The times within the trial at which any input spikes, and how many spikes there are.
 
     The last are, for each input, the moment of each of its events (events,); -1 for one after
-    the end of the trial.
+    the end of the trial.  The times are those at which the engine lets the spikes happen, so
+    that V is read before the arrivals that a spike makes without delay, on a time grid too.
     """
     samples = np.concatenate([trains.samples for trains in run.inputs.values()])
     times = np.concatenate([trains.times for trains in run.inputs.values()])
     within = times <= run.duration
+    times = run.engine.placed(times, run.duration)
     keys, inverse, counts = np.unique(
         _keys(samples[within], times[within]), return_inverse=True, return_counts=True
     )
@@ -286,9 +288,11 @@ def _held(run: Run, population: LIF, moments: Moments) -> np.ndarray:
     """Whether a unit is in its refractory window, shape (moments, units)."""
     spikes = run.spikes[population.name]
     refractory = np.broadcast_to(population.refractory, population.units)[spikes.units]
+    release = spikes.times + run.engine.placed(refractory, run.duration)
+    release = run.engine.placed(release, run.duration)  # to the bit, where moments are too
     keys = _keys(moments.samples, moments.times)
     first = np.searchsorted(keys, _keys(spikes.samples, spikes.times))
-    after = np.searchsorted(keys, _keys(spikes.samples, spikes.times + refractory))
+    after = np.searchsorted(keys, _keys(spikes.samples, release))
     changes = np.zeros((moments.times.size + 1, population.units), np.int64)
     np.add.at(changes, (first, spikes.units), 1)
     np.add.at(changes, (after, spikes.units), -1)

@@ -18,6 +18,7 @@ from evsim.keywords import helpful
 from evsim.losses import Loss, Outcome
 from evsim.named import Named
 from evsim.network import Input, Network, Parameter, Population
+from evsim.parameters import refuse
 from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, VoltageTrace, check_moments
 from evsim.regularisers import RateRegulariser
 from evsim.silence import warn_of_silent_layers, warn_of_unreached
@@ -160,6 +161,7 @@ def quiet_gradient(
     check_network(network)
     check_is_loss(loss)
     names = check_wrt(network, wrt)
+    check_time_constants(network, names)
     population = network.population(loss.readout.population_of(network))
     regularisers = check_adjustments(network, regularisers, lambda_limit)
     engine = resolve(engine)
@@ -428,6 +430,22 @@ def check_wrt(network: Network, wrt: Iterable[str] | None) -> tuple[str, ...]:
         if name not in network.parameters:
             raise ValueError(unknown_name("parameter", name, network.parameters))
     return names
+
+
+LONGEST_TAU = 1e150  # ms; the square of a longer one, or of 1 over it, passes what float64 holds
+
+
+def check_time_constants(network: Network, names: Iterable[str]) -> None:
+    """Refuse time constants whose own gradient, which has their square in it, overflows."""
+    for name in names:
+        if name.endswith((".tau_mem", ".tau_syn")):
+            values = network.parameters[name]
+            wrong = (values > LONGEST_TAU) | (values < 1 / LONGEST_TAU)
+            rule = (
+                f"the gradient by a time constant is known from {1 / LONGEST_TAU:g} to "
+                f"{LONGEST_TAU:g} ms: leave it out, with wrt=[...], or change it"
+            )
+            refuse(values, wrong, name, "ms", rule)
 
 
 def check_adjustments(

@@ -145,7 +145,8 @@ class Task:
         """Everything that decides the run's bits, as json can hold it."""
         initial = {k: checksum({"": v}) for k, v in network_arrays(self.network).items()}
         engine = describe(self.engine)
-        engine.pop("threads", None)  # results do not depend on it
+        for name in ("threads", "rate_limit"):  # results do not depend on them
+            engine.pop(name, None)
         return {
             "network": network_structure(self.network),
             "initial values": initial,

@@ -90,6 +90,27 @@ def random_case(rng: np.random.Generator, kind: str, *, batch: int = 1, **fixed:
     return Case(network, inputs, duration)
 
 
+def tied_case(rng: np.random.Generator, dt: float) -> Case:
+    """Units that receive the same sums in other orders, and delays that are multiples of dt."""
+    units, inputs = int(rng.integers(2, 6)), int(rng.integers(2, 4))
+    base = rng.choice([0.5, 1.0, 1.5, 2.2, 2.4, 5.0], inputs)
+    loop = rng.choice([-2.0, 0.0, 0.5, 1.0], (units, units))
+    hidden = evsim.LIF("hidden", units, tau_syn=10.0, refractory=rng.choice([0.0, 0.1, dt, 3 * dt]))
+    network = evsim.Network(
+        [evsim.Input("input", inputs), hidden, evsim.LIF("output", 2, tau_syn=10.0)],
+        [
+            evsim.Connection(
+                "input", "hidden", 2 * np.stack([rng.permutation(base) for _ in range(units)])
+            ),
+            evsim.Connection("hidden", "hidden", loop, dt * rng.integers(0, 3, (units, units))),
+            evsim.Connection("hidden", "output", 2.0, dt * rng.integers(0, 3, (2, units))),
+        ],
+    )
+    times = dt * rng.integers(0, 20, 4)  # all inputs together, so that their sums tie
+    lists = [[(float(time), unit) for time in np.sort(times) for unit in range(inputs)]]
+    return Case(network, {"input": evsim.SpikeTrains.from_lists(lists, units=inputs)}, 20.0)
+
+
 def deep_network(maker: Maker, kind: str, output: str) -> evsim.Network:
     """Two inputs, two layers, skips, parallel connections; and loops, if of such a kind."""
     populations = [

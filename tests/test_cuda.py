@@ -14,7 +14,7 @@ import cuda_on_cpu
 import numpy as np
 import pytest
 from cuda_on_cpu import needs_compiler
-from networks import KINDS, Case, random_case, random_trains
+from networks import KINDS, Case, random_case, random_trains, tied_case
 from nvrtc import compile_kernels, needs_nvrtc
 
 import evsim
@@ -293,6 +293,15 @@ def test_silence_and_units_that_nobody_reaches(gpu):
         assert_same_gradients(pair, random_drive(rng, pair, population, what))
 
 
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_tied_networks_are_those_of_the_cpu(gpu, precision):
+    for seed in range(4):
+        rng = np.random.default_rng([seed, 11])
+        pair = simulated(tied_case(rng, 0.25), precision, dt=0.25)
+        assert_same_activity(pair)
+        assert_same_gradients(pair, random_drive(rng, pair, "output", "spikes"))
+
+
 def test_currents_beyond_all_numbers_are_found_where_the_cpu_finds_them(gpu):
     weight = np.array([[3.0, 3.0], [1.6e308, 1.6e308], [3.0, 3.0]])
     network = evsim.Network(
@@ -301,7 +310,7 @@ def test_currents_beyond_all_numbers_are_found_where_the_cpu_finds_them(gpu):
     )
     trains = evsim.SpikeTrains.from_events([1.0, 1.0], [0, 1], [1, 1], batch_size=2, unit_count=2)
     pair = simulated(Case(network, {"input": trains}, 10.0), np.float64)
-    assert pair.gpu.overflow == pair.cpu.overflow == (1, 3)
+    assert pair.gpu.overflow == pair.cpu.overflow == (1, 3, 2)
 
 
 def test_an_emission_that_grazes_the_threshold_is_told(gpu):

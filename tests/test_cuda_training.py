@@ -437,8 +437,6 @@ FAILURES = {
     "a pull that overflows": lone_unit(
         5.0, loss=FirstSpikeCrossEntropy(alpha=1.0, tau1=0.01, tau0=1.0)
     ),
-    "a current that overflows": lone_unit(3e38, precision="float32", data=evsim.Dataset(
-        evsim.SpikeTrains.from_lists([[], [(1.0, 0)] * 9, [(2.0, 0)]], units=1), [0, 0, 0])),
     "a gradient too far for a step": lone_unit(20.0, loss=FirstSpikeCrossEntropy(
         alpha=1e200, tau1=10.0)),
     "a threshold that a step takes below 0": lone_unit(
@@ -446,6 +444,10 @@ FAILURES = {
     ),
     "a time constant that a step takes below 0": lone_unit(
         20.0, optimizers={"weight": evsim.SGD(1e-9), "tau_mem": evsim.SGD(1e9)}, batch_size=1
+    ),
+    "a threshold that float32 cannot hold": lone_unit(
+        20.0, optimizers={"threshold": evsim.SGD(1e9)}, precision="float32", batch_size=1,
+        projections={"threshold": (1e-46, 1e-46)},
     ),
 }  # fmt: skip
 
@@ -460,6 +462,18 @@ def test_failures_are_told_as_batch_by_batch(gpu, monkeypatch, name):
     assert getattr(found.value, "__notes__", []) == getattr(expected.value, "__notes__", [])
 
 
+def test_a_current_that_overflows_names_its_place(gpu, monkeypatch):
+    spikes = evsim.SpikeTrains.from_lists([[], [(1.0, 0)] * 9, [(2.0, 0)]], units=1)
+    changes = lone_unit(3e38, precision="float32", data=evsim.Dataset(spikes, [0, 0, 0]))
+    why = "its current is no finite number any more"
+    with pytest.raises(EngineError, match=rf"sample \d, unit 0 of 'output': {why}"):
+        fit(**changes)
+    # The host says the same, and when it is.
+    monkeypatch.setattr(Grid, "trainer", lambda self, task: None)
+    with pytest.raises(EngineError, match=rf"sample \d, unit 0 of 'output', at 1 ms: {why}"):
+        fit(**changes)
+
+
 def test_a_readout_that_overflows_names_its_place(gpu, monkeypatch):
     populations = [evsim.Input("input", UNITS), evsim.LI("output", CLASSES)]
     weight = np.full((CLASSES, UNITS), 1e38)
@@ -469,7 +483,7 @@ def test_a_readout_that_overflows_names_its_place(gpu, monkeypatch):
         fit(**changes)
     # The host says the same, and which number it is.
     monkeypatch.setattr(Grid, "trainer", lambda self, task: None)
-    with pytest.raises(EngineError, match=r"sample \d, unit 0 of 'output': Mean is (nan|-?inf);"):
+    with pytest.raises(EngineError, match="at [0-9.]+ ms: Mean is (nan|-?inf);"):
         fit(**changes)
 
 

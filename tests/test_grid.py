@@ -7,14 +7,18 @@ to 0, with the order of convergence measured.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
+import mpmath
 import numpy as np
 import pytest
 from agreement import entries
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import Case, random_case, random_trains
+from mpmath import mp, mpf
+from networks import Case, random_case, random_trains, tied_case
+from scipy.sparse import csr_array
 
 import evsim
 from evsim import losses, readouts
@@ -100,6 +104,57 @@ def test_spikes_are_those_of_a_loop_over_the_grid(seed, kind, ratio):
     assert engine_spikes(run, DT) == looped_spikes(case, DT)
 
 
+def test_spikes_of_tied_networks_are_those_of_a_loop_over_the_grid():
+    spikes, together = 0, 0
+    for seed in range(60):
+        case = tied_case(np.random.default_rng([seed, 11]), DT)
+        run = evsim.simulate(case.network, case.inputs, case.duration, Grid(DT, threads=1))
+        found = engine_spikes(run, DT)
+        assert found == looped_spikes(case, DT), seed
+        steps = [step for _, step in found[0]]
+        spikes, together = spikes + len(steps), together + len(steps) - len(set(steps))
+    assert spikes > 1000
+    assert together > 300
+
+
+def test_units_that_tie_spike_together_and_converge():
+    """Three equal input sums in another order; the times are those of 40 digits."""
+    network = evsim.Network(
+        [evsim.Input("input", 3), evsim.LIF("hidden", 2)],
+        [
+            evsim.Connection("input", "hidden", [[2.2, 2.2, 2.4], [2.2, 2.4, 2.2]]),
+            evsim.Connection("hidden", "hidden", [[0, 5.0], [5.0, 0]]),
+        ],
+    )
+    trains = evsim.SpikeTrains.from_lists([[(6.0, 0), (6.0, 1), (6.0, 2)]], units=3)
+    wanted = np.repeat([12.067931, 17.589708, 22.547782, 26.970348], 2)
+    for dt in (2.0**-7, 2.0**-11):
+        own = evsim.simulate(network, trains, 30.0, Grid(dt)).spikes["hidden"]
+        np.testing.assert_array_equal(own.units, [0, 1] * 4)
+        np.testing.assert_allclose(own.times, wanted, atol=8 * dt)
+
+
+@pytest.mark.parametrize("refractory", [0.0, 1e-17, 1e-14, 2.0**-13])
+def test_a_refractory_period_that_rounds_to_no_step_is_none_forward_and_backward(refractory):
+    """With a loop without delay, whose arrival is at the emission, and so in no period."""
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LIF("output", 1, refractory=refractory)],
+        [evsim.Connection("input", "output", [[30.0]]), evsim.Connection("output", "output", 2.0)],
+    )
+    trains = evsim.SpikeTrains.from_lists([[(10.0, 0)]], units=1)
+    loss = losses.SpikeTimeMSE(readouts.SpikeTimes(2))
+    targets = [[[np.nan, 20.0]]]
+    found = [
+        evsim.gradient(network, trains, targets, loss, 40.0, engine=Grid(dt))
+        .parameters["input->output.weight"]
+        .item()
+        for dt in (2.0**-7, 2.0**-11)
+    ]
+    errors = np.abs(np.array(found) - 0.4934437)
+    assert errors[1] < 0.005 * 0.4934437
+    assert errors[1] < errors[0] / 4
+
+
 # -- where no event is moved, the grid is exact -------------------------------------------
 
 
@@ -140,6 +195,57 @@ def test_voltages_anywhere_and_their_gradients_are_exact_without_spikes():
     targets = np.random.default_rng(2).normal(size=(3, 3, times.size))
     assert_same_gradient(case, losses.VoltageMSE(readouts.Voltage(times)), targets)
     assert_same_gradient(case, losses.TimeAveragedCrossEntropy(), np.arange(3), 1e-9)
+
+
+def test_voltages_near_a_grid_point_are_not_those_at_it():
+    """A quadrature's node that comes within 1e-9 of a grid point by chance, late in the trial."""
+    dt, duration = 2.0**-10, 16.0
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LI("output", 1, tau_mem=0.3, tau_syn=0.2)],
+        [evsim.Connection("input", "output", 3.0)],
+    )
+    trains = evsim.SpikeTrains.from_lists([[(1.0, 0), (15.0, 0)]], units=1)
+    runs = [evsim.simulate(network, trains, duration, e) for e in (EXACT, Grid(dt))]
+    points = np.array([15.125, 15.25, 15.5])
+    for offset in (0.0, 2e-14, 1e-12, 1e-9, 1e-8):
+        for times in (points + offset, points - offset):
+            exact, grid = (run.voltage("output", times) for run in runs)
+            np.testing.assert_allclose(grid, exact, rtol=2e-12)
+            exact, grid = (run.read(readouts.Voltage(times)) for run in runs)
+            np.testing.assert_allclose(grid, exact, rtol=2e-12)
+
+
+def test_the_sigmoid_weighting_of_short_time_constants_against_30_digits():
+    """Random time constants from 0.01 to 1000 ms, on a fine grid that moves no spike."""
+    rng, dt, duration = np.random.default_rng(0), 2.0**-10, 8.0
+    for _ in range(12):
+        tau_mem, tau_syn = np.exp(rng.uniform(np.log(0.01), np.log(1000.0), 2))
+        spikes = np.sort(dt * rng.integers(1, 7000, 6))
+        network = evsim.Network(
+            [evsim.Input("input", 1), evsim.LI("output", 1, tau_mem=tau_mem, tau_syn=tau_syn)],
+            [evsim.Connection("input", "output", 3.0)],
+        )
+        trains = evsim.SpikeTrains.from_lists([[(float(t), 0) for t in spikes]], units=1)
+        m, s = mpf(tau_mem), mpf(tau_syn)
+
+        def weighted(t, m=m, s=s, spikes=spikes):
+            v = sum(
+                3 * s / (m - s) * (mp.exp((k - t) / m) - mp.exp((k - t) / s))
+                for k in spikes.tolist()
+                if k < t
+            )
+            return v / (1 + mp.exp((t / duration - mpf(1) / 2) * 5))
+
+        short = min(m, s)
+        edges = {mpf(0), mpf(duration)}
+        for k in spikes.tolist():
+            edges |= {k + short * factor for factor in (0, 1, 4, 16, 64)}
+        with mpmath.workdps(30):
+            edges = sorted(edge for edge in edges if edge <= duration)
+            expected = float(mp.quad(weighted, edges) / duration)
+        for engine in (EXACT, Grid(dt)):
+            found = evsim.simulate(network, trains, duration, engine).mean("output", "sigmoid")
+            assert found[0, 0] == pytest.approx(expected, rel=1e-12)
 
 
 def assert_same_gradient(case, loss, labels, tolerance=1e-11):
@@ -263,6 +369,41 @@ def test_every_loss_goes_to_that_of_the_exact_engine(output, loss):
     assert errors[1] < 0.02, errors  # and 16 times smaller than at the longer step, or nearly so
     assert errors[1] < errors[0] / 4, errors
     assert abs(found[2].loss - found[0].loss) < 0.01 * abs(found[0].loss)
+
+
+@pytest.mark.parametrize("refractory", [None, 0.0, 1.0])
+def test_a_mean_at_input_spikes_has_gradients_by_delays_of_0_that_converge(refractory):
+    """Each moment is the time of an arrival without delay, and V is read before that arrival."""
+    rng = np.random.default_rng(4)
+    if refractory is None:
+        output = evsim.LI("output", 2)
+    else:
+        output = evsim.LIF("output", 2, refractory=refractory)
+    network = evsim.Network(
+        [evsim.Input("input", 3), evsim.LIF("hidden", 3), output],
+        [
+            evsim.Connection("input", "hidden", rng.normal(1.2, 0.5, (3, 3))),
+            evsim.Connection("hidden", "output", rng.normal(1.5, 0.5, (2, 3)), np.zeros((2, 3))),
+            evsim.Connection("input", "output", rng.normal(0.8, 0.5, (2, 3)), np.zeros((2, 3))),
+        ],
+    )
+    trains = random_trains(rng, 3, 2, 20.0, 12)
+    loss = losses.CrossEntropy(readouts.Mean("input"))
+    exact, *grids = (
+        evsim.gradient(network, trains, [0, 1], loss, 20.0, engine=engine)
+        for engine in (EXACT, *(Grid(float(dt)) for dt in STEPS))
+    )
+    found = {"loss": [abs(grid.loss - exact.loss) for grid in grids]}
+    for name in ("input->output.delay", "input->output.weight", "hidden->output.delay"):
+        wanted = exact.parameters[name]
+        assert np.linalg.norm(wanted) > 1e-3
+        found[name] = [np.linalg.norm(grid.parameters[name] - wanted) for grid in grids]
+    wanted = exact.input_times
+    found["input times"] = [np.linalg.norm(grid.input_times - wanted) for grid in grids]
+    orders = {name: slope(errors) for name, errors in found.items()}
+    assert min(orders.values()) > 0.7, orders
+    for name, errors in found.items():
+        assert errors[-1] < 0.01 * np.linalg.norm(exact.parameters.get(name, 1.0)), (name, errors)
 
 
 def sorted_by_unit(trains: evsim.SpikeTrains) -> np.ndarray:
@@ -424,14 +565,104 @@ def test_a_step_that_does_not_divide_the_trial_is_refused():
         evsim.simulate(case.network, case.inputs, 20.0, Grid(0.3))
 
 
+def lone_unit(output: evsim.Population, weight: float) -> evsim.Network:
+    connection = evsim.Connection("input", "output", weight)
+    return evsim.Network([evsim.Input("input", 1), output], [connection])
+
+
 def test_an_overflowing_current_is_named():
-    network = evsim.Network(
-        [evsim.Input("input", 1), evsim.LIF("output", 1)],
-        [evsim.Connection("input", "output", 3e38)],
+    network = lone_unit(evsim.LIF("output", 1), 3e38)
+    spikes = evsim.SpikeTrains.from_lists([[], [(1.0, 0)] * 3], units=1)
+    message = (
+        "sample 1, unit 0 of 'output', at 1 ms: its current is no finite number any more: use "
+        'smaller weights, or Grid(precision="float64")'
     )
-    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)] * 3], units=1)
-    with pytest.raises(EngineError, match="sample 0, unit 0 of 'output': its current"):
+    with pytest.raises(EngineError, match=f"^{re.escape(message)}$"):
         evsim.simulate(network, spikes, 4.0, Grid(1.0, precision="float32"))
+    assert evsim.simulate(network, spikes, 4.0, Grid(1.0)).spike_counts["output"].sum() > 0
+
+
+@pytest.mark.parametrize("signs", [(1.0, 1.0), (1.0, -1.0)])
+def test_no_readout_or_trace_is_nan(signs):
+    """Two arrivals of 2e38, or four of both signs, whose sum is NaN at once."""
+    network = evsim.Network(
+        [evsim.Input("input", 2), evsim.LI("output", 1)],
+        [evsim.Connection("input", "output", [[2e38 * sign for sign in signs]])],
+    )
+    lists = [[(1.0, 0)], [(2.0, 0), (2.0, 0), (2.0, 1), (2.0, 1)]]
+    spikes = evsim.SpikeTrains.from_lists(lists, units=2)
+    run = evsim.simulate(network, spikes, 8.0, Grid(1.0, precision="float32"))
+    assert np.isfinite(run.voltage("output", [0.0, 1.9])).all()
+    moments = readouts.Moments(np.array([6.0]), np.array([0, 0, 1]))
+    for time, read in (
+        ("7", lambda: run.voltage("output", [0.5, 7.0])),
+        ("7.5", lambda: run.current("output", [7.5])),
+        ("2", lambda: run.mean("output")),
+        ("2", lambda: run.mean("output", "linear")),
+        ("2", lambda: run.peak("output")),
+        ("4.5", lambda: run.read(readouts.Voltage([4.5]))),
+        ("6", lambda: run.probe("output", moments)),
+        (r"2\.\d+", lambda: run.mean("output", "sigmoid")),
+    ):
+        message = rf"^sample 1, unit 0 of 'output', at {time} ms: .*its current is no finite number"
+        with pytest.raises(EngineError, match=message):
+            read()
+
+
+FLOAT32 = r"float32 holds 0 and sizes from 1\.18e-38 to 3\.4e\+38"
+
+
+@pytest.mark.parametrize("value", [1e-46, 1e-40, 1e39])
+@pytest.mark.parametrize("name", ["output.threshold", "output.tau_mem", "output.tau_syn", "weight"])
+def test_what_float32_cannot_hold_is_refused_by_name(name, value):
+    """Rounded, a threshold of 1e-46 is 0 and would be reached at every step."""
+    name = name if name != "weight" else "input->output.weight"
+    network = lone_unit(evsim.LIF("output", 1), 1e-3).replace({name: value})
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)]], units=1)
+    unit = " ms" if "tau" in name else ""
+    message = rf'^{name} = {value:g}{unit}: {FLOAT32}: use Grid\(precision="float64"\)$'
+    with pytest.raises(ValueError, match=message.replace("1e+39", r"1e\+39")):
+        evsim.simulate(network, spikes, 4.0, Grid(1.0, precision="float32"))
+    evsim.simulate(network, spikes, 4.0, Grid(1.0))
+
+
+def test_what_float32_can_hold_is_computed_in_it():
+    """The smallest sizes, and 0, in the middle of a sparse matrix as well."""
+    network = evsim.Network(
+        [evsim.Input("input", 2), evsim.LIF("output", 2, threshold=[1.2e-38, 1.0])],
+        [
+            evsim.Connection("input", "output", csr_array([[1e-36, 0.0], [1e-37, -2e-38]])),
+            evsim.Connection("input", "output", [[0.0, 0.0], [-1e-36, 1e-37]], name="again"),
+        ],
+    )
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)]], units=2)
+    fine, coarse = (
+        evsim.simulate(network, spikes, 4.0, Grid(1.0, precision=precision)).spikes["output"]
+        for precision in ("float64", "float32")
+    )
+    assert fine == coarse
+    assert fine.times.size == 3
+    wrong = network.replace({"input->output.weight": csr_array([[1e-36, 0.0], [1e-46, -2e-38]])})
+    with pytest.raises(ValueError, match=r"^input->output.weight\[1, 0\] = 1e-46: float32"):
+        evsim.simulate(wrong, spikes, 4.0, Grid(1.0, precision="float32"))
+
+
+@pytest.mark.parametrize(
+    ("precision", "tau_mem", "tau_syn", "dt"),
+    [
+        ("float32", 1e30, 1e-10, 1.0),
+        ("float32", 1e-20, 1e20, 1.0),
+        ("float32", 1e35, 1e35, 1e-5),
+        ("float64", 20.0, 1e-307, 1.0),
+        ("float64", 1e200, 1e-200, 1.0),
+    ],
+)
+def test_ratios_of_time_constants_that_no_number_holds_are_refused(precision, tau_mem, tau_syn, dt):
+    network = lone_unit(evsim.LIF("output", 1, tau_mem=tau_mem, tau_syn=tau_syn), 1.0)
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)]], units=1)
+    message = f"unit 0 of 'output' has tau_mem = {tau_mem:g} ms and tau_syn = {tau_syn:g} ms"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}, and dt = {dt:g} ms: {precision}"):
+        evsim.simulate(network, spikes, 4.0, Grid(dt, precision=precision))
 
 
 def test_arrivals_after_the_end_are_counted_and_do_nothing():

@@ -287,3 +287,39 @@ def test_traces_exist_within_the_trial(time):
         run.current("output", [1.0, time])
     with pytest.raises(TypeError, match=r"shape \(\): give a one-dimensional array"):
         run.voltage("output", 1.0)
+
+
+@pytest.mark.parametrize("engine", ["exact", "reference", "grid"])
+@pytest.mark.parametrize("kind", ["tau_mem", "tau_syn"])
+@pytest.mark.parametrize("value", [1e-160, 1e-300, 1e160])
+def test_time_constants_beyond_any_gradient_are_refused_before_anything_runs(engine, kind, value):
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LI("output", 2, tau_syn=[5.0, 6.0], tau_mem=[20.0, 8.0])],
+        [evsim.Connection("input", "output", 1.0)],
+    )
+    taus = network.parameters[f"output.{kind}"].copy()
+    taus[1] = value
+    network = network.replace({f"output.{kind}": taus})
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)]], units=1)
+    loss = losses.VoltageMSE(readouts.Voltage([5.0]))
+    message = rf"^output\.{kind}\[1\] = {value:g} ms: the gradient by a time constant is known from"
+    with pytest.raises(ValueError, match=message.replace("e+", r"e\+")):
+        evsim.gradient(network, spikes, [[[0.1], [0.2]]], loss, 10.0, engine=engine)
+    names = ["input->output.weight"]
+    found = evsim.gradient(network, spikes, [[[0.1], [0.2]]], loss, 10.0, wrt=names, engine=engine)
+    assert np.isfinite(found.parameters["input->output.weight"]).all()
+
+
+@pytest.mark.parametrize("engine", ["exact", "grid"])
+@pytest.mark.parametrize("tau_mem", [1e-149, 1e-20, 20.0, 1e149])
+@pytest.mark.parametrize("tau_syn", [1e-149, 1e-20, 20.0, 1e149])
+def test_gradients_by_time_constants_up_to_there_are_numbers(engine, tau_mem, tau_syn):
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LI("output", 1, tau_mem=tau_mem, tau_syn=tau_syn)],
+        [evsim.Connection("input", "output", 1.0)],
+    )
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0), (2.0, 0)]], units=1)
+    for readout in (readouts.Mean(), readouts.Mean("linear"), readouts.Peak()):
+        loss = losses.CrossEntropy(readout)
+        found = evsim.gradient(network, spikes, [0], loss, 10.0, engine=engine)
+        assert all(np.isfinite(values).all() for values in found.parameters.values())

@@ -113,6 +113,10 @@ class Engine(ABC):
         """Number of those spikes of each unit, int64, (batch, units), by population."""
         return {name: trains.counts() for name, trains in self.spikes(state).items()}
 
+    def placed(self, times: np.ndarray, duration: float) -> np.ndarray:
+        """Where events of these times in ms happen in a trial: there, unless on a time grid."""
+        return times
+
     @abstractmethod
     def report(self, state: Any) -> Report:
         """What the results do not show."""

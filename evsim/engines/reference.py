@@ -24,6 +24,7 @@ from evsim.engines.reference_adjoint import AdjointSimulation, Cotangents
 from evsim.engines.reference_network import InputEvent, Model, SampleDropout, Simulation
 from evsim.engines.reference_neuron import Number, Numbers, numbers_with
 from evsim.keywords import helpful
+from evsim.engines.runaway import RATE_LIMIT, check_rate_limit
 from evsim.network import Network
 from evsim.readouts import Moments, Readout
 from evsim.spikes import SpikeTrains
@@ -140,13 +141,18 @@ class Reference(Engine):
         Decimal digits of every number, at least 16; Python's floats if not given.
     debug : bool
         Whether to check every invariant of the state after every event.
+    rate_limit : float
+        Spikes per tau_mem from which on a unit in a loop of connections that emits faster and
+        faster is refused, because the network runs away; infinity for no limit.
     """
 
     digits: int | None = None
     debug: bool = False
+    rate_limit: float = RATE_LIMIT
 
     def __post_init__(self) -> None:
         check_flag(self.debug, "debug")
+        check_rate_limit(self.rate_limit)
         if self.digits is None:
             return
         if isinstance(self.digits, bool) or not isinstance(self.digits, (int, np.integer)):
@@ -162,6 +168,11 @@ class Reference(Engine):
     def numbers(self) -> Numbers:
         """The number type."""
         return numbers_with(self.digits)
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """What every simulation is told."""
+        return {"debug": self.debug, "rate_limit": self.rate_limit}
 
     # -- forward ----------------------------------------------------------------------
 
@@ -194,7 +205,7 @@ class Reference(Engine):
         dropouts = _sample_dropouts(dropout, model.network, len(input_events))
         samples = [
             Simulation(
-                model, events, duration, dropout=dropouts[sample], sample=sample, debug=self.debug
+                model, events, duration, dropout=dropouts[sample], sample=sample, **self._settings
             ).run()
             for sample, events in enumerate(input_events)
         ]
@@ -244,7 +255,7 @@ class Reference(Engine):
         model = Model.from_network(network, self.numbers)
         events = self.input_events(network, inputs)[sample]
         duration = self.numbers.convert(end)
-        for event in Simulation(model, events, duration, sample=sample, debug=self.debug):
+        for event in Simulation(model, events, duration, sample=sample, **self._settings):
             yield Event(event.time, event.kind.name.lower(), *model.place_of(event.unit))
 
     def spikes(self, state: State) -> dict[str, SpikeTrains]:

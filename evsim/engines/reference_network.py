@@ -27,6 +27,8 @@ import numpy as np
 from sortedcontainers import SortedKeyList
 
 from evsim.dropout import is_dropped
+from evsim.engines import runaway
+from evsim.engines.protocol import EngineError
 from evsim.engines.reference_neuron import Neuron, Number, Numbers, Segment
 from evsim.network import Input, Network
 
@@ -166,6 +168,17 @@ def order(event: Event) -> tuple[Number, Kind, int]:
 # -- forward ------------------------------------------------------------------------------
 
 
+def _blocks(model: Model, rate_limit: float) -> dict[int, runaway.SpikeBlocks]:
+    """What counts the spikes of each unit that might run away."""
+    if rate_limit == np.inf:
+        return {}
+    allowed = 2 * runaway.BLOCK / model.numbers.convert(rate_limit)
+    return {
+        unit: runaway.SpikeBlocks(allowed * model.neurons[unit].tau_mem)
+        for unit in np.flatnonzero(runaway.watched_units(model.network)).tolist()
+    }
+
+
 @dataclass(frozen=True)
 class SampleDropout:
     """Which spikes of one sample are dropped: its key, and the rate of each unit of all."""
@@ -206,6 +219,7 @@ class Simulation:
         dropout: SampleDropout | None = None,
         sample: int = 0,
         debug: bool = False,
+        rate_limit: float = np.inf,
     ) -> None:
         zero = model.numbers.convert(0)
         self.model = model
@@ -223,6 +237,7 @@ class Simulation:
         self._spikes_so_far: Counter[int] = Counter()
         self._predicted: dict[int, Emission] = {}
         self._due: dict[tuple[Number, int], Arrival] = {}
+        self._blocks = _blocks(model, rate_limit)
         self._late_inputs = [event for event in inputs if event.time > duration]
         for event in inputs:
             if event.time <= duration:
@@ -262,6 +277,7 @@ class Simulation:
             neuron = self.model.neurons[unit]
             _, emission.current = neuron.flow(self.history[unit][-1], now)
             del self._predicted[unit]
+            self._check_rate(unit)
             self.resets[unit].append(len(self.history[unit]))
             release = now + neuron.refractory
             self._enter(unit, self.model.numbers.convert(0), emission.current, held=release > now)
@@ -271,6 +287,15 @@ class Simulation:
         if not emission.dropped:
             for synapse in self.model.outgoing[unit]:
                 self._send(emission, synapse)
+
+    def _check_rate(self, unit: int) -> None:
+        """Count a spike of the unit; EngineError if it runs away."""
+        span = self._blocks[unit].add(self.now) if unit in self._blocks else None
+        if span is not None:
+            population, own = self.model.place_of(unit)
+            place = f"sample {self.sample}, unit {own} of {population!r}, at {float(self.now):g} ms"
+            tau_mem = float(self.model.neurons[unit].tau_mem)
+            raise EngineError(runaway.message(place, float(span), tau_mem, "Reference"))
 
     def _drops(self, unit: int) -> bool:
         """Whether the unit's next spike is dropped."""

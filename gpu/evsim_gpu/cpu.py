@@ -35,7 +35,7 @@ class CpuDevice(Device):
         input_place = np.zeros(batch, np.int64)
 
         def run(bound: tuple[int, int]) -> Piece:
-            overflow = np.full(2, -1, np.int64)
+            overflow = np.full(3, -1, np.int64)
             spikes, used = samples.simulate_samples(
                 *bound, network, inputs.step, input_start, keys, start, count, input_place,
                 overflow,
@@ -71,10 +71,11 @@ class CpuActivity(Activity):
     threads: int | None
 
     @property
-    def overflow(self) -> tuple[int, int] | None:  # type: ignore[override]
+    def overflow(self) -> tuple[int, int, int] | None:  # type: ignore[override]
         for piece in self.pieces:
             if piece.overflow[0] >= 0:
-                return int(piece.overflow[0]), int(piece.overflow[1])
+                sample, unit, step = piece.overflow.tolist()
+                return sample, unit, step
         return None
 
     # -- spikes ------------------------------------------------------------------------

@@ -51,12 +51,16 @@ class CudaActivity(Activity):
     _spikes: dict[int, ComponentSpikes] = field(default_factory=dict)
 
     @cached_property
-    def overflow(self) -> tuple[int, int] | None:  # type: ignore[override]
+    def overflow(self) -> tuple[int, int, int] | None:  # type: ignore[override]
         first = self.batch.overflow.get()[0]
         if first == NONE:
             return None
         sample, column = divmod(int(first), self.batch.network.unit_of.size)
-        return sample, int(self.batch.network.unit_of[column])
+        component = next(c for c in self.batch.network.components if column < c.first + c.columns)
+        with self.device.current():
+            states = self.batch.states(component.index, column - component.first, 1).get()
+        finite = np.isfinite(states[sample, :, 0, 1])
+        return sample, int(self.batch.network.unit_of[column]), int(np.argmin(finite))
 
     # -- spikes --------------------------------------------------------------------------
 

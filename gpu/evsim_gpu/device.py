@@ -136,11 +136,11 @@ class Pulled:
 class Activity(ABC):
     """A simulated batch.
 
-    ``overflow`` is the first unit of a LIF population, as (sample, unit of all), whose current
-    is no finite number at the end of the trial, or None.
+    ``overflow`` is the first unit of a LIF population whose current is no finite number at the
+    end of the trial, as (sample, unit of all, first step at which it is none), or None.
     """
 
-    overflow: tuple[int, int] | None
+    overflow: tuple[int, int, int] | None
 
     @abstractmethod
     def emissions(self, population: str) -> Emissions:

@@ -15,6 +15,7 @@ import numpy as np
 from evsim.checks import check_choice, check_number
 from evsim.dropout import Dropout
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, EngineError, Report
+from evsim.engines.runaway import RATE_LIMIT, check_rate_limit
 from evsim.engines.threads import check_threads
 from evsim.keywords import helpful
 from evsim.network import LIF, Input, Network
@@ -22,8 +23,9 @@ from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes,
 from evsim.spikes import SpikeTrains
 from evsim_gpu.device import Device, Pulled
 from evsim_gpu.entering import direct_time_constant_slopes, drive_of
-from evsim_gpu.grid_state import GRAZING, OVERFLOW, GridState, grid_inputs
-from evsim_gpu.layout import GridLayout
+from evsim_gpu.grid_state import GRAZING, GridState, grid_inputs
+from evsim_gpu.layout import GridLayout, grid_points, steps_before, steps_in, to_steps
+from evsim_gpu.rates import check_rates
 from evsim_gpu.readouts import mean_form, sample_weights
 
 if TYPE_CHECKING:
@@ -54,12 +56,17 @@ class Grid(Engine):
     threads : int, optional
         How many share a batch on the CPU; as many as the process may use if not given.
         Results are bit-identical for any number.
+    rate_limit : float
+        Spikes per tau_mem from which on a unit in a loop of connections that emits faster and
+        faster is refused, because the network runs away, and so is one that the loop drives to
+        emit at 100 steps one after the other; infinity for no limit.
     """
 
     dt: float = 1.0
     device: DeviceName = "cpu"
     precision: Precision | None = None
     threads: int | None = None
+    rate_limit: float = RATE_LIMIT
 
     def __post_init__(self) -> None:
         check_number(self.dt, "dt", "a time in ms")
@@ -71,6 +78,7 @@ class Grid(Engine):
             object.__setattr__(self, "precision", precision)
         check_choice(self.precision, "precision", get_args(Precision))
         check_threads(self.threads)
+        check_rate_limit(self.rate_limit)
         if self.device == "cuda":
             if self.threads is not None:
                 raise ValueError(
@@ -113,8 +121,15 @@ class Grid(Engine):
         activity = self._device().simulate(layout, on_grid, keys)
         state = GridState(layout, inputs, on_grid, activity)
         if activity.overflow is not None:
-            raise EngineError(state.place(*activity.overflow) + OVERFLOW)
+            raise EngineError(state.place(*activity.overflow) + state.overflow)
+        check_rates(state, self.rate_limit)
         return state
+
+    def placed(self, times: np.ndarray, duration: float) -> np.ndarray:
+        """The grid point of each time; infinity for any beyond the trial."""
+        steps = steps_in(duration, self.dt)
+        points = np.append(grid_points(duration, steps), np.inf)
+        return points[to_steps(times, self.dt, steps)]
 
     def spikes(self, state: GridState) -> dict[str, SpikeTrains]:
         trains = {}
@@ -185,23 +200,18 @@ class Grid(Engine):
         states = state.states(population)
         weights = sample_weights(states, moments.samples, moments.times, sees_jumps=False)
         voltage, current = weights.values(states)
-        state.check_finite(voltage, "voltage", population, moments.samples)
+        state.check_finite_at(moments, population, voltage=voltage, current=current)
         return voltage, current
 
     def traces(
         self, state: GridState, population: str, times: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         states = state.states(population)
-        samples, moments = (
-            np.repeat(np.arange(state.batch), times.size),
-            np.tile(times, state.batch),
-        )
-        weights = sample_weights(states, samples, moments, sees_jumps=True)
-        voltage, current = (
-            values.reshape(state.batch, times.size, -1).transpose(0, 2, 1)
-            for values in weights.values(states)
-        )
-        return voltage, current
+        moments = same_moments(times, state.batch)
+        weights = sample_weights(states, moments.samples, moments.times, sees_jumps=True)
+        voltage, current = weights.values(states)
+        state.check_finite_at(moments, population, voltage=voltage, current=current)
+        return by_unit(voltage, state.batch), by_unit(current, state.batch)
 
     def pull_back(
         self,
@@ -239,9 +249,23 @@ class Grid(Engine):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Those of the grid point at or before each time."""
         pulled: Pulled = adjoint.state
-        points = np.floor(times / state.layout.dt * (1 + 1e-12) + 1e-9).astype(np.int64)
+        points, _ = steps_before(times, state.layout.duration, state.layout.steps)
         lambda_v, lambda_i = (
-            part[:, np.minimum(points, state.layout.steps)].transpose(0, 2, 1).astype(np.float64)
-            for part in pulled.adjoints(population)
+            part[:, points].astype(np.float64) for part in pulled.adjoints(population)
         )
-        return lambda_v, lambda_i
+        flat = (-1, lambda_v.shape[2])
+        state.check_finite_at(
+            same_moments(times, state.batch), population, lambda_V=lambda_v.reshape(flat),
+            lambda_I=lambda_i.reshape(flat),
+        )  # fmt: skip
+        return lambda_v.transpose(0, 2, 1), lambda_i.transpose(0, 2, 1)
+
+
+def same_moments(times: np.ndarray, batch: int) -> Moments:
+    """The same times in every sample."""
+    return Moments(np.tile(times, batch), times.size * np.arange(batch + 1))
+
+
+def by_unit(values: np.ndarray, batch: int) -> np.ndarray:
+    """Values at the same moments of every sample, (moments, units), as (batch, units, times)."""
+    return values.reshape(batch, -1, values.shape[1]).transpose(0, 2, 1)

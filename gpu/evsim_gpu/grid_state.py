@@ -10,13 +10,12 @@ import numpy as np
 from evsim.engines.exact_layout import OrderedInputs
 from evsim.engines.protocol import EngineError
 from evsim.network import LIF
+from evsim.readouts import Moments
 from evsim.spikes import SpikeTrains
 from evsim_gpu.device import Activity, Emissions, GridInputs
-from evsim_gpu.layout import GridLayout, to_steps
+from evsim_gpu.layout import GridLayout, grid_points, to_steps
 from evsim_gpu.states import States, numbers_of, tables
 
-# What can go wrong at a place in a batch.
-OVERFLOW = "its current is no finite number any more: use smaller weights"
 GRAZING = (
     "the slope of its voltage at its emission rounds to 0, so its gradient is unbounded: set a "
     "lambda_limit, change the weights a little, or leave the sample out"
@@ -51,8 +50,8 @@ class GridState:
 
     @property
     def points(self) -> np.ndarray:
-        """The grid points in ms; the last one is the end of the trial to the last bit."""
-        return np.linspace(0.0, self.layout.duration, self.layout.steps + 1)
+        """The grid points in ms."""
+        return grid_points(self.layout.duration, self.layout.steps)
 
     def is_lif(self, name: str) -> bool:
         """Whether a population's units emit spikes."""
@@ -125,26 +124,54 @@ class GridState:
 
     def place(self, sample: int, unit: int, step: int | None = None) -> str:
         """A sample, a unit of all populations, and perhaps a time, for a message."""
-        return place_in_batch(self.layout, sample, unit, step)
+        time = None if step is None else float(self.points[step])
+        return place_in_batch(self.layout, sample, unit, time)
 
-    def check_finite(
-        self, values: np.ndarray, quantity: str, name: str, samples: np.ndarray | None = None
-    ) -> None:
-        """Raise for the first of some values, (rows, units), that is no finite number."""
+    def check_finite(self, values: np.ndarray, quantity: str, name: str) -> None:
+        """Raise for the first of some readouts, (batch, units), that is no finite number."""
         wrong = ~np.isfinite(values)
         if wrong.any():
-            row, column = (int(i) for i in np.argwhere(wrong)[0])
-            sample = row if samples is None else int(samples[row])
+            sample, unit = (int(i) for i in np.argwhere(wrong)[0])
+            states = self.states(name)
+            both = states.voltage[sample, :, unit], states.current[sample, :, unit]
+            finite = np.isfinite(both).all(axis=0)
+            # A sum over the trial may be infinite where nothing in it is.
+            step = None if finite.all() else int(np.argmin(finite))
             raise EngineError(
-                self.place(sample, self.units(name).start + column)
-                + f"{quantity} is {values[row, column]}; {OVERFLOW}"
+                self.place(sample, self.units(name).start + unit, step)
+                + f"{quantity} is {values[sample, unit]}; {self.overflow}"
             )
 
+    def check_finite_at(self, moments: Moments, name: str, **quantities: np.ndarray) -> None:
+        """Raise for the first of some quantities, (moments, units), that is no finite number."""
+        for quantity, values in quantities.items():
+            wrong = ~np.isfinite(values)
+            if wrong.any():
+                moment, unit = (int(i) for i in np.argwhere(wrong)[0])
+                place = place_in_batch(
+                    self.layout,
+                    int(moments.samples[moment]),
+                    self.units(name).start + unit,
+                    float(moments.times[moment]),
+                )
+                raise EngineError(f"{place}{quantity} is {values[moment, unit]}; {self.overflow}")
 
-def place_in_batch(layout: GridLayout, sample: int, unit: int, step: int | None = None) -> str:
-    """A sample, a unit of all populations, and perhaps a time, for a message."""
+    @property
+    def overflow(self) -> str:
+        """Why a number is not finite, and what to do."""
+        return overflow_message(self.layout)
+
+
+def overflow_message(layout: GridLayout) -> str:
+    """Why a number of a run is not finite, and what to do."""
+    other = "" if layout.precision is np.float64 else ', or Grid(precision="float64")'
+    return f"its current is no finite number any more: use smaller weights{other}"
+
+
+def place_in_batch(layout: GridLayout, sample: int, unit: int, time: float | None = None) -> str:
+    """A sample, a unit of all populations, and perhaps a time in ms, for a message."""
     topology = layout.network.topology
     index = int(np.searchsorted(topology.first_unit, unit, side="right")) - 1
     name = layout.network.populations[index].name
-    at = "" if step is None else f", at {layout.duration * step / layout.steps:g} ms"
+    at = "" if time is None else f", at {time:g} ms"
     return f"sample {sample}, unit {unit - topology.first_unit[index]} of {name!r}{at}: "

@@ -16,6 +16,7 @@ from evsim import lif
 from evsim.dropout import Dropout
 from evsim.network import LIF, Input, Network
 from evsim.topology import Topology
+from evsim_gpu.precision import check_coefficients, check_parameters
 
 UNIT_FIELDS = (
     "decay_mem",  # V after a step, per unit of V
@@ -64,6 +65,22 @@ def _near(duration: float, dt: float) -> list[str]:
         short = (text for n, text in written if _fill(n, float(text), duration))
         near.append(next(short, repr(duration / counts[0])))
     return near
+
+
+def grid_points(duration: float, steps: int) -> np.ndarray:
+    """The grid points in ms; the last one is the end of the trial to the last bit."""
+    return np.linspace(0.0, duration, steps + 1)
+
+
+def steps_before(times: np.ndarray, duration: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """The grid point at or before each time in the trial, int64, and whether it is at it.
+
+    At it is what differs by rounding alone: V at a time that is nearly there is another one.
+    """
+    points = grid_points(duration, steps)
+    nearest = np.minimum(np.rint(times * (steps / duration)), steps).astype(np.int64)
+    at = np.abs(times - points[nearest]) <= 8 * np.spacing(times)
+    return nearest - (~at & (times < points[nearest])), at
 
 
 def to_steps(times: np.ndarray, dt: float, steps: int) -> np.ndarray:
@@ -167,8 +184,12 @@ class GridLayout:
         precision: type[np.floating],
         dropout: Dropout | None = None,
     ) -> GridLayout:
-        """Lay out a network; ValueError if dt does not divide the duration."""
+        """Lay out a network.
+
+        ValueError if dt does not divide the duration, or the precision cannot hold a parameter.
+        """
         steps = steps_in(duration, dt)
+        check_parameters(network, precision)
         topology = network.topology
         rates = np.zeros(topology.unit_count)
         return cls(
@@ -219,6 +240,7 @@ def _units(network: Network, dt: float, steps: int, precision: type[np.floating]
     """Coefficients of every unit; equal units share one computation."""
     units = np.zeros(network.topology.unit_count, unit_record(precision))
     tau_mem, tau_syn = network.per_unit("tau_mem"), network.per_unit("tau_syn")
+    check_coefficients(network, tau_mem, tau_syn, dt, precision)
     pairs, place = np.unique(np.stack([tau_mem, tau_syn]), axis=1, return_inverse=True)
     flows = np.array([lif.decays_and_convolution(dt, *pair) for pair in pairs.T])
     decay_mem, decay_syn, coupling = flows[place.ravel()].T

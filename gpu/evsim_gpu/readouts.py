@@ -13,7 +13,7 @@ import numpy as np
 from evsim import lif
 from evsim.readouts import WeightingForm
 from evsim_gpu.device import MeanForm
-from evsim_gpu.layout import GridLayout
+from evsim_gpu.layout import GridLayout, grid_points, steps_before
 from evsim_gpu.states import States
 
 # -- means --------------------------------------------------------------------------------
@@ -98,8 +98,9 @@ class SampleWeights:
         """V and I, each (moments, units), float64."""
         voltage = states.voltage[self.sample, self.step].astype(np.float64)
         current = states.current[self.sample, self.step].astype(np.float64)
-        v = np.where(self.still, 0.0, self.decay_mem * voltage + self.rise * current)
-        return v, self.decay_syn * current
+        with np.errstate(invalid="ignore", over="ignore"):  # the engine looks for what overflows
+            v = np.where(self.still, 0.0, self.decay_mem * voltage + self.rise * current)
+            return v, self.decay_syn * current
 
     def adjoint_jumps(
         self, states: States, cotangents: np.ndarray
@@ -131,12 +132,9 @@ def sample_weights(
     At a grid point V is that after an emission; I is that after arrivals if ``sees_jumps``,
     else before them.
     """
-    dt, steps = states.layout.dt, states.layout.steps
-    exact = times / dt
-    nearest = np.minimum(np.rint(exact), steps)
-    on_grid = np.abs(exact - nearest) <= 1e-9 * np.maximum(nearest, 1.0)
-    step = np.where(on_grid, nearest, np.floor(exact)).astype(np.int64)
-    after = np.where(on_grid, 0.0, times - step * dt)[:, None]
+    dt, duration, steps = states.layout.dt, states.layout.duration, states.layout.steps
+    step, on_grid = steps_before(times, duration, steps)
+    after = np.where(on_grid, 0.0, times - grid_points(duration, steps)[step])[:, None]
     still = states.held[samples, step]
     if not sees_jumps:
         # From the point before, over a whole step; before the first one all is 0.

@@ -11,7 +11,9 @@ from evsim.losses import FirstSpikeCrossEntropy
 from evsim.trained_parameters import TrainedParameter
 from evsim.training_loop import gradient_error, loss_error
 from evsim_gpu.cuda_batch import NONE
-from evsim_gpu.grid_state import GRAZING, OVERFLOW, place_in_batch
+from evsim_gpu.grid_state import GRAZING, overflow_message, place_in_batch
+from evsim_gpu.layout import grid_points
+from evsim_gpu.precision import check_parameters
 from evsim_gpu.training_parameters import TrainingParameters
 from evsim_gpu.training_tally import SPIKES, VALUE, EpochTally
 
@@ -78,16 +80,18 @@ class Failures:
         layout, network = self.layout, self.tally.network
         if reason == "overflow":
             sample, column = divmod(about, network.unit_of.size)
-            return place_in_batch(layout, sample, int(network.unit_of[column])) + OVERFLOW
+            place = place_in_batch(layout, sample, int(network.unit_of[column]))
+            return place + overflow_message(layout)
         if reason == "grazing":
             own, before_end = divmod(about, layout.steps + 1)
             sample, unit = divmod(own, layout.units.size)
-            return place_in_batch(layout, sample, unit, layout.steps - before_end) + GRAZING
+            time = float(grid_points(layout.duration, layout.steps)[layout.steps - before_end])
+            return place_in_batch(layout, sample, unit, time) + GRAZING
         readout = self.task.loss.readout
         component, first, last = layout.place(readout.population_of(layout.network))
         sample, column = divmod(about, last - first)
         unit = int(layout.components[component].unit_of_column[first + column])
-        what = f"{type(readout).__name__} is no finite number; {OVERFLOW}"
+        what = f"{type(readout).__name__} is no finite number; {overflow_message(layout)}"
         return place_in_batch(layout, sample, unit) + what
 
     def _wrong_value(self, parameter: TrainedParameter, number: int, place: str) -> Exception:
@@ -95,9 +99,11 @@ class Failures:
         np.copyto(parameter.values, values.reshape(parameter.values.shape))
         try:
             parameter.check(place)
+            network = self.layout.network.replace({parameter.name: parameter.values})
+            check_parameters(network, self.layout.precision)
         except ValueError as error:
             return error
-        raise AssertionError(f"{parameter.name} is positive after all")
+        raise AssertionError(f"{parameter.name} may have its values after all")
 
     def _too_late(self, sample: int) -> Exception:
         loss = self.task.loss

@@ -6,5 +6,5 @@ struct LossIncidents {
     word_t readout;  // a value that is no finite number
     word_t pull;     // a sample whose pull to early spikes is no finite number
     word_t loss;     // a sample whose loss is no finite number
-    word_t value;    // a parameter that a step took to 0 or below
+    word_t value;    // a parameter that a step took to a value it may not have
 };

@@ -151,6 +151,13 @@ __device__ inline void project(const Trained &own, double &value, double *moment
     }
 }
 
+// Whether a parameter may not have a value: evsim.trained_parameters and evsim_gpu.precision.
+__device__ inline bool is_refused(int kind, double value) {
+    if (kind >= THRESHOLD && !(value > 0)) return true;
+    if (sizeof(real) == sizeof(double) || kind == DELAY || value == 0) return false;
+    return fabs(value) < 0x1p-126 || fabs(value) > 0x1.fffffep127;
+}
+
 // A step of every optimiser.  `rates` holds for each parameter its learning rate and what the
 // moments of Adam are divided by.
 extern "C" __global__ void __launch_bounds__(128)
@@ -182,7 +189,7 @@ extern "C" __global__ void __launch_bounds__(128)
     project(own, value, own.method == SGD ? nullptr : &first);
     values[entry] = value;
     first_moment[entry] = first;
-    if (own.kind >= THRESHOLD && !(value > 0))
+    if (is_refused(own.kind, value))
         atomicMin(&static_cast<LossIncidents *>(incidents)->value, static_cast<word_t>(number));
 }
 

@@ -67,7 +67,7 @@ extern "C" __global__ void __launch_bounds__(128) read_means(int samples, int st
     values[thread] = total;
 }
 
-// The largest V over all grid points, and the first one with it.
+// The largest V over all grid points, and the first one with it; NaN if V ever is.
 extern "C" __global__ void __launch_bounds__(128) read_peaks(int samples, int steps, int columns,
     int first, int width, const real *__restrict__ units, const int *__restrict__ refractory,
     const real *current, const unsigned *emitted, int spikes, real *values, int *at) {
@@ -79,7 +79,7 @@ extern "C" __global__ void __launch_bounds__(128) read_peaks(int samples, int st
     int place = 0;
     trial.replay(
         unit_at(units, refractory, columns, first + own), [&](int n, const Neuron &neuron) {
-            if (neuron.v > best) {
+            if (!(neuron.v <= best)) {
                 best = neuron.v;
                 place = n;
             }

@@ -88,6 +88,17 @@ def run_component(
 
 
 @compiled
+def first_overflow(decay: float, arriving: np.ndarray) -> int:
+    """The first step at which a current made of these arrivals is no finite number."""
+    now = arriving[0]
+    for n in range(1, arriving.size):
+        if not np.isfinite(now):
+            return n - 1
+        now = decay * now + arriving[n]
+    return arriving.size - 1
+
+
+@compiled
 def deliver_inside(
     component: int,
     network: Network,

@@ -11,7 +11,7 @@ import numpy as np
 from evsim.compiled import allocating, entry_point
 from evsim.engines.kernels.dropout import is_dropped
 from evsim_gpu.loops.backward import Entering, Gradients, pull_back_component
-from evsim_gpu.loops.forward import run_component, sort_by_unit
+from evsim_gpu.loops.forward import first_overflow, run_component, sort_by_unit
 from evsim_gpu.loops.records import Network, Spikes, with_room
 from evsim_gpu.loops.states import fill_states, mean_of_unit, peak_of_unit
 from evsim_gpu.loops.synapses import collect, pull_back_connections
@@ -62,7 +62,7 @@ def simulate_samples(
     ``input_start`` (batch, units + 1) says where the input spikes of each unit begin.  Sets
     ``start`` and ``count`` (batch, units), ``input_place`` (batch,), where the inputs of each
     sample begin, and ``overflow``: the sample, -1 for none, and unit of the first current
-    that is no finite number.
+    that is no finite number, and the first step at which it is none.
     """
     columns = network.columns
     real = columns.threshold.dtype
@@ -96,6 +96,8 @@ def simulate_samples(
             if too_large >= 0:
                 overflow[0] = sample
                 overflow[1] = columns.unit[network.first[component] + too_large]
+                decay = columns.decay_syn[network.first[component] + too_large]
+                overflow[2] = first_overflow(decay, arriving[:, too_large])
                 return spikes, used
             spikes = with_room(spikes, used, found)
             sort_by_unit(

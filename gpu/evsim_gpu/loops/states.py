@@ -76,9 +76,9 @@ def mean_of_unit(
 
 @compiled
 def peak_of_unit(states: np.ndarray, column: int) -> int:
-    """The first grid point at which V is largest."""
+    """The first grid point at which V is largest; one at which it is NaN, if it ever is."""
     best = 0
     for n in range(1, states.shape[0]):
-        if states[n, column, 0] > states[best, column, 0]:
+        if not states[n, column, 0] <= states[best, column, 0]:
             best = n
     return best
