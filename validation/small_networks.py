@@ -561,6 +561,7 @@ def save_case(path: Path, case: SmallCase, description: dict[str, Any]) -> None:
         "readout": readout,
         "wrt": list(case.wrt),
         "dropout": dropout,
+        "tied": [case.kind, case.is_symmetric] if isinstance(case, TiedCase) else None,
     }
     storage.save_arrays(path, KIND_OF_FILE, arrays, {"case": settings, **description})
 
@@ -585,12 +586,11 @@ def load_case(path: Path) -> tuple[SmallCase, dict[str, Any]]:
         readout["moments"] = Moments(arrays["moments/times"], arrays["moments/offsets"])
     duration, limit = arrays["scalars"].tolist()
     jumps = {n.removeprefix("jumps/"): a for n, a in arrays.items() if n.startswith("jumps/")}
-    return (
-        SmallCase(
-            network, inputs, duration, kind(**readout), arrays["cotangents"],
-            tuple(settings["wrt"]),
-            settings["dropout"] and evsim.Dropout(**settings["dropout"]),
-            Adjustments(None, jumps, limit),
-        ),
-        description,
+    case = SmallCase(
+        network, inputs, duration, kind(**readout), arrays["cotangents"], tuple(settings["wrt"]),
+        settings["dropout"] and evsim.Dropout(**settings["dropout"]),
+        Adjustments(None, jumps, limit),
     )  # fmt: skip
+    if settings["tied"]:
+        case = TiedCase(**vars(case), kind=settings["tied"][0], is_symmetric=settings["tied"][1])
+    return case, description
