@@ -54,6 +54,8 @@ class Exact(Engine):
     def __post_init__(self) -> None:
         check_threads(self.threads)
         check_count(self.spike_limit, "spike_limit")
+        if not isinstance(self.debug, (bool, np.bool_)):
+            raise TypeError(f"debug = {self.debug!r}: it must be True or False")
 
     # -- forward -----------------------------------------------------------------------
 
@@ -89,7 +91,7 @@ class Exact(Engine):
         )
         state.check(piece.failure for piece in pieces)
         if self.debug:
-            verify(state, self.report(state).arrivals, self._over)
+            verify(state, self._arrivals(state)[0], self._over)
         return state
 
     def spikes(self, state: ExactState) -> dict[str, SpikeTrains]:
@@ -109,21 +111,27 @@ class Exact(Engine):
         return counts
 
     def report(self, state: ExactState) -> Report:
-        arrivals = np.zeros(2, np.int64)
+        arrivals = self._arrivals(state)
         smallest, place, dropped = np.inf, None, 0
-        outgoing, delays = state.layout.outgoing_delays(state.network.topology)
         for piece in state.pieces:
-            count_arrivals(
-                piece.first, piece.last, outgoing, delays, state.duration, piece.spikes,
-                state.start, state.count, arrivals,
-            )  # fmt: skip
             if piece.used:
                 dropped += int(np.count_nonzero(piece.spikes["is_dropped"][: piece.used]))
                 spike = int(np.argmin(piece.spikes["drive"][: piece.used]))
                 if piece.spikes["drive"][spike] < smallest:
                     smallest = float(piece.spikes["drive"][spike])
                     place = state.origin(piece, spike)
-        return Report(int(arrivals[0]), int(arrivals[1]), smallest, place, dropped)
+        return Report(*arrivals, smallest, place, dropped)
+
+    def _arrivals(self, state: ExactState) -> tuple[int, int]:
+        """How many spikes arrive within the trial, and how many after its end."""
+        arrivals = np.zeros(2, np.int64)
+        outgoing, delays = state.layout.outgoing_delays(state.network.topology)
+        for piece in state.pieces:
+            count_arrivals(
+                piece.first, piece.last, outgoing, delays, state.duration, piece.spikes,
+                state.start, state.count, arrivals,
+            )  # fmt: skip
+        return int(arrivals[0]), int(arrivals[1])
 
     # -- readouts and their adjoints ------------------------------------------------------
 
