@@ -154,7 +154,7 @@ def _allowed(neuron: Neuron, segment: Segment, end: Number, drive: float) -> flo
     return ULPS * (EPSILON * size + by_time)
 
 
-def follow(case: SmallCase, found: Results, digits: int) -> tuple[Results, list[str]]:
+def follow(case: SmallCase, found: Results, digits: int | None) -> tuple[Results, list[str]]:
     """What many digits say of an engine's spikes; its readout and gradient at those."""
     engine = Reference(digits)
     model = Model.from_network(case.network, engine.numbers)
@@ -264,7 +264,7 @@ SLOWED = 1e-3
 """An inhibition that slows V down to this share of its rise could have prevented the emission."""
 
 
-def watch(case: TiedCase, digits: int) -> tuple[Results, list[NearTie]]:
+def watch(case: TiedCase, digits: int | None) -> tuple[Results, list[NearTie]]:
     """The run in many digits, and its near-ties that count, earliest first."""
     engine = Reference(digits)
     model = Model.from_network(case.network, engine.numbers)
@@ -294,7 +294,9 @@ class TieVerdict:
     exempt: str | None = None
 
 
-def judge_spikes(case: SmallCase, found: Results, truth: Results, ties: list[NearTie]) -> TieVerdict:
+def judge_spikes(
+    case: SmallCase, found: Results, truth: Results, ties: list[NearTie]
+) -> TieVerdict:
     """Whether spikes are those of the run in many digits, or are up to its first near-tie."""
     if _same_spikes(case, found, truth, np.inf):
         return TieVerdict()
@@ -326,21 +328,38 @@ def judge_ties(case: TiedCase, found: Results, digits: int) -> TieVerdict:
     followed, faults = follow(case, found, digits)
     if faults:
         return TieVerdict(wrong=f"wrong spike: {faults[0]}")
-    _, differs = compare(case, found, followed, lambda name: 0.0, 0.0, SAME_VALUE)
+    differs = _other_gradients(case, found, followed, SAME_VALUE)
     if differs:
-        return TieVerdict(wrong="gradient of the same events: " + _kinds(differs))
+        return TieVerdict(wrong=f"gradient of the same events: {differs}")
     truth, ties = watch(case, digits)
     verdict = judge_spikes(case, found, truth, ties)
     if verdict.wrong is None and not ties:
-        _, differs = compare(case, found, truth, lambda name: 0.0, SAME_TIME, CARRIED_VALUE)
+        differs = _other_gradients(case, found, truth, CARRIED_VALUE)
         if differs:
-            return TieVerdict(wrong="gradient in many digits: " + _kinds(differs))
+            return TieVerdict(wrong=f"gradient in many digits: {differs}")
     return verdict
+
+
+def looks_right(case: TiedCase, found: Results) -> bool:
+    """Whether the reference engine in floats finds nothing that many digits should judge."""
+    followed, faults = follow(case, found, None)
+    if faults or _other_gradients(case, found, followed, SAME_VALUE):
+        return False
+    own, _ = watch(case, None)
+    return judge_spikes(case, found, own, []).wrong is None
+
+
+def _other_gradients(case: SmallCase, found: Results, truth: Results, relative: float) -> str:
+    """Which kinds of gradients, or the readout, are further off than rounding explains.
+
+    That of gradients that cancel to nothing, or are weighted with next to nothing, is a matter
+    of the largest one.
+    """
+    largest = max([0.0, *(float(truth.scales[name]) for name in truth.gradients)])
+    more = ULPS * EPSILON * largest
+    _, differs = compare(case, found, truth, lambda name: more, SAME_TIME, relative)
+    return ", ".join(sorted({name.rsplit(".")[-1] for name in differs} - {"spikes"}))
 
 
 CARRIED_VALUE = 1e-8
 """As ``SAME_VALUE``, of the gradient at spikes that rounding has moved."""
-
-
-def _kinds(names: tuple[str, ...]) -> str:
-    return ", ".join(sorted({name.rsplit(".")[-1] for name in names}))
