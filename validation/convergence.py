@@ -14,7 +14,7 @@ from evsim.losses import Loss
 from evsim.simulation import Gradient, Run
 from evsim_gpu import Grid
 
-EXACT = Exact(threads=1)
+EXACT = Exact(threads=1, debug=True)
 STEPS = 2.0 ** -np.arange(11)
 DURATION = 32.0
 CLASSES = 3

@@ -17,7 +17,7 @@ from parallel import for_each
 
 from evsim.engines import EngineError, Exact
 
-EXACT = Exact(threads=1)
+EXACT = Exact(threads=1, debug=True)
 FEWEST_DIGITS = 40  # for central differences with a step of 1e-20
 MOST_SPIKES = {kind: 300 if kind in ("single neurons", "feedforward") else 99 for kind in KINDS}
 

@@ -19,7 +19,7 @@ from evsim import SpikeTrains
 from evsim.engines import Exact
 from evsim.parameters import with_data
 
-EXACT = Exact(threads=1)
+EXACT = Exact(threads=1, debug=True)
 PARAMETERS = ("weight", "delay", "tau_mem", "tau_syn", "threshold", "times")
 UNITS = {"weight": 0.1, "threshold": 0.1, "delay": 0.5, "times": 0.5}
 """How far entries move for a step of 1, where it is not 1 ms."""

@@ -18,7 +18,7 @@ import evsim
 from evsim.engines import Adjoint, EngineError, Exact
 from evsim.readouts import Readout
 
-EXACT = Exact(threads=1)
+EXACT = Exact(threads=1, debug=True)
 MOST_SPIKES = 99  # of a network: where units drive each other, errors grow with every spike
 LIMIT_MS = 1e-11
 LIMIT = 1e-9

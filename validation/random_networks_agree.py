@@ -1,4 +1,4 @@
-"""RandomNetworksAgree: a million small random networks, the exact engine against the reference.
+"""RandomNetworksAgree: small random networks, the exact engine against the reference.
 
 Also a program, for a disagreement that was written to a file:
 
@@ -38,14 +38,15 @@ from referee import (
     solve,
     terms_of_time_constants,
 )
-from small_networks import SmallCase, load_case, save_case, small_case
+from small_networks import SmallCase, TiedCase, load_case, save_case, small_case, tied_case
+from ties import judge_ties, looks_right
 
 import evsim
 from evsim.engines import EngineError, Exact, Reference
 from evsim.engines.reference_network import Kind, Model, Simulation
 from evsim.storage import write_atomically
 
-EXACT = Exact(threads=1, spike_limit=80)
+EXACT = Exact(threads=1, spike_limit=80, debug=True)
 FLOATS = Reference()
 
 GRAZING = 4.0 * float(np.sqrt(np.finfo(float).eps))  # I / threshold - 1, of which V has the square
@@ -65,25 +66,41 @@ class RandomNetworksAgree(Claim):
     referred to the reference in ``digits`` decimal digits, and what rounding may do to it is
     measured there (see ``referee``).
 
+    The ``tied`` networks more are made to tie: sums of the same weights in another order, twins,
+    delays that are multiples of one, loops without delay, and spikes put where a run in floats has
+    emissions, arrivals and ends of refractory periods, or up to five floats beside.  Each is judged
+    in many digits at the very events that the exact engine has (see ``ties``), with nothing
+    exempt: V must be at the threshold at each spike and never above it, and the gradient be that
+    of these events.  Spikes must be those of the run in many digits too, unless that run has an
+    emission within 64 units in the last place of an inhibition that prevents it, of a peak of V or
+    of the end of the trial; how often this was needed is counted.  The exact engine also checks
+    every run by itself, ``Exact(debug=True)``.
+
     Refuted by a network for which the exact engine is further from the many digits than
-    rounding explains, whose spikes differ where rounding cannot add or remove any, or that it
-    refuses to simulate without need.  Each such network is written to a file of its own.
+    rounding explains, whose spikes differ where rounding cannot add or remove any, that it refuses
+    to simulate without need, or whose spikes do not stand its own check.  Each such network is
+    written to a file of its own.
     """
 
     networks: int = 1_000_000
+    tied: int = 20_000
     digits: int = 50
     seed: int = 0
     processes: int = 1
     chunk: int = 1000
 
     against: ClassVar[str] = "the reference engine, referee in 50 digits"
-    counts: ClassVar[tuple[str, ...]] = ("networks",)
+    counts: ClassVar[tuple[str, ...]] = ("networks", "tied")
 
     def examine(self, folder: Path) -> Finding:
         """Run all chunks that the folder has no results of yet."""
         own = folder / "random_networks"
         own.mkdir(parents=True, exist_ok=True)
-        starts = range(0, self.networks, self.chunk)
+        starts = [
+            (is_tied, start)
+            for is_tied, total in ((False, self.networks), (True, self.tied))
+            for start in range(0, total, self.chunk)
+        ]
         tally: Counter[str] = Counter()
         work = partial(examine_chunk, self, own)
         if self.processes == 1:
@@ -101,39 +118,76 @@ class RandomNetworksAgree(Claim):
         wrong = {kind: count for kind, count in tally.items() if kind.startswith("disagree")}
         rows = [[kind, f"{count:,}"] for kind, count in sorted(tally.items())]
         refused = sum(n for kind, n in tally.items() if kind.startswith(("passed", "refused:")))
-        compared = tally["networks"] - refused
+        compared = tally["networks"] + tally["tied"] - refused
         summary = (
             f"{compared:,} networks with {tally['spikes']:,} spikes were compared; "
             f"{tally['referred']:,} were referred to {self.digits} digits, which found "
             f"{sum(wrong.values()):,} disagreements and {tally['near-ties']:,} near-ties, in "
-            "which rounding decides whether a unit spikes."
+            f"which rounding decides whether a unit spikes. Of {tally['tied']:,} networks made to "
+            f"tie {tally['tied: other spikes after a near-tie']:,} go another way after a near-tie."
         )
         refutations = [f"{kind}: {count:,} networks" for kind, count in sorted(wrong.items())]
         columns = ["what", "number"]
         return Finding.of(summary, refutations, [Table("Networks", columns, rows)])
 
 
-def examine_chunk(claim: RandomNetworksAgree, folder: Path, start: int) -> Counter[str]:
+def examine_chunk(
+    claim: RandomNetworksAgree, folder: Path, chunk: tuple[bool, int]
+) -> Counter[str]:
     """Counts of one chunk, from the folder if it is there."""
-    count = min(claim.chunk, claim.networks - start)
-    path = folder / f"{claim.seed}-{claim.digits}-{start}-{count}.json"
+    is_tied, start = chunk
+    count = min(claim.chunk, (claim.tied if is_tied else claim.networks) - start)
+    prefix = "tied-" if is_tied else ""
+    path = folder / f"{prefix}{claim.seed}-{claim.digits}-{start}-{count}.json"
     if path.exists():
         return Counter(json.loads(path.read_text()))
     tally: Counter[str] = Counter()
     for number in range(start, start + count):
-        case = small_case(claim.seed, number)
-        kind = examine_case(case, claim.digits, tally)
+        case = (tied_case if is_tied else small_case)(claim.seed, number)
+        kind = examine_any(case, claim.digits, tally)
         if kind is not None:
             tally[kind] += 1
             description = {"seed": claim.seed, "number": number, "found": kind}
             description["evsim"] = evsim.__version__
-            save_case(folder / f"{claim.seed}-{number}.safetensors", case, description)
-    tally["networks"] += count
+            save_case(folder / f"{prefix}{claim.seed}-{number}.safetensors", case, description)
+    tally["tied" if is_tied else "networks"] += count
     write_atomically(path, (json.dumps(tally) + "\n").encode())
     return tally
 
 
 # -- one network --------------------------------------------------------------------------
+
+
+def examine_any(case: SmallCase, digits: int, tally: Counter[str]) -> str | None:
+    """What kind of disagreement there is, None for none; counts what happened."""
+    if isinstance(case, TiedCase):
+        return examine_tied(case, digits, tally)
+    return examine_case(case, digits, tally)
+
+
+def examine_tied(case: TiedCase, digits: int, tally: Counter[str]) -> str | None:
+    """The same of a network that was made to tie."""
+    try:
+        found = exact_results(case)
+    except EngineError as error:
+        return examine_refusal(case, str(error), digits, tally)
+    tally["spikes"] += sum(times.size for times in found.spikes.values())
+    try:
+        if looks_right(case, found):
+            return None
+    except (EngineError, RunawayError):
+        tally["refused by the reference in float64"] += 1
+    tally["referred"] += 1
+    try:
+        verdict = judge_ties(case, found, digits)
+    except (EngineError, RunawayError) as error:
+        return f"disagreement: the reference refuses: {error}"
+    if verdict.exempt is not None:
+        tally["tied: other spikes after a near-tie"] += 1
+        tally[f"tied: {verdict.exempt}"] += 1
+    if verdict.wrong is None:
+        return None
+    return f"disagreement: {case.kind}: {verdict.wrong.split(':')[0]}"
 
 
 def examine_case(case: SmallCase, digits: int, tally: Counter[str]) -> str | None:
@@ -293,7 +347,7 @@ def main() -> int:
     case, description = load_case(path)
     print(case.network, case.readout, f"duration {case.duration} ms", description, sep="\n")
     tally: Counter[str] = Counter()
-    kind = examine_case(case, 50, tally)
+    kind = examine_any(case, 50, tally)
     print(kind or f"no disagreement any more: {dict(tally)}")
     return 0 if kind is None else 1
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from scipy.sparse import csr_array
 import evsim
 from evsim import storage
 from evsim.engines.protocol import Adjustments
+from evsim.engines.reference_network import Event, Kind, Model, SampleDropout, Simulation
 from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes, VoltageAt
 from evsim.topology import Topology
 
@@ -267,6 +268,241 @@ class Draw:
         return Adjustments(None, jumps, self.one_of(np.inf, 0.1, 10.0))
 
 
+# -- networks that tie ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class TiedCase(SmallCase):
+    """A network whose events meet, exactly or within units in the last place of their times.
+
+    ``kind`` says by what.  In one that is ``is_symmetric`` all units of the first layer are the
+    same but for their numbers, in floats as well: ties among them are no question of rounding.
+    """
+
+    kind: str = ""
+    is_symmetric: bool = False
+
+
+def tied_case(seed: int, number: int) -> TiedCase:
+    """The network of that number among those that tie."""
+    return TiedDraw(np.random.default_rng([seed, number, 1])).tied_case()
+
+
+TIES = "equal sums", "twins", "few values", "self-connections", "copied layers"
+"""By what units tie, before spikes are put where others are."""
+
+POKE = "poke"
+"""The input whose spikes meet emissions, arrivals and the ends of refractory periods."""
+
+ULPS = 0, 0, 0, 1, -1, 1, -1, 2, -2, 3, -3, 5, -5
+"""How many floats away from each other events are put."""
+
+
+@dataclass
+class TiedDraw(Draw):
+    """One random network that ties.
+
+    Weights and delays are multiples of a few tenths, so that sums of the same weights in
+    another order differ in their last bits.  Spikes of an input of their own are then put where
+    a run in floats has emissions, arrivals and ends of refractory periods, or a few floats
+    beside; the trial may end there too.  The reference engine makes that run, so that networks
+    do not depend on the engine they are meant for.
+    """
+
+    needed: float = 6.3  # the weight whose single spike takes V to the threshold, rounded
+    lag: float = 0.5  # of which delays are multiples
+
+    def tied_case(self) -> TiedCase:
+        """Draw everything."""
+        self.duration = self.one_of(20.0, 20.0, 30.0, 17.3, 9.9)
+        self.ratio = self.one_of(4.0, 4.0, 2.0, 2.0, 1.0, 0.5)
+        self.tau_mem = self.one_of(20.0, 20.0, 10.0, 5.0)
+        self.on_grid = self.chance(0.5)
+        self.needed = round(weight_for_threshold(self.ratio), 1)
+        self.lag = self.one_of(0.1, 0.3, 0.5, 1.0)
+        kind = self.one_of(*TIES)
+        network, is_symmetric = self.tied_network(kind)
+        inputs = {"input": self.copied_trains(network.inputs[0].units)}
+        inputs[POKE] = evsim.SpikeTrains.from_lists([[]], units=2)
+        dropout = self.dropout(network)
+        for _ in range(self.one_of(0, 1, 1, 2, 3)):
+            kind_of_meeting = self.meet(network, inputs, dropout)
+            kind = f"{kind.split(', ')[0]}, {kind_of_meeting}" if kind_of_meeting else kind
+        readout = self.readout(network, 1)
+        units = network.population(readout.population_of(network)).units
+        return TiedCase(
+            network, inputs, self.duration, readout,
+            self.rng.normal(0.0, 1.0, readout.shape(1, units)), tuple(network.parameters),
+            dropout, Adjustments(), kind, is_symmetric,
+        )  # fmt: skip
+
+    # Populations and connections.
+
+    def tied_network(self, kind: str) -> tuple[evsim.Network, bool]:
+        """The network, and whether its first layer's units are the same in floats."""
+        rng = self.rng
+        units = 1 if kind == "self-connections" else int(rng.integers(2, 7))
+        sources = int(rng.integers(1, 5))
+        populations: list[evsim.Population] = [
+            evsim.Input("input", sources), evsim.Input(POKE, 2), self.tied_layer("hidden", units)
+        ]  # fmt: skip
+        row = self.rounded(rng.uniform(0.3, 1.6, sources))
+        if kind == "equal sums":
+            weight = np.stack([rng.permutation(row) for _ in range(units)])
+        elif kind == "few values":
+            weight = rng.choice(row, (units, sources))
+        else:
+            weight = np.tile(row, (units, 1))
+        delay = self.multiples((1, sources))
+        connections = [evsim.Connection("input", "hidden", weight, delay)]
+        is_symmetric = kind == "twins"
+        if kind == "self-connections" or self.chance(0.75):
+            loop, lag, is_uniform = self.loop(units)
+            is_symmetric &= is_uniform
+            connections.append(evsim.Connection("hidden", "hidden", loop, lag))
+        if kind == "copied layers":
+            populations.append(self.copy_of(populations[2], "copy"))
+            connections.append(evsim.Connection("input", "copy", weight, delay))
+            connections.append(self.sent("hidden", "copy", units, units))
+            if self.chance(0.4):
+                connections.append(self.sent("copy", "hidden", units, units))
+                is_symmetric = False
+        if self.chance(0.4):
+            populations.append(
+                evsim.LI("output", 2, tau_mem=self.tau_mem, tau_syn=self.tau_mem / self.ratio)
+            )
+            connections.append(self.sent("hidden", "output", units, 2))
+        poke = self.sent(POKE, "hidden", 2, units)
+        uniform = np.broadcast_to([[1.0, -1.0]], (units, 2)) * self.rounded(
+            rng.uniform(0.2, 4.0, (1, 2))
+        )
+        poke = replace(poke, weight=uniform)
+        is_symmetric &= np.ndim(poke.delay) == 0
+        return evsim.Network(populations, [*connections, poke]), bool(is_symmetric)
+
+    def tied_layer(self, name: str, units: int) -> evsim.LIF:
+        refractory = self.one_of(0.0, 0.0, 0.0, 1e-17, 1e-14, self.lag, 2.0, np.inf)
+        return evsim.LIF(name, units, self.tau_mem, self.tau_mem / self.ratio, 1.0, refractory)
+
+    def copy_of(self, layer: evsim.Population, name: str) -> evsim.Population:
+        return replace(layer, name=name)
+
+    def rounded(self, shares: Any) -> Any:
+        """Weights that are such shares of what is needed, in tenths."""
+        return np.round(self.needed * shares, 1)
+
+    def multiples(self, shape: tuple[int, ...]) -> Any:
+        """Delays: none, one, or multiples of one."""
+        drawn = self.rng.random()
+        if drawn < 0.5:
+            return 0.0
+        if drawn < 0.7:
+            return self.lag
+        return self.lag * self.rng.integers(0, 4, shape)
+
+    def sent(self, source: str, target: str, pre: int, post: int) -> evsim.Connection:
+        """A connection of few weights, of both signs."""
+        shares = self.rng.choice([0.3, 0.5, -0.3, -1.5, 0.0], (post, pre))
+        if self.chance(0.4):
+            shares = np.full((post, pre), self.one_of(0.5, 0.2, -1.5, -4.0))
+        return evsim.Connection(source, target, self.rounded(shares), self.multiples((post, pre)))
+
+    def loop(self, units: int) -> tuple[np.ndarray, Any, bool]:
+        """Weights and delays within the layer, and whether they are the same for all units."""
+        size = self.one_of(0.8, 0.4, 0.2, 0.1, 0.0, -0.3, -1.0, -3.0)
+        if units == 1 or self.chance(0.6):
+            diagonal = self.one_of(0.0, 1.0) if units > 1 else 1.0
+            shares = size * (1.0 - (1.0 - diagonal) * np.eye(units))
+            delay = 0.0 if self.chance(0.7) else self.lag * int(self.rng.integers(1, 4))
+            return self.rounded(shares), delay, True
+        shares = size * self.rng.choice([1.0, 0.0, 0.5, -1.0], (units, units))
+        return self.rounded(shares), self.multiples((units, units)), False
+
+    # Spikes.
+
+    def copied_trains(self, units: int) -> evsim.SpikeTrains:
+        """Groups of spikes at one instant, and the same groups later."""
+        rng, events = self.rng, []
+        group = rng.integers(0, units, int(rng.integers(1, 5))).tolist()
+        if self.chance(0.7):
+            group = list(range(units))
+        for _ in range(int(rng.integers(1, 4))):
+            time = self.boundary() if self.chance(0.2) else self.time(0.7 * self.duration)
+            events += [(time, unit) for unit in group]
+        return evsim.SpikeTrains.from_lists([sorted(events)], units=units)
+
+    def boundary(self) -> float:
+        """A time at which the exact engine may cut the trial, or its beginning or end."""
+        parts = int(self.rng.integers(1, 17))
+        share = int(self.rng.integers(0, parts + 1)) / parts
+        slack = self.one_of(1.0, 1.0 + 1e-12)
+        return float(min(self.beside(self.duration * share * slack), self.duration))
+
+    def beside(self, time: float) -> float:
+        """The same time or one of the floats next to it, not before 0."""
+        ulps = self.one_of(*ULPS)
+        for _ in range(abs(ulps)):
+            time = float(np.nextafter(time, np.inf if ulps > 0 else 0.0))
+        return time
+
+    def meet(
+        self,
+        network: evsim.Network,
+        inputs: dict[str, evsim.SpikeTrains],
+        dropout: evsim.Dropout | None,
+    ) -> str:
+        """Put one more spike, or the end of the trial, where something happens; what, or ""."""
+        events = events_in_floats(network, inputs, self.duration, dropout)
+        own = [e for e in events if e.kind == Kind.EMISSION and e.index is None]
+        if not own or len(events) == MOST_EVENTS:
+            return ""
+        drawn = self.rng.random()
+        event = self.one_of(*own)
+        if drawn < 0.15:
+            event = self.one_of(*events)
+            if event.time > 0.0:
+                self.duration = self.beside(event.time)
+                return "the end"
+        refractory = float(network.per_unit("refractory", default=0.0)[event.unit])
+        meets = "emissions"
+        time = event.time
+        if drawn < 0.35 and 0.0 < refractory < np.inf:
+            meets, time = "releases", time + refractory
+        elif drawn < 0.45:
+            meets, time = "arrivals", self.one_of(*events).time
+        connection = network.connections[-1]
+        delays = np.broadcast_to(connection.delay, (network.population("hidden").units, 2))
+        unit = int(self.rng.integers(0, 2))
+        time = self.beside(time) - float(self.one_of(*delays[:, unit].tolist()))
+        if not 0.0 <= time <= self.duration:
+            return ""
+        poke = inputs[POKE]
+        pairs = [*zip(poke.times.tolist(), poke.units.tolist(), strict=True), (time, unit)]
+        inputs[POKE] = evsim.SpikeTrains.from_lists([sorted(pairs)], units=2)
+        return meets
+
+
+MOST_EVENTS = 400
+"""Networks in which more happens are left as they are."""
+
+
+def events_in_floats(
+    network: evsim.Network,
+    inputs: dict[str, evsim.SpikeTrains],
+    duration: float,
+    dropout: evsim.Dropout | None,
+) -> list[Event]:
+    """The first events of the only sample, as the reference engine has them in floats."""
+    engine = evsim.engines.Reference()
+    model = Model.from_network(network, engine.numbers)
+    (events,) = engine.input_events(network, inputs)
+    drops = None
+    if dropout is not None:
+        (key,) = dropout.sample_keys(1).tolist()
+        drops = SampleDropout(key, dropout.rate_per_unit(network).tolist())
+    return list(islice(Simulation(model, events, duration, dropout=drops), MOST_EVENTS))
+
+
 _topologies: dict[Any, Topology] = {}
 
 
@@ -325,6 +561,7 @@ def save_case(path: Path, case: SmallCase, description: dict[str, Any]) -> None:
         "readout": readout,
         "wrt": list(case.wrt),
         "dropout": dropout,
+        "tied": [case.kind, case.is_symmetric] if isinstance(case, TiedCase) else None,
     }
     storage.save_arrays(path, KIND_OF_FILE, arrays, {"case": settings, **description})
 
@@ -349,12 +586,11 @@ def load_case(path: Path) -> tuple[SmallCase, dict[str, Any]]:
         readout["moments"] = Moments(arrays["moments/times"], arrays["moments/offsets"])
     duration, limit = arrays["scalars"].tolist()
     jumps = {n.removeprefix("jumps/"): a for n, a in arrays.items() if n.startswith("jumps/")}
-    return (
-        SmallCase(
-            network, inputs, duration, kind(**readout), arrays["cotangents"],
-            tuple(settings["wrt"]),
-            settings["dropout"] and evsim.Dropout(**settings["dropout"]),
-            Adjustments(None, jumps, limit),
-        ),
-        description,
+    case = SmallCase(
+        network, inputs, duration, kind(**readout), arrays["cotangents"], tuple(settings["wrt"]),
+        settings["dropout"] and evsim.Dropout(**settings["dropout"]),
+        Adjustments(None, jumps, limit),
     )  # fmt: skip
+    if settings["tied"]:
+        case = TiedCase(**vars(case), kind=settings["tied"][0], is_symmetric=settings["tied"][1])
+    return case, description

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from evsim.checks import check_flag
 from evsim.dropout import Dropout
 from evsim.engines.exact_layout import Layout, OrderedInputs
 from evsim.engines.exact_state import AdjointState, ExactState, Piece, voltage_form, writable
+from evsim.engines.exact_verification import verify
 from evsim.engines.kernels.gathering import Gradients
 from evsim.engines.kernels.pull_back import pull_back_samples, pull_back_time_constants
 from evsim.engines.kernels.readouts import find_kinks, read_voltages
@@ -46,16 +48,23 @@ class Exact(Engine):
         How many spikes per tau_mem a unit may emit at an ever higher rate, if other units reach
         it that it reaches itself.  One that exceeds it runs away, and is refused: see
         ``evsim.engines.runaway``.  Infinity for no limit.
+    debug : bool
+        Whether to check every run by itself: that V, in closed form from the arrivals at the
+        unit, is at the threshold at each spike and nowhere above it, that refractory periods are
+        kept, and that as many arrivals come in as are sent.  An ``EngineError`` says what does
+        not hold.  A run takes about twice as long.
     """
 
     threads: int | None = None
     spike_limit: int = 10_000_000
     rate_limit: float = RATE_LIMIT
+    debug: bool = False
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
         check_count(self.spike_limit, "spike_limit")
         check_rate_limit(self.rate_limit)
+        check_flag(self.debug, "debug")
 
     # -- forward -----------------------------------------------------------------------
 
@@ -93,6 +102,8 @@ class Exact(Engine):
             network, inputs, duration, layout, ordered, start, count, input_place, pieces
         )
         state.check(piece.failure for piece in pieces)
+        if self.debug:
+            verify(state, self._arrivals(state)[0], self._over)
         return state
 
     def spikes(self, state: ExactState) -> dict[str, SpikeTrains]:
@@ -112,21 +123,27 @@ class Exact(Engine):
         return counts
 
     def report(self, state: ExactState) -> Report:
-        arrivals = np.zeros(2, np.int64)
+        arrivals = self._arrivals(state)
         smallest, place, dropped = np.inf, None, 0
-        outgoing, delays = state.layout.outgoing_delays(state.network.topology)
         for piece in state.pieces:
-            count_arrivals(
-                piece.first, piece.last, outgoing, delays, state.duration, piece.spikes,
-                state.start, state.count, arrivals,
-            )  # fmt: skip
             if piece.used:
                 dropped += int(np.count_nonzero(piece.spikes["is_dropped"][: piece.used]))
                 spike = int(np.argmin(piece.spikes["drive"][: piece.used]))
                 if piece.spikes["drive"][spike] < smallest:
                     smallest = float(piece.spikes["drive"][spike])
                     place = state.origin(piece, spike)
-        return Report(int(arrivals[0]), int(arrivals[1]), smallest, place, dropped)
+        return Report(*arrivals, smallest, place, dropped)
+
+    def _arrivals(self, state: ExactState) -> tuple[int, int]:
+        """How many spikes arrive within the trial, and how many after its end."""
+        arrivals = np.zeros(2, np.int64)
+        outgoing, delays = state.layout.outgoing_delays(state.network.topology)
+        for piece in state.pieces:
+            count_arrivals(
+                piece.first, piece.last, outgoing, delays, state.duration, piece.spikes,
+                state.start, state.count, arrivals,
+            )  # fmt: skip
+        return int(arrivals[0]), int(arrivals[1])
 
     # -- readouts and their adjoints ------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,8 @@ def warm(engine: str | Engine) -> Warmed:
             f"{engine} is not compiled ahead: that is for the exact engine, and for the grid on "
             "the processor"
         )
+    if isinstance(engine, Exact):
+        engine = replace(engine, debug=True)
     misses, hits = _counts()
     start = time.perf_counter()
     for is_recurrent in (False, True):
