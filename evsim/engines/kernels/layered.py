@@ -19,8 +19,10 @@ from evsim.engines.kernels.records import (
     NO_CROSSING,
     OVERFLOW,
     RUNAWAY,
+    STOPPED,
     TOO_FAST,
 )
+from evsim.engines.kernels.stopped import is_stopped, is_stopped_at
 from evsim.engines.kernels.trial import Trial
 from evsim.lif import crossing_time, flow, reaches_threshold
 
@@ -54,6 +56,9 @@ def simulate_unit(
     is_refractory = False
     i, first = 0, used
     while True:
+        if is_stopped_at(i):
+            failure[0] = STOPPED
+            return used
         until = arrivals.time[i] if i < n else trial.duration
         while now < until:
             if is_refractory:
@@ -91,6 +96,9 @@ def simulate_unit(
                 break
             if emission <= last_emission:
                 failure[0], failure[1] = TOO_FAST, now
+                return used
+            if is_stopped():
+                failure[0] = STOPPED
                 return used
             if used == most:
                 failure[0], failure[1] = RUNAWAY, emission

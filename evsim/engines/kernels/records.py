@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from evsim.compiled import allocating
+from evsim.engines.kernels.stopped import is_stopped_at
 
 # Why a kernel stopped.
 DONE = 0
@@ -19,6 +20,7 @@ NO_CROSSING = 2  # Newton's iteration for a threshold crossing did not end
 GRAZING = 3  # I - threshold rounds to 0 or below at an emission; its gradient is unbounded
 OVERFLOW = 4  # a current is no finite number any more
 RUNAWAY = 5  # a sample emits more spikes than allowed
+STOPPED = -1  # it has been told to, see ``stopped``
 
 FULL = -1  # in place of a number of spikes: the buffer has no room for more
 
@@ -67,5 +69,7 @@ def grown_spikes(spikes: np.ndarray, used: int) -> np.ndarray:
     """A buffer of twice the capacity with the same content."""
     larger = np.empty(2 * spikes.size + 16, SPIKE)
     for i in range(used):
+        if is_stopped_at(i):
+            break
         larger[i] = spikes[i]
     return larger

@@ -14,6 +14,7 @@ import numpy as np
 
 from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.decays import Decays, new_decays, set_factors
+from evsim.engines.kernels.stopped import is_stopped
 from evsim.engines.kernels.trial import Trial
 
 EVENT = np.dtype(
@@ -155,10 +156,15 @@ def fill(
     synapses: np.ndarray,
     outgoing: np.ndarray,
 ) -> tuple[Chunk, int]:
-    """Take up the arrivals in stretches 0 to last - 1; how many are in flight after them."""
+    """Take up the arrivals in stretches 0 to last - 1; how many are in flight after them.
+
+    What is there after a stop is of no use.
+    """
     lists = members.size * last
     _clear(chunk, lists)
     for i in range(in_flight):
+        if is_stopped():
+            return chunk, 0
         spike = flight.spikes[i]
         place, end = flight.next_synapse[spike], outgoing[flight.unit_of[spike] + 1]
         time = spikes[spike].time
@@ -168,6 +174,8 @@ def fill(
     chunk = _with_places(chunk, lists)
     remaining = 0
     for i in range(in_flight):
+        if is_stopped():
+            return chunk, 0
         spike = flight.spikes[i]
         place, end = flight.next_synapse[spike], outgoing[flight.unit_of[spike] + 1]
         time = spikes[spike].time
