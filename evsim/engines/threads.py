@@ -90,8 +90,9 @@ class _Work:
         self.items = enumerate(items)
         self.results: list[Any] = [None] * len(items)
         self.errors: dict[int, BaseException] = {}
-        self.threads = 0
-        self.has_begun = self.is_stopped = self.is_over = False
+        self.workers: list[_Worker] = []
+        self.started = self.ended = 0  # of the workers
+        self.is_stopped = self.is_over = False
         self.wakes = threading.Lock()
         self.wakes.acquire()
 
@@ -102,15 +103,14 @@ class _Work:
                 worker = _idle_worker()
             except RuntimeError:  # the interpreter comes to its end
                 break
-            worker.work = self
-            with _lock:  # no interrupt comes between the two
-                self.threads += 1
-                worker.wake.release()
-        if self.threads == 0:
+            self.workers.append(worker)
+        if not self.workers:
             self.go_through()
-        with _lock:
-            self.has_begun = True
-            self._see_whether_over()
+            self.is_over = True
+        for worker in self.workers:  # an interrupt comes after a call, or at the end of the loop
+            worker.work = self
+            self.started += 1
+            worker.wake.release()
 
     def go_through(self) -> None:
         """What each thread does."""
@@ -125,23 +125,22 @@ class _Work:
     def leave(self) -> None:
         """A thread has ended."""
         with _lock:
-            self.threads -= 1
-            self._see_whether_over()
+            self.ended += 1
+            if self.ended == len(self.workers):
+                stopping.requests[0] -= self.is_stopped
+                self.is_over = True
+                self.wakes.release()
 
     def stop(self) -> None:
-        """Tell the threads to end as soon as they can."""
+        """Tell the threads to end as soon as they can; ``begin`` may have been interrupted."""
         with _lock:
-            self.has_begun = True
-            if not (self.is_over or self.is_stopped):
+            _idle.extend(self.workers[self.started :])
+            del self.workers[self.started :]
+            if self.ended == self.started:
+                self.is_over = True
+            elif not self.is_stopped:
                 self.is_stopped = True
                 stopping.requests[0] += 1
-            self._see_whether_over()
-
-    def _see_whether_over(self) -> None:
-        if self.has_begun and self.threads == 0 and not self.is_over:
-            stopping.requests[0] -= self.is_stopped
-            self.is_over = True
-            self.wakes.release()
 
     def outcome(self) -> list[Any]:
         """The results, or the first item's error."""
@@ -166,6 +165,7 @@ class _Worker(threading.Thread):
         while True:
             self.wake.acquire()
             work, self.work = self.work, None
+            assert work is not None
             stopping.of_thread.work = work
             work.go_through()
             stopping.of_thread.work = None
