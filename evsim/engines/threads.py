@@ -49,7 +49,9 @@ def over(run: Callable[[Any], Any], items: Sequence[Any], threads: int | None) -
     they have ended.  So it is in a thread that is not the main one, when Ctrl-C has ended that.
     """
     if stopping.of_thread.work is not None or not items:  # this is such a thread
-        return [run(item) for item in items]
+        results = [run(item) for item in items]
+        stopping.check_stopped()
+        return results
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main and _is_program_interrupted():
         raise KeyboardInterrupt

@@ -46,11 +46,14 @@ def fill_decays(
         set_factors(decays, 0, duration, tau_mem, tau_syn)
         return
     set_factors(decays, 0, arrivals.time[0], tau_mem, tau_syn)
-    for begin in range(1, n, 4096):
+    begin = 1
+    while begin < n:
         if is_stopped():
             return
-        for i in range(begin, min(begin + 4096, n)):
+        end = min(begin + 4096, n)
+        for i in range(begin, end):
             set_factors(decays, i, arrivals.time[i] - arrivals.time[i - 1], tau_mem, tau_syn)
+        begin = end
     set_factors(decays, n, duration - arrivals.time[n - 1], tau_mem, tau_syn)
 
 
