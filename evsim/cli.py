@@ -1,7 +1,8 @@
 """The command ``evsim``: train the tasks of the papers, and say what evsim runs on.
 
 Every setting of a task is a flag.  What the user got wrong ends the command with one sentence
-and status 2, what went wrong in a simulation with one sentence and status 1, Ctrl-C with 130.
+and status 2, what went wrong in a simulation with one sentence and status 1, Ctrl-C with 130,
+SIGTERM with 143.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import evsim
 from evsim.tasks import braille, mnist, sequence, shd, spoken_digits, ssc, yin_yang
+from evsim.termination import Terminated, terminable
 
 if TYPE_CHECKING:
     from evsim.engines import Engine
@@ -199,7 +201,11 @@ class Info:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; ``arguments`` are those after its name.  Returns its exit status."""
     try:
-        return _parse(arguments)()
+        with terminable():
+            return _parse(arguments)()
+    except Terminated as ended:
+        print("evsim: terminated", file=sys.stderr)
+        return ended.code
     except KeyboardInterrupt:
         print("evsim: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -491,7 +497,7 @@ def _check_folder(folder: Path, resume: bool) -> None:
         return
     if not folder.is_dir():
         raise ValueError(f"--out {folder} is a file: name a folder")
-    if not any(folder.iterdir()):
+    if all(_is_left_behind(file) for file in folder.iterdir()):
         return
     if not resume:
         raise ValueError(
@@ -499,6 +505,11 @@ def _check_folder(folder: Path, resume: bool) -> None:
         )
     if not any((folder / name).exists() for name in ("config.json", "settings.json")):
         raise ValueError(f"--out {folder} holds files but no run to go on with: choose another")
+
+
+def _is_left_behind(file: Path) -> bool:
+    """Whether a file in a run folder says nothing: a run that was killed at its start left it."""
+    return file.name in ("lock", "lock.holder") or file.name.endswith(".partial")
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -19,6 +19,8 @@ from numba.core.compiler_machinery import register_pass
 from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import NativeLowering
 
+from evsim.stopping import check_stopped
+
 
 class _InlinedLibrary(JITCodeLibrary):
     """The code of a function, to be linked into those of its callers, which optimise it all."""
@@ -34,6 +36,7 @@ class _InlinedLowering(NativeLowering):
     _name = "evsim_inlined_lowering"
 
     def run_pass(self, state: Any) -> bool:
+        check_stopped()  # nothing of this function is left behind
         context, flags = state.targetctx, state.flags
         state.library = _InlinedLibrary(context.codegen(), state.func_id.func_qualname)
         flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import hashlib
+import inspect
 import json
 import os
 import platform
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,17 +47,31 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     path = Path(path)
     # One fixed name per file: what a killed run leaves behind, the next one overwrites.
     partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        if error.errno not in _DISK_FULL:
+            raise
+        raise OSError(
+            error.errno,
+            f"{error.strerror}: {path} could not be written and holds what it held before; free "
+            f"some of the disk, {len(content)} bytes at least, and go on from there",
+        ) from error
     if os.name == "posix":  # the renaming itself must reach the disk too
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def save_arrays(
@@ -275,7 +292,9 @@ class RunFolder:
     ``best.safetensors`` the network of the best epoch (``load_network`` reads it) and
     ``checkpoint.safetensors`` all that is needed to go on.  The checkpoint alone decides
     what has been finished; the others are rewritten from it when a run is resumed.  While a
-    process trains there, ``lock`` names it.
+    process trains there it holds a lock of the system on ``lock``, which ends with the process,
+    however that ends; the file itself stays, and says nothing.  ``lock.holder`` names the process,
+    for messages alone.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -285,21 +304,26 @@ class RunFolder:
         self.best = self.path / "best.safetensors"
         self.checkpoint = self.path / "checkpoint.safetensors"
         self.lock = self.path / "lock"
+        self.holder = self.path / "lock.holder"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from training in this folder.
 
-        What a killed process of this machine has left is taken over.
-
         Raises StorageError for a folder in use.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        _create_lock(self.lock)
+        lock = _lock_of(self.lock)
         try:
+            _acquire(lock, self.path, self.holder)
+            if lock.is_locked:
+                write_atomically(self.holder, f"{os.getpid()} {platform.node()}".encode())
             yield
         finally:
-            self.lock.unlink(missing_ok=True)
+            if lock.is_locked:
+                with contextlib.suppress(OSError):
+                    self.holder.unlink()
+            lock.release()
 
     def begin(self, settings: dict[str, Any], *, resume: bool) -> tuple[dict, dict] | None:
         """Make the folder ready; the checkpoint's arrays and description if there is one.
@@ -344,45 +368,48 @@ class RunFolder:
 # -- locks --------------------------------------------------------------------------------
 
 
-def _create_lock(path: Path) -> None:
-    """Create the file with this process's number; StorageError if another's is there.
+def _lock_of(path: Path) -> Any:
+    """A lock of the system on a file, which ends with the process that holds it."""
+    import filelock
 
-    A file whose process has ended is replaced.  (Of two processes that find such a file in
-    the same instant, one could remove the lock the other has just made; nothing else does.)
-    """
-    own = f"{os.getpid()} {platform.node()}"
-    for _ in range(2):
-        try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        except FileExistsError:
-            with contextlib.suppress(FileNotFoundError):
-                _remove_if_stale(path)
-            continue
-        with os.fdopen(descriptor, "w") as file:
-            file.write(own)
-        return
-    raise StorageError(f"{path} keeps coming back: another process trains in {path.parent}")
+    if "fallback_to_soft" in inspect.signature(filelock.FileLock.__init__).parameters:
+        # A file that merely stands there would outlive a process that is killed.
+        return filelock.FileLock(path, fallback_to_soft=False)
+    return filelock.FileLock(path)
 
 
-def _remove_if_stale(path: Path) -> None:
-    number, _, machine = path.read_text().partition(" ")
-    if number.isdigit() and machine == platform.node() and not _is_running(int(number)):
-        path.unlink()
-        return
-    raise StorageError(
-        f"{path} says that process {number or '?'} on {machine or '?'} trains in {path.parent}: "
-        "wait for it or choose another run_folder; delete the file if that process has ended"
-    )
+def _acquire(lock: Any, folder: Path, holder: Path) -> None:
+    """Take a folder's lock; StorageError, which names the holder if it can, where it is taken."""
+    import filelock
 
-
-def _is_running(process: int) -> bool:
-    """Whether a process of this machine runs; True where that cannot be asked."""
-    if os.name != "posix":  # there os.kill would end the process
-        return True
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise StorageError(
+            f"{_named_in(holder)} trains in {folder}: wait for it, or choose another run_folder"
+        ) from None
+    except (NotImplementedError, OSError) as error:
+        code = getattr(error, "errno", None)
+        if code is not None and code not in _NO_LOCKS:
+            raise
+        warnings.warn(
+            f"the file system of {folder} has no locks ({error}): nothing keeps another process "
+            "from training there too",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
+"""What a file system without locks answers."""
+
+
+def _named_in(holder: Path) -> str:
+    """Who holds a lock, as far as the file beside it says so."""
+    try:
+        number, _, machine = holder.read_text().partition(" ")
+    except (OSError, UnicodeDecodeError):
+        return "another process"
+    if not (number.isdigit() and machine):
+        return "another process"
+    return f"process {number} on {machine}"

@@ -47,6 +47,7 @@ from evsim.simulation import (
     check_wrt,
 )
 from evsim.storage import RunFolder
+from evsim.termination import terminable
 from evsim.trained_parameters import assign_lift, assign_optimizers, assign_projections
 from evsim.training_loop import Augmentation, Task, Training, TrainingState
 
@@ -212,7 +213,9 @@ def fit(
     Returns
     -------
     FitResult
-        Also after Ctrl-C, which ends training without losing a finished epoch.
+        Also after Ctrl-C, which ends training without losing a finished epoch.  SIGTERM on the
+        main thread does so too, and then ends the process with SystemExit and status 143, unless
+        the program handles that signal itself.
 
     Raises
     ------
@@ -271,7 +274,7 @@ def fit(
     begins_with = data if not fits_later else task.epoch_data(1)[0]
     warn_of_unreached(network, check_inputs(network, begins_with.spikes), duration)
     training = Training(task, epochs, folder)
-    with nullcontext() if folder is None else folder.locked():
+    with terminable(), nullcontext() if folder is None else folder.locked():
         training.begin(resume)
         interrupted, stopped = _run(training, callbacks, progress)
     finished = training.finished
@@ -309,6 +312,10 @@ def _run(
             training.save()
             display.say(f"interrupted: {training.finished.epoch} of {epochs} epochs are finished")
             return True, None
+        except SystemExit:
+            training.save()
+            display.say(f"terminated: {training.finished.epoch} of {epochs} epochs are finished")
+            raise
         except StopTraining as reason:
             display.say(f"stopped after epoch {training.finished.epoch} of {epochs}: {reason}")
             return False, str(reason)

@@ -24,7 +24,7 @@ from evsim.engines.kernels.samples import count_arrivals, simulate_samples
 from evsim.engines.kernels.traces import adjoint_trace_samples, trace_samples
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
 from evsim.engines.runaway import BLOCK, RATE_LIMIT, check_rate_limit
-from evsim.engines.threads import check_count, check_threads, over, piece_bounds
+from evsim.engines.threads import alone, check_count, check_threads, over, piece_bounds
 from evsim.keywords import helpful
 from evsim.network import Input, Network
 from evsim.readouts import FirstSpike, Moments, Readout, SpikeTimes, VoltageAt
@@ -139,9 +139,9 @@ class Exact(Engine):
         arrivals = np.zeros(2, np.int64)
         outgoing, delays = state.layout.outgoing_delays(state.network.topology)
         for piece in state.pieces:
-            count_arrivals(
-                piece.first, piece.last, outgoing, delays, state.duration, piece.spikes,
-                state.start, state.count, arrivals,
+            alone(
+                count_arrivals, piece.first, piece.last, outgoing, delays, state.duration,
+                piece.spikes, state.start, state.count, arrivals,
             )  # fmt: skip
         return int(arrivals[0]), int(arrivals[1])
 
@@ -277,9 +277,9 @@ class Exact(Engine):
         lambda_i = np.zeros_like(lambda_v)
         own: AdjointState = adjoint.state
         for piece, spike_adjoint in zip(state.pieces, own.spikes, strict=True):
-            adjoint_trace_samples(
-                piece.first, piece.last, first, last, times[order], own.entering,
-                state.batch(piece, own.units), spike_adjoint, lambda_v, lambda_i,
+            alone(
+                adjoint_trace_samples, piece.first, piece.last, first, last, times[order],
+                own.entering, state.batch(piece, own.units), spike_adjoint, lambda_v, lambda_i,
             )  # fmt: skip
         return _unsorted(lambda_v, order), _unsorted(lambda_i, order)
 

@@ -12,6 +12,7 @@ from evsim.dropout import Dropout
 from evsim.engines.kernels.ordering import order_by_delay
 from evsim.engines.kernels.records import SYNAPSE, UNIT
 from evsim.engines.kernels.recurrent_state import Components
+from evsim.engines.threads import alone
 from evsim.network import LIF, Network
 from evsim.spikes import SpikeTrains
 from evsim.topology import Topology
@@ -58,7 +59,7 @@ class Layout:
         """The delays of the synapses from each unit, ascending: where each begins, and they."""
         delay = np.ascontiguousarray(self.synapses["delay"])
         rows = topology.outgoing_synapse.astype(np.int64, copy=False)
-        return topology.outgoing, delay[order_by_delay(delay, rows, topology.outgoing)]
+        return topology.outgoing, delay[alone(order_by_delay, delay, rows, topology.outgoing)]
 
 
 def _highest_response(tau_mem: np.ndarray, tau_syn: np.ndarray) -> np.ndarray:
@@ -139,7 +140,7 @@ class Skeleton:
         if self.recurrent.any():
             starts = np.append(self.outgoing[:, :-1].ravel(), self.outgoing[-1, -1])
             delay = np.ascontiguousarray(synapses["delay"])
-            outgoing = synapses[order_by_delay(delay, self.rows, starts)]
+            outgoing = synapses[alone(order_by_delay, delay, self.rows, starts)]
         else:
             outgoing = synapses[:0]
         return Components(self.first, self.units, self.recurrent, self.outgoing, outgoing)

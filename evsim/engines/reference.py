@@ -23,8 +23,8 @@ from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
 from evsim.engines.reference_adjoint import AdjointSimulation, Cotangents
 from evsim.engines.reference_network import InputEvent, Model, SampleDropout, Simulation
 from evsim.engines.reference_neuron import Number, Numbers, numbers_with
-from evsim.keywords import helpful
 from evsim.engines.runaway import RATE_LIMIT, check_rate_limit
+from evsim.keywords import helpful
 from evsim.network import Network
 from evsim.readouts import Moments, Readout
 from evsim.spikes import SpikeTrains

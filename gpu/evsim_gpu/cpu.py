@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evsim.engines.threads import over, piece_bounds
+from evsim.engines.threads import alone, over, piece_bounds
 from evsim.ragged import places_of
 from evsim_gpu.device import Activity, Device, Drive, Emissions, GridInputs, MeanForm, Pulled
 from evsim_gpu.layout import GridLayout
@@ -103,9 +103,10 @@ class CpuActivity(Activity):
     def arrivals(self) -> tuple[int, int, int]:
         total = np.zeros(2, np.int64)
         for piece in self.pieces:
-            samples.count_arrivals(
-                piece.first, piece.last, self.network, piece.spikes, self.start, self.count, total
-            )
+            alone(
+                samples.count_arrivals, piece.first, piece.last, self.network, piece.spikes,
+                self.start, self.count, total,
+            )  # fmt: skip
         dropped = sum(np.count_nonzero(piece.spikes.dropped) for piece in self.pieces)
         return int(total[0]), int(total[1]), int(dropped)
 

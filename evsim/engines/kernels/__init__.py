@@ -9,7 +9,7 @@ trial, ``looking_ahead`` how a unit finds its next emission, ``queue`` which one
 ``gathering`` pulls arrivals back through them, and ``recurrent_adjoint`` does so for units that
 reach each other.  ``dropout`` decides which spikes are dropped; ``integrators`` reads voltages of
 LI units that hear the same, ``peak`` their peaks; ``segments`` goes through a unit's trial once all
-its events are known.
+its events are known.  ``stopped`` is what every long loop asks, ``sorting`` sorts so that it can.
 
 ``samples`` (forward), ``readouts``, ``pull_back`` and ``traces`` loop over a batch and are what
 Python calls.

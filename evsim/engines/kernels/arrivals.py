@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evsim.compiled import allocating, compiled
+from evsim.engines.kernels.stopped import is_stopped, is_stopped_at
 from evsim.engines.kernels.trial import Trial
 
 INSERTION_SORT_UP_TO = 48
@@ -59,6 +60,8 @@ def most_arrivals(first: int, last: int, trial: Trial) -> int:
     """How many spikes are sent to one of the units first to last - 1 at most."""
     most = 0
     for unit in range(first, last):
+        if is_stopped():
+            return 0
         if unit == first or trial.units[unit].arrival_group != trial.units[unit - 1].arrival_group:
             most = max(most, possible_arrivals(unit, trial))
     return most
@@ -117,9 +120,13 @@ def collect_in_buckets(unit: int, trial: Trial, arrivals: Arrivals, parts: int) 
             time = trial.spikes[spike].time + delay
             if time > trial.duration:
                 break
+            if is_stopped_at(spike):
+                return 0
             if not trial.spikes[spike].is_dropped:
                 place[int(time * scale) + 1] += 1
     for part in range(1, parts + 2):
+        if is_stopped_at(part):
+            return 0
         place[part] += place[part - 1]
     n = place[parts + 1]
     for index in range(trial.incoming[unit], trial.incoming[unit + 1]):
@@ -128,6 +135,8 @@ def collect_in_buckets(unit: int, trial: Trial, arrivals: Arrivals, parts: int) 
             time = trial.spikes[spike].time + delay
             if time > trial.duration:
                 break
+            if is_stopped_at(spike):
+                return 0
             if not trial.spikes[spike].is_dropped:
                 part = int(time * scale)
                 i = place[part]
@@ -153,6 +162,8 @@ def insertion_sort(arrivals: Arrivals, n: int) -> bool:
     """Sort by insertion; false if that takes too many steps, as many arrivals in no order do."""
     allowed = 64 * n
     for i in range(1, n):
+        if is_stopped_at(i):
+            return True
         time = arrivals.time[i]
         if arrivals.time[i - 1] <= time:
             continue
@@ -184,10 +195,14 @@ def is_later(arrivals: Arrivals, i: int, time: float, synapse: int, spike: int) 
 def heap_sort(arrivals: Arrivals, n: int) -> None:
     """Sort by a heap, in a number of steps that does not depend on the order there was."""
     for place in range(n // 2 - 1, -1, -1):
+        if is_stopped_at(place):
+            return
         sink(
             arrivals, place, n, arrivals.time[place], arrivals.synapse[place], arrivals.spike[place]
         )
     for end in range(n - 1, 0, -1):
+        if is_stopped_at(end):
+            return
         time, synapse, spike = arrivals.time[end], arrivals.synapse[end], arrivals.spike[end]
         copy_arrival(arrivals, 0, arrivals, end)
         sink(arrivals, 0, end, time, synapse, spike)
@@ -220,11 +235,13 @@ def arrivals_at(unit: int, trial: Trial, arrivals: Arrivals, held: int, n: int) 
 
     There is room for them.  Returns how many there are.  The memory still holds the ``n`` arrivals
     of the unit ``held`` (-1 for none): a unit that hears the same at the same times takes them
-    over, with its own synapses.
+    over, with its own synapses.  What is there after a stop is of no use: ask ``is_stopped``.
     """
     if held >= 0 and trial.units[held].arrival_group == trial.units[unit].arrival_group:
         shift = trial.incoming[unit] - trial.incoming[held]
         for i in range(n):
+            if is_stopped_at(i):
+                return 0
             arrivals.synapse[i] += shift
         return n
     possible = possible_arrivals(unit, trial)
@@ -247,6 +264,8 @@ def merge_moments(arrivals: Arrivals, n: int, moments: np.ndarray) -> int:
     for k in range(total - 1, -1, -1):
         if m < 0:
             break
+        if is_stopped_at(k):
+            return 0
         if i >= 0 and arrivals.time[i] >= moments[m]:
             copy_arrival(arrivals, i, arrivals, k)
             i -= 1

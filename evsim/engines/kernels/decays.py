@@ -11,6 +11,7 @@ import numpy as np
 
 from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.arrivals import Arrivals
+from evsim.engines.kernels.stopped import is_stopped
 from evsim.lif import decays_and_convolution
 
 
@@ -45,8 +46,14 @@ def fill_decays(
         set_factors(decays, 0, duration, tau_mem, tau_syn)
         return
     set_factors(decays, 0, arrivals.time[0], tau_mem, tau_syn)
-    for i in range(1, n):
-        set_factors(decays, i, arrivals.time[i] - arrivals.time[i - 1], tau_mem, tau_syn)
+    begin = 1
+    while begin < n:
+        if is_stopped():
+            return
+        end = min(begin + 4096, n)
+        for i in range(begin, end):
+            set_factors(decays, i, arrivals.time[i] - arrivals.time[i - 1], tau_mem, tau_syn)
+        begin = end
     set_factors(decays, n, duration - arrivals.time[n - 1], tau_mem, tau_syn)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.entering import Entering
+from evsim.engines.kernels.stopped import is_stopped, is_stopped_at
 from evsim.engines.kernels.trial import Trial
 from evsim.engines.kernels.windows import adjoints_at, window_at
 from evsim.lif import adjoint_flow, arrival_slopes
@@ -147,6 +148,8 @@ def pull_back_arrivals(
         for spike in range(
             trial.starts[source] + trial.counts[source] - 1, trial.starts[source] - 1, -1
         ):
+            if is_stopped_at(spike):
+                return
             time = trial.spikes[spike].time + delay
             if time >= latest or trial.spikes[spike].is_dropped:
                 continue
@@ -156,6 +159,8 @@ def pull_back_arrivals(
             put_on_stage(stage, n, unit, time, entering, trial, windows, w)
             n += 1
             if n == STAGED:
+                if is_stopped():
+                    return
                 flow_back(stage, n, tau_mem, tau_syn)
                 add_staged(stage, n, trial.synapses, tau_syn, adjoint, gradients)
                 n = 0

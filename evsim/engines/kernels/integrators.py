@@ -15,6 +15,7 @@ from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.arrivals import MOMENT, Arrivals
 from evsim.engines.kernels.decays import share_decays
 from evsim.engines.kernels.gathering import Gradients
+from evsim.engines.kernels.stopped import is_stopped, is_stopped_at
 from evsim.engines.kernels.trial import Trial
 from evsim.lif import (
     arrival_slopes,
@@ -76,6 +77,8 @@ def trace_group(
         while i < n and (
             arrivals.time[i] < times[k] or (sees_arrivals and arrivals.time[i] == times[k])
         ):
+            if is_stopped():
+                return
             flow_group(states, end - first, arrivals.time[i] - now, tau_mem, tau_syn)
             now = arrivals.time[i]
             for column in range(end - first):
@@ -84,6 +87,8 @@ def trace_group(
                 )
                 states[1, column] += trial.synapses[synapse].weight
             i += 1
+        if is_stopped():
+            return
         flow_group(states, end - first, times[k] - now, tau_mem, tau_syn)
         now = times[k]
         for column in range(end - first):
@@ -122,6 +127,8 @@ def pull_back_group_moments(
     states[:, :width] = 0.0
     now = trial.duration
     for i in range(n - 1, -1, -1):
+        if is_stopped():
+            return
         time, spike = arrivals.time[i], arrivals.spike[i]
         adjoint_flow_group(states, width, now - time, tau_mem, tau_syn)
         now = time
@@ -184,6 +191,8 @@ def mean_of_group(
     states[:, : end - first] = 0.0
     time, by_current = inf, 0.0
     for i in range(n):
+        if is_stopped_at(i):
+            return
         if arrivals.time[i] != time:
             time = arrivals.time[i]
             _, by_current = integral_slopes(
@@ -218,6 +227,8 @@ def pull_back_group_mean(
     tau_mem, tau_syn = trial.units[first].tau_mem, trial.units[first].tau_syn
     time, by_current, rise = inf, 0.0, 0.0
     for i in range(n):
+        if is_stopped_at(i):
+            return
         if arrivals.time[i] != time:
             time = arrivals.time[i]
             span = trial.duration - time

@@ -18,9 +18,11 @@ from evsim.engines.kernels.records import (
     FULL,
     NO_CROSSING,
     OVERFLOW,
+    STOPPED,
     TOO_FAST,
     TOO_MANY,
 )
+from evsim.engines.kernels.stopped import is_stopped, is_stopped_at
 from evsim.engines.kernels.trial import Trial
 from evsim.lif import crossing_time, flow, is_refractory_after, reaches_threshold
 
@@ -54,6 +56,9 @@ def simulate_unit(
     is_refractory = False
     i, first = 0, used
     while True:
+        if is_stopped_at(i):
+            failure[0] = STOPPED
+            return used
         until = arrivals.time[i] if i < n else trial.duration
         while now < until:
             if is_refractory:
@@ -95,6 +100,9 @@ def simulate_unit(
             if emission == now:
                 # Later than what it follows from, so that times alone tell what came first.
                 emission = np.nextafter(now, inf)
+            if is_stopped():
+                failure[0] = STOPPED
+                return used
             if used == most:
                 failure[0], failure[1] = TOO_MANY, emission
                 return used

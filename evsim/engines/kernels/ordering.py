@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from evsim.compiled import entry_point
+from evsim.engines.kernels.sorting import stable_order
+from evsim.engines.kernels.stopped import is_stopped
 
 
 @entry_point
@@ -15,6 +17,8 @@ def order_by_delay(delay: np.ndarray, rows: np.ndarray, starts: np.ndarray) -> n
     """
     order = rows.copy()
     for row in range(starts.size - 1):
+        if is_stopped():
+            break
         first, last = starts[row], starts[row + 1]
         is_ordered = True
         for i in range(first + 1, last):
@@ -23,5 +27,7 @@ def order_by_delay(delay: np.ndarray, rows: np.ndarray, starts: np.ndarray) -> n
                 break
         if not is_ordered:
             own = order[first:last].copy()
-            order[first:last] = own[np.argsort(delay[own], kind="mergesort")]
+            by_delay = stable_order(delay[own])
+            for i in range(by_delay.size):
+                order[first + i] = own[by_delay[i]]
     return order

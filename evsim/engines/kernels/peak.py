@@ -9,6 +9,7 @@ import numpy as np
 from evsim.compiled import compiled
 from evsim.engines.kernels.arrivals import Arrivals
 from evsim.engines.kernels.gathering import Gradients
+from evsim.engines.kernels.stopped import is_stopped_at
 from evsim.engines.kernels.trial import Trial
 from evsim.lif import adjoint_flow, arrival_slopes, flow, peak_time
 
@@ -27,6 +28,8 @@ def peak_voltage(unit: int, trial: Trial, arrivals: Arrivals, n: int) -> tuple[f
     best, best_time, best_share = 0.0, inf, 0.0
     i = 0
     while True:
+        if is_stopped_at(i):
+            return best, best_time, best_share
         until = arrivals.time[i] if i < n else trial.duration
         t = peak_time(voltage, current, tau_mem, tau_syn)
         if now + t < until:
@@ -75,6 +78,8 @@ def pull_back_peak(
         return
     jump = -cotangent / tau_mem
     for i in range(n):
+        if is_stopped_at(i):
+            return
         time, synapse = arrivals.time[i], arrivals.synapse[i]
         if time > peak:
             return

@@ -31,6 +31,7 @@ from evsim.engines.kernels.integrators import (
     with_states,
 )
 from evsim.engines.kernels.peak import peak_moment, pull_back_peak
+from evsim.engines.kernels.records import STOPPED
 from evsim.engines.kernels.recurrent_adjoint import (
     add_sent,
     new_sent,
@@ -44,6 +45,7 @@ from evsim.engines.kernels.segments import (
     fill_segments,
     with_segments,
 )
+from evsim.engines.kernels.stopped import is_stopped
 from evsim.engines.kernels.trial import Batch, Trial, trial_of
 from evsim.engines.kernels.windows import WINDOW, fill_windows, most_windows, with_windows
 
@@ -119,6 +121,9 @@ def pull_back_lif_units(
     begin, end = entering.moment_start[sample], entering.moment_start[sample + 1]
     no_one = entering.moment_start[:0]
     for unit in range(first, last):
+        if is_stopped():
+            failure[0] = STOPPED
+            return
         drive, phantom = entering.drive[sample, unit], entering.phantom[sample, unit]
         is_read = entering.first_read <= unit < entering.last_read and end > begin
         if trial.counts[unit] == 0 and phantom == 0.0 and drive == 0.0 and not is_read:
@@ -162,9 +167,13 @@ def pull_back_li_units(
         if end == begin and not np.any(drive[own:unit]):
             continue
         n = arrivals_at(own, trial, arrivals, held, n)
+        if is_stopped():
+            return
         held = own
         if end > begin:
             n = merge_moments(arrivals, n, entering.moments[begin:end])
+            if is_stopped():
+                return
             held = -1
             pull_back_group_moments(
                 own, unit, trial, arrivals, n, entering.moment_cotangent[begin:end, own - first :],
@@ -215,6 +224,8 @@ def pull_back_samples(
                     component, sample, entering, trial, components, scratch, adjoint, gradients,
                     failure,
                 )  # fmt: skip
+            if is_stopped():
+                failure[0] = STOPPED
             if failure[0] != 0.0:
                 failure[3] = sample
                 return
@@ -256,6 +267,8 @@ def pull_back_time_constants(
             if emissions == 0 and drive == 0.0 and phantom == 0.0 and not is_read:
                 continue
             n = arrivals_at(unit, trial, arrivals, held, n)
+            if is_stopped():
+                return
             held = unit
             moments, moment_cotangent = peak[:0], peak_cotangent[:0]
             if entering.rate == PEAK and drive != 0.0:
@@ -271,6 +284,8 @@ def pull_back_time_constants(
             pieces = fill_segments(
                 unit, trial, arrivals, n, own, own + emissions, moments, segments
             )
+            if is_stopped():
+                return
             add_time_constant_gradients(
                 unit, trial, segments, pieces, phantom, drive, entering.rate, entering.slope,
                 moment_cotangent, entering.limit, adjoint, tau_mem_gradient, tau_syn_gradient,

@@ -15,6 +15,8 @@ from evsim.engines.kernels.segments import (
     mean_over_segments,
     with_segments,
 )
+from evsim.engines.kernels.sorting import stable_order
+from evsim.engines.kernels.stopped import is_stopped
 from evsim.engines.kernels.trial import Batch, trial_of
 
 
@@ -42,6 +44,8 @@ def read_voltages(
         unit = first_unit
         while unit < last_unit:
             n = arrivals_at(unit, trial, arrivals, held, n)
+            if is_stopped():
+                return
             held, end = unit, unit + 1
             column = unit - first_unit
             if rate == PEAK:
@@ -102,6 +106,8 @@ def find_kinks(
                 held >= 0 and trial.units[held].arrival_group == trial.units[unit].arrival_group
             )
             n = arrivals_at(unit, trial, arrivals, held, n)
+            if is_stopped():
+                return found
             held = unit
             own, emissions = trial.starts[unit], trial.counts[unit]
             found = room_for_kinks(found, used, n + 2 * emissions)
@@ -113,7 +119,12 @@ def find_kinks(
                 found[used] = trial.spikes[spike].time
                 found[used + 1] = trial.spikes[spike].time + trial.units[unit].refractory
                 used += 2
-        found[begin:used].sort()
+        own_times = found[begin:used].copy()
+        order = stable_order(own_times)
+        if is_stopped():
+            return found
+        for k in range(order.size):
+            found[begin + k] = own_times[order[k]]
         end = used
         used = begin
         previous = 0.0

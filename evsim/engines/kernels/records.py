@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from evsim.compiled import allocating
+from evsim.engines.kernels.stopped import is_stopped_at
 
 # Why a kernel stopped.
 DONE = 0
@@ -20,6 +21,7 @@ GRAZING = 3  # I - threshold rounds to 0 or below at an emission; its gradient i
 OVERFLOW = 4  # a current is no finite number any more
 TOO_MANY = 5  # a sample emits more spikes than allowed
 RUNAWAY = 6  # a unit of a recurrent component emits faster and faster
+STOPPED = -1  # it has been told to, see ``stopped``
 
 FULL = -1  # in place of a number of spikes: the buffer has no room for more
 
@@ -69,5 +71,7 @@ def grown_spikes(spikes: np.ndarray, used: int) -> np.ndarray:
     """A buffer of twice the capacity with the same content."""
     larger = np.empty(2 * spikes.size + 16, SPIKE)
     for i in range(used):
+        if is_stopped_at(i):
+            break
         larger[i] = spikes[i]
     return larger

@@ -33,6 +33,7 @@ from evsim.engines.kernels.records import (
     NO_CROSSING,
     OVERFLOW,
     RUNAWAY,
+    STOPPED,
     TOO_FAST,
     TOO_MANY,
 )
@@ -43,6 +44,8 @@ from evsim.engines.kernels.recurrent_state import (
     Running,
     reset_states,
 )
+from evsim.engines.kernels.sorting import stable_order
+from evsim.engines.kernels.stopped import is_stopped, is_stopped_at
 from evsim.engines.kernels.stretches import (
     Chunk,
     Flight,
@@ -79,13 +82,15 @@ def external_spikes(outgoing: np.ndarray, trial: Trial, unit_of: np.ndarray) -> 
     for unit in range(count.size):
         if outgoing[unit + 1] > outgoing[unit]:
             for spike in range(start[unit], start[unit] + count[unit]):
+                if is_stopped_at(spike):
+                    return found[:0]
                 if spikes[spike].is_dropped:
                     continue
                 found[n] = spike
                 times[n] = spikes[spike].time
                 unit_of[spike] = unit
                 n += 1
-    return found[np.argsort(times[:n], kind="mergesort")]
+    return found[stable_order(times[:n])]
 
 
 # -- emissions ----------------------------------------------------------------------------------
@@ -205,6 +210,9 @@ def simulate_component(
     members = components.units[components.first[component] : components.first[component + 1]]
     outgoing, synapses = components.outgoing[component], components.synapses
     external = external_spikes(outgoing, trial, flight.unit_of)
+    if is_stopped():
+        failure[0] = STOPPED
+        return used
     length = length_for(outgoing, trial, members)
     stretches = cut(0.0, duration, length, members.size)
     chunk = new_chunk(members, start.size)
@@ -237,6 +245,9 @@ def simulate_component(
         links, end_of_chunk = 0, inf
         sent = work[ARRIVALS]
         for stretch in range(last):
+            if is_stopped():
+                failure[0] = STOPPED
+                return used
             before = used
             used, inner, links, end_of_chunk, arrivals = emit_in_stretch(
                 stretch, last, stretches, running, used, most, flight, in_flight, chunk, inner,
@@ -321,6 +332,9 @@ def emit_in_stretch(
     while states[heap[0]].due < inf:
         unit = heap[0]
         due = states[unit].due
+        if is_stopped():
+            failure[0] = STOPPED
+            return used, inner, links, inf, 0
         if not states[unit].is_exact:
             if not look_ahead_again(unit, stretch, stretches, running, chunk, inner, True):
                 failure[0], failure[1], failure[2] = NO_CROSSING, due, unit
@@ -379,6 +393,8 @@ def group_by_unit(
     """Reorder the emissions ``first`` to ``last - 1`` from the order of time to that of units."""
     spikes, start, count = trial.spikes, trial.starts, trial.counts
     for spike in range(first, last):
+        if is_stopped_at(spike):
+            return
         count[unit_of[spike]] += 1
     place = first
     for unit in members:
@@ -387,6 +403,8 @@ def group_by_unit(
         count[unit] = 0
     in_time = spikes[first:last].copy()
     for i in range(last - first):
+        if is_stopped_at(i):
+            return
         unit = unit_of[first + i]
         spikes[start[unit] + count[unit]] = in_time[i]
         count[unit] += 1

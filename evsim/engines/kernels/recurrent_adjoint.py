@@ -21,7 +21,10 @@ from evsim.engines.kernels.gathering import (
     pull_back_arrivals,
     put_on_stage,
 )
+from evsim.engines.kernels.records import STOPPED
 from evsim.engines.kernels.recurrent_state import Components
+from evsim.engines.kernels.sorting import stable_order
+from evsim.engines.kernels.stopped import is_stopped, is_stopped_at
 from evsim.engines.kernels.trial import Trial
 from evsim.engines.kernels.windows import (
     most_windows,
@@ -82,9 +85,11 @@ def own_spikes(members: np.ndarray, trial: Trial) -> tuple[np.ndarray, np.ndarra
     n = 0
     for unit in members:
         for spike in range(trial.starts[unit], trial.starts[unit] + trial.counts[unit]):
+            if is_stopped_at(n):
+                return own[:0], owner[:0]
             own[n], owner[n], minus_time[n] = spike, unit, -trial.spikes[spike].time
             n += 1
-    order = np.argsort(minus_time, kind="mergesort")
+    order = stable_order(minus_time)
     return own[order], owner[order]
 
 
@@ -163,7 +168,13 @@ def pull_back_component(
     own_spike, own_unit = own_spikes(members, trial)
     for emission in range(own_spike.size):
         spike, unit = own_spike[emission], own_unit[emission]
+        if is_stopped():
+            failure[0] = STOPPED
+            return
         while moment >= earliest and entering.moments[moment] >= trial.spikes[spike].time:
+            if is_stopped():
+                failure[0] = STOPPED
+                return
             pull_back_voltages(moment, entering, trial, progress)
             moment -= 1
         if not trial.spikes[spike].is_dropped:
@@ -184,10 +195,16 @@ def pull_back_component(
         gradients.threshold[unit] += trial.units[unit].tau_mem * lambda_v
         progress.to_come[unit] -= 1
         progress.free_at[unit] = next_release(unit, trial, progress)
+    if is_stopped():
+        failure[0] = STOPPED
+        return
     while moment >= earliest:
         pull_back_voltages(moment, entering, trial, progress)
         moment -= 1
     for unit in members:
+        if is_stopped():
+            failure[0] = STOPPED
+            return
         pull_back_arrivals(
             unit, entering, trial, progress.first, windows, progress.first[unit],
             progress.open[unit], stage, adjoint, gradients,

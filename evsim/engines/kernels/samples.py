@@ -27,9 +27,10 @@ from evsim.engines.kernels.decays import (
 )
 from evsim.engines.kernels.dropout import is_dropped
 from evsim.engines.kernels.layered import simulate_unit
-from evsim.engines.kernels.records import FULL, SPIKE, grown_spikes
+from evsim.engines.kernels.records import FULL, SPIKE, STOPPED, grown_spikes
 from evsim.engines.kernels.recurrent import simulate_component
 from evsim.engines.kernels.recurrent_state import STATE, Components
+from evsim.engines.kernels.stopped import is_stopped, is_stopped_at
 from evsim.engines.kernels.stretches import new_flight
 from evsim.engines.kernels.trial import Trial, with_spikes
 
@@ -98,6 +99,9 @@ def simulate_units(
     """Run LIF units one by one; the first that did not fit into the buffer, and spikes in it."""
     held, n = -1, 0
     for unit in range(first, last):
+        if is_stopped():
+            failure[0] = STOPPED
+            return unit, used
         if stays_silent(unit, trial):
             trial.starts[unit], trial.counts[unit] = used, 0
             continue
@@ -105,6 +109,9 @@ def simulate_units(
         if held < 0 or not share_decays(held, unit, trial.units):
             tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
             fill_decays(decays, arrivals, n, trial.duration, tau_mem, tau_syn)
+        if is_stopped():
+            failure[0] = STOPPED
+            return unit, used
         held = unit
         now_used = simulate_unit(unit, trial, arrivals, n, decays, used, most, key, failure)
         if now_used == FULL:
@@ -132,6 +139,8 @@ def take_up_inputs(
     for unit in range(count.size):
         start[unit] = place
         for number in range(count[unit]):
+            if is_stopped_at(i):
+                return
             spikes[place].time = input_time[i]
             spikes[place].drive = np.inf
             spikes[place].release_current = 0.0
@@ -185,6 +194,9 @@ def simulate_samples(
         input_place[sample] = used
         take_up_inputs(units, input_time[begin:end], spikes, used, own_start, own_count, key)
         used += end - begin
+        if is_stopped():
+            failure[0] = STOPPED
+            return spikes, used
         most = used + spike_limit
         trial = Trial(units, synapses, incoming, duration, spikes, own_start, own_count)
         for component in range(components.recurrent.size):
@@ -241,6 +253,8 @@ def count_arrivals(
             if begin == end:
                 continue
             for spike in range(start[sample, unit], start[sample, unit] + count[sample, unit]):
+                if is_stopped():
+                    return
                 if spikes[spike].is_dropped:
                     continue
                 in_time = end

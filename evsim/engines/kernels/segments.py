@@ -12,6 +12,7 @@ import numpy as np
 
 from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.arrivals import Arrivals
+from evsim.engines.kernels.stopped import is_stopped_at
 from evsim.engines.kernels.trial import Trial
 from evsim.engines.kernels.windows import emission_adjoint
 from evsim.lif import (
@@ -76,6 +77,8 @@ def fill_segments(
         if kind == ARRIVAL and is_together and segments[count - 1].kind <= MOMENT:
             count -= 1  # what arrives together is one event
             kind, index = segments[count].kind, segments[count].index
+        if is_stopped_at(count):
+            return 0
         segments[count].time = now
         segments[count].voltage = voltage
         segments[count].current = current
@@ -122,6 +125,8 @@ def mean_over_segments(
     total = 0.0
     end = trial.duration
     for k in range(count - 1, -1, -1):
+        if is_stopped_at(k):
+            return 0.0
         start = segments[k].time
         if not segments[k].is_held and end > start:
             by_voltage, by_current = integral_slopes(
@@ -158,6 +163,8 @@ def add_time_constant_gradients(
     by_mem = by_syn = 0.0
     end, lambda_v, lambda_i, h = trial.duration, phantom, 0.0, 0.0
     for k in range(count - 1, -1, -1):
+        if is_stopped_at(k):
+            return
         start, voltage, current = segments[k].time, segments[k].voltage, segments[k].current
         kind, span = segments[k].kind, end - start
         if segments[k].is_held:

@@ -16,6 +16,7 @@ import numpy as np
 
 from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.decays import Decays, new_decays, set_factors
+from evsim.engines.kernels.stopped import is_stopped
 from evsim.engines.kernels.trial import Trial
 
 EVENT = np.dtype(
@@ -189,6 +190,8 @@ def count_chunk(
     _clear(chunk, members * last)
     arrivals = 0
     for i in range(in_flight):
+        if is_stopped():
+            return True
         spike = flight.spikes[i]
         begin, end = flight.next_synapse[spike], outgoing[flight.unit_of[spike] + 1]
         time, place = spikes[spike].time, begin
@@ -237,10 +240,15 @@ def fill(
     spikes: np.ndarray,
     synapses: np.ndarray,
 ) -> Chunk:
-    """Take up the arrivals of the spikes in flight, which have been counted, in the first chunk."""
+    """Take up the arrivals of the spikes in flight, which have been counted, in the first chunk.
+
+    What is there after a stop is of no use.
+    """
     lists = members.size * stretches.in_chunk
     chunk = _with_places(chunk, lists)
     for i in range(in_flight):
+        if is_stopped():
+            return chunk
         spike = flight.spikes[i]
         time = spikes[spike].time
         for place in range(flight.next_synapse[spike], flight.after_chunk[spike]):
@@ -267,6 +275,8 @@ def leave_chunk(
     """
     remaining = 0
     for i in range(in_flight):
+        if is_stopped():
+            return 0
         spike = flight.spikes[i]
         place, after = flight.next_synapse[spike], flight.after_chunk[spike]
         time = spikes[spike].time

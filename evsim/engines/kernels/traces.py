@@ -17,6 +17,7 @@ from evsim.engines.kernels.arrivals import (
 from evsim.engines.kernels.entering import PEAK, Entering
 from evsim.engines.kernels.integrators import end_of_group, new_states, trace_group, with_states
 from evsim.engines.kernels.peak import peak_moment
+from evsim.engines.kernels.stopped import is_stopped, is_stopped_at
 from evsim.engines.kernels.trial import Batch, Trial, trial_of
 from evsim.engines.kernels.windows import (
     WINDOW,
@@ -70,7 +71,9 @@ def trace_unit(
     now, voltage, current, free_at = 0.0, 0.0, 0.0, 0.0
     i, emission = 0, first
     for k in range(times.size):
-        while True:
+        if is_stopped_at(k):
+            return
+        while not is_stopped_at(i + emission):
             arrival_time = arrivals.time[i] if i < n else inf
             emission_time = trial.spikes[emission].time if emission < last else inf
             event = min(arrival_time, emission_time)
@@ -122,6 +125,8 @@ def trace_samples(
         unit = first_unit
         while unit < last_unit and end > begin:
             n = arrivals_at(unit, trial, arrivals, held, n)
+            if is_stopped():
+                return
             held, own, column = unit, trial.starts[unit], unit - first_unit
             if trial.units[unit].is_lif:
                 trace_unit(
@@ -160,6 +165,8 @@ def adjoint_trace_unit(
     )
     w = 0
     for k in range(times.size - 1, -1, -1):
+        if is_stopped_at(k):
+            return
         if times[k] == trial.duration:  # from later times: before a phantom's jump
             lambda_v_out[k], lambda_i_out[k] = 0.0, 0.0
             continue
@@ -199,6 +206,8 @@ def adjoint_trace_samples(
             if entering.rate == PEAK:
                 if drive != 0.0:
                     n = arrivals_at(unit, trial, arrivals, -1, 0)
+                    if is_stopped():
+                        return
                     peak_cotangent[0] = drive
                     found = peak_moment(unit, trial, arrivals, n, peak)
                     moments, moment_cotangent = peak[:found], peak_cotangent[:found]
@@ -207,6 +216,8 @@ def adjoint_trace_samples(
                 column = unit - entering.first_read
                 moments = entering.moments[begin:end]
                 moment_cotangent = entering.moment_cotangent[begin:end, column]
+            if is_stopped():
+                return
             windows = with_windows(windows, most_windows(trial.counts[unit], moments.size))
             adjoint_trace_unit(
                 unit, entering.phantom[sample, unit], drive, moments, moment_cotangent, entering,

@@ -14,7 +14,8 @@ import numpy as np
 
 from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.entering import Entering
-from evsim.engines.kernels.records import GRAZING
+from evsim.engines.kernels.records import GRAZING, STOPPED
+from evsim.engines.kernels.stopped import is_stopped, is_stopped_at
 from evsim.engines.kernels.trial import Trial
 from evsim.lif import driven_adjoint_flow, is_refractory_after
 
@@ -242,10 +243,15 @@ def fill_windows(
     begin = trial.starts[unit]
     for spike in range(begin + trial.counts[unit] - 1, begin - 2, -1):
         time = free_at = -1.0
+        if is_stopped():
+            failure[0] = STOPPED
+            break
         if spike >= begin:
             time = trial.spikes[spike].time
             free_at = time + trial.units[unit].refractory
         while m >= 0 and moments[m] >= time:
+            if is_stopped_at(m):
+                break
             w = pull_back_moment(
                 unit, moments[m], moment_cotangent[m], free_at, entering, trial, windows, w
             )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evsim.compiled import allocating, compiled
+from evsim.engines.kernels.stopped import is_stopped
 from evsim.engines.kernels.windows import emission_adjoint
 from evsim_gpu.loops.records import Columns, Network, Spikes
 from evsim_gpu.loops.synapses import pull_back_spike
@@ -220,6 +221,8 @@ def pull_back_component(
     is_read = component == entering.component
     moment = entering.moment_start[sample + 1] - 1
     for n in range(network.steps, -1, -1):
+        if is_stopped():
+            return
         if n < network.steps:
             if states.shape[0] > 0:
                 add_time_constants(n, columns, first, slopes, states, lambda_v, lambda_i, gradients)
@@ -245,6 +248,8 @@ def pull_back_component(
                 lambda_v[j] += phantom
                 gradients.threshold[first + j] += columns.tau_mem[first + j] * phantom
         for j in range(size):
+            if is_stopped():
+                return
             if latest[j] >= begin[j] and spikes.step[latest[j]] == n:
                 pull_back_emission(
                     sample, j, latest[j], component, network, entering, spikes, released,

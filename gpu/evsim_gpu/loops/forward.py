@@ -10,6 +10,7 @@ import numpy as np
 
 from evsim.compiled import allocating, compiled
 from evsim.engines.kernels.dropout import is_dropped
+from evsim.engines.kernels.stopped import is_stopped, is_stopped_at
 from evsim_gpu.loops.records import Columns, Network, Spikes, with_room
 from evsim_gpu.loops.synapses import deliver
 
@@ -54,6 +55,8 @@ def run_component(
     number = np.zeros(size, np.int64)
     used = 0
     for n in range(1, network.steps + 1):
+        if is_stopped():
+            break
         flow_step(columns, first, voltage, now, drive)
         before = used
         if used + size > column.size:
@@ -112,6 +115,8 @@ def deliver_inside(
     synapses = network.synapses
     for connection in range(synapses.inner_first[component], synapses.outer_first[component + 1]):
         for event in range(begin, end):
+            if is_stopped():
+                return
             i = column[event] - synapses.source_column[connection]
             if 0 <= i < synapses.source_units[connection] and not events.dropped[event]:
                 row = synapses.row_first[connection] + i
@@ -141,6 +146,8 @@ def sort_by_unit(
         place[j] = start[columns.unit[first + j]] = used
         used += count[columns.unit[first + j]]
     for event in range(found):
+        if is_stopped_at(event):
+            return
         to = place[column[event]]
         place[column[event]] += 1
         spikes.step[to], spikes.drive[to] = events.step[event], events.drive[event]

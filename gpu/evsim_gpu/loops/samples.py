@@ -10,6 +10,7 @@ import numpy as np
 
 from evsim.compiled import allocating, entry_point
 from evsim.engines.kernels.dropout import is_dropped
+from evsim.engines.kernels.stopped import is_stopped, is_stopped_at
 from evsim_gpu.loops.backward import Entering, Gradients, pull_back_component
 from evsim_gpu.loops.forward import first_overflow, run_component, sort_by_unit
 from evsim_gpu.loops.records import Network, Spikes, with_room
@@ -37,6 +38,8 @@ def take_up_inputs(
         start[unit] = used
         count[unit] = input_start[unit + 1] - input_start[unit]
         for number in range(count[unit]):
+            if is_stopped_at(number):
+                return used
             spikes.step[used] = input_step[input_start[unit] + number]
             spikes.drive[used] = spikes.release[used] = 0.0
             spikes.dropped[used] = is_dropped(key, unit, number, network.columns.drop_rate[unit])
@@ -85,7 +88,10 @@ def simulate_samples(
                 continue
             size = network.first[component + 1] - network.first[component]
             arriving = current[:, :size]
-            arriving[:] = 0.0
+            for n in range(network.steps + 1):
+                if is_stopped_at(n):
+                    return spikes, used
+                arriving[n] = 0.0
             collect(
                 network.synapses.outer_first[component], network.synapses.inner_first[component],
                 network, spikes, own_start, own_count, arriving,
@@ -93,6 +99,8 @@ def simulate_samples(
             events, column, found, too_large = run_component(
                 component, network, arriving, key, events, column
             )
+            if is_stopped():
+                return spikes, used
             if too_large >= 0:
                 overflow[0] = sample
                 overflow[1] = columns.unit[network.first[component] + too_large]
@@ -151,6 +159,8 @@ def write_states(
     for sample in range(first, last):
         states = states_of(component, network, spikes, start[sample], count[sample])
         for n in range(states.shape[0]):
+            if is_stopped():
+                return
             for unit in range(voltage.shape[2]):
                 voltage[sample, n, unit] = states[n, first_column + unit, 0]
                 current[sample, n, unit] = states[n, first_column + unit, 1]
@@ -177,6 +187,8 @@ def read_means(
     for sample in range(first, last):
         states = states_of(component, network, spikes, start[sample], count[sample])
         for i in range(values.shape[1]):
+            if is_stopped():
+                return
             unit = network.columns.unit[base + first_column + i]
             begin = start[sample, unit]
             mean_of_unit(
@@ -203,6 +215,8 @@ def read_peaks(
     for sample in range(first, last):
         states = states_of(component, network, spikes, start[sample], count[sample])
         for i in range(values.shape[1]):
+            if is_stopped():
+                return
             steps[sample, i] = peak_of_unit(states, first_column + i)
             values[sample, i] = states[steps[sample, i], first_column + i, 0]
 
@@ -240,6 +254,8 @@ def pull_back_samples(
             states = np.empty((0, 0, 2), real)
             if with_time_constants:
                 states = states_of(component, network, spikes, own_start, own_count)
+            if is_stopped():
+                return
             size = network.first[component + 1] - network.first[component]
             adjoint = np.empty((network.steps + 1, size, 2), real)
             pull_back_component(
@@ -253,6 +269,8 @@ def pull_back_samples(
             )  # fmt: skip
             if component == wanted:
                 for n in range(network.steps + 1):
+                    if is_stopped():
+                        return
                     for unit in range(lambda_v.shape[2]):
                         lambda_v[sample, n, unit] = adjoint[n, first_column + unit, 0]
                         lambda_i[sample, n, unit] = adjoint[n, first_column + unit, 1]
@@ -278,6 +296,8 @@ def count_arrivals(
                 begin, end = synapses.row_start[row], synapses.row_start[row + 1]
                 first_spike = start[sample, source]
                 for spike in range(first_spike, first_spike + count[sample, source]):
+                    if is_stopped():
+                        return
                     if spikes.dropped[spike]:
                         continue
                     latest = network.steps - spikes.step[spike]

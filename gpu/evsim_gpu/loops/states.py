@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from evsim.compiled import allocating, compiled
+from evsim.engines.kernels.stopped import is_stopped, is_stopped_at
 from evsim_gpu.loops.forward import flow_step
 from evsim_gpu.loops.records import Columns, Network, Spikes
 from evsim_gpu.loops.synapses import collect
@@ -31,6 +32,8 @@ def fill_states(
     drive = np.empty_like(voltage)
     emitted, free_at = np.zeros(size, np.int64), np.full(size, -1)
     for n in range(network.steps + 1):
+        if is_stopped():
+            return
         if n > 0:
             flow_step(columns, first, voltage, current, drive)
             for j in range(size):
@@ -64,6 +67,8 @@ def mean_of_unit(
     """Add the weighted mean of V, the exact integral over each step, to ``total[0]``."""
     following, free_at = begin, -1
     for n in range(f.size):
+        if is_stopped_at(n):
+            return
         if following < end and spikes.step[following] == n:
             free_at = n + columns.refractory[first + column]
             following += 1
@@ -79,6 +84,8 @@ def peak_of_unit(states: np.ndarray, column: int) -> int:
     """The first grid point at which V is largest; one at which it is NaN, if it ever is."""
     best = 0
     for n in range(1, states.shape[0]):
+        if is_stopped_at(n):
+            break
         if not states[n, column, 0] <= states[best, column, 0]:
             best = n
     return best

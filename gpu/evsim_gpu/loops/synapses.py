@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from evsim.compiled import compiled
+from evsim.engines.kernels.stopped import is_stopped
 from evsim_gpu.loops.records import Network, Spikes
 
 
@@ -67,6 +68,8 @@ def collect(
         for i in range(synapses.source_units[connection]):
             row, source = synapses.row_first[connection] + i, synapses.source_first[connection] + i
             for spike in range(start[source], start[source] + count[source]):
+                if is_stopped():
+                    return
                 if not spikes.dropped[spike]:
                     deliver(row, spikes.step[spike], network, current)
 
@@ -91,6 +94,8 @@ def pull_back_connections(
         for i in range(synapses.source_units[connection]):
             row, source = synapses.row_first[connection] + i, synapses.source_first[connection] + i
             for spike in range(start[source], start[source] + count[source]):
+                if is_stopped():
+                    return
                 if not spikes.dropped[spike]:
                     pull_back_spike(
                         row, spikes.step[spike], network, first_column, adjoint,
