@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numba
 
-from evsim.compiled_cache import DigestCache, NoCache
+from evsim.compiled_cache import DigestCache
 from evsim.inlined import Inlined
 
 entry_points: list[Any] = []
@@ -28,12 +29,14 @@ def allocating(function: Callable[..., Any]) -> Any:
     return Inlined(function, nogil=True, error_model="numpy")
 
 
-def entry_point(function: Callable[..., Any]) -> Any:
-    """Compile a function that Python calls; its machine code is kept on disk where possible."""
+def entry_point(function: Callable[..., Any] | None = None, *, part: str = "loops") -> Any:
+    """Compile a function that Python calls; its machine code is kept on disk where possible.
+
+    ``part`` is what of its engine the function belongs to, for users to read.
+    """
+    if function is None:
+        return partial(entry_point, part=part)
     dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
-    try:
-        dispatcher._cache = DigestCache(function)
-    except RuntimeError:  # numba says so where neither the package's folder nor the user's can be
-        dispatcher._cache = NoCache(function)  # written
+    dispatcher._cache = DigestCache(function, part)
     entry_points.append(dispatcher)
     return dispatcher

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evsim import compiled, engines
-from evsim.compiled_cache import DigestCache, remove_outdated
+from evsim import compiled, compiled_cache, engines
+from evsim.cache_files import remove_outdated
 from evsim.dropout import Dropout
 from evsim.engines import Engine, Exact, Grid
 from evsim.initialisers import Normal
@@ -38,7 +38,7 @@ class Warmed:
 
 @dataclass(frozen=True)
 class Cache:
-    """Where compiled code is kept: the folders, none where no folder can be written, and bytes."""
+    """Where compiled code is kept: the folders, none where none is kept, and bytes."""
 
     folders: tuple[Path, ...]
     size: int
@@ -67,23 +67,28 @@ def warm(engine: str | Engine) -> Warmed:
             f"{engine} is not compiled ahead: that is for the exact engine, and for the grid on "
             "the processor"
         )
+    compiled_cache.know_hint()
     misses, hits = _counts()
     start = time.perf_counter()
     for is_recurrent in (False, True):
         _exercise(engine, _network(is_recurrent))
     seconds = time.perf_counter() - start
-    for function in compiled.entry_points:
-        if isinstance(function._cache, DigestCache):
-            remove_outdated(Path(function._cache.cache_path), function._cache.digest)
+    for own in _caches():
+        if own.folder is not None and own.digest is not None:
+            remove_outdated(own.folder, own.digest)
     now_misses, now_hits = _counts()
     return Warmed(now_misses - misses, now_hits - hits, seconds)
 
 
 def cache() -> Cache:
     """Where the compiled code of the engines is kept, and how much there is."""
-    kept = [f._cache for f in compiled.entry_points if isinstance(f._cache, DigestCache)]
-    folders = tuple(sorted({Path(own.cache_path) for own in kept}))
-    return Cache(folders, sum(file.stat().st_size for own in kept for file in own.files()))
+    files = [file for own in _caches() for file in own.files()]
+    folders = tuple(sorted({file.parent for file in files}))
+    return Cache(folders, sum(file.stat().st_size for file in files))
+
+
+def _caches() -> list[compiled_cache.DigestCache]:
+    return [function._cache for function in compiled.entry_points]
 
 
 def _counts() -> tuple[int, int]:

@@ -7,7 +7,7 @@ import numpy as np
 from evsim.compiled import entry_point
 
 
-@entry_point
+@entry_point(part="loops for all networks")
 def order_by_delay(delay: np.ndarray, rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """The synapses ``rows``, each row of them by delay, and those of one delay as they stand.
 

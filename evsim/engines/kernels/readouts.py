@@ -18,7 +18,7 @@ from evsim.engines.kernels.segments import (
 from evsim.engines.kernels.trial import Batch, trial_of
 
 
-@entry_point
+@entry_point(part="readouts")
 def read_voltages(
     first: int,
     last: int,
@@ -74,7 +74,7 @@ def room_for_kinks(found: np.ndarray, used: int, more: int) -> np.ndarray:
     return larger
 
 
-@entry_point
+@entry_point(part="readouts")
 def find_kinks(
     first: int,
     last: int,
