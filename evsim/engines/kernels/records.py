@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evsim.compiled import allocating
+from evsim.compiled import allocating, record
 
 # Why a kernel stopped.
 DONE = 0
@@ -23,7 +23,7 @@ RUNAWAY = 5  # a sample emits more spikes than allowed
 FULL = -1  # in place of a number of spikes: the buffer has no room for more
 
 
-UNIT = np.dtype(
+UNIT = record(
     [
         ("tau_mem", np.float64),  # ms
         ("tau_syn", np.float64),  # ms
@@ -39,7 +39,7 @@ UNIT = np.dtype(
 )
 """A unit: its parameters, NaN where its kind has none, and what a run adds to them."""
 
-SYNAPSE = np.dtype(
+SYNAPSE = record(
     [
         ("weight", np.float64),
         ("delay", np.float64),  # ms
@@ -50,7 +50,7 @@ SYNAPSE = np.dtype(
 )
 """A synapse; ``index`` is its number in the topology, whatever the order of the array."""
 
-SPIKE = np.dtype(
+SPIKE = record(
     [
         ("time", np.float64),  # ms
         ("drive", np.float64),  # I - threshold at the emission; infinity for inputs

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evsim.compiled import allocating, compiled
+from evsim.compiled import allocating, compiled, record
 from evsim.engines.kernels.decays import Decays, new_decays, set_factors
 from evsim.engines.kernels.trial import Trial
 
-EVENT = np.dtype(
+EVENT = record(
     [
         ("time", np.float64),
         ("weight", np.float64),
