@@ -80,24 +80,24 @@ def _files_of(folder: Path, found: Iterator[Path]) -> list[Path]:
 
 
 def folders_for(source: Path) -> Iterator[Path]:
-    """Folders that may hold files for a folder of source, up to the first that can be written.
+    """Folders that may hold files for a folder of source; new files are for the last of them.
 
-    That one is for new files.
+    If that can be written: none but the last can.  The folder beside the source is looked at even
+    where another is named, for it may have been filled before it became read-only.
     """
-    for folder in _candidates(source):
-        yield folder
-        if can_be_written(folder):
-            return
-
-
-def _candidates(source: Path) -> Iterator[Path]:
     own = f"{source.name}_{hashlib.sha1(str(source).encode()).hexdigest()}"
-    if config.CACHE_DIR:
-        yield Path(config.CACHE_DIR).absolute() / own
-    if source.is_dir():
-        yield source / "__pycache__"
+    beside = source / "__pycache__" if source.is_dir() else None
     users = Path(AppDirs(appname="numba", appauthor=False).user_cache_dir)
-    if users.is_absolute():  # it is not for a user without a home
+    if beside is not None and not can_be_written(beside):
+        yield beside
+    if config.CACHE_DIR:
+        named = Path(config.CACHE_DIR).absolute() / own
+        yield named
+        if can_be_written(named):
+            return
+    if beside is not None and can_be_written(beside):
+        yield beside
+    elif users.is_absolute():  # it is not for a user without a home
         yield users / own
 
 

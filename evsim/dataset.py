@@ -211,6 +211,7 @@ class Evaluation:
         return self.predictions
 
 
+@np.errstate(under="ignore")
 def evaluate(
     network: Network,
     data: Dataset | tuple[Any, Any],

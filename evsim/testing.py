@@ -19,6 +19,7 @@ Function = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 _BATCH_SIZE = 6
 
 
+@np.errstate(under="ignore")
 def check_loss(
     loss: Loss,
     units: int = 3,

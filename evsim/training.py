@@ -109,6 +109,7 @@ class FitResult:
 # -- fit ----------------------------------------------------------------------------------
 
 
+@np.errstate(under="ignore")
 def fit(
     network: Network,
     data: Dataset | tuple[Any, Any],

@@ -28,6 +28,7 @@ class CrossEntropy(Loss):
                 "for spike times use FirstSpikeCrossEntropy"
             )
 
+    @np.errstate(under="ignore")
     def __call__(
         self, values: np.ndarray, labels: np.ndarray, duration: float
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -57,6 +58,7 @@ class VoltageMSE(Loss):
                 "VoltageMSE(Voltage([10.0, 20.0]))"
             )
 
+    @np.errstate(under="ignore")
     def __call__(
         self, values: np.ndarray, labels: np.ndarray, duration: float
     ) -> tuple[np.ndarray, np.ndarray]:
