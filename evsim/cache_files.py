@@ -82,8 +82,8 @@ def _files_of(folder: Path, found: Iterator[Path]) -> list[Path]:
 def folders_for(source: Path) -> Iterator[Path]:
     """Folders that may hold files for a folder of source; new files are for the last of them.
 
-    If that can be written: none but the last can.  The folder beside the source is looked at even
-    where another is named, for it may have been filled before it became read-only.
+    None of the others can be written.  The folder beside the source is one of them even where
+    another is named, for it may have been filled before it became read-only.
     """
     own = f"{source.name}_{hashlib.sha1(str(source).encode()).hexdigest()}"
     beside = source / "__pycache__" if source.is_dir() else None

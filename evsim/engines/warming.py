@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numba.core import config
 
 from evsim import compiled, compiled_cache, engines
 from evsim.cache_files import remove_outdated
@@ -59,7 +60,7 @@ def warm(engine: str | Engine) -> Warmed:
     Raises
     ------
     ValueError
-        For an engine that is not compiled by numba.
+        For an engine that is not compiled by numba, and where numba is told to compile nothing.
     """
     engine = engines.resolve(engine)
     if not (isinstance(engine, Exact) or (isinstance(engine, Grid) and engine.device == "cpu")):
@@ -67,6 +68,8 @@ def warm(engine: str | Engine) -> Warmed:
             f"{engine} is not compiled ahead: that is for the exact engine, and for the grid on "
             "the processor"
         )
+    if config.DISABLE_JIT:
+        raise ValueError("nothing is compiled while NUMBA_DISABLE_JIT is set: unset it")
     compiled_cache.know_hint()
     misses, hits = _counts()
     start = time.perf_counter()
