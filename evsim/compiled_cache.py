@@ -117,9 +117,7 @@ class DigestCache(NullCache):
     def _tell(self, signature: Any) -> None:
         what = f"the {self._engine}{self._part_for(signature)}"
         if self.folder is not None:
-            hint = "" if _AHEAD in _told else f" ({_AHEAD})"
-            know_hint()
-            tell_once(f"compiling {what}, once for this machine; this takes some seconds{hint}")
+            tell_once(f"compiling {what}, once for this machine; this takes some seconds", _AHEAD)
             return
         why = "no folder to keep it in can be written; set NUMBA_CACHE_DIR to one"
         if self.digest is None:
@@ -172,8 +170,10 @@ def know_hint() -> None:
     _told.add(_AHEAD)
 
 
-def tell_once(message: str) -> None:
-    """Say something on stderr, unless it has been said."""
-    if message not in _told:
-        _told.add(message)
-        print(f"evsim: {message}", file=sys.stderr)
+def tell_once(message: str, hint: str = "") -> None:
+    """Say something on stderr, unless it has been said; with a hint, unless that has been."""
+    if message in _told:
+        return
+    shown = f"{message} ({hint})" if hint and hint not in _told else message
+    _told.update((message, hint))
+    print(f"evsim: {shown}", file=sys.stderr)

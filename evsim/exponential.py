@@ -44,10 +44,10 @@ def _number_of(_context: Any, bits: Any) -> Any:
 
 if config.DISABLE_JIT:
 
-    def _bits_of(number: float) -> int:  # type: ignore[no-redef]
+    def _bits_of(number: float) -> int:
         return int(np.float64(number).view(np.int64))
 
-    def _number_of(bits: int) -> float:  # type: ignore[no-redef]
+    def _number_of(bits: int) -> float:
         return float(np.uint64(bits & 0xFFFFFFFFFFFFFFFF).view(np.float64))
 
 
