@@ -90,3 +90,11 @@ def test_a_network_is_run_and_trained_as_ever(engine, output, loss):
 
 def test_a_loss_is_checked():
     check_loss(losses.FirstSpikeCrossEntropy(tau0=1e-2, alpha=0.0))
+
+
+def test_a_spike_at_the_smallest_time_is_dilated():
+    spikes = evsim.SpikeTrains.from_lists([[(2.0**-1074, 0), (4.0, 0)]], units=1)
+    dilate = evsim.augment.Dilate(0.5, 0.75)
+    moved = dilate.transform(spikes, np.random.default_rng(0), 10.0)
+    assert moved.times.size == 2
+    assert 2.0 <= moved.times[1] <= 3.0
