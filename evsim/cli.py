@@ -3,6 +3,7 @@
 Every setting of a task is a flag.  What the user got wrong ends the command with one sentence
 and status 2, what went wrong in a simulation with one sentence and status 1, Ctrl-C with 130,
 SIGTERM with 143.
+A reader that has gone, as ``| head`` does, ends it without a word, with 141.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +26,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import evsim
+from evsim.plain_text import show_plainly
 from evsim.tasks import braille, mnist, sequence, shd, spoken_digits, ssc, yin_yang
+from evsim.termination import STATUS as TERMINATED
 from evsim.termination import Terminated, terminable
 
 if TYPE_CHECKING:
@@ -66,6 +70,7 @@ NO_SUCH_FLAG = {
 FAILED = 1
 WRONG_USE = 2
 INTERRUPTED = 130
+NOBODY_READS = 141
 
 
 # -- commands -----------------------------------------------------------------------------
@@ -158,19 +163,26 @@ def _flags(settings: type) -> type:
     for field in dataclasses.fields(settings):
         # Where there is no number to show, the help says what happens if none is given.
         hint = "" if field.default is None else None
-        shown = tyro.conf.arg(help=documented[field.name], help_behavior_hint=hint)
+        shown = tyro.conf.arg(help=documented.get(field.name, ""), help_behavior_hint=hint)
         flag = dataclasses.field(default=field.default)
         flags.append((field.name, Annotated[types[field.name], shown], flag))
     return dataclasses.make_dataclass("Settings", flags, namespace={"__doc__": settings.__doc__})
 
 
 def _field_docstrings(settings: type) -> dict[str, str]:
-    """The string under each field of a dataclass and its bases, in one line."""
+    """The string under each field of a dataclass and its bases, in one line.
+
+    It is read from the source: where evsim is installed without, as bytecode, there are none.
+    """
     found = {}
     for part in reversed(settings.__mro__):
         if not dataclasses.is_dataclass(part):
             continue
-        (definition,) = ast.parse(inspect.getsource(part)).body
+        try:
+            source = inspect.getsource(part)
+        except OSError:
+            continue
+        (definition,) = ast.parse(source).body
         assert isinstance(definition, ast.ClassDef)
         for field, below in pairwise(definition.body):
             match field, below:
@@ -200,12 +212,36 @@ class Info:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; ``arguments`` are those after its name.  Returns its exit status."""
+    with _streams():
+        return _guarded(sys.argv[1:] if arguments is None else arguments)
+
+
+@contextmanager
+def _streams() -> Iterator[None]:
+    """Streams for all that is said: none is missing, and letters that they lack are replaced."""
+    with ExitStack() as opened:
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # closed before Python started
+                setattr(sys, name, opened.enter_context(open(os.devnull, "w")))
+                opened.callback(setattr, sys, name, None)
+        show_plainly([sys.stdout, sys.stderr])
+        yield
+
+
+def _guarded(arguments: Sequence[str]) -> int:
+    """Run the command; its exit status, whatever goes wrong."""
     try:
-        with terminable():
-            return _parse(arguments)()
-    except Terminated as ended:
+        try:
+            with terminable():
+                return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _read_by_nobody()
+        return NOBODY_READS
+    except Terminated:
         print("evsim: terminated", file=sys.stderr)
-        return ended.code
+        return TERMINATED
     except KeyboardInterrupt:
         print("evsim: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -219,6 +255,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.add_note("memory does not suffice: use smaller batches, or on a grid a longer --dt")
         _complain(error)
         return FAILED
+
+
+def _run(arguments: Sequence[str]) -> int:
+    if list(arguments) == ["--version"]:
+        print(f"evsim {evsim.__version__}")
+        return 0
+    return _parse(arguments)()
+
+
+def _read_by_nobody() -> None:
+    """Let the interpreter end without trying, and failing, to write what is left."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
 
 
 def _complain(error: Exception) -> None:
@@ -237,7 +287,7 @@ def _with_flags(message: str) -> str:
     )
 
 
-def _parse(arguments: Sequence[str] | None) -> Callable[[], int]:
+def _parse(arguments: Sequence[str]) -> Callable[[], int]:
     # tyro takes 0.1 s to import, and only the command needs it.
     from typing import Annotated, Union
 
@@ -258,7 +308,7 @@ def _parse(arguments: Sequence[str] | None) -> Callable[[], int]:
     return tyro.cli(
         named(train_command, "train") | named(Info, "info"),
         prog="evsim",
-        description=evsim.__doc__,
+        description=f"{evsim.__doc__} evsim --version says which version this is.",
         args=arguments,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )

@@ -1,156 +1,179 @@
-"""Where machine code is kept from one process to the next: numba's cache, made safe.
+"""Machine code that is kept from one process to the next, and what is said while it is made.
 
-numba decides by the file of a function whether its machine code is current, and does not see
-changes in the functions it calls from other files.  Here the names of the cache files also hold a
-digest of all of evsim's compiled source, so no kernel outlives a change anywhere in it.  Files
-of other digests are removed when new ones are written.
+numba's own cache decides by the file of a function whether its machine code is current, and does
+not see changes in the functions it calls from other files.  Here no code outlives a change
+anywhere in evsim's source, or in anything else that it depends on.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
+import os
+import pickle
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numba import __version__ as numba_version
-from numba.core.caching import (
-    CompileResultCacheImpl,
-    FunctionCache,
-    IndexDataCacheFile,
-    NullCache,
+import llvmlite  # type: ignore[import-untyped]
+import numba
+import numpy as np
+from numba.core import config, types
+from numba.core.caching import NullCache
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+
+from evsim.cache_files import (
+    can_be_written,
+    folders_for,
+    read,
+    remove_outdated,
+    source_digest,
+    write,
 )
-
-_FILE = re.compile(r"-(?P<digest>[0-9a-f]{16})\.(nbi|\d+\.nbc)")
-"""The end of the name of a cache file with a digest; names that numba gives have none."""
-
-_STARTED = time.time()
-"""When this process took the digest, or before."""
 
 ENGINES = {"evsim": "exact engine", "evsim_gpu": "grid engine"}
 """Whose loops are in which package."""
 
 
-@cache
-def source_digest(own: Path) -> str:
-    """Digest of every source file that holds compiled functions, those of a folder included."""
-    root = Path(__file__).parent
-    folders = {root / "engines" / "kernels", own}
-    files = [root / name for name in ("compiled.py", "compiled_cache.py", "inlined.py", "lif.py")]
-    for folder in sorted(folders):
-        files += sorted(folder.glob("*.py"))
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+class DigestCache(NullCache):
+    """The cache of a function; says on stderr, once for each part, when it has to compile.
 
+    What was compiled before an installation became read-only is found there.
 
-class _DigestCacheImpl(CompileResultCacheImpl):
-    """numba's cache files, with the digest of all compiled source in their names."""
+    Parameters
+    ----------
+    function : callable
+        A function of a module.
+    part : str
+        What of its engine the function belongs to, as it is told.
+    """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.digest = source_digest(Path(function.__code__.co_filename).parent)
-        super().__init__(function)
+    def __init__(self, function: Callable[..., Any], part: str) -> None:
+        self._function, self._part = function, part
+        module = Path(os.path.abspath(function.__globals__.get("__file__", "")))
+        self._source = module.parent
+        self.digest = _digest_at_import(function.__module__, self._source)
+        name = function.__qualname__.replace("<", "").replace(">", "")
+        version = f"py{sys.version_info[0]}{sys.version_info[1]}{getattr(sys, 'abiflags', '')}"
+        line = function.__code__.co_firstlineno
+        self._base = f"{module.stem}.{name}-{line}.{version}-{self.digest}"
 
     @property
-    def filename_base(self) -> str:
-        return f"{super().filename_base}-{self.digest}"
+    def folder(self) -> Path | None:
+        """Where code is kept; None if no folder can be written."""
+        return next(filter(can_be_written, self._folders()), None)
 
+    @property
+    def cache_path(self) -> str | None:
+        """The folder, as numba asks for it."""
+        return None if self.folder is None else str(self.folder)
 
-class _CacheFiles(IndexDataCacheFile):
-    """The files of a function, safe to write from several processes at once.
-
-    numba numbers the files of a function's signatures in the order in which they come, and
-    so two processes may give one name to the code of two signatures.
-    """
-
-    def save(self, key: Any, data: Any) -> None:
-        content = hashlib.sha256(repr((numba_version, key)).encode()).digest()
-        name = self._data_name(int.from_bytes(content[:6], "big"))
-        self._save_data(name, data)
-        self._save_index({**self._load_index(), key: name})
-
-
-class DigestCache(FunctionCache):
-    """The cache of a function; says on stderr, once for each engine, when it has to compile."""
-
-    _impl_class = _DigestCacheImpl
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(function)
-        self._what = engine_of(function)
-        self.digest: str = self._impl.digest
-        base, stamp = self._impl.filename_base, self._impl.locator.get_source_stamp()
-        self._cache_file = _CacheFiles(self._cache_path, base, stamp)
+    def files(self) -> list[Path]:
+        """The files there are now, in any folder."""
+        pattern = f"{self._base}.*.nbc"
+        return [file for folder in self._folders() for file in folder.glob(pattern)]
 
     def load_overload(self, signature: Any, context: Any) -> Any:
-        found = super().load_overload(signature, context)
-        if found is None:
-            tell_once(f"compiling the {self._what} for this machine, once; this takes some seconds")
-        return found
+        """The function compiled for some types, if it is kept; else say that it is compiled."""
+        context.refresh()
+        name = self._name(signature, context.codegen())
+        for folder in self._folders():
+            content = read(folder / name)
+            if content is not None:
+                # The folder is evsim's own or the user's: who can write there can run anything.
+                return CompileResult._rebuild(context, *pickle.loads(content))  # noqa: S301
+        self._tell(signature)
+        return None
 
     def save_overload(self, signature: Any, result: Any) -> None:
+        """Keep a compiled function, or say why that cannot be."""
+        if self.folder is None or self.digest is None:
+            return
         try:
-            super().save_overload(signature, result)
+            if self.digest != source_digest(self._source):
+                raise OSError("the source of evsim has changed since it was imported")
+            if result.lifted or result.library.has_dynamic_globals:
+                raise OSError("it holds addresses of this process")
+            name = self._name(signature, result.codegen)
+            write(self.folder / name, dumps(result._reduce()))
+            remove_outdated(self.folder, self.digest)
         except OSError as error:
-            tell_once(f"the compiled {self._what} is not kept for the next time: {error}")
-        else:
-            remove_outdated(Path(self._cache_path), self.digest)
+            tell_once(f"the compiled {self._engine} is not kept for the next time: {error}")
 
-    def files(self) -> list[Path]:
-        """The files there are now."""
-        return list(Path(self._cache_path).glob(f"{self._impl.filename_base}.*"))
+    def _folders(self) -> Iterable[Path]:
+        return () if self.digest is None else folders_for(self._source)
+
+    def _name(self, signature: Any, codegen: Any) -> str:
+        key = repr((_environment(codegen), signature)).encode()
+        return f"{self._base}.{hashlib.sha256(key).hexdigest()[:32]}.nbc"
+
+    @property
+    def _engine(self) -> str:
+        package = self._function.__module__.partition(".")[0]
+        return ENGINES.get(package, f"function {self._function.__name__}")
+
+    def _tell(self, signature: Any) -> None:
+        what = f"the {self._engine}{self._part_for(signature)}"
+        if self.folder is not None:
+            tell_once(f"compiling {what}, once for this machine; this takes some seconds", _AHEAD)
+            return
+        why = "no folder to keep it in can be written; set NUMBA_CACHE_DIR to one"
+        if self.digest is None:
+            why = "the files of its source, by which it would be kept, cannot be read"
+        tell_once(f"compiling {what}, which takes some seconds each time because {why}")
+
+    def _part_for(self, signature: Any) -> str:
+        """The part of an engine that is compiled for some types of arguments."""
+        if self._engine not in ENGINES.values():
+            return ""
+        code = self._function.__code__
+        arguments = dict(zip(code.co_varnames[: code.co_argcount], signature, strict=True))
+        kind = ""
+        if "recurrent" in arguments:
+            is_none = isinstance(arguments["recurrent"], types.NoneType)
+            kind = f" for {'layered' if is_none else 'recurrent'} networks"
+        elif self._engine == ENGINES["evsim_gpu"]:
+            kind = f" in {'float32' if 'float32' in repr(signature) else 'float64'}"
+        return f"'s {self._part}{kind}"
 
 
-class NoCache(NullCache):
-    """In place of a cache where no folder can be written."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._what = engine_of(function)
-
-    def load_overload(self, signature: Any, context: Any) -> None:
-        tell_once(
-            f"compiling the {self._what}, which takes some seconds each time because no folder to "
-            "keep it in can be written; set NUMBA_CACHE_DIR to one"
-        )
-
-    def files(self) -> list[Path]:
-        """None."""
-        return []
+@cache
+def _digest_at_import(module: str, source: Path) -> str | None:
+    """The digest of the source as a module was imported from it; None if there are no files."""
+    try:
+        return source_digest(source)
+    except OSError:
+        return None
 
 
-def engine_of(function: Callable[..., Any]) -> str:
-    """What a function is a part of, to be told."""
-    return ENGINES.get(function.__module__.partition(".")[0], f"function {function.__name__}")
+def _environment(codegen: Any) -> tuple[Any, ...]:
+    """All but source and types that machine code depends on."""
+    versions = numba.__version__, llvmlite.__version__, np.__version__
+    options = (
+        config.OPT, config.BOUNDSCHECK, config.DEBUGINFO_DEFAULT, config.LOOP_VECTORIZE,
+        config.SLP_VECTORIZE,
+    )  # fmt: skip
+    return versions, tuple(str(option) for option in options), codegen.magic_tuple()
 
 
-def remove_outdated(folder: Path, digest: str) -> None:
-    """Remove cache files of evsim's functions whose source has changed.
+# -- what is said -----------------------------------------------------------------------------
 
-    A folder has the cache of one source folder.  Files younger than this process are left, they
-    may be those of an evsim that was installed after it began; and what another process has
-    removed, or has open on a system that keeps such files, is passed over.
-    """
-    for file in folder.iterdir():
-        found = _FILE.search(file.name)
-        if found is None or found["digest"] == digest or not file.name.endswith(found[0]):
-            continue
-        try:
-            if file.stat().st_mtime < _STARTED:
-                file.unlink()
-        except OSError:
-            continue
-
+_AHEAD = "evsim info --warm compiles everything ahead"
 
 _told: set[str] = set()
 
 
-def tell_once(message: str) -> None:
-    """Say something on stderr, unless it has been said."""
-    if message not in _told:
-        _told.add(message)
-        print(f"evsim: {message}", file=sys.stderr)
+def know_hint() -> None:
+    """Do not say how to compile ahead."""
+    _told.add(_AHEAD)
+
+
+def tell_once(message: str, hint: str = "") -> None:
+    """Say something on stderr, unless it has been said; with a hint, unless that has been."""
+    if message in _told:
+        return
+    shown = f"{message} ({hint})" if hint and hint not in _told else message
+    _told.update((message, hint))
+    print(f"evsim: {shown}", file=sys.stderr)

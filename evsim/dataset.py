@@ -212,6 +212,7 @@ class Evaluation:
 
 
 @helpful
+@np.errstate(under="ignore")
 def evaluate(
     network: Network,
     data: Dataset | tuple[Any, Any],

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
+from numba.core import config
 from numba.extending import intrinsic
 
 from evsim.compiled import compiled
@@ -38,6 +40,15 @@ def _number_of(_context: Any, bits: Any) -> Any:
         return builder.bitcast(arguments[0], ir.DoubleType())
 
     return types.float64(types.int64), generate
+
+
+if config.DISABLE_JIT:
+
+    def _bits_of(number: float) -> int:
+        return int(np.float64(number).view(np.int64))
+
+    def _number_of(bits: int) -> float:
+        return float(np.uint64(bits & 0xFFFFFFFFFFFFFFFF).view(np.float64))
 
 
 @compiled

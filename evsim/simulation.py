@@ -26,6 +26,7 @@ from evsim.spikes import SpikeTrains
 
 
 @helpful
+@np.errstate(under="ignore")
 def simulate(
     network: Network,
     spikes: SpikeTrains | Mapping[str, SpikeTrains],
@@ -86,6 +87,7 @@ def run_checked(
 
 
 @helpful
+@np.errstate(under="ignore")
 def gradient(
     network: Network,
     spikes: SpikeTrains | Mapping[str, SpikeTrains],
@@ -227,6 +229,7 @@ class Run:
         self.network.population(population)
         return np.flatnonzero(self.spike_counts[population].sum(axis=0) == 0)
 
+    @np.errstate(under="ignore")
     def read(self, readout: Readout) -> np.ndarray:
         """A readout's values, in the shape the readout states."""
         if not isinstance(readout, Readout):
@@ -236,11 +239,13 @@ class Run:
         readout.population_of(self.network)
         return sampling.read(self, readout)
 
+    @np.errstate(under="ignore")
     def kinks(self, population: str) -> Moments:
         """The times at which V of any of a population's units is not smooth."""
         check_has_voltage(self.network, population)
         return self.engine.kinks(self.state, population)
 
+    @np.errstate(under="ignore")
     def probe(self, population: str, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
         """V and I at moments of each sample, each (moments, units); before arrivals there."""
         check_has_voltage(self.network, population)
@@ -267,6 +272,7 @@ class Run:
         """I at the given times in ms, shape (batch, units, times); after the jumps at a time."""
         return self._traces(population, times)[1]
 
+    @np.errstate(under="ignore")
     def _traces(
         self, population: str, times: Sequence[float] | np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -338,6 +344,7 @@ class Gradient:
         """Adjoint of I at the given times in ms, shape (batch, units, times)."""
         return self._traces(population, times)[1]
 
+    @np.errstate(under="ignore")
     def _traces(
         self, population: str, times: Sequence[float] | np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:

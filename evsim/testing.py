@@ -22,6 +22,7 @@ _BATCH_SIZE = 6
 
 
 @helpful
+@np.errstate(under="ignore")
 def check_loss(
     loss: Loss,
     units: int = 3,

@@ -121,6 +121,7 @@ class FitResult:
 
 
 @helpful
+@np.errstate(under="ignore")
 def fit(
     network: Network,
     data: Dataset | tuple[Any, Any],

@@ -1,12 +1,16 @@
 import dataclasses
+import io
 import json
+import os
 import re
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
+import evsim
 from evsim import storage
 from evsim.cli import TASKS, _field_docstrings, _flags, main
 
@@ -159,13 +163,24 @@ def test_the_module_is_the_command():
 
 
 def test_info_compiles_everything_ahead_and_once():
-    """Each in a process of its own: the second finds what the first has left."""
-    for _ in range(2):
+    """Each in a process of its own, that finds what the one before has left; damage is mended."""
+
+    def warmed():
         done = subprocess.run(
             [sys.executable, "-m", "evsim", "info", "--warm"],
             capture_output=True, text=True, timeout=600, check=True,
         )  # fmt: skip
-    *_, exact, double, single, cache = done.stdout.splitlines()
+        return done, done.stdout.splitlines()[-4:]
+
+    *_, cache = warmed()[1]
+    (folder,) = (Path(path) for path in cache.split(" in ")[1].split(", ") if "kernels" in path)
+    newest = max(folder.glob("ordering.*.nbc"), key=lambda file: file.stat().st_mtime)
+    newest.write_bytes(newest.read_bytes()[:-1])
+    done, (exact, *_) = warmed()
+    assert exact.startswith("exact: 1 functions compiled in ")
+    assert done.stderr.count("\n") == 1
+    assert "evsim: compiling the exact engine's loops for all networks" in done.stderr
+    done, (exact, double, single, cache) = warmed()
     assert exact == "exact: everything was compiled before"
     assert double == "grid, float64: everything was compiled before"
     assert single == "grid, float32: everything was compiled before"
@@ -318,3 +333,80 @@ def test_unknown_flags_and_words_end_with_status_2(capsys):
         captured = capsys.readouterr()
         assert captured.out == ""
         assert captured.err
+
+
+# -- where it is shown --------------------------------------------------------------------
+
+
+def command(*arguments, environment=None, **streams):
+    """The command in a process of its own, with nothing compiled; its result as bytes."""
+    given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+    return subprocess.run(
+        [sys.executable, "-m", "evsim", *map(str, arguments)], timeout=120, check=False,
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1", **(environment or {})}, **given,
+    )  # fmt: skip
+
+
+def test_the_version_is_told(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"evsim {evsim.__version__}\n"
+
+
+@pytest.mark.parametrize("task", ["yin-yang", "braille"])
+def test_letters_that_cannot_be_shown_are_replaced(task):
+    done = command("train", task, "--help", environment={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0
+    assert done.stderr == b""
+    assert b"Meszaros, Knight, Nowotny" in done.stdout  # with accents in the source
+    assert b"?" not in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("train",), *(("train", task) for task in TASKS)])
+def test_all_help_can_be_shown_in_ascii(arguments, monkeypatch):
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "ascii"))
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--help"])
+    assert stop.value.code == 0
+    text = shown.getvalue().decode("ascii")
+    assert text.startswith("usage: evsim")
+    assert "?" not in text
+
+
+def test_every_way_of_training_goes_in_ascii_and_without_a_home(tmp_path):
+    bare = {
+        "PYTHONIOENCODING": "ascii",
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+    }
+    environment = {name: value for name, value in os.environ.items() if name != "HOME"}
+    done = subprocess.run(
+        [sys.executable, "-m", "evsim", "train", "sequence", "--epochs", "1", "--out", "run"],
+        env={**environment, **bare, "NUMBA_DISABLE_JIT": "1"}, cwd=tmp_path, timeout=120,
+        stdin=subprocess.DEVNULL, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"test accuracy" in done.stdout
+    assert b"epoch 1/1" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["info"]])
+def test_a_reader_that_has_gone_ends_the_command_without_a_word(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = command(*arguments, stdout=writing)
+    os.close(writing)
+    assert done.returncode == 141
+    assert done.stderr == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="streams are closed by a shell")
+@pytest.mark.parametrize("arguments", ["--version", "--help", "train sequence --help", "info"])
+def test_closed_streams_do_not_matter(arguments):
+    for closed in (">&-", "2>&-", ">&- 2>&-", "<&-"):
+        line = f"{sys.executable} -m evsim {arguments} {closed}"
+        done = subprocess.run(line, shell=True, capture_output=True, timeout=120, check=False)
+        assert done.returncode == 0, (line, done.stderr)
+        assert done.stderr == b""

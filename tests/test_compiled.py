@@ -1,10 +1,14 @@
 """What is compiled when, and where it is kept: stale caches, folders, several processes."""
 
+import ctypes
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import time
+import zipfile
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -13,9 +17,13 @@ from networks import random_case
 from numba.core import config
 
 import evsim
+import evsim_gpu
 from evsim import compiled, compiled_cache, losses, readouts
-from evsim.compiled_cache import DigestCache, NoCache, remove_outdated
+from evsim.cache_files import remove_outdated
 from evsim.engines import Exact, Grid, Reference, warm
+from evsim.engines.kernels import ordering, pull_back, samples
+from evsim.engines.kernels import readouts as kernel_readouts
+from evsim_gpu.loops import samples as grid_samples
 
 
 @pytest.fixture(autouse=True)
@@ -71,17 +79,23 @@ def package(tmp_path, monkeypatch):
     return tmp_path
 
 
-def start(kind="float64"):
+def start(kind="float64", program=PROGRAM, before=None):
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, kind],
+        [sys.executable, "-c", program, kind], preexec_fn=before,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
+def said(process):
+    """What a process that ends well has written to standard output, and to standard error."""
+    out, told = process.communicate(timeout=300)
+    assert process.returncode == 0, told
+    return out, told
+
+
 def outcome(process):
     """The total, how many functions have been compiled, and what has been told."""
-    out, told = process.communicate(timeout=120)
-    assert process.returncode == 0, told
+    out, told = said(process)
     result, misses = out.split()
     return float(result), int(misses), told
 
@@ -93,10 +107,10 @@ def kept(package):
 def test_a_change_in_another_file_is_seen_and_what_is_outdated_goes(package):
     result, misses, told = outcome(start())
     assert (result, misses) == (12.0, 1)
-    assert told.startswith("evsim: compiling the function total for this machine, once")
+    assert told.startswith("evsim: compiling the function total, once for this machine; this takes")
     assert told.count("\n") == 1
     before = kept(package)
-    assert len(before) == 2
+    assert len(before) == 1
     assert outcome(start()) == (12.0, 0, "")
 
     other = package / "__pycache__" / "whole.total-11.py311.1.nbc"
@@ -108,7 +122,7 @@ def test_a_change_in_another_file_is_seen_and_what_is_outdated_goes(package):
     result, misses, _ = outcome(start())
     assert (result, misses) == (18.0, 1)
     after = kept(package) - {other.name}
-    assert len(after) == 2
+    assert len(after) == 1
     assert not after & before
     assert other.exists()
 
@@ -126,32 +140,59 @@ def test_processes_that_compile_at_once_leave_a_cache_that_is_right(package):
 # -- files ------------------------------------------------------------------------------------
 
 
-def test_two_signatures_never_share_a_file(tmp_path, monkeypatch):
-    """Another process stores a signature while this one is storing its own."""
-    own, other = (compiled_cache._CacheFiles(str(tmp_path), "function", "stamp") for _ in range(2))
-    write = own._save_data
+DAMAGE = {
+    "empty": lambda content: b"",
+    "a part of the head": lambda content: content[:20],
+    "the head alone": lambda content: content[:48],
+    "cut": lambda content: content[:-1],
+    "too long": lambda content: content + b"0",
+    "another format": lambda content: b"E" + content[1:],
+    "zeros": lambda content: bytes(len(content)),
+    "a pickle that asks for memory": lambda content: b"\x80\x04\x8e" + b"\xff" * 8,
+    "a bit of the code": lambda content: content[:500] + bytes([content[500] ^ 1]) + content[501:],
+}  # fmt: skip
 
-    def write_in_between(name, data):
-        monkeypatch.setattr(other, "_load_index", dict)  # read before this process wrote it
-        other.save("other signature", "other code")
-        write(name, data)
 
-    monkeypatch.setattr(own, "_save_data", write_in_between)
-    own.save("own signature", "own code")
-    read = compiled_cache._CacheFiles(str(tmp_path), "function", "stamp")
-    assert read.load("own signature") == "own code"
-    assert read.load("other signature") == "other code"
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_as_if_it_were_not_there(damage, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    assert compiled.entry_point(twice)(3.0) == 6.0
+    (file,) = tmp_path.rglob("*.nbc")
+    file.write_bytes(DAMAGE[damage](file.read_bytes()))
+    again, after = compiled.entry_point(twice), compiled.entry_point(twice)
+    assert again(3.0) == 6.0
+    assert sum(again.stats.cache_misses.values()) == 1
+    assert after(3.0) == 6.0
+    assert sum(after.stats.cache_hits.values()) == 1
+    assert list(tmp_path.rglob("*.nb*")) == [file]
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_file_in_the_way_of_the_cache_is_no_cache(tmp_path, monkeypatch, capsys):
+    """Here a folder has the name of the file."""
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    assert compiled.entry_point(twice)(3.0) == 6.0
+    (file,) = tmp_path.rglob("*.nbc")
+    file.unlink()
+    (file / "full").mkdir(parents=True)
+    assert compiled.entry_point(twice)(3.0) == 6.0
+    assert "the compiled function twice is not kept for the next time" in capsys.readouterr().err
 
 
 def test_only_outdated_files_of_evsim_are_removed(tmp_path):
     old, new = "0" * 16, "f" * 16
-    outdated = [f"samples.run-7.py311-{old}.nbi", f"samples.run-7.py311-{old}.281474976710655.nbc"]
+    outdated = [
+        f"samples.run-7.py311-{old}.nbi",  # of evsim 0.4.0 and before
+        f"samples.run-7.py311-{old}.281474976710655.nbc",
+        f"samples.run-7.py311-{old}.{32 * 'a'}.nbc",
+        f"samples.run-7.py311-{old}.{32 * 'a'}.nbc.tmp.0123456789abcdef",
+    ]
     stay = [
         f"samples.run-7.py311-{new}.nbi",
         f"samples.run-9.py313-{new}.12.nbc",
         "samples.run-7.py311.nbi",
         "samples.run-7.py311.1.nbc",
-        f"samples.run-7.py311-{old}.nbi.tmp.1",
+        f"samples.run-7.py311-{old}.nbi.old",
         "samples.cpython-311.pyc",
         f"samples-{old}.py",
     ]
@@ -175,34 +216,72 @@ def twice(x):
     return 2.0 * x
 
 
-def no_folder(*arguments):
-    raise OSError(errno.EROFS, "Read-only file system")
+def obeying_permissions():
+    """Let the superuser's process be refused as others are, where the system can do that."""
+    if sys.platform == "linux" and os.geteuid() == 0:
+        drop_capability, may_write_everywhere = 24, 1
+        ctypes.CDLL(None).prctl(drop_capability, may_write_everywhere, 0, 0, 0)
 
 
-def test_without_a_folder_to_write_it_is_compiled_in_memory_and_told(monkeypatch, capsys):
-    for locator in compiled_cache._DigestCacheImpl._locator_classes:
-        monkeypatch.setattr(locator, "ensure_cache_path", no_folder)
-    function = compiled.entry_point(twice)
-    assert isinstance(function._cache, NoCache)
-    assert (function(3.0), function(np.float32(3.0))) == (6.0, 6.0)
-    assert capsys.readouterr().err == (
-        "evsim: compiling the function twice, which takes some seconds each time because no "
-        "folder to keep it in can be written; set NUMBA_CACHE_DIR to one\n"
-    )
+@pytest.fixture
+def read_only(package, monkeypatch):
+    """A function that makes the package read-only; the user's cache is a folder of its own."""
+    user = package / "user"
+    user.mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(user))  # Linux
+    monkeypatch.setenv("HOME", str(user))  # macOS
+    made = []
+
+    def make(*folders):
+        for folder in folders:
+            made.append((folder, folder.stat().st_mode))
+            folder.chmod(0o555)
+        written = f"open({str(folders[0] / 'file')!r}, 'w')"
+        attempt = start(program=written, before=obeying_permissions)
+        attempt.communicate(timeout=120)
+        if attempt.returncode == 0:
+            pytest.skip("this user may write everywhere")
+
+    yield make
+    for folder, mode in made:
+        folder.chmod(mode)
 
 
-def test_where_evsim_is_read_only_the_cache_is_the_users(tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "CACHE_DIR", "")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # Linux
-    monkeypatch.setenv("HOME", str(tmp_path))  # macOS
-    for locator in compiled_cache._DigestCacheImpl._locator_classes:
-        if "InTree" in locator.__name__:
-            monkeypatch.setattr(locator, "ensure_cache_path", no_folder)
-    function = compiled.entry_point(twice)
-    assert isinstance(function._cache, DigestCache)
-    assert function(3.0) == 6.0
-    assert len(function._cache.files()) == 2
-    assert all(tmp_path in file.parents for file in function._cache.files())
+def files_in(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_what_was_compiled_before_an_installation_became_read_only_is_used(
+    package, read_only, monkeypatch
+):
+    assert outcome(start())[:2] == (12.0, 1)
+    read_only(package / "__pycache__", package)
+    assert outcome(start(before=obeying_permissions)) == (12.0, 0, "")
+    assert files_in(package / "user") == []
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(package / "user"))
+    assert outcome(start(before=obeying_permissions)) == (12.0, 0, "")
+    assert files_in(package / "user") == []
+
+
+def test_where_evsim_is_read_only_the_cache_is_the_users(package, read_only):
+    read_only(package)
+    result, misses, told = outcome(start(before=obeying_permissions))
+    assert (result, misses) == (12.0, 1)
+    assert "once for this machine" in told
+    assert outcome(start(before=obeying_permissions)) == (12.0, 0, "")
+    assert [file.suffix for file in files_in(package / "user")] == [".nbc"]
+    assert kept(package) == set()
+
+
+def test_without_a_folder_to_write_it_is_compiled_in_memory_and_told(package, read_only):
+    read_only(package, package / "user")
+    for _ in range(2):
+        assert outcome(start(before=obeying_permissions)) == (
+            12.0,
+            1,
+            "evsim: compiling the function total, which takes some seconds each time because no "
+            "folder to keep it in can be written; set NUMBA_CACHE_DIR to one\n",
+        )
 
 
 def test_a_full_disk_is_told_and_does_not_matter(tmp_path, monkeypatch, capsys):
@@ -210,7 +289,7 @@ def test_a_full_disk_is_told_and_does_not_matter(tmp_path, monkeypatch, capsys):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(compiled_cache._CacheFiles, "_save_data", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     function = compiled.entry_point(twice)
     assert function(3.0) == 6.0
     assert capsys.readouterr().err.splitlines()[1:] == [
@@ -258,6 +337,39 @@ def test_nothing_is_compiled_after_warming(engine):
     assert (again.compiled, again.found) == (0, 0)
 
 
+def test_each_part_is_told_once_by_its_kind_of_network(tmp_path, monkeypatch, capsys):
+    """Here nothing is found, and nothing is compiled."""
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+
+    def look_for(function, **types):
+        code = function.py_func.__code__
+        names = code.co_varnames[: code.co_argcount]
+        assert set(types) <= set(names)
+        signature = tuple(types.get(name, numba.types.int64) for name in names)
+        assert function._cache.load_overload(signature, function.targetctx) is None
+
+    for _ in range(2):
+        for recurrent in (numba.types.none, numba.types.boolean[::1]):
+            look_for(samples.simulate_samples, recurrent=recurrent)
+            look_for(pull_back.pull_back_samples, recurrent=recurrent)
+        look_for(samples.count_arrivals)
+        look_for(ordering.order_by_delay)
+        look_for(kernel_readouts.read_voltages)
+        for real in (numba.float32, numba.float64):
+            look_for(grid_samples.simulate_samples, network=real[::1])
+            look_for(grid_samples.pull_back_samples, network=real[::1])
+    once = ", once for this machine; this takes some seconds"
+    assert capsys.readouterr().err.splitlines() == [
+        "evsim: compiling the exact engine's loops for layered networks"
+        f"{once} (evsim info --warm compiles everything ahead)",
+        f"evsim: compiling the exact engine's loops for recurrent networks{once}",
+        f"evsim: compiling the exact engine's loops for all networks{once}",
+        f"evsim: compiling the exact engine's readouts{once}",
+        f"evsim: compiling the grid engine's loops in float32{once}",
+        f"evsim: compiling the grid engine's loops in float64{once}",
+    ]
+
+
 def test_engines_that_numba_does_not_compile_are_not_warmed():
     with pytest.raises(ValueError, match="is not compiled ahead: that is for the exact engine"):
         warm(Reference())
@@ -275,3 +387,164 @@ def test_functions_for_others_can_be_called_from_python():
     assert cube(3.0) == 27.0
     assert square(3.0) == 9.0
     assert cube(np.float32(2.0)) == 8.0
+
+
+# -- source -----------------------------------------------------------------------------------
+
+COPIED = (Path(evsim.__file__).parent, Path(evsim_gpu.__file__).parent)
+
+SPIKES = """
+import evsim
+network = evsim.Network(
+    [evsim.Input("input", 1), evsim.LIF("output", 1)], [evsim.Connection("input", "output", 10.0)]
+)
+spikes = evsim.SpikeTrains.from_lists([[(5.0, 0)]], units=1)
+print(evsim.__file__, *evsim.simulate(network, spikes, 40.0).spikes["output"].times)
+"""
+
+EDITS = """
+from pathlib import Path
+import evsim, evsim_gpu
+from evsim.cache_files import source_digest
+from evsim_gpu.cuda_kernels import FILES, TRAINING_FILES, kernel_source
+
+def digest():
+    kernels = Path(evsim.__file__).parent / "engines" / "kernels"
+    loops = Path(evsim_gpu.__file__).parent / "loops"
+    cuda = kernel_source(FILES) + kernel_source(TRAINING_FILES)
+    assert source_digest(kernels) == source_digest(loops)
+    return source_digest(kernels), cuda
+
+before = digest()
+assert digest() == before
+for package in (evsim, evsim_gpu):
+    for file in sorted(Path(package.__file__).parent.rglob("*.*")):
+        if file.suffix not in (".py", ".cu", ".cuh"):
+            continue
+        content = file.read_bytes()
+        file.write_bytes(content + b"\\n")
+        place = 0 if file.suffix == ".py" else 1
+        assert digest()[place] != before[place], file
+        file.write_bytes(content)
+        assert digest() == before
+        print(file.name)
+"""
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    """A folder with copies of both packages that are imported first, without a cache."""
+    for package in COPIED:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(package, tmp_path / "copy" / package.name, ignore=ignored)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "copy"), *sys.path]))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "copy"
+
+
+def test_a_change_in_any_source_file_is_seen(copy):
+    edited, _ = said(start(program=EDITS))
+    names = set(edited.split())
+    assert names >= {"exponential.py", "lif.py", "layered.py", "forward.py", "compiled.py"}
+    assert names >= {"forward.cu", "grid.cuh"}
+    sources = [file for folder in COPIED for file in folder.rglob("*.py")]
+    assert len(edited.split()) >= len(sources)
+
+
+def first_spike(copy):
+    """The first spike of the network in ms, and what was told; evsim is that of the copy."""
+    out, told = said(start(program=SPIKES))
+    file, first, *_ = out.split()
+    assert Path(file).is_relative_to(copy)
+    return float(first), told
+
+
+def test_what_exponential_computes_is_never_stale(copy, monkeypatch):
+    """It is compiled into the loops of other files; Python's own loops say what is right."""
+    right, told = first_spike(copy)
+    assert "compiling the exact engine's loops for layered networks" in told
+    source = copy / "evsim" / "exponential.py"
+    stamp, text = source.stat(), source.read_text()
+    assert "    return (1.0 + rest) *" in text
+    source.write_text(text.replace("    return (1.0 + rest) *", "    return 0.9 * (1.0 + rest) *"))
+    os.utime(source, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    edited, _ = first_spike(copy)
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert edited == pytest.approx(first_spike(copy)[0], rel=1e-12)
+    source.write_text(text)
+    assert first_spike(copy)[0] == pytest.approx(right, rel=1e-12)
+    assert abs(edited - right) > 0.01
+
+
+def bytecode_alone(copy):
+    subprocess.run([sys.executable, "-m", "compileall", "-q", "-b", str(copy)], check=True)
+    for source in copy.rglob("*.py"):
+        source.unlink()
+    return copy
+
+
+def archive(copy):
+    path = copy.with_name("lib.zip")
+    with zipfile.ZipFile(path, "w") as opened:
+        for file in copy.rglob("*"):
+            opened.write(file, file.relative_to(copy))
+    shutil.rmtree(copy)
+    return path
+
+
+@pytest.mark.parametrize("installed", [bytecode_alone, archive])
+def test_installations_without_source_files_work_and_keep_what_they_compile(
+    installed, copy, tmp_path, monkeypatch
+):
+    place = installed(copy)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(place), *sys.path]))
+    first, told = first_spike(place)
+    assert told.count("compiling the exact engine's loops for layered networks") == 1
+    assert first_spike(place) == (first, "")
+    help_text, _ = said(
+        start("--help", "from evsim.cli import main; main(['train', 'shd', '--help'])")
+    )
+    assert "--epochs" in help_text
+
+
+# -- not at all ---------------------------------------------------------------------------------
+
+COMPARED = """
+import numpy as np
+import evsim
+from evsim import losses, readouts
+from evsim.engines import Exact, Grid
+from networks import random_case
+
+for kind in ("feedforward", "recurrent"):
+    for engine in (Exact(threads=1), Grid(dt=0.5, threads=1)):
+        case = random_case(np.random.default_rng(1), kind, batch=2, output="LI")
+        for loss in (losses.CrossEntropy(readouts.Peak()), losses.TimeAveragedCrossEntropy()):
+            found = evsim.gradient(
+                case.network, case.inputs, np.array([0, 1]), loss, 20.0, engine=engine,
+                dropout=evsim.Dropout({"left": 0.2}, seed=0),
+            )
+            values = [found.loss, *found.run.voltage("first", [2.0, 9.0]).ravel()]
+            for gradient in found.parameters.values():
+                values += np.ravel(gradient).tolist()
+            print(*map(float, values))
+"""
+
+
+def test_without_compiling_the_numbers_are_the_same(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
+    compiled_numbers = [line.split() for line in said(start(program=COMPARED))[0].splitlines()]
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    out, told = said(start(program=COMPARED))
+    numbers = [line.split() for line in out.splitlines()]
+    assert told == ""
+    assert len(numbers) == len(compiled_numbers) == 8
+    for own, other in zip(numbers, compiled_numbers, strict=True):
+        scale = np.abs(np.array(other, float)).max()
+        np.testing.assert_allclose(
+            np.array(own, float), np.array(other, float), 1e-9, 1e-12 * scale
+        )
+    out, _ = said(start(program="from evsim.engines import warm\\ntry: warm('exact')\\n"
+                                "except ValueError as error: print(error)"))  # fmt: skip
+    assert out == "nothing is compiled while NUMBA_DISABLE_JIT is set: unset it\\n"

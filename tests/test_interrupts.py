@@ -201,7 +201,7 @@ def test_a_stop_while_compiling_leaves_nothing_half_done(ask):
     assert with_one_more(1.0) == 2.0
 
 
-# -- processes ---------------------------------------------------------------------------------------
+# -- processes ----------------------------------------------------------------------------------
 
 PROGRAM = """
 import sys, threading

@@ -50,6 +50,7 @@ class Dilate(SampleAugmentation):
             factors = generator.uniform(self.low, self.high, len(spikes))
         else:
             factors = np.exp(generator.uniform(np.log(self.low), np.log(self.high), len(spikes)))
-        with np.errstate(over="ignore"):  # what overflows is beyond every trial
+        # What overflows is beyond every trial, what underflows is at its beginning.
+        with np.errstate(over="ignore", under="ignore"):
             times = spikes.times * per_spike(factors, spikes)
         return inside(times, spikes.units, spikes.offsets, spikes.unit_count, duration)

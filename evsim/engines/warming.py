@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numba.core import config
 
-from evsim import compiled, engines
-from evsim.compiled_cache import DigestCache, remove_outdated
+from evsim import compiled, compiled_cache, engines
+from evsim.cache_files import remove_outdated
 from evsim.dropout import Dropout
 from evsim.engines import Engine, Exact, Grid
 from evsim.initialisers import Normal
@@ -39,7 +40,7 @@ class Warmed:
 
 @dataclass(frozen=True)
 class Cache:
-    """Where compiled code is kept: the folders, none where no folder can be written, and bytes."""
+    """Where compiled code is kept: the folders, none where none is kept, and bytes."""
 
     folders: tuple[Path, ...]
     size: int
@@ -61,7 +62,7 @@ def warm(engine: str | Engine) -> Warmed:
     Raises
     ------
     ValueError
-        For an engine that is not compiled by numba.
+        For an engine that is not compiled by numba, and where numba is told to compile nothing.
     """
     engine = engines.resolve(engine)
     if not (isinstance(engine, Exact) or (isinstance(engine, Grid) and engine.device == "cpu")):
@@ -71,23 +72,30 @@ def warm(engine: str | Engine) -> Warmed:
         )
     if isinstance(engine, Exact):
         engine = replace(engine, debug=True)
+    if config.DISABLE_JIT:
+        raise ValueError("nothing is compiled while NUMBA_DISABLE_JIT is set: unset it")
+    compiled_cache.know_hint()
     misses, hits = _counts()
     start = time.perf_counter()
     for is_recurrent in (False, True):
         _exercise(engine, _network(is_recurrent))
     seconds = time.perf_counter() - start
-    for function in compiled.entry_points:
-        if isinstance(function._cache, DigestCache):
-            remove_outdated(Path(function._cache.cache_path), function._cache.digest)
+    for own in _caches():
+        if own.folder is not None and own.digest is not None:
+            remove_outdated(own.folder, own.digest)
     now_misses, now_hits = _counts()
     return Warmed(now_misses - misses, now_hits - hits, seconds)
 
 
 def cache() -> Cache:
     """Where the compiled code of the engines is kept, and how much there is."""
-    kept = [f._cache for f in compiled.entry_points if isinstance(f._cache, DigestCache)]
-    folders = tuple(sorted({Path(own.cache_path) for own in kept}))
-    return Cache(folders, sum(file.stat().st_size for own in kept for file in own.files()))
+    files = [file for own in _caches() for file in own.files()]
+    folders = tuple(sorted({file.parent for file in files}))
+    return Cache(folders, sum(file.stat().st_size for file in files))
+
+
+def _caches() -> list[compiled_cache.DigestCache]:
+    return [function._cache for function in compiled.entry_points]
 
 
 def _counts() -> tuple[int, int]:

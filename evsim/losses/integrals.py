@@ -58,6 +58,7 @@ class IntegralLoss(Loss):
             "values: use evaluate(run, labels)"
         )
 
+    @np.errstate(under="ignore")
     def evaluate(self, run: Run, labels: np.ndarray) -> Outcome:
         population = self.readout.population_of(run.network)
         integral = integrate(

@@ -70,6 +70,7 @@ class FirstSpikeCrossEntropy(_FirstSpikeLoss):
         if not 0 <= self.alpha < np.inf:
             raise ValueError(f"alpha = {self.alpha}: it must be finite and >= 0")
 
+    @np.errstate(under="ignore")
     def __call__(
         self, values: np.ndarray, labels: np.ndarray, duration: float
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -120,6 +121,7 @@ class TimeInvariantMSE(_FirstSpikeLoss):
         if not 0 <= self.delta < np.inf:
             raise ValueError(f"delta = {self.delta} ms: it must be finite and >= 0")
 
+    @np.errstate(under="ignore")
     def __call__(
         self, values: np.ndarray, labels: np.ndarray, duration: float
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -163,6 +165,7 @@ class SpikeTimeMSE(Loss):
                 "spikes of a unit have targets, SpikeTimeMSE(SpikeTimes(count=3))"
             )
 
+    @np.errstate(under="ignore")
     def __call__(
         self, values: np.ndarray, labels: np.ndarray, duration: float
     ) -> tuple[np.ndarray, np.ndarray]:

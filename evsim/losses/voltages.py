@@ -30,6 +30,7 @@ class CrossEntropy(Loss):
                 "for spike times use FirstSpikeCrossEntropy"
             )
 
+    @np.errstate(under="ignore")
     def __call__(
         self, values: np.ndarray, labels: np.ndarray, duration: float
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -60,6 +61,7 @@ class VoltageMSE(Loss):
                 "VoltageMSE(Voltage([10.0, 20.0]))"
             )
 
+    @np.errstate(under="ignore")
     def __call__(
         self, values: np.ndarray, labels: np.ndarray, duration: float
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -75,6 +77,7 @@ class VoltageMSE(Loss):
 
 
 @helpful
+@np.errstate(under="ignore")
 def cross_entropy(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """``-log softmax(values)_c`` of each row for its class c, and the derivative by each value.
 
@@ -88,6 +91,7 @@ def cross_entropy(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, n
 
 
 @helpful
+@np.errstate(under="ignore")
 def log_softmax(values: np.ndarray) -> np.ndarray:
     """Logarithm of the softmax over the last axis, to all digits however close to 0 it is."""
     largest = np.argmax(values, axis=-1, keepdims=True)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import numpy as np
 
 from evsim.engines.protocol import EngineError
 
-FOLDER = Path(__file__).with_name("kernels")
+FOLDER = resources.files("evsim_gpu") / "kernels"
 FILES = ("arrivals.cu", "forward.cu", "states.cu", "backward.cu", "gradients.cu")
 TRAINING_FILES = ("batches.cu", "losses.cu", "tallies.cu", "optimisers.cu", "flows.cu")
 
@@ -40,7 +41,7 @@ def kernel_source(files: tuple[str, ...] = FILES) -> str:
     return "\n".join(_with_headers(FOLDER / name, included) for name in files)
 
 
-def _with_headers(file: Path, included: set[str]) -> str:
+def _with_headers(file: Traversable, included: set[str]) -> str:
     def insert(match: re.Match[str]) -> str:
         name = match[1]
         if name in included:

@@ -14,13 +14,13 @@ from math import exp, inf
 
 import numpy as np
 
-from evsim.compiled import allocating, compiled
+from evsim.compiled import allocating, compiled, record
 from evsim.engines.kernels.queue import restore_unit
 from evsim.engines.kernels.recurrent_state import STEPS, Running
 from evsim.engines.kernels.stretches import Chunk, Stretches, is_within
 from evsim.lif import crossing_time, flow, reaches_threshold
 
-INNER = np.dtype([("time", np.float64), ("weight", np.float64), ("next", np.int64)])
+INNER = record([("time", np.float64), ("weight", np.float64), ("next", np.int64)])
 """An arrival that was sent in the chunk it falls into: a link in a list of its target.
 
 The list of the stretch that runs is in the order of time; those of later ones are not yet.

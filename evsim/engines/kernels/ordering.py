@@ -9,7 +9,7 @@ from evsim.engines.kernels.sorting import stable_order
 from evsim.engines.kernels.stopped import is_stopped
 
 
-@entry_point
+@entry_point(part="loops for all networks")
 def order_by_delay(delay: np.ndarray, rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """The synapses ``rows``, each row of them by delay, and those of one delay as they stand.
 

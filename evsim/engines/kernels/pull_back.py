@@ -233,7 +233,7 @@ def pull_back_samples(
         add_sent(sent, components.synapses, gradients)
 
 
-@entry_point
+@entry_point(part="gradients by time constants")
 def pull_back_time_constants(
     first: int,
     last: int,

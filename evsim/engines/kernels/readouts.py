@@ -20,7 +20,7 @@ from evsim.engines.kernels.stopped import is_stopped
 from evsim.engines.kernels.trial import Batch, trial_of
 
 
-@entry_point
+@entry_point(part="readouts")
 def read_voltages(
     first: int,
     last: int,
@@ -78,7 +78,7 @@ def room_for_kinks(found: np.ndarray, used: int, more: int) -> np.ndarray:
     return larger
 
 
-@entry_point
+@entry_point(part="readouts")
 def find_kinks(
     first: int,
     last: int,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evsim.compiled import allocating
+from evsim.compiled import allocating, record
 from evsim.engines.kernels.stopped import is_stopped_at
 
 # Why a kernel stopped.
@@ -26,7 +26,7 @@ STOPPED = -1  # it has been told to, see ``stopped``
 FULL = -1  # in place of a number of spikes: the buffer has no room for more
 
 
-UNIT = np.dtype(
+UNIT = record(
     [
         ("tau_mem", np.float64),  # ms
         ("tau_syn", np.float64),  # ms
@@ -43,7 +43,7 @@ UNIT = np.dtype(
 )
 """A unit: its parameters, NaN where its kind has none, and what a run adds to them."""
 
-SYNAPSE = np.dtype(
+SYNAPSE = record(
     [
         ("weight", np.float64),
         ("delay", np.float64),  # ms
@@ -54,7 +54,7 @@ SYNAPSE = np.dtype(
 )
 """A synapse; ``index`` is its number in the topology, whatever the order of the array."""
 
-SPIKE = np.dtype(
+SPIKE = record(
     [
         ("time", np.float64),  # ms
         ("drive", np.float64),  # I - threshold at the emission; infinity for inputs

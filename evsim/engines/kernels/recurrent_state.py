@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evsim.compiled import compiled
+from evsim.compiled import compiled, record
 
-STATE = np.dtype(
+STATE = record(
     [
         ("voltage", np.float64),  # at the time now
         ("current", np.float64),

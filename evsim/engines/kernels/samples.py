@@ -231,7 +231,7 @@ def simulate_samples(
     return spikes, used
 
 
-@entry_point
+@entry_point(part="loops for all networks")
 def count_arrivals(
     first: int,
     last: int,

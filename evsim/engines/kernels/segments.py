@@ -10,7 +10,7 @@ from math import exp, inf
 
 import numpy as np
 
-from evsim.compiled import allocating, compiled
+from evsim.compiled import allocating, compiled, record
 from evsim.engines.kernels.arrivals import Arrivals
 from evsim.engines.kernels.stopped import is_stopped_at
 from evsim.engines.kernels.trial import Trial
@@ -30,7 +30,7 @@ MOMENT = 1
 EMISSION = 2
 RELEASE = 3  # the end of a refractory period
 
-SEGMENT = np.dtype(
+SEGMENT = record(
     [
         ("time", np.float64),  # ms
         ("voltage", np.float64),  # after what happens there

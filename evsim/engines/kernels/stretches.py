@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evsim.compiled import allocating, compiled
+from evsim.compiled import allocating, compiled, record
 from evsim.engines.kernels.decays import Decays, new_decays, set_factors
 from evsim.engines.kernels.stopped import is_stopped
 from evsim.engines.kernels.trial import Trial
 
-EVENT = np.dtype(
+EVENT = record(
     [
         ("time", np.float64),
         ("weight", np.float64),

@@ -97,7 +97,7 @@ def trace_unit(
         )
 
 
-@entry_point
+@entry_point(part="traces")
 def trace_samples(
     first: int,
     last: int,
@@ -178,7 +178,7 @@ def adjoint_trace_unit(
         )
 
 
-@entry_point
+@entry_point(part="traces")
 def adjoint_trace_samples(
     first: int,
     last: int,

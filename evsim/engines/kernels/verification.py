@@ -11,7 +11,7 @@ from math import exp, inf
 
 import numpy as np
 
-from evsim.compiled import compiled, entry_point
+from evsim.compiled import compiled, entry_point, record
 from evsim.engines.kernels.arrivals import (
     Arrivals,
     arrivals_at,
@@ -32,7 +32,7 @@ OTHER_RELEASE = 5  # I when V moves again, as the spike records it
 
 ULPS = 16.0  # how many units in the last place each number and each time may be off
 
-SUMS = np.dtype(
+SUMS = record(
     [
         ("time", np.float64),
         ("voltage", np.float64),

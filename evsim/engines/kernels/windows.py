@@ -12,14 +12,14 @@ from math import inf
 
 import numpy as np
 
-from evsim.compiled import allocating, compiled
+from evsim.compiled import allocating, compiled, record
 from evsim.engines.kernels.entering import Entering
 from evsim.engines.kernels.records import GRAZING, STOPPED
 from evsim.engines.kernels.stopped import is_stopped, is_stopped_at
 from evsim.engines.kernels.trial import Trial
 from evsim.lif import driven_adjoint_flow, is_refractory_after
 
-WINDOW = np.dtype(
+WINDOW = record(
     [
         ("begin", np.float64),  # the first time at which an arrival belongs to it; -inf if open
         ("end", np.float64),

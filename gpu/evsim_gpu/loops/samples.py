@@ -142,7 +142,7 @@ def states_of(
     return states
 
 
-@entry_point
+@entry_point(part="traces")
 def write_states(
     first: int,
     last: int,
@@ -166,7 +166,7 @@ def write_states(
                 current[sample, n, unit] = states[n, first_column + unit, 1]
 
 
-@entry_point
+@entry_point(part="readouts")
 def read_means(
     first: int,
     last: int,
@@ -198,7 +198,7 @@ def read_means(
             )  # fmt: skip
 
 
-@entry_point
+@entry_point(part="readouts")
 def read_peaks(
     first: int,
     last: int,

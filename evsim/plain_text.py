@@ -1,0 +1,42 @@
+"""What is shown where a terminal, a pipe or a file does not know all letters."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import unicodedata
+from collections.abc import Iterable
+from typing import TextIO
+
+PLAIN = "evsim.plain"
+"""The name by which Python's streams know how letters are replaced."""
+
+_SIGNS = {
+    "→": "->", "←": "<-", "±": "+/-", "×": "x", "−": "-", "–": "-", "—": "-", "•": "*", "·": ".",
+    "“": '"', "”": '"', "‘": "'", "’": "'", "…": "...", "≤": "<=", "≥": ">=", "µ": "u", "μ": "u",
+    "ß": "ss", "│": "|", "─": "-", "━": "-", "┃": "|",
+    **dict.fromkeys("╭╮╰╯┌┐└┘├┤┬┴┼╸╺", "+"),
+}  # fmt: skip
+
+
+def show_plainly(streams: Iterable[TextIO | None]) -> None:
+    """From now on text streams show letters that they cannot encode by others, as e for é."""
+    codecs.register_error(PLAIN, _replaced)
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=PLAIN)
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    """What stands for letters that cannot be encoded: signs like them, or question marks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(_plain(letter) for letter in letters), error.end
+
+
+def _plain(letter: str) -> str:
+    if letter in _SIGNS:
+        return _SIGNS[letter]
+    base = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+    return base or "?"
