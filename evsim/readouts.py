@@ -75,6 +75,8 @@ class Mean(Readout):
         "flat", w = 1 (L 2); "exponential", w = exp(-t/T) (L 5); "linear", w = 1 - t/T;
         "sigmoid", w = 1/(1 + exp((t/T - 0.5)/0.2)); "input", the sample's own input spikes,
         ``w(t) = sum over k of delta(t - t_k)``, those of all inputs (L section 2.2).
+    population : str, optional
+        The output of the network, its last population, if not given.
     """
 
     weighting: Weighting = "flat"
@@ -122,6 +124,8 @@ class Voltage(Readout):
     ----------
     times : sequence of float
         In ms, within the trial; V at a unit's own spike is that after it, 0.
+    population : str, optional
+        The output of the network, its last population, if not given.
     """
 
     times: Sequence[float] | np.ndarray = field(default=())
