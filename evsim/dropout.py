@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.checks import check_number, checked_integer
 from evsim.network import LI, Network, unknown_name
 
 
-@dataclass(frozen=True, eq=False)
-class Dropout:
+@dataclass(frozen=True, eq=False, repr=False)
+class Dropout(Brief):
     """Which spikes are dropped.
 
     Parameters

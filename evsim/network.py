@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.initialisers import Initialiser
 from evsim.parameters import (
     FrozenArrays,
@@ -49,8 +50,8 @@ __all__ = [
 # -- populations --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class Population(FrozenArrays):
+@dataclass(frozen=True, eq=False, repr=False)
+class Population(Brief, FrozenArrays):
     """A named group of units of one kind."""
 
     name: str
@@ -102,12 +103,12 @@ class Population(FrozenArrays):
         object.__setattr__(self, parameter, values)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Input(Population):
     """Units whose spikes the user gives."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LIF(Population):
     """Leaky integrate-and-fire units with exponential current synapses (D Table 1).
 
@@ -142,7 +143,7 @@ class LIF(Population):
         self._set_unit_parameter("refractory", "ms", zero=True, infinite=True)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LI(Population):
     """Leaky integrator units: as LIF, without threshold; they never spike.
 
@@ -169,8 +170,8 @@ class LI(Population):
 # -- connections --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class Connection(FrozenArrays):
+@dataclass(frozen=True, eq=False, repr=False)
+class Connection(Brief, FrozenArrays):
     """Synapses from every spike of a source population to units of a target population.
 
     Parameters

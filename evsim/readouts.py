@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.checks import check_choice, check_number, checked_integer
 from evsim.network import LI, LIF, Input, Network, Population
 
@@ -116,8 +117,8 @@ class Peak(Readout):
             )
 
 
-@dataclass(frozen=True, eq=False)
-class Voltage(Readout):
+@dataclass(frozen=True, eq=False, repr=False)
+class Voltage(Brief, Readout):
     """The voltage at given times, shape (batch, units, times).
 
     Parameters
@@ -171,6 +172,9 @@ class Moments(NamedTuple):
         """The sample of each moment, int64, shape (moments,)."""
         return np.repeat(np.arange(self.offsets.size - 1), np.diff(self.offsets))
 
+    def __repr__(self) -> str:
+        return f"Moments({self.times.size} times in {self.offsets.size - 1} samples)"
+
 
 def check_moments(moments: Moments, batch_size: int, duration: float) -> None:
     """Refuse moments that are not those of a batch of trials of ``duration`` ms."""
@@ -200,8 +204,8 @@ def check_moments(moments: Moments, batch_size: int, duration: float) -> None:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class VoltageAt(Readout):
+@dataclass(frozen=True, eq=False, repr=False)
+class VoltageAt(Brief, Readout):
     """The voltage at moments of each sample, shape (moments, units).
 
     A moment comes after an emission at the same time, so that V is 0 there, and before an

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.checks import check_choice
 from evsim.network import LIF, Network
 
@@ -19,8 +20,8 @@ Watch = Literal["accuracy", "loss", "validation_accuracy", "validation_loss"]
 """The numbers of an epoch that schedules, early stopping and the best epoch go by."""
 
 
-@dataclass(frozen=True)
-class EpochRecord:
+@dataclass(frozen=True, repr=False)
+class EpochRecord(Brief):
     """What happened in one epoch.
 
     Parameters

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from evsim import sampling
+from evsim.brief import first, listed
 from evsim.checks import check_number
 from evsim.dropout import Dropout
 from evsim.engines import resolve
@@ -147,7 +148,7 @@ def gradient(
     return Gradient(run, outcome, adjoint)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """A simulated batch: its spikes, readouts, and voltages at any time."""
 
@@ -156,6 +157,14 @@ class Run:
     duration: float
     engine: Engine
     state: Any
+
+    def __repr__(self) -> str:
+        spiking = [p.name for p in self.network.populations if p.spiking]
+        counts = [f"{name} {self.spike_counts[name].sum()}" for name in first(spiking)]
+        trials = f"{self.batch_size} samples of {self.duration:g} ms"
+        return (
+            f"Run({trials} on {type(self.engine).__name__}, spikes: {listed(counts, len(spiking))})"
+        )
 
     @property
     def batch_size(self) -> int:
@@ -229,7 +238,7 @@ class Run:
         return self.engine.traces(self.state, population, checked)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Gradient:
     """The loss of a batch and its gradients.
 
@@ -239,6 +248,10 @@ class Gradient:
     run: Run
     outcome: Outcome
     adjoint: Adjoint
+
+    def __repr__(self) -> str:
+        by = listed(first(self.parameters), len(self.parameters))
+        return f"Gradient(loss {self.loss:.6g} of {self.run}, by {by})"
 
     @property
     def losses(self) -> np.ndarray:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.checks import checked_integer
 from evsim.dataset import Dataset, Evaluation
 from evsim.training import FitResult
@@ -170,8 +171,8 @@ def _frozen(indices: np.ndarray) -> np.ndarray:
 # -- scores -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class Scores:
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores(Brief):
     """The scores of several runs.
 
     Parameters

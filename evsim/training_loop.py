@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.dataset import Dataset, Evaluation, evaluate
 from evsim.dropout import Dropout
 from evsim.engines.protocol import Engine
@@ -54,8 +55,8 @@ class EpochTrainer(Protocol):
         """
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingState:
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainingState(Brief):
     """Where a run stands after an epoch; what callbacks are given.
 
     ``network`` is the one after epoch ``epoch`` of ``epochs``, ``best_network`` the one
@@ -75,8 +76,8 @@ class TrainingState:
         return self.history[-1]
 
 
-@dataclass(frozen=True, eq=False)
-class Task:
+@dataclass(frozen=True, eq=False, repr=False)
+class Task(Brief):
     """What is to be trained and how: the arguments of fit, checked."""
 
     network: Network

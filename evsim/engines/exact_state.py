@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.engines.exact_layout import Layout, OrderedInputs
 from evsim.engines.kernels import records
 from evsim.engines.kernels.entering import PEAK, Entering
@@ -41,8 +42,8 @@ def writable(moments: Moments) -> Moments:
     return Moments(*(np.require(part, requirements=["C", "W"]) for part in moments))
 
 
-@dataclass(frozen=True, eq=False)
-class Piece:
+@dataclass(frozen=True, eq=False, repr=False)
+class Piece(Brief):
     """Samples first to last - 1 and all their spikes; the failure, if any."""
 
     first: int
@@ -52,8 +53,8 @@ class Piece:
     failure: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class AdjointState:
+@dataclass(frozen=True, eq=False, repr=False)
+class AdjointState(Brief):
     """What entered the adjoints, and the adjoint of every spike by piece; for traces.
 
     ``units`` are the layout's with the jumps of the rate regulariser.
@@ -64,8 +65,8 @@ class AdjointState:
     spikes: tuple[np.ndarray, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class ExactState:
+@dataclass(frozen=True, eq=False, repr=False)
+class ExactState(Brief):
     """A simulated batch: for each sample and unit, where its spikes lie in its piece."""
 
     network: Network

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.dropout import Dropout
 from evsim.engines import reference_readouts
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
@@ -39,8 +40,8 @@ class Event(NamedTuple):
     unit: int
 
 
-@dataclass(frozen=True, eq=False)
-class State:
+@dataclass(frozen=True, eq=False, repr=False)
+class State(Brief):
     """A simulated batch, in the engine's number type."""
 
     model: Model
@@ -49,8 +50,8 @@ class State:
     samples: list[Simulation]
 
 
-@dataclass(frozen=True, eq=False)
-class AdjointState:
+@dataclass(frozen=True, eq=False, repr=False)
+class AdjointState(Brief):
     """Gradients in the engine's number type, each computed when it is first asked for.
 
     ``weight`` and ``delay`` hold one per synapse in the order of ``network.topology``,

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.readouts import Readout, VoltageAt
 
 if TYPE_CHECKING:
     from evsim.simulation import Run
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
+@dataclass(frozen=True, eq=False, repr=False)
+class Outcome(Brief):
     """What a loss makes of a simulated batch.
 
     Parameters
