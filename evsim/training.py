@@ -24,6 +24,7 @@ from evsim.engines.protocol import Engine
 from evsim.losses import Loss
 from evsim.network import Network
 from evsim.optim import Optimizer, Projection
+from evsim.pictures import for_files_only
 from evsim.progress import progress_for
 from evsim.records import EpochRecord, Watch, check_watch, check_watched
 from evsim.regularisers import RateRegulariser
@@ -279,7 +280,8 @@ def _run(
     """Run the epochs that are left; whether Ctrl-C ended them, and why something else did."""
     task = training.task
     finished, epochs = training.finished.epoch, training.finished.epochs
-    with progress_for(progress, epochs, task.batches(len(task.data)), finished) as display:
+    shown = progress_for(progress, epochs, task.batches(len(task.data)), finished)
+    with for_files_only(), shown as display:
         if training.folder is not None:
             after = f", going on after epoch {finished}" if finished else ""
             display.say(f"run folder: {training.folder.path}{after}")

@@ -21,6 +21,7 @@ import numpy as np
 
 from evsim.losses import CrossEntropy, Loss
 from evsim.network import LI, Connection, Input, Network
+from evsim.pictures import for_files_only
 from evsim.readouts import Peak
 from evsim.spikes import SpikeTrains
 from evsim.tasks.running import RunOptions
@@ -170,6 +171,7 @@ def evaluate(
     )
 
 
+@for_files_only()
 def pictures(
     result: FitResult, settings: Settings, folder: str | Path, *, engine: str | Engine = "exact"
 ) -> list[Path]:

@@ -18,6 +18,7 @@ import numpy as np
 from evsim.initialisers import Constant, Normal
 from evsim.losses import Loss, TimeInvariantMSE
 from evsim.network import LIF, Connection, Input, Network
+from evsim.pictures import for_files_only
 from evsim.spikes import SpikeTrains
 from evsim.tasks.running import RunOptions
 
@@ -359,6 +360,7 @@ def predict(
     return chosen.predict(run.read(chosen.readout))
 
 
+@for_files_only()
 def pictures(
     result: FitResult,
     settings: Settings,
