@@ -296,10 +296,10 @@ def _run(
                     callback(training.finished)
         except KeyboardInterrupt:
             training.save()
-            display.say(f"interrupted: {training.finished.epoch} of {epochs} epochs are finished")
+            display.stop(f"interrupted: {training.finished.epoch} of {epochs} epochs are finished")
             return True, None
         except StopTraining as reason:
-            display.say(f"stopped after epoch {training.finished.epoch} of {epochs}: {reason}")
+            display.stop(f"stopped after epoch {training.finished.epoch} of {epochs}: {reason}")
             return False, str(reason)
     return False, None
 
