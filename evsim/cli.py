@@ -599,9 +599,7 @@ def _in_lines(text: str, indent: int) -> str:
     if not sys.stdout.isatty():
         return text
     width, gap = shutil.get_terminal_size().columns, " " * indent
-    return textwrap.fill(
-        text, width, subsequent_indent=gap, break_long_words=False, break_on_hyphens=False
-    )
+    return textwrap.fill(text, width, subsequent_indent=gap, break_long_words=False)
 
 
 def _warm() -> None:
