@@ -10,11 +10,13 @@ import os
 import re
 import subprocess
 import sys
+import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fontTools.ttLib import TTFont
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -218,6 +220,62 @@ def test_formulas_are_drawn_by_the_browser(site):
         assert "merror" not in text, page
     shown = re.sub(r"<[^>]*>", "", re.sub(r'title="[^"]*"', "", equations))
     assert not re.search(r"\\(frac|tau|lambda|mathrm)", shown)
+
+
+class Formulas(HTMLParser):
+    """The signs of a page's formulas, as they are drawn: a single letter is italic."""
+
+    def __init__(self):
+        super().__init__()
+        self.signs, self._open = set(), []
+
+    def handle_starttag(self, tag, attributes):
+        self._open.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        while self._open and self._open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        if not any(tag == "math" for tag, _ in self._open):
+            return
+        tag, attributes = self._open[-1]
+        italic = tag == "mi" and len(data) == 1 and attributes.get("mathvariant") != "normal"
+        self.signs.update(italic_of(data) if italic else data)
+
+
+def italic_of(letter):
+    """The mathematical italic of a letter, where there is one."""
+    for alphabet in ("SMALL", "CAPITAL"):
+        name = unicodedata.name(letter).replace("GREEK ", "").replace("LATIN ", "")
+        name = name.replace(f"{alphabet} LETTER", f"MATHEMATICAL ITALIC {alphabet}")
+        try:
+            return unicodedata.lookup(name)
+        except KeyError:
+            continue
+    return letter
+
+
+def test_the_site_brings_the_font_of_its_formulas(site):
+    css = (site / "stylesheets" / "site.css").read_text()
+    (address,) = re.findall(r"url\(\"?([^\")]*)\"?\)", css)
+    font = (site / "stylesheets" / address).resolve()
+    assert font.is_relative_to(site.resolve())
+    assert font.stat().st_size < 300_000
+    assert "SIL OPEN FONT LICENSE Version 1.1" in (font.parent / "OFL.txt").read_text()
+    family = re.search(r"font-family: (\"[^\"]*\");\n  src", css)[1]
+    assert re.search(r"math \{\n  font-family: (\"[^\"]*\")", css)[1] == family
+
+    tables = TTFont(font)
+    assert tables["MATH"].table.MathConstants.FractionRuleThickness.Value > 0
+    has = set(tables.getBestCmap())
+    signs = set()
+    for page in site.glob("**/*.html"):
+        formulas = Formulas()
+        formulas.feed(page.read_text())
+        signs |= formulas.signs
+    assert {"\N{MATHEMATICAL ITALIC SMALL TAU}", "∫", "≥"} <= signs
+    assert {sign for sign in signs if ord(sign) not in has and not sign.isspace()} == set()
 
 
 TASK = "Settings data network loss optimizers train evaluate class_names pictures"
