@@ -9,6 +9,7 @@ CUPY ?= gpu13
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+INSTALLED_DEV := $(VENV)/installed-dev
 INSTALLED_DOCS := $(VENV)/installed-docs
 INSTALLED_VALIDATION := $(VENV)/installed-validation
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -28,13 +29,12 @@ help:
 	@echo "make clean     remove what the others made, apart from runs/"
 
 demo: $(INSTALLED)
-	rm -rf runs/demo
-	$(BIN)/evsim train yin-yang --hidden 30 --delays --time-limit 110 --out runs/demo
+	$(BIN)/evsim train yin-yang --hidden 30 --delays --time-limit 110 --out runs/demo --replace
 
-test: $(INSTALLED)
+test: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest -n $(PROCESSES)
 
-lint: $(INSTALLED)
+lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -42,7 +42,7 @@ lint: $(INSTALLED)
 docs: $(INSTALLED_DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: $(INSTALLED)
+bench: $(INSTALLED_DEV)
 	$(BIN)/python benchmarks/report.py
 
 validate: $(INSTALLED_VALIDATION)
@@ -64,6 +64,11 @@ $(INSTALLED): pyproject.toml
 	    sys.version.split()[0] + ": evsim needs 3.11 or newer, make PYTHON=...")'
 	@echo "installing evsim and what it needs into $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --editable .
+	@touch $@
+
+$(INSTALLED_DEV): $(INSTALLED)
+	@echo "installing what the tests need, some 1.1 GB"
 	@$(PIP) --editable ".[dev]"
 	@touch $@
 
@@ -72,6 +77,6 @@ $(INSTALLED_DOCS): $(INSTALLED)
 	@touch $@
 
 # Claims about what cannot be installed here are not examined, and say so.
-$(INSTALLED_VALIDATION): $(INSTALLED)
+$(INSTALLED_VALIDATION): $(INSTALLED_DEV)
 	@$(PIP) --editable ".[validation]" && touch $@ || \
 	    echo "not everything to compare with could be installed: some claims are not examined"

@@ -46,6 +46,8 @@ TASKS = {
     "braille": braille,
 }
 
+COMMANDS = ("train", "info")
+
 EngineName = Literal["exact", "reference", "grid", "cuda"]
 Precision = Literal["float32", "float64"]
 
@@ -86,6 +88,9 @@ class Run:
     resume: bool = False
     """Go on with the run in --out; give the same settings again, epochs may be more."""
 
+    replace: bool = False
+    """Remove the run in --out first; a folder that holds anything else is refused."""
+
     engine: EngineName = "exact"
     """exact: fast; reference: slow, to be read; grid: in steps, for large data; cuda: on a GPU."""
 
@@ -111,6 +116,10 @@ class Run:
         """Refuse what does not fit together."""
         if self.resume and self.out is None:
             raise ValueError("--resume goes on with the run in a folder: name it, --out FOLDER")
+        if self.replace and self.out is None:
+            raise ValueError("--replace removes the run in a folder: name it, --out FOLDER")
+        if self.replace and self.resume:
+            raise ValueError("--replace removes the run that --resume goes on with: leave one out")
         for (engine, name), reason in NO_SUCH_FLAG.items():
             if engine == self.engine and getattr(self, name) is not None:
                 raise ValueError(f"--{name} {getattr(self, name)}: {reason}")
@@ -119,7 +128,7 @@ class Run:
         if self.time_limit is not None and not self.time_limit > 0:
             raise ValueError(f"--time-limit {self.time_limit:g}: it must be a time > 0 in seconds")
         if self.out is not None:
-            _check_folder(self.out, self.resume)
+            _check_folder(self.out, self.resume, self.replace)
 
     def engine_value(self, grid_step: float) -> Engine:
         """The engine asked for; with a step in ms for one on a grid, if none is given."""
@@ -204,7 +213,7 @@ class Info:
     def __call__(self) -> int:
         """Print what there is."""
         for name, value in environment().items():
-            print(f"{name:<10} {value}")
+            print(_in_lines(f"{name:<10} {value}", indent=11))
         if self.warm:
             _warm()
         return 0
@@ -287,7 +296,37 @@ def _with_flags(message: str) -> str:
     )
 
 
+def _check_words(words: Sequence[str]) -> None:
+    """Refuse commands, tasks and flags that are not there, naming the nearest that is.
+
+    tyro would describe the flags of that name of every task.
+    """
+    from difflib import get_close_matches
+
+    from evsim.checks import unknown_name
+
+    command, task = [*words, "", ""][:2]
+    if command[:1] not in ("", "-") and command not in COMMANDS:
+        raise ValueError(unknown_name("command", command, dict.fromkeys(COMMANDS)))
+    if command != "train" or task in ("", "-h", "--help"):
+        return
+    if task not in TASKS and not task.startswith("-"):
+        raise ValueError(unknown_name("task", task, TASKS))
+    if task not in TASKS:
+        raise ValueError(f"{task} comes after the task, one of {', '.join(TASKS)}")
+    fields = [*dataclasses.fields(TASKS[task].Settings), *dataclasses.fields(Run)]
+    names = [field.name.replace("_", "-") for field in fields]
+    flags = [*(f"--{name}" for name in names), *(f"--no-{name}" for name in names), "--help"]
+    for word in words[2:]:
+        flag = word.partition("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag not in flags:
+            close = get_close_matches(flag, flags, n=1)
+            remedy = f"did you mean {close[0]}?" if close else "--help lists those it has"
+            raise ValueError(f"{task} has no flag {flag}; {remedy}")
+
+
 def _parse(arguments: Sequence[str]) -> Callable[[], int]:
+    _check_words(arguments)
     # tyro takes 0.1 s to import, and only the command needs it.
     from typing import Annotated, Union
 
@@ -331,6 +370,12 @@ def train(name: str, task: ModuleType, settings: Any, run: Run) -> int:
         print(f"{name}: {settings.summary()}", file=sys.stderr)
     if _on_grid(run):
         print(f"{name}: {_grid_summary(engine)}", file=sys.stderr)
+    if run.engine != "reference":
+        _compile(name, task, settings, run, engine)
+    if run.replace:
+        from evsim.replacing import remove_run
+
+        remove_run(folder)
     options: RunOptions = {
         "engine": engine,
         "callbacks": [record, _TimeLimit(run.time_limit)],
@@ -347,7 +392,7 @@ def train(name: str, task: ModuleType, settings: Any, run: Run) -> int:
     outcome = task.evaluate(result, settings, engine=engine)
     tested = _test(outcome, result, task.class_names(settings))
     _write_json(folder / "test.json", {**tested, "left_out": left_out})
-    if result.stopped:
+    if result.stopped and not run.progress:  # which has said it
         print(f"stopped after {len(result.history)} of {record.epochs} epochs: {result.stopped}")
     print(f"test accuracy {100 * outcome.accuracy:.1f} % (best epoch: {result.best_epoch})")
     if run.pictures:
@@ -392,6 +437,21 @@ def _check_before_reading(task: ModuleType, settings: Any, run: Run, engine: Any
     task.network(settings)
     task.loss(settings)
     task.optimizers(settings)
+
+
+def _compile(name: str, task: ModuleType, settings: Any, run: Run, engine: Any) -> None:
+    """Compile what training needs before it begins, so that no limit counts it."""
+    from evsim.engines.warming import warm_training
+    from evsim.trained_parameters import assign_optimizers
+
+    network = task.network(settings)
+    trained = list(assign_optimizers(task.optimizers(settings), network.parameters))
+    done = warm_training(engine, network, task.loss(settings), trained)
+    if done.compiled and run.time_limit is not None:
+        print(
+            f"{name}: compiled in {done.seconds:.0f} s; the time limit counts from here",
+            file=sys.stderr,
+        )
 
 
 def _find_data(task: ModuleType, settings: Any) -> list[str]:
@@ -541,17 +601,18 @@ def _as_text(settings: dict[str, Any]) -> dict[str, Any]:
     return {k: str(value) if isinstance(value, Path) else value for k, value in settings.items()}
 
 
-def _check_folder(folder: Path, resume: bool) -> None:
+def _check_folder(folder: Path, resume: bool, replace: bool) -> None:
     """Refuse a run folder in which something else would be mixed with the run."""
     if not folder.exists():
         return
     if not folder.is_dir():
         raise ValueError(f"--out {folder} is a file: name a folder")
-    if all(_is_left_behind(file) for file in folder.iterdir()):
+    if replace or all(_is_left_behind(file) for file in folder.iterdir()):
         return
     if not resume:
         raise ValueError(
-            f"--out {folder} is not empty: go on with the run in it, --resume, or choose another"
+            f"--out {folder} is not empty: go on with the run in it, --resume, put this one in "
+            "its place, --replace, or choose another"
         )
     if not any((folder / name).exists() for name in ("config.json", "settings.json")):
         raise ValueError(f"--out {folder} holds files but no run to go on with: choose another")
@@ -589,6 +650,17 @@ def environment() -> dict[str, str]:
         "CuPy": _cupy_version(),
         "GPU": _gpus(),
     }
+
+
+def _in_lines(text: str, indent: int) -> str:
+    """A line broken between words where the terminal ends; whole in files and pipes."""
+    import shutil
+    import textwrap
+
+    if not sys.stdout.isatty():
+        return text
+    width, gap = shutil.get_terminal_size().columns, " " * indent
+    return textwrap.fill(text, width, subsequent_indent=gap, break_long_words=False)
 
 
 def _warm() -> None:

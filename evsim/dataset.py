@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.checks import check_is, checked_count, listed
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine
@@ -172,8 +173,8 @@ _WHAT_PARTS_SHARE: dict[str, Callable[[Dataset], str]] = {
 # -- evaluation ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(Brief):
     """How well a network does on a dataset.
 
     ``loss`` is the mean over samples, ``accuracy`` the fraction of right predictions;

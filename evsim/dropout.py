@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.checks import check_number, checked_integer, unknown_name
 from evsim.keywords import helpful
 from evsim.network import LI, Network
 
 
 @helpful
-@dataclass(frozen=True, eq=False)
-class Dropout:
+@dataclass(frozen=True, eq=False, repr=False)
+class Dropout(Brief):
     """Which spikes are dropped.
 
     Parameters

@@ -117,6 +117,8 @@ class Gamma(Initialiser):
         > 0; the standard deviation is ``mean / sqrt(shape)``.
     low, high : float
         0 <= low <= high; infinity for no upper end.
+    sharing : str
+        Which synapses or units share a value, see ``Initialiser``.
     """
 
     mean: float

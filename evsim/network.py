@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.checks import (
     check_choice,
     check_is,
@@ -60,8 +61,8 @@ __all__ = [
 # -- populations --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class Population(FrozenArrays):
+@dataclass(frozen=True, eq=False, repr=False)
+class Population(Brief, FrozenArrays):
     """A named group of units of one kind."""
 
     name: str
@@ -111,13 +112,13 @@ class Population(FrozenArrays):
 
 
 @helpful
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Input(Population):
     """Units whose spikes the user gives."""
 
 
 @helpful
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LIF(Population):
     """Leaky integrate-and-fire units with exponential current synapses (D Table 1).
 
@@ -153,7 +154,7 @@ class LIF(Population):
 
 
 @helpful
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LI(Population):
     """Leaky integrator units: as LIF, without threshold; they never spike.
 
@@ -181,8 +182,8 @@ class LI(Population):
 
 
 @helpful
-@dataclass(frozen=True, eq=False)
-class Connection(FrozenArrays):
+@dataclass(frozen=True, eq=False, repr=False)
+class Connection(Brief, FrozenArrays):
     """Synapses from every spike of a source population to units of a target population.
 
     Parameters

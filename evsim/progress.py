@@ -11,6 +11,7 @@ from evsim.records import EpochRecord
 
 BAR_INTERVAL = 0.1  # s between two updates of the bar
 LINE_INTERVAL = 10.0  # s between two lines
+NARROW = 80  # columns, below which there is no room for a bar beside the metrics
 
 
 class Progress:
@@ -53,18 +54,26 @@ class Progress:
         now = time.monotonic()
         if self._first_batch is None:
             self._first_batch = now, self._done(epoch, batch)
-        if now - self._shown >= self.interval:
+        if self._batch_is_due(now):
             self._shown = now
             self._show(epoch, batch, "" if loss is None else f"loss {loss:.4g}")
 
     def epoch(self, record: EpochRecord) -> None:
         """An epoch is done."""
 
+    def stop(self, why: str) -> None:
+        """Training ends before its last epoch; show why, in a line that stays."""
+        self.say(why)
+
     def say(self, text: str) -> None:
         """Show a line that stays."""
 
     def _show(self, epoch: int, batch: int, text: str) -> None:
         """Show how far the run is."""
+
+    def _batch_is_due(self, now: float) -> bool:
+        """Whether it is time to show a batch."""
+        return now - self._shown >= self.interval
 
     def _done(self, epoch: int, batch: int) -> float:
         """How many epochs are done, with the part of this one."""
@@ -86,13 +95,33 @@ class Lines(Progress):
 
     interval = LINE_INTERVAL
 
+    def __init__(self, epochs: int, batches: int, finished: int) -> None:
+        super().__init__(epochs, batches, finished)
+        self._epoch_began = self._shown
+        self._untold: EpochRecord | None = None
+
     def epoch(self, record: EpochRecord) -> None:
         """Show the first and the last epoch, and others if the last line is old enough."""
-        now = time.monotonic()
+        self._epoch_began = time.monotonic()
         ends = record.epoch in (self.finished + 1, self.epochs)
-        if ends or now - self._shown >= self.interval:
-            self._shown = now
-            self._show(record.epoch, self.batches, summary(record))
+        if ends or self._epoch_began - self._shown >= self.interval:
+            self._tell(record)
+        else:
+            self._untold = record
+
+    def stop(self, why: str) -> None:
+        if self._untold is not None:
+            self._tell(self._untold)
+        super().stop(why)
+
+    def _tell(self, record: EpochRecord) -> None:
+        self._shown = time.monotonic()
+        self._untold = None
+        self._show(record.epoch, self.batches, summary(record))
+
+    def _batch_is_due(self, now: float) -> bool:
+        # Epochs, which have an accuracy, come first: batches are shown where those take long.
+        return now - max(self._shown, self._epoch_began) >= self.interval
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -111,15 +140,21 @@ class Bar(Progress):
     def __init__(self, epochs: int, batches: int, finished: int, console: Any) -> None:
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as RichProgress
+        from rich.table import Column
 
         super().__init__(epochs, batches, finished)
         self._last = ""
-        self._bar = RichProgress(
-            TextColumn("epoch {task.fields[epoch]}/" + str(epochs)),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[left]} left  {task.fields[metrics]}"),
-            console=console,
-        )
+        where = "epoch {task.fields[epoch]}/" + str(epochs)
+        left, metrics = "{task.fields[left]} left", "{task.fields[metrics]}"
+        if console.width >= NARROW:
+            columns: list[Any] = [
+                TextColumn(where),
+                BarColumn(bar_width=20),
+                TextColumn(f"{left}  {metrics}"),
+            ]
+        else:
+            columns = [TextColumn(f"{where}, {left}\n{metrics}", table_column=Column())]
+        self._bar = RichProgress(*columns, console=console)
         self._task = self._bar.add_task(
             "",
             total=epochs,

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.checks import check_choice, check_is, check_number, checked_count, shown
 from evsim.keywords import helpful
 from evsim.network import LI, LIF, Input, Network, Population
@@ -81,6 +82,8 @@ class Mean(Readout):
         "flat", w = 1 (L 2); "exponential", w = exp(-t/T) (L 5); "linear", w = 1 - t/T;
         "sigmoid", w = 1/(1 + exp((t/T - 0.5)/0.2)); "input", the sample's own input spikes,
         ``w(t) = sum over k of delta(t - t_k)``, those of all inputs (L section 2.2).
+    population : str, optional
+        The output of the network, its last population, if not given.
     """
 
     weighting: Weighting = "flat"
@@ -123,14 +126,16 @@ class Peak(Readout):
 
 
 @helpful
-@dataclass(frozen=True, eq=False)
-class Voltage(Readout):
+@dataclass(frozen=True, eq=False, repr=False)
+class Voltage(Brief, Readout):
     """The voltage at given times, shape (batch, units, times).
 
     Parameters
     ----------
     times : sequence of float
         In ms, within the trial; V at a unit's own spike is that after it, 0.
+    population : str, optional
+        The output of the network, its last population, if not given.
     """
 
     times: Sequence[float] | np.ndarray = field(default=())
@@ -178,6 +183,9 @@ class Moments(NamedTuple):
         """The sample of each moment, int64, shape (moments,)."""
         return np.repeat(np.arange(self.offsets.size - 1), np.diff(self.offsets))
 
+    def __repr__(self) -> str:
+        return f"Moments({self.times.size} times in {self.offsets.size - 1} samples)"
+
 
 def check_moments(moments: Moments, batch_size: int, duration: float) -> None:
     """Refuse moments that are not those of a batch of trials of ``duration`` ms."""
@@ -208,8 +216,8 @@ def check_moments(moments: Moments, batch_size: int, duration: float) -> None:
 
 
 @helpful
-@dataclass(frozen=True, eq=False)
-class VoltageAt(Readout):
+@dataclass(frozen=True, eq=False, repr=False)
+class VoltageAt(Brief, Readout):
     """The voltage at moments of each sample, shape (moments, units).
 
     A moment comes after an emission at the same time, so that V is 0 there, and before an

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.checks import check_choice
 from evsim.named import Named
 from evsim.network import LIF, Network
@@ -29,8 +30,8 @@ _BY_NAME = {
 """The mappings of a record, and what their names are of."""
 
 
-@dataclass(frozen=True)
-class EpochRecord:
+@dataclass(frozen=True, repr=False)
+class EpochRecord(Brief):
     """What happened in one epoch.
 
     Parameters

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from evsim import sampling
+from evsim.brief import and_more, first
 from evsim.checks import check_number, listed, shown, unknown_name
 from evsim.dropout import Dropout
 from evsim.engines import resolve
@@ -194,7 +195,7 @@ def quiet_gradient(
 
 
 @helpful
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """A simulated batch: its spikes, readouts, and voltages at any time."""
 
@@ -203,6 +204,13 @@ class Run:
     duration: float
     engine: Engine
     state: Any
+
+    def __repr__(self) -> str:
+        spiking = [p.name for p in self.network.populations if p.spiking]
+        counts = [f"{name} {self.spike_counts[name].sum()}" for name in first(spiking)]
+        trials = f"{self.batch_size} samples of {self.duration:g} ms"
+        engine, told = type(self.engine).__name__, and_more(counts, len(spiking))
+        return f"Run({trials} on {engine}, spikes: {told})"
 
     @property
     def batch_size(self) -> int:
@@ -281,7 +289,7 @@ class Run:
 
 
 @helpful
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Gradient:
     """The loss of a batch and its gradients.
 
@@ -291,6 +299,10 @@ class Gradient:
     run: Run
     outcome: Outcome
     adjoint: Adjoint
+
+    def __repr__(self) -> str:
+        by = and_more(first(self.parameters), len(self.parameters))
+        return f"Gradient(loss {self.loss:.6g} of {self.run}, by {by})"
 
     @property
     def losses(self) -> np.ndarray:

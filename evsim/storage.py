@@ -44,7 +44,7 @@ class StorageError(ValueError):
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file so that, whatever happens, it holds its old content or the new."""
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link stays, and what it leads to is replaced
     # One fixed name per file: what a killed run leaves behind, the next one overwrites.
     partial = path.with_name(f".{path.name}.partial")
     try:

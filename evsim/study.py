@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.checks import (
     check_flag,
     check_function,
@@ -196,8 +197,8 @@ def _frozen(indices: np.ndarray) -> np.ndarray:
 
 
 @helpful
-@dataclass(frozen=True, eq=False)
-class Scores:
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores(Brief):
     """The scores of several runs.
 
     Parameters

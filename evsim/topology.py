@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.parameters import sparse_entries
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ class Component:
     recurrent: bool
 
 
-@dataclass(frozen=True, eq=False)
-class Topology:
+@dataclass(frozen=True, eq=False, repr=False)
+class Topology(Brief):
     """Units, synapses and the order of populations.
 
     ``first_unit`` holds the first unit of each population and the number of all units.

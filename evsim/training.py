@@ -32,6 +32,7 @@ from evsim.keywords import helpful
 from evsim.losses import Loss
 from evsim.network import Network
 from evsim.optim import Optimizer, Projection
+from evsim.pictures import for_files_only
 from evsim.progress import progress_for
 from evsim.records import EpochRecord, Watch, check_watch, check_watched
 from evsim.regularisers import RateRegulariser
@@ -296,7 +297,8 @@ def _run(
     """Run the epochs that are left; whether Ctrl-C ended them, and why something else did."""
     task = training.task
     finished, epochs = training.finished.epoch, training.finished.epochs
-    with progress_for(progress, epochs, task.batches(len(task.data)), finished) as display:
+    shown = progress_for(progress, epochs, task.batches(len(task.data)), finished)
+    with for_files_only(), shown as display:
         if training.folder is not None:
             after = f", going on after epoch {finished}" if finished else ""
             display.say(f"run folder: {training.folder.path}{after}")
@@ -311,14 +313,14 @@ def _run(
                     callback(training.finished)
         except KeyboardInterrupt:
             training.save()
-            display.say(f"interrupted: {training.finished.epoch} of {epochs} epochs are finished")
+            display.stop(f"interrupted: {training.finished.epoch} of {epochs} epochs are finished")
             return True, None
         except SystemExit:
             training.save()
             display.say(f"terminated: {training.finished.epoch} of {epochs} epochs are finished")
             raise
         except StopTraining as reason:
-            display.say(f"stopped after epoch {training.finished.epoch} of {epochs}: {reason}")
+            display.stop(f"stopped after epoch {training.finished.epoch} of {epochs}: {reason}")
             return False, str(reason)
     return False, None
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.checks import checked_count
 from evsim.dataset import Dataset, Evaluation, evaluate
 from evsim.dropout import Dropout
@@ -56,8 +57,8 @@ class EpochTrainer(Protocol):
         """
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingState:
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainingState(Brief):
     """Where a run stands after an epoch; what callbacks are given.
 
     ``network`` is the one after epoch ``epoch`` of ``epochs``, ``best_network`` the one
@@ -77,8 +78,8 @@ class TrainingState:
         return self.history[-1]
 
 
-@dataclass(frozen=True, eq=False)
-class Task:
+@dataclass(frozen=True, eq=False, repr=False)
+class Task(Brief):
     """What is to be trained and how: the arguments of fit, checked."""
 
     network: Network

@@ -8,10 +8,11 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import evsim
-from evsim import storage
+from evsim import cli, storage
 from evsim.cli import TASKS, _field_docstrings, _flags, main
 
 
@@ -36,6 +37,28 @@ def test_help_is_there_without_the_libraries_that_are_slow_to_import():
     assert "slow: set()" in done.stdout
     for words in ("--hidden INT", "Number of hidden units.", "--time-limit", "--resume"):
         assert words in done.stdout
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_help_has_room_on_50_columns(task, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    with pytest.raises(SystemExit):
+        main(["train", task, "--help"])
+    *usage, options = capsys.readouterr().out.partition(" options  ")
+    lines = options.splitlines()
+    assert "usage: evsim train" in usage[0]
+    assert len(lines) > 50
+    assert max(len(line.rstrip()) for line in lines) <= 50
+
+
+def test_info_has_room_on_50_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert run("info") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert max(map(len, said)) <= 50
+    names = [line.split()[0] for line in said if not line.startswith(" ")]
+    assert names == list(cli.environment())
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -144,13 +167,74 @@ def test_the_step_of_a_grid_is_the_published_one_if_none_is_given(capsys):
     assert set(steps.values()) == {1.0}
 
 
-def test_the_time_limit_ends_training_after_an_epoch(tmp_path, capsys):
+def test_the_time_limit_ends_training_after_an_epoch_and_that_is_said_once(tmp_path, capsys):
     folder = tmp_path / "run"
     arguments = ("train", "yin-yang", "--hidden", 5, "--out", folder, "--no-pictures", *TINY)
     assert run(*arguments, "--time-limit", 1e-9) == 0
-    assert "stopped after 1 of 300 epochs: the time limit of 1e-09 s" in capsys.readouterr().out
-    assert run(*arguments, "--time-limit", 1e-9, "--resume") == 0
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("stopped after") == 1
+    assert "stopped after epoch 1 of 300: the time limit of 1e-09 s" in told.err
+    assert run(*arguments, "--time-limit", 1e-9, "--resume", "--no-progress") == 0
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("stopped after") == 1
+    assert "stopped after 2 of 300 epochs: the time limit of 1e-09 s" in told.out
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_time_limit_begins_after_compiling(tmp_path):
+    """In a process that finds no machine code: all of it is compiled before the first epoch."""
+    program = (
+        "import sys\n"
+        "from evsim import cli\n"
+        "from evsim.engines import warming\n"
+        "compiled = []\n"
+        "begin = cli._TimeLimit.__init__\n"
+        "def spied(self, seconds):\n"
+        "    compiled.append(warming._counts()[0])\n"
+        "    begin(self, seconds)\n"
+        "cli._TimeLimit.__init__ = spied\n"
+        "status = cli.main(sys.argv[1:])\n"
+        "compiled.append(warming._counts()[0])\n"
+        "print('compiled', *compiled)\n"
+        "sys.exit(status)\n"
+    )
+    arguments = ("train", "yin-yang", "--hidden", 5, "--delays", "--epochs", 2, "--time-limit", 900,
+                 "--out", tmp_path / "run", "--no-pictures", *TINY)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")},
+        capture_output=True, text=True, timeout=900, check=True,
+    )  # fmt: skip
+    before, after = map(int, re.search(r"^compiled (\d+) (\d+)$", done.stdout, re.M).groups())
+    assert before == after > 3
+    said = done.stderr.splitlines()
+    place = next(i for i, line in enumerate(said) if line.startswith("yin-yang: compiled in "))
+    assert said[place].endswith(" s; the time limit counts from here")
+    assert any("compiling" in line for line in said[:place])
+    assert any(line.startswith("epoch 1/2: ") for line in said[place:])
+
+
+def test_the_traces_are_those_of_the_hidden_unit_that_learns_most(tmp_path, monkeypatch):
+    from evsim import plotting
+
+    drawn = []
+
+    def traces(result, units, *, sample):
+        drawn.append((result, units, sample))
+        return plotting.activity.traces(result, units, sample=sample)
+
+    monkeypatch.setattr(plotting, "traces", traces)
+    yin_yang = TASKS["yin-yang"]
+    settings = yin_yang.Settings(
+        hidden=8, delays=True, epochs=1, train_size=12, validation_size=6, test_size=30
+    )
+    result = yin_yang.train(settings, progress=False)
+    yin_yang.pictures(result, settings, tmp_path, resolution=5)
+    ((outcome, units, sample),) = drawn
+    (hidden,) = units["hidden"]
+    adjoints = np.abs(outcome.lambda_I("hidden", np.linspace(0, 40, 400))).max(axis=2)
+    assert adjoints[sample, hidden] > 0.99 * adjoints.max() > 0
+    assert units["output"] == [sample]  # one sample of each class is looked at
 
 
 def test_the_module_is_the_command():
@@ -283,6 +367,54 @@ def test_settings_that_do_not_fit_end_with_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_is_replaced_and_nothing_else(tmp_path, capsys):
+    folder = tmp_path / "run"
+    train = ("train", "sequence", "--no-progress", "--out", folder)
+    assert run(*train, "--epochs", 2, "--replace") == 0  # nothing is there
+    assert run(*train, "--epochs", 1, "--no-pictures", "--replace") == 0
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
+    assert not (folder / "pictures").exists()
+    capsys.readouterr()
+
+    def files():
+        return {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+
+    foreign = (
+        folder / "notes.txt",
+        folder / "pictures" / "data.csv",
+        folder / "more" / "test.json",
+    )
+    for path in foreign:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+        before = files()
+        assert "was not written by a run" in refused(capsys, *train, "--replace")
+        assert files() == before
+        path.unlink()
+        if path.parent != folder:
+            path.parent.rmdir()
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("metrics.jsonl", "settings.json", "config.json"):
+        (other / name).write_text("{}")
+    before = files()
+    said = refused(capsys, "train", "sequence", "--out", other, "--replace")
+    assert "holds files but no run that could be replaced" in said
+    assert files() == before
+    assert "name it, --out FOLDER" in refused(capsys, "train", "sequence", "--replace")
+    assert "leave one out" in refused(capsys, *train, "--replace", "--resume")
+
+
+def test_a_run_that_goes_on_is_not_replaced(tmp_path, capsys):
+    folder = tmp_path / "run"
+    train = ("train", "sequence", "--no-progress", "--no-pictures", "--out", folder)
+    assert run(*train, "--epochs", 1) == 0
+    capsys.readouterr()
+    with storage.RunFolder(folder).locked():
+        assert str(folder) in refused(capsys, *train, "--replace")
+    assert (folder / "checkpoint.safetensors").exists()
+
+
 def test_folders_with_something_else_in_them_are_refused(tmp_path, capsys):
     train = ("train", "sequence", "--no-pictures", "--no-progress", "--out")
     file = tmp_path / "file"
@@ -325,8 +457,25 @@ def test_too_little_memory_ends_with_one_sentence(capsys, tmp_path, monkeypatch)
     assert said.count("\n") == 1
 
 
-def test_unknown_flags_and_words_end_with_status_2(capsys):
-    for arguments in (["train", "yin-yang", "--hiden", "3"], ["train", "nothing"], []):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("trian yin-yang", "there is no command 'trian'; did you mean 'train'?"),
+        ("train yinyang", "there is no task 'yinyang'; did you mean 'yin-yang'?"),
+        ("train nothing", "there is no task 'nothing'; there are sequence, yin-yang, mnist,"),
+        ("train yin-yang --epoch 3", "yin-yang has no flag --epoch; did you mean --epochs?"),
+        ("train shd --epoch=3", "shd has no flag --epoch; did you mean --epochs?"),
+        ("train shd --no-picture", "shd has no flag --no-picture; did you mean --no-pictures?"),
+        ("train mnist --xyz 3", "mnist has no flag --xyz; --help lists those it has"),
+        ("train --epochs 3", "--epochs comes after the task, one of sequence, yin-yang,"),
+    ],
+)
+def test_what_is_not_there_is_refused_with_the_nearest_that_is(arguments, message, capsys):
+    assert message in refused(capsys, *arguments.split())
+
+
+def test_values_that_are_no_numbers_and_missing_words_end_with_status_2(capsys):
+    for arguments in (["train", "yin-yang", "--hidden", "x"], ["train"], []):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 2

@@ -1,5 +1,8 @@
 """The site: it builds without a warning, leads to functions that exist, and shows real pictures."""
 
+import ast
+import dataclasses
+import html
 import importlib
 import importlib.util
 import inspect
@@ -7,10 +10,13 @@ import os
 import re
 import subprocess
 import sys
+import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from fontTools.ttLib import TTFont
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -216,6 +222,62 @@ def test_formulas_are_drawn_by_the_browser(site):
     assert not re.search(r"\\(frac|tau|lambda|mathrm)", shown)
 
 
+class Formulas(HTMLParser):
+    """The signs of a page's formulas, as they are drawn: a single letter is italic."""
+
+    def __init__(self):
+        super().__init__()
+        self.signs, self._open = set(), []
+
+    def handle_starttag(self, tag, attributes):
+        self._open.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        while self._open and self._open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        if not any(tag == "math" for tag, _ in self._open):
+            return
+        tag, attributes = self._open[-1]
+        italic = tag == "mi" and len(data) == 1 and attributes.get("mathvariant") != "normal"
+        self.signs.update(italic_of(data) if italic else data)
+
+
+def italic_of(letter):
+    """The mathematical italic of a letter, where there is one."""
+    for alphabet in ("SMALL", "CAPITAL"):
+        name = unicodedata.name(letter).replace("GREEK ", "").replace("LATIN ", "")
+        name = name.replace(f"{alphabet} LETTER", f"MATHEMATICAL ITALIC {alphabet}")
+        try:
+            return unicodedata.lookup(name)
+        except KeyError:
+            continue
+    return letter
+
+
+def test_the_site_brings_the_font_of_its_formulas(site):
+    css = (site / "stylesheets" / "site.css").read_text()
+    (address,) = re.findall(r"url\(\"?([^\")]*)\"?\)", css)
+    font = (site / "stylesheets" / address).resolve()
+    assert font.is_relative_to(site.resolve())
+    assert font.stat().st_size < 300_000
+    assert "SIL OPEN FONT LICENSE Version 1.1" in (font.parent / "OFL.txt").read_text()
+    family = re.search(r"font-family: (\"[^\"]*\");\n  src", css)[1]
+    assert re.search(r"math \{\n  font-family: (\"[^\"]*\")", css)[1] == family
+
+    tables = TTFont(font)
+    assert tables["MATH"].table.MathConstants.FractionRuleThickness.Value > 0
+    has = set(tables.getBestCmap())
+    signs = set()
+    for page in site.glob("**/*.html"):
+        formulas = Formulas()
+        formulas.feed(page.read_text())
+        signs |= formulas.signs
+    assert {"\N{MATHEMATICAL ITALIC SMALL TAU}", "∫", "≥"} <= signs
+    assert {sign for sign in signs if ord(sign) not in has and not sign.isspace()} == set()
+
+
 TASK = "Settings data network loss optimizers train evaluate class_names pictures"
 
 
@@ -227,6 +289,86 @@ def test_every_name_stands_on_the_page_of_names(site):
         *(f"evsim.tasks.{task}.{name}" for task in tasks for name in TASK.split()),
     ]
     assert [name for name in wanted if f'id="{name}"' not in names] == []
+
+
+DESCRIPTION = re.compile(
+    r'<div class="doc doc-object doc-(?:class|function)">\s*<h\d id="(evsim[\w.]*)"(.*?)'
+    r'(?=<div class="doc doc-object|</article>)',
+    re.S,
+)
+
+
+def shown_text(page):
+    """What a reader sees of a piece of a page."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", "", page)).split())
+
+
+def shown_parameters(description):
+    """Name and default of each row of a description's table of parameters."""
+    table = re.search(r"Parameters:</span></p>(.*?)</table>", description, re.S)
+    rows = re.findall(r'<tr class="doc-section-item">(.*?)</tr>', table[1] if table else "", re.S)
+    cells = [[shown_text(cell) for cell in re.findall(r"<td>(.*?)</td>", r, re.S)] for r in rows]
+    return {name.lstrip("*"): default for name, _, _, default in cells}
+
+
+def shown_signature(description):
+    """Name and default of each parameter of a description's signature; None if it has none."""
+    code = re.search(r'<div class="doc-signature.*?<pre>(.*?)</pre>', description, re.S)
+    if code is None:
+        return None
+    (function,) = ast.parse(f"def {shown_text(code[1])}: ...").body
+    given = function.args
+    positional = [*given.posonlyargs, *given.args]
+    required = [None] * (len(positional) - len(given.defaults))
+    pairs = [
+        *zip(positional, [*required, *given.defaults], strict=True),
+        *zip(given.kwonlyargs, given.kw_defaults, strict=True),
+        *((own, None) for own in (given.vararg, given.kwarg) if own),
+    ]
+    return {own.arg: "required" if d is None else ast.unparse(d) for own, d in pairs}
+
+
+def real_parameters(path):
+    """Name and default of each parameter of an object; None where there is no signature."""
+    found = named(path)
+    function = getattr(found, "__func__", found)
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # an exception that takes what every exception takes
+        return None, {}
+    own = list(signature.parameters.values())
+    if own and own[0].name in ("self", "cls"):
+        del own[0]
+    defaults = {p.name: "required" if p.default is p.empty else repr(p.default) for p in own}
+    for field in dataclasses.fields(found) if dataclasses.is_dataclass(found) else ():
+        if field.default_factory is not dataclasses.MISSING:
+            defaults[field.name] = repr(field.default_factory())
+    return inspect.getmodule(function), defaults
+
+
+def worth(default, module):
+    """The value of a default as it is shown, as ``repr`` writes it."""
+    if default == "required":
+        return default
+    return repr(eval(default, {"np": np, "inf": np.inf, **vars(module)}))  # noqa: S307 (our own page)
+
+
+def test_signatures_and_tables_of_the_site_are_those_of_the_code(site):
+    tables = signatures = 0
+    for page in site.glob("**/index.html"):
+        for path, description in DESCRIPTION.findall(page.read_text()):
+            module, real = real_parameters(path)
+            if module is None:
+                continue
+            for shown in (shown_signature(description), shown_parameters(description) or None):
+                if shown is None:
+                    continue
+                said = {name: worth(default, module) for name, default in shown.items()}
+                assert said == real, path
+            tables += bool(shown_parameters(description))
+            signatures += shown_signature(description) is not None
+    assert tables > 50
+    assert signatures > 250
 
 
 def test_the_changelog_of_the_site_is_that_of_the_repository(site):

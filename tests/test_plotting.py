@@ -1,12 +1,26 @@
+import sys
+import threading
+import types
 from dataclasses import replace
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib import pyplot
+from matplotlib.backend_bases import FigureManagerBase
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import evsim
 from evsim import plotting
 from evsim.plotting.activity import arrivals_at
+from evsim.tasks import sequence
 from evsim.training import EpochRecord
+
+
+@pytest.fixture(autouse=True)
+def no_figure_is_left_open():
+    yield
+    pyplot.close("all")
 
 
 @pytest.fixture(scope="module")
@@ -251,12 +265,105 @@ def test_a_decision_map_shows_predictions_and_marks_wrong_ones():
     assert line(ax, "wrong (2 of 4)")[0].T.tolist() == [[0.9, 0.1], [0.2, 0.1]]
 
 
+# -- showing ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    """The figures that a backend with windows has been told to show."""
+    shown = []
+
+    class Manager(FigureManagerBase):
+        @classmethod
+        def pyplot_show(cls, *, block=None):
+            shown.extend(pyplot.figure(number) for number in pyplot.get_fignums())
+
+    class Canvas(FigureCanvasAgg):
+        manager_class = Manager
+
+    backend = types.ModuleType("backend_with_windows")
+    backend.FigureCanvas = Canvas
+    monkeypatch.setitem(sys.modules, backend.__name__, backend)
+    before = matplotlib.get_backend()
+    pyplot.switch_backend(f"module://{backend.__name__}")
+    yield shown
+    pyplot.close("all")
+    pyplot.switch_backend(before)
+
+
+def test_pyplot_shows_every_picture_once_also_one_that_was_saved(gradient, windows, tmp_path):
+    figure = plotting.traces(gradient, {"output": [0]})
+    ax = plotting.raster(gradient.run)
+    assert pyplot.gcf() is ax.figure
+    plotting.save(figure, tmp_path / "traces.png")
+    drawn_into = plotting.raster(gradient.run, ax=ax)
+    pyplot.show()
+    assert windows == [figure, ax.figure]
+    assert drawn_into is ax
+
+
+@pytest.mark.parametrize("registered", [True, False])
+def test_a_notebook_shows_a_picture_once(gradient, windows, monkeypatch, registered):
+    """As the value of a cell, and not again at its end, where pyplot's figures are shown."""
+    displayed = []
+    notebook = types.ModuleType("IPython.display")
+    notebook.display = lambda data, raw: displayed.append(data)
+    ipython = types.ModuleType("IPython")
+    ipython.version_info, ipython.get_ipython = (9, 0), lambda: None  # which matplotlib asks
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", notebook)
+    figure = plotting.traces(gradient, {"output": [0]})
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    if not registered:
+        pyplot.close(figure)
+    monkeypatch.setattr(matplotlib, "get_backend", lambda: "inline")
+    figure._ipython_display_()
+    assert [data["image/png"][1:4] for data in displayed] == [b"PNG"]
+    pyplot.show()
+    assert windows == []
+
+
+def test_saving_where_nothing_can_be_shown_leaves_no_figure_open(gradient, tmp_path):
+    assert matplotlib.get_backend().lower() == "agg"
+    mine = pyplot.figure()
+    for _ in range(30):
+        plotting.save(plotting.raster(gradient.run).figure, tmp_path / "raster.png")
+    plotting.save(mine, tmp_path / "mine.png")
+    assert pyplot.get_fignums() == [mine.number]
+
+
+def test_training_and_tasks_leave_pyplot_alone(gradient, windows, tmp_path, monkeypatch):
+    mine = pyplot.figure()
+    monkeypatch.setattr(pyplot, "figure", None)
+    drawn = []
+
+    def draw(state):
+        figure = plotting.learning_curve(state.history)
+        drawn.append(plotting.save(figure, tmp_path / f"{state.epoch}.png"))
+
+    settings = sequence.Settings(epochs=25)
+    result = sequence.train(settings, callbacks=[draw], progress=False)
+    assert len({path.read_bytes() for path in drawn}) == 25
+    assert len(sequence.pictures(result, settings, tmp_path / "run")) == 4
+    other = threading.Thread(target=plotting.raster, args=(gradient.run,))
+    other.start()
+    other.join()
+    assert pyplot.get_fignums() == [mine.number]
+    assert pyplot.gcf() is mine
+
+
+def test_pictures_are_drawn_where_the_backend_asked_for_cannot_be_had(gradient, monkeypatch):
+    def no_display(**look):
+        raise ImportError("Cannot load backend 'TkAgg'")
+
+    monkeypatch.setattr(pyplot, "figure", no_display)
+    assert plotting.traces(gradient, {"output": [0]})._repr_png_().startswith(b"\x89PNG")
+
+
 # -- files --------------------------------------------------------------------------------
 
 
 def test_saving_makes_a_whole_file_and_changes_nothing_global(gradient, tmp_path):
-    import matplotlib
-
     before = dict(matplotlib.rcParams)
     figure = plotting.rasters(gradient.run, [0, 1], ["first", "second"])
     path = plotting.save(figure, tmp_path / "new" / "spikes.png")
@@ -264,3 +371,14 @@ def test_saving_makes_a_whole_file_and_changes_nothing_global(gradient, tmp_path
     assert [file.name for file in path.parent.iterdir()] == ["spikes.png"]
     assert [ax.get_title() for ax in figure.axes] == ["first", "second"]
     assert dict(matplotlib.rcParams) == before
+
+
+def test_saving_through_a_link_keeps_the_link(gradient, tmp_path):
+    (tmp_path / "far").mkdir()
+    link = tmp_path / "link.png"
+    link.symlink_to(tmp_path / "far" / "picture.png")
+    for _ in range(2):  # the file is made, and then replaced
+        assert plotting.save(plotting.raster(gradient.run).figure, link) == link
+        assert link.is_symlink()
+        assert [path.name for path in (tmp_path / "far").iterdir()] == ["picture.png"]
+    assert link.read_bytes().startswith(b"\x89PNG")

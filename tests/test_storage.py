@@ -139,6 +139,19 @@ def test_a_write_that_is_cut_short_leaves_the_old_file(tmp_path, monkeypatch, ca
 # -- run folders --------------------------------------------------------------------------
 
 
+def test_a_file_behind_a_link_is_replaced_and_the_link_stays(tmp_path):
+    (tmp_path / "far").mkdir()
+    link, chain = tmp_path / "link.safetensors", tmp_path / "chain.safetensors"
+    link.symlink_to(tmp_path / "far" / "network.safetensors")
+    chain.symlink_to(link.name)
+    for path, weight in ((link, 2.0), (link, 3.0), (chain, 4.0)):
+        storage.save_network(path, network().replace({"hidden->output.weight": weight}))
+        assert link.is_symlink()
+        assert chain.is_symlink()
+        assert storage.load_network(chain).parameters["hidden->output.weight"] == weight
+    assert [path.name for path in (tmp_path / "far").iterdir()] == ["network.safetensors"]
+
+
 def test_a_folder_in_use_is_refused_and_free_again_afterwards(tmp_path):
     folder, other = storage.RunFolder(tmp_path / "run"), storage.RunFolder(tmp_path / "run")
     with folder.locked():

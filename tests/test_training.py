@@ -438,6 +438,46 @@ def test_long_epochs_report_within_them(capsys, monkeypatch):
     assert "loss 0.25" in shown[0]
 
 
+def test_short_epochs_report_their_accuracy_and_no_batches(capsys, monkeypatch):
+    """Also the last one of a run that is stopped, and that one once."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    lines = Lines(epochs=300, batches=10, finished=0)
+    for epoch in range(1, 14):
+        for batch in range(1, 11):
+            clock[0] += 0.29
+            lines.batch(epoch, batch, 0.25)
+        lines.epoch(EpochRecord(epoch, 0.5, epoch / 100, None, None, 1.0, {}, {}, None, 0, 0))
+    lines.stop("stopped after epoch 13 of 300: enough")
+    shown = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in shown] == [
+        *(f"epoch {epoch}/300" for epoch in (1, 5, 9, 13)),
+        "stopped after epoch 13 of 300",
+    ]
+    assert "loss 0.5, accuracy 9.0 %," in shown[2]
+    lines.stop("again")
+    assert capsys.readouterr().err == "again\n"
+    lines.epoch(EpochRecord(14, 0.5, 0.14, None, None, 1.0, {}, {}, None, 0, 0))
+    lines.stop("interrupted")
+    epoch, why = capsys.readouterr().err.splitlines()
+    assert epoch.startswith("epoch 14/300: loss 0.5, accuracy 14.0 %")
+    assert why == "interrupted"
+
+
+@pytest.mark.parametrize("width", [50, 79, 80, 100])
+def test_all_that_a_bar_says_has_room_on_a_narrow_terminal(width):
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=width)
+    record = EpochRecord(122, 0.1506, 0.985, 0.4, 0.982, 1.0, {}, {}, None, 0, 0)
+    with Bar(epochs=300, batches=3, finished=0, console=console) as bar:
+        bar.epoch(record)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
+    assert "epoch 122/300" in shown
+    assert "loss 0.1506, accuracy 98.5 %, validation 98.2 %" in shown
+    lines = re.split("[\r\n]+", shown)
+    assert max(len(line.rstrip()) for line in lines) <= width
+
+
 def test_on_a_terminal_a_bar_shows_epochs_and_metrics():
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100)

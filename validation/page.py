@@ -155,7 +155,7 @@ def circumstances(record: Record) -> str:
         part
         for part in (
             ", ".join(sizes),
-            f"{duration(record.seconds)} on {record.machine}",
+            f"{time_taken(record)} on {record.machine}",
             versions,
             record.date,
         )
@@ -183,6 +183,13 @@ def text(value: Any) -> str:
 def plain(paragraph: str) -> str:
     """A docstring's paragraph: double backquotes are code, a list stays one."""
     return paragraph.replace("``", "`").replace(".  ", ". ")
+
+
+def time_taken(record: Record) -> str:
+    """How long it took, where that is known: what was found may be of runs that kept no time."""
+    if record.seconds > 0:
+        return duration(record.seconds)
+    return "time not recorded," if record.finding.holds is not None else "not run,"
 
 
 def duration(seconds: float) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from evsim.storage import write_atomically
 
 MANY = 2.0
 """Standard errors from which on a difference counts as one."""
@@ -30,9 +31,7 @@ def stored(file: Path, run: Callable[[], dict[str, Any]], **same: Any) -> dict[s
             return record
     record = {**run(), **same}
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(".part")
-    unfinished.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    os.replace(unfinished, file)
+    write_atomically(file, json.dumps(record, indent=1).encode())
     return record
 
 

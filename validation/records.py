@@ -13,6 +13,7 @@ from typing import Any
 from claims import Finding
 
 import evsim
+from evsim.storage import write_atomically
 
 PACKAGES = ("numpy", "scipy", "numba", "mpmath", "gmpy2", "nest-simulator", "cupy-cuda13x")
 
@@ -64,10 +65,8 @@ class Record:
         folder.mkdir(parents=True, exist_ok=True)
         stored = {**vars(self), "finding": self.finding.to_json()}
         file = folder / f"{self.claim}.json"
-        unfinished = file.with_suffix(".part")
         text = json.dumps(stored, indent=1, ensure_ascii=False) + "\n"
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, file)
+        write_atomically(file, text.encode())
 
     @classmethod
     def read(cls, file: Path) -> Record:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.spikes import SpikeTrains
 
 _TABLE = 2**22  # entries of a table of units by samples that are worked on at a time
 
 
-@dataclass(frozen=True, eq=False)
-class Means:
+@dataclass(frozen=True, eq=False, repr=False)
+class Means(Brief):
     """The mean channel and the mean time of each sample, shape (samples,); NaN if silent."""
 
     channels: np.ndarray
@@ -60,8 +61,8 @@ def unit_sums(spikes: SpikeTrains, samples: slice) -> tuple[np.ndarray, np.ndarr
     return counts.reshape(shape), times.reshape(shape)
 
 
-@dataclass(frozen=True, eq=False)
-class Alignment:
+@dataclass(frozen=True, eq=False, repr=False)
+class Alignment(Brief):
     """By how many channels (int64) and ms the two of each pair move, shape (pairs, 2)."""
 
     channels: np.ndarray

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.checks import check_number, checked_integer, checked_path, shown
 from evsim.dataset import Dataset
 from evsim.datasets.files import DataFileError, unpacked
@@ -27,8 +28,8 @@ _CHUNK = 4096  # recordings converted at a time, which bounds what the conversio
 _DAMAGED = "the file is damaged or no file of this layout; get it again"
 
 
-@dataclass(frozen=True, eq=False)
-class CochleaRecordings(FrozenArrays):
+@dataclass(frozen=True, eq=False, repr=False)
+class CochleaRecordings(Brief, FrozenArrays):
     """The recordings of one file.
 
     ``spikes`` are in ms; ``labels`` are int64 of shape (samples,), and so are ``speakers``,

@@ -164,7 +164,8 @@ def _fetch_doi(url: str, place: Path) -> Path:
 def _from_archive(archive: Path, name: str) -> Path:
     """Unpack one file from a zip archive beside it, whole or not at all."""
     target = archive.with_name(name)
-    partial = archive.with_name(f".{name}.partial")
+    place = Path(os.path.realpath(target))  # a link stays
+    partial = place.with_name(f".{name}.partial")
     with zipfile.ZipFile(archive) as packed:
         if name not in packed.namelist():
             raise DataFileError(
@@ -172,5 +173,5 @@ def _from_archive(archive: Path, name: str) -> Path:
             )
         with packed.open(name) as source, open(partial, "wb") as file:
             shutil.copyfileobj(source, file, 1 << 20)
-    os.replace(partial, target)
+    os.replace(partial, place)
     return target

@@ -95,7 +95,7 @@ class Exact(Engine):
                 layout.incoming, layout.components, layout.recurrent, duration, self.spike_limit,
                 keys, start, count, input_place, work, failure,
             )  # fmt: skip
-            return Piece(first, last, spikes, used, failure, work)
+            return Piece(first, last, spikes[:used], used, failure, work)
 
         pieces = self._over(lambda bound: run(*bound), piece_bounds(batch, layout.synapses.size))
         state = ExactState(

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.dropout import Dropout
 from evsim.engines.kernels.ordering import order_by_delay
 from evsim.engines.kernels.records import SYNAPSE, UNIT
@@ -18,8 +19,8 @@ from evsim.spikes import SpikeTrains
 from evsim.topology import Topology
 
 
-@dataclass(frozen=True, eq=False)
-class Layout:
+@dataclass(frozen=True, eq=False, repr=False)
+class Layout(Brief):
     """A network's parameters and structure as the kernels read them."""
 
     units: np.ndarray
@@ -75,8 +76,8 @@ def _highest_response(tau_mem: np.ndarray, tau_syn: np.ndarray) -> np.ndarray:
     return np.exp(np.where(rest == 0.0, -1.0, power))
 
 
-@dataclass(frozen=True, eq=False)
-class Skeleton:
+@dataclass(frozen=True, eq=False, repr=False)
+class Skeleton(Brief):
     """The part of a layout that does not depend on parameter values."""
 
     is_lif: np.ndarray
@@ -164,8 +165,8 @@ def _twins(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
 _skeletons: WeakKeyDictionary[Topology, Skeleton] = WeakKeyDictionary()
 
 
-@dataclass(frozen=True, eq=False)
-class OrderedInputs:
+@dataclass(frozen=True, eq=False, repr=False)
+class OrderedInputs(Brief):
     """Input spikes sorted by sample, unit and time, with the way back.
 
     ``time[start[b]:start[b + 1]]`` are sample b's; ``count`` (batch, units of all

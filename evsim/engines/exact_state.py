@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.engines.exact_layout import Layout, OrderedInputs
 from evsim.engines.kernels import records
 from evsim.engines.kernels.entering import PEAK, Entering
@@ -42,12 +43,9 @@ def writable(moments: Moments) -> Moments:
     return Moments(*(np.require(part, requirements=["C", "W"]) for part in moments))
 
 
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """Samples first to last - 1 and all their spikes; the failure, if any.
-
-    ``work`` counts what recurrent components cost, see ``kernels.recurrent_state``.
-    """
+@dataclass(frozen=True, eq=False, repr=False)
+class Piece(Brief):
+    """Samples first to last - 1 and all their spikes; the failure, if any."""
 
     first: int
     last: int
@@ -57,8 +55,8 @@ class Piece:
     work: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class AdjointState:
+@dataclass(frozen=True, eq=False, repr=False)
+class AdjointState(Brief):
     """What entered the adjoints, and the adjoint of every spike by piece; for traces.
 
     ``units`` are the layout's with the jumps of the rate regulariser.
@@ -69,8 +67,8 @@ class AdjointState:
     spikes: tuple[np.ndarray, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class ExactState:
+@dataclass(frozen=True, eq=False, repr=False)
+class ExactState(Brief):
     """A simulated batch: for each sample and unit, where its spikes lie in its piece."""
 
     network: Network

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.network import Network
 from evsim.readouts import Moments, Readout
 from evsim.spikes import SpikeTrains
@@ -51,8 +52,8 @@ class Report:
     dropped: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class Adjustments:
+@dataclass(frozen=True, eq=False, repr=False)
+class Adjustments(Brief):
     """What enters the adjoints besides a readout's cotangents.
 
     Parameters
@@ -74,8 +75,8 @@ class Adjustments:
     lambda_limit: float = np.inf
 
 
-@dataclass(frozen=True, eq=False)
-class Adjoint:
+@dataclass(frozen=True, eq=False, repr=False)
+class Adjoint(Brief):
     """What comes back from pulling a readout's cotangents through a network.
 
     ``parameters`` has a gradient, in the parameter's shape, for each name asked for;

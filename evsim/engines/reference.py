@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.checks import check_flag, check_is, checked_count, checked_integer, shown
 from evsim.dropout import Dropout
 from evsim.engines import reference_readouts
@@ -43,8 +44,8 @@ class Event(NamedTuple):
     unit: int
 
 
-@dataclass(frozen=True, eq=False)
-class State:
+@dataclass(frozen=True, eq=False, repr=False)
+class State(Brief):
     """A simulated batch, in the engine's number type."""
 
     model: Model
@@ -53,8 +54,8 @@ class State:
     samples: list[Simulation]
 
 
-@dataclass(frozen=True, eq=False)
-class AdjointState:
+@dataclass(frozen=True, eq=False, repr=False)
+class AdjointState(Brief):
     """Gradients in the engine's number type, each computed when it is first asked for.
 
     ``weight`` and ``delay`` hold one per synapse in the order of ``network.topology``,

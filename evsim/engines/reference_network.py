@@ -26,6 +26,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from sortedcontainers import SortedKeyList
 
+from evsim.brief import Brief
 from evsim.dropout import is_dropped
 from evsim.engines import runaway
 from evsim.engines.protocol import EngineError
@@ -43,8 +44,8 @@ class InputEvent(NamedTuple):
     event: int
 
 
-@dataclass
-class Model:
+@dataclass(repr=False)
+class Model(Brief):
     """A network whose parameters are numbers of one type, which may be changed one by one.
 
     Units and synapses are numbered as in ``network.topology``; ``neurons`` has all units but
@@ -137,8 +138,8 @@ class Emission:
     dropped: bool = False
 
 
-@dataclass(eq=False)
-class Arrival:
+@dataclass(eq=False, repr=False)
+class Arrival(Brief):
     """Spikes reach a unit together: ``spikes`` has the emission and the synapse of each."""
 
     kind: ClassVar[Kind] = Kind.ARRIVAL
@@ -179,8 +180,8 @@ def _blocks(model: Model, rate_limit: float) -> dict[int, runaway.SpikeBlocks]:
     }
 
 
-@dataclass(frozen=True)
-class SampleDropout:
+@dataclass(frozen=True, repr=False)
+class SampleDropout(Brief):
     """Which spikes of one sample are dropped: its key, and the rate of each unit of all."""
 
     key: int

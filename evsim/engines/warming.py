@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from evsim.dropout import Dropout
 from evsim.engines import Engine, Exact, Grid
 from evsim.initialisers import Normal
 from evsim.keywords import helpful
+from evsim.losses import Loss
 from evsim.network import LI, LIF, Connection, Input, Network
 from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes, VoltageAt
 from evsim.spikes import SpikeTrains
@@ -83,6 +85,22 @@ def warm(engine: str | Engine) -> Warmed:
     for own in _caches():
         if own.folder is not None and own.digest is not None:
             remove_outdated(own.folder, own.digest)
+    now_misses, now_hits = _counts()
+    return Warmed(now_misses - misses, now_hits - hits, seconds)
+
+
+def warm_training(
+    engine: str | Engine, network: Network, loss: Loss, parameters: Sequence[str]
+) -> Warmed:
+    """Compile what training those parameters of a network needs, with a loss that classifies."""
+    from evsim.simulation import gradient
+
+    spikes = {p.name: SpikeTrains.from_lists([[(0.0, 0)]], units=p.units) for p in network.inputs}
+    misses, hits = _counts()
+    start = time.perf_counter()
+    found = gradient(network, spikes, [0], loss, DURATION, wrt=parameters, engine=engine)
+    engines.resolve(engine).report(found.run.state)
+    seconds = time.perf_counter() - start
     now_misses, now_hits = _counts()
     return Warmed(now_misses - misses, now_hits - hits, seconds)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.checks import check_is, checked_count, listed
 from evsim.keywords import helpful
 from evsim.readouts import Readout, VoltageAt
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from evsim.simulation import Run
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
+@dataclass(frozen=True, eq=False, repr=False)
+class Outcome(Brief):
     """What a loss makes of a simulated batch.
 
     Parameters

@@ -1,8 +1,9 @@
 """Pictures of activity, adjoints, delays, learning, decisions and confusions.
 
 Every function either draws into the axes it is given or makes a figure, and returns what it
-drew into.  Figures are made without pyplot: nothing global changes, and no display is needed.
-``save(figure, path)`` writes one.
+drew into.  Figures are pyplot's, so that ``matplotlib.pyplot.show()`` and notebooks show them; no
+display is needed.  Those that callbacks of ``evsim.fit`` draw are not: training leaves no figures
+open, and pyplot's current figure stays the same.  ``save(figure, path)`` writes one to a file.
 """
 
 from evsim.plotting.activity import raster, rasters, traces

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import os
+import io
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import matplotlib
 import matplotlib.axes
+from matplotlib.backends.registry import BackendFilter, backend_registry
 from matplotlib.figure import Figure
 
 from evsim.checks import check_is, checked_path
 from evsim.keywords import helpful
+from evsim.pictures import for_the_screen
+from evsim.plotting.picture import Picture
+from evsim.storage import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 """The colours of Okabe and Ito that are told apart by colour-blind readers too."""
@@ -37,9 +44,20 @@ def axes_of(ax: Axes | None, width: float, height: float) -> Axes:
     return ax
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that size in inches whose parts make room for each other."""
-    return Figure(figsize=(width, height), dpi=200, layout="constrained")
+def new_figure(width: float, height: float) -> Picture:
+    """An empty figure of that size in inches whose parts make room for each other.
+
+    It is one of pyplot's, which ``pyplot.show()`` and notebooks show, unless it is for a file.
+    """
+    look: dict[str, Any] = {"figsize": (width, height), "dpi": 200, "layout": "constrained"}
+    if for_the_screen():
+        from matplotlib import pyplot
+
+        try:
+            return pyplot.figure(FigureClass=Picture, **look)
+        except ImportError:  # the backend that was asked for needs a display that is not there
+            pass
+    return Picture(**look)
 
 
 def label(ax: Axes, x: str = "", y: str = "", title: str = "") -> None:
@@ -59,7 +77,8 @@ def label(ax: Axes, x: str = "", y: str = "", title: str = "") -> None:
 def save(figure: Figure, path: str | Path) -> Path:
     """Write a figure to a file, whose ending says the format (png, pdf, svg), and return its path.
 
-    The file is complete or not there at all.
+    The file is complete or not there at all.  Where pyplot can show nothing, as without a
+    display, it then closes what this module has drawn.
     """
     check_is(figure, "figure", Figure, "give a matplotlib Figure, such as that of axes, ax.figure")
     path = checked_path(path, "path", "a picture to write")
@@ -67,7 +86,16 @@ def save(figure: Figure, path: str | Path) -> Path:
     if path.suffix[1:].lower() not in known:
         raise ValueError(f"path = {str(path)!r}: end its name with one of .{', .'.join(known)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
-    figure.savefig(unfinished)
-    os.replace(unfinished, path)
+    content = io.BytesIO()
+    figure.savefig(content, format=path.suffix[1:] or None)
+    write_atomically(path, content.getvalue())
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None and isinstance(figure, Picture) and not can_show():
+        pyplot.close(figure)
     return path
+
+
+def can_show() -> bool:
+    """Whether pyplot's backend shows figures, in windows or in a notebook."""
+    hidden = backend_registry.list_builtin(BackendFilter.NON_INTERACTIVE)
+    return matplotlib.get_backend().lower() not in hidden

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evsim.pictures import for_files_only
 from evsim.tasks.running import evaluated
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Tested:
     delays: Sequence[str] = ()
 
 
+@for_files_only()
 def draw(
     result: FitResult,
     before: Network,

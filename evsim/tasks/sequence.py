@@ -22,6 +22,7 @@ import numpy as np
 from evsim.keywords import helpful
 from evsim.losses import CrossEntropy, Loss
 from evsim.network import LI, Connection, Input, Network
+from evsim.pictures import for_files_only
 from evsim.readouts import Peak
 from evsim.spikes import SpikeTrains
 from evsim.tasks.checking import check_ranges, check_types, for_settings
@@ -191,6 +192,7 @@ def evaluate(
 
 @helpful
 @for_settings(Settings)
+@for_files_only()
 def pictures(
     result: FitResult, settings: Settings, folder: str | Path, *, engine: str | Engine = "exact"
 ) -> list[Path]:

@@ -20,6 +20,7 @@ from evsim.initialisers import Constant, Normal
 from evsim.keywords import helpful
 from evsim.losses import Loss, TimeInvariantMSE
 from evsim.network import LIF, Connection, Input, Network
+from evsim.pictures import for_files_only
 from evsim.spikes import SpikeTrains
 from evsim.tasks.checking import check_ranges, check_types, for_settings
 from evsim.tasks.running import RunOptions
@@ -400,6 +401,7 @@ def predict(
 
 @helpful
 @for_settings(Settings)
+@for_files_only()
 def pictures(
     result: FitResult,
     settings: Settings,
@@ -456,7 +458,10 @@ def pictures(
     names = [CLASS_NAMES[label] for label in classes[shown]]
     figure = plotting.rasters(outcome.run, range(len(shown)), names)
     paths.append(plotting.save(figure, folder / "spikes.png"))
-    busiest = int(np.argmax(outcome.run.spikes["hidden"].counts()[0]))
-    figure = plotting.traces(outcome, {"hidden": [busiest], "output": [int(classes[shown[0]])]})
+    adjoints = outcome.lambda_I("hidden", np.linspace(0.0, settings.duration, 1000))
+    largest = np.abs(adjoints).max(axis=2)
+    sample, unit = (int(i) for i in np.unravel_index(np.argmax(largest), largest.shape))
+    units = {"hidden": [unit], "output": [int(classes[shown[sample]])]}
+    figure = plotting.traces(outcome, units, sample=sample)
     paths.append(plotting.save(figure, folder / "traces.png"))
     return paths

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.engines.threads import alone, over, piece_bounds
 from evsim.ragged import places_of
 from evsim_gpu.device import Activity, Device, Drive, Emissions, GridInputs, MeanForm, Pulled
@@ -47,8 +48,8 @@ class CpuDevice(Device):
         return CpuActivity(layout, network, inputs, start, count, input_place, pieces, self.threads)
 
 
-@dataclass(frozen=True, eq=False)
-class Piece:
+@dataclass(frozen=True, eq=False, repr=False)
+class Piece(Brief):
     """Samples first to last - 1 and all their spikes."""
 
     first: int
@@ -57,8 +58,8 @@ class Piece:
     overflow: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class CpuActivity(Activity):
+@dataclass(frozen=True, eq=False, repr=False)
+class CpuActivity(Brief, Activity):
     """A simulated batch: for each sample and unit, where its spikes lie in its piece."""
 
     layout: GridLayout

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim_gpu.cuda_backward import CudaDrive, CudaGradients, adjoints, pull_back
 from evsim_gpu.cuda_batch import NONE, CudaBatch
 from evsim_gpu.device import Activity, Drive, Emissions, GridInputs, MeanForm, Pulled
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from evsim_gpu.cuda import CudaDevice
 
 
-@dataclass(frozen=True, eq=False)
-class ComponentSpikes:
+@dataclass(frozen=True, eq=False, repr=False)
+class ComponentSpikes(Brief):
     """Emissions of a component, sorted by sample, step and column."""
 
     sample: np.ndarray
@@ -40,8 +41,8 @@ class ComponentSpikes:
         return cls(sample[order], step[order], column[order], dropped[order])
 
 
-@dataclass(frozen=True, eq=False)
-class CudaActivity(Activity):
+@dataclass(frozen=True, eq=False, repr=False)
+class CudaActivity(Brief, Activity):
     """A simulated batch."""
 
     device: CudaDevice

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim_gpu.cuda_batch import NONE, CudaBatch
 from evsim_gpu.cuda_kernels import BACKWARD_CELL, GATHERED_TARGETS
 from evsim_gpu.cuda_network import CudaComponent, CudaConnection
@@ -20,8 +21,8 @@ from evsim_gpu.layout import UNIT_FIELDS
 TAU_SYN = UNIT_FIELDS.index("tau_syn")
 
 
-@dataclass(frozen=True, eq=False)
-class CudaDrive:
+@dataclass(frozen=True, eq=False, repr=False)
+class CudaDrive(Brief):
     """``Drive`` on the device: how a loss enters the adjoints of ``width`` columns.
 
     ``form`` (4, width) holds P, Q, R and U; ``slopes`` are direct slopes of emissions at
@@ -48,8 +49,8 @@ class CudaDrive:
     slopes: Any = None
 
 
-@dataclass(frozen=True, eq=False)
-class CudaGradients:
+@dataclass(frozen=True, eq=False, repr=False)
+class CudaGradients(Brief):
     """Sums over the batch, on the device.
 
     ``weight`` and ``delay`` are reals, one per pair of ``CudaNetwork``; ``threshold``,
@@ -116,8 +117,8 @@ def _bytes(batch: CudaBatch, time_constants: bool) -> int:
     return (5 if time_constants else 2) * slots * batch.real.itemsize
 
 
-@dataclass(eq=False)
-class Sweep:
+@dataclass(eq=False, repr=False)
+class Sweep(Brief):
     """One way through a batch backward, that adds to ``gradients``."""
 
     batch: CudaBatch

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.engines.protocol import EngineError
 from evsim_gpu.cuda_kernels import FORWARD_CELL, MOST_STEPS, Kernels
 from evsim_gpu.cuda_network import CudaComponent, CudaConnection, CudaNetwork, CudaParameters
@@ -18,8 +19,8 @@ from evsim_gpu.cuda_network import CudaComponent, CudaConnection, CudaNetwork, C
 NONE = np.uint64(2**64 - 1)  # what stays where a kernel seeks the first of something
 
 
-@dataclass(frozen=True, eq=False)
-class CudaInputs:
+@dataclass(frozen=True, eq=False, repr=False)
+class CudaInputs(Brief):
     """``GridInputs`` on the device, and the keys of dropout, uint64, (batch,)."""
 
     step: Any
@@ -28,8 +29,8 @@ class CudaInputs:
     keys: Any
 
 
-@dataclass(eq=False)
-class CudaBatch:
+@dataclass(eq=False, repr=False)
+class CudaBatch(Brief):
     """A simulated batch.
 
     ``current``, ``emitted`` and ``delivered`` hold the arrays of each spiking component,

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim_gpu.layout import UNIT_FIELDS, GridComponent, GridConnection, GridLayout
 
 
-@dataclass(frozen=True, eq=False)
-class CudaComponent:
+@dataclass(frozen=True, eq=False, repr=False)
+class CudaComponent(Brief):
     """Populations simulated together.
 
     ``first`` is its first column among those of all components, ``unit_of`` the number of each
@@ -53,8 +54,8 @@ class CudaConnection:
         return self.source_units * self.target_units
 
 
-@dataclass(frozen=True, eq=False)
-class CudaNetwork:
+@dataclass(frozen=True, eq=False, repr=False)
+class CudaNetwork(Brief):
     """What does not change with parameters; parts of one layout fit every other of its topology.
 
     ``stored`` says where among all pairs each of the topology's synapses is (int64, on the
@@ -128,8 +129,8 @@ def _component(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class CudaParameters:
+@dataclass(frozen=True, eq=False, repr=False)
+class CudaParameters(Brief):
     """Values on the device.
 
     ``weight`` (reals) and ``delay`` (int32, in steps) have one entry per pair; where there is

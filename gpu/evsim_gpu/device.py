@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim_gpu.layout import GridLayout
 
 
-@dataclass(frozen=True, eq=False)
-class GridInputs:
+@dataclass(frozen=True, eq=False, repr=False)
+class GridInputs(Brief):
     """Spikes of all inputs on the grid, sorted by sample, unit and time.
 
     ``step`` int32, (events,), of each event, ``steps + 1`` for those after the end;
@@ -30,8 +31,8 @@ class GridInputs:
     batch: int
 
 
-@dataclass(frozen=True, eq=False)
-class Emissions:
+@dataclass(frozen=True, eq=False, repr=False)
+class Emissions(Brief):
     """Emissions of a population's units, sorted by sample, step and unit.
 
     ``step`` and ``unit`` int32, ``drive`` in the engine's precision, ``dropped`` bool, each
@@ -50,8 +51,8 @@ class Emissions:
         return np.repeat(np.arange(self.offsets.size - 1), np.diff(self.offsets))
 
 
-@dataclass(frozen=True, eq=False)
-class MeanForm:
+@dataclass(frozen=True, eq=False, repr=False)
+class MeanForm(Brief):
     """A weighted mean as a sum over steps, ``sum_n f_n (P V_n + R I_n) + g_n (Q V_n + U I_n)``.
 
     ``f`` and ``g`` have shape (steps,); ``by_voltage`` holds P and Q, ``by_current`` R and U,
@@ -64,8 +65,8 @@ class MeanForm:
     by_current: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class Drive:
+@dataclass(frozen=True, eq=False, repr=False)
+class Drive(Brief):
     """How a loss enters the adjoints of the units of one population that it reads.
 
     Parameters
@@ -107,8 +108,8 @@ class Drive:
     slopes: np.ndarray | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Pulled:
+@dataclass(frozen=True, eq=False, repr=False)
+class Pulled(Brief):
     """Gradients summed over the batch, float64: per synapse of the topology, per unit, per event.
 
     ``events`` are those of ``GridInputs``.  ``limited`` counts emissions whose lambda_V- was set

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim.engines.exact_layout import OrderedInputs
 from evsim.engines.protocol import EngineError
 from evsim.network import LIF
@@ -32,8 +33,8 @@ def grid_inputs(layout: GridLayout, inputs: Mapping[str, SpikeTrains]) -> GridIn
     return GridInputs(step, start, ordered.place, ordered.count.shape[0])
 
 
-@dataclass(frozen=True, eq=False)
-class GridState:
+@dataclass(frozen=True, eq=False, repr=False)
+class GridState(Brief):
     """A simulated batch."""
 
     layout: GridLayout

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from evsim import lif
+from evsim.brief import Brief
 from evsim.dropout import Dropout
 from evsim.network import LIF, Input, Network
 from evsim.topology import Topology
@@ -88,8 +89,8 @@ def to_steps(times: np.ndarray, dt: float, steps: int) -> np.ndarray:
     return np.minimum(np.rint(times / dt), steps + 1).astype(np.int32)
 
 
-@dataclass(frozen=True, eq=False)
-class GridConnection:
+@dataclass(frozen=True, eq=False, repr=False)
+class GridConnection(Brief):
     """The synapses of a connection, row by row of their source units.
 
     Parameters
@@ -130,8 +131,8 @@ class GridConnection:
         return self.source_component == self.target_component
 
 
-@dataclass(frozen=True, eq=False)
-class GridComponent:
+@dataclass(frozen=True, eq=False, repr=False)
+class GridComponent(Brief):
     """Populations simulated together: their units are the columns of its arrays.
 
     ``unit_of_column`` has the number of each among all units; ``first_column`` is that of each
@@ -158,8 +159,8 @@ class GridComponent:
         return bool(self.is_lif.any())
 
 
-@dataclass(frozen=True, eq=False)
-class GridLayout:
+@dataclass(frozen=True, eq=False, repr=False)
+class GridLayout(Brief):
     """A network on a grid.
 
     ``units`` are records of ``unit_record``, shape (units of all populations,), NaN for those

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evsim import lif
+from evsim.brief import Brief
 from evsim.readouts import WeightingForm
 from evsim_gpu.device import MeanForm
 from evsim_gpu.layout import GridLayout, grid_points, steps_before
@@ -77,8 +78,8 @@ def mean_time_constant_slopes(
 # -- voltages at moments ------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class SampleWeights:
+@dataclass(frozen=True, eq=False, repr=False)
+class SampleWeights(Brief):
     """V and I at moments as sums of V and I at the grid point before each.
 
     ``sample`` and ``step`` (moments,) say which grid point, ``after`` (moments,) how many ms

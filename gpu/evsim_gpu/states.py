@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from evsim.brief import Brief
 from evsim_gpu.device import Emissions
 from evsim_gpu.layout import GridLayout
 
@@ -33,8 +34,8 @@ def tables(emissions: Emissions, shape: tuple[int, int]) -> tuple[np.ndarray, np
     return counts, latest
 
 
-@dataclass(frozen=True, eq=False)
-class States:
+@dataclass(frozen=True, eq=False, repr=False)
+class States(Brief):
     """V and I of a population after every grid point, each (batch, steps + 1, units).
 
     ``units`` are its units among those of all populations; ``emissions`` None for LI units.

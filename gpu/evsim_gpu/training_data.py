@@ -9,6 +9,7 @@ import numpy as np
 
 from evsim.augment import Blend
 from evsim.augment.events import order_by_unit
+from evsim.brief import Brief
 from evsim.network import Input
 from evsim.spikes import SpikeTrains
 from evsim.training_loop import Task
@@ -18,8 +19,8 @@ from evsim_gpu.layout import GridLayout
 from evsim_gpu.training_recipes import PART, Census, Recipes
 
 
-@dataclass(frozen=True, eq=False)
-class EpochInputs:
+@dataclass(frozen=True, eq=False, repr=False)
+class EpochInputs(Brief):
     """What the batches of an epoch are made of, sample by sample in the order of training.
 
     ``parts`` holds two records of ``PART`` for each, as bytes, ``keys`` those of dropout

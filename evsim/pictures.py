@@ -1,0 +1,28 @@
+"""Whether pictures are for the screen or for files only.
+
+Apart from ``evsim.plotting``, so that training can say so without importing matplotlib.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_FOR_FILES = ContextVar("_FOR_FILES", default=False)
+
+
+@contextmanager
+def for_files_only() -> Iterator[None]:
+    """Pictures made within are unknown to pyplot: a run leaves no figures open behind it."""
+    before = _FOR_FILES.set(True)
+    try:
+        yield
+    finally:
+        _FOR_FILES.reset(before)
+
+
+def for_the_screen() -> bool:
+    """Whether a picture made now is for ``pyplot.show()``, which belongs to the main thread."""
+    return not _FOR_FILES.get() and threading.current_thread() is threading.main_thread()
