@@ -45,7 +45,10 @@ def writable(moments: Moments) -> Moments:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Piece(Brief):
-    """Samples first to last - 1 and all their spikes; the failure, if any."""
+    """Samples first to last - 1 and all their spikes; the failure, if any.
+
+    ``work`` counts what recurrent components cost, see ``kernels.recurrent_state``.
+    """
 
     first: int
     last: int
