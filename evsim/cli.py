@@ -24,8 +24,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import evsim
-from evsim.termination import Terminated, terminable
 from evsim.tasks import braille, mnist, sequence, shd, spoken_digits, ssc, yin_yang
+from evsim.termination import STATUS, Terminated, terminable
 
 if TYPE_CHECKING:
     from evsim.engines import Engine
@@ -203,9 +203,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with terminable():
             return _parse(arguments)()
-    except Terminated as ended:
+    except Terminated:
         print("evsim: terminated", file=sys.stderr)
-        return ended.code
+        return STATUS
     except KeyboardInterrupt:
         print("evsim: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -30,13 +30,13 @@ from evsim.engines.kernels.integrators import (
     with_states,
 )
 from evsim.engines.kernels.peak import peak_moment, pull_back_peak
+from evsim.engines.kernels.records import STOPPED
 from evsim.engines.kernels.recurrent_adjoint import (
     add_sent,
     new_sent,
     pull_back_component,
     windows_of_component,
 )
-from evsim.engines.kernels.records import STOPPED
 from evsim.engines.kernels.recurrent_state import Components
 from evsim.engines.kernels.segments import (
     SEGMENT,

@@ -16,7 +16,7 @@ from evsim.engines.kernels.segments import (
     with_segments,
 )
 from evsim.engines.kernels.sorting import stable_order
-from evsim.engines.kernels.stopped import is_stopped, is_stopped_at
+from evsim.engines.kernels.stopped import is_stopped
 from evsim.engines.kernels.trial import Batch, trial_of
 
 

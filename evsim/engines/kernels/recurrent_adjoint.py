@@ -21,8 +21,8 @@ from evsim.engines.kernels.gathering import (
     pull_back_arrivals,
     put_on_stage,
 )
-from evsim.engines.kernels.recurrent_state import Components
 from evsim.engines.kernels.records import STOPPED
+from evsim.engines.kernels.recurrent_state import Components
 from evsim.engines.kernels.sorting import stable_order
 from evsim.engines.kernels.stopped import is_stopped, is_stopped_at
 from evsim.engines.kernels.trial import Trial
