@@ -14,7 +14,7 @@ import pytest
 import evsim
 from evsim import stopping
 from evsim.engines import Exact, Grid, threads
-from evsim.readouts import FirstSpike, Mean, Peak
+from evsim.readouts import Mean, Peak
 
 WITHIN = 60  # seconds, after which a process hangs
 
@@ -102,7 +102,7 @@ CASES = {
     "mean": (Exact(), evsim.losses.CrossEntropy(Mean()), evsim.LI("output", 2), True),
     "first spike": (
         Exact(),
-        evsim.losses.FirstSpikeCrossEntropy(FirstSpike()),
+        evsim.losses.FirstSpikeCrossEntropy(),
         evsim.LIF("output", 2),
         False,
     ),
@@ -113,6 +113,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_loops_ask_all_the_time_and_end_at_the_first_yes(case, ask):
     action = everything(*CASES[case])
+    action()  # the compiler asks as well
     total, stopped = ask(action)
     assert not stopped
     assert total > 2 * COUNT / 4096  # forward alone
@@ -201,7 +202,7 @@ def test_a_stop_while_compiling_leaves_nothing_half_done(ask):
     assert with_one_more(1.0) == 2.0
 
 
-# -- processes ----------------------------------------------------------------------------------
+# -- processes ---------------------------------------------------------------------------------
 
 PROGRAM = """
 import sys, threading

@@ -237,6 +237,8 @@ def arrivals_at(unit: int, trial: Trial, arrivals: Arrivals, held: int, n: int) 
     of the unit ``held`` (-1 for none): a unit that hears the same at the same times takes them
     over, with its own synapses.  What is there after a stop is of no use: ask ``is_stopped``.
     """
+    if is_stopped():  # so there may be less room
+        return 0
     if held >= 0 and trial.units[held].arrival_group == trial.units[unit].arrival_group:
         shift = trial.incoming[unit] - trial.incoming[held]
         for i in range(n):
