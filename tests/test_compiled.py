@@ -532,6 +532,15 @@ for kind in ("feedforward", "recurrent"):
 """
 
 
+WARM = """
+from evsim.engines import warm
+try:
+    warm("exact")
+except ValueError as error:
+    print(error)
+"""
+
+
 def test_without_compiling_the_numbers_are_the_same(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
     compiled_numbers = [line.split() for line in said(start(program=COMPARED))[0].splitlines()]
@@ -545,6 +554,5 @@ def test_without_compiling_the_numbers_are_the_same(monkeypatch):
         np.testing.assert_allclose(
             np.array(own, float), np.array(other, float), 1e-9, 1e-12 * scale
         )
-    out, _ = said(start(program="from evsim.engines import warm\\ntry: warm('exact')\\n"
-                                "except ValueError as error: print(error)"))  # fmt: skip
-    assert out == "nothing is compiled while NUMBA_DISABLE_JIT is set: unset it\\n"
+    out, _ = said(start(program=WARM))
+    assert out == "nothing is compiled while NUMBA_DISABLE_JIT is set: unset it\n"

@@ -96,5 +96,5 @@ def test_a_spike_at_the_smallest_time_is_dilated():
     spikes = evsim.SpikeTrains.from_lists([[(2.0**-1074, 0), (4.0, 0)]], units=1)
     dilate = evsim.augment.Dilate(0.5, 0.75)
     moved = dilate.transform(spikes, np.random.default_rng(0), 10.0)
-    assert moved.times.size == 2
-    assert 2.0 <= moved.times[1] <= 3.0
+    assert moved.spikes.times.size == 2
+    assert 2.0 <= moved.spikes.times[1] <= 3.0
