@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import checked_integer
+from evsim.checks import checked_integer, integer_array, is_integer, real_array
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine
 from evsim.losses import Loss
@@ -22,7 +22,7 @@ from evsim.simulation import (
     check_network,
     simulate,
 )
-from evsim.spikes import SpikeTrains
+from evsim.spikes import SpikeTrains, as_index
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,7 +35,7 @@ class Dataset:
         All inputs with the same number of samples.
     labels : array of int, shape (samples,), or of float, shape (samples, ...)
         The class of each sample, >= 0.  For losses that do not classify, floats: the targets
-        of each sample in the shape the loss states, NaN where there is none.
+        of each sample in the shape the loss states, NaN or masked where there is none.
     groups : array of int, shape (samples,), optional
         What samples have in common besides their class, such as who speaks; for splitting.
 
@@ -121,10 +121,11 @@ class Dataset:
 
     def __getitem__(self, index: int | slice | np.ndarray) -> Dataset:
         """Select samples: an index gives a dataset of one, a slice or an index array several."""
-        if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
+        if is_integer(index):
             if not -len(self) <= index < len(self):
                 raise IndexError(f"sample {index} of a dataset of {len(self)}")
             index = np.array([index])
+        index = as_index(index)
         if isinstance(self.spikes, SpikeTrains):
             spikes: Any = self.spikes[index]
         else:
@@ -292,7 +293,10 @@ def _sample_counts(spikes: Any) -> dict[str, int]:
 
 def _checked_labels(labels: Any, samples: int) -> np.ndarray:
     """Classes as int64, (samples,), or targets as float64, (samples, ...); read-only."""
-    array = np.asarray(labels)
+    # No integer means "none", as NaN does among targets.
+    whole = getattr(getattr(labels, "dtype", None), "kind", "") in ("i", "u")
+    what = "classes as integers, or targets as floats"
+    array = real_array(labels, "labels", what, masked=None if whole else np.nan)
     if array.dtype.kind == "f" and array.size:
         if array.shape[:1] != (samples,):
             raise ValueError(
@@ -303,24 +307,17 @@ def _checked_labels(labels: Any, samples: int) -> np.ndarray:
         return array
     if array.shape != (samples,):
         raise ValueError(f"labels has shape {array.shape}: give one per sample, shape ({samples},)")
-    if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(
-            f"labels has type {array.dtype}: give classes as integers, or targets as floats"
-        )
+    array = np.array(integer_array(array, "labels", what))
     if array.size and array.min() < 0:
         sample = int(np.argmax(array < 0))
         raise ValueError(f"labels[{sample}] = {array[sample]}: classes are counted from 0")
-    array = np.array(array, np.int64)
     array.setflags(write=False)
     return array
 
 
 def _checked_groups(groups: Any, samples: int) -> np.ndarray:
-    array = np.asarray(groups)
+    array = np.array(integer_array(groups, "groups"))
     if array.shape != (samples,):
         raise ValueError(f"groups has shape {array.shape}: give one per sample, shape ({samples},)")
-    if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"groups has type {array.dtype}: it must hold integers")
-    array = np.array(array, np.int64)
     array.setflags(write=False)
     return array

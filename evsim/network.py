@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from evsim.checks import is_integer
 from evsim.initialisers import Initialiser
 from evsim.parameters import (
     FrozenArrays,
@@ -67,7 +68,7 @@ class Population(FrozenArrays):
                 f"population name {self.name!r}: '.' and '->' are kept for the names of "
                 "parameters and connections"
             )
-        if isinstance(self.units, bool) or not isinstance(self.units, (int, np.integer)):
+        if not is_integer(self.units):
             raise TypeError(f"{self.name}: units = {self.units!r} must be an integer")
         if self.units < 1:
             raise ValueError(f"{self.name}: units = {self.units} must be at least 1")
@@ -270,7 +271,7 @@ class Network:
         seed: int | None = None,
     ) -> None:
         if seed is not None:
-            if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+            if not is_integer(seed):
                 raise TypeError(f"seed = {seed!r}: it must be an integer")
             if seed < 0:
                 raise ValueError(f"seed = {seed}: it must be >= 0")

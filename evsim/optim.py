@@ -211,6 +211,8 @@ class Bounds:
     high: float
 
     def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            check_number(getattr(self, name), name)
         if not self.low <= self.high:
             raise ValueError(f"bounds ({self.low}, {self.high}): low must not exceed high")
 

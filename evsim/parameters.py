@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evsim.checks import real_array
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
@@ -34,10 +36,7 @@ class FrozenArrays:
 
 def real_numbers(values: object, name: str) -> np.ndarray:
     """A read-only float64 copy; TypeError if the values are no real numbers."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name} has type {array.dtype}: it must hold real numbers")
-    array = np.array(array, np.float64)
+    array = np.array(real_array(values, name), np.float64)
     array.setflags(write=False)
     return array
 

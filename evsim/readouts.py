@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from evsim.checks import check_choice, check_number, checked_integer
+from evsim.checks import check_choice, check_number, checked_integer, real_array, refuse_masked
 from evsim.network import LI, LIF, Input, Network, Population
 
 Weighting = Literal["flat", "exponential", "linear", "sigmoid", "input"]
@@ -127,8 +127,8 @@ class Voltage(Readout):
     times: Sequence[float] | np.ndarray = field(default=())
 
     def __post_init__(self) -> None:
-        times = np.array(self.times)
-        if times.ndim != 1 or times.size == 0 or times.dtype.kind not in "iuf":
+        times = real_array(self.times, "times", "times in ms")
+        if times.ndim != 1 or times.size == 0:
             raise TypeError(
                 f"times = {self.times!r}: give a one-dimensional list of times in ms, "
                 "Voltage(times=[10.0, 20.0])"
@@ -176,6 +176,7 @@ def check_moments(moments: Moments, batch_size: int, duration: float) -> None:
         ("times", moments.times, np.float64),
         ("offsets", moments.offsets, np.int64),
     ):
+        refuse_masked(array, f"{name} of moments")
         if not isinstance(array, np.ndarray) or array.dtype != kind or array.ndim != 1:
             raise TypeError(f"{name} of moments must be a one-dimensional array of {kind.__name__}")
     times, offsets = moments

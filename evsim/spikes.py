@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from evsim.checks import checked_integer
+from evsim.checks import checked_integer, index_array, integer_array, is_integer, real_array
 from evsim.parameters import FrozenArrays
 
 
@@ -138,8 +139,12 @@ class SpikeTrains(FrozenArrays):
 
     @classmethod
     def from_latencies(cls, latencies: np.ndarray) -> SpikeTrains:
-        """Build from one spike time per unit, shape (batch, units); NaN where a unit is silent."""
-        latencies = np.asarray(latencies, np.float64)
+        """Build from one spike time per unit, shape (batch, units).
+
+        NaN, or a masked entry, where a unit is silent.
+        """
+        latencies = real_array(latencies, "latencies", "times in ms", masked=np.nan)
+        latencies = latencies.astype(np.float64)
         if latencies.ndim != 2:
             raise ValueError(
                 f"latencies has shape {latencies.shape}: give one time per sample and unit, "
@@ -188,14 +193,14 @@ class SpikeTrains(FrozenArrays):
 
     def __getitem__(self, index: int | slice | np.ndarray) -> SpikeTrains:
         """Select samples: an index gives a batch of one, a slice or an index array a batch."""
-        if isinstance(index, bool):
+        if isinstance(index, (bool, np.bool_)):
             raise TypeError(f"sample {index}: select samples by integers, slices or arrays")
-        if isinstance(index, (int, np.integer)):
+        if is_integer(index):
             if not -len(self) <= index < len(self):
                 raise IndexError(f"sample {index} of a batch of {len(self)}")
             chosen = np.array([index % len(self)])
         else:
-            chosen = np.arange(len(self))[index]
+            chosen = np.arange(len(self))[as_index(index)]
             if chosen.ndim != 1:
                 raise IndexError(f"{index!r} does not select a sequence of samples")
         starts = self.offsets[chosen]
@@ -257,16 +262,18 @@ class SpikeTrains(FrozenArrays):
         )
 
 
+def as_index(index: Any) -> Any:
+    """What selects several samples: a slice, or integers or truth values as a plain array."""
+    return index if isinstance(index, slice) else index_array(index, "the index")
+
+
 def _frozen(values: object, dtype: type, name: str) -> np.ndarray:
     """A read-only one-dimensional copy in the given type, refusing lossy conversions."""
-    array = np.asarray(values)
+    whole = np.issubdtype(dtype, np.integer)
+    array = integer_array(values, name) if whole else real_array(values, name, "numbers")
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}: it must be one-dimensional")
-    if np.issubdtype(dtype, np.integer) and array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"{name} has type {array.dtype}: it must hold integers")
-    if array.dtype.kind not in "iuf" and array.size:
-        raise TypeError(f"{name} has type {array.dtype}: it must hold numbers")
-    if np.issubdtype(dtype, np.integer) and array.size:
+    if whole and array.size:
         limits = np.iinfo(dtype)
         if array.min() < limits.min or array.max() > limits.max:
             raise ValueError(f"{name} holds values beyond {np.dtype(dtype).name}")

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import checked_integer
+from evsim.checks import check_number, checked_integer
 from evsim.dataset import Dataset, Evaluation
 from evsim.training import FitResult
 
@@ -312,11 +312,13 @@ def _score(outcome: Outcome) -> float:
         value = outcome.accuracy
     elif isinstance(outcome, Scores):
         value = outcome.mean
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+    try:
+        check_number(value, "the score")
+    except TypeError as error:
         raise TypeError(
             f"the score is of type {type(value).__name__}: return a number, an Evaluation or a "
             "FitResult"
-        )
+        ) from error
     if not np.isfinite(value):
         raise ValueError(f"the score is {value}: it must be finite")
     return float(value)

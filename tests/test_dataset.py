@@ -15,7 +15,11 @@ def spikes(samples, seed=0, units=3):
     ("labels", "error", "message"),
     [
         ([0, 1], ValueError, r"labels has shape \(2,\): give one per sample, shape \(3,\)"),
-        (["a", "b", "a"], TypeError, "labels has type <U1: give classes as integers, or targets"),
+        (
+            ["a", "b", "a"],
+            TypeError,
+            "labels has type <U1: it must hold classes as integers, or targets",
+        ),
         ([0, 1, -1], ValueError, r"labels\[2\] = -1: classes are counted from 0"),
         ([[0, 1]] * 3, ValueError, r"labels has shape \(3, 2\): give one per sample"),
         ([[0.0, 1.0]], ValueError, r"labels has shape \(1, 2\): give targets for each of 3"),

@@ -9,7 +9,7 @@ import numpy as np
 from evsim.augment.alignment import Alignment, Means
 from evsim.augment.augmentation import Augmentation, Augmented, Transformed, as_input
 from evsim.augment.events import chosen, inside, number_in_unit, per_spike
-from evsim.checks import check_finite, checked_integer
+from evsim.checks import check_finite, checked_integer, integer_array
 from evsim.dataset import Dataset
 from evsim.dropout import fractions
 from evsim.spikes import SpikeTrains
@@ -122,7 +122,7 @@ class Blend(Augmentation):
 
         ValueError for what are no pairs, and for a pair with a silent sample.
         """
-        pairs = np.asarray(pairs)
+        pairs = integer_array(pairs, "pairs")
         if pairs.ndim != 2 or pairs.shape[1] != 2:
             raise ValueError(f"pairs has shape {pairs.shape}: give two samples each, shape (n, 2)")
         parents = spikes[pairs.ravel()]

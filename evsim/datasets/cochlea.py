@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import checked_integer
+from evsim.checks import check_number, checked_integer
 from evsim.dataset import Dataset
 from evsim.datasets.files import DataFileError, unpacked
 from evsim.parameters import FrozenArrays
@@ -315,9 +315,7 @@ def _frozen(integers: np.ndarray) -> np.ndarray:
 
 
 def _checked_time(value: Any, name: str) -> float:
-    real = (int, float, np.integer, np.floating)
-    if isinstance(value, bool) or not isinstance(value, real):
-        raise TypeError(f"{name} = {value!r}: it must be a time in ms")
+    check_number(value, name, "a time in ms")
     if not value > 0:
         raise ValueError(f"{name} = {value} ms: it must be > 0")
     return float(value)

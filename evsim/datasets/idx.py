@@ -11,6 +11,7 @@ import os
 
 import numpy as np
 
+from evsim.checks import check_number, checked_integer, real_array
 from evsim.datasets.files import DataFileError, read_bytes
 from evsim.simulation import check_duration
 from evsim.spikes import SpikeTrains
@@ -85,20 +86,20 @@ def latency_spikes(
     SpikeTrains
         One unit per pixel, row after row.
     """
-    images = np.asarray(images)
+    images = real_array(images, "images", "uint8")
     if images.dtype != np.uint8 or images.ndim < 2:
         raise TypeError(
             f"images has type {images.dtype} and shape {images.shape}: give uint8 of shape "
             "(samples, rows, columns)"
         )
     duration = check_duration(duration)
+    check_number(margin, "margin", "a time in ms")
     if not 0 <= margin < duration / 2:
         raise ValueError(
             f"margin = {margin} ms: it must be >= 0 and leave time for spikes in {duration:g} ms"
         )
-    if isinstance(background, bool) or not isinstance(background, (int, np.integer)):
-        raise TypeError(f"background = {background!r}: it must be an integer")
-    if not 0 <= background <= 254:
+    background = checked_integer(background, "background", 0)
+    if background > 254:
         raise ValueError(f"background = {background}: it must be between 0 and 254")
     pixels = images.reshape(len(images), math.prod(images.shape[1:]))
     samples, units = np.nonzero(pixels > background)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from evsim.checks import check_number, checked_integer, integer_array
+
 
 def stratified_split(
     labels: np.ndarray, fractions: tuple[float, ...], seed: int
@@ -26,11 +28,14 @@ def stratified_split(
     tuple of int64 arrays
         The samples of each part in increasing order; every sample is in one part.
     """
+    for number, fraction in enumerate(fractions):
+        check_number(fraction, f"fractions[{number}]")
+    seed = checked_integer(seed, "seed", 0)
     if not all(fraction > 0 for fraction in fractions) or not sum(fractions) < 1:
         raise ValueError(
             f"fractions = {fractions}: they must be > 0 and leave a rest for the last part"
         )
-    labels = np.asarray(labels)
+    labels = integer_array(labels, "labels")
     random = np.random.default_rng(seed)
     part_of = np.empty(labels.size, np.int64)
     for label in np.unique(labels):

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from evsim.checks import is_integer
 from evsim.dropout import Dropout
 from evsim.engines import reference_readouts
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
@@ -144,7 +145,7 @@ class Reference(Engine):
     def __post_init__(self) -> None:
         if self.digits is None:
             return
-        if isinstance(self.digits, bool) or not isinstance(self.digits, (int, np.integer)):
+        if not is_integer(self.digits):
             raise TypeError(f"digits = {self.digits!r}: it must be an integer or None")
         if self.digits < FEWEST_DIGITS:
             raise ValueError(

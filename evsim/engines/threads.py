@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from evsim.checks import is_integer
+
 
 def available_threads() -> int:
     """How many threads this process may run at once."""
@@ -27,7 +29,7 @@ def check_threads(threads: Any) -> None:
 
 def check_count(value: Any, name: str) -> None:
     """Refuse what is no positive integer."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+    if not is_integer(value):
         raise TypeError(f"{name} = {value!r}: it must be an integer")
     if not 1 <= value <= 2**62:
         raise ValueError(f"{name} = {value}: it must be from 1 to 2**62")

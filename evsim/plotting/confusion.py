@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evsim.checks import integer_array
 from evsim.plotting.style import ONE_COLUMN, SMALL_TEXT, TEXT, label, new_figure
 
 if TYPE_CHECKING:
@@ -39,17 +40,19 @@ def confusion_matrix(
     ax : Axes, optional
         Drawn into a new figure if not given.
     """
-    counts = np.asarray(counts)
-    classes = counts.shape[0]
+    counts = integer_array(counts, "counts")
+    classes = len(counts) if counts.ndim else 0
     if counts.shape != (classes, classes):
         raise ValueError(f"counts has shape {counts.shape}: it must be (classes, classes)")
     shown_names = [str(n) for n in (range(classes) if names is None else names)]
     if len(shown_names) != classes:
         raise ValueError(f"{len(shown_names)} names for {classes} classes: give one for each")
     columns = list(shown_names)
-    if unclassified is not None and np.any(unclassified):
-        counts = np.column_stack([counts, unclassified])
-        columns.append("none")
+    if unclassified is not None:
+        unclassified = integer_array(unclassified, "unclassified")
+        if unclassified.any():
+            counts = np.column_stack([counts, unclassified])
+            columns.append("none")
     if ax is None:
         size = min(2 * ONE_COLUMN, max(ONE_COLUMN, 0.9 + 0.17 * classes))
         ax = new_figure(size, 0.9 * size).subplots()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from evsim.checks import integer_array, mask_array, real_array
 from evsim.plotting.style import (
     BLACK,
     COLOURS,
@@ -56,11 +57,13 @@ def decision_map(
     """
     if len(names) > len(COLOURS):
         raise ValueError(f"{len(names)} classes: there are colours for {len(COLOURS)}")
+    points = real_array(points, "points")
+    classes = integer_array(classes, "classes")
     if ax is None:
         ax = new_figure(ONE_COLUMN, ONE_COLUMN).subplots()
     centres = (np.arange(resolution) + 0.5) / resolution
     grid = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2)
-    shown = np.ones(len(grid), bool) if inside is None else inside(grid)
+    shown = np.ones(len(grid), bool) if inside is None else mask_array(inside(grid), "inside")
     decided = np.full(len(grid), -2)
     decided[shown] = _in_batches(predict, grid[shown], batch_size)
     _draw_regions(ax, decided.reshape(resolution, resolution), len(names))
@@ -95,7 +98,8 @@ def _in_batches(
     predict: Callable[[np.ndarray], np.ndarray], points: np.ndarray, batch_size: int
 ) -> np.ndarray:
     starts = range(0, len(points), batch_size)
-    return np.concatenate([predict(points[start : start + batch_size]) for start in starts])
+    parts = [predict(points[start : start + batch_size]) for start in starts]
+    return np.concatenate([integer_array(part, "what predict returns") for part in parts])
 
 
 def _draw_regions(ax: Axes, decided: np.ndarray, class_count: int) -> None:

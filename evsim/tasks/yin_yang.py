@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 
 import numpy as np
 
+from evsim.checks import real_array
 from evsim.initialisers import Constant, Normal
 from evsim.losses import Loss, TimeInvariantMSE
 from evsim.network import LIF, Connection, Input, Network
@@ -45,7 +46,7 @@ def classify(points: np.ndarray) -> np.ndarray:
     ``points`` has shape (points, 2), the result (points,).  Yang is the upper half without the
     right lobe, with the left lobe; yin is the rest; the dots are the centres of both lobes.
     """
-    x, y = np.asarray(points, np.float64).T
+    x, y = real_array(points, "points").astype(np.float64).T
     to_left = np.hypot(x - 0.5 * BIG_RADIUS, y - BIG_RADIUS)
     to_right = np.hypot(x - 1.5 * BIG_RADIUS, y - BIG_RADIUS)
     lobe = 0.5 * BIG_RADIUS
@@ -227,7 +228,7 @@ def encode(points: np.ndarray, settings: Settings) -> SpikeTrains:
 
     ``points`` has shape (batch, 2), in the unit square.
     """
-    points = np.asarray(points, np.float64)
+    points = real_array(points, "points").astype(np.float64)
     values = np.hstack([points, 1.0 - points])
     return SpikeTrains.from_latencies(settings.early + (settings.late - settings.early) * values)
 
