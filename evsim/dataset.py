@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,9 @@ class Dataset:
         of each sample in the shape the loss states, NaN or masked where there is none.
     groups : array of int, shape (samples,), optional
         What samples have in common besides their class, such as who speaks; for splitting.
+    group_names : sequence of str, optional
+        What groups 0, 1, ... are called.  Where datasets are joined, groups of the same name
+        become one, whatever their numbers.
 
     Raises
     ------
@@ -48,6 +51,7 @@ class Dataset:
     spikes: SpikeTrains | Mapping[str, SpikeTrains]
     labels: np.ndarray
     groups: np.ndarray | None = None
+    group_names: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         spikes = self.spikes
@@ -61,6 +65,9 @@ class Dataset:
         object.__setattr__(self, "labels", _checked_labels(self.labels, samples))
         if self.groups is not None:
             object.__setattr__(self, "groups", _checked_groups(self.groups, samples))
+        if self.group_names is not None:
+            names = _checked_names(self.group_names, self.groups)
+            object.__setattr__(self, "group_names", names)
 
     @classmethod
     def of(cls, data: Dataset | Sequence[Any]) -> Dataset:
@@ -86,13 +93,14 @@ class Dataset:
         for part in parts:
             if not isinstance(part, Dataset):
                 raise TypeError(f"concatenate is given a {type(part).__name__}: give Datasets")
-        first = parts[0]
         for what, of in _WHAT_PARTS_SHARE.items():
             found = {str(of(part)): None for part in parts}
             if len(found) > 1:
                 raise ValueError(
                     f"datasets that differ in their {what} cannot be joined: {'; '.join(found)}"
                 )
+        parts = with_common_groups(parts)
+        first = parts[0]
         named = [part.inputs for part in parts]
         joined = {
             name: SpikeTrains.concatenate([inputs[name] for inputs in named]) for name in named[0]
@@ -103,6 +111,7 @@ class Dataset:
             joined if isinstance(first.spikes, Mapping) else joined["spikes"],
             labels,
             np.concatenate(groups) if groups else None,
+            first.group_names,
         )
 
     @property
@@ -134,6 +143,7 @@ class Dataset:
         object.__setattr__(part, "spikes", spikes)
         object.__setattr__(part, "labels", self.labels[index])
         object.__setattr__(part, "groups", None if self.groups is None else self.groups[index])
+        object.__setattr__(part, "group_names", self.group_names)
         return part
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -166,8 +176,36 @@ _WHAT_PARTS_SHARE: dict[str, Callable[[Dataset], str]] = {
     "labels": lambda data: (
         "classes" if data.has_classes else f"targets of shape {data.labels.shape[1:]}"
     ),
-    "groups": lambda data: "no groups" if data.groups is None else "groups",
+    "groups": lambda data: (
+        "no groups"
+        if data.groups is None
+        else "numbered groups"
+        if data.group_names is None
+        else "named groups"
+    ),
 }
+
+
+def with_common_groups(parts: Sequence[Dataset]) -> tuple[Dataset, ...]:
+    """The same datasets, with groups of one name under one number in all of them.
+
+    The names are those of the first dataset, then those that the others add.  Datasets without
+    names stay as they are.
+    """
+    given = dict.fromkeys(name for part in parts for name in part.group_names or ())
+    names = tuple(given)
+    return tuple(
+        part if part.group_names in (None, names) else _renumbered(part, names) for part in parts
+    )
+
+
+def _renumbered(data: Dataset, names: tuple[str, ...]) -> Dataset:
+    """The same dataset with the places of its groups' names among these as their numbers."""
+    assert data.groups is not None
+    assert data.group_names is not None
+    # -1, a sample of no single group, stays.
+    numbers = np.array([*(names.index(name) for name in data.group_names), -1])
+    return replace(data, groups=numbers[data.groups], group_names=names)
 
 
 # -- evaluation ---------------------------------------------------------------------------
@@ -313,6 +351,26 @@ def _checked_labels(labels: Any, samples: int) -> np.ndarray:
         raise ValueError(f"labels[{sample}] = {array[sample]}: classes are counted from 0")
     array.setflags(write=False)
     return array
+
+
+def _checked_names(names: Any, groups: np.ndarray | None) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise TypeError(f"group_names = {names!r}: give a list of names, one for each group")
+    for number, name in enumerate(names):
+        if not isinstance(name, str):
+            raise TypeError(f"group_names[{number}] = {name!r}: give a name")
+        if name in names[:number]:
+            raise ValueError(f"group_names[{number}] = {name!r} is there twice: names must differ")
+    if groups is None:
+        raise ValueError("group_names are given without groups: give the group of each sample")
+    wrong = (groups < -1) | (groups >= len(names))
+    if wrong.any():
+        sample = int(np.argmax(wrong))
+        raise ValueError(
+            f"groups[{sample}] = {groups[sample]}: {len(names)} group_names name the groups 0 to "
+            f"{len(names) - 1}"
+        )
+    return tuple(names)
 
 
 def _checked_groups(groups: Any, samples: int) -> np.ndarray:

@@ -140,9 +140,13 @@ def leave_one_group_out(data: Dataset | tuple[Any, Any]) -> list[Fold]:
             "samples: leaving one out needs at least two"
         )
     return [
-        Fold(f"group {group}", data, _frozen(np.flatnonzero(data.groups == group)))
+        Fold(f"group {_name_of(data, group)}", data, _frozen(np.flatnonzero(data.groups == group)))
         for group in groups
     ]
+
+
+def _name_of(data: Dataset, group: int) -> str:
+    return str(group) if data.group_names is None else data.group_names[group]
 
 
 def _classes(data: Dataset) -> np.ndarray:

@@ -83,7 +83,10 @@ def test_joined_parts_are_the_whole_and_every_array_is_named():
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (evsim.Dataset(spikes(2), [0, 1], groups=[0, 1]), "their groups .*no groups; groups"),
+        (
+            evsim.Dataset(spikes(2), [0, 1], groups=[0, 1]),
+            "their groups .*no groups; numbered groups",
+        ),
         (evsim.Dataset(spikes(2), [0.0, 1.0]), r"their labels .*classes; targets of shape \(\)"),
         (evsim.Dataset(spikes(2, units=4), [0, 1]), "their inputs .*3 units; 'spikes' of 4 units"),
         (evsim.Dataset({"in": spikes(2)}, [0, 1]), "their inputs .*; 'in' of 3 units"),

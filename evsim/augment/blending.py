@@ -75,7 +75,7 @@ class Blend(Augmentation):
         pairs = self.draw_pairs(data.labels, data.groups, spiking, generator)
         outcome = self.blend(spikes, pairs, generator, duration)
         labels, groups = kinds_of_pairs(data.labels, data.groups, pairs)
-        blended = Dataset(as_input(data, outcome.spikes), labels, groups)
+        blended = replace(data, spikes=as_input(data, outcome.spikes), labels=labels, groups=groups)
         return Augmented(
             Dataset.concatenate([data, blended]) if self.keep_originals else blended,
             outcome.lost,

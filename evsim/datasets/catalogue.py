@@ -11,7 +11,7 @@ import warnings
 
 import numpy as np
 
-from evsim.dataset import Dataset
+from evsim.dataset import Dataset, with_common_groups
 from evsim.datasets.braille_files import read_braille
 from evsim.datasets.cochlea import CochleaRecordings, read_recordings
 from evsim.datasets.fetching import PublishedFile, locate
@@ -181,14 +181,21 @@ def _spoken(
     at_most_one_per: float | None,
     download: bool,
 ) -> tuple[Dataset, ...]:
-    parts = []
-    for path in locate(files, folder, download=download):
+    parts: list[Dataset] = []
+    paths = locate(files, folder, download=download)
+    for path in paths:
         recordings = read_recordings(
             path, classes=classes, duration=duration, late=late, at_most_one_per=at_most_one_per
         )
         _tell_what_is_left_out(path, recordings, duration, at_most_one_per)
         parts.append(recordings.dataset())
-    return tuple(parts)
+    for path, part in zip(paths, parts, strict=True):
+        if (part.group_names is None) != (parts[0].group_names is None):
+            raise DataFileError(
+                f"of {paths[0]} and {path} one names its speakers and the other numbers them, so "
+                "that nobody can say who is who: give files made alike"
+            )
+    return with_common_groups(parts)
 
 
 def _tell_what_is_left_out(

@@ -12,7 +12,7 @@ import os
 import numpy as np
 
 from evsim.checks import check_number, checked_integer, real_array
-from evsim.datasets.files import DataFileError, read_bytes
+from evsim.datasets.files import DataFileError, opened
 from evsim.simulation import check_duration
 from evsim.spikes import SpikeTrains
 
@@ -29,30 +29,44 @@ def read_idx(path: str | os.PathLike[str], dimensions: int) -> np.ndarray:
     Raises ``DataFileError`` for files that are no idx files, of another type or number of
     dimensions, and shorter or longer than they announce.
     """
-    content = read_bytes(path)
-    magic = int.from_bytes(content[:4], "big")
-    expected = _UNSIGNED_BYTES << 8 | dimensions
-    if len(content) < 4 or magic != expected:
+    dimensions = checked_integer(dimensions, "dimensions", 1)
+    with opened(path) as (file, limit):
+        header = file.read(4 + 4 * dimensions)
+        shape = _shape(path, header, dimensions)
+        announced = math.prod(shape)
+        if announced > limit:
+            raise DataFileError(
+                f"{path} announces the shape {shape}, {announced} bytes, more than a file of its "
+                "size holds: it was not copied whole or is damaged; delete it and get it again"
+            )
+        content = file.read(announced)
+        appended = bool(file.read(1))
+    if len(content) < announced or appended:
+        found = f"more than {announced}" if appended else str(len(content))
         raise DataFileError(
-            f"{path} begins with the bytes 0x{content[:4].hex()}, an idx file of "
+            f"{path} announces the shape {shape}, {announced} bytes, but {found} bytes follow: it "
+            f"{'has something appended' if appended else 'was not copied whole'}; "
+            "delete it and get it again"
+        )
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _shape(path: str | os.PathLike[str], header: bytes, dimensions: int) -> tuple[int, ...]:
+    """The shape that the header of an idx file announces."""
+    magic = int.from_bytes(header[:4], "big")
+    expected = _UNSIGNED_BYTES << 8 | dimensions
+    if len(header) < 4 or magic != expected:
+        raise DataFileError(
+            f"{path} begins with the bytes 0x{header[:4].hex()}, an idx file of "
             f"{_WHAT.get(dimensions, f'{dimensions}-dimensional bytes')} with 0x{expected:08x}: "
             f"{_remedy(magic)}"
         )
-    header = 4 + 4 * dimensions
-    if len(content) < header:
+    if len(header) < 4 + 4 * dimensions:
         raise DataFileError(
-            f"{path} ends inside its header, after {len(content)} bytes: it was not downloaded or "
+            f"{path} ends inside its header, after {len(header)} bytes: it was not downloaded or "
             "copied whole; delete it and get it again"
         )
-    shape = tuple(int(size) for size in np.frombuffer(content[4:header], ">u4"))
-    announced, found = math.prod(shape), len(content) - header
-    if found != announced:
-        raise DataFileError(
-            f"{path} announces the shape {shape}, {announced} bytes, but {found} bytes follow: it "
-            f"{'was not copied whole' if found < announced else 'has something appended'}; "
-            "delete it and get it again"
-        )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    return tuple(int(size) for size in np.frombuffer(header[4:], ">u4"))
 
 
 def _remedy(magic: int) -> str:
