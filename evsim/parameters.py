@@ -67,6 +67,10 @@ def _sparse(values: Any, name: str, shape: tuple[int, int]) -> csr_array:
         raise ValueError(f"{name} has shape {values.shape}: it must be (post, pre) = {shape}")
     entries = values.nnz
     matrix = csr_array(values, copy=True)
+    try:
+        matrix.check_format(full_check=True)
+    except ValueError as error:
+        raise ValueError(f"{name} is no valid sparse matrix: {error}") from error
     matrix.sum_duplicates()
     # Converting from coo has summed them already; the other formats cannot hold any.
     if values.format in ("coo", "csr", "csc") and matrix.nnz != entries:

@@ -60,7 +60,7 @@ def convert_braille(source: str | os.PathLike[str], target: str | os.PathLike[st
         offsets=spikes.offsets,
         labels=data.labels,
     )
-    write_atomically(user_path(target), buffer.getvalue())
+    write_atomically(target, buffer.getvalue())
     return data
 
 

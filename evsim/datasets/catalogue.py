@@ -27,7 +27,14 @@ Folder = str | os.PathLike[str] | None
 # The checksums are those of torchvision.datasets.MNIST.
 _MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _MNIST_FILES = tuple(
-    PublishedFile(name, _MNIST_URL, f"{_MNIST_URL}{name}.gz", f"md5:{checksum}")
+    PublishedFile(
+        name,
+        _MNIST_URL,
+        f"{_MNIST_URL}{name}.gz",
+        f"md5:{checksum}",
+        # As it comes out of some archives, and where torchvision keeps it.
+        also=(name.replace("-idx", ".idx"), f"MNIST/raw/{name}", f"raw/{name}"),
+    )
     for name, checksum in (
         ("train-images-idx3-ubyte", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
         ("train-labels-idx1-ubyte", "d53e105ee54ea40749a09fcbcd1e9432"),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evsim.datasets.files import DataFileError
+from evsim.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class PublishedFile:
         "md5:..." of what is downloaded.
     instead : tuple of str
         Names of files that serve as well and are taken first.
+    also : tuple of str
+        Other names, or places below the folder, under which other programs keep the file.
     """
 
     name: str
@@ -41,19 +44,22 @@ class PublishedFile:
     url: str | None = None
     checksum: str | None = None
     instead: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names under which the file may lie in a folder, the first one preferred."""
-        return (*self.instead, self.name, f"{self.name}.gz")
+        own = [name for plain in (self.name, *self.also) for name in (plain, f"{plain}.gz")]
+        is_published_as_zip = self.url is not None and self.url.endswith(f"/{self.name}.zip")
+        return (*self.instead, *own, *([f"{self.name}.zip"] if is_published_as_zip else []))
 
 
 def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
     """The folder where data files belong: the one given, or that of EVSIM_DATA, or the cache."""
     if folder is not None:
-        return Path(folder)
+        return user_path(folder)
     if os.environ.get("EVSIM_DATA"):
-        return Path(os.environ["EVSIM_DATA"])
+        return user_path(os.environ["EVSIM_DATA"])
     import pooch
 
     return Path(pooch.os_cache("evsim"))
@@ -104,7 +110,7 @@ def _absence(missing: Sequence[PublishedFile], place: Path) -> str:
     sources = ", ".join(dict.fromkeys(file.source for file in missing))
     offered = "pass download=True to fetch them there, " if missing[0].url else ""
     return (
-        f"no {names} in {place} (neither plain nor with .gz): they come from {sources}; "
+        f"no {names} in {place} (neither plain nor packed): they come from {sources}; "
         f"{offered}put them there, or name their folder with the argument folder or the "
         "environment variable EVSIM_DATA"
     )

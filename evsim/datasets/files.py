@@ -6,6 +6,7 @@ kilobytes can announce, or unpack to, more than there is memory.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import struct
@@ -124,17 +125,20 @@ def _damage_refused(path: Path, kind: str) -> Iterator[None]:
         yield
     except DataFileError:
         raise
-    # Whatever the two libraries raise at damaged or encrypted archives.
+    # Whatever the two libraries raise at damaged or encrypted archives; the system, at places
+    # before the beginning of a file.
     except (
+        OSError,
         EOFError,
         zlib.error,
         struct.error,
-        gzip.BadGzipFile,
         zipfile.BadZipFile,
         LookupError,
         RuntimeError,
         ValueError,
     ) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         raise DataFileError(
             f"{path} is a damaged {kind} ({error}): it was not downloaded or copied whole; "
             "delete it and get it again"
