@@ -188,6 +188,17 @@ def shared_recordings(folder):
     return bytes(content)
 
 
+def long_entry(folder):
+    """One recording that says it has three billion spikes."""
+    path = folder / "long.h5"
+    write_cochlea(path, [[0.5]], [[1]], [0])
+    with h5py.File(path) as file:
+        place = file["spikes/times"].id.get_offset()
+    content = bytearray(path.read_bytes())
+    content[place : place + 4] = (3 * 10**9).to_bytes(4, "little")
+    return bytes(content)
+
+
 def outside(file, folder):
     """Labels that are the bytes of another file."""
     (folder / "secret").write_bytes(bytes(range(32)))
@@ -229,8 +240,8 @@ BOMBS = {
     "doubling.pkl": (doubling_lists, "is the letter"),
     "bytes.pkl": (lambda: b"\x80\x05\x96" + (3 * 10**9).to_bytes(8, "little") + b".", "3000000000"),
     "key.pkl": (deep_key, "a key is neither text nor a number"),
-    "zeros.pkl": (lambda: gzip.compress(bytes(2**28)), "unpacks to more than"),
-    "zeros.idx": (lambda: gzip.compress(IMAGES[:4] + b"\0\1\0\0\0\0\1\0\0\0\1\0" + bytes(2**28)),
+    "zeros.pkl": (lambda: gzip.compress(bytes(2**26)), "unpacks to more than"),
+    "zeros.idx": (lambda: gzip.compress(IMAGES[:4] + b"\0\0\x40\0\0\0\1\0\0\0\1\0" + bytes(2**26)),
                   "announces the shape"),
     "idx": (lambda: IMAGES[:4] + b"\xff" * 12, "announces the shape"),
 }  # fmt: skip
@@ -240,8 +251,8 @@ H5_BOMBS = {
         replaced("labels", shape=(HUGE,), dtype=np.int64, chunks=(2**20,)), "labels announces"
     ),
     "labels packed": (
-        replaced("labels", shape=(2**25,), dtype=np.int64, chunks=(2**20,), compression="gzip",
-                 fillvalue=1, data=np.zeros(2**25, np.int64)), "labels announces"
+        replaced("labels", shape=(2**23,), dtype=np.int64, chunks=(2**20,), compression="gzip",
+                 fillvalue=1, data=np.zeros(2**23, np.int64)), "labels announces"
     ),
     "keys announced": (
         replaced("extra/keys", shape=(HUGE,), dtype="S100", chunks=(2**20,)), "extra/keys"
@@ -265,6 +276,10 @@ H5_BOMBS = {
     ),
     "speakers beyond 64 bits": (
         replaced("extra/speaker", data=np.full(4, 2**63, np.uint64)), "sample 0 has the speaker"
+    ),
+    "references for speakers": (
+        lambda file, _: replaced("extra/speaker", data=[file.ref] * 4, dtype=h5py.ref_dtype)(file, _),
+        "extra/speaker has type object",
     ),
     "speakers without text": (
         replaced("extra/speaker", data=np.array([b"\xff"] * 4)), "extra/speaker holds no text"
@@ -296,7 +311,8 @@ def test_small_files_do_not_take_the_memory(tmp_path):
     for name, (change, message) in H5_BOMBS.items():
         content = h5_of(tmp_path, change)
         paths[tmp_path / f"{name.replace(' ', '_')}.h5"] = message, content
-    paths[tmp_path / "shared.h5"] = "hold more than all", shared_recordings(tmp_path)
+    paths[tmp_path / "long.h5"] = "announce 6000000000 bytes", long_entry(tmp_path)
+    paths[tmp_path / "shared.h5"] = "announce 480000000 bytes", shared_recordings(tmp_path)
     for path, (_, content) in paths.items():
         path.write_bytes(content)
         assert len(content) < 2**21
@@ -310,3 +326,36 @@ def test_small_files_do_not_take_the_memory(tmp_path):
     for path, (message, _) in paths.items():
         assert path.name in told.get(str(path), ""), f"{path.name} was read"
         assert re.search(message, told[str(path)]), told[str(path)]
+
+
+@pytest.mark.parametrize("how", ["contiguous", "chunks", "gzip", "shuffled"])
+def test_recordings_are_read_however_they_are_stored(tmp_path, how):
+    path, times = tmp_path / "spoken.h5", [[0.001, 0.5], [0.25], []]
+    options = {
+        "contiguous": {},
+        "chunks": {"chunks": (2,), "maxshape": (None,)},
+        "gzip": {"chunks": (2,), "compression": "gzip"},
+        "shuffled": {"chunks": (2,), "compression": "gzip", "shuffle": True},
+    }[how]  # fmt: skip
+    with h5py.File(path, "w") as file:
+        for name, kind in (("times", np.float32), ("units", np.uint16)):
+            made = file.create_dataset(f"spikes/{name}", (3,), h5py.vlen_dtype(kind), **options)
+            for sample, row in enumerate(times):
+                made[sample] = np.array(row if name == "times" else [1] * len(row), kind)
+        file["labels"] = [0, 1, 2]
+        file["extra/keys"] = ["a", "b", "c"]  # text of varying length
+        file["extra/speaker"] = ["tim", "eva", "tim"]
+    found = datasets.read_recordings(path, classes=3)
+    assert found.spikes.counts()[:, 1].tolist() == [2, 1, 0]
+    assert (found.keys, found.speaker_names) == (("a", "b", "c"), ("eva", "tim"))
+
+
+def test_recordings_stored_in_an_unusual_way_are_refused(tmp_path):
+    def packed(file, folder):
+        kind = h5py.vlen_dtype(np.float32)
+        replaced("spikes/times", shape=(4,), dtype=kind, chunks=(4,), compression="lzf")(file, None)
+        file["spikes/times"][0] = np.array([0.5], np.float32)
+
+    (tmp_path / "spoken.h5").write_bytes(h5_of(tmp_path, packed))
+    with pytest.raises(DataFileError, match="spikes/times is stored in an unusual way: write it"):
+        spoken(tmp_path / "spoken.h5")

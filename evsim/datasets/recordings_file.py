@@ -7,6 +7,7 @@ share the same bytes.  None of this is in a data set of recordings, so none of i
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,6 @@ import numpy as np
 
 from evsim.datasets.files import DataFileError, largest_unpacked
 
-_STEP = 64  # recordings read at a time, so that shared ones are noticed early
 _MOST_LINKS = 8  # that lead from one to the next
 DAMAGED = "the file is damaged or no file of this layout; get it again"
 
@@ -29,7 +29,7 @@ def recordings_file(plain: Path, path: str | os.PathLike[str]) -> Iterator[Recor
     with _damage_refused(path):
         file = h5py.File(plain, "r")
     try:
-        yield RecordingsFile(file, path, plain.stat().st_size)
+        yield RecordingsFile(file, plain, path)
     finally:
         with _damage_refused(path):
             file.close()
@@ -51,12 +51,14 @@ def _damage_refused(path: str | os.PathLike[str]) -> Iterator[None]:
 class RecordingsFile:
     """Columns of an HDF5 file, one entry per recording.
 
-    ``path`` is what the file is called in messages, ``size`` how many bytes it has.
+    ``plain`` is where it lies, ``path`` what it is called in messages, ``size`` how many bytes
+    it has.
     """
 
-    def __init__(self, file: Any, path: str | os.PathLike[str], size: int) -> None:
+    def __init__(self, file: Any, plain: Path, path: str | os.PathLike[str]) -> None:
+        self.plain = plain
         self.path = path
-        self.size = size
+        self.size = plain.stat().st_size
         self._file = file
 
     def column(self, name: str, entries: int | None = None) -> np.ndarray | None:
@@ -64,6 +66,8 @@ class RecordingsFile:
 
         ``entries`` is how many there must be.
         """
+        import h5py
+
         with _damage_refused(self.path):
             member = self._member(name)
             if member is None:
@@ -77,6 +81,11 @@ class RecordingsFile:
                 return np.asarray(member[()]).reshape(-1)
             if member.ndim > 1:
                 raise self._wrong_shape(name, member)
+            if h5py.check_string_dtype(member.dtype) is None:
+                raise DataFileError(
+                    f"{self.path}: {name} has type {member.dtype}: it must hold numbers or text; "
+                    f"{DAMAGED}"
+                )
             return Varying(member, name, self)[0 : member.shape[0]]
 
     def events(self, name: str, kinds: str, what: str) -> Varying:
@@ -177,7 +186,7 @@ class RecordingsFile:
 
 
 class Varying:
-    """A column whose entries have a size of their own each, read bit by bit."""
+    """A column whose entries have a size of their own each, not yet read."""
 
     def __init__(self, member: Any, name: str, file: RecordingsFile) -> None:
         import h5py
@@ -185,24 +194,76 @@ class Varying:
         self.shape: tuple[int, ...] = member.shape
         self.kind = h5py.check_vlen_dtype(member.dtype)
         self._member = member
-        self._name = name
-        self._file = file
-        self._read = 0
+        self._path = file.path
+        size = np.dtype(self.kind).itemsize or 1  # text has none
+        # Nothing packs the entries themselves, and each has its own place in the file.
+        announced = int(_lengths(member, name, file).sum()) * size
+        if announced > file.size:
+            raise DataFileError(
+                f"{file.path}: the entries of {name} announce {announced} bytes, more than the "
+                f"{file.size} of the file: {DAMAGED}"
+            )
 
     def __getitem__(self, entries: slice) -> np.ndarray:
-        """Some entries; DataFileError once they have more bytes than the file."""
-        start, stop, _ = entries.indices(self.shape[0])
-        parts = [np.empty(0, object)]
-        for first in range(start, stop, _STEP):
-            with _damage_refused(self._file.path):
-                part = self._member[first : min(first + _STEP, stop)]
-            self._read += sum(
-                own.nbytes if isinstance(own, np.ndarray) else len(own) for own in part
-            )
-            if self._read > self._file.size:
-                raise DataFileError(
-                    f"{self._file.path}: the first {first + len(part)} entries of {self._name} "
-                    f"hold more than all {self._file.size} bytes of the file: {DAMAGED}"
-                )
-            parts.append(part)
-        return np.concatenate(parts)
+        """Some entries."""
+        with _damage_refused(self._path):
+            return self._member[entries]
+
+
+def _lengths(member: Any, name: str, file: RecordingsFile) -> np.ndarray:
+    """How long each entry of a column of varying ones says it is.
+
+    HDF5 makes room for an entry before it looks whether there is one, so the lengths are read
+    from where they lie: a number of 32 bits before the entry's place in the file.
+    """
+    import h5py
+
+    unusual = DataFileError(
+        f"{file.path}: {name} is stored in an unusual way: write it with h5py, without filters or "
+        "with gzip"
+    )
+    settings = member.id.get_create_plist()
+    address, _ = member.file.id.get_create_plist().get_sizes()
+    kind = np.dtype([("length", "<u4"), ("place", f"V{address + 4}")])
+    layout = settings.get_layout()
+    stored: list[bytes] = []
+    if layout == h5py.h5d.CONTIGUOUS:
+        with open(file.plain, "rb") as raw:
+            raw.seek(member.id.get_offset())
+            stored.append(raw.read(member.size * kind.itemsize))
+    elif layout == h5py.h5d.CHUNKED:
+        filters = [settings.get_filter(n)[0] for n in range(settings.get_nfilters())]
+        size = member.chunks[0] * kind.itemsize
+        for number in range(member.id.get_num_chunks()):
+            chunk = member.id.get_chunk_info(number).chunk_offset
+            left_out, content = member.id.read_direct_chunk(chunk)
+            plain = _unfiltered(content, left_out, filters, kind.itemsize, size)
+            if plain is None:
+                raise unusual
+            stored.append(plain)
+    if not stored or any(len(piece) % kind.itemsize for piece in stored):
+        raise unusual
+    return np.concatenate([np.frombuffer(piece, kind)["length"] for piece in stored])
+
+
+def _unfiltered(
+    content: bytes, left_out: int, filters: list[int], width: int, size: int
+) -> bytes | None:
+    """A chunk of that many bytes before its filters, None for filters not known here.
+
+    Bit n of ``left_out`` says that filter n was not applied; ``width`` is that of an entry.
+    """
+    import h5py
+
+    for number, own in reversed(list(enumerate(filters))):
+        if left_out >> number & 1:
+            continue
+        if own == h5py.h5z.FILTER_DEFLATE:
+            content = zlib.decompressobj().decompress(content, size)
+        elif own == h5py.h5z.FILTER_SHUFFLE:
+            whole = len(content) // width * width
+            table = np.frombuffer(content[:whole], np.uint8).reshape(width, -1)
+            content = table.T.tobytes() + content[whole:]
+        else:
+            return None
+    return content
