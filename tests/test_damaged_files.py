@@ -233,6 +233,10 @@ def virtual(file, folder):
     file.create_virtual_dataset("labels", layout)
 
 
+def references(file, folder):
+    replaced("extra/speaker", data=[file.ref] * 4, dtype=h5py.ref_dtype)(file, folder)
+
+
 HUGE = 500_000_000
 
 BOMBS = {
@@ -278,7 +282,7 @@ H5_BOMBS = {
         replaced("extra/speaker", data=np.full(4, 2**63, np.uint64)), "sample 0 has the speaker"
     ),
     "references for speakers": (
-        lambda file, _: replaced("extra/speaker", data=[file.ref] * 4, dtype=h5py.ref_dtype)(file, _),
+        references,
         "extra/speaker has type object",
     ),
     "speakers without text": (
