@@ -26,6 +26,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import evsim
+from evsim.paths import user_path
 from evsim.plain_text import show_plainly
 from evsim.tasks import braille, mnist, sequence, shd, spoken_digits, ssc, yin_yang
 from evsim.termination import STATUS as TERMINATED
@@ -111,6 +112,10 @@ class Run:
 
     progress: bool = True
     """Show how far training is."""
+
+    def __post_init__(self) -> None:
+        if self.out is not None:
+            object.__setattr__(self, "out", user_path(self.out))
 
     def check(self) -> None:
         """Refuse what does not fit together."""
@@ -581,9 +586,9 @@ class _SettingsFile:
                 }
                 for content in (stored, self.content)
             )
-        except (ValueError, KeyError, TypeError) as error:
+            found = differences(stored, asked)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{self.path} is damaged: delete it to go on without it") from error
-        found = differences(stored, asked)
         if found:
             raise ValueError(
                 f"--resume with other settings than those of {self.path}: {'; '.join(found)}"

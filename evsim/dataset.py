@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from evsim.brief import Brief
-from evsim.checks import check_is, checked_count, listed
+from evsim.checks import check_is, checked_count, integer_array, listed, real_array
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine
 from evsim.keywords import helpful
@@ -39,9 +39,12 @@ class Dataset:
         All inputs with the same number of samples.
     labels : array of int, shape (samples,), or of numbers, shape (samples, ...)
         The class of each sample, >= 0.  For losses that do not classify, the targets of each
-        sample in the shape the loss states, NaN where there is none.
+        sample in the shape the loss states, NaN or masked where there is none.
     groups : array of int, shape (samples,), optional
         What samples have in common besides their class, such as who speaks; for splitting.
+    group_names : sequence of str, optional
+        What groups 0, 1, ... are called.  Where datasets are joined, groups of the same name
+        become one, whatever their numbers.
 
     Raises
     ------
@@ -52,6 +55,7 @@ class Dataset:
     spikes: SpikeTrains | Mapping[str, SpikeTrains]
     labels: np.ndarray
     groups: np.ndarray | None = None
+    group_names: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         spikes = self.spikes
@@ -65,6 +69,9 @@ class Dataset:
         object.__setattr__(self, "labels", _checked_labels(self.labels, samples))
         if self.groups is not None:
             object.__setattr__(self, "groups", _checked_groups(self.groups, samples))
+        if self.group_names is not None:
+            names = _checked_names(self.group_names, self.groups)
+            object.__setattr__(self, "group_names", names)
 
     @classmethod
     def of(cls, data: Dataset | Sequence[Any]) -> Dataset:
@@ -97,6 +104,8 @@ class Dataset:
                 raise ValueError(
                     f"datasets that differ in their {what} cannot be joined: {'; '.join(found)}"
                 )
+        parts = with_common_groups(parts)
+        first = parts[0]
         named = [part.inputs for part in parts]
         joined = {
             name: SpikeTrains.concatenate([inputs[name] for inputs in named]) for name in named[0]
@@ -107,6 +116,7 @@ class Dataset:
             joined if isinstance(first.spikes, Mapping) else joined["spikes"],
             labels,
             np.concatenate(groups) if groups else None,
+            first.group_names,
         )
 
     @property
@@ -134,6 +144,7 @@ class Dataset:
         object.__setattr__(part, "spikes", spikes)
         object.__setattr__(part, "labels", self.labels[index])
         object.__setattr__(part, "groups", None if self.groups is None else self.groups[index])
+        object.__setattr__(part, "group_names", self.group_names)
         return part
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -166,8 +177,36 @@ _WHAT_PARTS_SHARE: dict[str, Callable[[Dataset], str]] = {
     "labels": lambda data: (
         "classes" if data.has_classes else f"targets of shape {data.labels.shape[1:]}"
     ),
-    "groups": lambda data: "no groups" if data.groups is None else "groups",
+    "groups": lambda data: (
+        "no groups"
+        if data.groups is None
+        else "numbered groups"
+        if data.group_names is None
+        else "named groups"
+    ),
 }
+
+
+def with_common_groups(parts: Sequence[Dataset]) -> tuple[Dataset, ...]:
+    """The same datasets, with groups of one name under one number in all of them.
+
+    The names are those of the first dataset, then those that the others add.  Datasets without
+    names stay as they are.
+    """
+    given = dict.fromkeys(name for part in parts for name in part.group_names or ())
+    names = tuple(given)
+    return tuple(
+        part if part.group_names in (None, names) else _renumbered(part, names) for part in parts
+    )
+
+
+def _renumbered(data: Dataset, names: tuple[str, ...]) -> Dataset:
+    """The same dataset with the places of its groups' names among these as their numbers."""
+    assert data.groups is not None
+    assert data.group_names is not None
+    # -1, a sample of no single group, stays.
+    numbers = np.array([*(names.index(name) for name in data.group_names), -1])
+    return replace(data, groups=numbers[data.groups], group_names=names)
 
 
 # -- evaluation ---------------------------------------------------------------------------
@@ -303,8 +342,11 @@ def _sample_counts(spikes: Any) -> dict[str, int]:
 
 def _checked_labels(labels: Any, samples: int) -> np.ndarray:
     """Classes as int64, (samples,), or targets as float64, (samples, ...); read-only."""
-    array = np.asarray(labels)
-    targets = array.dtype.kind == "f" or (array.dtype.kind in "iu" and array.ndim > 1)
+    # No integer means "none", as NaN does among targets.
+    whole = getattr(getattr(labels, "dtype", None), "kind", "") in ("i", "u")
+    what = "classes as integers, or targets"
+    array = real_array(labels, "labels", what, masked=None if whole else np.nan)
+    targets = array.dtype.kind == "f" or array.ndim > 1
     if targets and array.size:
         if array.shape[:1] != (samples,):
             raise ValueError(
@@ -315,24 +357,37 @@ def _checked_labels(labels: Any, samples: int) -> np.ndarray:
         return array
     if array.shape != (samples,):
         raise ValueError(f"labels has shape {array.shape}: give one per sample, shape ({samples},)")
-    if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(
-            f"labels has type {array.dtype}: give classes as integers, or targets as floats"
-        )
+    array = np.array(integer_array(array, "labels", what))
     if array.size and array.min() < 0:
         sample = int(np.argmax(array < 0))
         raise ValueError(f"labels[{sample}] = {array[sample]}: classes are counted from 0")
-    array = np.array(array, np.int64)
     array.setflags(write=False)
     return array
 
 
+def _checked_names(names: Any, groups: np.ndarray | None) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise TypeError(f"group_names = {names!r}: give a list of names, one for each group")
+    for number, name in enumerate(names):
+        if not isinstance(name, str):
+            raise TypeError(f"group_names[{number}] = {name!r}: give a name")
+        if name in names[:number]:
+            raise ValueError(f"group_names[{number}] = {name!r} is there twice: names must differ")
+    if groups is None:
+        raise ValueError("group_names are given without groups: give the group of each sample")
+    wrong = (groups < -1) | (groups >= len(names))
+    if wrong.any():
+        sample = int(np.argmax(wrong))
+        raise ValueError(
+            f"groups[{sample}] = {groups[sample]}: {len(names)} group_names name the groups 0 to "
+            f"{len(names) - 1}"
+        )
+    return tuple(names)
+
+
 def _checked_groups(groups: Any, samples: int) -> np.ndarray:
-    array = np.asarray(groups)
+    array = np.array(integer_array(groups, "groups"))
     if array.shape != (samples,):
         raise ValueError(f"groups has shape {array.shape}: give one per sample, shape ({samples},)")
-    if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"groups has type {array.dtype}: it must hold integers")
-    array = np.array(array, np.int64)
     array.setflags(write=False)
     return array

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from evsim.brief import Brief
-from evsim.checks import check_number, checked_integer, unknown_name
+from evsim.checks import check_number, checked_integer, real_array, unknown_name
 from evsim.keywords import helpful
 from evsim.network import LI, Network
 
@@ -47,7 +47,7 @@ class Dropout(Brief):
                 raise ValueError(f"dropout of {name!r} = {rate}: it must be in [0, 1)")
         checked_integer(self.seed, "seed", 0)
         if self.keys is not None:
-            keys = np.asarray(self.keys)
+            keys = real_array(self.keys, "keys", "uint64")
             if keys.dtype != np.uint64 or keys.ndim != 1:
                 raise TypeError(
                     f"keys has type {keys.dtype} and shape {keys.shape}: give uint64, (batch,)"

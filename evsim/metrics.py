@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import checked_count
+from evsim.checks import checked_count, integer_array
 from evsim.keywords import helpful
 
 
@@ -59,9 +59,7 @@ def _checked(labels: Any, predictions: Any, classes: int) -> tuple[np.ndarray, n
     checked_count(classes, "classes", 1, 2**31)
     checked = []
     for name, values, lowest in (("labels", labels, 0), ("predictions", predictions, -1)):
-        array = np.asarray(values)
-        if array.dtype.kind not in "iu" and array.size:
-            raise TypeError(f"{name} has type {array.dtype}: it must hold integers")
+        array = integer_array(values, name)
         if array.ndim != 1:
             raise ValueError(f"{name} has shape {array.shape}: give one per sample, (samples,)")
         wrong = (array < lowest) | (array >= classes)
@@ -71,7 +69,7 @@ def _checked(labels: Any, predictions: Any, classes: int) -> tuple[np.ndarray, n
                 f"{name}[{sample}] = {array[sample]}: with {classes} classes it must be from "
                 f"{lowest} to {classes - 1}"
             )
-        checked.append(array.astype(np.int64))
+        checked.append(array)
     if checked[0].size != checked[1].size:
         raise ValueError(
             f"there are {checked[0].size} labels but {checked[1].size} predictions: give one of "

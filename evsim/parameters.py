@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evsim.checks import real_array
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
@@ -34,10 +36,7 @@ class FrozenArrays:
 
 def real_numbers(values: object, name: str) -> np.ndarray:
     """A read-only float64 copy; TypeError if the values are no real numbers."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name} has type {array.dtype}: it must hold real numbers")
-    array = np.array(array, np.float64)
+    array = np.array(real_array(values, name), np.float64)
     array.setflags(write=False)
     return array
 
@@ -68,6 +67,10 @@ def _sparse(values: Any, name: str, shape: tuple[int, int]) -> csr_array:
         raise ValueError(f"{name} has shape {values.shape}: it must be (post, pre) = {shape}")
     entries = values.nnz
     matrix = csr_array(values, copy=True)
+    try:
+        matrix.check_format(full_check=True)
+    except ValueError as error:
+        raise ValueError(f"{name} is no valid sparse matrix: {error}") from error
     matrix.sum_duplicates()
     # Converting from coo has summed them already; the other formats cannot hold any.
     if values.format in ("coo", "csr", "csc") and matrix.nnz != entries:

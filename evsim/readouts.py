@@ -15,7 +15,15 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from evsim.brief import Brief
-from evsim.checks import check_choice, check_is, check_number, checked_count, shown
+from evsim.checks import (
+    check_choice,
+    check_is,
+    check_number,
+    checked_count,
+    real_array,
+    refuse_masked,
+    shown,
+)
 from evsim.keywords import helpful
 from evsim.network import LI, LIF, Input, Network, Population
 
@@ -142,8 +150,8 @@ class Voltage(Brief, Readout):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        times = np.array(self.times)
-        if times.ndim != 1 or times.size == 0 or times.dtype.kind not in "iuf":
+        times = real_array(self.times, "times", "times in ms")
+        if times.ndim != 1 or times.size == 0:
             raise TypeError(
                 f"times = {shown(self.times)}: give a one-dimensional list of times in ms, "
                 "Voltage(times=[10.0, 20.0])"
@@ -195,6 +203,7 @@ def check_moments(moments: Moments, batch_size: int, duration: float) -> None:
         ("times", moments.times, np.float64),
         ("offsets", moments.offsets, np.int64),
     ):
+        refuse_masked(array, f"{name} of moments")
         if not isinstance(array, np.ndarray) or array.dtype != kind or array.ndim != 1:
             raise TypeError(f"{name} of moments must be a one-dimensional array of {kind.__name__}")
     times, offsets = moments

@@ -11,7 +11,7 @@ import numpy as np
 
 from evsim import sampling
 from evsim.brief import and_more, first
-from evsim.checks import check_number, listed, shown, unknown_name
+from evsim.checks import check_number, listed, real_array, shown, unknown_name
 from evsim.dropout import Dropout
 from evsim.engines import resolve
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
@@ -500,11 +500,10 @@ def check_trace(
 ) -> np.ndarray:
     """Trace times as float64, shape (times,), for a population that has a voltage."""
     check_has_voltage(network, population)
-    array = np.asarray(times)
-    if array.dtype.kind not in "iuf" or array.ndim != 1:
+    array = real_array(times, "times", "times in ms")
+    if array.ndim != 1:
         raise TypeError(
-            f"times has type {array.dtype} and shape {array.shape}: give a one-dimensional "
-            "array of times in ms"
+            f"times has shape {array.shape}: give a one-dimensional array of times in ms"
         )
     wrong = ~((array >= 0) & (array <= duration))
     if wrong.any():

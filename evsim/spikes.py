@@ -14,9 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import LARGEST_FLOAT, check_is, checked_count, listed, shown
+from evsim.checks import (
+    LARGEST_FLOAT,
+    check_is,
+    checked_count,
+    index_array,
+    integer_array,
+    listed,
+    real_array,
+    shown,
+)
 from evsim.keywords import helpful
-from evsim.parameters import FrozenArrays, real_numbers
+from evsim.parameters import FrozenArrays
 
 MOST_UNITS = 2**31 - 1
 """Of a population: events hold their unit in 32 bits."""
@@ -150,8 +159,12 @@ class SpikeTrains(FrozenArrays):
 
     @classmethod
     def from_latencies(cls, latencies: np.ndarray) -> SpikeTrains:
-        """Build from one spike time per unit, shape (batch, units); NaN where a unit is silent."""
-        latencies = real_numbers(latencies, "latencies")
+        """Build from one spike time per unit, shape (batch, units).
+
+        NaN, or a masked entry, where a unit is silent.
+        """
+        latencies = real_array(latencies, "latencies", "times in ms", masked=np.nan)
+        latencies = latencies.astype(np.float64)
         if latencies.ndim != 2:
             raise ValueError(
                 f"latencies has shape {latencies.shape}: give one time per sample and unit, "
@@ -265,14 +278,11 @@ class SpikeTrains(FrozenArrays):
 
 def _frozen(values: object, dtype: type, name: str) -> np.ndarray:
     """A read-only one-dimensional copy in the given type, refusing lossy conversions."""
-    array = np.asarray(values)
+    whole = np.issubdtype(dtype, np.integer)
+    array = integer_array(values, name) if whole else real_array(values, name, "numbers")
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}: it must be one-dimensional")
-    if np.issubdtype(dtype, np.integer) and array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"{name} has type {array.dtype}: it must hold integers")
-    if array.dtype.kind not in "iuf" and array.size:
-        raise TypeError(f"{name} has type {array.dtype}: it must hold numbers")
-    if np.issubdtype(dtype, np.integer) and array.size:
+    if whole and array.size:
         limits = np.iinfo(dtype)
         if array.min() < limits.min or array.max() > limits.max:
             raise ValueError(f"{name} holds values beyond {np.dtype(dtype).name}")
@@ -289,17 +299,14 @@ def chosen_samples(index: Any, batch_size: int) -> np.ndarray:
 
     Raises IndexError for samples that the batch does not have, TypeError for other indices.
     """
-    if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
+    if is_integer(index):
         index = [int(index)] if -batch_size <= index < batch_size else [_outside(index, batch_size)]
     if isinstance(index, slice):
         parts = (index.start, index.stop, index.step)
-        if all(part is None or isinstance(part, (int, np.integer)) for part in parts):
+        if all(part is None or is_integer(part) for part in parts):
             return np.arange(batch_size)[index]
     elif isinstance(index, (list, np.ndarray)):
-        try:
-            array = np.asarray(index)
-        except (ValueError, OverflowError):
-            array = np.empty(())
+        array = index_array(index, "index")
         if array.shape == (0,):
             return np.empty(0, np.int64)
         if array.ndim == 1 and array.dtype.kind in "iu":

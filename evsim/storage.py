@@ -27,6 +27,7 @@ from evsim.checks import check_is, checked_path
 from evsim.keywords import helpful
 from evsim.network import LI, LIF, Connection, Input, Network, Population
 from evsim.parameters import Parameter, is_sparse
+from evsim.paths import user_path
 
 _VERSIONS = {"checkpoint": 2}
 """Of the description in a file; 1 for the kinds that are not here."""
@@ -44,7 +45,8 @@ class StorageError(ValueError):
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file so that, whatever happens, it holds its old content or the new."""
-    path = Path(os.path.realpath(path))  # a link stays, and what it leads to is replaced
+    # A link stays, and what it leads to is replaced.
+    path = Path(os.path.realpath(user_path(path)))
     # One fixed name per file: what a killed run leaves behind, the next one overwrites.
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -100,7 +102,7 @@ def load_arrays(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.n
     """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
@@ -108,7 +110,8 @@ def load_arrays(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.n
             metadata = file.metadata() or {}
             # Copies, as what safetensors returns may be a view of the file.
             arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    # The last three: a type of numbers that NumPy does not have, and text that is none.
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise StorageError(
             f"{path} cannot be read, it is damaged or no evsim {kind} ({error}): restore it from a "
             "copy, or delete it"
@@ -123,7 +126,10 @@ def load_arrays(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.n
         raise StorageError(
             f"{path} is damaged, its checksum does not fit: restore it from a copy, or delete it"
         )
-    return arrays, json.loads(text)
+    try:
+        return arrays, json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StorageError(f"{path} holds no description ({error}): delete it") from error
 
 
 def _format(kind: str) -> str:
@@ -169,7 +175,7 @@ def load_network(path: str | os.PathLike[str]) -> Network:
     arrays, structure = load_arrays(path, "network")
     try:
         return _network_of(structure, arrays)
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise StorageError(f"{path} does not describe a network: {error}") from error
 
 
@@ -298,7 +304,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = user_path(path)
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
         self.best = self.path / "best.safetensors"

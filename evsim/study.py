@@ -166,9 +166,13 @@ def leave_one_group_out(data: Dataset | tuple[Any, Any]) -> list[Fold]:
             "samples: leaving one out needs at least two"
         )
     return [
-        Fold(f"group {group}", data, _frozen(np.flatnonzero(data.groups == group)))
+        Fold(f"group {_name_of(data, group)}", data, _frozen(np.flatnonzero(data.groups == group)))
         for group in groups
     ]
+
+
+def _name_of(data: Dataset, group: int) -> str:
+    return str(group) if data.group_names is None else data.group_names[group]
 
 
 def _classes(data: Dataset) -> np.ndarray:
@@ -362,12 +366,13 @@ def _score(outcome: Outcome) -> float:
         value = outcome.accuracy
     elif isinstance(outcome, Scores):
         value = outcome.mean
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+    try:
+        check_number(value, "the score")
+    except TypeError as error:
         raise TypeError(
             f"the score is of type {type(value).__name__}: return a number, an Evaluation or a "
             "FitResult"
-        )
-    check_number(value, "the score")
+        ) from error
     if not np.isfinite(value):
         raise ValueError(f"the score is {value}: it must be finite")
     return float(value)

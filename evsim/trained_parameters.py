@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import check_is, check_number, shown, unknown_name
+from evsim.checks import check_is, check_number, real_array, shown, unknown_name
 from evsim.network import LIF, Network
 from evsim.optim import Bounds, Optimizer, Projection
 from evsim.parameters import Parameter, is_sparse, sparse_entries
@@ -87,12 +87,7 @@ class TrainedParameter:
         that moment is set to 0.
         """
         for projection in self.projections:
-            projected = np.asarray(projection(self.values))
-            if projected.dtype.kind not in "iuf":
-                raise TypeError(
-                    f"the projection of {self.name} returned {shown(projected)}: it must return "
-                    "an array of numbers"
-                )
+            projected = real_array(projection(self.values), f"the projection of {self.name}")
             if projected.shape != self.values.shape:
                 raise ValueError(
                     f"the projection of {self.name} turned values of shape {self.values.shape} "

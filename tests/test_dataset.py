@@ -15,7 +15,11 @@ def spikes(samples, seed=0, units=3):
     ("labels", "error", "message"),
     [
         ([0, 1], ValueError, r"labels has shape \(2,\): give one per sample, shape \(3,\)"),
-        (["a", "b", "a"], TypeError, "labels has type <U1: give classes as integers, or targets"),
+        (
+            ["a", "b", "a"],
+            TypeError,
+            "labels has type <U1: it must hold classes as integers, or targets",
+        ),
         ([0, 1, -1], ValueError, r"labels\[2\] = -1: classes are counted from 0"),
         ([[0, 1]], ValueError, r"labels has shape \(1, 2\): give targets for each of 3"),
         ([[0.0, 1.0]], ValueError, r"labels has shape \(1, 2\): give targets for each of 3"),
@@ -79,7 +83,10 @@ def test_joined_parts_are_the_whole_and_every_array_is_named():
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (evsim.Dataset(spikes(2), [0, 1], groups=[0, 1]), "their groups .*no groups; groups"),
+        (
+            evsim.Dataset(spikes(2), [0, 1], groups=[0, 1]),
+            "their groups .*no groups; numbered groups",
+        ),
         (evsim.Dataset(spikes(2), [0.0, 1.0]), r"their labels .*classes; targets of shape \(\)"),
         (evsim.Dataset(spikes(2, units=4), [0, 1]), "their inputs .*3 units; 'spikes' of 4 units"),
         (evsim.Dataset({"in": spikes(2)}, [0, 1]), "their inputs .*; 'in' of 3 units"),
@@ -95,3 +102,37 @@ def test_joining_nothing_or_no_datasets_is_refused():
         evsim.Dataset.concatenate([])
     with pytest.raises(TypeError, match=r"parts\[0\] = .*: give an evsim.Dataset"):
         evsim.Dataset.concatenate([(spikes(1), [0])])
+
+
+def test_groups_of_one_name_are_one_in_what_is_joined():
+    first = evsim.Dataset(spikes(3), [0, 1, 0], [1, 0, 1], group_names=["tim", "eva"])
+    second = evsim.Dataset(spikes(3), [0, 1, 1], [1, 0, -1], group_names=["eva", "max"])
+    joined = evsim.Dataset.concatenate([first, second])
+    assert joined.group_names == ("tim", "eva", "max")
+    assert joined.groups.tolist() == [1, 0, 1, 2, 1, -1]
+    assert joined[1:4].group_names == joined.group_names
+    assert joined[1:4].groups.tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match="their groups .*named groups; numbered groups"):
+        evsim.Dataset.concatenate([first, evsim.Dataset(spikes(1), [0], [0])])
+
+
+@pytest.mark.parametrize(
+    ("groups", "names", "error", "message"),
+    [
+        ([0, 2], ["a", "b"], ValueError, r"groups\[1\] = 2: 2 group_names name the groups 0 to 1"),
+        ([0, 0], ["a", "a"], ValueError, r"group_names\[1\] = 'a' is there twice"),
+        ([0, 0], ["a", 1], TypeError, r"group_names\[1\] = 1: give a name"),
+        ([0, 0], "ab", TypeError, "group_names = 'ab': give a list of names"),
+        (None, ["a"], ValueError, "group_names are given without groups"),
+    ],
+)
+def test_group_names_that_do_not_fit_are_refused(groups, names, error, message):
+    with pytest.raises(error, match=message):
+        evsim.Dataset(spikes(2), [0, 1], groups, names)
+
+
+def test_blended_samples_keep_the_names():
+    data = evsim.Dataset(spikes(4), [0, 0, 1, 1], [0, 1, 0, 0], group_names=["a", "b"])
+    blended = evsim.augment.Blend(probability=1.0)(data, np.random.default_rng(0), 1000.0).data
+    assert blended.group_names == ("a", "b")
+    assert set(blended.groups[4:].tolist()) <= {-1, 0}

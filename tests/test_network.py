@@ -157,7 +157,7 @@ def test_shapes_must_broadcast_to_post_by_pre(kind, shape):
         network_of(evsim.Connection("input", "hidden", **values))
 
 
-@pytest.mark.parametrize("weight", ["1", None, 1j, True])
+@pytest.mark.parametrize("weight", ["1", 1j, True])
 def test_weights_are_real_numbers(weight):
     with pytest.raises(TypeError, match=r"input->hidden\.weight has type .* real numbers"):
         network_of(evsim.Connection("input", "hidden", weight))
@@ -367,7 +367,7 @@ def test_unit_parameters_are_drawn_per_unit_when_a_network_is_built():
          r"hidden\.tau_syn\[0\] = -1\.\d+ ms: it must be finite and > 0"),
         ({"threshold": evsim.Uniform(1.0, 2.0, "axonal")}, 1, ValueError,
          "a population has no axonal parameters"),
-        ({"refractory": evsim.Constant(1.0)}, 1, TypeError, r"hidden\.refractory has type object"),
+        ({"refractory": evsim.Constant(1.0)}, 1, TypeError, r"hidden\.refractory is a Constant"),
     ],
 )  # fmt: skip
 def test_draws_that_no_unit_can_have_are_refused(changes, seed, error, message):

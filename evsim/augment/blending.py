@@ -15,7 +15,7 @@ from evsim.augment.augmentation import (
     check_transform,
 )
 from evsim.augment.events import chosen, inside, number_in_unit, per_spike
-from evsim.checks import check_finite, check_flag, checked_count
+from evsim.checks import check_finite, check_flag, checked_count, integer_array
 from evsim.dataset import Dataset
 from evsim.dropout import fractions
 from evsim.keywords import helpful
@@ -82,7 +82,7 @@ class Blend(Augmentation):
         pairs = self.draw_pairs(data.labels, data.groups, spiking, generator)
         outcome = self.blend(spikes, pairs, generator, duration)
         labels, groups = kinds_of_pairs(data.labels, data.groups, pairs)
-        blended = Dataset(as_input(data, outcome.spikes), labels, groups)
+        blended = replace(data, spikes=as_input(data, outcome.spikes), labels=labels, groups=groups)
         return Augmented(
             Dataset.concatenate([data, blended]) if self.keep_originals else blended,
             outcome.lost,
@@ -130,9 +130,7 @@ class Blend(Augmentation):
         ValueError for what are no pairs, and for a pair with a silent sample.
         """
         check_transform(spikes, generator, duration)
-        pairs = np.asarray(pairs)
-        if pairs.dtype.kind not in "iu" and pairs.size:
-            raise TypeError(f"pairs has type {pairs.dtype}: give numbers of samples, integers")
+        pairs = integer_array(pairs, "pairs")
         if pairs.ndim != 2 or pairs.shape[1] != 2:
             raise ValueError(f"pairs has shape {pairs.shape}: give two samples each, shape (n, 2)")
         parents = spikes[pairs.ravel()]

@@ -7,15 +7,17 @@ running them, and ``convert_braille`` writes the same data as npz.
 from __future__ import annotations
 
 import io
+import math
 import os
+import reprlib
 import zipfile
 from typing import Any
 
 import numpy as np
 
-from evsim.checks import checked_path
+from evsim.checks import checked_path, integer_array
 from evsim.dataset import Dataset
-from evsim.datasets.files import DataFileError
+from evsim.datasets.files import DataFileError, largest_unpacked
 from evsim.datasets.inert_pickle import read_inert
 from evsim.datasets.inert_tables import TABLE_NAMES, TableError, columns
 from evsim.keywords import helpful
@@ -71,18 +73,38 @@ def convert_braille(source: str | os.PathLike[str], target: str | os.PathLike[st
 
 def _read_npz(path: str | os.PathLike[str]) -> Dataset:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if sorted(file) != sorted(_ARRAYS):
-                raise ValueError(f"it has the arrays {sorted(file)}, not {sorted(_ARRAYS)}")
-            times, units, offsets, labels = (file[name] for name in _ARRAYS)
+        with zipfile.ZipFile(path) as file:
+            found = sorted(name.removesuffix(".npy") for name in file.namelist())
+            if found != sorted(_ARRAYS):
+                raise ValueError(f"it has the arrays {found}, not {sorted(_ARRAYS)}")
+            times, units, offsets, labels = (_array(file, f"{name}.npy") for name in _ARRAYS)
+        labels = integer_array(labels, "labels")
         if labels.size and labels.max() >= len(BRAILLE_LETTERS):
             raise ValueError(f"it has the label {labels.max()}, beyond {len(BRAILLE_LETTERS) - 1}")
         return Dataset(SpikeTrains(times, units, offsets, 2 * TAXELS), labels)
-    except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged archive can fail in any way
         raise DataFileError(
             f"{path} is no file of Braille letters ({error}): write it with "
             "evsim.datasets.convert_braille"
         ) from error
+
+
+def _array(file: zipfile.ZipFile, name: str) -> np.ndarray:
+    """One array of an npz file, after a look at how large it says it is."""
+    member = file.getinfo(name)
+    if member.file_size > largest_unpacked(member.compress_size):
+        raise ValueError(f"{name} announces {member.file_size} bytes in {member.compress_size}")
+    content = io.BytesIO(file.read(member))
+    version = np.lib.format.read_magic(content)
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[version]
+    shape, _, dtype = read_header(content)
+    if math.prod(shape) * dtype.itemsize > member.file_size:
+        raise ValueError(f"{name} announces the shape {shape} in {member.file_size} bytes")
+    content.seek(0)
+    return np.lib.format.read_array(content, allow_pickle=False)
 
 
 # -- the published files ------------------------------------------------------------------
@@ -91,12 +113,14 @@ def _read_npz(path: str | os.PathLike[str]) -> Dataset:
 def _read_pickle(path: str | os.PathLike[str]) -> Dataset:
     """One list of ON and one of OFF times in s for each taxel of each sample, and a letter."""
     try:
-        table = columns(read_inert(path, TABLE_NAMES), ("events", "letter"))
+        content, size = read_inert(path, TABLE_NAMES)
+        table = columns(content, ("events", "letter"))
         samples = table["events"]
         labels = [_label(letter, number) for number, letter in enumerate(table["letter"])]
-        channels = [list(_channels(events, number)) for number, events in enumerate(samples)]
-        if not channels:
+        if not samples:
             raise TableError("it holds no samples")
+        _check_size(samples, size)
+        channels = [list(_channels(events, number)) for number, events in enumerate(samples)]
         counts = np.array([[len(channel) for channel in sample] for sample in channels])
         times = _seconds(channels, counts) * 1000.0
     except TableError as error:
@@ -116,9 +140,26 @@ def _read_pickle(path: str | os.PathLike[str]) -> Dataset:
     return Dataset(spikes, np.array(labels))
 
 
+def _check_size(samples: list[Any], size: int) -> None:
+    """Refuse a file that refers to the same lists so often that they do not fit into memory.
+
+    Each time and each list is at least one byte, unless it is referred to again.
+    """
+    total = 0
+    for number, events in enumerate(samples):
+        channels = _channels(events, number)
+        total += len(channels) + sum(map(len, channels))
+        if total > size:
+            raise TableError(
+                f"its first {number + 1} samples hold more lists and events than {size} bytes "
+                "can, the same ones again and again"
+            )
+
+
 def _label(letter: Any, sample: int) -> int:
-    if letter not in BRAILLE_LETTERS:
-        raise TableError(f"sample {sample} is the letter {letter!r}, not Space or A to Z")
+    if not isinstance(letter, str) or letter not in BRAILLE_LETTERS:
+        found = reprlib.repr(letter)
+        raise TableError(f"sample {sample} is the letter {found}, not Space or A to Z")
     return BRAILLE_LETTERS.index(letter)
 
 
@@ -145,5 +186,5 @@ def _seconds(channels: list[list[list[float]]], counts: np.ndarray) -> np.ndarra
     if wrong.any():
         event = int(np.argmax(wrong))
         sample = int(np.searchsorted(np.cumsum(counts.sum(axis=1)), event, side="right"))
-        raise TableError(f"sample {sample} has an event at {flat[event]!r} s")
+        raise TableError(f"sample {sample} has an event at {reprlib.repr(flat[event])} s")
     return times

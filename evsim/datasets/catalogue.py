@@ -11,7 +11,7 @@ import warnings
 
 import numpy as np
 
-from evsim.dataset import Dataset
+from evsim.dataset import Dataset, with_common_groups
 from evsim.datasets.braille_files import read_braille
 from evsim.datasets.cochlea import CochleaRecordings, read_recordings
 from evsim.datasets.fetching import PublishedFile, locate
@@ -28,7 +28,14 @@ Folder = str | os.PathLike[str] | None
 # The checksums are those of torchvision.datasets.MNIST.
 _MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _MNIST_FILES = tuple(
-    PublishedFile(name, _MNIST_URL, f"{_MNIST_URL}{name}.gz", f"md5:{checksum}")
+    PublishedFile(
+        name,
+        _MNIST_URL,
+        f"{_MNIST_URL}{name}.gz",
+        f"md5:{checksum}",
+        # As it comes out of some archives, and where torchvision keeps it.
+        also=(name.replace("-idx", ".idx"), f"MNIST/raw/{name}", f"raw/{name}"),
+    )
     for name, checksum in (
         ("train-images-idx3-ubyte", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
         ("train-labels-idx1-ubyte", "d53e105ee54ea40749a09fcbcd1e9432"),
@@ -186,14 +193,21 @@ def _spoken(
     at_most_one_per: float | None,
     download: bool,
 ) -> tuple[Dataset, ...]:
-    parts = []
-    for path in locate(files, folder, download=download):
+    parts: list[Dataset] = []
+    paths = locate(files, folder, download=download)
+    for path in paths:
         recordings = read_recordings(
             path, classes=classes, duration=duration, late=late, at_most_one_per=at_most_one_per
         )
         _tell_what_is_left_out(path, recordings, duration, at_most_one_per)
         parts.append(recordings.dataset())
-    return tuple(parts)
+    for path, part in zip(paths, parts, strict=True):
+        if (part.group_names is None) != (parts[0].group_names is None):
+            raise DataFileError(
+                f"of {paths[0]} and {path} one names its speakers and the other numbers them, so "
+                "that nobody can say who is who: give files made alike"
+            )
+    return with_common_groups(parts)
 
 
 def _tell_what_is_left_out(

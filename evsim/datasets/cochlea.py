@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +18,12 @@ from evsim.brief import Brief
 from evsim.checks import check_number, checked_integer, checked_path, shown
 from evsim.dataset import Dataset
 from evsim.datasets.files import DataFileError, unpacked
+from evsim.datasets.recordings_file import DAMAGED, RecordingsFile, Varying, recordings_file
 from evsim.keywords import helpful
 from evsim.parameters import FrozenArrays
 from evsim.spikes import SpikeTrains
 
 _CHUNK = 4096  # recordings converted at a time, which bounds what the conversion needs
-_DAMAGED = "the file is damaged or no file of this layout; get it again"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,21 +31,24 @@ class CochleaRecordings(Brief, FrozenArrays):
     """The recordings of one file.
 
     ``spikes`` are in ms; ``labels`` are int64 of shape (samples,), and so are ``speakers``,
-    None where the file has none.  ``keys`` are the names of the classes, None where the file
-    has none.  ``cut`` is how many spikes were left out because they come too late, ``merged``
-    how many because their unit spikes earlier in the same window.
+    None where the file has none.  Where the file names its speakers, ``speaker_names`` are the
+    names in alphabetical order and speakers are places in it; else it is None.  ``keys`` are
+    the names of the classes, None where the file has none.  ``cut`` is how many spikes were
+    left out because they come too late, ``merged`` how many because their unit spikes earlier
+    in the same window.
     """
 
     spikes: SpikeTrains
     labels: np.ndarray
     speakers: np.ndarray | None
+    speaker_names: tuple[str, ...] | None
     keys: tuple[str, ...] | None
     cut: int
     merged: int
 
     def dataset(self) -> Dataset:
         """The spikes with their labels, and with the speakers as groups."""
-        return Dataset(self.spikes, self.labels, self.speakers)
+        return Dataset(self.spikes, self.labels, self.speakers, self.speaker_names)
 
 
 @helpful
@@ -60,7 +61,7 @@ def read_recordings(
     late: str = "cut",
     at_most_one_per: float | None = None,
 ) -> CochleaRecordings:
-    """Read a file in the layout of SHD and SSC, plain HDF5 or packed with gzip.
+    """Read a file in the layout of SHD and SSC, plain HDF5 or packed with gzip or zip.
 
     Parameters
     ----------
@@ -81,8 +82,9 @@ def read_recordings(
     FileNotFoundError
         Where there is no such file.
     DataFileError
-        For files that are damaged, of another layout, or hold impossible values.  Events
-        that are not in the order of time are sorted, not refused.
+        For files that are damaged, of another layout, or hold impossible values; that refer
+        to other files; and that announce more than a file of their size can hold.  Events that
+        are not in the order of time are sorted, not refused.
     """
     rules = _Rules(
         path,
@@ -97,15 +99,15 @@ def read_recordings(
         raise ValueError("at_most_one_per = inf ms: it must be finite, or None to keep all spikes")
     classes = checked_integer(classes, "classes", 1)
     path = checked_path(path, "path", "a file")
-    with unpacked(path) as plain, _opened(plain, path) as file:
-        times = _events(file, "spikes/times", "f", "floating-point numbers", path)
-        units = _events(file, "spikes/units", "iu", "integers", path)
-        labels = _labels(file, classes, path)
-        speakers = _speakers(file)
-        keys = _keys(file, classes, path)
+    with unpacked(path) as plain, recordings_file(plain, path) as file:
+        times = file.events("spikes/times", "f", "floating-point numbers")
+        units = file.events("spikes/units", "iu", "integers")
+        labels = _labels(file, classes)
+        speakers, names = _speakers(file)
+        keys = _keys(file, classes)
         _check_lengths(path, times=times, units=units, labels=labels, speakers=speakers)
         spikes, cut, merged = _spikes(times, units, rules)
-    return CochleaRecordings(spikes, labels, speakers, keys, cut, merged)
+    return CochleaRecordings(spikes, labels, speakers, names, keys, cut, merged)
 
 
 # -- spikes -------------------------------------------------------------------------------
@@ -122,7 +124,7 @@ class _Rules:
     window: float | None
 
 
-def _spikes(times: Any, units: Any, rules: _Rules) -> tuple[SpikeTrains, int, int]:
+def _spikes(times: Varying, units: Varying, rules: _Rules) -> tuple[SpikeTrains, int, int]:
     """All recordings as spike trains, with the numbers of spikes cut and merged."""
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     cut = merged = 0
@@ -135,7 +137,8 @@ def _spikes(times: Any, units: Any, rules: _Rules) -> tuple[SpikeTrains, int, in
         if not early.all():
             milliseconds, emitters, samples = milliseconds[early], emitters[early], samples[early]
         if rules.window is not None:
-            alone = _first_in_window(milliseconds, emitters, samples, rules.window)
+            windows = _windows(milliseconds, times.kind, rules.window)
+            alone = _first_in_window(windows, emitters, samples)
             merged += alone.size - int(np.count_nonzero(alone))
             milliseconds, emitters, samples = milliseconds[alone], emitters[alone], samples[alone]
         parts.append((milliseconds, emitters, np.bincount(samples, minlength=size)))
@@ -157,7 +160,7 @@ def _events_in_order(
         sample = int(np.argmax(unequal))
         raise DataFileError(
             f"{rules.path}: sample {first + sample} has {lengths[sample]} entries in spikes/times "
-            f"but {units[sample].size} in spikes/units: {_DAMAGED}"
+            f"but {units[sample].size} in spikes/units: {DAMAGED}"
         )
     samples = np.repeat(np.arange(lengths.size), lengths)
     seconds = np.concatenate(times)
@@ -168,7 +171,7 @@ def _events_in_order(
         event = int(np.argmax(wrong))
         raise DataFileError(
             f"{rules.path}: sample {first + samples[event]} has a spike at {seconds[event]} s: "
-            f"spike times must be finite and >= 0; {_DAMAGED}"
+            f"spike times must be finite and >= 0; {DAMAGED}"
         )
     wrong = (emitters < 0) | (emitters >= rules.unit_count)
     if wrong.any():
@@ -199,13 +202,25 @@ def _early(times: np.ndarray, samples: np.ndarray, first: int, rules: _Rules) ->
     return early
 
 
-def _first_in_window(
-    times: np.ndarray, units: np.ndarray, samples: np.ndarray, window: float
-) -> np.ndarray:
+def _windows(times: np.ndarray, kind: np.dtype, window: float) -> np.ndarray:
+    """The number of the window that each time in ms is in, counted from 0.
+
+    Times are multiples of 1000 of numbers of that kind, and were rounded as such: 1.001 s is
+    1000.9999999999999 ms.  A time that is within such rounding of the beginning of a window
+    is at its beginning, unless the kind is too coarse for these windows to say.
+    """
+    rounding = 4 * np.spacing(times)
+    stored = 2000 * np.spacing((times / 1000).astype(kind)).astype(np.float64)
+    np.maximum(rounding, stored, out=rounding, where=stored < 0.01 * window)
+    nearest = np.rint(times / window)
+    at_beginning = abs(times - nearest * window) <= rounding
+    return np.where(at_beginning, nearest, np.floor(times / window))
+
+
+def _first_in_window(windows: np.ndarray, units: np.ndarray, samples: np.ndarray) -> np.ndarray:
     """Which spikes are the first of their unit in their window of time."""
-    windows = np.floor(times / window)
     order = np.lexsort((windows, units, samples))  # stable: the earliest of a window comes first
-    repeated = np.zeros(times.size, bool)
+    repeated = np.zeros(windows.size, bool)
     repeated[order[1:]] = (
         (windows[order[1:]] == windows[order[:-1]])
         & (units[order[1:]] == units[order[:-1]])
@@ -214,102 +229,63 @@ def _first_in_window(
     return ~repeated
 
 
-# -- the file -----------------------------------------------------------------------------
+# -- what belongs to the recordings -------------------------------------------------------
 
 
-@contextmanager
-def _opened(plain: os.PathLike[str], path: str | os.PathLike[str]) -> Iterator[Any]:
-    """The opened HDF5 file ``plain``, called ``path`` in messages."""
-    import h5py
-
-    try:
-        with h5py.File(plain, "r") as file:
-            yield file
-    except (OSError, RuntimeError) as error:  # what h5py raises, here and when data are read
-        raise DataFileError(
-            f"{path} cannot be read as HDF5 ({error}): it is another kind of file or was not "
-            "copied whole; delete it and get it again"
-        ) from error
-
-
-def _member(file: Any, name: str) -> Any:
-    """The one-dimensional dataset of that name, None where there is none."""
-    import h5py
-
-    member = file.get(name)
-    return member if isinstance(member, h5py.Dataset) and member.ndim == 1 else None
-
-
-def _required(file: Any, name: str, path: str | os.PathLike[str]) -> Any:
-    member = _member(file, name)
-    if member is None:
-        raise DataFileError(
-            f"{path} has no one-dimensional dataset {name!r} but {sorted(file)}: it must have the "
-            "layout of SHD, with spikes/times, spikes/units and labels; give such a file"
-        )
-    return member
-
-
-def _events(file: Any, name: str, kinds: str, what: str, path: str | os.PathLike[str]) -> Any:
-    """A dataset with one array per recording, not yet read."""
-    import h5py
-
-    member = _required(file, name, path)
-    base = h5py.check_vlen_dtype(member.dtype)
-    if base is None or np.dtype(base).kind not in kinds:
-        raise DataFileError(
-            f"{path}: {name} has type {base or member.dtype}: it must hold one array of {what} "
-            "per sample; give a file in the layout of SHD"
-        )
-    if member.shape[0] == 0:
-        raise DataFileError(f"{path}: {name} is empty: {_DAMAGED}")
-    return member
-
-
-def _labels(file: Any, classes: int, path: str | os.PathLike[str]) -> np.ndarray:
-    labels = _required(file, "labels", path)[:]
-    if labels.dtype.kind not in "iu":
-        raise DataFileError(f"{path}: labels have type {labels.dtype}, not integers: {_DAMAGED}")
+def _labels(file: RecordingsFile, classes: int) -> np.ndarray:
+    labels = file.column("labels")
+    if labels is None:
+        raise file.lacks("labels")
+    _check_integers(labels, "label", file.path)
     wrong = (labels < 0) | (labels >= classes)
     if wrong.any():
         sample = int(np.argmax(wrong))
         raise DataFileError(
-            f"{path}: sample {sample} has the label {labels[sample]}, but {classes} classes have "
-            f"labels 0 to {classes - 1}: this is another data set, or give the right number of "
-            "classes"
+            f"{file.path}: sample {sample} has the label {labels[sample]}, but {classes} classes "
+            f"have labels 0 to {classes - 1}: this is another data set, or give the right number "
+            "of classes"
         )
     return _frozen(labels)
 
 
-def _speakers(file: Any) -> np.ndarray | None:
+def _speakers(file: RecordingsFile) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
     """The speaker of each recording; names are numbered in alphabetical order."""
-    member = _member(file, "extra/speaker")
-    if member is None:
-        return None
-    speakers = member[:]
-    if speakers.dtype.kind not in "iu":
-        speakers = np.unique(speakers.astype(bytes), return_inverse=True)[1]
-    return _frozen(speakers)
+    speakers = file.column("extra/speaker")
+    if speakers is None:
+        return None, None
+    if speakers.dtype.kind in "SUO":
+        names, numbers = np.unique(file.text(speakers, "extra/speaker"), return_inverse=True)
+        return _frozen(numbers), tuple(names.tolist())
+    _check_integers(speakers, "speaker", file.path)
+    return _frozen(speakers), None
 
 
-def _keys(file: Any, classes: int, path: str | os.PathLike[str]) -> tuple[str, ...] | None:
-    member = _member(file, "extra/keys")
-    if member is None:
-        return None
-    names = member[:].tolist()
-    keys = tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
-    if len(keys) != classes:
+def _keys(file: RecordingsFile, classes: int) -> tuple[str, ...] | None:
+    keys = file.column("extra/keys", entries=classes)
+    return None if keys is None else tuple(file.text(keys, "extra/keys"))
+
+
+def _check_integers(values: np.ndarray, what: str, path: str | os.PathLike[str]) -> None:
+    """Refuse numbers that are no integers of at most 63 bits."""
+    if values.dtype.kind in "iu":
+        wrong = values > np.iinfo(np.int64).max
+    elif values.dtype.kind == "f":
+        wrong = ~(np.isfinite(values) & (values == np.rint(values)))
+        wrong |= not wrong.any()  # whole ones are of the wrong type, all of them
+    else:
+        raise DataFileError(f"{path}: {what}s have type {values.dtype}, not integers: {DAMAGED}")
+    if wrong.any():
+        sample = int(np.argmax(wrong))
         raise DataFileError(
-            f"{path} names {len(keys)} classes in extra/keys, not {classes}: this is another data "
-            "set, or give the right number of classes"
+            f"{path}: sample {sample} has the {what} {values[sample]}, and {what}s have type "
+            f"{values.dtype}: they must be integers; {DAMAGED}"
         )
-    return keys
 
 
 def _check_lengths(path: str | os.PathLike[str], **members: Any) -> None:
     sizes = {name: member.shape[0] for name, member in members.items() if member is not None}
     if len(set(sizes.values())) > 1:
-        raise DataFileError(f"{path} differs in its number of samples, {sizes}: {_DAMAGED}")
+        raise DataFileError(f"{path} differs in its number of samples, {sizes}: {DAMAGED}")
 
 
 def _frozen(integers: np.ndarray) -> np.ndarray:

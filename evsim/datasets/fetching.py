@@ -17,6 +17,7 @@ from pathlib import Path
 from evsim.checks import check_flag, check_is, checked_path, listed
 from evsim.datasets.files import DataFileError
 from evsim.keywords import helpful
+from evsim.paths import user_path
 
 
 @helpful
@@ -37,6 +38,8 @@ class PublishedFile:
         "md5:..." of what is downloaded.
     instead : tuple of str
         Names of files that serve as well and are taken first.
+    also : tuple of str
+        Other names, or places below the folder, under which other programs keep the file.
     """
 
     name: str
@@ -44,11 +47,14 @@ class PublishedFile:
     url: str | None = None
     checksum: str | None = None
     instead: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names under which the file may lie in a folder, the first one preferred."""
-        return (*self.instead, self.name, f"{self.name}.gz")
+        own = [name for plain in (self.name, *self.also) for name in (plain, f"{plain}.gz")]
+        is_published_as_zip = self.url is not None and self.url.endswith(f"/{self.name}.zip")
+        return (*self.instead, *own, *([f"{self.name}.zip"] if is_published_as_zip else []))
 
 
 @helpful
@@ -57,7 +63,7 @@ def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
     if folder is not None:
         return checked_path(folder, "folder")
     if os.environ.get("EVSIM_DATA"):
-        return Path(os.environ["EVSIM_DATA"])
+        return user_path(os.environ["EVSIM_DATA"])
     import pooch
 
     return Path(pooch.os_cache("evsim"))
@@ -115,7 +121,7 @@ def _absence(missing: Sequence[PublishedFile], place: Path) -> str:
     where = f"{place}" if place.is_dir() else f"{place}, where there is no folder"
     offered = "pass download=True to fetch them there, " if missing[0].url else ""
     return (
-        f"no {names} in {where} (neither plain nor with .gz): they come from {sources}; "
+        f"no {names} in {where} (neither plain nor packed): they come from {sources}; "
         f"{offered}put them there, or name their folder with the argument folder or the "
         "environment variable EVSIM_DATA"
     )

@@ -11,8 +11,8 @@ import os
 
 import numpy as np
 
-from evsim.checks import check_number, checked_count, checked_path
-from evsim.datasets.files import DataFileError, read_bytes
+from evsim.checks import check_number, checked_count, checked_integer, checked_path, real_array
+from evsim.datasets.files import DataFileError, opened
 from evsim.keywords import helpful
 from evsim.simulation import check_duration
 from evsim.spikes import SpikeTrains
@@ -32,30 +32,44 @@ def read_idx(path: str | os.PathLike[str], dimensions: int) -> np.ndarray:
     dimensions, and shorter or longer than they announce.
     """
     dimensions = checked_count(dimensions, "dimensions", 1, 255)
-    content = read_bytes(checked_path(path, "path", "a file"))
-    magic = int.from_bytes(content[:4], "big")
-    expected = _UNSIGNED_BYTES << 8 | dimensions
-    if len(content) < 4 or magic != expected:
+    path = checked_path(path, "path", "a file")
+    with opened(path) as (file, limit):
+        header = file.read(4 + 4 * dimensions)
+        shape = _shape(path, header, dimensions)
+        announced = math.prod(shape)
+        if announced > limit:
+            raise DataFileError(
+                f"{path} announces the shape {shape}, {announced} bytes, more than a file of its "
+                "size holds: it was not copied whole or is damaged; delete it and get it again"
+            )
+        content = file.read(announced)
+        appended = bool(file.read(1))
+    if len(content) < announced or appended:
+        found = f"more than {announced}" if appended else str(len(content))
         raise DataFileError(
-            f"{path} begins with the bytes 0x{content[:4].hex()}, an idx file of "
+            f"{path} announces the shape {shape}, {announced} bytes, but {found} bytes follow: it "
+            f"{'has something appended' if appended else 'was not copied whole'}; "
+            "delete it and get it again"
+        )
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _shape(path: str | os.PathLike[str], header: bytes, dimensions: int) -> tuple[int, ...]:
+    """The shape that the header of an idx file announces."""
+    magic = int.from_bytes(header[:4], "big")
+    expected = _UNSIGNED_BYTES << 8 | dimensions
+    if len(header) < 4 or magic != expected:
+        raise DataFileError(
+            f"{path} begins with the bytes 0x{header[:4].hex()}, an idx file of "
             f"{_WHAT.get(dimensions, f'{dimensions}-dimensional bytes')} with 0x{expected:08x}: "
             f"{_remedy(magic)}"
         )
-    header = 4 + 4 * dimensions
-    if len(content) < header:
+    if len(header) < 4 + 4 * dimensions:
         raise DataFileError(
-            f"{path} ends inside its header, after {len(content)} bytes: it was not downloaded or "
+            f"{path} ends inside its header, after {len(header)} bytes: it was not downloaded or "
             "copied whole; delete it and get it again"
         )
-    shape = tuple(int(size) for size in np.frombuffer(content[4:header], ">u4"))
-    announced, found = math.prod(shape), len(content) - header
-    if found != announced:
-        raise DataFileError(
-            f"{path} announces the shape {shape}, {announced} bytes, but {found} bytes follow: it "
-            f"{'was not copied whole' if found < announced else 'has something appended'}; "
-            "delete it and get it again"
-        )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    return tuple(int(size) for size in np.frombuffer(header[4:], ">u4"))
 
 
 def _remedy(magic: int) -> str:
@@ -90,7 +104,7 @@ def latency_spikes(
     SpikeTrains
         One unit per pixel, row after row.
     """
-    images = np.asarray(images)
+    images = real_array(images, "images", "uint8")
     if images.dtype != np.uint8 or images.ndim < 2:
         raise TypeError(
             f"images has type {images.dtype} and shape {images.shape}: give uint8 of shape "
@@ -102,9 +116,8 @@ def latency_spikes(
         raise ValueError(
             f"margin = {margin} ms: it must be >= 0 and leave time for spikes in {duration:g} ms"
         )
-    if isinstance(background, bool) or not isinstance(background, (int, np.integer)):
-        raise TypeError(f"background = {background!r}: it must be an integer")
-    if not 0 <= background <= 254:
+    background = checked_integer(background, "background", 0)
+    if background > 254:
         raise ValueError(f"background = {background}: it must be between 0 and 254")
     pixels = images.reshape(len(images), math.prod(images.shape[1:]))
     samples, units = np.nonzero(pixels > background)

@@ -2,7 +2,7 @@
 
 pandas keeps a table as blocks of columns of one type; the pickle says which columns a block
 holds.  How it says so has changed: up to pandas 1.2 blocks are in the state of their manager,
-from 1.3 on they are its arguments.
+from 1.3 on they are its arguments; text is in arrays of its own from 3.0 on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,17 @@ TABLE_NAMES = frozenset(
         "numpy._core.numeric._frombuffer",
         "numpy.dtype",
         "numpy.ndarray",
+        "pandas.DataFrame",
+        "pandas.Index",
+        "pandas.NA",
+        "pandas.RangeIndex",
+        "pandas.StringDtype",
+        "pandas._libs.arrays.__pyx_unpickle_NDArrayBacked",
         "pandas._libs.internals._unpickle_block",
+        "pandas._libs.missing.C_NA",
+        "pandas.arrays.StringArray",
+        "pandas.core.arrays.string_.StringArray",
+        "pandas.core.arrays.string_.StringDtype",
         "pandas.core.frame.DataFrame",
         "pandas.core.indexes.base.Index",
         "pandas.core.indexes.base._new_Index",
@@ -72,7 +82,7 @@ def _all_columns(content: Any, names: Sequence[str]) -> dict[str, Any]:
             for name, column in content.items()
             if name in names and isinstance(column, (list, tuple, Inert))
         }
-    if isinstance(content, Inert) and content.name == "pandas.core.frame.DataFrame":
+    if isinstance(content, Inert) and content.name.endswith(".DataFrame"):
         return dict(_columns_of_frame(content))
     raise TableError("it holds neither a list of samples nor a table")
 
@@ -101,13 +111,17 @@ def _columns_of_frame(frame: Inert) -> Iterator[tuple[str, list[Any]]]:
     for values, placement in parts:
         if not _holds_objects(values):
             continue
-        (_, rows), entries = _objects(values)
+        shape, entries = _objects(values)
+        rows = int(shape[-1])
         for place, column in enumerate(_numbers(placement)):
-            yield names[column], entries[place * rows : (place + 1) * rows]
+            name = names[column]
+            if isinstance(name, str):
+                yield name, entries[place * rows : (place + 1) * rows]
 
 
 def _holds_objects(array: Inert) -> bool:
     """Whether an array was built empty and then given a list of Python objects."""
+    array = _without_type(array)
     return array.name.endswith("._reconstruct") and isinstance(array.state[-1], list)
 
 
@@ -115,8 +129,14 @@ def _objects(array: Inert) -> tuple[tuple[int, ...], list[Any]]:
     """Shape and entries, row after row, of an array of Python objects."""
     if not _holds_objects(array):
         raise TableError("a column holds no Python objects")
+    array = _without_type(array)
     shape, entries = array.state[-4], array.state[-1]
     return shape, entries
+
+
+def _without_type(array: Inert) -> Inert:
+    """The array in one of pandas' own, such as one of text, which has a type beside it."""
+    return array.state[1] if array.name.endswith(".__pyx_unpickle_NDArrayBacked") else array
 
 
 def _numbers(placement: Inert) -> Sequence[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evsim.checks import check_number, checked_integer, listed
+from evsim.checks import check_number, checked_integer, integer_array, listed
 from evsim.keywords import helpful
 
 
@@ -37,11 +37,10 @@ def stratified_split(
         raise ValueError(
             f"fractions = {fractions}: they must be > 0 and leave a rest for the last part"
         )
-    labels = np.asarray(labels)
-    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+    labels = integer_array(labels, "labels")
+    if labels.ndim != 1:
         raise TypeError(
-            f"labels has type {labels.dtype} and shape {labels.shape}: give an integer for each "
-            "sample"
+            f"labels has shape {labels.shape}: give an integer for each sample, shape (samples,)"
         )
     random = np.random.default_rng(checked_integer(seed, "seed", 0))
     part_of = np.empty(labels.size, np.int64)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evsim.brief import Brief
-from evsim.checks import check_flag, check_is, checked_count, checked_integer, shown
+from evsim.checks import check_flag, check_is, checked_count, checked_integer, is_integer, shown
 from evsim.dropout import Dropout
 from evsim.engines import reference_readouts
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
@@ -156,7 +156,7 @@ class Reference(Engine):
         check_rate_limit(self.rate_limit)
         if self.digits is None:
             return
-        if isinstance(self.digits, bool) or not isinstance(self.digits, (int, np.integer)):
+        if not is_integer(self.digits):
             raise TypeError(f"digits = {shown(self.digits)}: it must be an integer or None")
         if self.digits < FEWEST_DIGITS:
             raise ValueError(

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from evsim import stopping
+from evsim.checks import is_integer
 
 WAITING = 0.1
 """Seconds after which a waiting thread looks whether Ctrl-C has ended the program."""
@@ -36,7 +37,7 @@ def check_threads(threads: Any) -> None:
 
 def check_count(value: Any, name: str) -> None:
     """Refuse what is no positive integer."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+    if not is_integer(value):
         raise TypeError(f"{name} = {value!r}: it must be an integer")
     if not 1 <= value <= 2**62:
         raise ValueError(f"{name} = {value}: it must be from 1 to 2**62")

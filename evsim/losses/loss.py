@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from evsim.brief import Brief
-from evsim.checks import check_is, checked_count, listed
+from evsim.checks import check_is, checked_count, integer_array, listed, real_array, refuse_masked
 from evsim.keywords import helpful
 from evsim.readouts import Readout, VoltageAt
 
@@ -56,6 +56,7 @@ class Outcome(Brief):
         if self.spike_slopes is not None:
             expected["spike_slopes"] = self.spike_slopes, (int(run.spike_counts[name].sum()),)
         for what, (array, shape) in expected.items():
+            refuse_masked(array, f"the {what} of {type(loss).__name__}")
             if np.shape(array) != shape or not isinstance(array, np.ndarray):
                 raise ValueError(
                     f"the {what} of {type(loss).__name__} are of type {type(array).__name__} and "
@@ -137,13 +138,11 @@ class Loss(ABC):
         """
         batch_size = checked_count(batch_size, "batch_size", 0)
         classes = checked_count(classes, "classes")
-        array = np.asarray(labels)
+        array = integer_array(labels, "labels")
         if array.shape != (batch_size,):
             raise ValueError(
                 f"labels has shape {array.shape}: give one per sample, shape ({batch_size},)"
             )
-        if array.dtype.kind not in "iu" and array.size:
-            raise TypeError(f"labels has type {array.dtype}: it must hold integers")
         wrong = (array < 0) | (array >= classes)
         if wrong.any():
             sample = int(np.argmax(wrong))
@@ -151,7 +150,7 @@ class Loss(ABC):
                 f"labels[{sample}] = {array[sample]}: with {classes} output units labels are "
                 f"0 to {classes - 1}"
             )
-        return array.astype(np.int64)
+        return array
 
     def check_in_trial(self, labels: np.ndarray, duration: float) -> None:
         """Refuse labels out of reach of a trial of ``duration`` ms; most losses have none."""
@@ -167,19 +166,18 @@ def check_targets(
 ) -> np.ndarray:
     """Targets as float64 of that shape, NaN where there is none; refuses those that do not fit.
 
+    Masked targets are none.
     ``axes`` says in words what the shape is, ``unit`` what the targets are given in.
     """
     shape = tuple(checked_count(n, "an entry of shape", 0) for n in listed(shape, "shape", _SHAPE))
     for name, text in (("axes", axes), ("unit", unit)):
         check_is(text, name, str, "give words")
-    array = np.asarray(labels)
+    array = real_array(labels, "labels", "targets, numbers", masked=np.nan)
     if array.shape != shape:
         raise ValueError(
             f"labels has shape {array.shape}: give the targets as {axes}, shape {shape}, "
             "with NaN where there is none"
         )
-    if array.dtype.kind not in "iuf" and array.size:
-        raise TypeError(f"labels has type {array.dtype}: it must hold targets, numbers")
     array = array.astype(np.float64)
     infinite = np.isinf(array)
     if infinite.any():

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from evsim.checks import check_number
+from evsim.checks import check_number, real_array
 from evsim.keywords import helpful
 from evsim.losses.loss import Loss, check_targets
 from evsim.losses.voltages import log_softmax
@@ -144,9 +144,9 @@ class SpikeTimeMSE(Loss):
     """Half the sum of squared errors of spike times in ms, ``1/2 sum (t - target)^2``.
 
     The labels are the targets, float of shape (batch, units, count) in ms, or (batch, units)
-    for a count of 1; NaN where there is none.  A missing spike with a target counts as one at
-    the end of the trial; only the first such spike of a unit gets a derivative.  Spikes beyond
-    ``count`` are not looked at.
+    for a count of 1; NaN or masked where there is none.  A missing spike with a target counts
+    as one at the end of the trial; only the first such spike of a unit gets a derivative.
+    Spikes beyond ``count`` are not looked at.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ class SpikeTimeMSE(Loss):
     ) -> np.ndarray:
         """The targets as float64, (batch, units, count); refuses those that do not fit."""
         shape = (batch_size, classes, self.readout.count)
-        array = np.asarray(labels)
+        array = real_array(labels, "labels", "targets, numbers", masked=np.nan)
         if self.readout.count == 1 and array.shape == shape[:2]:
             array = array[:, :, None]
         targets = check_targets(array, shape, "(batch, units, spikes)", " ms")

@@ -88,12 +88,12 @@ def confusion_matrix(
 
 def _checked_counts(values: Any, name: str, axes: int) -> np.ndarray:
     """Numbers of samples as int64; refuses what are none."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "iu" or array.ndim != axes:
+    array = integer_array(values, name)
+    if array.ndim != axes:
         raise TypeError(f"{name} = {shown(values)}: give an array of integers of {axes} axes")
     if (array < 0).any():
         raise ValueError(f"{name} = {shown(values)}: numbers of samples are >= 0")
-    return array.astype(np.int64)
+    return array
 
 
 def _rotation(names: Sequence[str]) -> float:

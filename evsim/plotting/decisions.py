@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evsim.checks import check_function, checked_count, listed, shown
+from evsim.checks import (
+    check_function,
+    checked_count,
+    integer_array,
+    listed,
+    real_array,
+    refuse_masked,
+    shown,
+)
 from evsim.keywords import helpful
 from evsim.plotting.style import (
     BLACK,
@@ -116,7 +124,9 @@ def _answer(
     function: Callable[[np.ndarray], np.ndarray], name: str, points: np.ndarray, kinds: str
 ) -> np.ndarray:
     """What a function says of points, one bool or integer for each."""
-    found = np.asarray(function(points))
+    returned = function(points)
+    refuse_masked(returned, f"what {name} returned")
+    found = np.asarray(returned)
     if found.shape != (len(points),) or found.dtype.kind not in kinds:
         what = "bool" if kinds == "b" else "integer"
         raise TypeError(f"{name} returned {shown(found)}: it must return one {what} for each point")
@@ -125,10 +135,10 @@ def _answer(
 
 def _checked_points(points: Any, classes: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Test points, float64, shape (samples, 2), and their classes, int64, (samples,)."""
-    plane, labels = np.asarray(points), np.asarray(classes)
-    if plane.dtype.kind not in "iuf" or plane.ndim != 2 or plane.shape[1] != 2:
+    plane, labels = real_array(points, "points"), integer_array(classes, "classes")
+    if plane.ndim != 2 or plane.shape[1] != 2:
         raise TypeError(f"points = {shown(points)}: give an array of numbers, shape (samples, 2)")
-    if labels.dtype.kind not in "iu" or labels.shape != plane.shape[:1]:
+    if labels.shape != plane.shape[:1]:
         raise TypeError(
             f"classes = {shown(classes)}: give an integer for each of {len(plane)} points"
         )

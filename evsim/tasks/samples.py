@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,14 +52,12 @@ class DataSettings:
 
 def only_classes(data: Dataset, classes: tuple[int, ...] | None) -> Dataset:
     """The samples of some classes, numbered from 0 in the order given; all samples for None."""
-    from evsim.dataset import Dataset
-
     if classes is None:
         return data
     chosen = data[np.flatnonzero(np.isin(data.labels, classes))]
     number = np.full(max(classes) + 1, -1)
     number[list(classes)] = np.arange(len(classes))
-    return Dataset(chosen.spikes, number[chosen.labels], chosen.groups)
+    return replace(chosen, labels=number[chosen.labels])
 
 
 def drawn(data: Dataset, size: int | None, name: str, seed: int) -> Dataset:

@@ -51,7 +51,11 @@ class SpeakerSettings(SpeechSettings):
                 raise ValueError(f"held_out_speaker = {speaker}: the data do not say who speaks")
             own = training.groups == speaker
             if not own.any():
-                speakers = ", ".join(str(known) for known in np.unique(training.groups))
+                names = training.group_names
+                speakers = ", ".join(
+                    str(known) if names is None else f"{known} ({names[known]})"
+                    for known in np.unique(training.groups)
+                )
                 raise ValueError(f"held_out_speaker = {speaker}: the training data has {speakers}")
             validation = self._chosen(training[np.flatnonzero(own)], None, "validation")
             training = training[np.flatnonzero(~own)]
@@ -78,7 +82,9 @@ def cross_validate(settings: SpeakerSettings, **options: Unpack[RunOptions]) -> 
     loss, duration = layered.loss(settings), settings.hyperparameters().duration
 
     def train(fold: Fold, seed: int) -> Evaluation:
-        own = None if folder is None else Path(folder) / fold.name.replace("group ", "speaker_")
+        # By number: a name out of a data file may lead out of the folder.
+        speaker = training.groups[fold.held_out[0]]  # type: ignore[index]
+        own = None if folder is None else Path(folder) / f"speaker_{speaker}"
         of_fold: RunOptions = {**options, "run_folder": own}
         result = layered.fit_samples(settings, fold.train, None, **of_fold)
         if result.interrupted:

@@ -62,8 +62,8 @@ def classify(points: np.ndarray) -> np.ndarray:
 
 def _checked_points(points: Any) -> np.ndarray:
     """Points as float64, shape (points, 2)."""
-    array = np.asarray(points)
-    if array.dtype.kind not in "iuf" or array.ndim != 2 or array.shape[1] != 2:
+    array = real_array(points, "points")
+    if array.ndim != 2 or array.shape[1] != 2:
         raise TypeError(f"points = {shown(points)}: give an array of numbers, shape (points, 2)")
     return array.astype(np.float64)
 
