@@ -20,6 +20,7 @@ from evsim.checks import (
     checked_count,
     index_array,
     integer_array,
+    is_integer,
     listed,
     real_array,
     shown,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evsim.checks import listed, shown
+from evsim.checks import integer_array, listed, shown
 from evsim.keywords import helpful
 from evsim.plotting.style import ONE_COLUMN, SMALL_TEXT, TEXT, axes_of, label
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 
-from evsim.checks import check_choice, check_is, checked_count, shown
+from evsim.checks import check_choice, check_is, checked_count, real_array, shown
 from evsim.initialisers import Constant, Normal
 from evsim.keywords import helpful
 from evsim.losses import Loss, TimeInvariantMSE
