@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import platform
@@ -136,6 +137,21 @@ def test_a_write_that_is_cut_short_leaves_the_old_file(tmp_path, monkeypatch, ca
     assert os.listdir(tmp_path) == ["file"]  # nothing is left lying about
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is full")
+def test_a_full_disk_is_named_and_the_run_goes_on_later(tmp_path):
+    folder = storage.RunFolder(tmp_path)
+    folder.write_checkpoint({"x": np.zeros(3)}, {"settings": {}})
+    partial = tmp_path / ".checkpoint.safetensors.partial"
+    partial.symlink_to("/dev/full")
+    with pytest.raises(OSError, match=f"{folder.checkpoint} could not be written .* free") as full:
+        folder.write_checkpoint({"x": np.ones(3)}, {"settings": {}})
+    assert full.value.errno == errno.ENOSPC
+    assert not partial.is_symlink()  # what was written of it takes no room
+    assert not folder.begin({}, resume=True)[0]["x"].any()
+    folder.write_checkpoint({"x": np.ones(3)}, {"settings": {}})
+    assert folder.begin({}, resume=True)[0]["x"].all()
+
+
 # -- run folders --------------------------------------------------------------------------
 
 
@@ -155,30 +171,90 @@ def test_a_file_behind_a_link_is_replaced_and_the_link_stays(tmp_path):
 def test_a_folder_in_use_is_refused_and_free_again_afterwards(tmp_path):
     folder, other = storage.RunFolder(tmp_path / "run"), storage.RunFolder(tmp_path / "run")
     with folder.locked():
-        in_use = pytest.raises(
-            StorageError, match=f"process {os.getpid()} on .* trains in .*: wait"
-        )
-        with in_use, other.locked():
-            pytest.fail("two runs hold one folder")
-        assert folder.lock.exists()  # the refused one leaves it alone
+        for content in (None, b"", b"\xff", b"not a number"):
+            if content is not None:  # the file beside the lock is there for the message alone
+                folder.holder.write_bytes(content)
+            who = "another process" if content is not None else f"process {os.getpid()} on "
+            in_use = pytest.raises(StorageError, match=f"^{who}.* trains in .*: wait")
+            with in_use, other.locked():
+                pytest.fail("two runs hold one folder")
     with pytest.raises(KeyError), other.locked():
         raise KeyError
-    assert not folder.lock.exists()
-
-
-@pytest.mark.skipif(os.name != "posix", reason="elsewhere processes cannot be asked for")
-def test_the_lock_of_a_process_that_has_ended_is_taken_over(tmp_path):
-    folder = storage.RunFolder(tmp_path)
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    folder.lock.write_text(f"{ended.pid} {platform.node()}")
     with folder.locked():
-        assert folder.lock.read_text() == f"{os.getpid()} {platform.node()}"
-    for unknown in (f"{ended.pid} another-machine", ""):
-        folder.lock.write_text(unknown)
-        unsure = pytest.raises(StorageError, match="delete the file if that process has ended")
-        with unsure, folder.locked():
-            pytest.fail("nobody knows whether that process has ended")
+        pass
+    assert not folder.holder.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"\x00\xff\xfe", b"1 another-machine", b"1",
+        f"{os.getpid()} {platform.node()}".encode(),  # such as process 1 of every container
+    ],
+)  # fmt: skip
+def test_whatever_a_process_that_has_ended_left_is_no_obstacle(tmp_path, content):
+    folder = storage.RunFolder(tmp_path)
+    folder.lock.write_bytes(content)  # a whole one is the lock of version 0.4.0
+    folder.holder.write_bytes(content)
+    for file in (folder.config, folder.checkpoint, folder.holder):
+        file.with_name(f".{file.name}.partial").write_bytes(content)
+    with folder.locked():
+        assert folder.begin({}, resume=True) is None
+        folder.write_checkpoint({"x": np.zeros(3)}, {"settings": {}})
+    with folder.locked():
+        assert folder.begin({}, resume=True) is not None
+
+
+ENTER = """
+import os, sys, time
+from evsim.storage import RunFolder, StorageError
+
+inside = os.path.join(sys.argv[1], "inside")
+print(flush=True)
+sys.stdin.readline()
+for _ in range(150):
+    try:
+        with RunFolder(sys.argv[1]).locked():
+            os.close(os.open(inside, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # nobody else is
+            time.sleep(0.001)
+            os.unlink(inside)
+    except StorageError:
+        time.sleep(0.0003)
+"""
+
+
+def test_of_several_processes_one_holds_a_folder(tmp_path):
+    (tmp_path / "lock").write_text("1 another-machine")
+    several = [
+        subprocess.Popen(
+            [sys.executable, "-c", ENTER, tmp_path], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    for process in several:
+        process.stdout.readline()
+    for process in several:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in several:
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 0, told
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOTSUP])
+def test_where_a_file_system_has_no_locks_that_is_said(tmp_path, monkeypatch, code):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.warns(RuntimeWarning, match="has no locks .*: nothing keeps another process"),
+        storage.RunFolder(tmp_path).locked(),
+    ):
+        pass
 
 
 def test_checkpoints_of_another_version_are_refused_with_what_to_do(tmp_path, monkeypatch):
