@@ -199,6 +199,14 @@ def long_entry(folder):
     return bytes(content)
 
 
+def endless_heap(folder):
+    """A heap in which the next object is at the same place."""
+    content = bytearray(spoken_bytes(folder))
+    first = content.index(b"GCOL") + 16
+    content[first + 8 : first + 16] = (2**64 - 16).to_bytes(8, "little")
+    return bytes(content)
+
+
 def outside(file, folder):
     """Labels that are the bytes of another file."""
     (folder / "secret").write_bytes(bytes(range(32)))
@@ -316,6 +324,7 @@ def test_small_files_do_not_take_the_memory(tmp_path):
         content = h5_of(tmp_path, change)
         paths[tmp_path / f"{name.replace(' ', '_')}.h5"] = message, content
     paths[tmp_path / "long.h5"] = "announce 6000000000 bytes", long_entry(tmp_path)
+    paths[tmp_path / "endless.h5"] = "is cut off", endless_heap(tmp_path)
     paths[tmp_path / "shared.h5"] = "announce 480000000 bytes", shared_recordings(tmp_path)
     for path, (_, content) in paths.items():
         path.write_bytes(content)

@@ -6,7 +6,9 @@ share the same bytes.  None of this is in a data set of recordings, so none of i
 
 from __future__ import annotations
 
+import mmap
 import os
+import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,13 +54,14 @@ class RecordingsFile:
     """Columns of an HDF5 file, one entry per recording.
 
     ``plain`` is where it lies, ``path`` what it is called in messages, ``size`` how many bytes
-    it has.
+    it has, and ``begins`` how many of them come before what is HDF5.
     """
 
     def __init__(self, file: Any, plain: Path, path: str | os.PathLike[str]) -> None:
         self.plain = plain
         self.path = path
         self.size = plain.stat().st_size
+        self.begins = file.userblock_size
         self._file = file
 
     def column(self, name: str, entries: int | None = None) -> np.ndarray | None:
@@ -196,13 +199,7 @@ class Varying:
         self._member = member
         self._path = file.path
         size = np.dtype(self.kind).itemsize or 1  # text has none
-        # Nothing packs the entries themselves, and each has its own place in the file.
-        announced = int(_lengths(member, name, file).sum()) * size
-        if announced > file.size:
-            raise DataFileError(
-                f"{file.path}: the entries of {name} announce {announced} bytes, more than the "
-                f"{file.size} of the file: {DAMAGED}"
-            )
+        _check_entries(_places(member, name, file), size, name, file)
 
     def __getitem__(self, entries: slice) -> np.ndarray:
         """Some entries."""
@@ -210,12 +207,12 @@ class Varying:
             return self._member[entries]
 
 
-def _lengths(member: Any, name: str, file: RecordingsFile) -> np.ndarray:
-    """How long each entry of a column of varying ones says it is.
+_PLACE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("number", "<u4")])
+_HEAP, _OBJECT = struct.Struct("<4s4xQ"), struct.Struct("<H6xQ")
 
-    HDF5 makes room for an entry before it looks whether there is one, so the lengths are read
-    from where they lie: a number of 32 bits before the entry's place in the file.
-    """
+
+def _places(member: Any, name: str, file: RecordingsFile) -> np.ndarray:
+    """How long each entry of a column of varying ones says it is, and where it lies."""
     import h5py
 
     unusual = DataFileError(
@@ -223,27 +220,72 @@ def _lengths(member: Any, name: str, file: RecordingsFile) -> np.ndarray:
         "with gzip"
     )
     settings = member.id.get_create_plist()
-    address, _ = member.file.id.get_create_plist().get_sizes()
-    kind = np.dtype([("length", "<u4"), ("place", f"V{address + 4}")])
     layout = settings.get_layout()
+    if member.file.id.get_create_plist().get_sizes() != (8, 8):
+        raise unusual
     stored: list[bytes] = []
     if layout == h5py.h5d.CONTIGUOUS:
         with open(file.plain, "rb") as raw:
             raw.seek(member.id.get_offset())
-            stored.append(raw.read(member.size * kind.itemsize))
+            stored.append(raw.read(member.size * _PLACE.itemsize))
     elif layout == h5py.h5d.CHUNKED:
         filters = [settings.get_filter(n)[0] for n in range(settings.get_nfilters())]
-        size = member.chunks[0] * kind.itemsize
+        size = member.chunks[0] * _PLACE.itemsize
         for number in range(member.id.get_num_chunks()):
             chunk = member.id.get_chunk_info(number).chunk_offset
             left_out, content = member.id.read_direct_chunk(chunk)
-            plain = _unfiltered(content, left_out, filters, kind.itemsize, size)
+            plain = _unfiltered(content, left_out, filters, _PLACE.itemsize, size)
             if plain is None:
                 raise unusual
             stored.append(plain)
-    if not stored or any(len(piece) % kind.itemsize for piece in stored):
+    if not stored or any(len(piece) % _PLACE.itemsize for piece in stored):
         raise unusual
-    return np.concatenate([np.frombuffer(piece, kind)["length"] for piece in stored])
+    return np.concatenate([np.frombuffer(piece, _PLACE) for piece in stored])
+
+
+def _check_entries(places: np.ndarray, size: int, name: str, file: RecordingsFile) -> None:
+    """Refuse entries, of numbers of that many bytes, that are not in the file.
+
+    HDF5 makes room for an entry before it looks whether there is one, and goes round in circles
+    in a heap whose sizes are wrong.
+    """
+    used = places[places["length"] > 0]
+    announced = int(used["length"].sum()) * size
+    # Nothing packs the entries themselves, and each has its own place in the file.
+    if announced > file.size:
+        raise DataFileError(
+            f"{file.path}: the entries of {name} announce {announced} bytes, more than the "
+            f"{file.size} of the file: {DAMAGED}"
+        )
+    if not used.size:
+        return
+    heaps: dict[int, dict[int, int]] = {}
+    with open(file.plain, "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as all_:
+        for length, heap, number in used.tolist():
+            if heap not in heaps:
+                heaps[heap] = _objects(all_, heap + file.begins)
+            if heaps[heap].get(number, -1) < length * size:
+                raise DataFileError(f"{file.path}: an entry of {name} is cut off: {DAMAGED}")
+
+
+def _objects(content: mmap.mmap, start: int) -> dict[int, int]:
+    """The bytes of each object of the heap at that place, by its number; none if it is damaged."""
+    if start + _HEAP.size > len(content):
+        return {}
+    mark, whole = _HEAP.unpack_from(content, start)
+    if mark != b"GCOL" or start + whole > len(content):
+        return {}
+    objects: dict[int, int] = {}
+    place = _HEAP.size
+    while place + _OBJECT.size <= whole:
+        number, size = _OBJECT.unpack_from(content, start + place)
+        # Number 0 is what is free, its header included; objects begin at multiples of 8 bytes.
+        step = size if number == 0 else _OBJECT.size + (size + 7) // 8 * 8
+        if step < _OBJECT.size or place + step > whole:
+            return {}
+        objects[number] = size
+        place += step
+    return objects
 
 
 def _unfiltered(
