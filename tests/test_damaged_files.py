@@ -341,16 +341,17 @@ def test_small_files_do_not_take_the_memory(tmp_path):
         assert re.search(message, told[str(path)]), told[str(path)]
 
 
-@pytest.mark.parametrize("how", ["contiguous", "chunks", "gzip", "shuffled"])
+@pytest.mark.parametrize("how", ["contiguous", "after a block", "chunks", "gzip", "shuffled"])
 def test_recordings_are_read_however_they_are_stored(tmp_path, how):
     path, times = tmp_path / "spoken.h5", [[0.001, 0.5], [0.25], []]
     options = {
         "contiguous": {},
+        "after a block": {},
         "chunks": {"chunks": (2,), "maxshape": (None,)},
         "gzip": {"chunks": (2,), "compression": "gzip"},
         "shuffled": {"chunks": (2,), "compression": "gzip", "shuffle": True},
     }[how]  # fmt: skip
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", userblock_size=512 if "block" in how else 0) as file:
         for name, kind in (("times", np.float32), ("units", np.uint16)):
             made = file.create_dataset(f"spikes/{name}", (3,), h5py.vlen_dtype(kind), **options)
             for sample, row in enumerate(times):

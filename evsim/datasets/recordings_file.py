@@ -6,10 +6,7 @@ share the same bytes.  None of this is in a data set of recordings, so none of i
 
 from __future__ import annotations
 
-import mmap
 import os
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from evsim.datasets.files import DataFileError, largest_unpacked
+from evsim.datasets.varying import DAMAGED, Varying
 
 _MOST_LINKS = 8  # that lead from one to the next
-DAMAGED = "the file is damaged or no file of this layout; get it again"
 
 
 @contextmanager
@@ -54,14 +51,13 @@ class RecordingsFile:
     """Columns of an HDF5 file, one entry per recording.
 
     ``plain`` is where it lies, ``path`` what it is called in messages, ``size`` how many bytes
-    it has, and ``begins`` how many of them come before what is HDF5.
+    it has.
     """
 
     def __init__(self, file: Any, plain: Path, path: str | os.PathLike[str]) -> None:
         self.plain = plain
         self.path = path
         self.size = plain.stat().st_size
-        self.begins = file.userblock_size
         self._file = file
 
     def column(self, name: str, entries: int | None = None) -> np.ndarray | None:
@@ -89,7 +85,7 @@ class RecordingsFile:
                     f"{self.path}: {name} has type {member.dtype}: it must hold numbers or text; "
                     f"{DAMAGED}"
                 )
-            return Varying(member, name, self)[0 : member.shape[0]]
+            return Varying(member, name, self.plain, self.path)[0 : member.shape[0]]
 
     def events(self, name: str, kinds: str, what: str) -> Varying:
         """A column with one array per recording, not yet read, whose numbers are of these kinds."""
@@ -107,7 +103,7 @@ class RecordingsFile:
                 )
             if member.shape[0] == 0:
                 raise DataFileError(f"{self.path}: {name} is empty: {DAMAGED}")
-            return Varying(member, name, self)
+            return Varying(member, name, self.plain, self.path)
 
     def text(self, values: np.ndarray, name: str) -> list[str]:
         """Entries of a column as text."""
@@ -121,10 +117,11 @@ class RecordingsFile:
 
     def lacks(self, name: str) -> DataFileError:
         """What to raise where a column that must be there is not."""
+        with _damage_refused(self.path):
+            found = sorted(map(str, self._file))
         return DataFileError(
-            f"{self.path} has no one-dimensional dataset {name!r} but {sorted(self._file)}: it "
-            "must have the layout of SHD, with spikes/times, spikes/units and labels; give such a "
-            "file"
+            f"{self.path} has no one-dimensional dataset {name!r} but {found}: it must have the "
+            "layout of SHD, with spikes/times, spikes/units and labels; give such a file"
         )
 
     def _member(self, name: str) -> Any:
@@ -186,126 +183,3 @@ class RecordingsFile:
                 found = found[part]
             place = f"{place}{part}/"
         return found
-
-
-class Varying:
-    """A column whose entries have a size of their own each, not yet read."""
-
-    def __init__(self, member: Any, name: str, file: RecordingsFile) -> None:
-        import h5py
-
-        self.shape: tuple[int, ...] = member.shape
-        self.kind = h5py.check_vlen_dtype(member.dtype)
-        self._member = member
-        self._path = file.path
-        size = np.dtype(self.kind).itemsize or 1  # text has none
-        _check_entries(_places(member, name, file), size, name, file)
-
-    def __getitem__(self, entries: slice) -> np.ndarray:
-        """Some entries."""
-        with _damage_refused(self._path):
-            return self._member[entries]
-
-
-_PLACE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("number", "<u4")])
-_HEAP, _OBJECT = struct.Struct("<4s4xQ"), struct.Struct("<H6xQ")
-
-
-def _places(member: Any, name: str, file: RecordingsFile) -> np.ndarray:
-    """How long each entry of a column of varying ones says it is, and where it lies."""
-    import h5py
-
-    unusual = DataFileError(
-        f"{file.path}: {name} is stored in an unusual way: write it with h5py, without filters or "
-        "with gzip"
-    )
-    settings = member.id.get_create_plist()
-    layout = settings.get_layout()
-    if member.file.id.get_create_plist().get_sizes() != (8, 8):
-        raise unusual
-    stored: list[bytes] = []
-    if layout == h5py.h5d.CONTIGUOUS:
-        with open(file.plain, "rb") as raw:
-            raw.seek(member.id.get_offset())
-            stored.append(raw.read(member.size * _PLACE.itemsize))
-    elif layout == h5py.h5d.CHUNKED:
-        filters = [settings.get_filter(n)[0] for n in range(settings.get_nfilters())]
-        size = member.chunks[0] * _PLACE.itemsize
-        for number in range(member.id.get_num_chunks()):
-            chunk = member.id.get_chunk_info(number).chunk_offset
-            left_out, content = member.id.read_direct_chunk(chunk)
-            plain = _unfiltered(content, left_out, filters, _PLACE.itemsize, size)
-            if plain is None:
-                raise unusual
-            stored.append(plain)
-    if not stored or any(len(piece) % _PLACE.itemsize for piece in stored):
-        raise unusual
-    return np.concatenate([np.frombuffer(piece, _PLACE) for piece in stored])
-
-
-def _check_entries(places: np.ndarray, size: int, name: str, file: RecordingsFile) -> None:
-    """Refuse entries, of numbers of that many bytes, that are not in the file.
-
-    HDF5 makes room for an entry before it looks whether there is one, and goes round in circles
-    in a heap whose sizes are wrong.
-    """
-    used = places[places["length"] > 0]
-    announced = int(used["length"].sum()) * size
-    # Nothing packs the entries themselves, and each has its own place in the file.
-    if announced > file.size:
-        raise DataFileError(
-            f"{file.path}: the entries of {name} announce {announced} bytes, more than the "
-            f"{file.size} of the file: {DAMAGED}"
-        )
-    if not used.size:
-        return
-    heaps: dict[int, dict[int, int]] = {}
-    with open(file.plain, "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as all_:
-        for length, heap, number in used.tolist():
-            if heap not in heaps:
-                heaps[heap] = _objects(all_, heap + file.begins)
-            if heaps[heap].get(number, -1) < length * size:
-                raise DataFileError(f"{file.path}: an entry of {name} is cut off: {DAMAGED}")
-
-
-def _objects(content: mmap.mmap, start: int) -> dict[int, int]:
-    """The bytes of each object of the heap at that place, by its number; none if it is damaged."""
-    if start + _HEAP.size > len(content):
-        return {}
-    mark, whole = _HEAP.unpack_from(content, start)
-    if mark != b"GCOL" or start + whole > len(content):
-        return {}
-    objects: dict[int, int] = {}
-    place = _HEAP.size
-    while place + _OBJECT.size <= whole:
-        number, size = _OBJECT.unpack_from(content, start + place)
-        # Number 0 is what is free, its header included; objects begin at multiples of 8 bytes.
-        step = size if number == 0 else _OBJECT.size + (size + 7) // 8 * 8
-        if step < _OBJECT.size or place + step > whole:
-            return {}
-        objects[number] = size
-        place += step
-    return objects
-
-
-def _unfiltered(
-    content: bytes, left_out: int, filters: list[int], width: int, size: int
-) -> bytes | None:
-    """A chunk of that many bytes before its filters, None for filters not known here.
-
-    Bit n of ``left_out`` says that filter n was not applied; ``width`` is that of an entry.
-    """
-    import h5py
-
-    for number, own in reversed(list(enumerate(filters))):
-        if left_out >> number & 1:
-            continue
-        if own == h5py.h5z.FILTER_DEFLATE:
-            content = zlib.decompressobj().decompress(content, size)
-        elif own == h5py.h5z.FILTER_SHUFFLE:
-            whole = len(content) // width * width
-            table = np.frombuffer(content[:whole], np.uint8).reshape(width, -1)
-            content = table.T.tobytes() + content[whole:]
-        else:
-            return None
-    return content
