@@ -199,6 +199,14 @@ def long_entry(folder):
     return bytes(content)
 
 
+def endless_heap(folder):
+    """A heap in which the next object is at the same place."""
+    content = bytearray(spoken_bytes(folder))
+    first = content.index(b"GCOL") + 16
+    content[first + 8 : first + 16] = (2**64 - 16).to_bytes(8, "little")
+    return bytes(content)
+
+
 def outside(file, folder):
     """Labels that are the bytes of another file."""
     (folder / "secret").write_bytes(bytes(range(32)))
@@ -316,6 +324,7 @@ def test_small_files_do_not_take_the_memory(tmp_path):
         content = h5_of(tmp_path, change)
         paths[tmp_path / f"{name.replace(' ', '_')}.h5"] = message, content
     paths[tmp_path / "long.h5"] = "announce 6000000000 bytes", long_entry(tmp_path)
+    paths[tmp_path / "endless.h5"] = "is cut off", endless_heap(tmp_path)
     paths[tmp_path / "shared.h5"] = "announce 480000000 bytes", shared_recordings(tmp_path)
     for path, (_, content) in paths.items():
         path.write_bytes(content)
@@ -332,16 +341,17 @@ def test_small_files_do_not_take_the_memory(tmp_path):
         assert re.search(message, told[str(path)]), told[str(path)]
 
 
-@pytest.mark.parametrize("how", ["contiguous", "chunks", "gzip", "shuffled"])
+@pytest.mark.parametrize("how", ["contiguous", "after a block", "chunks", "gzip", "shuffled"])
 def test_recordings_are_read_however_they_are_stored(tmp_path, how):
     path, times = tmp_path / "spoken.h5", [[0.001, 0.5], [0.25], []]
     options = {
         "contiguous": {},
+        "after a block": {},
         "chunks": {"chunks": (2,), "maxshape": (None,)},
         "gzip": {"chunks": (2,), "compression": "gzip"},
         "shuffled": {"chunks": (2,), "compression": "gzip", "shuffle": True},
     }[how]  # fmt: skip
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", userblock_size=512 if "block" in how else 0) as file:
         for name, kind in (("times", np.float32), ("units", np.uint16)):
             made = file.create_dataset(f"spikes/{name}", (3,), h5py.vlen_dtype(kind), **options)
             for sample, row in enumerate(times):

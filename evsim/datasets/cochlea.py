@@ -18,7 +18,8 @@ from evsim.brief import Brief
 from evsim.checks import check_number, checked_integer, checked_path, shown
 from evsim.dataset import Dataset
 from evsim.datasets.files import DataFileError, unpacked
-from evsim.datasets.recordings_file import DAMAGED, RecordingsFile, Varying, recordings_file
+from evsim.datasets.recordings_file import RecordingsFile, recordings_file
+from evsim.datasets.varying import DAMAGED, Varying
 from evsim.keywords import helpful
 from evsim.parameters import FrozenArrays
 from evsim.spikes import SpikeTrains
@@ -202,7 +203,7 @@ def _early(times: np.ndarray, samples: np.ndarray, first: int, rules: _Rules) ->
     return early
 
 
-def _windows(times: np.ndarray, kind: np.dtype, window: float) -> np.ndarray:
+def _windows(times: np.ndarray, kind: np.dtype | None, window: float) -> np.ndarray:
     """The number of the window that each time in ms is in, counted from 0.
 
     Times are multiples of 1000 of numbers of that kind, and were rounded as such: 1.001 s is

@@ -7,7 +7,6 @@ share the same bytes.  None of this is in a data set of recordings, so none of i
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from evsim.datasets.files import DataFileError, largest_unpacked
+from evsim.datasets.varying import DAMAGED, Varying
 
 _MOST_LINKS = 8  # that lead from one to the next
-DAMAGED = "the file is damaged or no file of this layout; get it again"
 
 
 @contextmanager
@@ -86,7 +85,7 @@ class RecordingsFile:
                     f"{self.path}: {name} has type {member.dtype}: it must hold numbers or text; "
                     f"{DAMAGED}"
                 )
-            return Varying(member, name, self)[0 : member.shape[0]]
+            return Varying(member, name, self.plain, self.path)[0 : member.shape[0]]
 
     def events(self, name: str, kinds: str, what: str) -> Varying:
         """A column with one array per recording, not yet read, whose numbers are of these kinds."""
@@ -104,7 +103,7 @@ class RecordingsFile:
                 )
             if member.shape[0] == 0:
                 raise DataFileError(f"{self.path}: {name} is empty: {DAMAGED}")
-            return Varying(member, name, self)
+            return Varying(member, name, self.plain, self.path)
 
     def text(self, values: np.ndarray, name: str) -> list[str]:
         """Entries of a column as text."""
@@ -118,10 +117,11 @@ class RecordingsFile:
 
     def lacks(self, name: str) -> DataFileError:
         """What to raise where a column that must be there is not."""
+        with _damage_refused(self.path):
+            found = sorted(map(str, self._file))
         return DataFileError(
-            f"{self.path} has no one-dimensional dataset {name!r} but {sorted(self._file)}: it "
-            "must have the layout of SHD, with spikes/times, spikes/units and labels; give such a "
-            "file"
+            f"{self.path} has no one-dimensional dataset {name!r} but {found}: it must have the "
+            "layout of SHD, with spikes/times, spikes/units and labels; give such a file"
         )
 
     def _member(self, name: str) -> Any:
@@ -183,87 +183,3 @@ class RecordingsFile:
                 found = found[part]
             place = f"{place}{part}/"
         return found
-
-
-class Varying:
-    """A column whose entries have a size of their own each, not yet read."""
-
-    def __init__(self, member: Any, name: str, file: RecordingsFile) -> None:
-        import h5py
-
-        self.shape: tuple[int, ...] = member.shape
-        self.kind = h5py.check_vlen_dtype(member.dtype)
-        self._member = member
-        self._path = file.path
-        size = np.dtype(self.kind).itemsize or 1  # text has none
-        # Nothing packs the entries themselves, and each has its own place in the file.
-        announced = int(_lengths(member, name, file).sum()) * size
-        if announced > file.size:
-            raise DataFileError(
-                f"{file.path}: the entries of {name} announce {announced} bytes, more than the "
-                f"{file.size} of the file: {DAMAGED}"
-            )
-
-    def __getitem__(self, entries: slice) -> np.ndarray:
-        """Some entries."""
-        with _damage_refused(self._path):
-            return self._member[entries]
-
-
-def _lengths(member: Any, name: str, file: RecordingsFile) -> np.ndarray:
-    """How long each entry of a column of varying ones says it is.
-
-    HDF5 makes room for an entry before it looks whether there is one, so the lengths are read
-    from where they lie: a number of 32 bits before the entry's place in the file.
-    """
-    import h5py
-
-    unusual = DataFileError(
-        f"{file.path}: {name} is stored in an unusual way: write it with h5py, without filters or "
-        "with gzip"
-    )
-    settings = member.id.get_create_plist()
-    address, _ = member.file.id.get_create_plist().get_sizes()
-    kind = np.dtype([("length", "<u4"), ("place", f"V{address + 4}")])
-    layout = settings.get_layout()
-    stored: list[bytes] = []
-    if layout == h5py.h5d.CONTIGUOUS:
-        with open(file.plain, "rb") as raw:
-            raw.seek(member.id.get_offset())
-            stored.append(raw.read(member.size * kind.itemsize))
-    elif layout == h5py.h5d.CHUNKED:
-        filters = [settings.get_filter(n)[0] for n in range(settings.get_nfilters())]
-        size = member.chunks[0] * kind.itemsize
-        for number in range(member.id.get_num_chunks()):
-            chunk = member.id.get_chunk_info(number).chunk_offset
-            left_out, content = member.id.read_direct_chunk(chunk)
-            plain = _unfiltered(content, left_out, filters, kind.itemsize, size)
-            if plain is None:
-                raise unusual
-            stored.append(plain)
-    if not stored or any(len(piece) % kind.itemsize for piece in stored):
-        raise unusual
-    return np.concatenate([np.frombuffer(piece, kind)["length"] for piece in stored])
-
-
-def _unfiltered(
-    content: bytes, left_out: int, filters: list[int], width: int, size: int
-) -> bytes | None:
-    """A chunk of that many bytes before its filters, None for filters not known here.
-
-    Bit n of ``left_out`` says that filter n was not applied; ``width`` is that of an entry.
-    """
-    import h5py
-
-    for number, own in reversed(list(enumerate(filters))):
-        if left_out >> number & 1:
-            continue
-        if own == h5py.h5z.FILTER_DEFLATE:
-            content = zlib.decompressobj().decompress(content, size)
-        elif own == h5py.h5z.FILTER_SHUFFLE:
-            whole = len(content) // width * width
-            table = np.frombuffer(content[:whole], np.uint8).reshape(width, -1)
-            content = table.T.tobytes() + content[whole:]
-        else:
-            return None
-    return content
