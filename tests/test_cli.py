@@ -1,8 +1,11 @@
 import dataclasses
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import types
 
 import pytest
@@ -315,3 +318,19 @@ def test_unknown_flags_and_words_end_with_status_2(capsys):
         captured = capsys.readouterr()
         assert captured.out == ""
         assert captured.err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_command_that_is_asked_to_end_does_so_with_143(tmp_path, capsys, monkeypatch):
+    def ask_to_end(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(60)
+
+    monkeypatch.setattr(TASKS["sequence"], "train", ask_to_end)
+    # A run that was killed in its first instants left these; there is no run to mix with.
+    for name in ("lock", "lock.holder", ".config.json.partial"):
+        (tmp_path / name).write_text("1 another-machine")
+    for resume in ((), ("--resume",)):
+        assert run("train", "sequence", "--out", tmp_path, *resume) == 143
+        assert "evsim: terminated" in capsys.readouterr().err
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
