@@ -163,34 +163,35 @@ def adjoint_flow(
 ) -> tuple[float, float, float]:
     """lambda_V, lambda_I and their difference, t ms earlier, without events and without drive."""
     decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
-    own, by_v, by_i = difference_factors(decay_mem, decay_syn, coupling, tau_mem, tau_syn)
+    response = coupling / tau_syn
+    own, by_v, by_i = difference_factors(decay_mem, decay_syn, response, tau_mem, tau_syn)
     return (
         lambda_v * decay_mem,
-        lambda_i * decay_syn + lambda_v * coupling / tau_syn,
+        lambda_i * decay_syn + lambda_v * response,
         difference * own - lambda_v * by_v - lambda_i * by_i,
     )
 
 
 @compiled
 def difference_factors(
-    decay_mem: float, decay_syn: float, coupling: float, tau_mem: float, tau_syn: float
+    decay_mem: float, decay_syn: float, response: float, tau_mem: float, tau_syn: float
 ) -> tuple[float, float, float]:
     """How lambda_V - lambda_I follows from itself, from lambda_V and from lambda_I, of later.
 
-    The first times the difference, minus the two others times lambda_V and lambda_I.  From
-    D Table 1 follows ``tau_syn D' = -D - tau_syn/tau_mem lambda_V`` for the difference D, and
+    The first times the difference, minus the two others times lambda_V and lambda_I.  ``response``
+    is that of lambda_I to lambda_V, c(t)/tau_syn with the convolution c(t) of both exponentials.
+    From D Table 1 follows ``tau_syn D' = -D - tau_syn/tau_mem lambda_V`` for the difference D, and
 
         D(t) = D e^{-t/tau_syn} - lambda_V c(t)/tau_mem
              = D (e^{-t/tau_mem} - c(t)/tau_syn) - lambda_I c(t)/tau_mem
 
-    with the convolution c(t) of both exponentials.  The first form serves where tau_syn is the
-    shorter: what it subtracts is as small as what the difference comes to.  The second serves
-    where tau_mem is.
+    The first form serves where tau_syn is the shorter: what it subtracts is as small as what the
+    difference comes to.  The second serves where tau_mem is.
     """
-    toward = coupling / tau_mem
+    toward = response * (tau_syn / tau_mem)
     if tau_syn <= tau_mem:
         return decay_syn, toward, 0.0
-    return decay_mem - coupling / tau_syn, 0.0, toward
+    return decay_mem - response, 0.0, toward
 
 
 @compiled

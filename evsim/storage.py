@@ -323,7 +323,8 @@ class RunFolder:
         try:
             _acquire(lock, self.path, self.holder)
             if lock.is_locked:
-                write_atomically(self.holder, f"{os.getpid()} {platform.node()}".encode())
+                with contextlib.suppress(OSError):  # of a full disk the checkpoint will tell
+                    self.holder.write_text(f"{os.getpid()} {platform.node()}")
             yield
         finally:
             if lock.is_locked:

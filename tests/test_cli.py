@@ -3,8 +3,10 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import types
 from pathlib import Path
 
@@ -484,6 +486,7 @@ def test_values_that_are_no_numbers_and_missing_words_end_with_status_2(capsys):
         assert captured.err
 
 
+<<<<<<< .merge_file_XPiM2K
 # -- where it is shown --------------------------------------------------------------------
 
 
@@ -559,3 +562,19 @@ def test_closed_streams_do_not_matter(arguments):
         done = subprocess.run(line, shell=True, capture_output=True, timeout=120, check=False)
         assert done.returncode == 0, (line, done.stderr)
         assert done.stderr == b""
+=======
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_command_that_is_asked_to_end_does_so_with_143(tmp_path, capsys, monkeypatch):
+    def ask_to_end(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(60)
+
+    monkeypatch.setattr(TASKS["sequence"], "train", ask_to_end)
+    # A run that was killed in its first instants left these; there is no run to mix with.
+    for name in ("lock", "lock.holder", ".config.json.partial"):
+        (tmp_path / name).write_text("1 another-machine")
+    for resume in ((), ("--resume",)):
+        assert run("train", "sequence", "--out", tmp_path, *resume) == 143
+        assert "evsim: terminated" in capsys.readouterr().err
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+>>>>>>> .merge_file_xaIQjL

@@ -346,5 +346,24 @@ def test_training_that_is_ended_goes_on_to_the_same_bits(tmp_path):
     assert ends.pop().startswith(f"ends {most + 2} False")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_handler_for_sigterm_stays():
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+    data = evsim.SpikeTrains.from_latencies([[1.0], [2.0]]), [0, 1]
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LI("output", 2)], [evsim.Connection("input", "output", 1.0)]
+    )
+    try:
+        result = evsim.fit(
+            network, data, evsim.losses.CrossEntropy(), duration=10.0, epochs=2, optimizers={},
+            callbacks=[lambda _: os.kill(os.getpid(), signal.SIGTERM)], progress=False,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [1, 1]
+    assert len(result.history) == 2
+
+
 def _epochs(folder):
     return len((folder / "metrics.jsonl").read_text().splitlines())

@@ -160,7 +160,7 @@ def adjoint_flow_group(
         return
     decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
     response = coupling / tau_syn
-    own, by_v, by_i = difference_factors(decay_mem, decay_syn, coupling, tau_mem, tau_syn)
+    own, by_v, by_i = difference_factors(decay_mem, decay_syn, response, tau_mem, tau_syn)
     for column in range(width):
         lambda_v, lambda_i = states[0, column], states[1, column]
         states[0, column] = lambda_v * decay_mem
