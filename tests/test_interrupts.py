@@ -356,7 +356,8 @@ def test_a_handler_for_sigterm_stays():
     )
     try:
         result = evsim.fit(
-            network, data, evsim.losses.CrossEntropy(), duration=10.0, epochs=2, optimizers={},
+            network, data, evsim.losses.CrossEntropy(), duration=10.0, epochs=2,
+            optimizers={"weight": evsim.Adam(0.01)},
             callbacks=[lambda _: os.kill(os.getpid(), signal.SIGTERM)], progress=False,
         )  # fmt: skip
     finally:
