@@ -486,7 +486,6 @@ def test_values_that_are_no_numbers_and_missing_words_end_with_status_2(capsys):
         assert captured.err
 
 
-<<<<<<< .merge_file_XPiM2K
 # -- where it is shown --------------------------------------------------------------------
 
 
@@ -562,7 +561,8 @@ def test_closed_streams_do_not_matter(arguments):
         done = subprocess.run(line, shell=True, capture_output=True, timeout=120, check=False)
         assert done.returncode == 0, (line, done.stderr)
         assert done.stderr == b""
-=======
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_command_that_is_asked_to_end_does_so_with_143(tmp_path, capsys, monkeypatch):
     def ask_to_end(*_, **__):
@@ -577,4 +577,3 @@ def test_a_command_that_is_asked_to_end_does_so_with_143(tmp_path, capsys, monke
         assert run("train", "sequence", "--out", tmp_path, *resume) == 143
         assert "evsim: terminated" in capsys.readouterr().err
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
->>>>>>> .merge_file_xaIQjL
