@@ -191,6 +191,7 @@ def test_a_folder_in_use_is_refused_and_free_again_afterwards(tmp_path):
         b"", b"\x00\xff\xfe", b"1 another-machine", b"1",
         f"{os.getpid()} {platform.node()}".encode(),  # such as process 1 of every container
     ],
+    ids=["empty", "no text", "on another machine", "a process", "this process"],
 )  # fmt: skip
 def test_whatever_a_process_that_has_ended_left_is_no_obstacle(tmp_path, content):
     folder = storage.RunFolder(tmp_path)

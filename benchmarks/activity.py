@@ -1,0 +1,107 @@
+"""What an arrival costs as activity rises, and how soon a network that runs away is refused.
+
+    python benchmarks/activity.py [--largest 1e5]
+
+Recurrent networks in which every spike causes more than one, for trials that end after 10³, 10⁴ ...
+spikes.  The time for an arrival, forward on one thread, should not grow with them.  Arrivals are
+counted again before figures are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+from tables import figure, machine, markdown
+from workload import check_arrivals
+
+import evsim
+from evsim.engines import EngineError, Exact
+
+SPIKES = (1e3, 1e4, 1e5, 1e6)
+ONE_SPIKE = evsim.SpikeTrains.from_lists([[(0.0, 0)]], units=1)
+UNLIMITED = 1000.0  # ms; no network lasts as long
+
+
+def network(units: int, weight: evsim.Uniform | evsim.Normal, delay: object) -> evsim.Network:
+    """Units that excite each other, all set off by one spike."""
+    return evsim.Network(
+        [evsim.Input("input", 1), evsim.LIF("hidden", units)],
+        [
+            evsim.Connection("input", "hidden", 30.0),
+            evsim.Connection("hidden", "hidden", weight, delay),
+        ],
+        seed=0,
+    )
+
+
+NETWORKS = {
+    "10 units, delays 0.1 to 1 ms": network(10, evsim.Uniform(0.0, 2.0), evsim.Uniform(0.1, 1.0)),
+    "64 units, delays 1 ms": network(64, evsim.Normal(0.5, 0.2), 1.0),
+    "512 units, delays 1 ms": network(512, evsim.Normal(0.5, 0.2), 1.0),
+    "20 units, delays 0 to 8 ms": network(20, evsim.Uniform(0.0, 1.0), evsim.Uniform(0.0, 8.0)),
+}
+
+
+def trial_with(net: evsim.Network, spikes: float) -> tuple[float, Exact]:
+    """The length of a trial with so many spikes, to a factor of 2, in ms, and the engine for it."""
+    engine = Exact(threads=1, rate_limit=np.inf, spike_limit=int(2 * spikes))
+    low, high = 0.0, UNLIMITED
+    while True:
+        middle = (low + high) / 2
+        try:
+            run = evsim.simulate(net, ONE_SPIKE, middle, engine)
+        except EngineError:  # more than twice as many
+            high = middle
+            continue
+        if run.spikes["hidden"].times.size >= spikes:
+            return middle, engine
+        low = middle
+
+
+def cost_of_an_arrival(net: evsim.Network, spikes: float) -> tuple[int, int, float]:
+    """Spikes and arrivals of a trial, and the ns of one arrival, the median of several runs."""
+    duration, engine = trial_with(net, spikes)
+    times: list[float] = []
+    while len(times) < 3 or (sum(times) < 1.0 and len(times) < 30):
+        start = time.process_time()
+        run = evsim.simulate(net, ONE_SPIKE, duration, engine)
+        times.append(time.process_time() - start)
+    check_arrivals(run)
+    arrivals = run.report.arrivals
+    return run.spikes["hidden"].times.size, arrivals, 1e9 * statistics.median(times) / arrivals
+
+
+def time_to_refusal(net: evsim.Network) -> float:
+    """Seconds until the network is refused."""
+    start = time.process_time()
+    try:
+        evsim.simulate(net, ONE_SPIKE, UNLIMITED, Exact(threads=1))
+    except EngineError as refusal:
+        if "runs away" in str(refusal):
+            return time.process_time() - start
+        raise
+    raise AssertionError("a network that runs away was not refused")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--largest", type=float, default=1e5, help="spikes")
+    largest = parser.parse_args().largest
+    evsim.simulate(next(iter(NETWORKS.values())), ONE_SPIKE, 1.0)  # compiles
+    rows = []
+    for name, net in NETWORKS.items():
+        refused = time_to_refusal(net)
+        for spikes in SPIKES:
+            if spikes <= largest:
+                emitted, arrivals, cost = cost_of_an_arrival(net, spikes)
+                rows.append((name, str(emitted), f"{arrivals:.3g}", figure(cost), f"{refused:.2f}"))
+    header = ("network", "spikes", "arrivals", "an arrival, ns", "refused after, s")
+    print(f"{machine()}:\n\n{markdown(header, rows)}")
+
+
+if __name__ == "__main__":
+    main()
