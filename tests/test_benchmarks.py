@@ -55,7 +55,10 @@ def test_a_case_passes_with_its_own_number_of_spikes_and_fails_with_another():
 def test_a_silent_part_is_no_comparison():
     from workload import check_against_reference
 
-    with pytest.raises(AssertionError, match="has no spikes"):
+    with (
+        pytest.warns(evsim.SilentNetworkWarning, match="no unit of 'hidden' spiked"),
+        pytest.raises(AssertionError, match="has no spikes"),
+    ):
         check_against_reference(small_work(weight=0.1))
 
 
@@ -149,3 +152,14 @@ def test_what_a_parent_held_does_not_count_as_memory():
         pytest.skip("only Linux tells a process's own peak")
     held = np.ones(40_000_000)
     assert int(in_subprocess("yin-yang-30-13")) < held.nbytes / 4
+
+
+def test_activity_is_measured_on_networks_that_run_away():
+    from activity import NETWORKS, cost_of_an_arrival, time_to_refusal
+
+    net = NETWORKS["10 units, delays 0.1 to 1 ms"]
+    spikes, arrivals, cost = cost_of_an_arrival(net, 200)
+    assert 200 <= spikes <= 400
+    assert arrivals > spikes
+    assert cost > 0
+    assert time_to_refusal(net) > 0

@@ -107,7 +107,7 @@ def objects(network, data):
         evsim.engines.protocol.Adjustments(np.zeros(1000), {"hidden": np.zeros(60)}),
         evsim.augment.Transformed(data.spikes, 0),
         evsim.augment.Shift(2)(data, np.random.default_rng(0), 40.0),
-        CochleaRecordings(data.spikes, data.labels, data.groups, tuple("abcde"), 0, 0),
+        CochleaRecordings(data.spikes, data.labels, data.groups, None, tuple("abcde"), 0, 0),
     ]
     objects_in(kept, found)
     return kept, found

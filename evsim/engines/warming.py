@@ -93,12 +93,12 @@ def warm_training(
     engine: str | Engine, network: Network, loss: Loss, parameters: Sequence[str]
 ) -> Warmed:
     """Compile what training those parameters of a network needs, with a loss that classifies."""
-    from evsim.simulation import gradient
+    from evsim.simulation import quiet_gradient
 
     spikes = {p.name: SpikeTrains.from_lists([[(0.0, 0)]], units=p.units) for p in network.inputs}
     misses, hits = _counts()
     start = time.perf_counter()
-    found = gradient(network, spikes, [0], loss, DURATION, wrt=parameters, engine=engine)
+    found = quiet_gradient(network, spikes, [0], loss, DURATION, wrt=parameters, engine=engine)
     engines.resolve(engine).report(found.run.state)
     seconds = time.perf_counter() - start
     now_misses, now_hits = _counts()
