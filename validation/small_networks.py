@@ -460,7 +460,7 @@ class TiedDraw(Draw):
         event = self.one_of(*own)
         if drawn < 0.15:
             event = self.one_of(*events)
-            if event.time > 0.0:
+            if event.time > 1e-9:
                 self.duration = self.beside(event.time)
                 return "the end"
         refractory = float(network.per_unit("refractory", default=0.0)[event.unit])
