@@ -161,3 +161,14 @@ def test_many_arrivals_in_no_order_are_sorted():
             expected = np.sum(weights[unit] * response)
             assert run.voltage("h", [5.02])[0, unit, 0] == pytest.approx(expected, rel=1e-9)
     np.testing.assert_allclose(results[0], results[1], rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("duration", [5e-324, 1e-306, 1e-300, 1e-281, 1e-200])
+def test_the_shortest_trials_end(duration):
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LIF("h", 1)],
+        [evsim.Connection("input", "h", 5.0), evsim.Connection("h", "h", -1.0)],
+    )
+    run = evsim.simulate(network, ONE_SPIKE, duration)
+    assert run.spikes["h"].times.size == 0
+    assert run.report.arrivals == 1

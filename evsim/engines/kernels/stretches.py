@@ -29,6 +29,7 @@ EVENT = record(
 
 ARRIVALS_PER_UNIT = 8  # on average in a stretch
 EXPECTED_SPIKES = 16  # of a unit of the component, before it has run
+SHORTEST = 1e-280  # ms that are cut; lengths of parts of less would not all be numbers
 MOST_LISTS = 4096  # stretches of a chunk times units; so many counters stay in the fast caches
 
 
@@ -113,8 +114,8 @@ class Stretches(NamedTuple):
 @compiled
 def cut(origin: float, duration: float, length: float, members: int) -> Stretches:
     """Stretches from a time to the end of the trial, of about a length in ms."""
-    rest = max(duration - origin, 1e-300)
-    number = int(min(max(np.ceil(rest / length), 1.0), 2.0**40))
+    rest = max(duration - origin, SHORTEST)
+    number = int(min(max(np.ceil(rest / length), 1.0), 2.0**40)) if rest > SHORTEST else 1
     in_chunk = min(number, max(1, MOST_LISTS // members))
     return Stretches(number, in_chunk, origin, number / (rest * (1.0 + 1e-12)), duration)
 

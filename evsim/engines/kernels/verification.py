@@ -20,7 +20,7 @@ from evsim.engines.kernels.arrivals import (
     with_room,
 )
 from evsim.engines.kernels.trial import Batch, Trial, trial_of
-from evsim.lif import decays_and_convolution, peak_time
+from evsim.lif import decays_and_convolution, is_refractory_after, peak_time
 
 # What can be wrong.
 RIGHT = 0
@@ -188,7 +188,7 @@ def verify_unit(
             return OTHER_DRIVE
         own.voltage = own.voltage_size = own.voltage_error = 0.0
         free_at = until + trial.units[unit].refractory
-        is_held = free_at > until
+        is_held = is_refractory_after(until, trial.units[unit].refractory)
         begin, begin_current, begin_arrival = until, own.current, i
         recorded = trial.spikes[spike].release_current
         failure[4], failure[5] = recorded, own.current
