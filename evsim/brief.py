@@ -73,6 +73,7 @@ def _number(value: float) -> str:
 
 
 def _array(array: np.ndarray) -> str:
+    array = np.asarray(array)  # not one with units, or a mask
     if array.dtype.kind in "biuf" and array.size <= ENTRIES:
         return brief(array.tolist())
     kind = "record" if array.dtype.names else str(array.dtype)

@@ -311,6 +311,12 @@ def _check_words(words: Sequence[str]) -> None:
     from evsim.checks import unknown_name
 
     command, task = [*words, "", ""][:2]
+    if "" in words:
+        before = words[words.index("") - 1] if words.index("") else "the command"
+        raise ValueError(f"{before} is given an empty word: name what it is about")
+    if get_close_matches(command, TASKS, n=1) and command not in COMMANDS:
+        near = get_close_matches(command, TASKS, n=1)[0]
+        raise ValueError(f"there is no command {command!r}; did you mean train {near}?")
     if command[:1] not in ("", "-") and command not in COMMANDS:
         raise ValueError(unknown_name("command", command, dict.fromkeys(COMMANDS)))
     if command != "train" or task in ("", "-h", "--help"):

@@ -251,8 +251,8 @@ class Evaluation(Brief):
         return self.predictions
 
 
-@helpful
 @np.errstate(under="ignore")
+@helpful
 def evaluate(
     network: Network,
     data: Dataset | tuple[Any, Any],

@@ -63,7 +63,7 @@ _OTHER_NAMES = {
     "seed": "random_state rng random_seed generator",
     "learning_rate": "lr rate eta step_size alpha",
     "epsilon": "eps",
-    "beta1": "betas beta b1",
+    "beta1": "beta b1",
     "decay": "gamma lr_decay",
     "schedule": "scheduler lr_scheduler schedules",
     "weight_decay": "l2 wd",
@@ -103,6 +103,7 @@ _WHY_NOT = {
     "surrogate": "gradients are exact and need no surrogate",
     "spike_grad": "gradients are exact and need no surrogate",
     "method": "gradients are exact and need no surrogate",
+    "betas": "give beta1=... and beta2=...",
 }
 """Arguments of other programs that have no counterpart here."""
 
@@ -131,10 +132,7 @@ def _helpful_function(function: Any, name: str, owner: type | None = None) -> An
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except TypeError as error:
-            trace = error.__traceback__
-            if trace is None or trace.tb_next is not None:
-                raise  # from within the function
+        except TypeError:
             # A subclass is called by its own name.
             called = name
             if owner is not None and args and not isinstance(args[0], type):
@@ -177,7 +175,7 @@ def _refusal(
         by_name = [key for key, p in named.items() if p.kind is p.KEYWORD_ONLY]
         rest = f"; by name it takes {', '.join(by_name)}" if by_name else ""
         takes = f"only {', '.join(in_order)}" if in_order else "no argument"
-        return f"{name} is given {found} too many: it takes {takes} without a name{rest}"
+        return f"{name} has no place for {found}: it takes {takes} without a name{rest}"
     for key in in_order[: len(args)]:
         if key in kwargs:
             return f"{name} is given {key} twice, by its place and by its name: give it once"

@@ -294,7 +294,7 @@ class FirstSpike(_SpikeReadout):
     """
 
 
-_MOST_SPIKES = 2**31 - 1
+_MOST_SPIKES = 1_000_000
 
 
 @helpful

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evsim.network import LIF, Input, Network
+from evsim.network import LIF, Connection, Input, Network
+from evsim.parameters import is_sparse
 from evsim.spikes import SpikeTrains
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def warn_of_unreached(network: Network, inputs: Mapping[str, SpikeTrains], durat
         _warn(f"{told}, so nothing happens there and nothing behind it learns; connect it")
     if _all_after(inputs, duration):
         _warn(
-            f"every input spike comes after the end of the trial at {duration:g} ms, so nothing "
+            f"no input spike comes before the end of the trial at {duration:g} ms, so nothing "
             "happens; times are in ms: give earlier spikes or a longer duration"
         )
 
@@ -71,7 +72,9 @@ def _unreached(network: Network) -> Iterator[str]:
     reached = {population.name for population in network.inputs}
     grows = True
     while grows:
-        new = {c.target for c in network.connections if c.source in reached} - reached
+        new = {
+            c.target for c in network.connections if c.source in reached and _has_synapses(c)
+        } - reached
         reached |= new
         grows = bool(new)
     for population in network.populations:
@@ -79,10 +82,14 @@ def _unreached(network: Network) -> Iterator[str]:
             yield population.name
 
 
+def _has_synapses(connection: Connection) -> bool:
+    return not is_sparse(connection.weight) or connection.weight.nnz > 0
+
+
 def _all_after(inputs: Mapping[str, SpikeTrains], duration: float) -> bool:
-    """Whether there are input spikes, and none within the trial."""
+    """Whether there are input spikes, and none before the end of the trial."""
     times = [trains.times for trains in inputs.values() if trains.times.size]
-    return bool(times) and not any(np.any(own <= duration) for own in times)
+    return bool(times) and not any(np.any(own < duration) for own in times)
 
 
 _PACKAGE = str(Path(__file__).parent)

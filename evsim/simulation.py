@@ -26,8 +26,8 @@ from evsim.silence import warn_of_silent_layers, warn_of_unreached
 from evsim.spikes import SpikeTrains
 
 
-@helpful
 @np.errstate(under="ignore")
+@helpful
 def simulate(
     network: Network,
     spikes: SpikeTrains | Mapping[str, SpikeTrains],
@@ -87,8 +87,8 @@ def run_checked(
     return Run(network, Named(inputs, "input"), duration, engine, state)
 
 
-@helpful
 @np.errstate(under="ignore")
+@helpful
 def gradient(
     network: Network,
     spikes: SpikeTrains | Mapping[str, SpikeTrains],

@@ -21,8 +21,8 @@ Function = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 _BATCH_SIZE = 6
 
 
-@helpful
 @np.errstate(under="ignore")
+@helpful
 def check_loss(
     loss: Loss,
     units: int = 3,

@@ -121,8 +121,8 @@ class FitResult:
 # -- fit ----------------------------------------------------------------------------------
 
 
-@helpful
 @np.errstate(under="ignore")
+@helpful
 def fit(
     network: Network,
     data: Dataset | tuple[Any, Any],

@@ -146,7 +146,8 @@ class Task(Brief):
         """Everything that decides the run's bits, as json can hold it."""
         initial = {k: checksum({"": v}) for k, v in network_arrays(self.network).items()}
         engine = describe(self.engine)
-        for name in ("threads", "rate_limit"):  # results do not depend on them
+        # Results do not depend on these; the debug of other engines has always been noted.
+        for name in ("threads", "rate_limit", *(["debug"] if "spike_limit" in engine else [])):
             engine.pop(name, None)
         return {
             "network": network_structure(self.network),

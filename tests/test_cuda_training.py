@@ -465,7 +465,7 @@ def test_failures_are_told_as_batch_by_batch(gpu, monkeypatch, name):
 def test_a_current_that_overflows_names_its_place(gpu, monkeypatch):
     spikes = evsim.SpikeTrains.from_lists([[], [(1.0, 0)] * 9, [(2.0, 0)]], units=1)
     changes = lone_unit(3e38, precision="float32", data=evsim.Dataset(spikes, [0, 0, 0]))
-    why = "its current is no finite number any more"
+    why = "its current is no longer finite"
     with pytest.raises(EngineError, match=rf"sample \d, unit 0 of 'output': {why}"):
         fit(**changes)
     # The host says the same, and when it is.

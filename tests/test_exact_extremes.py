@@ -302,8 +302,8 @@ HUGE = 1e308
     ("weight", "message"),
     [
         ([1e18, 0.0], "at 10 ms: it spikes again before time moves on .* use smaller weights or a"),
-        ([HUGE, HUGE], "at 50 ms: its current is no finite number any more: use smaller weights"),
-        ([-HUGE, -HUGE], "at 50 ms: its current is no finite number any more: use smaller weights"),
+        ([HUGE, HUGE], "at 50 ms: its current is no longer finite: use smaller weights"),
+        ([-HUGE, -HUGE], "at 50 ms: its current is no longer finite: use smaller weights"),
     ],
 )
 def test_weights_too_large_to_simulate(is_recurrent, weight, message):
@@ -322,7 +322,7 @@ def test_weights_too_large_to_simulate(is_recurrent, weight, message):
 def test_voltages_too_large_to_read(readout, weight):
     network = one_unit(evsim.LI, weight=weight)
     run = evsim.simulate(network, samples([], [(10.0, 0)] * 100), 50.0)
-    message = "sample 1, unit 0 of 'unit': .* no finite number any more: use smaller weights"
+    message = "sample 1, unit 0 of 'unit': .* no longer finite: use smaller weights"
     with pytest.raises(EngineError, match=message):
         run.read(readout)
     with pytest.raises(EngineError, match="sample 1, unit 0 of 'unit': voltage is -?inf"):

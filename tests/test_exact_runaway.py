@@ -70,14 +70,14 @@ def test_a_network_that_runs_away_is_refused_with_unit_time_rate_and_remedy(name
         evsim.simulate(NETWORKS[name], ONE_SPIKE, 1000.0)
     found = re.fullmatch(
         r"sample 0, unit (\d+) of 'h', at ([\d.]+) ms: its last 100 spikes came within ([\d.]+) ms,"
-        r" (\d+) per tau_mem, and they come faster and faster: the network runs away; use "
+        r" ([\d.]+) per ms, and they come faster and faster: the network runs away; use "
         r"smaller weights, inhibition or a refractory period, or allow it with "
         r"Exact\(rate_limit=...\)",
         str(refused.value),
     )
     unit, time, span, rate = int(found[1]), float(found[2]), float(found[3]), float(found[4])
-    assert rate > RATE_LIMIT
-    assert rate == pytest.approx(100 * 20.0 / span, rel=0.01)
+    assert 20.0 * rate > RATE_LIMIT
+    assert rate == pytest.approx(100 / span, rel=0.01)
     # The same network without a limit, for as long: the rule, applied to all that was emitted.
     run = evsim.simulate(NETWORKS[name], ONE_SPIKE, time, engine=Exact(rate_limit=np.inf))
     h = run.spikes["h"]
@@ -172,3 +172,33 @@ def test_the_shortest_trials_end(duration):
     run = evsim.simulate(network, ONE_SPIKE, duration)
     assert run.spikes["h"].times.size == 0
     assert run.report.arrivals == 1
+
+
+@pytest.mark.parametrize("weight", [-0.01, 0.0])
+def test_a_loop_that_does_not_excite_does_not_run_away(weight):
+    network = evsim.Network(
+        [evsim.Input("input", 20), evsim.LIF("h", 5)],
+        [evsim.Connection("input", "h", 3.0), evsim.Connection("h", "h", weight, 1.0)],
+    )
+    times = np.sqrt(np.linspace(0.0, 1.0, 2000)) * 20.0
+    events = [(t, k % 20) for k, t in enumerate(times)]
+    run = evsim.simulate(network, evsim.SpikeTrains.from_lists([events], units=20), 25.0)
+    first = run.spikes["h"].times[run.spikes["h"].units == 0]
+    assert runaway_spike(first, 20.0, RATE_LIMIT) is not None
+
+
+@pytest.mark.parametrize("tau_mem", [2e3, 1e6])
+def test_units_that_hardly_leak_may_be_slow_and_speed_up(tau_mem):
+    rng = np.random.default_rng(0)
+    weight = 0.15 * tau_mem / 20.0
+    network = evsim.Network(
+        [evsim.Input("input", 20), evsim.LIF("h", 5, tau_mem=tau_mem)],
+        [
+            evsim.Connection("input", "h", weight),
+            evsim.Connection("h", "h", 0.01 * weight, 1.0),
+        ],
+    )
+    times = np.sort(4000.0 * np.sqrt(rng.uniform(size=800)))
+    events = [(t, k % 20) for k, t in enumerate(times)]
+    run = evsim.simulate(network, evsim.SpikeTrains.from_lists([events], units=20), 4000.0)
+    assert run.spikes["h"].times.size > 500

@@ -574,7 +574,7 @@ def test_an_overflowing_current_is_named():
     network = lone_unit(evsim.LIF("output", 1), 3e38)
     spikes = evsim.SpikeTrains.from_lists([[], [(1.0, 0)] * 3], units=1)
     message = (
-        "sample 1, unit 0 of 'output', at 1 ms: its current is no finite number any more: use "
+        "sample 1, unit 0 of 'output', at 1 ms: its current is no longer finite: use "
         'smaller weights, or Grid(precision="float64")'
     )
     with pytest.raises(EngineError, match=f"^{re.escape(message)}$"):

@@ -80,7 +80,7 @@ def fit(net=None, labels=(0, 1), loss=None, **options):
         (lambda: evsim.simulate(), "simulate lacks network, spikes, duration: give them"),
         (
             lambda: evsim.simulate(network(), spikes(1.0), 9.0, "exact", "dropout"),
-            "simulate is given 'dropout' too many: .* by name it takes dropout",
+            "simulate has no place for 'dropout': .* by name it takes dropout",
         ),
         (lambda: evsim.Input("a", 1, name="b"), "Input is given name twice, by its place and by"),
     ],
@@ -263,7 +263,7 @@ def callers(net, trains):
         (
             ["input->hidden", "hidden->output"],
             [20.5, 30.0],
-            "every input spike comes after the end of the trial at 20 ms, so nothing happens",
+            "no input spike comes before the end of the trial at 20 ms, so nothing happens",
         ),
     ],
 )

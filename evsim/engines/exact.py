@@ -23,7 +23,7 @@ from evsim.engines.kernels.readouts import find_kinks, read_voltages
 from evsim.engines.kernels.samples import count_arrivals, simulate_samples
 from evsim.engines.kernels.traces import adjoint_trace_samples, trace_samples
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
-from evsim.engines.runaway import BLOCK, RATE_LIMIT, check_rate_limit
+from evsim.engines.runaway import RATE_LIMIT, check_rate_limit, shortest_blocks
 from evsim.engines.threads import alone, check_count, check_threads, over, piece_bounds
 from evsim.keywords import helpful
 from evsim.network import Input, Network
@@ -45,9 +45,9 @@ class Exact(Engine):
         How many spikes the neurons of one sample may emit in all; one that emits more is refused
         before it fills the memory.
     rate_limit : float
-        How many spikes per tau_mem a unit may emit at an ever higher rate, if other units reach
-        it that it reaches itself.  One that exceeds it runs away, and is refused: see
-        ``evsim.engines.runaway``.  Infinity for no limit.
+        How many spikes per tau_mem, or per 4 tau_syn if that is shorter, a unit may emit at an
+        ever higher rate, if a loop that it is part of excites it.  One that exceeds it runs away,
+        and is refused.  Infinity for no limit.
     debug : bool
         Whether to check every run by itself: that V, in closed form from the arrivals at the
         unit, is at the threshold at each spike and nowhere above it, that refractory periods are
@@ -77,8 +77,7 @@ class Exact(Engine):
     ) -> ExactState:
         layout = Layout.of(network, dropout)
         with np.errstate(over="ignore"):
-            shortest_blocks = 2 * BLOCK * layout.units["tau_mem"] / self.rate_limit
-            layout.units["shortest_blocks"] = shortest_blocks
+            layout.units["shortest_blocks"] = shortest_blocks(network, self.rate_limit)
         ordered = OrderedInputs.of(network, inputs)
         batch = ordered.count.shape[0]
         start = np.empty(ordered.count.shape, np.int64)

@@ -289,8 +289,7 @@ class ExactState(Brief):
             name, own = self.name_unit(int(unit))
             place = f"sample {int(sample)}, unit {own} of {name!r}, at {time:.17g} ms"
             if status == records.RUNAWAY:
-                tau_mem = self.layout.units["tau_mem"][int(unit)]
-                raise EngineError(message(place, span, tau_mem, "Exact"))
+                raise EngineError(message(place, span, "Exact"))
             raise EngineError(f"{place}: {_REASONS[int(status)]}")
 
 
@@ -308,7 +307,7 @@ _REASONS = {
         "only grazes the threshold; set a lambda_limit, change the weights a little, or leave the "
         "sample out"
     ),
-    records.OVERFLOW: "its current is no finite number any more: use smaller weights",
+    records.OVERFLOW: "its current is no longer finite: use smaller weights",
     records.TOO_MANY: (
         "with its spike the sample has more than the engine's spike_limit allows; if the network "
         "does not run away, set a larger one, Exact(spike_limit=...)"

@@ -143,8 +143,9 @@ class Reference(Engine):
     debug : bool
         Whether to check every invariant of the state after every event.
     rate_limit : float
-        Spikes per tau_mem from which on a unit in a loop of connections that emits faster and
-        faster is refused, because the network runs away; infinity for no limit.
+        Spikes per tau_mem, or per 4 tau_syn if that is shorter, from which on a unit that its own
+        loop of connections excites, and that emits faster and faster, is refused, because the
+        network runs away; infinity for no limit.
     """
 
     digits: int | None = None

@@ -168,15 +168,18 @@ def order(event: Event) -> tuple[Number, Kind, int]:
 
 # -- forward ------------------------------------------------------------------------------
 
+MOST_SPIKES = 1_000_000
+"""Of one sample, besides those of inputs: that many take a minute or more."""
+
 
 def _blocks(model: Model, rate_limit: float) -> dict[int, runaway.SpikeBlocks]:
     """What counts the spikes of each unit that might run away."""
     if rate_limit == np.inf:
         return {}
-    allowed = 2 * runaway.BLOCK / model.numbers.convert(rate_limit)
+    shortest = runaway.shortest_blocks(model.network, rate_limit)
     return {
-        unit: runaway.SpikeBlocks(allowed * model.neurons[unit].tau_mem)
-        for unit in np.flatnonzero(runaway.watched_units(model.network)).tolist()
+        unit: runaway.SpikeBlocks(model.numbers.convert(shortest[unit]))
+        for unit in np.flatnonzero(shortest).tolist()
     }
 
 
@@ -239,6 +242,7 @@ class Simulation:
         self._predicted: dict[int, Emission] = {}
         self._due: dict[tuple[Number, int], Arrival] = {}
         self._blocks = _blocks(model, rate_limit)
+        self._emitted = 0  # by units that are no inputs
         self._late_inputs = [event for event in inputs if event.time > duration]
         for event in inputs:
             if event.time <= duration:
@@ -279,6 +283,7 @@ class Simulation:
             _, emission.current = neuron.flow(self.history[unit][-1], now)
             del self._predicted[unit]
             self._check_rate(unit)
+            self._check_pace(unit)
             self.resets[unit].append(len(self.history[unit]))
             release = now + neuron.refractory
             self._enter(unit, self.model.numbers.convert(0), emission.current, held=release > now)
@@ -293,10 +298,26 @@ class Simulation:
         """Count a spike of the unit; EngineError if it runs away."""
         span = self._blocks[unit].add(self.now) if unit in self._blocks else None
         if span is not None:
-            population, own = self.model.place_of(unit)
-            place = f"sample {self.sample}, unit {own} of {population!r}, at {float(self.now):g} ms"
-            tau_mem = float(self.model.neurons[unit].tau_mem)
-            raise EngineError(runaway.message(place, float(span), tau_mem, "Reference"))
+            raise EngineError(runaway.message(self._place(unit), float(span), "Reference"))
+
+    def _check_pace(self, unit: int) -> None:
+        """EngineError if time has not moved on since the unit's last spike, or for too many."""
+        resets = self.resets[unit]
+        if resets and self.history[unit][resets[-1]].time == self.now:
+            raise EngineError(
+                f"{self._place(unit)}: it spikes again before time moves on; its current is too "
+                "large: use smaller weights or a refractory period"
+            )
+        self._emitted += 1
+        if self._emitted > MOST_SPIKES:
+            raise EngineError(
+                f"{self._place(unit)}: the sample has more than {MOST_SPIKES} spikes, more than "
+                "the reference engine is made for: use the exact engine, or smaller weights"
+            )
+
+    def _place(self, unit: int) -> str:
+        population, own = self.model.place_of(unit)
+        return f"sample {self.sample}, unit {own} of {population!r}, at {float(self.now):.17g} ms"
 
     def _drops(self, unit: int) -> bool:
         """Whether the unit's next spike is dropped."""
@@ -329,6 +350,10 @@ class Simulation:
         before = self.history[unit][-1]
         voltage, current = self.model.neurons[unit].flow(before, arrival.time)
         current += sum(self.model.weight[synapse] for _, synapse in arrival.spikes)
+        if not abs(current) < np.inf:
+            raise EngineError(
+                f"{self._place(unit)}: its current is no longer finite: use smaller weights"
+            )
         self._enter(unit, voltage, current, before.held)
 
     def _release(self, release: Release) -> None:

@@ -1,16 +1,19 @@
 """When a network runs away: one rule for all engines.
 
-Where every spike causes more, spikes come faster and faster, and a simulation would go on until
-memory or patience ends.  The rule looks at each LIF unit of a population that is in a loop of
-connections.  Its spikes are counted in blocks of 50.  The length of a block is the time from the
-last spike of the block before it to its own last spike; the first block begins at its first
-spike.  When a block ends, the unit runs away if
+Where spikes excite the units that sent them, each may cause more than one.  Then they come faster
+and faster, and a simulation would go on until memory or patience ends.  The rule looks at each LIF
+unit that is excited by a loop of connections which it is part of.  Its spikes are counted in blocks
+of 50.  The length of a block is the time from the last spike of the block before it to its own last
+spike; the first block begins at its first spike.  When a block ends, the unit runs away if
 
 - there was a block before it, and the block is shorter than that one, and
-- both together are shorter than ``100 tau_mem / rate_limit``.
+- both together are shorter than ``100 tau / rate_limit``, where tau is tau_mem, or 4 tau_syn if
+  that is shorter.
 
 So a unit is refused at its spike number 100, 150, ... where it emits more than ``rate_limit``
-spikes per tau_mem and its rate is rising.  A unit that is fast at a steady rate is left alone.
+spikes per tau and its rate is rising.  The rule sees rates and not their cause: a unit of a loop
+that inputs drive as hard as that is refused too, unless ``rate_limit`` is larger.  A unit that is
+fast at a steady rate is left alone.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from evsim.network import LIF, Network
 from evsim.ragged import counted
 
 BLOCK = 50  # spikes
-RATE_LIMIT = 400.0  # spikes per tau_mem
+RATE_LIMIT = 400.0  # spikes per tau
 
 
 def check_rate_limit(rate_limit: Any) -> None:
@@ -34,21 +37,43 @@ def check_rate_limit(rate_limit: Any) -> None:
         raise ValueError(f"rate_limit = {rate_limit}: it must be > 0; infinity for no limit")
 
 
-def watched_units(network: Network) -> np.ndarray:
-    """Which units the rule looks at, bool, (units of all populations,)."""
+def shortest_blocks(network: Network, rate_limit: float) -> np.ndarray:
+    """How long two blocks of each unit must take, in ms: ``100 tau / rate_limit``.
+
+    0 for units that the rule does not look at.  Shape (units of all populations,).
+    """
+    if rate_limit == np.inf or not any(c.recurrent for c in network.topology.components):
+        return np.zeros(network.topology.unit_count)
+    tau = np.minimum(
+        network.per_unit("tau_mem", default=0.0), 4.0 * network.per_unit("tau_syn", default=0.0)
+    )
+    watched = _excited_by_their_loop(network)
+    return np.where(watched, 2 * BLOCK * tau / rate_limit, 0.0)
+
+
+def _excited_by_their_loop(network: Network) -> np.ndarray:
+    """Which LIF units have a synapse with a weight above 0 from their own recurrent component."""
     topology = network.topology
-    watched = np.zeros(topology.unit_count, bool)
-    for component in topology.components:
-        for index in component.populations if component.recurrent else ():
-            if isinstance(network.populations[index], LIF):
-                watched[topology.first_unit[index] : topology.first_unit[index + 1]] = True
-    return watched
+    component_of = np.full(topology.unit_count, -1)
+    is_lif = np.zeros(topology.unit_count, bool)
+    for number, component in enumerate(topology.components):
+        for index in component.populations:
+            units = slice(topology.first_unit[index], topology.first_unit[index + 1])
+            is_lif[units] = isinstance(network.populations[index], LIF)
+            if component.recurrent:
+                component_of[units] = number
+    own = component_of[topology.target]
+    excites = (own >= 0) & (own == component_of[topology.source])
+    excites &= network.weight_per_synapse() > 0.0
+    excited = np.zeros(topology.unit_count, bool)
+    excited[topology.target[excites]] = True
+    return excited & is_lif
 
 
 class SpikeBlocks:
     """The blocks of one unit, spike after spike, in any number type.
 
-    ``allowed`` is ``100 tau_mem / rate_limit``.
+    ``allowed`` is its entry of ``shortest_blocks``.
     """
 
     def __init__(self, allowed: Any) -> None:
@@ -89,7 +114,7 @@ def runaways(
     """The units that run away, by all their spikes.
 
     The spikes of unit k are ``times[first[k] : first[k] + count[k]]``, ascending, in ms or in
-    steps of a grid; ``allowed[k]`` is ``100 tau_mem / rate_limit`` in the same.
+    steps of a grid; ``allowed[k]`` is its entry of ``shortest_blocks`` in the same.
     """
     owner, number = counted(count // BLOCK)
     begin = first[owner]
@@ -104,11 +129,11 @@ def runaways(
     return Runaways(unit, BLOCK * number[block] + BLOCK - 1, span[block])
 
 
-def message(place: str, span: float, tau_mem: float, engine: str) -> str:
+def message(place: str, span: float, engine: str) -> str:
     """What is wrong and what to do; ``place`` names sample, unit and time."""
-    rate = 2 * BLOCK * tau_mem / span if span > 0 else np.inf
+    rate = 2 * BLOCK / span if span > 0 else np.inf
     return (
-        f"{place}: its last {2 * BLOCK} spikes came within {span:.3g} ms, {rate:.0f} per tau_mem, "
-        "and they come faster and faster: the network runs away; use smaller weights, inhibition "
-        f"or a refractory period, or allow it with {engine}(rate_limit=...)"
+        f"{place}: its last {2 * BLOCK} spikes came within {span:.3g} ms, {rate:.3g} per ms, and "
+        "they come faster and faster: the network runs away; use smaller weights, inhibition or a "
+        f"refractory period, or allow it with {engine}(rate_limit=...)"
     )

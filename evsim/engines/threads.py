@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from evsim import stopping
-from evsim.checks import is_integer
+from evsim.checks import is_integer, shown
 
 WAITING = 0.1
 """Seconds after which a waiting thread looks whether Ctrl-C has ended the program."""
@@ -38,9 +38,9 @@ def check_threads(threads: Any) -> None:
 def check_count(value: Any, name: str) -> None:
     """Refuse what is no positive integer."""
     if not is_integer(value):
-        raise TypeError(f"{name} = {value!r}: it must be an integer")
+        raise TypeError(f"{name} = {shown(value)}: it must be an integer")
     if not 1 <= value <= 2**62:
-        raise ValueError(f"{name} = {value}: it must be from 1 to 2**62")
+        raise ValueError(f"{name} = {shown(value)}: it must be from 1 to 2**62")
 
 
 def over(run: Callable[[Any], Any], items: Sequence[Any], threads: int | None) -> list[Any]:

@@ -76,8 +76,8 @@ class VoltageMSE(Loss):
         return check_targets(labels, shape, "(batch, units, times)")
 
 
-@helpful
 @np.errstate(under="ignore")
+@helpful
 def cross_entropy(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """``-log softmax(values)_c`` of each row for its class c, and the derivative by each value.
 
@@ -90,8 +90,8 @@ def cross_entropy(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, n
     return -log_probability[rows, labels], derivative
 
 
-@helpful
 @np.errstate(under="ignore")
+@helpful
 def log_softmax(values: np.ndarray) -> np.ndarray:
     """Logarithm of the softmax over the last axis, to all digits however close to 0 it is."""
     largest = np.argmax(values, axis=-1, keepdims=True)

@@ -57,9 +57,10 @@ class Grid(Engine):
         How many share a batch on the CPU; as many as the process may use if not given.
         Results are bit-identical for any number.
     rate_limit : float
-        Spikes per tau_mem from which on a unit in a loop of connections that emits faster and
-        faster is refused, because the network runs away, and so is one that the loop drives to
-        emit at 100 steps one after the other; infinity for no limit.
+        Spikes per tau_mem, or per 4 tau_syn if that is shorter, from which on a unit that its own
+        loop of connections excites, and that emits faster and faster, is refused, because the
+        network runs away, and so is one that the loop drives to emit at 100 steps one after the
+        other; infinity for no limit.
     """
 
     dt: float = 1.0

@@ -166,7 +166,7 @@ class GridState(Brief):
 def overflow_message(layout: GridLayout) -> str:
     """Why a number of a run is not finite, and what to do."""
     other = "" if layout.precision is np.float64 else ', or Grid(precision="float64")'
-    return f"its current is no finite number any more: use smaller weights{other}"
+    return f"its current is no longer finite: use smaller weights{other}"
 
 
 def place_in_batch(layout: GridLayout, sample: int, unit: int, time: float | None = None) -> str:

@@ -60,15 +60,15 @@ def _check_population(
 ) -> None:
     layout, name = state.layout, population.name
     busy = _busy(state, name, counts)
-    tau_mem = np.broadcast_to(population.tau_mem, population.units)
-    allowed = RUN * tau_mem[busy.unit] / rate_limit / layout.dt
+    first = state.units(name).start
+    shortest = runaway.shortest_blocks(layout.network, rate_limit)[first:]
+    allowed = shortest[busy.unit] / layout.dt
     found = runaway.runaways(busy.step, busy.first, busy.count, allowed)
     if found.unit.size:
         at = _earliest(busy, found.unit, found.spike)
-        tau = float(tau_mem[busy.unit[found.unit[at]]])
         place = _place(state, name, busy, found.unit[at], found.spike[at])
         span = float(found.span[at]) * layout.dt
-        raise EngineError(runaway.message(place, span, tau, "Grid"))
+        raise EngineError(runaway.message(place, span, "Grid"))
     owner, spike = _full(busy)
     if owner.size:
         driven = _driven_by_loop(state, name)[busy.sample[owner], busy.unit[owner]]

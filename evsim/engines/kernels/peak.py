@@ -21,7 +21,7 @@ def peak_voltage(unit: int, trial: Trial, arrivals: Arrivals, n: int) -> tuple[f
     At a smooth maximum V' = 0 and the share does not matter.  Where arrivals end a rise, the
     peak is a kink that moves with them: they see the share ``V'-/(V'- - V'+)`` of the jump of
     lambda_V, which makes the derivative by a single arrival's time V'-, what it is.  A voltage
-    or current that is no finite number any more gives an infinite peak.
+    or current that is no longer finite gives an infinite peak.
     """
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     now, voltage, current = 0.0, 0.0, 0.0
