@@ -93,12 +93,14 @@ def _all_after(inputs: Mapping[str, SpikeTrains], duration: float) -> bool:
 
 
 _PACKAGE = str(Path(__file__).parent)
+_ERRSTATE = np.errstate.__call__.__code__.co_filename
+"""Where the frames of functions lie that np.errstate decorates."""
 
 
 def _warn(text: str) -> None:
     """Warn where evsim was called, so that Python shows a call in a loop once."""
     frame: FrameType | None = sys._getframe(1)
     level = 2
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame is not None and frame.f_code.co_filename.startswith((_PACKAGE, _ERRSTATE)):
         frame, level = frame.f_back, level + 1
     warnings.warn(text, SilentNetworkWarning, stacklevel=level)
