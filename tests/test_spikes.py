@@ -225,7 +225,9 @@ def test_selections_must_exist():
             batch[sample]
     with pytest.raises(IndexError, match="sample 2 of a batch of 2"):
         batch[[0, 2]]
-    for index in ([[0], [1]], [0.0], True, "0", None, (0, 1), [True]):
+    for index in ([[0], [1]], True, "0", None, (0, 1), [True]):
         with pytest.raises(TypeError, match=r"index = .*: select samples by an integer, a slice"):
             batch[index]
+    with pytest.raises(TypeError, match="index has type float64: it must hold integers or truth"):
+        batch[[0.0]]
     assert batch[[True, False]] == batch[:1] == batch[np.array([-2])]

@@ -282,7 +282,7 @@ class SpikeTrainsMachine(RuleBasedStateMachine):
         for index in (len(self.model), -len(self.model) - 1):
             with pytest.raises(IndexError, match=f"sample {index} of a batch"):
                 self.trains[index]
-        with pytest.raises(TypeError, match="by integers, slices or arrays"):
+        with pytest.raises(TypeError, match="select samples by an integer, a slice"):
             self.trains[True]
         other = evsim.SpikeTrains.from_lists([[]], units=self.UNITS + 1)
         with pytest.raises(ValueError, match="must have the same unit_count"):

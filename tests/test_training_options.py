@@ -48,7 +48,7 @@ def test_a_run_with_everything_in_it_resumes_to_the_same_bits(tmp_path, with_eve
     with pytest.raises(KilledError):
         train(tmp_path, callbacks=[raise_after(epoch, KilledError())], **everything())
     assert bits(train(tmp_path, resume=True, **everything())) == bits(with_everything)
-    assert not (tmp_path / "lock").exists()
+    assert not (tmp_path / "lock.holder").exists()  # nobody trains there any more
 
 
 def test_everything_took_part(with_everything):
