@@ -431,7 +431,7 @@ def test_an_evaluation_says_which_classes_are_taken_for_which():
          "loss = 'cross-entropy': it must be a Loss"),
         ({"projections": {"weight": ("-1", 1.0)}}, TypeError,
          r"a bound in projections\['weight'\] = '-1': it must be a number"),
-        ({"data": voltage_task(4, 0)}, ValueError, r"labels has shape \(4, 2, 2\)"),
+        ({"data": voltage_task(4, 0)}, TypeError, "labels has type float64: it must hold integers"),
         ({"optimizers": {"weight": evsim.SGD(1.0), "tau_mem": evsim.SGD(1.0)},
           "projections": {"tau_mem": (0.0, 60.0)}, "delay_max": np.inf}, ValueError,
          r"the bounds of hidden.tau_mem are \[0, 60\]: it must stay > 0"),
