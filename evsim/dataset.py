@@ -319,7 +319,7 @@ def checked_data(
         loss.check_in_trial(loss.check_labels(data.labels, len(data), classes), duration)
     except (TypeError, ValueError) as error:
         if which:
-            error.args = (f"{which} {error}",)
+            error.args = (f"{which} data: {error}",)
         raise
     return data
 

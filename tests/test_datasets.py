@@ -70,7 +70,7 @@ IMAGES = idx_bytes(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "begins with the bytes 0x, an idx file of images with 0x00000803: .*get it again"),
+        (b"", "is empty: it was not downloaded or copied; get it again"),
         (b"PK\3\4", "begins with the bytes 0x504b0304, .*another kind of file, or damaged"),
         (idx_bytes(np.zeros(3, np.uint8)), "0x00000801, .*it holds labels; give the other file"),
         (b"\0\0\x0d\3" + IMAGES[4:], "begins with the bytes 0x00000d03"),

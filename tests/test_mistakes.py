@@ -169,7 +169,7 @@ def test_spikes_in_another_form_are_answered_with_the_right_one(samples, message
 
 
 def test_validation_is_named_as_such():
-    with pytest.raises(ValueError, match=r"^validation labels\[1\] = 7: with 3 output units"):
+    with pytest.raises(ValueError, match=r"^validation data: labels\[1\] = 7: with 3 output units"):
         fit(validation=(spikes(1.0, 2.0), [0, 7]))
     with pytest.raises(ValueError, match=r"^labels\[1\] = 7: with 3 output units"):
         fit(labels=[0, 7])

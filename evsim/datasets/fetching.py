@@ -118,10 +118,10 @@ def _found(file: PublishedFile, place: Path) -> Path | None:
 def _absence(missing: Sequence[PublishedFile], place: Path) -> str:
     names = ", ".join(file.name for file in missing)
     sources = ", ".join(dict.fromkeys(file.source for file in missing))
-    where = f"{place}" if place.is_dir() else f"{place}, where there is no folder"
+    where = f"{place}, plain or packed" if place.is_dir() else f"{place}: there is no such folder"
     offered = "pass download=True to fetch them there, " if missing[0].url else ""
     return (
-        f"no {names} in {where} (neither plain nor packed): they come from {sources}; "
+        f"no {names} in {where}; they come from {sources}; "
         f"{offered}put them there, or name their folder with the argument folder or the "
         "environment variable EVSIM_DATA"
     )

@@ -58,6 +58,8 @@ def _shape(path: str | os.PathLike[str], header: bytes, dimensions: int) -> tupl
     """The shape that the header of an idx file announces."""
     magic = int.from_bytes(header[:4], "big")
     expected = _UNSIGNED_BYTES << 8 | dimensions
+    if not header:
+        raise DataFileError(f"{path} is empty: it was not downloaded or copied; get it again")
     if len(header) < 4 or magic != expected:
         raise DataFileError(
             f"{path} begins with the bytes 0x{header[:4].hex()}, an idx file of "

@@ -134,6 +134,6 @@ def read_inert(path: str | os.PathLike[str], allowed: Set[str]) -> tuple[Any, in
         raise
     except Exception as error:  # a damaged pickle can fail in any way
         raise DataFileError(
-            f"{path} cannot be read as a pickle file ({type(error).__name__}: {error}): it is "
-            "another kind of file or was not copied whole; get it again"
+            f"{path} cannot be read as a pickle file: it is another kind of file or was not copied "
+            "whole; get it again"
         ) from error

@@ -309,7 +309,7 @@ _REASONS = {
     ),
     records.OVERFLOW: "its current is no longer finite: use smaller weights",
     records.TOO_MANY: (
-        "with its spike the sample has more than the engine's spike_limit allows; if the network "
-        "does not run away, set a larger one, Exact(spike_limit=...)"
+        "with this spike the sample has more spikes than the engine's spike_limit allows; if the "
+        "network does not run away, set a larger one, Exact(spike_limit=...)"
     ),
 }

@@ -56,7 +56,7 @@ def check_coefficients(
 def _range(precision: type[np.floating]) -> str:
     limits = np.finfo(precision)
     name = np.dtype(precision).name
-    return f"{name} holds 0 and sizes from {limits.tiny:.3g} to {limits.max:.3g}"
+    return f"{name} holds 0 and magnitudes from {limits.tiny:.3g} to {limits.max:.3g}"
 
 
 def _remedy(precision: type[np.floating]) -> str:
