@@ -295,7 +295,7 @@ def _frozen(values: object, dtype: type, name: str) -> np.ndarray:
 # -- what selects samples -----------------------------------------------------------------
 
 
-def chosen_samples(index: Any, batch_size: int) -> np.ndarray:
+def chosen_samples(index: Any, batch_size: int, name: str = "index") -> np.ndarray:
     """The samples that an integer, a slice or an array of integers or bools selects, int64.
 
     Raises IndexError for samples that the batch does not have, TypeError for other indices.
@@ -306,8 +306,8 @@ def chosen_samples(index: Any, batch_size: int) -> np.ndarray:
         parts = (index.start, index.stop, index.step)
         if all(part is None or is_integer(part) for part in parts):
             return np.arange(batch_size)[index]
-    elif isinstance(index, (list, np.ndarray)):
-        array = index_array(index, "index")
+    elif isinstance(index, list) or hasattr(index, "__array__"):
+        array = index_array(index, name)
         if array.shape == (0,):
             return np.empty(0, np.int64)
         if array.ndim == 1 and array.dtype.kind in "iu":
@@ -318,7 +318,7 @@ def chosen_samples(index: Any, batch_size: int) -> np.ndarray:
         if array.shape == (batch_size,) and array.dtype == bool:
             return np.flatnonzero(array)
     raise TypeError(
-        f"index = {shown(index)}: select samples by an integer, a slice, or a one-dimensional "
+        f"{name} = {shown(index)}: select samples by an integer, a slice, or a one-dimensional "
         f"array of integers or of {batch_size} bools"
     )
 

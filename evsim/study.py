@@ -72,7 +72,7 @@ class Fold:
         check_is(self.data, "data", Dataset, "give an evsim.Dataset")
         check_is(self.held_out, "held_out", np.ndarray, "give an array of indices")
         try:
-            held_out = chosen_samples(self.held_out, len(self.data))
+            held_out = chosen_samples(self.held_out, len(self.data), "held_out")
         except IndexError as error:
             raise ValueError(f"held_out: {error}") from None
         object.__setattr__(self, "held_out", held_out)

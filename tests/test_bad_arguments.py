@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import pyplot
 from public_calls import calls
 
 import evsim
@@ -186,6 +187,7 @@ def in_a_folder(tmp_path, monkeypatch):
 def faults_of_call(called, function, arguments):
     """What goes wrong when each of the arguments is replaced by each bad value."""
     for name in arguments:
+        pyplot.close("all")
         for label, value in BAD.items():
             call = f"{called}({name}: {label})"
             signal.setitimer(signal.ITIMER_VIRTUAL, 20)
@@ -213,6 +215,7 @@ def test_every_argument_is_refused_by_name_where_it_cannot_be_meant(in_a_folder)
     for called, (function, arguments) in table.items():
         if called not in NO_VALID_CALL:
             function(**arguments)  # or what is refused below would say nothing
+            pyplot.close("all")
     faults = [
         fault
         for called, (function, arguments) in table.items()

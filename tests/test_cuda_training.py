@@ -489,7 +489,7 @@ def test_a_readout_that_overflows_names_its_place(gpu, monkeypatch):
 
 def test_augmentation_that_leaves_nothing_is_refused(gpu):
     with pytest.raises(ValueError, match="leaves none of the .* spikes of the data in epoch 1"):
-        fit(augmentation=[Shift(2**40)])
+        fit(augmentation=[Shift(2**31 - 1)])
 
 
 def test_memory_that_does_not_suffice_is_told_in_bytes(gpu):

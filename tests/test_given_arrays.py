@@ -181,7 +181,9 @@ def test_numbers_are_taken_in_every_form(place):
     expected = give(array)
     read_only = array.copy()
     read_only.setflags(write=False)
-    results = [give(of(array)) for of in SAME.values()] + [give(read_only)]
+    # A tuple is no selection of samples: NumPy would take it for one index for each axis.
+    forms = [of for form, of in SAME.items() if not (form == "tuples" and "selected" in place)]
+    results = [give(of(array)) for of in forms] + [give(read_only)]
     if isinstance(expected, evsim.SpikeTrains):
         assert all(result == expected for result in results)
     if isinstance(expected, evsim.Network):
