@@ -282,7 +282,9 @@ def test_labels_beyond_64_bits_are_refused():
 
 def test_truth_values_select_and_numbers_are_no_mask():
     assert SPIKES[np.array([False, True])] == SPIKES[1]
-    with pytest.raises(TypeError, match="inside has type int64: it must hold truth values"):
+    with pytest.raises(
+        TypeError, match="inside returned .*: it must return one bool for each point"
+    ):
         plotting.decision_map(
             lambda points: np.zeros(len(points), int), np.zeros((1, 2)), [0], ["a"],
             inside=lambda points: np.ones(len(points), int), resolution=2,

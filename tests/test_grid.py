@@ -604,7 +604,7 @@ def test_no_readout_or_trace_is_nan(signs):
         ("6", lambda: run.probe("output", moments)),
         (r"2\.\d+", lambda: run.mean("output", "sigmoid")),
     ):
-        message = rf"^sample 1, unit 0 of 'output', at {time} ms: .*its current is no finite number"
+        message = rf"^sample 1, unit 0 of 'output', at {time} ms: .*its current is no longer finite"
         with pytest.raises(EngineError, match=message):
             read()
 

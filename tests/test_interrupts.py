@@ -278,7 +278,14 @@ def start(program, *arguments):
         [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        preexec_fn=hear_signals,
     )  # fmt: skip
+
+
+def hear_signals():
+    """What a shell starts in the background ignores Ctrl-C, and so does what that starts."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def end(process, number):
