@@ -390,7 +390,7 @@ def test_references_out_of_a_pickle_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (pickled(rows())[:-30], "cannot be read as a pickle file .*not copied whole"),
+        (pickled(rows())[:-30], "cannot be read as a pickle file.*not copied whole"),
         (b"no pickle", "cannot be read as a pickle file"),
         (b"", "cannot be read as a pickle file"),
         (pickled(3.5), "since it holds neither a list of samples nor a table: get data_braille"),
@@ -482,7 +482,7 @@ def test_files_are_found_plain_packed_or_converted(tmp_path, monkeypatch):
 
 def test_one_message_names_all_missing_files_and_the_remedies(tmp_path):
     message = (
-        rf"no a.h5, b.h5 in {tmp_path} .*they come from a shelf; pass download=True .*"
+        rf"no a.h5, b.h5 in {tmp_path}, plain or packed; they come from a shelf; pass download=True .*"
         "the argument folder or the environment variable EVSIM_DATA"
     )
     with pytest.raises(FileNotFoundError, match=message):

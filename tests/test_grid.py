@@ -609,7 +609,7 @@ def test_no_readout_or_trace_is_nan(signs):
             read()
 
 
-FLOAT32 = r"float32 holds 0 and sizes from 1\.18e-38 to 3\.4e\+38"
+FLOAT32 = r"float32 holds 0 and magnitudes from 1\.18e-38 to 3\.4e\+38"
 
 
 @pytest.mark.parametrize("value", [1e-46, 1e-40, 1e39])

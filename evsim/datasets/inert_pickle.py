@@ -133,7 +133,8 @@ def read_inert(path: str | os.PathLike[str], allowed: Set[str]) -> tuple[Any, in
     except DataFileError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
+        reason = f" ({error})" if str(error) else ""
         raise DataFileError(
-            f"{path} cannot be read as a pickle file: it is another kind of file or was not copied "
-            "whole; get it again"
+            f"{path} cannot be read as a pickle file{reason}: it is another kind of file or was "
+            "not copied whole; get it again"
         ) from error
