@@ -482,8 +482,8 @@ def test_files_are_found_plain_packed_or_converted(tmp_path, monkeypatch):
 
 def test_one_message_names_all_missing_files_and_the_remedies(tmp_path):
     message = (
-        rf"no a.h5, b.h5 in {tmp_path}, plain or packed; they come from a shelf; pass download=True .*"
-        "the argument folder or the environment variable EVSIM_DATA"
+        rf"no a.h5, b.h5 in {tmp_path}, plain or packed; they come from a shelf; "
+        "pass download=True .*the argument folder or the environment variable EVSIM_DATA"
     )
     with pytest.raises(FileNotFoundError, match=message):
         locate(FILES, tmp_path)
