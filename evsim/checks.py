@@ -183,11 +183,6 @@ def index_array(values: Any, name: str) -> np.ndarray:
     return _Given(name, "iub", "integers or truth values", None).array(values, ())
 
 
-def mask_array(values: Any, name: str) -> np.ndarray:
-    """Truth values as a plain array; raises as above."""
-    return _Given(name, "b", "truth values", None).array(values, ())
-
-
 def refuse_masked(values: Any, name: str) -> None:
     """Refuse an array with masked entries."""
     if not isinstance(values, np.ma.MaskedArray):

@@ -94,7 +94,7 @@ class Exact(Engine):
                 layout.incoming, layout.components, layout.recurrent, duration, self.spike_limit,
                 keys, start, count, input_place, work, failure,
             )  # fmt: skip
-            return Piece(first, last, spikes[:used], used, failure, work)
+            return Piece(first, last, spikes[:used], failure, work)
 
         pieces = self._over(lambda bound: run(*bound), piece_bounds(batch, layout.synapses.size))
         state = ExactState(
@@ -125,9 +125,9 @@ class Exact(Engine):
         arrivals = self._arrivals(state)
         smallest, place, dropped = np.inf, None, 0
         for piece in state.pieces:
-            if piece.used:
-                dropped += int(np.count_nonzero(piece.spikes["is_dropped"][: piece.used]))
-                spike = int(np.argmin(piece.spikes["drive"][: piece.used]))
+            if piece.spikes.size:
+                dropped += int(np.count_nonzero(piece.spikes["is_dropped"]))
+                spike = int(np.argmin(piece.spikes["drive"]))
                 if piece.spikes["drive"][spike] < smallest:
                     smallest = float(piece.spikes["drive"][spike])
                     place = state.origin(piece, spike)

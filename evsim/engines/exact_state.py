@@ -53,7 +53,6 @@ class Piece(Brief):
     first: int
     last: int
     spikes: np.ndarray
-    used: int
     failure: np.ndarray
     work: np.ndarray
 
@@ -183,7 +182,7 @@ class ExactState(Brief):
         for piece in self.pieces:
             count = self.count[piece.first : piece.last, first:last]
             latest = np.maximum(self.start[piece.first : piece.last, first:last] + count - 1, 0)
-            if piece.used:
+            if piece.spikes.size:
                 free_at = piece.spikes["time"][latest] + refractory
                 held[piece.first : piece.last] = (count > 0) & (free_at >= self.duration)
         return held
@@ -201,7 +200,7 @@ class ExactState(Brief):
         ``more`` has one entry for each spike of the population that is read, in the order of
         its spike trains.
         """
-        slopes = np.zeros(piece.used)
+        slopes = np.zeros(piece.spikes.size)
         first, last = entering.first_read, entering.last_read
         if isinstance(readout, (FirstSpike, SpikeTimes)):
             by_number = cotangents[piece.first : piece.last].reshape(
