@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from evsim import losses, readouts
-from evsim.dropout import Dropout
-from evsim.initialisers import Constant, Gamma, Normal, Uniform
-from evsim.network import LI, LIF, Connection, Input, Network
-from evsim.regularisers import RateRegulariser
-from evsim.silence import SilentNetworkWarning
-from evsim.simulation import Gradient, Run, gradient, simulate
-from evsim.spikes import SpikeTrains
+from evsim import losses, readouts, renamed_modules
+from evsim.losses.regularisers import RateRegulariser
+from evsim.network import (
+    LI,
+    LIF,
+    Connection,
+    Constant,
+    Dropout,
+    Gamma,
+    Input,
+    Network,
+    Normal,
+    SpikeTrains,
+    Uniform,
+)
+from evsim.simulation import Gradient, Run, SilentNetworkWarning, gradient, simulate
 
 if TYPE_CHECKING:
-    from evsim import (
-        augment,
-        datasets,
-        engines,
-        metrics,
-        plotting,
-        schedules,
-        study,
-        tasks,
-        testing,
-    )
-    from evsim.optim import SGD, Adam
-    from evsim.schedules import EarlyStopping
-    from evsim.training import Dataset, StopTraining, evaluate, fit
+    from evsim import data as datasets
+    from evsim import engines, metrics, plotting, storage, study, tasks, testing
+    from evsim.data import augment
+    from evsim.data.dataset import Dataset
+    from evsim.training import StopTraining, evaluate, fit, schedules
+    from evsim.training import optimisers as optim
+    from evsim.training.optimisers import SGD, Adam
+    from evsim.training.schedules import EarlyStopping
 
 __version__ = "0.4.0"
 
@@ -71,17 +73,20 @@ __all__ = [
     "testing",
 ]
 
-_LAZY = {
-    "SGD": "optim",
-    "Adam": "optim",
-    "Dataset": "training",
-    "EarlyStopping": "schedules",
-    "StopTraining": "training",
-    "evaluate": "training",
-    "fit": "training",
+_DEFINED_IN = {
+    "SGD": "evsim.training.optimisers",
+    "Adam": "evsim.training.optimisers",
+    "Dataset": "evsim.data.dataset",
+    "EarlyStopping": "evsim.training.schedules",
+    "StopTraining": "evsim.training",
+    "evaluate": "evsim.training",
+    "fit": "evsim.training",
 }
-_LAZY_MODULES = (
+"""The modules of names that pull in more than NumPy: they are imported when they are used."""
+
+_MODULES = (
     "augment",
+    "data",
     "datasets",
     "engines",
     "metrics",
@@ -94,14 +99,17 @@ _LAZY_MODULES = (
     "testing",
     "training",
 )
+"""The modules that are imported when they are used."""
+
+renamed_modules.install()
 
 
 def __getattr__(name: str) -> Any:
     """Import what pulls in more than NumPy only when it is used."""
     from importlib import import_module
 
-    if name in _LAZY:
-        return getattr(import_module(f"evsim.{_LAZY[name]}"), name)
-    if name in _LAZY_MODULES:
+    if name in _DEFINED_IN:
+        return getattr(import_module(_DEFINED_IN[name]), name)
+    if name in _MODULES:
         return import_module(f"evsim.{name}")
     raise AttributeError(f"module 'evsim' has no attribute {name!r}")

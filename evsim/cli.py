@@ -26,16 +26,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import evsim
-from evsim.paths import user_path
-from evsim.plain_text import show_plainly
+from evsim.arguments.paths import user_path
+from evsim.display.plain_text import show_plainly
 from evsim.tasks import braille, mnist, sequence, shd, spoken_digits, ssc, yin_yang
-from evsim.termination import STATUS as TERMINATED
-from evsim.termination import Terminated, terminable
+from evsim.training.termination import STATUS as TERMINATED
+from evsim.training.termination import Terminated, terminable
 
 if TYPE_CHECKING:
     from evsim.engines import Engine
     from evsim.tasks.running import RunOptions
-    from evsim.training import Evaluation, FitResult, TrainingState
+    from evsim.training.fitting import Evaluation, FitResult, TrainingState
 
 TASKS = {
     "sequence": sequence,
@@ -308,7 +308,7 @@ def _check_words(words: Sequence[str]) -> None:
     """
     from difflib import get_close_matches
 
-    from evsim.checks import unknown_name
+    from evsim.arguments.checks import unknown_name
 
     command, task = [*words, "", ""][:2]
     if "" in words:
@@ -384,7 +384,7 @@ def train(name: str, task: ModuleType, settings: Any, run: Run) -> int:
     if run.engine != "reference":
         _compile(name, task, settings, run, engine)
     if run.replace:
-        from evsim.replacing import remove_run
+        from evsim.storage.replacing import remove_run
 
         remove_run(folder)
     options: RunOptions = {
@@ -425,8 +425,8 @@ def _grid_summary(grid: Any) -> str:
 
 def _check_before_reading(task: ModuleType, settings: Any, run: Run, engine: Any) -> None:
     """Refuse what can be refused without data, which may take long to read."""
-    from evsim.checks import checked_integer
-    from evsim.simulation import check_duration
+    from evsim.arguments.checks import checked_integer
+    from evsim.simulation.checks import check_duration
 
     if getattr(settings, "folds", None) and run.time_limit is not None:
         raise ValueError("--time-limit is for single runs: leave it or --folds out")
@@ -442,7 +442,7 @@ def _check_before_reading(task: ModuleType, settings: Any, run: Run, engine: Any
             checked_integer(number(name), name, 1)
     duration = check_duration(number("duration"))
     if _on_grid(run):
-        from evsim_gpu.layout import steps_in
+        from evsim_gpu.model.layout import steps_in
 
         steps_in(duration, engine.dt)
     task.network(settings)
@@ -452,8 +452,8 @@ def _check_before_reading(task: ModuleType, settings: Any, run: Run, engine: Any
 
 def _compile(name: str, task: ModuleType, settings: Any, run: Run, engine: Any) -> None:
     """Compile what training needs before it begins, so that no limit counts it."""
-    from evsim.engines.warming import warm_training
-    from evsim.trained_parameters import assign_optimizers
+    from evsim.precompile import warm_training
+    from evsim.training.trained_parameters import assign_optimizers
 
     network = task.network(settings)
     trained = list(assign_optimizers(task.optimizers(settings), network.parameters))
@@ -472,7 +472,7 @@ def _find_data(task: ModuleType, settings: Any) -> list[str]:
     """
     import warnings
 
-    from evsim.datasets import SpikesLeftOutWarning
+    from evsim.data import SpikesLeftOutWarning
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SpikesLeftOutWarning)
@@ -542,7 +542,7 @@ class _TimeLimit:
         if self.seconds is None or state.epoch == state.epochs:
             return
         if time.monotonic() - self.started >= self.seconds:
-            from evsim.training import StopTraining
+            from evsim.training.fitting import StopTraining
 
             raise StopTraining(f"the time limit of {self.seconds:g} s")
 
@@ -558,7 +558,7 @@ class _SettingsFile:
     """A callback that writes what was asked for, once training has accepted it."""
 
     def __init__(self, folder: Path, task: str, settings: Any, run: Run, engine: Any) -> None:
-        from evsim.storage import describe
+        from evsim.storage.description import describe
 
         self.path = folder / "settings.json"
         self.content = {
@@ -577,7 +577,7 @@ class _SettingsFile:
 
     def compare(self) -> None:
         """Refuse to go on with a run that had other settings, naming them."""
-        from evsim.storage import differences
+        from evsim.storage.description import differences
 
         if not self.path.exists():
             return
@@ -635,7 +635,7 @@ def _is_left_behind(file: Path) -> bool:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    from evsim.storage import write_atomically
+    from evsim.storage.files import write_atomically
 
     text = json.dumps(content, indent=2)
     # A row of numbers is one line.
@@ -650,7 +650,7 @@ def environment() -> dict[str, str]:
     """Versions of evsim and what it builds on, processor cores and GPUs, for people to read."""
     from importlib.metadata import version
 
-    from evsim.engines.threads import available_threads
+    from evsim._compile.threads import available_threads
 
     libraries = ("numpy", "scipy", "numba", "tyro", "matplotlib")
     return {
@@ -676,7 +676,7 @@ def _in_lines(text: str, indent: int) -> str:
 
 def _warm() -> None:
     """Compile everything ahead, and say how long it took and where it is kept."""
-    from evsim.engines import warming
+    from evsim import precompile as warming
 
     for name, engine in warming.COMPILED.items():
         done = warming.warm(engine)

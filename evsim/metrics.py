@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import checked_count, integer_array
-from evsim.keywords import helpful
+from evsim.arguments.checks import checked_count, integer_array
+from evsim.arguments.keywords import helpful
 
 
 @helpful

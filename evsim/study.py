@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from evsim.brief import Brief
-from evsim.checks import (
+from evsim.arguments.checks import (
     check_flag,
     check_function,
     check_is,
@@ -31,10 +30,12 @@ from evsim.checks import (
     listed,
     shown,
 )
-from evsim.dataset import Dataset, Evaluation
-from evsim.keywords import helpful
-from evsim.spikes import chosen_samples
-from evsim.training import FitResult
+from evsim.arguments.keywords import helpful
+from evsim.data.dataset import Dataset
+from evsim.display.short_repr import Brief
+from evsim.network.spike_trains import chosen_samples
+from evsim.training.evaluation import Evaluation
+from evsim.training.fitting import FitResult
 
 __all__ = [
     "Fold",

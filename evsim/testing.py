@@ -7,13 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from evsim.checks import check_flag, check_number, checked_count, checked_integer, shown
-from evsim.keywords import helpful
+from evsim.arguments.checks import check_flag, check_number, checked_count, checked_integer, shown
+from evsim.arguments.keywords import helpful
 from evsim.losses import IntegralLoss, Loss
-from evsim.network import LI, LIF, Connection, Input, Network
-from evsim.readouts import FirstSpike, Mean, Peak, Readout, SpikeTimes, Voltage, VoltageTrace
-from evsim.simulation import check_duration, quiet_gradient, simulate
-from evsim.spikes import MOST_UNITS, SpikeTrains
+from evsim.network.connections import Connection
+from evsim.network.network import Network
+from evsim.network.populations import LI, LIF, Input
+from evsim.network.spike_trains import MOST_UNITS, SpikeTrains
+from evsim.readouts.readouts import (
+    FirstSpike,
+    Mean,
+    Peak,
+    Readout,
+    SpikeTimes,
+    Voltage,
+    VoltageTrace,
+)
+from evsim.simulation.checks import check_duration
+from evsim.simulation.gradients import quiet_gradient
+from evsim.simulation.run import simulate
 
 # Of values (rows, units, ...) and a label for each row: the losses (rows,) and the derivative.
 Function = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]

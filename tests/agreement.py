@@ -17,9 +17,9 @@ import numpy as np
 
 from evsim import Network, SpikeTrains
 from evsim.engines import Adjoint
-from evsim.engines.reference import AdjointState, Reference, State
-from evsim.engines.reference_adjoint import AdjointSimulation, Cotangents
-from evsim.engines.reference_network import Emission, Kind, Simulation
+from evsim.engines.reference.adjoint import AdjointSimulation, Cotangents
+from evsim.engines.reference.engine import AdjointState, Reference, State
+from evsim.engines.reference.network import Emission, Kind, Simulation
 
 MODERATE = 10.0  # a rounding bound, in units in the last place of the trial's length
 

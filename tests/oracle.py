@@ -18,10 +18,10 @@ import numpy as np
 from mpmath.calculus.quadrature import GaussLegendre
 
 from evsim import Network, SpikeTrains
-from evsim.dropout import Dropout
-from evsim.engines.reference import Reference, State
-from evsim.engines.reference_network import InputEvent, Model, Simulation
-from evsim.engines.reference_neuron import Numbers
+from evsim.engines.reference.engine import Reference, State
+from evsim.engines.reference.network import InputEvent, Model, Simulation
+from evsim.engines.reference.neuron import Numbers
+from evsim.network.dropout import Dropout
 from evsim.readouts import Readout
 
 Number = Any

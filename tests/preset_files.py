@@ -4,7 +4,6 @@ import gzip
 
 import h5py
 import numpy as np
-
 from evsim.datasets import BRAILLE_LETTERS
 
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from evsim.augment import Blend, DelayLine, Dilate, Jitter, Shift, Thin, delay_line
 from hypothesis import given
 from hypothesis import strategies as st
 
 import evsim
 from evsim import SpikeTrains
-from evsim.augment import Blend, DelayLine, Dilate, Jitter, Shift, Thin, delay_line
-from evsim.dropout import is_dropped
+from evsim.network.dropout import is_dropped
 
 UNITS = 7
 DURATION = 20.0

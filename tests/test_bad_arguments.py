@@ -23,7 +23,7 @@ from public_calls import calls
 import evsim
 import evsim_gpu
 from evsim import datasets, losses, readouts
-from evsim.checks import shown
+from evsim.arguments.checks import shown
 from evsim.engines import EngineError
 
 PACKAGES = tuple(str(Path(package.__file__).parent) for package in (evsim, evsim_gpu))

@@ -5,15 +5,15 @@ import importlib
 
 import numpy as np
 import pytest
+from evsim.datasets import CochleaRecordings
 
 import evsim
-from evsim.datasets import CochleaRecordings
 
 LONGEST = 600  # signs
 
 PUBLIC = """
     evsim evsim.losses evsim.readouts evsim.engines evsim.engines.protocol evsim.augment
-    evsim.study evsim.datasets evsim.optim evsim.regularisers evsim.testing evsim.training
+    evsim.study evsim.datasets evsim.optim evsim.losses.regularisers evsim.testing evsim.training
 """
 
 

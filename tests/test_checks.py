@@ -5,7 +5,7 @@ import pytest
 
 import evsim
 from evsim import losses, readouts
-from evsim.checks import check_choice, check_number, checked_integer
+from evsim.arguments.checks import check_choice, check_number, checked_integer
 
 
 @pytest.mark.parametrize("value", ["1", None, True, np.bool_(True), [1.0], 1j, np.complex128(1)])

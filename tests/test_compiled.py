@@ -18,12 +18,16 @@ from numba.core import config
 
 import evsim
 import evsim_gpu
-from evsim import compiled, compiled_cache, losses, readouts
-from evsim.cache_files import remove_outdated
+from evsim import losses, readouts
+from evsim._compile import cache as compiled_cache
+from evsim._compile import decorators as compiled
+from evsim._compile.cache_files import remove_outdated
 from evsim.engines import Exact, Grid, Reference, warm
-from evsim.engines.kernels import ordering, pull_back, samples
-from evsim.engines.kernels import readouts as kernel_readouts
-from evsim_gpu.loops import samples as grid_samples
+from evsim.engines.exact.kernels import input_order as ordering
+from evsim.engines.exact.kernels.backward import pull_back
+from evsim.engines.exact.kernels.forward import simulate as samples
+from evsim.engines.exact.kernels.readouts import voltages as kernel_readouts
+from evsim_gpu.cpu import samples as grid_samples
 
 
 @pytest.fixture(autouse=True)

@@ -18,14 +18,15 @@ from networks import KINDS, Case, random_case, random_trains, tied_case
 from nvrtc import compile_kernels, needs_nvrtc
 
 import evsim
-from evsim.dropout import Dropout
 from evsim.engines.protocol import EngineError
-from evsim_gpu import Grid, cuda_kernels
-from evsim_gpu.cpu import CpuDevice
-from evsim_gpu.cuda import CudaDevice, check_cuda, cuda_devices
+from evsim.network.dropout import Dropout
+from evsim_gpu import Grid
+from evsim_gpu.cpu.device import CpuDevice
+from evsim_gpu.cuda import launching as cuda_kernels
+from evsim_gpu.cuda.device import CudaDevice, check_cuda, cuda_devices
 from evsim_gpu.device import Activity, Drive, MeanForm, Pulled
-from evsim_gpu.grid_state import grid_inputs
-from evsim_gpu.layout import GridLayout
+from evsim_gpu.model.layout import GridLayout
+from evsim_gpu.state import grid_inputs
 
 PRECISIONS = (np.float64, np.float32)
 

@@ -12,11 +12,11 @@ import cuda_on_cpu
 import numpy as np
 import pytest
 from cuda_on_cpu import needs_compiler
+from evsim.augment import Blend, Shift, Thin
 from nvrtc import compile_kernels, needs_nvrtc
 from scipy.sparse import csr_array
 
 import evsim
-from evsim.augment import Blend, Shift, Thin
 from evsim.engines.protocol import EngineError
 from evsim.losses import (
     CrossEntropy,
@@ -25,16 +25,16 @@ from evsim.losses import (
     TimeInvariantMSE,
 )
 from evsim.readouts import FirstSpike, Mean, Peak
-from evsim.trained_parameters import TrainedParameter
-from evsim.training_loop import Task
-from evsim_gpu import cuda_kernels
-from evsim_gpu.cuda import CudaDevice, check_cuda, cuda_devices
-from evsim_gpu.cuda_kernels import Kernels
+from evsim.training.loop import Task
+from evsim.training.trained_parameters import TrainedParameter
+from evsim_gpu.cuda import launching as cuda_kernels
+from evsim_gpu.cuda.device import CudaDevice, check_cuda, cuda_devices
+from evsim_gpu.cuda.launching import Kernels
 from evsim_gpu.grid import Grid
-from evsim_gpu.grid_state import grid_inputs
-from evsim_gpu.layout import GridLayout
-from evsim_gpu.training import ResidentTrainer
-from evsim_gpu.training_data import TrainingData
+from evsim_gpu.model.layout import GridLayout
+from evsim_gpu.state import grid_inputs
+from evsim_gpu.training.data import TrainingData
+from evsim_gpu.training.trainer import ResidentTrainer
 
 UNITS, HIDDEN, CLASSES = 5, 4, 3
 DURATION = 40.0

@@ -20,10 +20,10 @@ from data_files import (
     write_cochlea,
     write_spoken,
 )
+from evsim.datasets import DataFileError
 
 import evsim
 from evsim import datasets, storage
-from evsim.datasets import DataFileError
 
 # -- what is read, and how --------------------------------------------------------------------
 

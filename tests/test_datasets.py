@@ -28,19 +28,14 @@ from data_files import (
     write_cochlea,
     write_spoken,
 )
+from evsim.datasets import DataFileError, PublishedFile, SpikesLeftOutWarning, locate
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import evsim
 from evsim import datasets, study
-from evsim.datasets import (
-    DataFileError,
-    PublishedFile,
-    SpikesLeftOutWarning,
-    cochlea,
-    locate,
-)
+from evsim.data.readers import hdf5_recordings as cochlea
 
 
 def test_importing_brings_in_neither_hdf5_nor_the_network():

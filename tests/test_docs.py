@@ -30,7 +30,7 @@ LINKED = sorted({name for page in PAGES.values() for name in TO_CODE.findall(pag
 
 
 def named(path):
-    """The object of a dotted name such as evsim.lif.flow."""
+    """The object of a dotted name such as evsim.equations.lif.flow."""
     parts = path.split(".")
     for length in range(len(parts), 0, -1):
         try:
@@ -57,9 +57,9 @@ def test_every_section_of_equations_leads_to_its_functions():
 
 
 def test_every_closed_form_is_on_the_page_of_equations():
-    lif = importlib.import_module("evsim.lif")
+    lif = importlib.import_module("evsim.equations.lif")
     public = {
-        f"evsim.lif.{name}"
+        f"evsim.equations.lif.{name}"
         for name, value in vars(lif).items()
         if not name.startswith("_") and getattr(value, "__module__", None) == lif.__name__
     }

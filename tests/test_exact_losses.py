@@ -26,8 +26,10 @@ from oracle import (
 import evsim
 from evsim import losses, readouts
 from evsim.engines import Exact, Reference
-from evsim.engines.kernels import pull_back, samples, traces
-from evsim.engines.kernels import readouts as readout_kernels
+from evsim.engines.exact.kernels.backward import pull_back
+from evsim.engines.exact.kernels.forward import simulate as samples
+from evsim.engines.exact.kernels.readouts import traces
+from evsim.engines.exact.kernels.readouts import voltages as readout_kernels
 
 EXACT = Exact(threads=1)
 REFERENCE = Reference(digits=50)

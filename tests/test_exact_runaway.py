@@ -9,10 +9,10 @@ import pytest
 
 import evsim
 from evsim.engines import Exact
-from evsim.engines.kernels.recurrent_state import ARRIVALS, STEPS
+from evsim.engines.exact.kernels.forward.recurrent_state import ARRIVALS, STEPS
 from evsim.engines.protocol import EngineError
 from evsim.engines.runaway import BLOCK, RATE_LIMIT, runaways
-from evsim.initialisers import Normal, Uniform
+from evsim.network.initialisers import Normal, Uniform
 
 ONE_SPIKE = evsim.SpikeTrains.from_lists([[(0.0, 0)]], units=1)
 
@@ -45,7 +45,7 @@ def work_until(network, spikes, monkeypatch):
     """What the exact engine counts until a sample has so many spikes."""
     counted = []
     monkeypatch.setattr(
-        "evsim.engines.exact_state.ExactState.check",
+        "evsim.engines.exact.state.ExactState.check",
         lambda state, failures: counted.append(state.pieces[0].work),
     )
     Exact(rate_limit=np.inf, spike_limit=spikes).simulate(network, {"input": ONE_SPIKE}, 1000.0)

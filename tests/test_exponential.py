@@ -7,7 +7,7 @@ import numba
 import numpy as np
 import pytest
 
-from evsim.exponential import fast_exp, fast_expm1
+from evsim.equations.exponential import fast_exp, fast_expm1
 
 mp = mpmath.mp.clone()
 mp.dps = 40

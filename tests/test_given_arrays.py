@@ -4,11 +4,11 @@ import datetime
 
 import numpy as np
 import pytest
+from evsim.datasets import latency_spikes, stratified_split
 from scipy.sparse import csr_array
 
 import evsim
 from evsim import augment, losses, metrics, plotting, readouts
-from evsim.datasets import latency_spikes, stratified_split
 from evsim.tasks import yin_yang
 
 # -- stand-ins for types of other libraries ------------------------------------------------

@@ -22,9 +22,9 @@ from scipy.sparse import csr_array
 
 import evsim
 from evsim import losses, readouts
-from evsim.dropout import Dropout, is_dropped
 from evsim.engines import EngineError, Exact
 from evsim.engines.protocol import Adjustments
+from evsim.network.dropout import Dropout, is_dropped
 from evsim_gpu import Grid
 
 EXACT = Exact(threads=1)

@@ -12,7 +12,7 @@ from cuda_on_cpu import needs_compiler
 
 import evsim
 from evsim import losses
-from evsim_gpu import cuda
+from evsim_gpu.cuda import device as cuda
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "validation"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))

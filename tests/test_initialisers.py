@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import evsim
-from evsim.initialisers import Gamma
+from evsim.network.initialisers import Gamma
 
 
 def network_of(*connections, seed=None, sizes=(8, 4, 2)):

@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 
 import evsim
-from evsim import integration
-from evsim.integration import (
-    IntegrationError,
-    graded_panels,
-    integrate,
-    sum_by_sample,
-)
-from evsim.readouts import Moments
+from evsim.readouts import Moments, integration
+from evsim.readouts.integration import IntegrationError, graded_panels, integrate, sum_by_sample
 
 DURATION = 30.0
 TAU_MEM, TAU_SYN = 20.0, 5.0

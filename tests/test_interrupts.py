@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import evsim
-from evsim import stopping
-from evsim.engines import Exact, Grid, threads
+from evsim._compile import stopping, threads
+from evsim.engines import Exact, Grid
 from evsim.readouts import Mean, Peak
 
 WITHIN = 60  # seconds, after which a process hangs
@@ -187,7 +187,7 @@ def test_a_forked_process_has_threads_of_its_own():
 
 
 def test_a_stop_while_compiling_leaves_nothing_half_done(ask):
-    from evsim.compiled import compiled, entry_point
+    from evsim._compile.decorators import compiled, entry_point
 
     @compiled
     def once_more(x):

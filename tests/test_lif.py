@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from evsim import lif
+from evsim.equations import lif
 from evsim.readouts import WeightingForm
 
 mp = mpmath.mp.clone()

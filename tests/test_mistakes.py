@@ -11,8 +11,8 @@ import pytest
 
 import evsim
 from evsim import losses, readouts
+from evsim.arguments.named import Named
 from evsim.engines import Grid
-from evsim.named import Named
 from evsim.tasks import sequence
 
 

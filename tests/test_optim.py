@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
+from evsim.optim import Bounds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.sparse import csr_array
 
 import evsim
-from evsim.optim import Bounds
-from evsim.trained_parameters import (
+from evsim.training.trained_parameters import (
     TrainedParameter,
     assign_lift,
     assign_optimizers,

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 import evsim
 from evsim import cli, datasets, losses, plotting, storage
-from evsim.paths import user_path
+from evsim.arguments.paths import user_path
 
 
 @pytest.fixture

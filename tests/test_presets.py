@@ -5,15 +5,15 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from evsim.augment import Blend, Shift, delay_line
 from hypothesis import given
 from hypothesis import strategies as st
 from preset_files import write_braille, write_mnist, write_words
 
 import evsim
 from evsim import storage
-from evsim.augment import Blend, Shift, delay_line
 from evsim.cli import main
-from evsim.dataset import Dataset
+from evsim.data.dataset import Dataset
 from evsim.tasks import braille, mnist, shd, spoken_digits, ssc
 from evsim.tasks.samples import divided, only_classes
 

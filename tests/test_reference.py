@@ -18,8 +18,8 @@ from scipy.sparse import csr_array
 
 import evsim
 from evsim.engines.protocol import EngineError
-from evsim.engines.reference import Reference
-from evsim.engines.reference_neuron import exp_divided_difference, numbers_with
+from evsim.engines.reference.engine import Reference
+from evsim.engines.reference.neuron import exp_divided_difference, numbers_with
 from evsim.readouts import FirstSpike, Mean, Peak
 
 DIGITS = 50
@@ -191,7 +191,7 @@ def test_emissions_before_arrivals_before_releases(engine):
     ]
     assert alone[3][0] == alone[4][0] == crossing + 2
     # An inhibitory spike that arrives at the very instant of the crossing comes after it.
-    model = evsim.engines.reference_network.Model.from_network(network, engine.numbers)
+    model = evsim.engines.reference.network.Model.from_network(network, engine.numbers)
     events = engine.input_events(network, train((1.0, 0), (2.0, 1), units=2))
     events[0][1] = events[0][1]._replace(time=crossing)
     sample = engine.simulate_model(model, events, 20.0).samples[0]

@@ -23,9 +23,9 @@ from oracle import (
 )
 
 import evsim
-from evsim.dropout import Dropout, is_dropped
 from evsim.engines.protocol import Adjustments
-from evsim.engines.reference import Reference
+from evsim.engines.reference.engine import Reference
+from evsim.network.dropout import Dropout, is_dropped
 from evsim.readouts import FirstSpike, Mean, Moments, SpikeTimes, VoltageAt
 
 EXACT, FLOATS = Reference(digits=50), Reference()

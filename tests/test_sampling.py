@@ -6,12 +6,13 @@ import pytest
 from mpmath import mp, mpf
 
 import evsim
-from evsim import losses, sampling
+from evsim import losses
 from evsim.engines import Engine
 from evsim.engines.protocol import Adjustments
-from evsim.integration import Panels
 from evsim.readouts import Mean, Voltage, VoltageTrace
-from evsim.sampling import _quadrature, gauss_moments, nodes_wanted, sigmoid
+from evsim.readouts import composite as sampling
+from evsim.readouts.composite import _quadrature, gauss_moments, nodes_wanted, sigmoid
+from evsim.readouts.integration import Panels
 from tests.networks import random_case
 
 ENGINES = ("exact", "reference")

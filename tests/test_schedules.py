@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from evsim.schedules import Decay, EarlyStopping, EaseIn, Halving, Schedule, StepDecay
 from hypothesis import given
 from hypothesis import strategies as st
 
 import evsim
-from evsim.records import EpochRecord
-from evsim.schedules import Decay, EarlyStopping, EaseIn, Halving, Schedule, StepDecay
+from evsim.training.history import EpochRecord
 
 
 def history(values, watch="accuracy"):

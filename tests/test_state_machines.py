@@ -15,9 +15,9 @@ from scipy.sparse import csr_array
 
 import evsim
 from evsim import storage
+from evsim.arguments.checks import is_sparse
 from evsim.engines import Exact, Reference
 from evsim.losses import CrossEntropy
-from evsim.parameters import is_sparse
 from evsim.readouts import FirstSpike, Mean
 from evsim.training import StopTraining
 

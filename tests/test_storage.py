@@ -7,14 +7,14 @@ import sys
 
 import numpy as np
 import pytest
+from evsim.schedules import EaseIn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 import evsim
 from evsim import storage
-from evsim.initialisers import Gamma
-from evsim.schedules import EaseIn
+from evsim.network.initialisers import Gamma
 from evsim.storage import StorageError
 
 

@@ -15,7 +15,8 @@ import pytest
 from networks import KINDS, looped, random_case
 
 import evsim
-from evsim.engines import EngineError, Exact, Reference, exact
+from evsim.engines import EngineError, Exact, Reference
+from evsim.engines.exact import engine as exact
 from evsim.readouts import FirstSpike, SpikeTimes
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "validation"))

@@ -29,9 +29,9 @@ import evsim
 from evsim import storage
 from evsim.engines import resolve
 from evsim.losses import CrossEntropy, FirstSpikeCrossEntropy, Loss
-from evsim.progress import Bar, Lines
 from evsim.readouts import Mean, Peak, Readout
 from evsim.training import EpochRecord, evaluate
+from evsim.training.progress import Bar, Lines
 
 
 @pytest.fixture(scope="module")

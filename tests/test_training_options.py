@@ -6,6 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from evsim.augment import DelayLine
+from evsim.schedules import Decay, EarlyStopping, EaseIn, Halving
 from training_runs import (
     DURATION,
     ENGINE,
@@ -22,11 +24,9 @@ from training_runs import (
 
 import evsim
 from evsim import metrics
-from evsim.augment import DelayLine
 from evsim.engines import resolve
 from evsim.losses import CrossEntropy, FirstSpikeCrossEntropy, VoltageMSE
 from evsim.readouts import Mean, Voltage
-from evsim.schedules import Decay, EarlyStopping, EaseIn, Halving
 from evsim.training import evaluate
 
 LOSS = CrossEntropy(Mean("exponential"))

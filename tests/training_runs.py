@@ -3,16 +3,16 @@
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from evsim.augment import Blend, Shift
+from evsim.schedules import Decay, EarlyStopping, EaseIn, Halving
 from scipy.sparse import csr_array
 
 import evsim
 from evsim import storage
-from evsim.augment import Blend, Shift
 from evsim.engines import Engine
 from evsim.engines.protocol import Adjustments
 from evsim.losses import CrossEntropy
 from evsim.readouts import Mean
-from evsim.schedules import Decay, EarlyStopping, EaseIn, Halving
 
 ENGINE = "exact"
 DURATION = 40.0

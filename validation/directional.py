@@ -16,10 +16,10 @@ from networks import Case
 
 from evsim import Network
 from evsim.engines import Adjoint, Reference
-from evsim.engines.reference import AdjointState, State
-from evsim.engines.reference_network import Model
-from evsim.engines.reference_neuron import Number
-from evsim.parameters import spread
+from evsim.engines.reference.engine import AdjointState, State
+from evsim.engines.reference.network import Model
+from evsim.engines.reference.neuron import Number
+from evsim.network.parameters import spread
 
 STEP = "1e-20"
 CENTRAL = {-1: -1, 1: 1}

@@ -17,7 +17,7 @@ from parallel import for_each
 
 from evsim import SpikeTrains
 from evsim.engines import Exact
-from evsim.parameters import with_data
+from evsim.network.parameters import with_data
 
 EXACT = Exact(threads=1, debug=True)
 PARAMETERS = ("weight", "delay", "tau_mem", "tau_syn", "threshold", "times")

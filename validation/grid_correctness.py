@@ -13,10 +13,10 @@ import numpy as np
 
 import evsim
 from evsim import losses, readouts
-from evsim.dropout import Dropout
 from evsim.engines import EngineError
 from evsim.losses import Loss
-from evsim.regularisers import RateRegulariser
+from evsim.losses.regularisers import RateRegulariser
+from evsim.network.dropout import Dropout
 from evsim.simulation import Gradient
 from evsim_gpu import Grid
 

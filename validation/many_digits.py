@@ -12,7 +12,7 @@ from functools import lru_cache
 from math import ceil, log2
 
 from evsim.engines import Reference
-from evsim.engines.reference_neuron import Numbers, numbers_with
+from evsim.engines.reference.neuron import Numbers, numbers_with
 
 
 class ManyDigits(Reference):

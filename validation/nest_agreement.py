@@ -11,8 +11,8 @@ import numpy as np
 from nest_networks import LOSSLESS, Nest, NestStoppedError
 
 import evsim
-from evsim import lif
 from evsim.engines import Exact
+from evsim.equations import lif
 from evsim.simulation import Run
 
 EXACT = Exact(threads=1)

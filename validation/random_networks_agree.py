@@ -43,7 +43,7 @@ from ties import judge_ties, looks_right
 
 import evsim
 from evsim.engines import EngineError, Exact, Reference
-from evsim.engines.reference_network import Kind, Model, Simulation
+from evsim.engines.reference.network import Kind, Model, Simulation
 from evsim.storage import write_atomically
 
 EXACT = Exact(threads=1, spike_limit=80, debug=True)

@@ -23,17 +23,12 @@ from typing import Any
 import numpy as np
 from small_networks import SmallCase
 
-from evsim.engines import Reference, reference_readouts
-from evsim.engines.reference import AdjointState, State
-from evsim.engines.reference_adjoint import AdjointSimulation, Jump
-from evsim.engines.reference_network import (
-    Emission,
-    InputEvent,
-    Model,
-    SampleDropout,
-    Simulation,
-)
-from evsim.engines.reference_neuron import Neuron, Number, Numbers, Segment, Slopes
+from evsim.engines import Reference
+from evsim.engines.reference import readouts as reference_readouts
+from evsim.engines.reference.adjoint import AdjointSimulation, Jump
+from evsim.engines.reference.engine import AdjointState, State
+from evsim.engines.reference.network import Emission, InputEvent, Model, SampleDropout, Simulation
+from evsim.engines.reference.neuron import Neuron, Number, Numbers, Segment, Slopes
 from evsim.readouts import WeightingForm
 
 UNITS_IN_THE_LAST_PLACE = 2.0

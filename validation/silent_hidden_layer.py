@@ -11,12 +11,13 @@ import numpy as np
 from claims import Claim, Finding, Picture, Table
 
 import evsim
-from evsim.dataset import Dataset, evaluate
+from evsim.data.dataset import Dataset
 from evsim.engines import Exact
-from evsim.initialisers import Normal
 from evsim.losses import CrossEntropy, Loss, TimeAveragedCrossEntropy
+from evsim.network.initialisers import Normal
 from evsim.readouts import Mean
-from evsim.records import EpochRecord
+from evsim.training.evaluation import evaluate
+from evsim.training.history import EpochRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

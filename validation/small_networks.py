@@ -22,9 +22,9 @@ from scipy.sparse import csr_array
 import evsim
 from evsim import storage
 from evsim.engines.protocol import Adjustments
-from evsim.engines.reference_network import Event, Kind, Model, SampleDropout, Simulation
+from evsim.engines.reference.network import Event, Kind, Model, SampleDropout, Simulation
+from evsim.network.topology import Topology
 from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes, VoltageAt
-from evsim.topology import Topology
 
 KIND_OF_FILE = "disagreement"
 

@@ -30,8 +30,8 @@ from referee import BoundedSimulation, Results, compare, results_of, sample_drop
 from small_networks import SmallCase, TiedCase
 
 from evsim.engines import Reference
-from evsim.engines.reference import State
-from evsim.engines.reference_network import (
+from evsim.engines.reference.engine import State
+from evsim.engines.reference.network import (
     Arrival,
     Emission,
     InputEvent,
@@ -40,7 +40,7 @@ from evsim.engines.reference_network import (
     SampleDropout,
     Simulation,
 )
-from evsim.engines.reference_neuron import Neuron, Number, Segment
+from evsim.engines.reference.neuron import Neuron, Number, Segment
 
 ULPS = 8.0
 """How many units in the last place times, V and I and their parts may be off in each step."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from evsim.arguments.keywords import helpful
 from evsim.engines.protocol import Adjoint, Engine, EngineError
-from evsim.keywords import helpful
 
 if TYPE_CHECKING:
-    from evsim.engines.exact import Exact
-    from evsim.engines.reference import Reference
-    from evsim.engines.warming import warm
+    from evsim.engines.exact.engine import Exact
+    from evsim.engines.reference.engine import Reference
+    from evsim.precompile import warm
     from evsim_gpu import Grid
 
 __all__ = ["Adjoint", "Engine", "EngineError", "Exact", "Grid", "Reference", "resolve", "warm"]
@@ -47,17 +47,17 @@ def resolve(engine: str | Engine) -> Engine:
 def __getattr__(name: str) -> Any:
     """Import an engine, and the compiler or the libraries it needs, only when asked for."""
     if name == "Exact":
-        from evsim.engines.exact import Exact
+        from evsim.engines.exact.engine import Exact
 
         return Exact
     if name == "Reference":
-        from evsim.engines.reference import Reference
+        from evsim.engines.reference.engine import Reference
 
         return Reference
     if name == "Grid":
         return _grid()
     if name == "warm":
-        from evsim.engines.warming import warm
+        from evsim.precompile import warm
 
         return warm
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

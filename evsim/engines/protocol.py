@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evsim.brief import Brief
-from evsim.network import Network
-from evsim.readouts import Moments, Readout
-from evsim.spikes import SpikeTrains
+from evsim.display.short_repr import Brief
+from evsim.network.network import Network
+from evsim.network.spike_trains import SpikeTrains
+from evsim.readouts.readouts import Moments, Readout
 
 if TYPE_CHECKING:
-    from evsim.dropout import Dropout
-    from evsim.training_loop import EpochTrainer, Task
+    from evsim.network.dropout import Dropout
+    from evsim.training.loop import EpochTrainer, Task
 
 
 class EngineError(RuntimeError):

@@ -22,9 +22,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from evsim.checks import check_number
-from evsim.network import LIF, Network
-from evsim.ragged import counted
+from evsim.arguments.checks import check_number
+from evsim.network.network import Network
+from evsim.network.populations import LIF
+from evsim.network.ragged_arrays import counted
 
 BLOCK = 50  # spikes
 RATE_LIMIT = 400.0  # spikes per tau

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evsim.integration import Integral, integrate
-from evsim.keywords import helpful
+from evsim.arguments.keywords import helpful
 from evsim.losses.loss import Loss, Outcome
 from evsim.losses.voltages import cross_entropy
-from evsim.network import LIF
-from evsim.readouts import Mean, Moments, VoltageAt, VoltageTrace
-from evsim.spikes import SpikeTrains
+from evsim.network.populations import LIF
+from evsim.network.spike_trains import SpikeTrains
+from evsim.readouts.integration import Integral, integrate
+from evsim.readouts.readouts import Mean, Moments, VoltageAt, VoltageTrace
 
 if TYPE_CHECKING:
-    from evsim.simulation import Run
+    from evsim.simulation.run import Run
 
 
 @dataclass(frozen=True)

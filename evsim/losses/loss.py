@@ -9,13 +9,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from evsim.brief import Brief
-from evsim.checks import check_is, checked_count, integer_array, listed, real_array, refuse_masked
-from evsim.keywords import helpful
-from evsim.readouts import Readout, VoltageAt
+from evsim.arguments.checks import (
+    check_is,
+    checked_count,
+    integer_array,
+    listed,
+    real_array,
+    refuse_masked,
+)
+from evsim.arguments.keywords import helpful
+from evsim.display.short_repr import Brief
+from evsim.readouts.readouts import Readout, VoltageAt
 
 if TYPE_CHECKING:
-    from evsim.simulation import Run
+    from evsim.simulation.run import Run
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from evsim.checks import check_number, real_array
-from evsim.keywords import helpful
+from evsim.arguments.checks import check_number, real_array
+from evsim.arguments.keywords import helpful
 from evsim.losses.loss import Loss, check_targets
 from evsim.losses.voltages import log_softmax
-from evsim.readouts import FirstSpike, SpikeTimes
+from evsim.readouts.readouts import FirstSpike, SpikeTimes
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from evsim.keywords import helpful
+from evsim.arguments.keywords import helpful
 from evsim.losses.loss import Loss, check_targets
-from evsim.readouts import Mean, Peak, Readout, Voltage
+from evsim.readouts.readouts import Mean, Peak, Readout, Voltage
 
 
 @helpful

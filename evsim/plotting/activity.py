@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.collections import LineCollection
 
-from evsim.checks import check_is, checked_count, listed, shown
-from evsim.keywords import helpful
-from evsim.network import LIF, Network
+from evsim.arguments.checks import check_is, checked_count, listed, shown
+from evsim.arguments.keywords import helpful
+from evsim.network.network import Network
+from evsim.network.populations import LIF
 from evsim.plotting.style import (
     BLACK,
     COLOURS,
@@ -23,7 +24,8 @@ from evsim.plotting.style import (
     label,
     new_figure,
 )
-from evsim.simulation import Gradient, Run
+from evsim.simulation.gradients import Gradient
+from evsim.simulation.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evsim.checks import integer_array, listed, shown
-from evsim.keywords import helpful
+from evsim.arguments.checks import integer_array, listed, shown
+from evsim.arguments.keywords import helpful
 from evsim.plotting.style import ONE_COLUMN, SMALL_TEXT, TEXT, axes_of, label
 
 if TYPE_CHECKING:

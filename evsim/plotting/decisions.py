@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evsim.checks import (
+from evsim.arguments.checks import (
     check_function,
     checked_count,
     integer_array,
@@ -16,7 +16,7 @@ from evsim.checks import (
     refuse_masked,
     shown,
 )
-from evsim.keywords import helpful
+from evsim.arguments.keywords import helpful
 from evsim.plotting.style import (
     BLACK,
     COLOURS,

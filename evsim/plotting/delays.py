@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evsim.checks import check_finite, check_flag, check_is, checked_count, unknown_name
-from evsim.keywords import helpful
-from evsim.network import Connection, Network
-from evsim.parameters import is_sparse, spread
+from evsim.arguments.checks import (
+    check_finite,
+    check_flag,
+    check_is,
+    checked_count,
+    is_sparse,
+    unknown_name,
+)
+from evsim.arguments.keywords import helpful
+from evsim.network.connections import Connection
+from evsim.network.network import Network
+from evsim.network.parameters import spread
 from evsim.plotting.style import (
     COLOURS,
     ONE_COLUMN,

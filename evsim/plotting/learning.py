@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evsim.checks import check_flag, checked_integer, listed, shown
-from evsim.keywords import helpful
+from evsim.arguments.checks import check_flag, checked_integer, listed, shown
+from evsim.arguments.keywords import helpful
 from evsim.plotting.style import (
     COLOURS,
     GREY,
@@ -18,7 +18,7 @@ from evsim.plotting.style import (
     label,
     new_figure,
 )
-from evsim.records import EpochRecord
+from evsim.training.history import EpochRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

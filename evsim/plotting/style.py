@@ -12,11 +12,11 @@ import matplotlib.axes
 from matplotlib.backends.registry import BackendFilter, backend_registry
 from matplotlib.figure import Figure
 
-from evsim.checks import check_is, checked_path
-from evsim.keywords import helpful
-from evsim.pictures import for_the_screen
+from evsim.arguments.checks import check_is, checked_path
+from evsim.arguments.keywords import helpful
+from evsim.display.picture_target import for_the_screen
 from evsim.plotting.picture import Picture
-from evsim.storage import write_atomically
+from evsim.storage.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

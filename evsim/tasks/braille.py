@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from evsim.datasets import BRAILLE_LETTERS
-from evsim.keywords import helpful
-from evsim.records import Watch
+from evsim.arguments.keywords import helpful
+from evsim.data import BRAILLE_LETTERS
 from evsim.tasks.layered import (
     class_names,
     data,
@@ -24,6 +23,7 @@ from evsim.tasks.layered import (
     train,
 )
 from evsim.tasks.layered_settings import Hyperparameters, LayeredSettings, Parts
+from evsim.training.history import Watch
 
 __all__ = [
     "Settings",
@@ -187,7 +187,7 @@ class Settings(LayeredSettings):
 
     def read(self) -> Parts:
         """The published samples, split by the data seed."""
-        from evsim import datasets
+        from evsim import data as datasets
 
         return datasets.braille(
             self.data, threshold=self.threshold, seed=self.data_seed, download=self.download

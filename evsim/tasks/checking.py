@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 
 import numpy as np
 
-from evsim.checks import (
+from evsim.arguments.checks import (
     check_choice,
     check_flag,
     check_is,
@@ -155,7 +155,7 @@ def for_settings(kind: type) -> Callable[[Function], Function]:
                 return function(*args, **kwargs)  # which says what does not fit
             check_is(given["settings"], "settings", kind, f"give {_called(kind)}")
             if "result" in given:
-                from evsim.training import FitResult
+                from evsim.training.fitting import FitResult
 
                 check_is(given["result"], "result", FitResult, "give what train returns")
             if takes_options:

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evsim.pictures import for_files_only
+from evsim.display.picture_target import for_files_only
 from evsim.tasks.running import evaluated
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from evsim.dataset import Dataset
+    from evsim.data.dataset import Dataset
     from evsim.engines import Engine
     from evsim.losses import Loss
-    from evsim.network import Network
-    from evsim.simulation import Run
-    from evsim.training import FitResult
+    from evsim.network.network import Network
+    from evsim.simulation.run import Run
+    from evsim.training.fitting import FitResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ def draw(
 ) -> list[Path]:
     """Draw learning, confusion, delays, spikes and firing rates; return the files' paths."""
     from evsim import plotting
-    from evsim.simulation import simulate
+    from evsim.simulation.run import simulate
 
     folder = Path(folder)
     paths = []

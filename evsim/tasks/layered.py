@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from evsim.initialisers import Constant, Gamma, Normal, Uniform
-from evsim.keywords import helpful
+from evsim.arguments.keywords import helpful
 from evsim.losses import Loss
-from evsim.network import LI, LIF, Connection, Input, Network
-from evsim.regularisers import RateRegulariser
+from evsim.losses.regularisers import RateRegulariser
+from evsim.network.connections import Connection
+from evsim.network.initialisers import Constant, Gamma, Normal, Uniform
+from evsim.network.network import Network
+from evsim.network.populations import LI, LIF, Input
 from evsim.tasks.checking import for_settings
 from evsim.tasks.drawing import Tested, draw
 from evsim.tasks.layered_settings import Hyperparameters, LayeredSettings, Parts
@@ -25,10 +27,10 @@ from evsim.tasks.named_losses import named_loss
 from evsim.tasks.running import RunOptions, evaluated
 
 if TYPE_CHECKING:
-    from evsim.dataset import Dataset
+    from evsim.data.dataset import Dataset
     from evsim.engines import Engine
-    from evsim.optim import Adam
-    from evsim.training import Evaluation, FitResult
+    from evsim.training.fitting import Evaluation, FitResult
+    from evsim.training.optimisers import Adam
 
 LEAST_TAUS = {"tau_mem": 3.0, "tau_syn": 1.0}
 """Bounds of learned and heterogeneous time constants in ms (L)."""
@@ -148,8 +150,8 @@ def loss(settings: LayeredSettings) -> Loss:
 @for_settings(LayeredSettings)
 def optimizers(settings: LayeredSettings) -> dict[str, Adam]:
     """Adam on the weights, and on the delays and time constants that are learned."""
-    from evsim.optim import Adam
-    from evsim.schedules import EaseIn, Halving, Schedule
+    from evsim.training.optimisers import Adam
+    from evsim.training.schedules import EaseIn, Halving, Schedule
 
     numbers = settings.hyperparameters()
     slower: tuple[Schedule, ...] = ()
@@ -186,8 +188,8 @@ def fit_samples(
     **options: Unpack[RunOptions],
 ) -> FitResult:
     """Train a network on these samples."""
-    from evsim.schedules import EarlyStopping
-    from evsim.training import fit
+    from evsim.training.fitting import fit
+    from evsim.training.schedules import EarlyStopping
 
     numbers = settings.hyperparameters()
     stopping = EarlyStopping(numbers.patience, settings.watch) if numbers.patience else None

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from evsim.records import Watch
-from evsim.regularisers import RateRegulariser
+from evsim.losses.regularisers import RateRegulariser
 from evsim.tasks.checking import check_ranges, check_types
 from evsim.tasks.named_losses import LossName, check_first_spike_numbers
 from evsim.tasks.running import changed_by
 from evsim.tasks.samples import DataSettings, drawn, only_classes
+from evsim.training.history import Watch
 
 if TYPE_CHECKING:
-    from evsim.augment import Augmentation
-    from evsim.dataset import Dataset
+    from evsim.data.augment import Augmentation
+    from evsim.data.dataset import Dataset
 
 Parts = tuple["Dataset", "Dataset | None", "Dataset"]
 """Training, validation and test samples; there need not be validation samples."""

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Unpack
 
 import numpy as np
 
-from evsim.initialisers import Normal
-from evsim.keywords import helpful
+from evsim.arguments.keywords import helpful
 from evsim.losses import Loss
-from evsim.network import LI, LIF, Connection, Input, Network
-from evsim.regularisers import RateRegulariser
+from evsim.losses.regularisers import RateRegulariser
+from evsim.network.connections import Connection
+from evsim.network.initialisers import Normal
+from evsim.network.network import Network
+from evsim.network.populations import LI, LIF, Input
 from evsim.tasks.checking import check_ranges, check_types, for_settings
 from evsim.tasks.drawing import Tested, draw
 from evsim.tasks.named_losses import check_first_spike_numbers, named_loss
@@ -25,10 +27,10 @@ from evsim.tasks.running import RunOptions, changed_by, evaluated
 from evsim.tasks.samples import DataSettings, divided, drawn, only_classes
 
 if TYPE_CHECKING:
-    from evsim.dataset import Dataset
+    from evsim.data.dataset import Dataset
     from evsim.engines import Engine
-    from evsim.optim import Adam
-    from evsim.training import Evaluation, FitResult
+    from evsim.training.fitting import Evaluation, FitResult
+    from evsim.training.optimisers import Adam
 
 PIXELS = 784
 CLASS_NAMES = tuple("0123456789")
@@ -166,7 +168,7 @@ class Hyperparameters:
 @lru_cache(maxsize=1)  # files are read once in a run
 def data(settings: Settings) -> tuple[Dataset, Dataset | None, Dataset]:
     """The training, validation and test samples; no validation samples for a size of 0."""
-    from evsim import datasets
+    from evsim import data as datasets
 
     training, test = datasets.mnist(
         settings.data, duration=settings.duration, download=settings.download
@@ -234,7 +236,7 @@ def loss(settings: Settings) -> Loss:
 @for_settings(Settings)
 def optimizers(settings: Settings) -> dict[str, Adam]:
     """Adam on the weights."""
-    from evsim.optim import Adam
+    from evsim.training.optimisers import Adam
 
     rate = settings.hyperparameters().weight_rate
     return {"weight": Adam(rate, decay=settings.rate_decay)}
@@ -247,7 +249,7 @@ def optimizers(settings: Settings) -> dict[str, Adam]:
 @for_settings(Settings)
 def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     """Train a network; the options are arguments of ``evsim.fit``, see ``RunOptions``."""
-    from evsim.training import fit
+    from evsim.training.fitting import fit
 
     training, validation, _ = data(settings)
     strength = settings.hyperparameters().regulariser_strength

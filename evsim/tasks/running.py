@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-    from evsim.dataset import Dataset
+    from evsim.data.dataset import Dataset
     from evsim.engines import Engine
     from evsim.losses import Loss
-    from evsim.network import Network
-    from evsim.training import Evaluation
+    from evsim.network.network import Network
+    from evsim.training.fitting import Evaluation
 
 
 class RunOptions(TypedDict, total=False):
@@ -42,6 +42,6 @@ def evaluated(
     network: Network, samples: Dataset, loss: Loss, duration: float, engine: str | Engine
 ) -> Evaluation:
     """How well a network does on samples."""
-    from evsim.training import evaluate
+    from evsim.training.fitting import evaluate
 
     return evaluate(network, samples, loss, duration, engine=engine)

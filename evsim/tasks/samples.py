@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from evsim.dataset import Dataset
+    from evsim.data.dataset import Dataset
 
 
 @dataclass(frozen=True)

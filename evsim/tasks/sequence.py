@@ -19,20 +19,22 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 
 import numpy as np
 
-from evsim.keywords import helpful
+from evsim.arguments.keywords import helpful
+from evsim.display.picture_target import for_files_only
 from evsim.losses import CrossEntropy, Loss
-from evsim.network import LI, Connection, Input, Network
-from evsim.pictures import for_files_only
-from evsim.readouts import Peak
-from evsim.spikes import SpikeTrains
+from evsim.network.connections import Connection
+from evsim.network.network import Network
+from evsim.network.populations import LI, Input
+from evsim.network.spike_trains import SpikeTrains
+from evsim.readouts.readouts import Peak
 from evsim.tasks.checking import check_ranges, check_types, for_settings
 from evsim.tasks.running import RunOptions
 
 if TYPE_CHECKING:
-    from evsim.dataset import Dataset
+    from evsim.data.dataset import Dataset
     from evsim.engines import Engine
-    from evsim.optim import Adam
-    from evsim.training import Evaluation, FitResult
+    from evsim.training.fitting import Evaluation, FitResult
+    from evsim.training.optimisers import Adam
 
 CONNECTION = "input->output"
 
@@ -129,7 +131,7 @@ def class_names(settings: Settings) -> tuple[str, ...]:
 @for_settings(Settings)
 def data(settings: Settings) -> tuple[Dataset, Dataset, Dataset]:
     """The two sequences, which are training, validation and test samples alike."""
-    from evsim.dataset import Dataset
+    from evsim.data.dataset import Dataset
 
     both = Dataset(spikes(settings), np.array([0, 1]))
     return both, both, both
@@ -146,7 +148,7 @@ def loss(settings: Settings) -> Loss:
 @for_settings(Settings)
 def optimizers(settings: Settings) -> dict[str, Adam]:
     """Adam on the delays; the weights stay as they are."""
-    from evsim.optim import Adam
+    from evsim.training.optimisers import Adam
 
     return {"delay": Adam(settings.delay_rate)}
 
@@ -158,7 +160,7 @@ def optimizers(settings: Settings) -> dict[str, Adam]:
 @for_settings(Settings)
 def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     """Train a network; the options are arguments of ``evsim.fit``, see ``RunOptions``."""
-    from evsim.training import fit
+    from evsim.training.fitting import fit
 
     training, validation, _ = data(settings)
     return fit(
@@ -182,7 +184,7 @@ def evaluate(
     result: FitResult, settings: Settings, *, engine: str | Engine = "exact"
 ) -> Evaluation:
     """How well the network of the best epoch tells the two sequences apart."""
-    from evsim import training
+    from evsim.training import fitting as training
 
     _, _, samples = data(settings)
     return training.evaluate(
@@ -198,7 +200,7 @@ def pictures(
 ) -> list[Path]:
     """Draw learning, delays before and after training, and traces; return the files' paths."""
     from evsim import plotting
-    from evsim.simulation import gradient
+    from evsim.simulation.gradients import gradient
 
     folder = Path(folder)
     before = network(settings)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from evsim.keywords import helpful
+from evsim.arguments.keywords import helpful
 from evsim.tasks.layered import (
     class_names,
     data,
@@ -54,7 +54,7 @@ class Settings(SpeakerSettings):
 
     def read(self) -> Parts:
         """The published samples, cut at the end of the trial."""
-        from evsim import datasets
+        from evsim import data as datasets
 
         training, test = datasets.shd(
             self.data,

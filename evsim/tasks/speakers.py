@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 import numpy as np
 
-from evsim.keywords import helpful
+from evsim.arguments.keywords import helpful
 from evsim.tasks import layered
 from evsim.tasks.checking import for_settings
 from evsim.tasks.layered_settings import Parts
@@ -17,7 +17,7 @@ from evsim.tasks.speech import SpeechSettings
 
 if TYPE_CHECKING:
     from evsim.study import Fold, Scores
-    from evsim.training import Evaluation
+    from evsim.training.fitting import Evaluation
 
 
 @helpful

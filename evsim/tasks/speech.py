@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from evsim.keywords import helpful
+from evsim.arguments.keywords import helpful
 from evsim.tasks.layered_settings import Hyperparameters, LayeredSettings
 from evsim.tasks.named_losses import LossName
 from evsim.tasks.running import changed_by
 
 if TYPE_CHECKING:
-    from evsim.augment import Augmentation
+    from evsim.data.augment import Augmentation
 
 Experiment = Literal["delay-learning", "loss-comparison", "loss-shaping"]
 
@@ -295,7 +295,7 @@ class SpeechSettings(LayeredSettings):
 
     def augmentation(self, samples: int) -> list[Augmentation]:
         """Blends and shifts, in the order of the paper (D: blend first)."""
-        from evsim.augment import Blend, Shift
+        from evsim.data.augment import Blend, Shift
 
         numbers = self.hyperparameters()
         count = round(numbers.blend * samples)

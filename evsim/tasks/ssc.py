@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from evsim.keywords import helpful
-from evsim.records import Watch
+from evsim.arguments.keywords import helpful
 from evsim.tasks.layered import (
     class_names,
     data,
@@ -23,6 +22,7 @@ from evsim.tasks.layered import (
 )
 from evsim.tasks.layered_settings import Hyperparameters, Parts
 from evsim.tasks.speech import SpeechSettings
+from evsim.training.history import Watch
 
 __all__ = [
     "Settings",
@@ -104,7 +104,7 @@ class Settings(SpeechSettings):
 
     def read(self) -> Parts:
         """The published samples, cut at the end of the trial."""
-        from evsim import datasets
+        from evsim import data as datasets
 
         return datasets.ssc(
             self.data,

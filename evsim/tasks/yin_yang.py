@@ -15,21 +15,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 
-from evsim.checks import check_choice, check_is, checked_count, real_array, shown
-from evsim.initialisers import Constant, Normal
-from evsim.keywords import helpful
+from evsim.arguments.checks import check_choice, check_is, checked_count, real_array, shown
+from evsim.arguments.keywords import helpful
+from evsim.display.picture_target import for_files_only
 from evsim.losses import Loss, TimeInvariantMSE
-from evsim.network import LIF, Connection, Input, Network
-from evsim.pictures import for_files_only
-from evsim.spikes import SpikeTrains
+from evsim.network.connections import Connection
+from evsim.network.initialisers import Constant, Normal
+from evsim.network.network import Network
+from evsim.network.populations import LIF, Input
+from evsim.network.spike_trains import SpikeTrains
 from evsim.tasks.checking import check_ranges, check_types, for_settings
 from evsim.tasks.running import RunOptions
 
 if TYPE_CHECKING:
-    from evsim.dataset import Dataset
+    from evsim.data.dataset import Dataset
     from evsim.engines import Engine
-    from evsim.optim import Adam
-    from evsim.training import Evaluation, FitResult
+    from evsim.training.fitting import Evaluation, FitResult
+    from evsim.training.optimisers import Adam
 
 CLASS_NAMES = ("yin", "yang", "dots")
 
@@ -269,7 +271,7 @@ def points_and_classes(settings: Settings, split: str) -> tuple[np.ndarray, np.n
 @for_settings(Settings)
 def data(settings: Settings) -> tuple[Dataset, Dataset, Dataset]:
     """The training, validation and test samples."""
-    from evsim.dataset import Dataset
+    from evsim.data.dataset import Dataset
 
     splits = []
     for split in ("train", "validation", "test"):
@@ -330,7 +332,7 @@ def loss(settings: Settings) -> Loss:
 @for_settings(Settings)
 def optimizers(settings: Settings) -> dict[str, Adam]:
     """Adam on the weights and on those delays that are learned."""
-    from evsim.optim import Adam
+    from evsim.training.optimisers import Adam
 
     rates = settings.learning_rates()
     chosen = {"weight": Adam(rates["weight"], decay=settings.rate_decay)}
@@ -350,7 +352,7 @@ def optimizers(settings: Settings) -> dict[str, Adam]:
 @for_settings(Settings)
 def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     """Train a network; the options are arguments of ``evsim.fit``, see ``RunOptions``."""
-    from evsim.training import fit
+    from evsim.training.fitting import fit
 
     training, validation, _ = data(settings)
     return fit(
@@ -375,7 +377,7 @@ def evaluate(
     result: FitResult, settings: Settings, *, engine: str | Engine = "exact"
 ) -> Evaluation:
     """How well the network of the best epoch does on the test samples."""
-    from evsim import training
+    from evsim.training import fitting as training
 
     _, _, samples = data(settings)
     return training.evaluate(
@@ -392,7 +394,7 @@ def predict(
 
     ``points`` has shape (points, 2), in the unit square.
     """
-    from evsim.simulation import simulate
+    from evsim.simulation.run import simulate
 
     run = simulate(network, encode(points, settings), settings.duration, engine)
     chosen = loss(settings)
@@ -415,7 +417,7 @@ def pictures(
     ``resolution`` is the number of points of the decision map along each side.
     """
     from evsim import plotting
-    from evsim.simulation import gradient
+    from evsim.simulation.gradients import gradient
 
     folder = Path(folder)
     after = result.network

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evsim.brief import Brief
-from evsim_gpu.layout import GridLayout
+from evsim.display.short_repr import Brief
+from evsim_gpu.model.layout import GridLayout
 
 
 @dataclass(frozen=True, eq=False, repr=False)

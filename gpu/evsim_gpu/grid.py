@@ -12,24 +12,25 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from evsim.checks import check_choice, check_number
-from evsim.dropout import Dropout
+from evsim._compile.threads import check_threads
+from evsim.arguments.checks import check_choice, check_number
+from evsim.arguments.keywords import helpful
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, EngineError, Report
 from evsim.engines.runaway import RATE_LIMIT, check_rate_limit
-from evsim.engines.threads import check_threads
-from evsim.keywords import helpful
-from evsim.network import LIF, Input, Network
-from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes, VoltageAt
-from evsim.spikes import SpikeTrains
+from evsim.network.dropout import Dropout
+from evsim.network.network import Network
+from evsim.network.populations import LIF, Input
+from evsim.network.spike_trains import SpikeTrains
+from evsim.readouts.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes, VoltageAt
+from evsim_gpu.adjoint_sources import direct_time_constant_slopes, drive_of
 from evsim_gpu.device import Device, Pulled
-from evsim_gpu.entering import direct_time_constant_slopes, drive_of
-from evsim_gpu.grid_state import GRAZING, GridState, grid_inputs
-from evsim_gpu.layout import GridLayout, grid_points, steps_before, steps_in, to_steps
-from evsim_gpu.rates import check_rates
+from evsim_gpu.model.layout import GridLayout, grid_points, steps_before, steps_in, to_steps
 from evsim_gpu.readouts import mean_form, sample_weights
+from evsim_gpu.runaway import check_rates
+from evsim_gpu.state import GRAZING, GridState, grid_inputs
 
 if TYPE_CHECKING:
-    from evsim.training_loop import EpochTrainer, Task
+    from evsim.training.loop import EpochTrainer, Task
 
 DeviceName = Literal["cpu", "cuda"]
 Precision = Literal["float32", "float64"]
@@ -85,16 +86,16 @@ class Grid(Engine):
                 raise ValueError(
                     f"threads = {self.threads}: they are the processor's; leave them out for cuda"
                 )
-            from evsim_gpu.cuda import check_cuda
+            from evsim_gpu.cuda.device import check_cuda
 
             check_cuda()
 
     def _device(self) -> Device:
         if self.device == "cuda":
-            from evsim_gpu.cuda import CudaDevice
+            from evsim_gpu.cuda.device import CudaDevice
 
             return CudaDevice(self.precision)  # type: ignore[arg-type]
-        from evsim_gpu.cpu import CpuDevice
+        from evsim_gpu.cpu.device import CpuDevice
 
         return CpuDevice(self.threads)
 
@@ -102,7 +103,7 @@ class Grid(Engine):
         """See ``Engine``: on a GPU whole epochs stay there, for what is known there."""
         if self.device != "cuda":
             return None
-        from evsim_gpu.training import trainer_for
+        from evsim_gpu.training.trainer import trainer_for
 
         return trainer_for(task, self.dt, _REALS[str(self.precision)])
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evsim import lif
-from evsim.brief import Brief
-from evsim.readouts import WeightingForm
+from evsim.display.short_repr import Brief
+from evsim.equations import lif
+from evsim.readouts.readouts import WeightingForm
 from evsim_gpu.device import MeanForm
-from evsim_gpu.layout import GridLayout, grid_points, steps_before
-from evsim_gpu.states import States
+from evsim_gpu.model.layout import GridLayout, grid_points, steps_before
+from evsim_gpu.sampled_states import States
 
 # -- means --------------------------------------------------------------------------------
 

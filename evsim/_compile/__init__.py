@@ -1,0 +1,1 @@
+"""How loops are compiled with numba, where machine code is cached, and how work runs on threads."""

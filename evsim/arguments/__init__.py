@@ -1,0 +1,1 @@
+"""Checks of what a caller gives, and the messages that refuse it."""

@@ -1,0 +1,319 @@
+"""Checks of what users give: one sentence that says what was found and what it must be.
+
+Every array that a user gives becomes a plain NumPy array here and nowhere else, because
+``np.asarray`` drops masks and units without a word and takes truth values for numbers.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from evsim.arguments.paths import user_path
+
+LARGEST_FLOAT = int(np.finfo(np.float64).max)
+
+LARGEST_COUNT = 2**62
+"""No array has more entries, and no loop ends that makes more rounds."""
+
+
+# -- single numbers -----------------------------------------------------------------------
+
+
+def is_sparse(values: object) -> bool:
+    """Whether the values are a sparse matrix, asked without importing SciPy."""
+    return hasattr(values, "tocsr")
+
+
+def check_number(value: Any, name: str, what: str = "a number") -> None:
+    """Refuse what is no real number; NaN and infinity are left to the caller."""
+    _refuse_units(value, name)
+    if not is_integer(value) and not isinstance(value, (float, np.floating)):
+        raise TypeError(f"{name} = {shown(value)}: it must be {what}")
+    if isinstance(value, int) and abs(value) > LARGEST_FLOAT:
+        raise ValueError(f"{name} = {shown(value)}: no float is as large; the largest is 1.8e308")
+
+
+def check_finite(value: Any, name: str) -> None:
+    """Refuse what is no finite number."""
+    check_number(value, name)
+    if not np.isfinite(value):
+        raise ValueError(f"{name} = {value}: it must be finite")
+
+
+def checked_integer(value: Any, name: str, minimum: int) -> int:
+    """The value as an int; refuses other types and what is below the minimum."""
+    _refuse_units(value, name)
+    if not is_integer(value):
+        raise TypeError(f"{name} = {shown(value)}: it must be an integer")
+    if value < minimum:
+        raise ValueError(f"{name} = {shown(value)}: it must be at least {minimum}")
+    return int(value)
+
+
+def checked_count(value: Any, name: str, minimum: int = 1, maximum: int = LARGEST_COUNT) -> int:
+    """A number of things that are made or done, as an int; refuses what no array can hold."""
+    count = checked_integer(value, name, minimum)
+    if count > maximum:
+        raise ValueError(f"{name} = {shown(count)}: it must be at most {maximum}")
+    return count
+
+
+def check_choice(value: Any, name: str, choices: Iterable[str]) -> None:
+    """Refuse what is none of the choices."""
+    choices = tuple(choices)
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(
+            f"{name} = {shown(value)}: choose one of {', '.join(choices)}{nearest(value, choices)}"
+        )
+
+
+def check_flag(value: Any, name: str) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} = {shown(value)}: it must be True or False")
+
+
+def check_is(value: Any, name: str, kinds: type | tuple[type, ...], remedy: str) -> None:
+    """Refuse what is of none of the types; ``remedy`` says what to give."""
+    if not isinstance(value, kinds):
+        raise TypeError(f"{name} = {shown(value)}: {remedy}")
+
+
+def check_function(value: Any, name: str, remedy: str) -> None:
+    """Refuse what cannot be called; ``remedy`` says what to give."""
+    if not callable(value):
+        raise TypeError(f"{name} = {shown(value)}: {remedy}")
+
+
+def listed(values: Any, name: str, remedy: str) -> tuple[Any, ...]:
+    """What a list, or anything else to go through once, holds; ``remedy`` says what to give.
+
+    A string and a mapping are refused: their letters and their keys are not meant.
+    """
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} = {shown(values)}: {remedy}")
+    if isinstance(values, np.ndarray) and values.ndim == 0:
+        raise TypeError(f"{name} = {shown(values)}: {remedy}")
+    return tuple(values)
+
+
+def checked_path(value: Any, name: str, what: str = "a folder") -> Path:
+    """The path, refusing what is none, and the empty one; ``what`` says of what."""
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+        raise TypeError(f"{name} = {shown(value)}: give the path of {what}")
+    if not os.fspath(value) or "\0" in os.fspath(value):
+        raise ValueError(f"{name} = {shown(value)}: give the path of {what}")
+    return user_path(value)
+
+
+# -- words ---------------------------------------------------------------------------------
+
+
+_LONGEST = 100
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: on one line, and shortened if it is long."""
+    if isinstance(value, int) and abs(value) > 10**20:
+        return f"{'-' * (value < 0)}2**{abs(value).bit_length() - 1} or more"
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # whatever a foreign class does
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
+
+
+def nearest(name: Any, known: Iterable[str]) -> str:
+    """A question after the known name that is most like this one, or nothing."""
+    if not isinstance(name, str):
+        return ""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def unknown_name(kind: str, name: Any, known: Iterable[str]) -> str:
+    """The message for a name that is not among the known ones."""
+    known = list(known)
+    hint = nearest(name, known) or f"; there are {', '.join(known)}"
+    return f"there is no {kind} {shown(name)}{hint if known else ''}"
+
+
+def is_integer(value: Any) -> TypeGuard[int]:
+    """Whether a value is an integer, which truth values and spans of time are not."""
+    # NumPy counts spans of time among its integers.
+    other = (bool, np.bool_, np.timedelta64)
+    return isinstance(value, (int, np.integer)) and not isinstance(value, other)
+
+
+# -- arrays -------------------------------------------------------------------------------
+
+
+def real_array(
+    values: Any, name: str, what: str = "real numbers", *, masked: float | None = None
+) -> np.ndarray:
+    """The values as a plain array of integers or floats, which may share their memory.
+
+    ``masked`` is what masked entries become; without it they are refused.
+
+    Raises TypeError for what holds no such numbers or has units, ValueError for masked
+    entries and for lists of different lengths.
+    """
+    return _Given(name, "iuf", what, masked).array(values, ())
+
+
+def integer_array(values: Any, name: str, what: str = "integers") -> np.ndarray:
+    """The values as a plain array of int64, which may share their memory.
+
+    Raises as ``real_array``, and ValueError for integers beyond 64 bits.
+    """
+    array = _Given(name, "iu", what, None).array(values, ())
+    limit = np.iinfo(np.int64).max
+    beyond = array > limit
+    if beyond.any():
+        place = np.unravel_index(int(np.argmax(beyond)), array.shape)
+        raise ValueError(f"{name}{_index(place)} = {array[place]}: it must be at most {limit}")
+    return array.astype(np.int64, copy=False)
+
+
+def index_array(values: Any, name: str) -> np.ndarray:
+    """Integers or truth values that select something, as a plain array; raises as above."""
+    return _Given(name, "iub", "integers or truth values", None).array(values, ())
+
+
+def refuse_masked(values: Any, name: str) -> None:
+    """Refuse an array with masked entries."""
+    if not isinstance(values, np.ma.MaskedArray):
+        return
+    masked = np.ma.getmaskarray(values)
+    if masked.any():
+        place = np.unravel_index(int(np.argmax(masked)), masked.shape)
+        raise ValueError(
+            f"{name}{_index(place)} is masked: leave masked entries out, or fill them in, "
+            "array.filled(...)"
+        )
+
+
+@dataclass(frozen=True)
+class _Given:
+    """An argument that a user gives as an array, or as lists of numbers and arrays."""
+
+    name: str
+    kinds: str  # those of numpy.dtype that are taken
+    what: str  # they are, in words
+    masked: float | None
+
+    def array(self, values: Any, place: tuple[int, ...]) -> np.ndarray:
+        """The plain array of the part at that place; () is the whole."""
+        name = f"{self.name}{_index(place)}"
+        _refuse_units(values, name)
+        if getattr(values, "requires_grad", False) is True:
+            raise TypeError(
+                f"{name} is a tensor that requires a gradient: give its values alone, "
+                "tensor.detach()"
+            )
+        if isinstance(values, np.ma.MaskedArray):
+            return self._unmasked(values, name)
+        if isinstance(values, (list, tuple, deque)):
+            values = self._parts(values, place)
+        try:
+            array = np.asarray(values)
+        except Exception as error:  # whatever the library raises whose array this is
+            self._refuse_ragged(values, place)
+            raise TypeError(f"{name} cannot be read as an array ({error})") from error
+        self._check_kind(array, name)
+        return array if array.dtype.kind in self.kinds else np.empty(array.shape)
+
+    def _parts(self, values: Sequence[Any], place: tuple[int, ...]) -> list[Any]:
+        """The entries of a list, those that are not plain numbers as plain arrays or lists."""
+        if len(place) == _DEEPEST:
+            raise TypeError(f"{self.name} is a list of lists more than {_DEEPEST} deep")
+        types = set(map(type, values))
+        # NumPy would take the truth values among numbers for 0 and 1.
+        flags = types & {bool, np.bool_}
+        if flags and ("b" not in self.kinds or types - flags):
+            raise TypeError(f"{self.name} has type bool: it must hold {self.what}")
+        if types <= _PLAIN:
+            return list(values)
+        parts: list[Any] = []
+        for number, part in enumerate(values):
+            own = (*place, number)
+            if isinstance(part, (list, tuple, deque)):
+                parts.append(self._parts(part, own))
+            else:
+                parts.append(part if type(part) in _PLAIN else self.array(part, own))
+        return parts
+
+    def _unmasked(self, values: np.ma.MaskedArray, name: str) -> np.ndarray:
+        self._check_kind(values.data, name)
+        if self.masked is None:
+            refuse_masked(values, name)
+            return np.asarray(values.data)
+        if not np.ma.getmaskarray(values).any():
+            return np.asarray(values.data)
+        return np.ma.filled(values.astype(np.float64), self.masked)
+
+    def _check_kind(self, array: np.ndarray, name: str) -> None:
+        kind = array.dtype.kind
+        if not array.size or kind in self.kinds:
+            return
+        message = f"{name} has type {array.dtype}: it must hold {self.what}"
+        if kind == "O":
+            types = {type(entry): entry for entry in array.ravel()[::-1].tolist()}
+            others = [t for t in reversed(types) if t not in (int, float)]
+            found = f"a {others[0].__name__}" if others else "an integer beyond 64 bits"
+            verb = "holds" if array.ndim else "is"
+            message = f"{name} {verb} {found}: it must hold {self.what}"
+        if kind in "mM":
+            message += "; times are plain numbers in ms"
+        raise TypeError(message)
+
+    def _refuse_ragged(self, values: Any, place: tuple[int, ...]) -> None:
+        """Name the first list that is not as long as those before it."""
+        if not isinstance(values, list) or not values:
+            return
+        name = f"{self.name}{_index(place)}"
+        lengths = [
+            f"{len(part)} entries" if isinstance(part, list) or np.ndim(part) else "a single number"
+            for part in values
+        ]
+        for number, length in enumerate(lengths):
+            if length != lengths[0]:
+                raise ValueError(
+                    f"{name} is ragged, it has {lengths[0]} at [0] but {length} at [{number}]: "
+                    "give lists of the same length"
+                )
+        for number, part in enumerate(values):
+            self._refuse_ragged(part, (*place, number))
+
+
+_DEEPEST = 64  # dimensions of a NumPy array
+
+_PLAIN = frozenset(
+    {int, float, bool, np.bool_, str, bytes}
+    | {kind for kind in np.sctypeDict.values() if issubclass(kind, np.number)}
+) - {np.timedelta64}
+
+
+def _refuse_units(values: Any, name: str) -> None:
+    """Refuse a quantity with a unit: what it is measured in would be lost."""
+    for owner in (values, getattr(values, "dtype", None)):
+        for attribute in ("units", "unit", "dimensions"):
+            if not isinstance(owner, type) and hasattr(type(owner), attribute):
+                unit = getattr(owner, attribute)
+                raise TypeError(
+                    f"{name} is a {type(values).__name__} in {unit}: give plain numbers, and "
+                    "times in ms"
+                )
+
+
+def _index(place: Iterable[Any]) -> str:
+    inside = ", ".join(str(int(number)) for number in place)
+    return f"[{inside}]" if inside else ""

@@ -1,0 +1,36 @@
+"""Data sets of the papers: their files, and where these come from.
+
+``mnist``, ``shd``, ``ssc``, ``spoken_digits`` and ``braille`` return an ``evsim.Dataset`` per
+published part.  The readers below them take one file each.
+"""
+
+from __future__ import annotations
+
+from evsim.data.fetching import PublishedFile, data_folder, locate
+from evsim.data.published import braille, mnist, shd, spoken_digits, ssc
+from evsim.data.readers.braille import BRAILLE_LETTERS, convert_braille, read_braille
+from evsim.data.readers.files import DataFileError, SpikesLeftOutWarning
+from evsim.data.readers.hdf5_recordings import CochleaRecordings, read_recordings
+from evsim.data.readers.idx import latency_spikes, read_idx
+from evsim.data.splits import stratified_split
+
+__all__ = [
+    "BRAILLE_LETTERS",
+    "CochleaRecordings",
+    "DataFileError",
+    "PublishedFile",
+    "SpikesLeftOutWarning",
+    "braille",
+    "convert_braille",
+    "data_folder",
+    "latency_spikes",
+    "locate",
+    "mnist",
+    "read_braille",
+    "read_idx",
+    "read_recordings",
+    "shd",
+    "spoken_digits",
+    "ssc",
+    "stratified_split",
+]

@@ -1,0 +1,87 @@
+"""Where the spikes of samples are in the mean, and how two samples move to the middle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from evsim.display.short_repr import Brief
+from evsim.network.spike_trains import SpikeTrains
+
+_TABLE = 2**22  # entries of a table of units by samples that are worked on at a time
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Means(Brief):
+    """The mean channel and the mean time of each sample, shape (samples,); NaN if silent."""
+
+    channels: np.ndarray
+    times: np.ndarray
+
+    @classmethod
+    def of(cls, spikes: SpikeTrains) -> Means:
+        """Those of spike trains."""
+        size = max(1, _TABLE // spikes.unit_count)
+        pieces = [slice(first, first + size) for first in range(0, len(spikes), size)]
+        return cls.joined([cls.by_unit(*unit_sums(spikes, piece)) for piece in pieces])
+
+    @classmethod
+    def by_unit(cls, counts: np.ndarray, times: np.ndarray, shifts: np.ndarray | int = 0) -> Means:
+        """From how many spikes each unit has and the sum of their times, (samples, units).
+
+        ``shifts`` says by how many channels the spikes of each sample have moved.  Sums are
+        taken unit after unit, so that units without spikes change no bit of them.
+        """
+        total = counts.sum(axis=1)
+        channels = counts @ np.arange(counts.shape[1]) + shifts * total
+        summed = np.add.accumulate(times, axis=1)[:, -1]
+        with np.errstate(invalid="ignore"):
+            return cls(channels / total, summed / total)
+
+    @classmethod
+    def joined(cls, parts: list[Means]) -> Means:
+        """Of one group of samples after the other."""
+        channels, times = ([getattr(p, name) for p in parts] for name in ("channels", "times"))
+        return cls(np.concatenate([[], *channels]), np.concatenate([[], *times]))
+
+
+def unit_sums(spikes: SpikeTrains, samples: slice) -> tuple[np.ndarray, np.ndarray]:
+    """How many spikes each unit has in some samples, and the sum of their times in that order.
+
+    int64 and float64, each (samples, units).
+    """
+    offsets = spikes.offsets[samples.start : samples.stop + 1]
+    events = slice(offsets[0], offsets[-1])
+    shape = offsets.size - 1, spikes.unit_count
+    own = np.repeat(np.arange(shape[0]) * spikes.unit_count, np.diff(offsets))
+    own += spikes.units[events]
+    counts = np.bincount(own, minlength=shape[0] * shape[1])
+    times = np.bincount(own, weights=spikes.times[events], minlength=shape[0] * shape[1])
+    return counts.reshape(shape), times.reshape(shape)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Alignment(Brief):
+    """By how many channels (int64) and ms the two of each pair move, shape (pairs, 2)."""
+
+    channels: np.ndarray
+    delays: np.ndarray
+
+    @classmethod
+    def of(cls, means: Means, pairs: np.ndarray, time_step: float | None) -> Alignment:
+        """To the middle between their means: by whole channels, and whole time steps if any.
+
+        Both are cut off towards zero.  None of the samples may be silent.
+        """
+        channels = np.trunc(_way_to_the_middle(means.channels[pairs])).astype(np.int64)
+        delays = _way_to_the_middle(means.times[pairs])
+        if time_step is not None:
+            delays = time_step * np.trunc(delays / time_step)
+        return cls(channels, delays)
+
+
+def _way_to_the_middle(values: np.ndarray) -> np.ndarray:
+    """From the two values of each pair to the middle between them, shape (pairs, 2)."""
+    half = (values[:, 1] - values[:, 0]) / 2
+    return np.stack([half, -half], axis=1)

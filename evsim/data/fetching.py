@@ -1,0 +1,183 @@
+"""Where data files are, and where they come from.
+
+Files are looked for in a folder the user names, else in the folder of the environment variable
+EVSIM_DATA, else in evsim's cache.  They are downloaded only when asked for, and then checked
+against what their publishers say they are.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evsim.arguments.checks import check_flag, check_is, checked_path, listed
+from evsim.arguments.keywords import helpful
+from evsim.arguments.paths import user_path
+from evsim.data.readers.files import DataFileError
+
+
+@helpful
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file of a data set, and where to get it.
+
+    Parameters
+    ----------
+    name : str
+        What the file is called once unpacked.
+    source : str
+        Where it comes from, in words for a person.
+    url : str, optional
+        What to download: the file itself, packed with gzip, or a zip archive that holds it.
+        "doi:..." is looked up at the repository, which also knows its checksum.
+    checksum : str, optional
+        "md5:..." of what is downloaded.
+    instead : tuple of str
+        Names of files that serve as well and are taken first.
+    also : tuple of str
+        Other names, or places below the folder, under which other programs keep the file.
+    """
+
+    name: str
+    source: str
+    url: str | None = None
+    checksum: str | None = None
+    instead: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names under which the file may lie in a folder, the first one preferred."""
+        own = [name for plain in (self.name, *self.also) for name in (plain, f"{plain}.gz")]
+        is_published_as_zip = self.url is not None and self.url.endswith(f"/{self.name}.zip")
+        return (*self.instead, *own, *([f"{self.name}.zip"] if is_published_as_zip else []))
+
+
+@helpful
+def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
+    """The folder where data files belong: the one given, or that of EVSIM_DATA, or the cache."""
+    if folder is not None:
+        return checked_path(folder, "folder")
+    if os.environ.get("EVSIM_DATA"):
+        return user_path(os.environ["EVSIM_DATA"])
+    import pooch
+
+    return Path(pooch.os_cache("evsim"))
+
+
+@helpful
+def locate(
+    files: Sequence[PublishedFile],
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    download: bool = False,
+) -> tuple[Path, ...]:
+    """The paths of data files, in their order.
+
+    Parameters
+    ----------
+    files : sequence of PublishedFile
+    folder : path, optional
+        Where to look, and where downloads go; ``data_folder`` says which by default.
+    download : bool
+        Whether to download what is missing.  What arrives is checked and kept; of a zip
+        archive both the archive and what is unpacked from it.
+
+    Raises
+    ------
+    FileNotFoundError
+        Without ``download``, for missing files, all of them in one message; with it, for
+        missing files that are not offered for download.
+    DataFileError, ValueError
+        For downloads that are not what was published.
+    OSError
+        For downloads that fail.
+    """
+    remedy = "give a list of evsim.datasets.PublishedFile"
+    files = listed(files, "files", remedy)
+    for number, file in enumerate(files):
+        check_is(file, f"files[{number}]", PublishedFile, remedy)
+    check_flag(download, "download")
+    place = data_folder(folder)
+    found = {file: _found(file, place) for file in files}
+    missing = [file for file in files if found[file] is None]
+    unavailable = [file for file in missing if not download or file.url is None]
+    if unavailable:
+        raise FileNotFoundError(_absence(unavailable, place))
+    return tuple(found[file] or _download(file, place) for file in files)
+
+
+def _found(file: PublishedFile, place: Path) -> Path | None:
+    return next((place / name for name in file.names if (place / name).is_file()), None)
+
+
+def _absence(missing: Sequence[PublishedFile], place: Path) -> str:
+    names = ", ".join(file.name for file in missing)
+    sources = ", ".join(dict.fromkeys(file.source for file in missing))
+    where = f"{place}, plain or packed" if place.is_dir() else f"{place}: there is no such folder"
+    offered = "pass download=True to fetch them there, " if missing[0].url else ""
+    return (
+        f"no {names} in {where}; they come from {sources}; "
+        f"{offered}put them there, or name their folder with the argument folder or the "
+        "environment variable EVSIM_DATA"
+    )
+
+
+# -- downloads ----------------------------------------------------------------------------
+
+
+def _download(file: PublishedFile, place: Path) -> Path:
+    import requests
+
+    assert file.url is not None
+    try:
+        path = _fetch_doi(file.url, place) if file.url.startswith("doi:") else _fetch(file, place)
+    except requests.RequestException as error:
+        raise OSError(
+            f"{file.url} could not be downloaded ({error}): try again later, or get {file.name} "
+            f"from {file.source} and put it into {place}"
+        ) from error
+    return _from_archive(path, file.name) if path.suffix == ".zip" else path
+
+
+def _fetch(file: PublishedFile, place: Path) -> Path:
+    import pooch
+
+    assert file.url is not None
+    name = file.url.rpartition("/")[2]
+    return Path(pooch.retrieve(file.url, known_hash=file.checksum, fname=name, path=place))
+
+
+def _fetch_doi(url: str, place: Path) -> Path:
+    """Download from a repository, which says itself what the checksum must be."""
+    import pooch
+
+    base, _, name = url.rpartition("/")
+    repository = pooch.create(path=place, base_url=f"{base}/", registry=None)
+    repository.load_registry_from_doi()
+    if name not in repository.registry:
+        raise DataFileError(
+            f"{url} is not offered any more, but {sorted(repository.registry)}: get the data by "
+            "hand"
+        )
+    return Path(repository.fetch(name))
+
+
+def _from_archive(archive: Path, name: str) -> Path:
+    """Unpack one file from a zip archive beside it, whole or not at all."""
+    target = archive.with_name(name)
+    place = Path(os.path.realpath(target))  # a link stays
+    partial = place.with_name(f".{name}.partial")
+    with zipfile.ZipFile(archive) as packed:
+        if name not in packed.namelist():
+            raise DataFileError(
+                f"{archive} holds no {name} but {packed.namelist()}: unpack the data by hand"
+            )
+        with packed.open(name) as source, open(partial, "wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+    os.replace(partial, place)
+    return target

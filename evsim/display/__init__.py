@@ -1,0 +1,1 @@
+"""How objects, text and pictures are shown to a user."""

@@ -1,0 +1,312 @@
+"""The exact engine: event by event in continuous time, compiled, on any number of threads.
+
+It lays a network out as flat arrays, hands pieces of the batch to the kernels, and puts
+their results together in a fixed order, so that they do not depend on the threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evsim._compile.threads import alone, check_count, check_threads, over, piece_bounds
+from evsim.arguments.checks import check_flag
+from evsim.arguments.keywords import helpful
+from evsim.engines.exact.kernels.backward.arrival_gradients import Gradients
+from evsim.engines.exact.kernels.backward.pull_back import (
+    pull_back_samples,
+    pull_back_time_constants,
+)
+from evsim.engines.exact.kernels.forward.simulate import count_arrivals, simulate_samples
+from evsim.engines.exact.kernels.readouts.traces import adjoint_trace_samples, trace_samples
+from evsim.engines.exact.kernels.readouts.voltages import find_kinks, read_voltages
+from evsim.engines.exact.layout import Layout, OrderedInputs
+from evsim.engines.exact.state import AdjointState, ExactState, Piece, voltage_form, writable
+from evsim.engines.exact.verification import verify
+from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
+from evsim.engines.runaway import RATE_LIMIT, check_rate_limit, shortest_blocks
+from evsim.network.dropout import Dropout
+from evsim.network.network import Network
+from evsim.network.populations import Input
+from evsim.network.spike_trains import SpikeTrains
+from evsim.readouts.readouts import FirstSpike, Moments, Readout, SpikeTimes, VoltageAt
+
+
+@helpful
+@dataclass(frozen=True)
+class Exact(Engine):
+    """The fast exact engine.
+
+    Parameters
+    ----------
+    threads : int, optional
+        How many threads share a batch; as many as the process may use if not given.
+        Results are bit-identical for any number.
+    spike_limit : int
+        How many spikes the neurons of one sample may emit in all; one that emits more is refused
+        before it fills the memory.
+    rate_limit : float
+        How many spikes per tau_mem, or per 4 tau_syn if that is shorter, a unit may emit at an
+        ever higher rate, if a loop that it is part of excites it.  One that exceeds it runs away,
+        and is refused.  Infinity for no limit.
+    debug : bool
+        Whether to check every run by itself: that V, in closed form from the arrivals at the
+        unit, is at the threshold at each spike and nowhere above it, that refractory periods are
+        kept, and that as many arrivals come in as are sent.  An ``EngineError`` says what does
+        not hold.  A run takes about twice as long.
+    """
+
+    threads: int | None = None
+    spike_limit: int = 10_000_000
+    rate_limit: float = RATE_LIMIT
+    debug: bool = False
+
+    def __post_init__(self) -> None:
+        check_threads(self.threads)
+        check_count(self.spike_limit, "spike_limit")
+        check_rate_limit(self.rate_limit)
+        check_flag(self.debug, "debug")
+
+    # -- forward -----------------------------------------------------------------------
+
+    def simulate(
+        self,
+        network: Network,
+        inputs: Mapping[str, SpikeTrains],
+        duration: float,
+        dropout: Dropout | None = None,
+    ) -> ExactState:
+        layout = Layout.of(network, dropout)
+        with np.errstate(over="ignore"):
+            layout.units["shortest_blocks"] = shortest_blocks(network, self.rate_limit)
+        ordered = OrderedInputs.of(network, inputs)
+        batch = ordered.count.shape[0]
+        start = np.empty(ordered.count.shape, np.int64)
+        count = ordered.count.copy()
+        input_place = np.empty(batch, np.int64)
+        keys = np.zeros(batch, np.uint64)
+        if dropout is not None:
+            keys[:] = dropout.sample_keys(batch)
+
+        def run(first: int, last: int) -> Piece:
+            failure, work = np.zeros(5), np.zeros(2, np.int64)
+            spikes, used = simulate_samples(
+                first, last, ordered.time, ordered.start, layout.units, layout.synapses,
+                layout.incoming, layout.components, layout.recurrent, duration, self.spike_limit,
+                keys, start, count, input_place, work, failure,
+            )  # fmt: skip
+            return Piece(first, last, spikes[:used], failure, work)
+
+        pieces = self._over(lambda bound: run(*bound), piece_bounds(batch, layout.synapses.size))
+        state = ExactState(
+            network, inputs, duration, layout, ordered, start, count, input_place, pieces
+        )
+        state.check(piece.failure for piece in pieces)
+        if self.debug:
+            verify(state, self._arrivals(state)[0], self._over)
+        return state
+
+    def spikes(self, state: ExactState) -> dict[str, SpikeTrains]:
+        trains = {}
+        for population, first, last in state.populations():
+            if isinstance(population, Input):
+                trains[population.name] = state.inputs[population.name]
+            else:
+                trains[population.name] = state.spike_trains(first, last)
+        return trains
+
+    def spike_counts(self, state: ExactState) -> dict[str, np.ndarray]:
+        counts = {}
+        for population, first, last in state.populations():
+            counts[population.name] = own = state.count[:, first:last]
+            own.setflags(write=False)  # a view of the state
+        return counts
+
+    def report(self, state: ExactState) -> Report:
+        arrivals = self._arrivals(state)
+        smallest, place, dropped = np.inf, None, 0
+        for piece in state.pieces:
+            if piece.spikes.size:
+                dropped += int(np.count_nonzero(piece.spikes["is_dropped"]))
+                spike = int(np.argmin(piece.spikes["drive"]))
+                if piece.spikes["drive"][spike] < smallest:
+                    smallest = float(piece.spikes["drive"][spike])
+                    place = state.origin(piece, spike)
+        return Report(*arrivals, smallest, place, dropped)
+
+    def _arrivals(self, state: ExactState) -> tuple[int, int]:
+        """How many spikes arrive within the trial, and how many after its end."""
+        arrivals = np.zeros(2, np.int64)
+        outgoing, delays = state.layout.outgoing_delays(state.network.topology)
+        for piece in state.pieces:
+            alone(
+                count_arrivals, piece.first, piece.last, outgoing, delays, state.duration,
+                piece.spikes, state.start, state.count, arrivals,
+            )  # fmt: skip
+        return int(arrivals[0]), int(arrivals[1])
+
+    # -- readouts and their adjoints ------------------------------------------------------
+
+    def read(self, state: ExactState, readout: Readout) -> np.ndarray:
+        name = readout.population_of(state.network)
+        first, last = state.unit_range(name)
+        if isinstance(readout, FirstSpike):
+            return state.spike_times(first, last, 0)
+        if isinstance(readout, SpikeTimes):
+            by_number = [state.spike_times(first, last, k) for k in range(readout.count)]
+            return np.stack(by_number, axis=2)
+        if isinstance(readout, VoltageAt):
+            return self.probe(state, name, readout.moments)[0]
+        rate, slope = voltage_form(readout, state.duration)
+        values = np.empty((state.count.shape[0], last - first))
+
+        def run(piece: Piece) -> None:
+            read_voltages(
+                piece.first, piece.last, first, last, rate, slope, state.batch(piece), values
+            )
+
+        self._over(run, state.pieces)
+        state.check_finite(values, type(readout).__name__, first)
+        return values
+
+    def kinks(self, state: ExactState, population: str) -> Moments:
+        first, last = state.unit_range(population)
+        counts = np.zeros(state.count.shape[0], np.int64)
+
+        def run(piece: Piece) -> np.ndarray:
+            return find_kinks(piece.first, piece.last, first, last, state.batch(piece), counts)
+
+        times = np.concatenate(self._over(run, state.pieces))
+        return Moments(times, np.concatenate([[0], np.cumsum(counts)]))
+
+    def probe(
+        self, state: ExactState, population: str, moments: Moments
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return self._traces(state, population, moments, sees_arrivals=False)
+
+    def pull_back(
+        self,
+        state: ExactState,
+        readout: Readout,
+        cotangents: np.ndarray,
+        wrt: Sequence[str],
+        adjustments: Adjustments = Adjustments(),
+    ) -> Adjoint:
+        first, last = state.unit_range(readout.population_of(state.network))
+        entering = state.entering(readout, cotangents, first, last, adjustments.lambda_limit)
+        units = state.units_with(adjustments)
+        sizes = _gradient_sizes(state)
+        tau_units = _units_of_time_constants(state, wrt)
+
+        def run(piece: Piece) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+            adjoint = state.spike_slopes(
+                piece, readout, cotangents, entering, adjustments.spike_slopes
+            )
+            sums = {kind: np.zeros(size) for kind, size in sizes.items()}
+            failure = np.zeros(5)
+            batch = state.batch(piece, units)
+            pull_back_samples(
+                piece.first, piece.last, entering, state.layout.components,
+                state.layout.recurrent, batch, adjoint,
+                Gradients(sums["weight"], sums["delay"], sums["threshold"]), failure,
+            )  # fmt: skip
+            if tau_units.size and failure[0] == 0.0:
+                pull_back_time_constants(
+                    piece.first, piece.last, tau_units, entering, batch, adjoint,
+                    sums["tau_mem"], sums["tau_syn"],
+                )  # fmt: skip
+            return adjoint, sums, failure
+
+        results = self._over(run, state.pieces)
+        state.check(failure for *_, failure in results)
+        totals = {kind: np.zeros(size) for kind, size in sizes.items()}
+        for _, sums, _ in results:
+            for kind, total in totals.items():
+                total += sums[kind]
+        adjoints = tuple(adjoint for adjoint, *_ in results)
+        return Adjoint(
+            parameters={
+                name: state.network.fold(name, totals[name.rsplit(".", 1)[1]]) for name in wrt
+            },
+            input_times=state.input_gradients(adjoints),
+            limited=int(sum(failure[4] for *_, failure in results)),
+            state=AdjointState(entering, units, adjoints),
+        )
+
+    # -- traces ------------------------------------------------------------------------------
+
+    def traces(
+        self, state: ExactState, population: str, times: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        batch = state.count.shape[0]
+        order = np.argsort(times, kind="stable")
+        moments = Moments(np.tile(times[order], batch), np.arange(batch + 1) * times.size)
+        traces = self._traces(state, population, moments, sees_arrivals=True)
+        voltage, current = (
+            _unsorted(trace.reshape(batch, times.size, trace.shape[1]).transpose(0, 2, 1), order)
+            for trace in traces
+        )
+        return voltage, current
+
+    def _traces(
+        self, state: ExactState, population: str, moments: Moments, *, sees_arrivals: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """V and I at moments of each sample, each (moments, units)."""
+        first, last = state.unit_range(population)
+        times, offsets = writable(moments)
+        voltage = np.zeros((times.size, last - first))
+        current = np.zeros_like(voltage)
+
+        def run(piece: Piece) -> None:
+            trace_samples(
+                piece.first, piece.last, first, last, times, offsets, sees_arrivals,
+                state.batch(piece), voltage, current,
+            )  # fmt: skip
+
+        self._over(run, state.pieces)
+        state.check_finite(voltage, "voltage", first, moments.samples)
+        state.check_finite(current, "current", first, moments.samples)
+        return voltage, current
+
+    def adjoint_traces(
+        self, state: ExactState, adjoint: Adjoint, population: str, times: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        first, last = state.unit_range(population)
+        order = np.argsort(times, kind="stable")
+        lambda_v = np.zeros((state.count.shape[0], last - first, times.size))
+        lambda_i = np.zeros_like(lambda_v)
+        own: AdjointState = adjoint.state
+        for piece, spike_adjoint in zip(state.pieces, own.spikes, strict=True):
+            alone(
+                adjoint_trace_samples, piece.first, piece.last, first, last, times[order],
+                own.entering, state.batch(piece, own.units), spike_adjoint, lambda_v, lambda_i,
+            )  # fmt: skip
+        return _unsorted(lambda_v, order), _unsorted(lambda_i, order)
+
+    def _over(self, run: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        return over(run, items, self.threads)
+
+
+def _gradient_sizes(state: ExactState) -> dict[str, int]:
+    """The size of each kind of gradient before it is folded into a parameter's shape."""
+    synapses, units = state.layout.synapses.size, state.layout.units.size
+    sizes = dict.fromkeys(("weight", "delay"), synapses)
+    return sizes | dict.fromkeys(("threshold", "tau_mem", "tau_syn"), units)
+
+
+def _units_of_time_constants(state: ExactState, wrt: Sequence[str]) -> np.ndarray:
+    """The units whose tau_mem or tau_syn is asked for, int64."""
+    names = {name.rsplit(".", 1)[0] for name in wrt if name.endswith((".tau_mem", ".tau_syn"))}
+    ranges = [
+        np.arange(*state.unit_range(p.name)) for p, *_ in state.populations() if p.name in names
+    ]
+    return np.concatenate([np.empty(0, np.int64), *ranges])
+
+
+def _unsorted(values: np.ndarray, order: np.ndarray) -> np.ndarray:
+    result = np.empty_like(values)
+    result[..., order] = values
+    return result

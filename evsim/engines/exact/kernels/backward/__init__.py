@@ -1,0 +1,1 @@
+"""The loops that integrate the adjoints backwards in time."""

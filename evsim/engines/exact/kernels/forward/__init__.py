@@ -1,0 +1,1 @@
+"""The loops that find the spikes of a trial."""

@@ -1,0 +1,1 @@
+"""The loops that read voltages and currents, and their adjoint sources."""

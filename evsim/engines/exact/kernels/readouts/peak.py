@@ -1,0 +1,93 @@
+"""The peak of an LI unit's voltage, and its adjoint at the unit's arrivals."""
+
+from __future__ import annotations
+
+from math import inf
+
+import numpy as np
+
+from evsim._compile.decorators import compiled
+from evsim._compile.stop_polls import is_stopped_at
+from evsim.engines.exact.kernels.arrivals import Arrivals
+from evsim.engines.exact.kernels.backward.arrival_gradients import Gradients
+from evsim.engines.exact.kernels.trial import Trial
+from evsim.equations.lif import adjoint_flow, arrival_slopes, flow, peak_time
+
+
+@compiled
+def peak_voltage(unit: int, trial: Trial, arrivals: Arrivals, n: int) -> tuple[float, float, float]:
+    """The largest voltage (L 29), its time, and the share of its adjoint that arrivals then see.
+
+    At a smooth maximum V' = 0 and the share does not matter.  Where arrivals end a rise, the
+    peak is a kink that moves with them: they see the share ``V'-/(V'- - V'+)`` of the jump of
+    lambda_V, which makes the derivative by a single arrival's time V'-, what it is.  A voltage
+    or current that is no longer finite gives an infinite peak.
+    """
+    tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
+    now, voltage, current = 0.0, 0.0, 0.0
+    best, best_time, best_share = 0.0, inf, 0.0
+    i = 0
+    while True:
+        if is_stopped_at(i):
+            return best, best_time, best_share
+        until = arrivals.time[i] if i < n else trial.duration
+        t = peak_time(voltage, current, tau_mem, tau_syn)
+        if now + t < until:
+            top, _ = flow(voltage, current, t, tau_mem, tau_syn)
+            if top > best:
+                best, best_time, best_share = top, now + t, 0.0
+        voltage, current = flow(voltage, current, until - now, tau_mem, tau_syn)
+        now = until
+        before = current
+        while i < n and arrivals.time[i] <= now:
+            current += trial.synapses[arrivals.synapse[i]].weight
+            i += 1
+        rise, fall = before - voltage, voltage - current
+        if voltage > best and now == trial.duration:
+            best, best_time, best_share = voltage, now, 0.0
+        elif voltage > best and fall >= 0.0:
+            best, best_time = voltage, now
+            best_share = rise / (rise + fall) if rise > 0.0 else 0.0
+        if now == trial.duration:
+            if not (abs(current) < inf and abs(voltage) < inf):
+                best = inf
+            return best, best_time, best_share
+
+
+@compiled
+def peak_moment(unit: int, trial: Trial, arrivals: Arrivals, n: int, moment: np.ndarray) -> int:
+    """Put the time of the peak into ``moment``, shape (1,); 1 if there is one above 0, else 0."""
+    _, moment[0], _ = peak_voltage(unit, trial, arrivals, n)
+    return 1 if moment[0] < inf else 0
+
+
+@compiled
+def pull_back_peak(
+    unit: int,
+    trial: Trial,
+    arrivals: Arrivals,
+    n: int,
+    cotangent: float,
+    adjoint: np.ndarray,
+    gradients: Gradients,
+) -> None:
+    """Pull the cotangent of a unit's peak voltage back to its arrivals."""
+    tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
+    _, peak, share = peak_voltage(unit, trial, arrivals, n)
+    if peak == inf:
+        return
+    jump = -cotangent / tau_mem
+    for i in range(n):
+        if is_stopped_at(i):
+            return
+        time, synapse = arrivals.time[i], arrivals.synapse[i]
+        if time > peak:
+            return
+        seen = share * jump if time == peak else jump
+        _, lambda_i, difference = adjoint_flow(seen, 0.0, seen, peak - time, tau_mem, tau_syn)
+        by_weight, by_time = arrival_slopes(
+            trial.synapses[synapse].weight, lambda_i, difference, tau_syn
+        )
+        gradients.weight[synapse] += by_weight
+        gradients.delay[synapse] += by_time
+        adjoint[arrivals.spike[i]] += by_time

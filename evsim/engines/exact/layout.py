@@ -1,0 +1,206 @@
+"""A network and its inputs as the flat arrays that the exact engine's kernels read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from evsim._compile.threads import alone
+from evsim.display.short_repr import Brief
+from evsim.engines.exact.kernels.forward.recurrent_state import Components
+from evsim.engines.exact.kernels.input_order import order_by_delay
+from evsim.engines.exact.kernels.spike_records import SYNAPSE, UNIT
+from evsim.network.dropout import Dropout
+from evsim.network.network import Network
+from evsim.network.populations import LIF
+from evsim.network.spike_trains import SpikeTrains
+from evsim.network.topology import Topology
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Layout(Brief):
+    """A network's parameters and structure as the kernels read them."""
+
+    units: np.ndarray
+    synapses: np.ndarray
+    incoming: np.ndarray
+    components: Components
+
+    @classmethod
+    def of(cls, network: Network, dropout: Dropout | None = None) -> Layout:
+        """Lay out a network; the part that depends on its topology alone is kept."""
+        topology = network.topology
+        skeleton = _skeletons.get(topology)
+        if skeleton is None:
+            skeleton = _skeletons[topology] = Skeleton.of(network)
+        units = np.empty(topology.unit_count, UNIT)
+        for name in ("tau_mem", "tau_syn", "threshold", "refractory"):
+            units[name] = network.per_unit(name)
+        units["highest_response"] = _highest_response(units["tau_mem"], units["tau_syn"])
+        units["drop_rate"] = 0.0 if dropout is None else dropout.rate_per_unit(network)
+        units["rate_jump"] = 0.0
+        units["is_lif"] = skeleton.is_lif
+        synapses = np.empty(topology.source.size, SYNAPSE)
+        synapses["weight"] = network.weight_per_synapse()
+        synapses["delay"] = network.delay_per_synapse()
+        synapses["source"] = topology.source
+        synapses["target"] = topology.target
+        synapses["index"] = np.arange(synapses.size)
+        units["arrival_group"] = skeleton.arrival_groups(topology, synapses["delay"])
+        return cls(units, synapses, topology.incoming, skeleton.components(topology, synapses))
+
+    @property
+    def recurrent(self) -> np.ndarray | None:
+        """Which components are recurrent; None if none is, for loops compiled without them."""
+        return self.components.recurrent if self.components.recurrent.any() else None
+
+    def outgoing_delays(self, topology: Topology) -> tuple[np.ndarray, np.ndarray]:
+        """The delays of the synapses from each unit, ascending: where each begins, and they."""
+        delay = np.ascontiguousarray(self.synapses["delay"])
+        rows = topology.outgoing_synapse.astype(np.int64, copy=False)
+        return topology.outgoing, delay[alone(order_by_delay, delay, rows, topology.outgoing)]
+
+
+def _highest_response(tau_mem: np.ndarray, tau_syn: np.ndarray) -> np.ndarray:
+    """The highest voltage that a current of 1 makes if nothing follows.
+
+    V = I = e^(-t/tau_syn) at the peak, see ``lif.peak_time``: ``r^(1/(1 - r))`` with
+    r = tau_syn/tau_mem, and 1/e at equal time constants.
+    """
+    rest = (tau_mem - tau_syn) / tau_mem
+    with np.errstate(divide="ignore", invalid="ignore"):
+        power = np.log1p(-rest) / rest
+        power = np.where(np.abs(rest) < 0.5, power, np.log(tau_syn / tau_mem) / rest)
+    return np.exp(np.where(rest == 0.0, -1.0, power))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Skeleton(Brief):
+    """The part of a layout that does not depend on parameter values."""
+
+    is_lif: np.ndarray
+    first: np.ndarray
+    units: np.ndarray
+    recurrent: np.ndarray
+    outgoing: np.ndarray
+    rows: np.ndarray
+    twin: np.ndarray
+    has_twins: np.ndarray
+
+    @classmethod
+    def of(cls, network: Network) -> Skeleton:
+        """Units of each component, and the synapses that go into it from each unit."""
+        topology = network.topology
+        members = [
+            np.concatenate(
+                [
+                    np.arange(topology.first_unit[p], topology.first_unit[p + 1])
+                    for p in component.populations
+                ]
+            )
+            for component in topology.components
+        ]
+        component_of_unit = np.full(topology.unit_count, -1)
+        for index, own in enumerate(members):
+            component_of_unit[own] = index
+        recurrent = np.array([c.recurrent for c in topology.components], bool)
+        is_lif = [np.full(p.units, isinstance(p, LIF)) for p in network.populations]
+        component_of_synapse = component_of_unit[topology.target].astype(np.int32)
+        outgoing = np.zeros((len(members), topology.unit_count + 1), np.int64)
+        before = 0
+        for index in range(len(members)):
+            sources = topology.source[component_of_synapse == index]
+            outgoing[index, 0] = before
+            outgoing[index, 1:] = before + np.cumsum(
+                np.bincount(sources, minlength=topology.unit_count)
+            )
+            before = outgoing[index, -1]
+        twin, has_twins = _twins(topology)
+        return cls(
+            np.concatenate(is_lif),
+            np.concatenate([[0], np.cumsum([own.size for own in members])]).astype(np.int64),
+            np.concatenate([np.empty(0, np.int64), *members]).astype(np.int64),
+            recurrent,
+            outgoing,
+            np.lexsort((topology.source, component_of_synapse)),
+            twin,
+            has_twins,
+        )
+
+    def arrival_groups(self, topology: Topology, delay: np.ndarray) -> np.ndarray:
+        """Groups of consecutive units that hear the same units with the same delays."""
+        starts = topology.incoming
+        differs = np.concatenate([[0], np.cumsum(delay != delay[self.twin])])
+        is_same = self.has_twins & (differs[starts[1:]] == differs[starts[:-1]])
+        return np.cumsum(~is_same)
+
+    def components(self, topology: Topology, synapses: np.ndarray) -> Components:
+        """The components, with the synapses into recurrent ones sorted by delay."""
+        if self.recurrent.any():
+            starts = np.append(self.outgoing[:, :-1].ravel(), self.outgoing[-1, -1])
+            delay = np.ascontiguousarray(synapses["delay"])
+            outgoing = synapses[alone(order_by_delay, delay, self.rows, starts)]
+        else:
+            outgoing = synapses[:0]
+        return Components(self.first, self.units, self.recurrent, self.outgoing, outgoing)
+
+
+def _twins(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
+    """For units that hear the same units as the one before: the twin of each synapse there.
+
+    Synapses of other units are their own twins; the second array says which units have them.
+    """
+    starts, source = topology.incoming, topology.source
+    counts = np.diff(starts)
+    equally_many = np.concatenate([[False], (counts[1:] == counts[:-1]) & (counts[1:] > 0)])
+    places = np.arange(source.size)
+    twin = np.where(equally_many[topology.target], places - counts[topology.target], places)
+    differs = np.concatenate([[0], np.cumsum(source != source[twin])])
+    has_twins = equally_many & (differs[starts[1:]] == differs[starts[:-1]])
+    return np.where(has_twins[topology.target], twin, places), has_twins
+
+
+_skeletons: WeakKeyDictionary[Topology, Skeleton] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OrderedInputs(Brief):
+    """Input spikes sorted by sample, unit and time, with the way back.
+
+    ``time[start[b]:start[b + 1]]`` are sample b's; ``count`` (batch, units of all
+    populations) holds their number per unit, and zeros for other units; ``place[name]``
+    holds, for each event of an input, its place in ``time``.
+    """
+
+    time: np.ndarray
+    start: np.ndarray
+    count: np.ndarray
+    place: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, network: Network, inputs: Mapping[str, SpikeTrains]) -> OrderedInputs:
+        """Sort the spikes of all inputs together."""
+        topology = network.topology
+        first_unit = dict(
+            zip((p.name for p in network.populations), topology.first_unit, strict=False)
+        )
+        units = np.concatenate([inputs[n].units + first_unit[n] for n in inputs])
+        samples = np.concatenate([trains.samples for trains in inputs.values()])
+        times = np.concatenate([trains.times for trains in inputs.values()])
+        batch = len(next(iter(inputs.values())))
+        key = samples * topology.unit_count + units
+        order = np.argsort(key, kind="stable")
+        count = np.bincount(key, minlength=batch * topology.unit_count)
+        count = count.reshape(batch, topology.unit_count).astype(np.int64)
+        start = np.zeros(batch + 1, np.int64)
+        np.cumsum(count.sum(axis=1), out=start[1:])
+        back = np.empty(order.size, np.int64)
+        back[order] = np.arange(order.size)
+        place, before = {}, 0
+        for name, trains in inputs.items():
+            place[name] = back[before : before + trains.times.size]
+            before += trains.times.size
+        return cls(times[order], start, count, place)

@@ -1,0 +1,315 @@
+"""What a run of the exact engine leaves: where every spike lies, and how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from evsim.display.short_repr import Brief
+from evsim.engines.exact.kernels import spike_records as records
+from evsim.engines.exact.kernels.backward.adjoint_sources import PEAK, Entering
+from evsim.engines.exact.kernels.trial import Batch
+from evsim.engines.exact.layout import Layout, OrderedInputs
+from evsim.engines.protocol import Adjustments, EngineError
+from evsim.engines.runaway import message
+from evsim.network.network import Network
+from evsim.network.populations import LIF, Population
+from evsim.network.ragged_arrays import places_of
+from evsim.network.spike_trains import SpikeTrains
+from evsim.readouts.readouts import (
+    FirstSpike,
+    Mean,
+    Moments,
+    Peak,
+    Readout,
+    SpikeTimes,
+    VoltageAt,
+    WeightingForm,
+)
+
+
+def voltage_form(readout: Readout, duration: float) -> WeightingForm:
+    """The weighting of a mean, or the mark of a peak."""
+    if isinstance(readout, Mean):
+        return readout.form(duration)
+    if isinstance(readout, Peak):
+        return WeightingForm(PEAK, 0.0)
+    raise TypeError(f"the exact engine does not know the readout {readout}")
+
+
+def writable(moments: Moments) -> Moments:
+    """The same moments; kernels would be compiled once more for arrays that are read-only."""
+    return Moments(*(np.require(part, requirements=["C", "W"]) for part in moments))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Piece(Brief):
+    """Samples first to last - 1 and all their spikes; the failure, if any.
+
+    ``work`` counts what recurrent components cost, see ``kernels.recurrent_state``.
+    """
+
+    first: int
+    last: int
+    spikes: np.ndarray
+    failure: np.ndarray
+    work: np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AdjointState(Brief):
+    """What entered the adjoints, and the adjoint of every spike by piece; for traces.
+
+    ``units`` are the layout's with the jumps of the rate regulariser.
+    """
+
+    entering: Entering
+    units: np.ndarray
+    spikes: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ExactState(Brief):
+    """A simulated batch: for each sample and unit, where its spikes lie in its piece."""
+
+    network: Network
+    inputs: Mapping[str, SpikeTrains]
+    duration: float
+    layout: Layout
+    ordered: OrderedInputs
+    start: np.ndarray
+    count: np.ndarray
+    input_place: np.ndarray
+    pieces: list[Piece]
+
+    def batch(self, piece: Piece, units: np.ndarray | None = None) -> Batch:
+        """What every kernel needs to look at a piece, with the layout's units or others."""
+        layout = self.layout
+        return Batch(
+            layout.units if units is None else units, layout.synapses, layout.incoming,
+            self.duration, piece.spikes, self.start, self.count,
+        )  # fmt: skip
+
+    def populations(self) -> list[tuple[Population, int, int]]:
+        """Each population with its first unit and the one after its last."""
+        edges = self.network.topology.first_unit.tolist()
+        return list(zip(self.network.populations, edges[:-1], edges[1:], strict=True))
+
+    def unit_range(self, name: str) -> tuple[int, int]:
+        """The first unit of a population and the one after its last."""
+        for population, first, last in self.populations():
+            if population.name == name:
+                return first, last
+        raise ValueError(f"there is no population {name!r}")
+
+    # -- spikes ------------------------------------------------------------------------
+
+    def spike_times(self, first: int, last: int, number: int) -> np.ndarray:
+        """When units first to last - 1 spike for the ``number``-th time, counted from 0.
+
+        Shape (batch, units), infinity where they do not.
+        """
+        values = np.full((self.count.shape[0], last - first), np.inf)
+        for piece in self.pieces:
+            own, place = self._numbered(piece, first, last, number)
+            values[piece.first : piece.last][own] = piece.spikes["time"][place]
+        return values
+
+    def _numbered(
+        self, piece: Piece, first: int, last: int, number: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which units of which samples of a piece have a spike of that number, and where."""
+        own = self.count[piece.first : piece.last, first:last] > number
+        return own, self.start[piece.first : piece.last, first:last][own] + number
+
+    def spike_trains(self, first: int, last: int) -> SpikeTrains:
+        """Spikes of units first to last - 1 as a batch sorted by time."""
+        batch, width = self.count.shape[0], last - first
+        times, samples, units = [], [], []
+        for piece in self.pieces:
+            index, owner = self._places(piece, first, last)
+            times.append(piece.spikes["time"][index])
+            samples.append(piece.first + owner // width)
+            units.append(owner % width)
+        all_times, all_samples = np.concatenate(times), np.concatenate(samples)
+        all_units = np.concatenate(units)
+        order = np.lexsort((all_units, all_times, all_samples))
+        offsets = np.zeros(batch + 1, np.int64)
+        np.cumsum(np.bincount(all_samples, minlength=batch), out=offsets[1:])
+        return SpikeTrains._trusted(
+            all_times[order], all_units[order].astype(np.int32), offsets, width
+        )
+
+    def _places(self, piece: Piece, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where the spikes of units first to last - 1 lie, by sample and unit; whose they are."""
+        rows = slice(piece.first, piece.last), slice(first, last)
+        return places_of(self.start[rows], self.count[rows])
+
+    # -- what enters the adjoints --------------------------------------------------------
+
+    def entering(
+        self, readout: Readout, cotangents: np.ndarray, first: int, last: int, limit: float
+    ) -> Entering:
+        """Cotangents of a readout of units first to last - 1, spread over all units."""
+        batch = self.count.shape[0]
+        drive, phantom = np.zeros(self.count.shape), np.zeros(self.count.shape)
+        form = WeightingForm(0.0, 0.0)
+        moments, moment_start = np.empty(0), np.zeros(batch + 1, np.int64)
+        moment_cotangent = np.empty((0, last - first))
+        if isinstance(readout, VoltageAt):
+            moments, moment_start = writable(readout.moments)
+            moment_cotangent = np.require(cotangents, np.float64, ["C", "W"])
+        elif isinstance(readout, (FirstSpike, SpikeTimes)):
+            by_number = cotangents.reshape(batch, last - first, -1)
+            missing = self.count[:, first:last, None] <= np.arange(by_number.shape[2])
+            phantom[:, first:last] = np.where(missing, by_number, 0.0).sum(axis=2)
+            phantom[:, first:last][self._held_at_end(first, last)] = 0.0
+        else:
+            form = voltage_form(readout, self.duration)
+            drive[:, first:last] = cotangents
+            if not isinstance(readout, Peak):
+                drive /= self.duration
+        return Entering(
+            form.rate, form.slope, drive, phantom, moments, moment_start, moment_cotangent,
+            first, last, limit,
+        )  # fmt: skip
+
+    def _held_at_end(self, first: int, last: int) -> np.ndarray:
+        """Which units first to last - 1 cannot spike at the end of the trial, (batch, units)."""
+        held = np.zeros((self.count.shape[0], last - first), bool)
+        refractory = self.layout.units["refractory"][first:last]
+        for piece in self.pieces:
+            count = self.count[piece.first : piece.last, first:last]
+            latest = np.maximum(self.start[piece.first : piece.last, first:last] + count - 1, 0)
+            if piece.spikes.size:
+                free_at = piece.spikes["time"][latest] + refractory
+                held[piece.first : piece.last] = (count > 0) & (free_at >= self.duration)
+        return held
+
+    def spike_slopes(
+        self,
+        piece: Piece,
+        readout: Readout,
+        cotangents: np.ndarray,
+        entering: Entering,
+        more: np.ndarray | None,
+    ) -> np.ndarray:
+        """Derivative of the loss by the time of each spike of a piece, as far as it is direct.
+
+        ``more`` has one entry for each spike of the population that is read, in the order of
+        its spike trains.
+        """
+        slopes = np.zeros(piece.spikes.size)
+        first, last = entering.first_read, entering.last_read
+        if isinstance(readout, (FirstSpike, SpikeTimes)):
+            by_number = cotangents[piece.first : piece.last].reshape(
+                piece.last - piece.first, last - first, -1
+            )
+            for number in range(by_number.shape[2]):
+                own, place = self._numbered(piece, first, last, number)
+                slopes[place] = by_number[own][:, number]
+        elif isinstance(readout, Mean) and isinstance(self._population_at(first), LIF):
+            # l_V- - l_V+ of dF/dV = drive w(t): V is the threshold before a spike, 0 after it.
+            index, owner = self._places(piece, first, last)
+            drive = entering.drive[piece.first : piece.last, first:last].ravel()[owner]
+            threshold = self.layout.units["threshold"][first:last][owner % (last - first)]
+            form = WeightingForm(entering.rate, entering.slope)
+            slopes[index] = drive * form.at(piece.spikes["time"][index]) * threshold
+        if more is not None:
+            index, owner = self._places(piece, first, last)
+            width = last - first
+            order = np.lexsort((owner % width, piece.spikes["time"][index], owner // width))
+            begin = self.count[: piece.first, first:last].sum()
+            slopes[index[order]] += more[begin : begin + index.size]
+        return slopes
+
+    def units_with(self, adjustments: Adjustments) -> np.ndarray:
+        """The layout's units with the jumps of the rate regulariser."""
+        if not adjustments.rate_jumps:
+            return self.layout.units
+        units = self.layout.units.copy()
+        for name, jumps in adjustments.rate_jumps.items():
+            first, last = self.unit_range(name)
+            units["rate_jump"][first:last] = jumps
+        return units
+
+    def input_gradients(self, adjoints: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
+        """The adjoint of every input spike beside its event."""
+        ordered = self.ordered
+        by_time = np.empty(ordered.time.size)
+        for piece, adjoint in zip(self.pieces, adjoints, strict=True):
+            starts = ordered.start[piece.first : piece.last + 1]
+            own = np.arange(starts[0], starts[-1])
+            shift = self.input_place[piece.first : piece.last] - starts[:-1]
+            by_time[own] = adjoint[own + np.repeat(shift, np.diff(starts))]
+        return {name: by_time[place] for name, place in self.ordered.place.items()}
+
+    def origin(self, piece: Piece, spike: int) -> tuple[str, int, int, float]:
+        """Population, sample, unit and time of a spike."""
+        start = self.start[piece.first : piece.last]
+        count = self.count[piece.first : piece.last]
+        found = np.argwhere((start <= spike) & (spike < start + count))[0]
+        time = float(piece.spikes["time"][spike])
+        name, unit = self.name_unit(int(found[1]))
+        return name, piece.first + int(found[0]), unit, time
+
+    def name_unit(self, unit: int) -> tuple[str, int]:
+        """Population of a unit and its index there."""
+        population = self._population_at(unit)
+        return population.name, unit - self.unit_range(population.name)[0]
+
+    def _population_at(self, unit: int) -> Population:
+        edges = self.network.topology.first_unit
+        return self.network.populations[int(np.searchsorted(edges, unit, side="right")) - 1]
+
+    def check_finite(
+        self, values: np.ndarray, quantity: str, first: int, samples: np.ndarray | None = None
+    ) -> None:
+        """Raise for the first of some values, (batch, units), that is no finite number.
+
+        ``samples`` has the sample of each row if the rows are not the samples themselves.
+        """
+        wrong = ~np.isfinite(values)
+        if wrong.any():
+            row, column = (int(i) for i in np.argwhere(wrong)[0])
+            sample = row if samples is None else int(samples[row])
+            name, own = self.name_unit(first + column)
+            raise EngineError(
+                f"sample {sample}, unit {own} of {name!r}: {quantity} is {values[row, column]}; "
+                + _REASONS[records.OVERFLOW]
+            )
+
+    def check(self, failures: Iterable[np.ndarray]) -> None:
+        """Raise for the first failure."""
+        for status, time, unit, sample, span in failures:
+            if status == records.DONE:
+                continue
+            name, own = self.name_unit(int(unit))
+            place = f"sample {int(sample)}, unit {own} of {name!r}, at {time:.17g} ms"
+            if status == records.RUNAWAY:
+                raise EngineError(message(place, span, "Exact"))
+            raise EngineError(f"{place}: {_REASONS[int(status)]}")
+
+
+_REASONS = {
+    records.TOO_FAST: (
+        "it spikes again before time moves on in float64; its current is too large: "
+        "use smaller weights or a refractory period"
+    ),
+    records.NO_CROSSING: (
+        "the search for its threshold crossing did not end; its voltage or current is not a "
+        "sensible number: look at the weights"
+    ),
+    records.GRAZING: (
+        "I - threshold at its emission rounds to 0, so its gradient is unbounded: the voltage "
+        "only grazes the threshold; set a lambda_limit, change the weights a little, or leave the "
+        "sample out"
+    ),
+    records.OVERFLOW: "its current is no longer finite: use smaller weights",
+    records.TOO_MANY: (
+        "with this spike the sample has more spikes than the engine's spike_limit allows; if the "
+        "network does not run away, set a larger one, Exact(spike_limit=...)"
+    ),
+}

@@ -1,0 +1,463 @@
+"""The readable engine: plain Python, one global queue of events, any number type.
+
+It is what to read to learn what evsim computes, and the oracle the fast engine is tested
+against.  ``reference_neuron`` has the equations of one neuron between its events,
+``reference_network`` the events, ``reference_adjoint`` the same events backwards and
+``reference_readouts`` what is read; here is the engine.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from evsim.arguments.checks import (
+    check_flag,
+    check_is,
+    checked_count,
+    checked_integer,
+    is_integer,
+    shown,
+)
+from evsim.arguments.keywords import helpful
+from evsim.display.short_repr import Brief
+from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
+from evsim.engines.reference import readouts as reference_readouts
+from evsim.engines.reference.adjoint import AdjointSimulation, Cotangents
+from evsim.engines.reference.network import InputEvent, Model, SampleDropout, Simulation
+from evsim.engines.reference.neuron import Number, Numbers, numbers_with
+from evsim.engines.runaway import RATE_LIMIT, check_rate_limit
+from evsim.network.dropout import Dropout
+from evsim.network.network import Network
+from evsim.network.spike_trains import SpikeTrains
+from evsim.readouts.readouts import Moments, Readout
+
+FEWEST_DIGITS = 16
+MOST_DIGITS = 1_000_000
+NO_ADJUSTMENTS = Adjustments()
+
+
+class Event(NamedTuple):
+    """What happens when: "emission", "arrival" or "release" (the end of a refractory window)."""
+
+    time: Number
+    kind: str
+    population: str
+    unit: int
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class State(Brief):
+    """A simulated batch, in the engine's number type."""
+
+    model: Model
+    duration: Number
+    input_events: list[list[InputEvent]]
+    samples: list[Simulation]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AdjointState(Brief):
+    """Gradients in the engine's number type, each computed when it is first asked for.
+
+    ``weight`` and ``delay`` hold one per synapse in the order of ``network.topology``,
+    ``tau_mem``, ``tau_syn`` and ``threshold`` one per unit of all populations, 0 for inputs,
+    and ``input_times`` one per event of each input population.
+    """
+
+    forward: State
+    samples: list[AdjointSimulation]
+
+    @cached_property
+    def weight(self) -> np.ndarray:
+        """By the weight of each synapse."""
+        return self._per_synapse("weight")
+
+    @cached_property
+    def delay(self) -> np.ndarray:
+        """By the delay of each synapse."""
+        return self._per_synapse("delay")
+
+    @cached_property
+    def threshold(self) -> np.ndarray:
+        """By the threshold of each unit."""
+        return self._per_unit([sample.threshold for sample in self.samples])
+
+    @cached_property
+    def tau_mem(self) -> np.ndarray:
+        """By the membrane time constant of each unit."""
+        return self._per_time_constant("tau_mem")
+
+    @cached_property
+    def tau_syn(self) -> np.ndarray:
+        """By the synaptic time constant of each unit."""
+        return self._per_time_constant("tau_syn")
+
+    @cached_property
+    def input_times(self) -> dict[str, np.ndarray]:
+        """By the time of each input spike; 0 for those after the end of the trial."""
+        model, slopes = self.forward.model, {}
+        for population in model.network.inputs:
+            units = model.units_of(population.name)
+            events = [event for sample in self.forward.input_events for event in sample]
+            own = self._zeros(sum(event.unit in units for event in events))
+            for sample in self.samples:
+                for emission, slope in sample.slopes.items():
+                    if emission.unit in units:
+                        own[emission.index] = slope
+            slopes[population.name] = own
+        return slopes
+
+    def _per_synapse(self, kind: str) -> np.ndarray:
+        total = self._zeros(len(self.forward.model.weight))
+        for sample in self.samples:
+            total += np.array(getattr(sample, kind), dtype=object)
+        return total
+
+    def _per_time_constant(self, kind: str) -> np.ndarray:
+        return self._per_unit(
+            [
+                {unit: getattr(slopes, kind) for unit, slopes in sample.time_constants.items()}
+                for sample in self.samples
+            ]
+        )
+
+    def _per_unit(self, samples: Sequence[Mapping[int, Number]]) -> np.ndarray:
+        total = self._zeros(self.forward.model.network.topology.unit_count)
+        for sample in samples:
+            for unit, slope in sample.items():
+                total[unit] += slope
+        return total
+
+    def _zeros(self, size: int) -> np.ndarray:
+        return np.full(size, self.forward.model.numbers.convert(0), dtype=object)
+
+
+@helpful
+@dataclass(frozen=True)
+class Reference(Engine):
+    """The readable engine.
+
+    Parameters
+    ----------
+    digits : int, optional
+        Decimal digits of every number, at least 16; Python's floats if not given.
+    debug : bool
+        Whether to check every invariant of the state after every event.
+    rate_limit : float
+        Spikes per tau_mem, or per 4 tau_syn if that is shorter, from which on a unit that its own
+        loop of connections excites, and that emits faster and faster, is refused, because the
+        network runs away; infinity for no limit.
+    """
+
+    digits: int | None = None
+    debug: bool = False
+    rate_limit: float = RATE_LIMIT
+
+    def __post_init__(self) -> None:
+        check_flag(self.debug, "debug")
+        check_rate_limit(self.rate_limit)
+        if self.digits is None:
+            return
+        if not is_integer(self.digits):
+            raise TypeError(f"digits = {shown(self.digits)}: it must be an integer or None")
+        if self.digits < FEWEST_DIGITS:
+            raise ValueError(
+                f"digits = {shown(self.digits)}: it must be at least {FEWEST_DIGITS}, or None for "
+                "floats"
+            )
+        checked_count(self.digits, "digits", FEWEST_DIGITS, MOST_DIGITS)
+
+    @property
+    def numbers(self) -> Numbers:
+        """The number type."""
+        return numbers_with(self.digits)
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """What every simulation is told."""
+        return {"debug": self.debug, "rate_limit": self.rate_limit}
+
+    # -- forward ----------------------------------------------------------------------
+
+    def simulate(
+        self,
+        network: Network,
+        inputs: Mapping[str, SpikeTrains],
+        duration: float,
+        dropout: Dropout | None = None,
+    ) -> State:
+        return self.simulate_model(
+            Model.from_network(network, self.numbers),
+            self.input_events(network, inputs),
+            duration,
+            dropout,
+        )
+
+    def simulate_model(
+        self,
+        model: Model,
+        input_events: Sequence[Sequence[InputEvent]],
+        duration: Number,
+        dropout: Dropout | None = None,
+    ) -> State:
+        """Run a model, whose parameters and input times may have more digits than a float.
+
+        ``input_events`` has a list for each sample, as ``input_events`` makes them.
+        """
+        duration = self.numbers.convert(duration)
+        dropouts = _sample_dropouts(dropout, model.network, len(input_events))
+        samples = [
+            Simulation(
+                model, events, duration, dropout=dropouts[sample], sample=sample, **self._settings
+            ).run()
+            for sample, events in enumerate(input_events)
+        ]
+        return State(model, duration, [list(events) for events in input_events], samples)
+
+    def input_events(
+        self, network: Network, inputs: Mapping[str, SpikeTrains]
+    ) -> list[list[InputEvent]]:
+        """The spikes given to each sample, as numbers of this engine's type."""
+        model_units = {
+            population.name: int(start)
+            for population, start in zip(
+                network.populations, network.topology.first_unit, strict=False
+            )
+        }
+        batch_size = len(next(iter(inputs.values())))
+        samples: list[list[InputEvent]] = [[] for _ in range(batch_size)]
+        for name, trains in inputs.items():
+            columns = (trains.samples.tolist(), trains.times.tolist(), trains.units.tolist())
+            for index, (sample, time, unit) in enumerate(zip(*columns, strict=True)):
+                time = self.numbers.convert(time)
+                samples[sample].append(InputEvent(time, model_units[name] + unit, index))
+        return samples
+
+    def events(
+        self, network: Network, inputs: Mapping[str, SpikeTrains], duration: float, sample: int
+    ) -> Iterator[Event]:
+        """Simulate one sample and yield its events as they happen.
+
+        Raises TypeError and ValueError for arguments that do not fit together, at once.
+        """
+        from evsim.simulation.checks import check_duration, check_inputs, check_network
+
+        check_network(network)
+        check_is(inputs, "inputs", (Mapping, SpikeTrains), "give a mapping to SpikeTrains")
+        inputs = check_inputs(network, inputs)
+        batch_size = len(next(iter(inputs.values())))
+        if checked_integer(sample, "sample", 0) >= batch_size:
+            raise ValueError(
+                f"sample = {shown(sample)}: the batch has samples 0 to {batch_size - 1}"
+            )
+        return self._events(network, inputs, check_duration(duration), sample)
+
+    def _events(
+        self, network: Network, inputs: Mapping[str, SpikeTrains], end: float, sample: int
+    ) -> Iterator[Event]:
+        model = Model.from_network(network, self.numbers)
+        events = self.input_events(network, inputs)[sample]
+        duration = self.numbers.convert(end)
+        for event in Simulation(model, events, duration, sample=sample, **self._settings):
+            yield Event(event.time, event.kind.name.lower(), *model.place_of(event.unit))
+
+    def spikes(self, state: State) -> dict[str, SpikeTrains]:
+        return {
+            population.name: _spike_trains(state, population.name)
+            for population in state.model.network.populations
+        }
+
+    def report(self, state: State) -> Report:
+        smallest, place = float("inf"), None
+        for sample, simulation in enumerate(state.samples):
+            for emission in simulation.emissions:
+                if emission.index is not None:
+                    continue
+                drive = state.model.neurons[emission.unit].drive(emission.current)
+                if drive < smallest:
+                    smallest = drive
+                    population, unit = state.model.place_of(emission.unit)
+                    place = population, sample, unit, float(emission.time)
+        return Report(
+            arrivals=sum(simulation.arrivals() for simulation in state.samples),
+            arrivals_after_end=sum(simulation.arrivals_after_end for simulation in state.samples),
+            smallest_drive=float(smallest),
+            smallest_drive_at=place,
+            dropped=sum(simulation.dropped for simulation in state.samples),
+        )
+
+    def traces(
+        self, state: State, population: str, times: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        def values(sample: Simulation, unit: int, time: Number) -> tuple[Number, Number]:
+            return state.model.neurons[unit].flow(sample.segment_at(unit, time), time)
+
+        return self._sample(state.model, state.samples, population, times, values)
+
+    # -- readouts ---------------------------------------------------------------------
+
+    def read(self, state: State, readout: Readout) -> np.ndarray:
+        return self.read_exact(state, readout).astype(np.float64)
+
+    def read_exact(self, state: State, readout: Readout) -> np.ndarray:
+        """The readout's values in the engine's number type, in the shape it states."""
+        units = state.model.units_of(readout.population_of(state.model.network))
+        values = np.empty(readout.shape(len(state.samples), len(units)), dtype=object)
+        for b, simulation in enumerate(state.samples):
+            own = reference_readouts.rows_of(readout, values, b)
+            reference_readouts.read(simulation, units, readout, own)
+        return values
+
+    def kinks(self, state: State, population: str) -> Moments:
+        return self._kinks(state, population, float, np.float64)
+
+    def kinks_exact(self, state: State, population: str) -> Moments:
+        """The same times in the engine's number type, an array of objects."""
+        return self._kinks(state, population, self.numbers.convert, object)
+
+    def _kinks(
+        self, state: State, population: str, convert: Callable[[Number], Number], dtype: Any
+    ) -> Moments:
+        units, end = state.model.units_of(population), convert(state.duration)
+        samples = []
+        for simulation in state.samples:
+            times = {convert(event.time) for event in simulation.events if event.unit in units}
+            samples.append(sorted(time for time in times if 0 < time < end))
+        return Moments(
+            np.array([time for times in samples for time in times], dtype),
+            np.cumsum([0, *(len(times) for times in samples)]),
+        )
+
+    def probe(
+        self, state: State, population: str, moments: Moments
+    ) -> tuple[np.ndarray, np.ndarray]:
+        voltage, current = self.probe_exact(state, population, moments)
+        return voltage.astype(np.float64), current.astype(np.float64)
+
+    def probe_exact(
+        self, state: State, population: str, moments: Moments
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same in the engine's number type; times of moments may be of it as well."""
+        units = state.model.units_of(population)
+        pairs = np.empty((2, len(moments.times), len(units)), dtype=object)
+        columns = moments.samples.tolist(), moments.times.tolist()
+        for m, (sample, time) in enumerate(zip(*columns, strict=True)):
+            time = self.numbers.convert(time)
+            for k, unit in enumerate(units):
+                pairs[:, m, k] = state.samples[sample].probe(unit, time)
+        return pairs[0], pairs[1]
+
+    # -- backward ---------------------------------------------------------------------
+
+    def pull_back(
+        self,
+        state: State,
+        readout: Readout,
+        cotangents: np.ndarray,
+        wrt: Sequence[str],
+        adjustments: Adjustments = NO_ADJUSTMENTS,
+    ) -> Adjoint:
+        adjoint = self.pull_back_exact(state, readout, cotangents, adjustments)
+        parameters = {}
+        for name in wrt:
+            flat = getattr(adjoint, name.rsplit(".", 1)[1]).astype(np.float64)
+            parameters[name] = state.model.network.fold(name, flat)
+        input_times = {name: g.astype(np.float64) for name, g in adjoint.input_times.items()}
+        limited = sum(sample.limited for sample in adjoint.samples)
+        return Adjoint(parameters, input_times, limited, adjoint)
+
+    def pull_back_exact(
+        self,
+        state: State,
+        readout: Readout,
+        cotangents: np.ndarray,
+        adjustments: Adjustments = NO_ADJUSTMENTS,
+    ) -> AdjointState:
+        """Gradients of ``sum(cotangents * readout)`` in the engine's number type.
+
+        ``cotangents`` has the shape of the readout's values, ``adjustments.spike_slopes`` one
+        entry per spike of its population; they hold floats or numbers.
+        """
+        population = readout.population_of(state.model.network)
+        units = state.model.units_of(population)
+        samples = []
+        for b, entering in enumerate(self._adjustments(state, population, adjustments)):
+            simulation = state.samples[b]
+            own = reference_readouts.rows_of(readout, cotangents, b)
+            reference_readouts.pull_back(simulation, units, readout, own, entering)
+            samples.append(AdjointSimulation(simulation, entering).run())
+        return AdjointState(state, samples)
+
+    def _adjustments(
+        self, state: State, population: str, adjustments: Adjustments
+    ) -> Iterator[Cotangents]:
+        """What enters the adjoint of each sample besides the readout's cotangents."""
+        convert, model = self.numbers.convert, state.model
+        rate_jumps = {
+            unit: convert(jump)
+            for name, jumps in adjustments.rate_jumps.items()
+            for unit, jump in zip(model.units_of(name), jumps.tolist(), strict=True)
+        }
+        given = adjustments.spike_slopes
+        slopes = iter([] if given is None else given.tolist())
+        units = model.units_of(population)
+        for simulation in state.samples:
+            entering = Cotangents(
+                rate_jumps=rate_jumps, lambda_limit=convert(adjustments.lambda_limit)
+            )
+            if given is not None:
+                own = (emission for emission in simulation.emissions if emission.unit in units)
+                for emission in own:
+                    entering.add_emission_slope(emission, convert(next(slopes)))
+            yield entering
+
+    def adjoint_traces(
+        self, state: State, adjoint: Adjoint, population: str, times: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        def values(sample: AdjointSimulation, unit: int, time: Number) -> tuple[Number, Number]:
+            later = bisect_left(sample.history[unit], -time, key=lambda s: -s.time)
+            lambda_v, lambda_i, _ = sample.flow(unit, time, max(later - 1, 0))
+            return lambda_v, lambda_i
+
+        return self._sample(state.model, adjoint.state.samples, population, times, values)
+
+    def _sample(
+        self, model: Model, samples: Sequence[Any], population: str, times: np.ndarray, values: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Two values of each sample and unit at each time, each (batch, units, times)."""
+        units = model.units_of(population)
+        pairs = np.empty((2, len(samples), len(units), len(times)))
+        for b, sample in enumerate(samples):
+            for k, unit in enumerate(units):
+                for i, time in enumerate(times.tolist()):
+                    pairs[:, b, k, i] = values(sample, unit, self.numbers.convert(time))
+        return pairs[0], pairs[1]
+
+
+def _sample_dropouts(
+    dropout: Dropout | None, network: Network, batch_size: int
+) -> list[SampleDropout | None]:
+    if dropout is None:
+        return [None] * batch_size
+    rates = dropout.rate_per_unit(network).tolist()
+    return [SampleDropout(key, rates) for key in dropout.sample_keys(batch_size).tolist()]
+
+
+def _spike_trains(state: State, population: str) -> SpikeTrains:
+    """Spikes within the trial; those of inputs as they were given."""
+    units = state.model.units_of(population)
+    given = population in [p.name for p in state.model.network.inputs]
+    emitted = state.input_events if given else [sample.emissions for sample in state.samples]
+    own = [[event for event in events if event.unit in units] for events in emitted]
+    return SpikeTrains(
+        times=np.array([float(event.time) for events in own for event in events]),
+        units=np.array([event.unit - units.start for events in own for event in events], np.int32),
+        offsets=np.cumsum([0, *(len(events) for events in own)]),
+        unit_count=len(units),
+    )

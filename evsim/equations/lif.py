@@ -1,0 +1,417 @@
+"""The closed forms of LIF and LI units with exponential synapses, each forward beside its adjoint.
+
+    tau_mem dV/dt = -V + I        tau_mem lambda_V' = -lambda_V - dF/dV
+    tau_syn dI/dt = -I            tau_syn lambda_I' = -lambda_I + lambda_V
+
+(D Table 1; ' is the derivative in backward time.)  Times are in ms.  Every formula holds for
+any ratio of the time constants: differences of exponentials are written as divided
+differences, whose limit at equal arguments loses no digits.
+
+The derivative by the time of an arrival is made of lambda_V - lambda_I.  Where the time constants
+are far apart, both are nearly equal and their difference would lose digits; so it is an adjoint
+of its own, the *difference*, with closed forms that do not subtract one from the other.
+"""
+
+from __future__ import annotations
+
+from math import exp, expm1, inf, log, log1p, sqrt
+
+from evsim._compile.decorators import compiled
+from evsim.equations.exponential import fast_exp, fast_expm1
+
+# -- divided differences of the exponential -------------------------------------------------
+
+
+@compiled
+def relative_expm1(x: float) -> float:
+    """``expm1(x)/x``, the divided difference of exp between 0 and x; 1 at x = 0."""
+    if x == 0.0:
+        return 1.0
+    return expm1(x) / x
+
+
+@compiled
+def relative_log1p(x: float) -> float:
+    """``log1p(x)/x``; 1 at x = 0."""
+    if x == 0.0:
+        return 1.0
+    return log1p(x) / x
+
+
+@compiled
+def second_divided_difference(a: float, b: float, c: float) -> float:
+    """``exp[a, b, c]``, the second divided difference of exp; e^a/2 where all are equal.
+
+    Far apart it is the difference quotient of first differences; close together, where that
+    would cancel, the series ``e^m sum_n h_n / (n + 2)!`` around the middle m, in which h_n is
+    the complete homogeneous polynomial of degree n of the distances from m.
+    """
+    high, low = max(a, b, c), min(a, b, c)
+    middle = max(min(a, b), min(max(a, b), c))
+    if high - low > 1.0:
+        upper = exp(high) * relative_expm1(middle - high)
+        lower = exp(middle) * relative_expm1(low - middle)
+        return (upper - lower) / (high - low)
+    x, y = high - middle, low - middle
+    e1, e2 = x + y, x * y
+    previous, polynomial = 0.0, 1.0
+    factor = 0.5
+    total = factor
+    for n in range(1, 19):  # the next term is below 1e-18
+        previous, polynomial = polynomial, e1 * polynomial - e2 * previous
+        factor /= n + 2
+        total += polynomial * factor
+    return exp(middle) * total
+
+
+@compiled
+def first_divided_difference(a: float, b: float) -> float:
+    """``exp[a, b]``; e^a where they are equal."""
+    high, low = max(a, b), min(a, b)
+    return exp(high) * relative_expm1(low - high)
+
+
+@compiled
+def third_divided_difference(a: float, b: float, c: float, d: float) -> float:
+    """``exp[a, b, c, d]``; e^a/6 where all are equal."""
+    a, b = min(a, b), max(a, b)
+    c, d = min(c, d), max(c, d)
+    a, c = min(a, c), max(a, c)
+    b, d = min(b, d), max(b, d)
+    b, c = min(b, c), max(b, c)
+    if d - a > 2.0:
+        upper = second_divided_difference(b, c, d)
+        return (upper - second_divided_difference(a, b, c)) / (d - a)
+    return _series_from_lowest(a, b - a, c - a, d - a, 0.0, 3)
+
+
+@compiled
+def fourth_divided_difference(low: float, a: float, b: float, c: float, high: float) -> float:
+    """``exp[low, a, b, c, high]`` for low <= a <= b <= c <= high; e^low/24 where all are equal."""
+    if high - low > 2.0:
+        upper = third_divided_difference(a, b, c, high)
+        return (upper - third_divided_difference(low, a, b, c)) / (high - low)
+    return _series_from_lowest(low, a - low, b - low, c - low, high - low, 4)
+
+
+@compiled
+def _series_from_lowest(low: float, a: float, b: float, c: float, d: float, order: int) -> float:
+    """``e^low sum_n h_n / (n + order)!``, h_n the sum of all products of n of a, b, c, d >= 0.
+
+    The divided difference of exp around the lowest argument: no term is negative, so none of
+    its digits cancel.  h_n of all of them follows from h_n of fewer and h_(n-1).
+    """
+    factor = 1.0
+    for n in range(2, order + 1):
+        factor /= n
+    of_a = of_b = of_c = of_d = 1.0
+    total = factor
+    for n in range(1, 32):  # distances up to 2: the next term is below 1e-18 of the sum
+        of_a *= a
+        of_b = of_a + b * of_b
+        of_c = of_b + c * of_c
+        of_d = of_c + d * of_d
+        factor /= n + order
+        total += of_d * factor
+    return exp(low) * total
+
+
+# -- refractory periods -----------------------------------------------------------------------
+
+
+@compiled
+def is_refractory_after(time: float, refractory: float) -> bool:
+    """Whether a refractory period follows an emission.
+
+    The one place where it is decided whether what arrives with the emission lies in the period:
+    a period too short to move the time on, in float64, is none.
+    """
+    return time + refractory > time
+
+
+# -- free flow --------------------------------------------------------------------------------
+
+
+@compiled
+def decays_and_convolution(t: float, tau_mem: float, tau_syn: float) -> tuple[float, float, float]:
+    """``e^{-t/tau_mem}``, ``e^{-t/tau_syn}`` and what couples them over t ms.
+
+    The last is ``integral from 0 to t of e^{-u/tau_syn} e^{-(t-u)/tau_mem} du`` in ms:
+    over tau_mem it is phi, which carries current into voltage; over tau_syn it carries
+    lambda_V into lambda_I.  At tau_mem = tau_syn it is t e^{-t/tau}.
+    """
+    decay_mem = fast_exp(-t / tau_mem)
+    decay_syn = fast_exp(-t / tau_syn)
+    slower = max(decay_mem, decay_syn)
+    x = -t * (abs(tau_mem - tau_syn) / tau_mem / tau_syn)
+    ratio = fast_expm1(x) / x if x != 0.0 else 1.0  # relative_expm1 for a loop's many t at a time
+    return decay_mem, decay_syn, t * slower * ratio
+
+
+@compiled
+def flow(
+    voltage: float, current: float, t: float, tau_mem: float, tau_syn: float
+) -> tuple[float, float]:
+    """V and I after t ms without events (equations: closed form between events)."""
+    decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
+    return voltage * decay_mem + current * coupling / tau_mem, current * decay_syn
+
+
+@compiled
+def adjoint_flow(
+    lambda_v: float, lambda_i: float, difference: float, t: float, tau_mem: float, tau_syn: float
+) -> tuple[float, float, float]:
+    """lambda_V, lambda_I and their difference, t ms earlier, without events and without drive."""
+    decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
+    response = coupling / tau_syn
+    own, by_v, by_i = difference_factors(decay_mem, decay_syn, response, tau_mem, tau_syn)
+    return (
+        lambda_v * decay_mem,
+        lambda_i * decay_syn + lambda_v * response,
+        difference * own - lambda_v * by_v - lambda_i * by_i,
+    )
+
+
+@compiled
+def difference_factors(
+    decay_mem: float, decay_syn: float, response: float, tau_mem: float, tau_syn: float
+) -> tuple[float, float, float]:
+    """How lambda_V - lambda_I follows from itself, from lambda_V and from lambda_I, of later.
+
+    The first times the difference, minus the two others times lambda_V and lambda_I.  ``response``
+    is that of lambda_I to lambda_V, c(t)/tau_syn with the convolution c(t) of both exponentials.
+    From D Table 1 follows ``tau_syn D' = -D - tau_syn/tau_mem lambda_V`` for the difference D, and
+
+        D(t) = D e^{-t/tau_syn} - lambda_V c(t)/tau_mem
+             = D (e^{-t/tau_mem} - c(t)/tau_syn) - lambda_I c(t)/tau_mem
+
+    The first form serves where tau_syn is the shorter: what it subtracts is as small as what the
+    difference comes to.  The second serves where tau_mem is.
+    """
+    toward = response * (tau_syn / tau_mem)
+    if tau_syn <= tau_mem:
+        return decay_syn, toward, 0.0
+    return decay_mem - response, 0.0, toward
+
+
+@compiled
+def arrival_slopes(
+    weight: float, lambda_i: float, difference: float, tau_syn: float
+) -> tuple[float, float]:
+    """Derivatives of the loss by the weight and by the time of one arrival (D Table 1).
+
+    ``-tau_syn lambda_I`` and ``w (lambda_V - lambda_I)``.  The latter is what the arrival adds to
+    the gradient of its delay and to S_k of the spike that it came from.
+    """
+    return -tau_syn * lambda_i, weight * difference
+
+
+@compiled
+def flow_by_time_constants(
+    voltage: float, current: float, t: float, tau_mem: float, tau_syn: float
+) -> tuple[float, float, float]:
+    """Derivatives of ``flow``: V by tau_mem, V by tau_syn and I by tau_syn (I has no tau_mem)."""
+    mem, syn = -t / tau_mem, -t / tau_syn
+    mem_by_tau, syn_by_tau = t / tau_mem / tau_mem, t / tau_syn / tau_syn
+    response = t / tau_mem * first_divided_difference(mem, syn)
+    by_mem = t / tau_mem * second_divided_difference(mem, mem, syn)
+    by_syn = t / tau_mem * second_divided_difference(mem, syn, syn)
+    return (
+        voltage * exp(mem) * mem_by_tau + current * (by_mem * mem_by_tau - response / tau_mem),
+        current * by_syn * syn_by_tau,
+        current * exp(syn) * syn_by_tau,
+    )
+
+
+# -- peak and crossing ------------------------------------------------------------------------
+
+
+@compiled
+def peak_time(voltage: float, current: float, tau_mem: float, tau_syn: float) -> float:
+    """When V is largest, if it rises now and falls later without events; infinity if never.
+
+    The interior maximum needs I > 0 and V < I.  From V' = 0, that is V = I, follows
+    ``t = -tau_syn log1p(-u)/epsilon`` with ``epsilon = 1 - tau_syn/tau_mem`` and
+    ``u = (1 - V/I) epsilon``; ``t = tau_syn (1 - V/I)`` at equal time constants.  For u >= 1
+    the voltage comes from so far below that it never turns.  Where u is near 1, as it is if
+    tau_mem is far longer than tau_syn, 1 - u is formed without the difference.
+    """
+    if current <= 0.0 or voltage >= current:
+        return inf
+    gap = (current - voltage) / current
+    epsilon = (tau_mem - tau_syn) / tau_mem
+    u = gap * epsilon
+    if u < 0.5:
+        return tau_syn * gap * relative_log1p(-u)
+    rest = (tau_syn / tau_mem * (current - voltage) + voltage) / current
+    if rest <= 0.0:
+        return inf
+    return -tau_syn * log(rest) / epsilon
+
+
+@compiled
+def reaches_threshold(
+    voltage: float, current: float, threshold: float, tau_mem: float, tau_syn: float
+) -> bool:
+    """Whether V passes the threshold if no event comes; a mere touch does not count.
+
+    At the peak V = I as well, but V is flat there and so forgives an error of its time.
+    """
+    if current <= threshold:
+        return False
+    t = peak_time(voltage, current, tau_mem, tau_syn)
+    return t < inf and flow(voltage, current, t, tau_mem, tau_syn)[0] > threshold
+
+
+@compiled
+def crossing_time(
+    voltage: float, current: float, threshold: float, tau_mem: float, tau_syn: float
+) -> float:
+    """The first t > 0 at which V reaches the threshold, for a V that is known to do so.
+
+    Where V rises it is concave, so a step of Newton's iteration never passes the root from the
+    left, and leads to its left from the right.  It begins where the parabola that V follows at
+    first gets to the threshold, and ends when the error that the curvature leaves in a step,
+    ``|V''|/(2 V') step^2``, is below rounding.  NaN if it does not end.
+    """
+    slope = (current - voltage) / tau_mem
+    missing = threshold - voltage
+    if missing <= 0.0 or slope <= 0.0:
+        return 0.0
+    rest = slope * slope - 2.0 * missing * (current / tau_syn + slope) / tau_mem
+    t = 2.0 * missing / (slope + sqrt(rest)) if rest > 0.0 else missing / slope
+    now_voltage, now_current = flow(voltage, current, t, tau_mem, tau_syn)
+    if now_current <= now_voltage:  # beyond the peak
+        t = missing / slope
+        now_voltage, now_current = flow(voltage, current, t, tau_mem, tau_syn)
+    may_be_beyond = now_voltage > threshold
+    for _ in range(200):
+        slope = (now_current - now_voltage) / tau_mem
+        missing = threshold - now_voltage
+        if (missing <= 0.0 and not may_be_beyond) or slope <= 0.0:
+            return t
+        may_be_beyond = False
+        step = missing / slope
+        t += step
+        bend = (now_current / tau_syn + slope) / tau_mem
+        if bend * step * step <= 1e-17 * slope * t:
+            return t
+        now_voltage, now_current = flow(voltage, current, t, tau_mem, tau_syn)
+    return float("nan")
+
+
+# -- weighted integral of the voltage ------------------------------------------------------------
+
+
+@compiled
+def integral_slopes(
+    start: float, span: float, rate: float, slope: float, tau_mem: float, tau_syn: float
+) -> tuple[float, float]:
+    """``integral of w(t) V(t) dt`` over [start, start + span] per unit of V and of I at its start.
+
+    The adjoints that this integral drives, from 0 at its end to its start, are minus these over
+    tau_mem and over tau_syn: they are its derivatives by V and I (dL/dV = -tau_mem lambda_V).
+    """
+    mem, syn = -span * (rate + 1.0 / tau_mem), -span * (rate + 1.0 / tau_syn)
+    by_voltage = span * relative_expm1(mem)
+    by_current = span * span / tau_mem * second_divided_difference(0.0, mem, syn)
+    if slope != 0.0:
+        weight = 1.0 + slope * start
+        moment = span * span * second_divided_difference(0.0, mem, mem)
+        by_voltage = weight * by_voltage + slope * moment
+        moment = third_divided_difference(0.0, mem, mem, syn)
+        moment += third_divided_difference(0.0, mem, syn, syn)
+        by_current = weight * by_current + slope * span**3 / tau_mem * moment
+    scale = exp(-rate * start)
+    return scale * by_voltage, scale * by_current
+
+
+@compiled
+def integral_of_rise(
+    by_current: float,
+    start: float,
+    span: float,
+    rate: float,
+    slope: float,
+    tau_mem: float,
+    tau_syn: float,
+) -> float:
+    """``integral of w(t) dV/dt dt`` over [start, start + span], of a V that rises from 0 by I = 1.
+
+    The adjoints' difference that the integral of w(t) V(t) drives, from 0 at its end, is minus
+    this: an arrival that comes later takes V along.  By parts it is w V at the end minus the
+    integral of w'(t) V(t) with ``w' = slope e^{-rate t} - rate w``; no digits cancel, for
+    weightings fall.  ``by_current`` is that of ``integral_slopes``.
+    """
+    _, _, coupling = decays_and_convolution(span, tau_mem, tau_syn)
+    end = start + span
+    rise = (1.0 + slope * end) * exp(-rate * end) * coupling / tau_mem + rate * by_current
+    if slope != 0.0:
+        _, area = integral_slopes(start, span, rate, 0.0, tau_mem, tau_syn)
+        rise -= slope * area
+    return rise
+
+
+@compiled
+def integral_slopes_by_time_constants(
+    start: float, span: float, rate: float, slope: float, tau_mem: float, tau_syn: float
+) -> tuple[float, float, float]:
+    """Derivatives of ``integral_slopes``: both by tau_mem, and by_current by tau_syn.
+
+    Each argument of a divided difference moves with its time constant, and the derivative by
+    an argument repeats it: d exp[0, m, s]/dm = exp[0, m, m, s].
+    """
+    mem, syn = -span * (rate + 1.0 / tau_mem), -span * (rate + 1.0 / tau_syn)
+    mem_by_tau, syn_by_tau = span / tau_mem / tau_mem, span / tau_syn / tau_syn
+    area = span * span / tau_mem
+    of_mem = third_divided_difference(0.0, mem, mem, syn)
+    of_syn = third_divided_difference(0.0, mem, syn, syn)
+    voltage_by_mem = span * second_divided_difference(0.0, mem, mem) * mem_by_tau
+    by_current = area * second_divided_difference(0.0, mem, syn)
+    current_by_mem = area * of_mem * mem_by_tau - by_current / tau_mem
+    current_by_syn = area * of_syn * syn_by_tau
+    if slope != 0.0:
+        weight = 1.0 + slope * start
+        moment = span * span * 2.0 * third_divided_difference(0.0, mem, mem, mem)
+        voltage_by_mem = weight * voltage_by_mem + slope * moment * mem_by_tau
+        low, high = min(mem, syn), max(mem, syn)
+        both = fourth_divided_difference(low, low, high, high, 0.0)
+        mostly_low = 2.0 * fourth_divided_difference(low, low, low, high, 0.0) + both
+        mostly_high = 2.0 * fourth_divided_difference(low, high, high, high, 0.0) + both
+        mostly_mem = mostly_low if mem <= syn else mostly_high
+        mostly_syn = mostly_high if mem <= syn else mostly_low
+        volume = slope * span**3 / tau_mem
+        current_by_mem = weight * current_by_mem + volume * (
+            mostly_mem * mem_by_tau - (of_mem + of_syn) / tau_mem
+        )
+        current_by_syn = weight * current_by_syn + volume * mostly_syn * syn_by_tau
+    scale = exp(-rate * start)
+    return scale * voltage_by_mem, scale * current_by_mem, scale * current_by_syn
+
+
+@compiled
+def driven_adjoint_flow(
+    lambda_v: float,
+    lambda_i: float,
+    difference: float,
+    later: float,
+    earlier: float,
+    drive: float,
+    rate: float,
+    slope: float,
+    tau_mem: float,
+    tau_syn: float,
+) -> tuple[float, float, float]:
+    """lambda_V, lambda_I and their difference earlier, without events: dF/dV = drive w(t)."""
+    span = later - earlier
+    lambda_v, lambda_i, difference = adjoint_flow(
+        lambda_v, lambda_i, difference, span, tau_mem, tau_syn
+    )
+    if drive != 0.0:
+        by_voltage, by_current = integral_slopes(earlier, span, rate, slope, tau_mem, tau_syn)
+        lambda_v -= drive * by_voltage / tau_mem
+        lambda_i -= drive * by_current / tau_syn
+        difference -= drive * integral_of_rise(
+            by_current, earlier, span, rate, slope, tau_mem, tau_syn
+        )
+    return lambda_v, lambda_i, difference

@@ -1,0 +1,95 @@
+"""Connection: weights and delays of the synapses from one population to another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from evsim.arguments.checks import (
+    is_sparse,
+    shown,
+)
+from evsim.arguments.keywords import helpful
+from evsim.display.short_repr import Brief
+from evsim.network.initialisers import Initialiser
+from evsim.network.parameters import (
+    FrozenArrays,
+    Parameter,
+    check_delay,
+    per_connection,
+    same_entries,
+)
+
+
+@helpful
+@dataclass(frozen=True, eq=False, repr=False)
+class Connection(Brief, FrozenArrays):
+    """Synapses from every spike of a source population to units of a target population.
+
+    Parameters
+    ----------
+    source, target : str
+        Names of populations; they may be the same.
+    weight : array, scipy.sparse matrix or Initialiser
+        By how much a spike raises the target's current.  Shape (post, pre), or any shape
+        that broadcasts to it, () , (1, pre) or (post, 1), which shares values.  A sparse
+        matrix has synapses where it stores an entry, zeros included.
+    delay : array, scipy.sparse matrix or Initialiser
+        From emission to arrival in ms, >= 0; same shapes.  With sparse weights either
+        shared (), (1, pre), (post, 1), or sparse with the entries of the weight.
+    name : str, optional
+        "source->target" if not given; needed when two connections join the same populations.
+    """
+
+    source: str
+    target: str
+    weight: Any
+    delay: Any = 0.0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        for part in ("source", "target", "name"):
+            if not isinstance(getattr(self, part), str):
+                found = shown(getattr(self, part))
+                raise TypeError(f"{part} = {found} of a connection: give a name")
+        if not self.name:
+            object.__setattr__(self, "name", f"{self.source}->{self.target}")
+        if "." in self.name:
+            raise ValueError(f"connection name {self.name!r}: '.' is kept for parameters")
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether synapses exist only where the weight matrix stores an entry."""
+        return is_sparse(self.weight)
+
+    def resolved(self, post: int, pre: int, seed: int | None) -> Connection:
+        """The same connection with its initialisers drawn and its arrays checked."""
+        weight, delay = (
+            self._resolved_parameter(kind, post, pre, seed) for kind in ("weight", "delay")
+        )
+        check_delay(delay, f"{self.name}.delay")
+        if is_sparse(delay) and not is_sparse(weight):
+            raise ValueError(
+                f"{self.name}.delay is sparse while the weight is dense: make the weight sparse "
+                "with the same entries, or give a dense delay"
+            )
+        if is_sparse(delay) and not same_entries(weight, delay):
+            raise ValueError(
+                f"{self.name}.delay is sparse and does not store the same entries as "
+                f"{self.name}.weight: build it from the weight's indices and indptr"
+            )
+        unshared = not is_sparse(delay) and delay.shape == (post, pre) and min(post, pre) > 1
+        if is_sparse(weight) and unshared:
+            raise ValueError(
+                f"{self.name}.delay is dense, shape {delay.shape}, while the weight is sparse: "
+                "give a sparse delay with the entries of the weight, or a shared one of "
+                f"shape (), (1, {pre}) or ({post}, 1)"
+            )
+        return replace(self, weight=weight, delay=delay)
+
+    def _resolved_parameter(self, kind: str, post: int, pre: int, seed: int | None) -> Parameter:
+        value = getattr(self, kind)
+        name = f"{self.name}.{kind}"
+        if isinstance(value, Initialiser):
+            value = value.fill(name, seed, post, pre)
+        return per_connection(value, name, (post, pre))

@@ -1,0 +1,285 @@
+"""Network: a directed graph of populations and connections, and its parameters.
+
+Parameters are arrays whose *shape is their sharing*: a delay of shape (post, pre) is synaptic,
+(1, pre) axonal, (post, 1) dendritic, () one for all; a time constant of shape () is shared by a
+population, of shape (units,) it is heterogeneous.  Gradients have the same shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from evsim.arguments.checks import (
+    check_choice,
+    check_is,
+    check_number,
+    checked_integer,
+    is_sparse,
+    listed,
+    shown,
+    unknown_name,
+)
+from evsim.arguments.keywords import helpful
+from evsim.arguments.named import Named
+from evsim.network.connections import Connection
+from evsim.network.initialisers import Initialiser
+from evsim.network.parameters import Parameter, fold, same_entries, spread
+from evsim.network.populations import LI, LIF, Input, Population
+from evsim.network.topology import Topology
+
+
+@helpful
+class Network:
+    """A frozen network of populations and connections.
+
+    Parameters
+    ----------
+    populations : sequence of Input, LIF and LI
+        The last one is the output: what losses and readouts look at unless told otherwise.
+    connections : sequence of Connection
+        Any directed graph: several layers, skips, recurrence, self-connections.
+    seed : int, optional
+        For parameters given as initialisers (``evsim.Normal`` and others).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For unknown or repeated names, shapes that do not broadcast, values out of range.
+    """
+
+    def __init__(
+        self,
+        populations: Sequence[Population],
+        connections: Sequence[Connection],
+        *,
+        seed: int | None = None,
+    ) -> None:
+        if seed is not None:
+            seed = checked_integer(seed, "seed", 0)
+        given = listed(populations, "populations", "give a list of evsim.Input, LIF and LI")
+        _check_populations(given)
+        self.populations: tuple[Population, ...] = tuple(p.resolved(seed) for p in given)
+        self._index = {p.name: i for i, p in enumerate(self.populations)}
+        resolved = []
+        remedy = "give a list of evsim.Connection"
+        for place, connection in enumerate(listed(connections, "connections", remedy)):
+            check_is(connection, f"connections[{place}]", Connection, "give evsim.Connection")
+            source = self._end_of(connection, "source")
+            target = self._end_of(connection, "target")
+            resolved.append(connection.resolved(target.units, source.units, seed))
+        self.connections: tuple[Connection, ...] = tuple(resolved)
+        _check_connection_names(self.connections)
+
+    def _end_of(self, connection: Connection, end: str) -> Population:
+        name = getattr(connection, end)
+        if name not in self._index:
+            raise ValueError(
+                f"connection {connection.name!r}: {unknown_name('population', name, self._index)}"
+            )
+        population = self.populations[self._index[name]]
+        if end == "target" and isinstance(population, Input):
+            raise ValueError(
+                f"connection {connection.name!r} targets the input {name!r}: inputs only emit "
+                "the spikes they are given"
+            )
+        if end == "source" and not population.spiking:
+            raise ValueError(
+                f"connection {connection.name!r} starts at {name!r}, whose LI units never "
+                "spike: make it a LIF population"
+            )
+        return population
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling and copying, without the views that are made when they are asked for."""
+        return {k: v for k, v in self.__dict__.items() if k not in ("parameters", "topology")}
+
+    # -- names -------------------------------------------------------------------------
+
+    def population(self, name: str) -> Population:
+        """The population of that name."""
+        if not isinstance(name, str):
+            raise TypeError(f"population = {shown(name)}: give the name of one")
+        if name not in self._index:
+            raise ValueError(unknown_name("population", name, self._index))
+        return self.populations[self._index[name]]
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The input populations."""
+        return tuple(p for p in self.populations if isinstance(p, Input))
+
+    @property
+    def output(self) -> Population:
+        """The last population: what losses look at unless told otherwise."""
+        return self.populations[-1]
+
+    # -- parameters --------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """Every parameter by name, read-only: "input->hidden.weight", "hidden.tau_mem", ..."""
+        return MappingProxyType(self._parameters)
+
+    @cached_property
+    def _parameters(self) -> dict[str, Parameter]:
+        parameters: dict[str, Parameter] = {}
+        for connection in self.connections:
+            parameters[f"{connection.name}.weight"] = connection.weight
+            parameters[f"{connection.name}.delay"] = connection.delay
+        for population in self.populations:
+            for parameter in population.unit_parameters:
+                parameters[f"{population.name}.{parameter}"] = getattr(population, parameter)
+        return Named(parameters, "parameter")
+
+    def replace(self, values: Mapping[str, Any]) -> Network:
+        """A new network with some parameters replaced; shapes may change, which changes sharing.
+
+        Raises ValueError for unknown names and for values a Network would refuse.
+        """
+        check_is(values, "values", Mapping, "give a mapping from names of parameters to arrays")
+        for name in values:
+            if not isinstance(name, str) or name not in self.parameters:
+                raise ValueError(unknown_name("parameter", name, self.parameters))
+            if isinstance(values[name], Initialiser):
+                raise TypeError(
+                    f"{name} is replaced by {values[name]}: give an array; initialisers are "
+                    "drawn when a Network is built"
+                )
+        network = object.__new__(Network)
+        network._index = self._index
+        network.populations = tuple(
+            _replace_parameters(p, p.name, p.unit_parameters, values) for p in self.populations
+        )
+        connections = []
+        for old in self.connections:
+            new = _replace_parameters(old, old.name, ("weight", "delay"), values)
+            if new is not old:
+                new = new.resolved(*self._shape(old), None)
+            connections.append(new)
+        network.connections = tuple(connections)
+        same = all(_same_synapses(a, b) for a, b in zip(self.connections, connections, strict=True))
+        if same and "topology" in self.__dict__:
+            network.__dict__["topology"] = self.topology
+        return network
+
+    # -- flat views, for engines --------------------------------------------------------
+
+    @cached_property
+    def topology(self) -> Topology:
+        """Who is connected to whom, as flat arrays; shared by networks made by ``replace``."""
+        return Topology.of(self.populations, self.connections)
+
+    def weight_per_synapse(self) -> np.ndarray:
+        """Weight of each synapse in the topology's order, float64, shape (synapses,)."""
+        return self._per_synapse("weight")
+
+    def delay_per_synapse(self) -> np.ndarray:
+        """Delay of each synapse in the topology's order in ms, float64, shape (synapses,)."""
+        return self._per_synapse("delay")
+
+    def _per_synapse(self, kind: str) -> np.ndarray:
+        topology = self.topology
+        flat = np.empty(topology.source.size)
+        for connection, slots in zip(self.connections, topology.slots, strict=True):
+            shape = self._shape(connection)
+            flat[slots] = spread(getattr(connection, kind), connection.weight, shape)
+        return flat
+
+    def fold(self, name: str, flat: np.ndarray) -> Parameter:
+        """Sum a quantity per synapse, or per unit, into the shape of that parameter.
+
+        ``flat`` has shape (synapses,) for a weight or a delay, and (units of all populations,)
+        for a time constant or a threshold.
+        """
+        if not isinstance(name, str) or name not in self.parameters:
+            raise ValueError(unknown_name("parameter", name, self.parameters))
+        owner, kind = name.rsplit(".", 1)
+        topology = self.topology
+        of_synapses = kind in ("weight", "delay")
+        expected = topology.source.size if of_synapses else topology.unit_count
+        if not isinstance(flat, np.ndarray) or flat.shape != (expected,):
+            what = "synapse" if of_synapses else "unit of the network"
+            raise TypeError(
+                f"flat = {shown(flat)}: give an array of one number per {what}, shape ({expected},)"
+            )
+        if kind not in ("weight", "delay"):
+            start = int(self.topology.first_unit[self._index[owner]])
+            own = flat[start : start + self.population(owner).units]
+            return np.asarray(own.sum()) if self.parameters[name].shape == () else own.copy()
+        index = [c.name for c in self.connections].index(owner)
+        connection = self.connections[index]
+        own = flat[self.topology.slots[index]]
+        values = getattr(connection, kind)
+        return fold(own, values, connection.weight, self._shape(connection))
+
+    def _shape(self, connection: Connection) -> tuple[int, int]:
+        """(post, pre) of a connection."""
+        return self.population(connection.target).units, self.population(connection.source).units
+
+    def per_unit(self, parameter: str, default: float = np.nan) -> np.ndarray:
+        """A unit parameter for all units of all populations, ``default`` where there is none."""
+        check_choice(parameter, "parameter", _UNIT_NUMBERS)
+        check_number(default, "default")
+        flat = np.full(self.topology.unit_count, float(default))
+        for population, start in zip(self.populations, self.topology.first_unit, strict=False):
+            if hasattr(population, parameter):
+                flat[start : start + population.units] = getattr(population, parameter)
+        return flat
+
+    def __repr__(self) -> str:
+        lines = ["Network("]
+        for p in self.populations:
+            lines.append(f"  {type(p).__name__} {p.name!r}: {p.units} units")
+        for c in self.connections:
+            post, pre = self._shape(c)
+            synapses = c.weight.nnz if c.is_sparse else post * pre
+            sharing = "sparse" if is_sparse(c.delay) else f"shape {c.delay.shape}"
+            lines.append(f"  Connection {c.name!r}: {synapses} synapses, delay {sharing}")
+        return "\n".join([*lines, ")"])
+
+
+_UNIT_NUMBERS = ("tau_mem", "tau_syn", "threshold", "refractory")
+
+
+def _check_populations(populations: tuple[Population, ...]) -> None:
+    if not populations:
+        raise ValueError("populations is empty: a network needs at least one population")
+    seen = set()
+    for place, population in enumerate(populations):
+        name = f"populations[{place}]"
+        check_is(population, name, (Input, LIF, LI), "give evsim.Input, LIF or LI")
+        if population.name in seen:
+            raise ValueError(
+                f"population name {population.name!r} is given twice: names must differ"
+            )
+        seen.add(population.name)
+
+
+def _check_connection_names(connections: tuple[Connection, ...]) -> None:
+    seen = set()
+    for connection in connections:
+        if connection.name in seen:
+            raise ValueError(
+                f"two connections are called {connection.name!r}: give one of them "
+                "another name, Connection(..., name='...')"
+            )
+        seen.add(connection.name)
+
+
+def _same_synapses(a: Connection, b: Connection) -> bool:
+    if a.is_sparse != b.is_sparse:
+        return False
+    return not a.is_sparse or a.weight is b.weight or same_entries(a.weight, b.weight)
+
+
+def _replace_parameters(
+    owner: Any, owner_name: str, parameters: tuple[str, ...], values: Mapping[str, Any]
+) -> Any:
+    own = {p: values[f"{owner_name}.{p}"] for p in parameters if f"{owner_name}.{p}" in values}
+    return replace(owner, **own) if own else owner

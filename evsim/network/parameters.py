@@ -1,0 +1,171 @@
+"""Parameter values: which are accepted, and how shared ones meet the synapses they stand for.
+
+A weight or delay is a dense array whose shape broadcasts to (post, pre), or a
+``scipy.sparse.csr_array`` of that shape.  ``spread`` gives each synapse its value; ``fold``
+is its transpose and sums a quantity per synapse into the parameter's shape.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evsim.arguments.checks import is_sparse, real_array
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+Parameter = Any  # a NumPy array, or a scipy.sparse.csr_array for a sparse connection
+
+
+class FrozenArrays:
+    """Attributes that are arrays stay read-only when the object is pickled or copied."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for value in state.values():
+            parts = (value.data, value.indices, value.indptr) if is_sparse(value) else (value,)
+            for part in parts:
+                if isinstance(part, np.ndarray):
+                    part.setflags(write=False)
+
+
+# -- what is accepted ---------------------------------------------------------------------
+
+
+def real_numbers(values: object, name: str) -> np.ndarray:
+    """A read-only float64 copy; TypeError if the values are no real numbers."""
+    array = np.array(real_array(values, name), np.float64)
+    array.setflags(write=False)
+    return array
+
+
+def per_connection(values: Any, name: str, shape: tuple[int, int]) -> Parameter:
+    """A weight or delay of a connection of that (post, pre) shape, checked and read-only."""
+    return _sparse(values, name, shape) if is_sparse(values) else _shared(values, name, shape)
+
+
+def _shared(values: object, name: str, shape: tuple[int, int]) -> np.ndarray:
+    array = real_numbers(values, name)
+    post, pre = shape
+    if array.ndim not in (0, 2) or any(
+        own not in (1, full) for own, full in zip(array.shape, shape, strict=False)
+    ):
+        raise ValueError(
+            f"{name} has shape {array.shape}: with {post} target and {pre} source units it must "
+            f"be (post, pre) = ({post}, {pre}), or shared as (1, {pre}), ({post}, 1) or ()"
+        )
+    refuse(array, ~np.isfinite(array), name, "", "it must be finite")
+    return array
+
+
+def _sparse(values: Any, name: str, shape: tuple[int, int]) -> csr_array:
+    from scipy.sparse import csr_array
+
+    if values.shape != shape:
+        raise ValueError(f"{name} has shape {values.shape}: it must be (post, pre) = {shape}")
+    entries = values.nnz
+    matrix = csr_array(values, copy=True)
+    try:
+        matrix.check_format(full_check=True)
+    except ValueError as error:
+        raise ValueError(f"{name} is no valid sparse matrix: {error}") from error
+    matrix.sum_duplicates()
+    # Converting from coo has summed them already; the other formats cannot hold any.
+    if values.format in ("coo", "csr", "csc") and matrix.nnz != entries:
+        raise ValueError(
+            f"{name} stores {entries - matrix.nnz} entries more than once: a synapse has "
+            "one weight and one delay; call sum_duplicates() if their sum is meant"
+        )
+    matrix = with_data(matrix, real_numbers(matrix.data, name))
+    matrix.indices.setflags(write=False)
+    matrix.indptr.setflags(write=False)
+    refuse(matrix, ~np.isfinite(matrix.data), name, "", "it must be finite")
+    return matrix
+
+
+def check_delay(delay: Parameter, name: str) -> None:
+    """Refuse negative delays."""
+    negative = (delay.data if is_sparse(delay) else delay) < 0
+    refuse(delay, negative, name, "ms", "delays must be >= 0")
+
+
+def refuse(values: Parameter, wrong: np.ndarray, name: str, unit: str, rule: str) -> None:
+    """Raise ValueError for the first wrong value, naming its index.
+
+    ``wrong`` has the shape of the values, or (entries,) for a sparse matrix.
+    """
+    if not wrong.any():
+        return
+    first = int(np.argmax(wrong))
+    if is_sparse(values):
+        index = tuple(axis[first] for axis in sparse_entries(values))
+        value = values.data[first]
+    else:
+        index = np.unravel_index(first, values.shape)
+        value = values[index]
+    place = f"[{', '.join(str(int(i)) for i in index)}]" if index else ""
+    raise ValueError(f"{name}{place} = {value:g}{' ' + unit if unit else ''}: {rule}")
+
+
+# -- between parameters and synapses ------------------------------------------------------
+
+
+def spread(values: Parameter, weight: Parameter, shape: tuple[int, int]) -> np.ndarray:
+    """A parameter's value at each synapse of its connection, row by row, shape (synapses,).
+
+    ``weight`` is the connection's weight, which says where synapses are; ``shape`` is its
+    (post, pre).
+    """
+    if is_sparse(values):
+        return values.data
+    full = np.broadcast_to(values, shape)
+    if is_sparse(weight):
+        rows, columns = sparse_entries(weight)
+        return full[rows, columns]
+    return full.ravel()
+
+
+def fold(
+    per_synapse: np.ndarray, values: Parameter, weight: Parameter, shape: tuple[int, int]
+) -> Parameter:
+    """Sum a quantity per synapse into the shape of ``values``: the transpose of ``spread``."""
+    if is_sparse(values):
+        return with_data(values, per_synapse.copy())
+    if is_sparse(weight):
+        rows, columns = sparse_entries(weight)
+        owner = np.broadcast_to(np.arange(values.size).reshape(values.shape), shape)
+        sums = np.bincount(owner[rows, columns], weights=per_synapse, minlength=values.size)
+        return sums.reshape(values.shape)
+    full = per_synapse.reshape(shape)
+    if values.shape == ():
+        return np.asarray(full.sum())
+    shared_axes = tuple(axis for axis in (0, 1) if values.shape[axis] == 1)
+    return full.sum(axis=shared_axes, keepdims=True) if shared_axes else full.copy()
+
+
+# -- sparse matrices ----------------------------------------------------------------------
+
+
+def sparse_entries(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of each stored entry of a csr matrix, row by row."""
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    return rows, matrix.indices
+
+
+def same_entries(a: Any, b: Any) -> bool:
+    """Whether two values are sparse matrices that store the same entries."""
+    return (
+        is_sparse(a)
+        and is_sparse(b)
+        and np.array_equal(a.indptr, b.indptr)
+        and np.array_equal(a.indices, b.indices)
+    )
+
+
+def with_data(matrix: Any, data: np.ndarray) -> csr_array:
+    """A csr matrix with the same entries and other values."""
+    from scipy.sparse import csr_array
+
+    return csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)

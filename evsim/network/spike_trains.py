@@ -1,0 +1,434 @@
+"""SpikeTrains: a ragged batch of spike events.
+
+Three flat arrays hold all samples one after the other: the time and the unit of each
+event, and the offset at which each sample begins.  Inside a sample events are sorted by
+time; an engine may rely on it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evsim.arguments.checks import (
+    LARGEST_FLOAT,
+    check_is,
+    checked_count,
+    index_array,
+    integer_array,
+    is_integer,
+    listed,
+    real_array,
+    shown,
+)
+from evsim.arguments.keywords import helpful
+from evsim.network.parameters import FrozenArrays
+
+MOST_UNITS = 2**31 - 1
+"""Of a population: events hold their unit in 32 bits."""
+
+_MOST_SAMPLES = 2**40
+
+
+@helpful
+@dataclass(frozen=True, eq=False, repr=False)
+class SpikeTrains(FrozenArrays):
+    """A batch of spike trains.
+
+    Parameters
+    ----------
+    times : array of float64, shape (events,)
+        Emission time of each event in ms, sorted inside each sample.
+    units : array of int32, shape (events,)
+        The unit that emits it, 0 <= unit < unit_count.
+    offsets : array of int64, shape (batch + 1,)
+        Events of sample b are ``times[offsets[b]:offsets[b + 1]]``.
+    unit_count : int
+        How many units the population has, silent ones included.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For times that are NaN, infinite, negative or unsorted, units out of range and
+        offsets that do not partition the events.  ``SpikeTrains.from_events`` sorts.
+    """
+
+    times: np.ndarray
+    units: np.ndarray
+    offsets: np.ndarray
+    unit_count: int
+
+    def __post_init__(self) -> None:
+        times = _frozen(self.times, np.float64, "times")
+        units = _frozen(self.units, np.int32, "units")
+        offsets = _frozen(self.offsets, np.int64, "offsets")
+        unit_count = checked_count(self.unit_count, "unit_count", 1, MOST_UNITS)
+        object.__setattr__(self, "times", times)
+        object.__setattr__(self, "units", units)
+        object.__setattr__(self, "offsets", offsets)
+        object.__setattr__(self, "unit_count", unit_count)
+        if times.size != units.size:
+            raise ValueError(
+                f"times has {times.size} events but units has {units.size}: give one unit per time"
+            )
+        _check_offsets(offsets, times.size)
+        _check_events(times, units, unit_count, self._sample_of)
+        self._check_sorted()
+
+    def _sample_of(self, event: int) -> int:
+        return int(np.searchsorted(self.offsets, event, side="right")) - 1
+
+    def _check_sorted(self) -> None:
+        backwards = np.diff(self.times) < 0
+        boundaries = self.offsets[1:-1]
+        boundaries = boundaries[(boundaries > 0) & (boundaries < self.times.size)]
+        backwards[boundaries - 1] = False
+        if backwards.any():
+            event = int(np.argmax(backwards)) + 1
+            raise ValueError(
+                f"times[{event}] = {self.times[event]:g} ms comes after "
+                f"{self.times[event - 1]:g} ms in sample {self._sample_of(event)}: sort the "
+                "events of each sample by time, or build the trains with "
+                "SpikeTrains.from_events, which sorts"
+            )
+
+    # -- constructors ---------------------------------------------------------------
+
+    @classmethod
+    def from_events(
+        cls,
+        times: Sequence[float] | np.ndarray,
+        units: Sequence[int] | np.ndarray,
+        samples: Sequence[int] | np.ndarray,
+        *,
+        batch_size: int,
+        unit_count: int,
+    ) -> SpikeTrains:
+        """Build from unsorted events: time, unit and sample index of each, shape (events,).
+
+        Events are sorted by sample, then time, then unit.
+        """
+        times = _frozen(times, np.float64, "times")
+        units = _frozen(units, np.int32, "units")
+        samples = _frozen(samples, np.int64, "samples")
+        if not times.size == units.size == samples.size:
+            raise ValueError(
+                f"times, units and samples have {times.size}, {units.size} and {samples.size} "
+                "entries: give one of each per event"
+            )
+        batch_size = checked_count(batch_size, "batch_size", 0, _MOST_SAMPLES)
+        unit_count = checked_count(unit_count, "unit_count", 1, MOST_UNITS)
+        wrong = (samples < 0) | (samples >= batch_size)
+        if wrong.any():
+            event = int(np.argmax(wrong))
+            raise ValueError(
+                f"samples[{event}] = {samples[event]}: a batch of {batch_size} has samples "
+                f"0 to {batch_size - 1}"
+            )
+        _check_events(times, units, unit_count, samples.__getitem__)
+        order = np.lexsort((units, times, samples))
+        offsets = np.zeros(batch_size + 1, np.int64)
+        np.cumsum(np.bincount(samples, minlength=batch_size), out=offsets[1:])
+        return cls(times[order], units[order], offsets, unit_count)
+
+    @classmethod
+    def from_lists(
+        cls, samples: Iterable[Iterable[tuple[float, int]]], *, units: int
+    ) -> SpikeTrains:
+        """Build from one list of ``(time, unit)`` pairs per sample, in any order.
+
+        ``units`` is the number of units of the population.
+        """
+        unit_count = checked_count(units, "units", 1, MOST_UNITS)
+        times: list[float] = []
+        emitters: list[int] = []
+        owners: list[int] = []
+        batch = listed(samples, "samples", _LISTS)
+        for place, sample in enumerate(batch):
+            for time, unit in _pairs(sample, place):
+                times.append(time)
+                emitters.append(unit)
+                owners.append(place)
+        _check_pairs(times, emitters, owners, unit_count)
+        return cls.from_events(
+            times, emitters, owners, batch_size=len(batch), unit_count=unit_count
+        )
+
+    @classmethod
+    def from_latencies(cls, latencies: np.ndarray) -> SpikeTrains:
+        """Build from one spike time per unit, shape (batch, units).
+
+        NaN, or a masked entry, where a unit is silent.
+        """
+        latencies = real_array(latencies, "latencies", "times in ms", masked=np.nan)
+        latencies = latencies.astype(np.float64)
+        if latencies.ndim != 2:
+            raise ValueError(
+                f"latencies has shape {latencies.shape}: give one time per sample and unit, "
+                "(batch, units)"
+            )
+        wrong = np.isinf(latencies) | (latencies < 0)
+        if wrong.any():
+            sample, unit = np.argwhere(wrong)[0]
+            raise ValueError(
+                f"latencies[{sample}, {unit}] = {latencies[sample, unit]} ms: spike times must be "
+                "finite and >= 0; use NaN where a unit is silent"
+            )
+        samples, units = np.nonzero(~np.isnan(latencies))
+        return cls.from_events(
+            latencies[samples, units],
+            units,
+            samples,
+            batch_size=latencies.shape[0],
+            unit_count=latencies.shape[1],
+        )
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[SpikeTrains]) -> SpikeTrains:
+        """Join batches of the same population, sample after sample."""
+        batches = listed(batches, "batches", "give a list of SpikeTrains")
+        if not batches:
+            raise ValueError("batches is empty: concatenate needs at least one SpikeTrains")
+        for place, batch in enumerate(batches):
+            check_is(batch, f"batches[{place}]", SpikeTrains, "give SpikeTrains")
+        unit_counts = {batch.unit_count for batch in batches}
+        if len(unit_counts) > 1:
+            raise ValueError(
+                f"spike trains of {sorted(unit_counts)} units cannot be joined: "
+                "all batches must have the same unit_count"
+            )
+        counts = np.concatenate([np.diff(batch.offsets) for batch in batches])
+        return cls(
+            np.concatenate([batch.times for batch in batches]),
+            np.concatenate([batch.units for batch in batches]),
+            np.concatenate([[0], np.cumsum(counts)]),
+            batches[0].unit_count,
+        )
+
+    # -- looking at them ------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return self.offsets.size - 1
+
+    def __getitem__(self, index: int | slice | np.ndarray) -> SpikeTrains:
+        """Select samples: an index gives a batch of one, a slice or an index array a batch."""
+        chosen = chosen_samples(index, len(self))
+        starts = self.offsets[chosen]
+        counts = self.offsets[chosen + 1] - starts
+        offsets = np.zeros(chosen.size + 1, np.int64)
+        np.cumsum(counts, out=offsets[1:])
+        events = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
+        return self._trusted(self.times[events], self.units[events], offsets, self.unit_count)
+
+    @classmethod
+    def _trusted(
+        cls, times: np.ndarray, units: np.ndarray, offsets: np.ndarray, unit_count: int
+    ) -> SpikeTrains:
+        """Wrap arrays that are valid by construction; they must not be written to afterwards."""
+        trains = object.__new__(cls)
+        for name, array in (("times", times), ("units", units), ("offsets", offsets)):
+            array.setflags(write=False)
+            object.__setattr__(trains, name, array)
+        object.__setattr__(trains, "unit_count", unit_count)
+        return trains
+
+    @property
+    def samples(self) -> np.ndarray:
+        """Sample index of each event, int64, shape (events,)."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+    def counts(self) -> np.ndarray:
+        """Number of spikes of each unit in each sample, int64, shape (batch, units)."""
+        flat = self.samples * self.unit_count + self.units
+        total = len(self) * self.unit_count
+        return np.bincount(flat, minlength=total).reshape(len(self), self.unit_count)
+
+    def first(self) -> np.ndarray:
+        """Time of each unit's first spike in ms, infinity if silent, shape (batch, units)."""
+        first = np.full((len(self), self.unit_count), np.inf)
+        np.minimum.at(first, (self.samples, self.units), self.times)
+        return first
+
+    def to_lists(self) -> list[list[tuple[float, int]]]:
+        """One list of ``(time, unit)`` pairs per sample."""
+        pairs = list(zip(self.times.tolist(), self.units.tolist(), strict=True))
+        return [pairs[a:b] for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SpikeTrains):
+            return NotImplemented
+        return (
+            self.unit_count == other.unit_count
+            and np.array_equal(self.offsets, other.offsets)
+            and np.array_equal(self.times, other.times)
+            and np.array_equal(self.units, other.units)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return (
+            f"SpikeTrains({len(self)} samples, {self.unit_count} units, {self.times.size} spikes)"
+        )
+
+
+def _frozen(values: object, dtype: type, name: str) -> np.ndarray:
+    """A read-only one-dimensional copy in the given type, refusing lossy conversions."""
+    whole = np.issubdtype(dtype, np.integer)
+    array = integer_array(values, name) if whole else real_array(values, name, "numbers")
+    if array.ndim != 1:
+        raise ValueError(f"{name} has shape {array.shape}: it must be one-dimensional")
+    if whole and array.size:
+        limits = np.iinfo(dtype)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise ValueError(f"{name} holds values beyond {np.dtype(dtype).name}")
+    array = np.array(array, dtype=dtype, copy=True)
+    array.setflags(write=False)
+    return array
+
+
+# -- what selects samples -----------------------------------------------------------------
+
+
+def chosen_samples(index: Any, batch_size: int, name: str = "index") -> np.ndarray:
+    """The samples that an integer, a slice or an array of integers or bools selects, int64.
+
+    Raises IndexError for samples that the batch does not have, TypeError for other indices.
+    """
+    if is_integer(index):
+        index = [int(index)] if -batch_size <= index < batch_size else [_outside(index, batch_size)]
+    if isinstance(index, slice):
+        parts = (index.start, index.stop, index.step)
+        if all(part is None or is_integer(part) for part in parts):
+            return np.arange(batch_size)[index]
+    elif isinstance(index, list) or hasattr(index, "__array__"):
+        array = index_array(index, name)
+        if array.shape == (0,):
+            return np.empty(0, np.int64)
+        if array.ndim == 1 and array.dtype.kind in "iu":
+            wrong = (array < -batch_size) | (array >= batch_size)
+            if wrong.any():
+                _outside(array[np.argmax(wrong)], batch_size)
+            return array % batch_size
+        if array.shape == (batch_size,) and array.dtype == bool:
+            return np.flatnonzero(array)
+    raise TypeError(
+        f"{name} = {shown(index)}: select samples by an integer, a slice, or a one-dimensional "
+        f"array of integers or of {batch_size} bools"
+    )
+
+
+def _outside(index: Any, batch_size: int) -> Any:
+    raise IndexError(f"sample {shown(int(index))} of a batch of {batch_size}")
+
+
+# -- spikes as lists ----------------------------------------------------------------------
+
+_LISTS = "give a list of (time, unit) pairs for each sample, such as [[(1.5, 0), (2.0, 1)], []]"
+
+
+def _pairs(sample: Any, place: int) -> tuple[tuple[Any, Any], ...]:
+    """The pairs of a sample's spikes; refuses other forms, and says which is the right one."""
+    name = f"samples[{place}]"
+    if isinstance(sample, Mapping):
+        raise TypeError(
+            f"{name} = {shown(sample)}: a mapping; give (time, unit) pairs, "
+            "[(time, unit) for unit, times in sample.items() for time in times]"
+        )
+    spikes = listed(sample, name, _LISTS)
+    if isinstance(sample, tuple) and len(spikes) == 2 and all(map(_is_number, spikes)):
+        raise TypeError(
+            f"{name} = {shown(sample)} is one spike, not the list of a sample: {_LISTS}"
+        )
+    for number, spike in enumerate(spikes):
+        if not isinstance(spike, (tuple, list)) and np.ndim(spike) != 1:
+            raise TypeError(f"{name}[{number}] = {shown(spike)}: give a (time, unit) pair")
+        if len(spike) != 2:
+            raise ValueError(
+                f"{name}[{number}] = {shown(spike)} has {len(spike)} entries: give a "
+                "(time, unit) pair"
+            )
+    return spikes
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating))
+
+
+def _check_pairs(times: list[Any], units: list[Any], samples: list[int], unit_count: int) -> None:
+    """Refuse times that are none and units that there are not, by their place in a sample."""
+
+    def place(event: int) -> str:
+        number = event - bisect_left(samples, samples[event])
+        found = f"({shown(times[event])}, {shown(units[event])})"
+        return f"samples[{samples[event]}][{number}] = {found}"
+
+    for event, (time, unit) in enumerate(zip(times, units, strict=True)):
+        if isinstance(unit, (bool, np.bool_)) or not isinstance(unit, (int, np.integer)):
+            told = ""
+            if _are_exchanged(times, units, unit_count):
+                told = "; time and unit seem to be exchanged, give (time, unit)"
+            raise TypeError(f"{place(event)}: the unit must be an integer{told}")
+        if not 0 <= unit < unit_count:
+            raise ValueError(
+                f"{place(event)}: a population of {unit_count} has units 0 to {unit_count - 1}"
+            )
+        if not _is_number(time) or isinstance(time, (bool, np.bool_)):
+            raise TypeError(f"{place(event)}: the time must be a number, in ms")
+        if not 0 <= time <= LARGEST_FLOAT:
+            raise ValueError(
+                f"{place(event)}: spike times must be finite and >= 0; leave out spikes that do "
+                "not happen"
+            )
+
+
+def _are_exchanged(times: list[Any], units: list[Any], unit_count: int) -> bool:
+    """Whether all that should be times can only be units, and the other way round."""
+    return all(
+        isinstance(time, (int, np.integer)) and 0 <= time < unit_count for time in times
+    ) and any(isinstance(unit, (float, np.floating)) for unit in units)
+
+
+# -- checks -------------------------------------------------------------------------------
+
+
+def _check_offsets(offsets: np.ndarray, events: int) -> None:
+    if offsets.size == 0:
+        raise ValueError("offsets is empty: it must have one entry more than there are samples")
+    if offsets[0] != 0 or offsets[-1] != events:
+        raise ValueError(
+            f"offsets runs from {offsets[0]} to {offsets[-1]}: it must run from 0 to the "
+            f"number of events, {events}"
+        )
+    shrinking = np.diff(offsets) < 0
+    if shrinking.any():
+        sample = int(np.argmax(shrinking))
+        raise ValueError(
+            f"offsets[{sample + 1}] = {offsets[sample + 1]} is below offsets[{sample}] = "
+            f"{offsets[sample]}: offsets must not decrease"
+        )
+
+
+def _check_events(
+    times: np.ndarray, units: np.ndarray, unit_count: int, sample_of: Callable[[int], int]
+) -> None:
+    """Refuse impossible times and units; ``sample_of`` is asked for the sample of an event."""
+    wrong = ~(np.isfinite(times) & (times >= 0))
+    if wrong.any():
+        event = int(np.argmax(wrong))
+        raise ValueError(
+            f"times[{event}] = {times[event]} ms in sample {sample_of(event)}: spike times must "
+            "be finite and >= 0; leave out events that do not happen"
+        )
+    wrong = (units < 0) | (units >= unit_count)
+    if wrong.any():
+        event = int(np.argmax(wrong))
+        raise ValueError(
+            f"units[{event}] = {units[event]} in sample {sample_of(event)}: a population of "
+            f"{unit_count} has units 0 to {unit_count - 1}"
+        )

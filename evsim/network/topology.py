@@ -1,0 +1,149 @@
+"""Who is connected to whom, as flat arrays that engines loop over.
+
+Units of all populations are numbered through, population after population, and synapses of
+all connections are sorted by their target unit.  A topology knows no parameter values, so
+one is shared by all networks that differ in values only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evsim.display.short_repr import Brief
+from evsim.network.connections import Connection
+from evsim.network.parameters import sparse_entries
+from evsim.network.populations import Input, Population
+
+
+@dataclass(frozen=True, eq=False)
+class Component:
+    """Populations that are simulated together.
+
+    ``recurrent`` is true when their units reach each other, so that they need one common
+    order of events; otherwise it is a single population that only listens to earlier ones.
+    """
+
+    populations: tuple[int, ...]
+    recurrent: bool
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Topology(Brief):
+    """Units, synapses and the order of populations.
+
+    ``first_unit`` holds the first unit of each population and the number of all units.
+    Synapse s goes from unit ``source[s]`` to unit ``target[s]``; synapses are sorted by
+    target, and those of target u are ``incoming[u]:incoming[u + 1]``.  The synapses that
+    leave unit u are ``outgoing_synapse[outgoing[u]:outgoing[u + 1]]``.  ``slots[c]`` places
+    the entries of connection c, row by row, among all synapses.
+    """
+
+    first_unit: np.ndarray
+    source: np.ndarray
+    target: np.ndarray
+    incoming: np.ndarray
+    outgoing: np.ndarray
+    outgoing_synapse: np.ndarray
+    slots: tuple[np.ndarray | slice, ...]
+    components: tuple[Component, ...]
+
+    @property
+    def unit_count(self) -> int:
+        """Number of units of all populations together."""
+        return int(self.first_unit[-1])
+
+    @classmethod
+    def of(cls, populations: Sequence[Population], connections: Sequence[Connection]) -> Topology:
+        """Number the units and synapses of a network's populations and connections."""
+        sizes = [population.units for population in populations]
+        first_unit = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        index = {p.name: i for i, p in enumerate(populations)}
+        sources, targets = [], []
+        for connection in connections:
+            post, pre = index[connection.target], index[connection.source]
+            rows, columns = _entries(connection, sizes[post], sizes[pre])
+            targets.append(rows + first_unit[post])
+            sources.append(columns + first_unit[pre])
+        lengths = [rows.size for rows in targets]
+        source = _joined(sources)
+        target = _joined(targets)
+        order = np.argsort(target, kind="stable")
+        slots = _places(order, lengths)
+        source, target = source[order], target[order]
+        units = int(first_unit[-1])
+        outgoing_synapse = np.argsort(source, kind="stable")
+        return cls(
+            first_unit=first_unit,
+            source=source,
+            target=target,
+            incoming=_starts(target, units),
+            outgoing=_starts(source, units),
+            outgoing_synapse=outgoing_synapse,
+            slots=slots,
+            components=_components(populations, connections, index),
+        )
+
+
+def _entries(connection: Connection, post: int, pre: int) -> tuple[np.ndarray, np.ndarray]:
+    if connection.is_sparse:
+        return sparse_entries(connection.weight)
+    return np.repeat(np.arange(post), pre), np.tile(np.arange(pre), post)
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.empty(0, np.int32), *parts]).astype(np.int32)
+
+
+def _places(order: np.ndarray, lengths: list[int]) -> tuple[np.ndarray | slice, ...]:
+    """Where each connection's entries went when all were sorted by target."""
+    place = np.empty(order.size, np.int64)
+    place[order] = np.arange(order.size)
+    slots: list[np.ndarray | slice] = []
+    start = 0
+    for length in lengths:
+        own = place[start : start + length]
+        contiguous = length > 0 and own[-1] - own[0] == length - 1 and np.all(np.diff(own) == 1)
+        slots.append(slice(int(own[0]), int(own[-1]) + 1) if contiguous else own)
+        start += length
+    return tuple(slots)
+
+
+def _starts(owner: np.ndarray, units: int) -> np.ndarray:
+    starts = np.zeros(units + 1, np.int64)
+    np.cumsum(np.bincount(owner, minlength=units), out=starts[1:])
+    return starts
+
+
+def _components(
+    populations: Sequence[Population], connections: Sequence[Connection], index: dict[str, int]
+) -> tuple[Component, ...]:
+    """Strongly connected populations, sources before targets (inputs left out)."""
+    from graphlib import TopologicalSorter
+
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    size = len(populations)
+    graph = np.zeros((size, size), bool)
+    for connection in connections:
+        graph[index[connection.source], index[connection.target]] = True
+    _, label = connected_components(csr_array(graph), directed=True, connection="strong")
+    members: dict[int, list[int]] = {}
+    for population in range(size):
+        members.setdefault(int(label[population]), []).append(population)
+    before: dict[int, set[int]] = {own: set() for own in members}
+    for pre, post in zip(*np.nonzero(graph), strict=True):
+        if label[pre] != label[post]:
+            before[int(label[post])].add(int(label[pre]))
+    inputs = {index[p.name] for p in populations if isinstance(p, Input)}
+    components = []
+    for own in TopologicalSorter(before).static_order():
+        together = tuple(members[own])
+        if together[0] in inputs:
+            continue
+        recurrent = len(together) > 1 or bool(graph[together[0], together[0]])
+        components.append(Component(together, recurrent))
+    return tuple(components)

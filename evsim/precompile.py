@@ -1,0 +1,164 @@
+"""Compiling all loops of an engine ahead of their first use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numba.core import config
+
+from evsim import engines
+from evsim._compile import cache as compiled_cache
+from evsim._compile import decorators as compiled
+from evsim._compile.cache_files import remove_outdated
+from evsim.arguments.keywords import helpful
+from evsim.engines import Engine, Exact, Grid
+from evsim.losses import Loss
+from evsim.network.connections import Connection
+from evsim.network.dropout import Dropout
+from evsim.network.initialisers import Normal
+from evsim.network.network import Network
+from evsim.network.populations import LI, LIF, Input
+from evsim.network.spike_trains import SpikeTrains
+from evsim.readouts.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes, VoltageAt
+
+DURATION = 4.0
+
+COMPILED: dict[str, Engine] = {
+    "exact": Exact(),
+    "grid, float64": Grid(precision="float64"),
+    "grid, float32": Grid(precision="float32"),
+}
+"""Every engine that numba compiles, by what it is called; the grid once for each precision."""
+
+
+@dataclass(frozen=True)
+class Warmed:
+    """How many functions of an engine have been compiled, have been found, and the seconds."""
+
+    compiled: int
+    found: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Where compiled code is kept: the folders, none where none is kept, and bytes."""
+
+    folders: tuple[Path, ...]
+    size: int
+
+
+@helpful
+def warm(engine: str | Engine) -> Warmed:
+    """Compile everything that an engine may need, unless it has been, and keep it on disk.
+
+    A tiny network of each kind is taken through all that the engine can do.  What is kept of
+    versions of evsim that are no more is removed.
+
+    Parameters
+    ----------
+    engine : str or Engine
+        ``"exact"``, ``"grid"``, or a value, as ``Grid(precision="float32")``; for the other
+        settings the same is compiled.
+
+    Raises
+    ------
+    ValueError
+        For an engine that is not compiled by numba, and where numba is told to compile nothing.
+    """
+    engine = engines.resolve(engine)
+    if not (isinstance(engine, Exact) or (isinstance(engine, Grid) and engine.device == "cpu")):
+        raise ValueError(
+            f"{engine} is not compiled ahead: that is for the exact engine, and for the grid on "
+            "the processor"
+        )
+    if isinstance(engine, Exact):
+        engine = replace(engine, debug=True)
+    if config.DISABLE_JIT:
+        raise ValueError("nothing is compiled while NUMBA_DISABLE_JIT is set: unset it")
+    compiled_cache.know_hint()
+    misses, hits = _counts()
+    start = time.perf_counter()
+    for is_recurrent in (False, True):
+        _exercise(engine, _network(is_recurrent))
+    seconds = time.perf_counter() - start
+    for own in _caches():
+        if own.folder is not None and own.digest is not None:
+            remove_outdated(own.folder, own.digest)
+    now_misses, now_hits = _counts()
+    return Warmed(now_misses - misses, now_hits - hits, seconds)
+
+
+def warm_training(
+    engine: str | Engine, network: Network, loss: Loss, parameters: Sequence[str]
+) -> Warmed:
+    """Compile what training those parameters of a network needs, with a loss that classifies."""
+    from evsim.simulation.gradients import quiet_gradient
+
+    spikes = {p.name: SpikeTrains.from_lists([[(0.0, 0)]], units=p.units) for p in network.inputs}
+    misses, hits = _counts()
+    start = time.perf_counter()
+    found = quiet_gradient(network, spikes, [0], loss, DURATION, wrt=parameters, engine=engine)
+    engines.resolve(engine).report(found.run.state)
+    seconds = time.perf_counter() - start
+    now_misses, now_hits = _counts()
+    return Warmed(now_misses - misses, now_hits - hits, seconds)
+
+
+def cache() -> Cache:
+    """Where the compiled code of the engines is kept, and how much there is."""
+    files = [file for own in _caches() for file in own.files()]
+    folders = tuple(sorted({file.parent for file in files}))
+    return Cache(folders, sum(file.stat().st_size for file in files))
+
+
+def _caches() -> list[compiled_cache.DigestCache]:
+    return [function._cache for function in compiled.entry_points]
+
+
+def _counts() -> tuple[int, int]:
+    """How many functions have been compiled so far, and how many have been found on disk."""
+    misses = sum(sum(f.stats.cache_misses.values()) for f in compiled.entry_points)
+    hits = sum(sum(f.stats.cache_hits.values()) for f in compiled.entry_points)
+    return misses, hits
+
+
+def _network(is_recurrent: bool) -> Network:
+    own = [Connection("hidden", "hidden", 1.0, 1.0)] if is_recurrent else []
+    return Network(
+        [Input("input", 1), LIF("hidden", 2), LI("output", 2)],
+        [
+            Connection("input", "hidden", Normal(10.0, 1.0), 1.0),
+            *own,
+            Connection("hidden", "output", 1.0, 1.0),
+        ],
+        seed=0,
+    )
+
+
+def _exercise(engine: Engine, network: Network) -> None:
+    """All that an engine can do, on a batch of one sample."""
+    inputs = {"input": SpikeTrains.from_lists([[(0.0, 0)]], units=1)}
+    state = engine.simulate(network, inputs, DURATION, Dropout({"input": 0.0}, seed=0))
+    engine.report(state)
+    moments = Moments(np.array([0.0, 2.0]), np.array([0, 2]))
+    read: dict[str, tuple[Readout, ...]] = {
+        "hidden": (
+            FirstSpike(population="hidden"),
+            SpikeTimes(population="hidden", count=1),
+            Mean(population="hidden"),
+        ),
+        "output": (Mean(), Peak(), VoltageAt(moments=moments)),
+    }
+    times = np.array([0.0, 1.0])
+    for population, readouts in read.items():
+        engine.kinks(state, population)
+        engine.traces(state, population, times)
+        for readout in readouts:
+            cotangents = np.ones(engine.read(state, readout).shape)
+            adjoint = engine.pull_back(state, readout, cotangents, list(network.parameters))
+            engine.adjoint_traces(state, adjoint, population, times)

@@ -1,0 +1,218 @@
+"""gradient: the exact gradient of a loss with EventProp; Gradient: what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evsim.arguments.keywords import helpful
+from evsim.arguments.named import Named
+from evsim.display.short_repr import and_more, first
+from evsim.engines import resolve
+from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
+from evsim.losses import Loss, Outcome
+from evsim.losses.regularisers import RateRegulariser
+from evsim.network.dropout import Dropout
+from evsim.network.network import Network
+from evsim.network.parameters import Parameter
+from evsim.network.spike_trains import SpikeTrains
+from evsim.readouts import composite as sampling
+from evsim.simulation.checks import (
+    check_adjustments,
+    check_duration,
+    check_inputs,
+    check_is_loss,
+    check_network,
+    check_time_constants,
+    check_trace,
+    check_wrt,
+)
+from evsim.simulation.run import Run, run_checked
+from evsim.simulation.silence import warn_of_silent_layers, warn_of_unreached
+
+
+@np.errstate(under="ignore")
+@helpful
+def gradient(
+    network: Network,
+    spikes: SpikeTrains | Mapping[str, SpikeTrains],
+    labels: Sequence[Any] | np.ndarray,
+    loss: Loss,
+    duration: float,
+    *,
+    wrt: Iterable[str] | None = None,
+    engine: str | Engine = "exact",
+    dropout: Dropout | None = None,
+    regularisers: Iterable[RateRegulariser] = (),
+    lambda_limit: float = np.inf,
+) -> Gradient:
+    """The exact gradient of the batch loss (the mean over samples) by EventProp.
+
+    Parameters
+    ----------
+    network, spikes, duration, engine
+        As for ``simulate``.
+    labels : array of int, shape (batch,)
+        The class of each sample, 0 <= label < units of the readout's population.  For a loss
+        that does not classify its targets, in the shape the loss states.
+    loss : Loss
+    wrt : iterable of str, optional
+        Names of parameters; every one if not given.  Leaving out all time constants saves the
+        engine a pass; weights, delays and thresholds come out of the same one.
+    dropout : Dropout, optional
+        Which spikes reach none of their synapses, forward and backward.
+    regularisers : iterable of RateRegulariser
+        At most one for each population.  They change gradients, not the loss.
+    lambda_limit : float
+        The largest |lambda_V-| at a spike, which grows without bound where V only grazes the
+        threshold; larger ones are set to it and counted in ``Gradient.limited``.  Infinity
+        for no limit, which is the exact gradient.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that do not fit together, before anything runs.
+    EngineError
+        For a simulation that cannot go on.
+    FloatingPointError
+        For a loss whose derivative is no finite number where the loss is one.
+
+    Warns
+    -----
+    SilentNetworkWarning
+        As ``simulate``, and of a hidden population without a spike in the whole batch.
+    """
+    found = quiet_gradient(
+        network, spikes, labels, loss, duration, wrt=wrt, engine=engine, dropout=dropout,
+        regularisers=regularisers, lambda_limit=lambda_limit,
+    )  # fmt: skip
+    warn_of_unreached(found.run.network, found.run.inputs, found.run.duration)
+    warn_of_silent_layers(found.run)
+    return found
+
+
+def quiet_gradient(
+    network: Network,
+    spikes: SpikeTrains | Mapping[str, SpikeTrains],
+    labels: Sequence[Any] | np.ndarray,
+    loss: Loss,
+    duration: float,
+    *,
+    wrt: Iterable[str] | None = None,
+    engine: str | Engine = "exact",
+    dropout: Dropout | None = None,
+    regularisers: Iterable[RateRegulariser] = (),
+    lambda_limit: float = np.inf,
+) -> Gradient:
+    """As ``gradient``, without warnings: for those who call it batch after batch."""
+    check_network(network)
+    check_is_loss(loss)
+    names = check_wrt(network, wrt)
+    check_time_constants(network, names)
+    population = network.population(loss.readout.population_of(network))
+    regularisers = check_adjustments(network, regularisers, lambda_limit)
+    engine = resolve(engine)
+    duration = check_duration(duration)
+    inputs = check_inputs(network, spikes)
+    batch_size = len(next(iter(inputs.values())))
+    sampling.check_times(loss.readout, duration, batch_size)
+    if batch_size == 0:
+        raise ValueError("the batch is empty: the mean loss over no samples is not defined")
+    labels = loss.check_labels(labels, batch_size, population.units)
+    loss.check_in_trial(labels, duration)
+    run = run_checked(network, inputs, duration, engine, dropout)
+    outcome = loss.evaluate(run, labels)
+    outcome.check(loss, run)
+    outcome.check_derivative(loss, run)
+    rate_jumps = {r.population: r.rate_jumps(run.spike_counts[r.population]) for r in regularisers}
+    slopes = outcome.spike_slopes
+    adjoint = sampling.pull_back(
+        run,
+        outcome.readout,
+        outcome.cotangents / batch_size,
+        names,
+        Adjustments(
+            None if slopes is None else slopes / batch_size, rate_jumps, float(lambda_limit)
+        ),
+    )
+    return Gradient(run, outcome, adjoint)
+
+
+@helpful
+@dataclass(frozen=True, eq=False, repr=False)
+class Gradient:
+    """The loss of a batch and its gradients.
+
+    ``run`` is the simulation, ``outcome`` what the loss made of it.
+    """
+
+    run: Run
+    outcome: Outcome
+    adjoint: Adjoint
+
+    def __repr__(self) -> str:
+        by = and_more(first(self.parameters), len(self.parameters))
+        return f"Gradient(loss {self.loss:.6g} of {self.run}, by {by})"
+
+    @property
+    def losses(self) -> np.ndarray:
+        """Loss of each sample, shape (batch,)."""
+        return self.outcome.losses
+
+    @property
+    def readout(self) -> np.ndarray:
+        """What the loss has read, shape (batch, units) or (batch, units, ...)."""
+        return self.outcome.values
+
+    @property
+    def predictions(self) -> np.ndarray | None:
+        """The class of each sample, int64, shape (batch,); None if the loss does not classify."""
+        return self.outcome.predictions
+
+    @property
+    def limited(self) -> int:
+        """How many spikes had their |lambda_V-| set to the limit."""
+        return self.adjoint.limited
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of the batch."""
+        return float(np.mean(self.losses))
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """Gradient of the batch loss by each parameter, in the parameter's shape."""
+        return Named(self.adjoint.parameters, "gradient of")
+
+    @property
+    def input_times(self) -> Any:
+        """Gradient by each input spike time, shape (events,), beside ``spikes.times``.
+
+        One array for a network with one input population, else one by name.
+        """
+        times = self.adjoint.input_times
+        return next(iter(times.values())) if len(times) == 1 else Named(times, "input")
+
+    @property
+    def report(self) -> Report:
+        """What happened in the batch that its results do not show."""
+        return self.run.report
+
+    def lambda_V(self, population: str, times: Sequence[float] | np.ndarray) -> np.ndarray:  # noqa: N802
+        """Adjoint of V at the given times in ms, shape (batch, units, times)."""
+        return self._traces(population, times)[0]
+
+    def lambda_I(self, population: str, times: Sequence[float] | np.ndarray) -> np.ndarray:  # noqa: N802
+        """Adjoint of I at the given times in ms, shape (batch, units, times)."""
+        return self._traces(population, times)[1]
+
+    @np.errstate(under="ignore")
+    def _traces(
+        self, population: str, times: Sequence[float] | np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        run = self.run
+        checked = check_trace(run.network, population, times, run.duration)
+        return run.engine.adjoint_traces(run.state, self.adjoint, population, checked)

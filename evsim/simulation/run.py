@@ -1,0 +1,193 @@
+"""simulate: run a network on a batch of input spikes; Run: what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from evsim.arguments.checks import shown
+from evsim.arguments.keywords import helpful
+from evsim.arguments.named import Named
+from evsim.display.short_repr import and_more, first
+from evsim.engines import resolve
+from evsim.engines.protocol import Engine, Report
+from evsim.network.dropout import Dropout
+from evsim.network.network import Network
+from evsim.network.spike_trains import SpikeTrains
+from evsim.readouts import composite as sampling
+from evsim.readouts.readouts import (
+    FirstSpike,
+    Mean,
+    Moments,
+    Peak,
+    Readout,
+    VoltageTrace,
+    check_moments,
+)
+from evsim.simulation.checks import (
+    check_duration,
+    check_has_voltage,
+    check_inputs,
+    check_network,
+    check_trace,
+)
+from evsim.simulation.silence import warn_of_unreached
+
+
+@np.errstate(under="ignore")
+@helpful
+def simulate(
+    network: Network,
+    spikes: SpikeTrains | Mapping[str, SpikeTrains],
+    duration: float,
+    engine: str | Engine = "exact",
+    *,
+    dropout: Dropout | None = None,
+) -> Run:
+    """Run a network on a batch of input spikes.
+
+    Parameters
+    ----------
+    network : Network
+    spikes : SpikeTrains, or a mapping from input population to SpikeTrains
+        All inputs with the same number of samples.
+    duration : float
+        The trial is [0, duration] ms; a spike exactly at its end is part of it.
+    engine : str or Engine
+        "exact", "reference", "grid", "cuda", or an engine with settings.
+    dropout : Dropout, optional
+        Which spikes reach none of their synapses.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that do not fit together, before anything runs.
+    EngineError
+        For a simulation that cannot go on.
+
+    Warns
+    -----
+    SilentNetworkWarning
+        Of a population that no input reaches, and of input spikes that all come too late.
+    """
+    check_network(network)
+    engine = resolve(engine)
+    duration = check_duration(duration)
+    inputs = check_inputs(network, spikes)
+    warn_of_unreached(network, inputs, duration)
+    return run_checked(network, inputs, duration, engine, dropout)
+
+
+def run_checked(
+    network: Network,
+    inputs: dict[str, SpikeTrains],
+    duration: float,
+    engine: Engine,
+    dropout: Dropout | None = None,
+) -> Run:
+    """As ``simulate``, of arguments that have been checked; only dropout has not."""
+    if dropout is not None:
+        if not isinstance(dropout, Dropout):
+            found = shown(dropout)
+            raise TypeError(f"dropout = {found}: give evsim.Dropout({{'hidden': 0.1}}, seed=0)")
+        dropout.check(network, len(next(iter(inputs.values()))))
+    state = engine.simulate(network, inputs, duration, dropout)
+    return Run(network, Named(inputs, "input"), duration, engine, state)
+
+
+@helpful
+@dataclass(frozen=True, eq=False, repr=False)
+class Run:
+    """A simulated batch: its spikes, readouts, and voltages at any time."""
+
+    network: Network
+    inputs: dict[str, SpikeTrains]
+    duration: float
+    engine: Engine
+    state: Any
+
+    def __repr__(self) -> str:
+        spiking = [p.name for p in self.network.populations if p.spiking]
+        counts = [f"{name} {self.spike_counts[name].sum()}" for name in first(spiking)]
+        trials = f"{self.batch_size} samples of {self.duration:g} ms"
+        engine, told = type(self.engine).__name__, and_more(counts, len(spiking))
+        return f"Run({trials} on {engine}, spikes: {told})"
+
+    @property
+    def batch_size(self) -> int:
+        """Number of samples."""
+        return len(next(iter(self.inputs.values())))
+
+    @cached_property
+    def spikes(self) -> dict[str, SpikeTrains]:
+        """Spikes of every population by name: within the trial, those of inputs as given."""
+        return Named(self.engine.spikes(self.state), "population")
+
+    @cached_property
+    def spike_counts(self) -> dict[str, np.ndarray]:
+        """Number of those spikes of each unit, (batch, units), by population; read-only."""
+        return Named(self.engine.spike_counts(self.state), "population")
+
+    @cached_property
+    def report(self) -> Report:
+        """What happened in the batch that its results do not show."""
+        return self.engine.report(self.state)
+
+    def silent_units(self, population: str) -> np.ndarray:
+        """Indices of the units that spike in no sample of the batch, int64."""
+        self.network.population(population)
+        return np.flatnonzero(self.spike_counts[population].sum(axis=0) == 0)
+
+    @np.errstate(under="ignore")
+    def read(self, readout: Readout) -> np.ndarray:
+        """A readout's values, in the shape the readout states."""
+        if not isinstance(readout, Readout):
+            raise TypeError(f"readout = {shown(readout)}: give one such as evsim.readouts.Peak()")
+        if isinstance(readout, VoltageTrace):
+            raise TypeError("VoltageTrace is for losses that integrate: use Run.voltage or Voltage")
+        readout.population_of(self.network)
+        return sampling.read(self, readout)
+
+    @np.errstate(under="ignore")
+    def kinks(self, population: str) -> Moments:
+        """The times at which V of any of a population's units is not smooth."""
+        check_has_voltage(self.network, population)
+        return self.engine.kinks(self.state, population)
+
+    @np.errstate(under="ignore")
+    def probe(self, population: str, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+        """V and I at moments of each sample, each (moments, units); before arrivals there."""
+        check_has_voltage(self.network, population)
+        check_moments(moments, self.batch_size, self.duration)
+        return self.engine.probe(self.state, population, moments)
+
+    def mean(self, population: str, weighting: str = "flat") -> np.ndarray:
+        """Weighted mean voltage, see ``evsim.readouts.Mean``, shape (batch, units)."""
+        return self.read(Mean(weighting, population=population))  # type: ignore[arg-type]
+
+    def peak(self, population: str) -> np.ndarray:
+        """Largest voltage of LI units, shape (batch, units)."""
+        return self.read(Peak(population=population))
+
+    def first_spike(self, population: str) -> np.ndarray:
+        """First spike times of LIF units in ms, infinity where silent, shape (batch, units)."""
+        return self.read(FirstSpike(population=population))
+
+    def voltage(self, population: str, times: Sequence[float] | np.ndarray) -> np.ndarray:
+        """V at the given times in ms, shape (batch, units, times); after the jumps at a time."""
+        return self._traces(population, times)[0]
+
+    def current(self, population: str, times: Sequence[float] | np.ndarray) -> np.ndarray:
+        """I at the given times in ms, shape (batch, units, times); after the jumps at a time."""
+        return self._traces(population, times)[1]
+
+    @np.errstate(under="ignore")
+    def _traces(
+        self, population: str, times: Sequence[float] | np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        checked = check_trace(self.network, population, times, self.duration)
+        return self.engine.traces(self.state, population, checked)

@@ -1,0 +1,52 @@
+"""Settings as JSON can hold them, and where two descriptions differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from evsim.storage.arrays import checksum
+
+
+def describe(value: Any) -> Any:
+    """A setting as json can hold it, so that two runs can be compared.
+
+    Records become mappings of their fields, functions their names, arrays their checksums.
+    """
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, (float, np.number)):
+        return float(value) if np.isfinite(value) else str(float(value))
+    if isinstance(value, np.ndarray):
+        return checksum({"": value})
+    if isinstance(value, Mapping):
+        return {str(key): describe(entry) for key, entry in value.items()}
+    if isinstance(value, Sequence):
+        return [describe(entry) for entry in value]
+    if isinstance(value, functools.partial):
+        return [describe(part) for part in (value.func, value.args, value.keywords)]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **describe(fields)}
+    if hasattr(value, "__name__"):
+        return f"{value.__module__}.{getattr(value, '__qualname__', value.__name__)}"
+    fields = {k: v for k, v in vars(value).items() if not k.startswith("_")}
+    return {"type": type(value).__name__, **describe(fields)}
+
+
+def differences(stored: Any, asked: Any, path: str = "") -> list[str]:
+    """One line for each setting in which two descriptions differ."""
+    if isinstance(stored, dict) and isinstance(asked, dict):
+        lines = []
+        for key in [*stored, *(key for key in asked if key not in stored)]:
+            own = f"{path}.{key}" if path else key
+            lines += differences(stored.get(key, "absent"), asked.get(key, "absent"), own)
+        return lines
+    if isinstance(stored, list) and isinstance(asked, list) and len(stored) == len(asked):
+        pairs = enumerate(zip(stored, asked, strict=True))
+        return [line for i, pair in pairs for line in differences(*pair, f"{path}[{i}]")]
+    return [] if stored == asked else [f"{path}: {stored} is stored, {asked} is asked for"]

@@ -1,0 +1,88 @@
+"""Removing a run that is to be replaced: its own files and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from evsim.storage.run_folder import RunFolder
+
+NAMED = ("settings.json", "config.json")
+"""A folder with one of these, as a run writes them, is a run's."""
+
+WRITTEN = {
+    *NAMED,
+    "metrics.jsonl",
+    "checkpoint.safetensors",
+    "best.safetensors",
+    "test.json",
+    "folds.json",
+    "lock",
+}
+"""The files of a run; while one is written there is also ``.NAME.partial``."""
+
+PICTURES = "pictures"
+
+
+def remove_run(folder: Path) -> None:
+    """Remove all that a run has written into its folder; nothing if that is empty or not there.
+
+    Raises ValueError, before anything is removed, for a folder that holds no run or anything
+    besides one, and StorageError for one in which a run is going on.
+    """
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not _is_run(folder):
+        raise ValueError(
+            f"{folder} holds files but no run that could be replaced: choose another folder"
+        )
+    found = list(_written(folder))
+    with RunFolder(folder).locked():
+        for path in found:
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+            elif path != RunFolder(folder).lock:
+                path.unlink(missing_ok=True)
+
+
+def _written(folder: Path) -> Iterator[Path]:
+    """The files of a run, and the folders in it, each after what it holds."""
+    for path in sorted(folder.iterdir()):
+        name = path.name.removeprefix(".").removesuffix(".partial")
+        if path.is_dir() and not path.is_symlink():
+            if path.name == PICTURES:
+                yield from _pictures(path)
+            elif _is_run(path):  # a fold of a cross-validation
+                yield from _written(path)
+            else:
+                raise _foreign(path)
+        elif name not in WRITTEN:
+            raise _foreign(path)
+        yield path
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.suffix != ".png" and not path.name.endswith(".png.partial"):
+            raise _foreign(path)
+        yield path
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a run has written its settings here."""
+    for name in NAMED:
+        try:
+            content = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict) and {"task", "network"} & content.keys():
+            return True
+    return False
+
+
+def _foreign(path: Path) -> ValueError:
+    return ValueError(
+        f"{path} was not written by a run, so {path.parent} is not replaced: move it away, or "
+        "choose another folder"
+    )

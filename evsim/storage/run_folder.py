@@ -1,0 +1,151 @@
+"""RunFolder: the files of a training run, locked while it goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import inspect
+import json
+import os
+import platform
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evsim.arguments.paths import user_path
+from evsim.network.network import Network
+from evsim.storage.arrays import load_arrays, save_arrays
+from evsim.storage.description import differences
+from evsim.storage.files import StorageError, write_atomically
+from evsim.storage.networks import save_network
+
+
+class RunFolder:
+    """The files of one training run.
+
+    ``config.json`` holds the settings, ``metrics.jsonl`` one line per finished epoch,
+    ``best.safetensors`` the network of the best epoch (``load_network`` reads it) and
+    ``checkpoint.safetensors`` all that is needed to go on.  The checkpoint alone decides
+    what has been finished; the others are rewritten from it when a run is resumed.  While a
+    process trains there it holds a lock of the system on ``lock``, which ends with the process,
+    however that ends; the file itself stays, and says nothing.  ``lock.holder`` names the process,
+    for messages alone.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = user_path(path)
+        self.config = self.path / "config.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.best = self.path / "best.safetensors"
+        self.checkpoint = self.path / "checkpoint.safetensors"
+        self.lock = self.path / "lock"
+        self.holder = self.path / "lock.holder"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training in this folder.
+
+        Raises StorageError for a folder in use.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = _lock_of(self.lock)
+        try:
+            _acquire(lock, self.path, self.holder)
+            if lock.is_locked:
+                with contextlib.suppress(OSError):  # of a full disk the checkpoint will tell
+                    self.holder.write_text(f"{os.getpid()} {platform.node()}")
+            yield
+        finally:
+            if lock.is_locked:
+                with contextlib.suppress(OSError):
+                    self.holder.unlink()
+            lock.release()
+
+    def begin(self, settings: dict[str, Any], *, resume: bool) -> tuple[dict, dict] | None:
+        """Make the folder ready; the checkpoint's arrays and description if there is one.
+
+        Raises FileExistsError if there is one and ``resume`` is not asked for, StorageError if
+        it is damaged or was made with other settings.
+        """
+        loaded = None
+        if self.checkpoint.exists():
+            if not resume:
+                raise FileExistsError(
+                    f"{self.path} holds a run already: give resume=True to go on with it, or "
+                    "choose another run_folder"
+                )
+            loaded = load_arrays(self.checkpoint, "checkpoint")
+            found = differences(loaded[1]["settings"], settings)
+            if found:
+                raise StorageError(
+                    f"{self.checkpoint} was made with other settings: {'; '.join(found)}. Resume "
+                    "with those that are stored, or choose another run_folder"
+                )
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.config, (json.dumps(settings, indent=2) + "\n").encode())
+        return loaded
+
+    def write_checkpoint(
+        self, arrays: Mapping[str, np.ndarray], description: dict[str, Any]
+    ) -> None:
+        """Replace the checkpoint; the previous one stays until the new one is complete."""
+        save_arrays(self.checkpoint, "checkpoint", arrays, description)
+
+    def write_metrics(self, records: Sequence[dict[str, Any]]) -> None:
+        """Write one line of json per epoch."""
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        write_atomically(self.metrics, lines.encode())
+
+    def write_best(self, network: Network) -> None:
+        """Replace the network of the best epoch."""
+        save_network(self.best, network)
+
+
+def _lock_of(path: Path) -> Any:
+    """A lock of the system on a file, which ends with the process that holds it."""
+    import filelock
+
+    if "fallback_to_soft" in inspect.signature(filelock.FileLock.__init__).parameters:
+        # A file that merely stands there would outlive a process that is killed.
+        return filelock.FileLock(path, fallback_to_soft=False)
+    return filelock.FileLock(path)
+
+
+def _acquire(lock: Any, folder: Path, holder: Path) -> None:
+    """Take a folder's lock; StorageError, which names the holder if it can, where it is taken."""
+    import filelock
+
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise StorageError(
+            f"{_named_in(holder)} trains in {folder}: wait for it, or choose another run_folder"
+        ) from None
+    except (NotImplementedError, OSError) as error:
+        code = getattr(error, "errno", None)
+        if code is not None and code not in _NO_LOCKS:
+            raise
+        warnings.warn(
+            f"the file system of {folder} has no locks ({error}): nothing keeps another process "
+            "from training there too",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
+"""What a file system without locks answers."""
+
+
+def _named_in(holder: Path) -> str:
+    """Who holds a lock, as far as the file beside it says so."""
+    try:
+        number, _, machine = holder.read_text().partition(" ")
+    except (OSError, UnicodeDecodeError):
+        return "another process"
+    if not (number.isdigit() and machine):
+        return "another process"
+    return f"process {number} on {machine}"

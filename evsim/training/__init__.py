@@ -1,0 +1,18 @@
+"""Training: fit and evaluate, with optimisers, schedules and a record of every epoch."""
+
+from evsim.data.dataset import Dataset
+from evsim.training.evaluation import Evaluation, evaluate
+from evsim.training.fitting import FitResult, StopTraining, fit
+from evsim.training.history import EpochRecord
+from evsim.training.loop import TrainingState
+
+__all__ = [
+    "Dataset",
+    "EpochRecord",
+    "Evaluation",
+    "FitResult",
+    "StopTraining",
+    "TrainingState",
+    "evaluate",
+    "fit",
+]

@@ -1,0 +1,402 @@
+"""fit: training a network with exact gradients.
+
+What an epoch is: the training data, augmented anew; mini-batches in an order drawn from the
+seed and the epoch's number; for each the exact gradient, a step of every optimiser, and the
+projections; then the lift of silent units, and the validation of the network as it is then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evsim.arguments.checks import (
+    check_flag,
+    checked_count,
+    checked_integer,
+    checked_path,
+    listed,
+    shown,
+)
+from evsim.arguments.keywords import helpful
+from evsim.data.dataset import Dataset
+from evsim.display.picture_target import for_files_only
+from evsim.engines import resolve
+from evsim.engines.protocol import Engine
+from evsim.losses import Loss
+from evsim.losses.regularisers import RateRegulariser
+from evsim.network.dropout import Dropout
+from evsim.network.network import Network
+from evsim.readouts.composite import check_times
+from evsim.simulation.checks import (
+    check_adjustments,
+    check_duration,
+    check_inputs,
+    check_is_loss,
+    check_network,
+    check_wrt,
+)
+from evsim.simulation.silence import warn_of_unreached
+from evsim.storage.run_folder import RunFolder
+from evsim.training.evaluation import Evaluation, checked_data, evaluate
+from evsim.training.history import EpochRecord, Watch, check_watch, check_watched
+from evsim.training.loop import Augmentation, Task, Training, TrainingState
+from evsim.training.optimisers import Optimizer, Projection
+from evsim.training.progress import progress_for
+from evsim.training.schedules import EarlyStopping
+from evsim.training.termination import terminable
+from evsim.training.trained_parameters import assign_lift, assign_optimizers, assign_projections
+
+__all__ = [
+    "Augmentation",
+    "Dataset",
+    "EarlyStopping",
+    "EpochRecord",
+    "Evaluation",
+    "FitResult",
+    "StopTraining",
+    "TrainingState",
+    "evaluate",
+    "fit",
+]
+
+
+# -- what training returns ----------------------------------------------------------------
+
+
+class StopTraining(Exception):  # noqa: N818 (no error: a callback asks for it)
+    """Raised by a callback to end training with the epoch just finished; says why."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FitResult:
+    """A trained network.
+
+    Parameters
+    ----------
+    network : Network
+        After the best epoch: the best in what ``watch`` names.  If it is not given, that of
+        the highest validation accuracy, or the lowest validation loss if the loss does not
+        classify; without validation data that of the lowest training loss.  Among epochs of
+        equal accuracy the one of the lowest loss of the same data, among equals the first.
+    last_network : Network
+        After the last epoch.
+    best_epoch : int
+        Counted from 1; 0 if no epoch was finished.
+    history : tuple of EpochRecord
+    interrupted : bool
+        Whether Ctrl-C ended the run.
+    stopped : str or None
+        Why a callback, by raising StopTraining, or early stopping ended the run.
+    run_folder : Path or None
+    """
+
+    network: Network
+    last_network: Network
+    best_epoch: int
+    history: tuple[EpochRecord, ...]
+    interrupted: bool
+    stopped: str | None
+    run_folder: Path | None
+
+    def __repr__(self) -> str:
+        if not self.history:
+            return "FitResult(no epoch was finished)"
+        best = self.history[self.best_epoch - 1]
+        numbers = {
+            "loss": best.loss,
+            "accuracy": best.accuracy,
+            "validation_loss": best.validation_loss,
+            "validation_accuracy": best.validation_accuracy,
+        }
+        told = ", ".join(f"{name} {n:.4g}" for name, n in numbers.items() if n is not None)
+        return f"FitResult({len(self.history)} epochs, the best is {self.best_epoch}: {told})"
+
+
+# -- fit ----------------------------------------------------------------------------------
+
+
+@np.errstate(under="ignore")
+@helpful
+def fit(
+    network: Network,
+    data: Dataset | tuple[Any, Any],
+    loss: Loss,
+    *,
+    duration: float,
+    optimizers: Mapping[str, Optimizer | None],
+    epochs: int,
+    batch_size: int = 32,
+    validation: Dataset | tuple[Any, Any] | None = None,
+    delay_max: float = np.inf,
+    projections: Mapping[str, Projection | tuple[float, float]] | None = None,
+    silent_lift: float | Mapping[str, float] = 0.0,
+    dropout: Mapping[str, float] | None = None,
+    regularisers: Sequence[RateRegulariser] = (),
+    lambda_limit: float = np.inf,
+    augmentation: Sequence[Augmentation] = (),
+    early_stopping: EarlyStopping | None = None,
+    watch: Watch | None = None,
+    seed: int = 0,
+    engine: str | Engine = "exact",
+    callbacks: Sequence[Callable[[TrainingState], Any]] = (),
+    run_folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> FitResult:
+    """Train a network by gradient descent on the batch loss.
+
+    Parameters
+    ----------
+    network : Network
+        Where to start; it stays as it is.
+    data, validation : Dataset or pair (spikes, labels)
+        Labels are classes, or targets for a loss that does not classify.
+    loss : Loss
+    duration : float
+        The trial is [0, duration] ms.
+    optimizers : mapping to Adam or SGD
+        By kind of parameter, "weight", "delay", "tau_mem", "tau_syn" or "threshold", or by
+        full name, "input->hidden.delay", which wins; None under a full name leaves that
+        parameter out.  What has no optimiser is not trained, and its gradient is not computed.
+    epochs : int
+        In all, those of an earlier run that is resumed included.
+    batch_size : int
+        The last batch of an epoch may be smaller; its loss is the mean over its samples.
+    delay_max : float
+        After each step trained delays are put back into [0, delay_max] ms.  Where that
+        moves a delay, momentum of the optimiser that leads out again is dropped.
+    projections : mapping to (low, high) or a function, optional
+        By kind or full name, as for optimizers: bounds, or a function from an array to an
+        array of the same shape (for sparse parameters the stored entries, one-dimensional),
+        applied after each step.  Time constants and thresholds are best given some, such as
+        ``{"tau_mem": (3.0, 60.0)}``: a step to 0 or below ends training with an error.
+    silent_lift : float, or mapping from LIF population to float
+        Added after each epoch to the trained incoming weights of every unit that was silent
+        in the whole epoch (L section 4.5).  One number is for the hidden populations, those
+        the loss does not read; a mapping names populations, the output if that is meant.
+    dropout : mapping from Input or LIF population to float, optional
+        The probability that a spike reaches none of its synapses, see ``evsim.Dropout``;
+        training samples only, each drawn from the seed, the epoch and the sample's number.
+    regularisers : sequence of RateRegulariser
+        At most one for each population.
+    lambda_limit : float
+        See ``evsim.gradient``; what it acts on is counted in the record.
+    augmentation : sequence of functions
+        Called one after the other with the training data, a random generator made from the
+        seed and the epoch, and the duration, as those of ``evsim.augment``, anew for each
+        epoch.  The number of samples may change.
+    early_stopping : EarlyStopping, optional
+        Ends training when what it watches no longer improves.
+    watch : str, optional
+        What decides the best epoch: "accuracy", "loss", "validation_accuracy" or
+        "validation_loss"; see ``FitResult`` for what it is if not given.
+    seed : int
+        Decides the order of samples in each epoch, dropout and augmentation.
+    engine : str or Engine
+    callbacks : sequence of functions
+        Each is called with a TrainingState after each epoch, once that epoch is stored.
+        One that raises StopTraining ends the run there.
+    run_folder : path, optional
+        Where settings, metrics, the best network and a checkpoint are kept, see
+        ``evsim.storage.RunFolder``.
+    resume : bool
+        Go on from the run folder's checkpoint, if there is one, to the same bits as without
+        the stop.  Settings must be the same, ``epochs`` may be larger.  Functions among the
+        settings are compared by name only.
+    progress : bool
+        Show a bar on a terminal, and a line now and then elsewhere, on standard error.
+
+    Returns
+    -------
+    FitResult
+        Also after Ctrl-C, which ends training without losing a finished epoch.  SIGTERM on the
+        main thread does so too, and then ends the process with SystemExit and status 143, unless
+        the program handles that signal itself.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that do not fit together, before anything runs.
+    ValueError
+        For a step that takes a time constant or a threshold to 0 or below.
+    FloatingPointError
+        For a loss or gradient that is not finite, before the parameters change.
+    FileExistsError, StorageError
+        For a run folder that holds another run, or a damaged one, or one in use.
+    """
+    check_network(network)
+    check_is_loss(loss)
+    duration = check_duration(duration)
+    check_times(loss.readout, duration)
+    augmentation = _checked_augmentation(augmentation)
+    # With a delay line, say, the data fit the network only when they are augmented.
+    fits_later = bool(augmentation) and not _has_the_inputs_units(network, data)
+    data = Dataset.of(data) if fits_later else checked_data(network, data, loss, duration)
+    if validation is not None:
+        validation = checked_data(network, validation, loss, duration, "validation")
+    assigned = assign_optimizers(optimizers, network.parameters)
+    check_wrt(network, list(assigned))
+    trained = {name: network.parameters[name] for name in assigned}
+    _check_watches(assigned, early_stopping, watch, loss.classifies, validation is not None)
+    regularisers = check_adjustments(network, regularisers, lambda_limit)
+    task = Task(
+        network=network,
+        data=data,
+        validation=validation,
+        loss=loss,
+        duration=duration,
+        optimizers=assigned,
+        projections=assign_projections(projections, delay_max, trained),
+        lift=assign_lift(silent_lift, network, loss.readout.population_of(network), assigned),
+        dropout=_checked_dropout(dropout, network),
+        regularisers=regularisers,
+        lambda_limit=float(lambda_limit),
+        augmentation=augmentation,
+        early_stopping=early_stopping,
+        watch=watch or _usual_watch(loss.classifies, validation is not None),
+        batch_size=checked_count(batch_size, "batch_size"),
+        seed=checked_integer(seed, "seed", 0),
+        engine=resolve(engine),
+    )
+    if fits_later:
+        checked_data(network, task.epoch_data(1)[0], loss, duration, "augmented")
+    epochs = checked_count(epochs, "epochs")
+    callbacks = _checked_callbacks(callbacks)
+    check_flag(resume, "resume")
+    check_flag(progress, "progress")
+    if resume and run_folder is None:
+        raise ValueError("resume=True needs a run_folder to go on from")
+    folder = None if run_folder is None else RunFolder(_checked_folder(run_folder))
+    begins_with = data if not fits_later else task.epoch_data(1)[0]
+    warn_of_unreached(network, check_inputs(network, begins_with.spikes), duration)
+    training = Training(task, epochs, folder)
+    with terminable(), nullcontext() if folder is None else folder.locked():
+        training.begin(resume)
+        interrupted, stopped = _run(training, callbacks, progress)
+    finished = training.finished
+    return FitResult(
+        network=finished.best_network,
+        last_network=finished.network,
+        best_epoch=finished.best_epoch,
+        history=finished.history,
+        interrupted=interrupted,
+        stopped=stopped,
+        run_folder=None if folder is None else folder.path,
+    )
+
+
+def _run(
+    training: Training, callbacks: Sequence[Callable[[TrainingState], Any]], progress: bool
+) -> tuple[bool, str | None]:
+    """Run the epochs that are left; whether Ctrl-C ended them, and why something else did."""
+    task = training.task
+    finished, epochs = training.finished.epoch, training.finished.epochs
+    shown = progress_for(progress, epochs, task.batches(len(task.data)), finished)
+    with for_files_only(), shown as display:
+        if training.folder is not None:
+            after = f", going on after epoch {finished}" if finished else ""
+            display.say(f"run folder: {training.folder.path}{after}")
+        try:
+            for epoch in range(finished + 1, epochs + 1):
+                if task.early_stopping is not None:
+                    reason = task.early_stopping.reason(training.finished.history)
+                    if reason is not None:
+                        raise StopTraining(reason)
+                training.run_epoch(epoch, display)
+                for callback in callbacks:
+                    callback(training.finished)
+        except KeyboardInterrupt:
+            training.save()
+            display.stop(f"interrupted: {training.finished.epoch} of {epochs} epochs are finished")
+            return True, None
+        except SystemExit:
+            training.save()
+            display.say(f"terminated: {training.finished.epoch} of {epochs} epochs are finished")
+            raise
+        except StopTraining as reason:
+            display.stop(f"stopped after epoch {training.finished.epoch} of {epochs}: {reason}")
+            return False, str(reason)
+    return False, None
+
+
+# -- checks -------------------------------------------------------------------------------
+
+
+def _usual_watch(classifies: bool, validated: bool) -> Watch:
+    """What decides the best epoch if nothing is said."""
+    if not validated:
+        return "loss"
+    return "validation_accuracy" if classifies else "validation_loss"
+
+
+def _check_watches(
+    optimizers: Mapping[str, Optimizer],
+    early_stopping: EarlyStopping | None,
+    watch: Watch | None,
+    classifies: bool,
+    validated: bool,
+) -> None:
+    """Refuse whatever watches a number that the run's records will not have."""
+    watched: list[tuple[Watch, str]] = []
+    if watch is not None:
+        check_watch(watch)
+        watched.append((watch, "the choice of the best epoch"))
+    if early_stopping is not None:
+        if not isinstance(early_stopping, EarlyStopping):
+            raise TypeError(
+                f"early_stopping = {shown(early_stopping)}: give evsim.EarlyStopping(patience=15)"
+            )
+        watched.append((early_stopping.watch, "early_stopping"))
+    for name, optimizer in optimizers.items():
+        for schedule in optimizer.schedules:
+            if schedule.watch is not None:
+                watched.append((schedule.watch, f"the schedule of {name}"))
+    for watch, who in watched:
+        check_watched(watch, who, classifies=classifies, validated=validated)
+
+
+def _checked_dropout(dropout: Mapping[str, float] | None, network: Network) -> dict[str, float]:
+    if dropout is None:
+        return {}
+    if not isinstance(dropout, Mapping):
+        raise TypeError(f"dropout = {shown(dropout)}: give a mapping such as {{'hidden': 0.1}}")
+    Dropout(dropout).check(network, 0)
+    return {name: float(rate) for name, rate in dropout.items()}
+
+
+def _has_the_inputs_units(network: Network, data: Any) -> bool:
+    """Whether the spikes of a dataset are of as many units as the network's inputs have."""
+    return [trains.unit_count for trains in Dataset.of(data).inputs.values()] == [
+        population.units for population in network.inputs
+    ]
+
+
+def _checked_augmentation(augmentation: Any) -> tuple[Augmentation, ...]:
+    given = listed(augmentation, "augmentation", "give a list of augmentations")
+    for each in given:
+        if not callable(each):
+            raise TypeError(f"augmentation holds {shown(each)}: each must be a function")
+    return given
+
+
+def _checked_callbacks(callbacks: Any) -> tuple[Callable[[TrainingState], Any], ...]:
+    given = listed(callbacks, "callbacks", "give a list of functions")
+    for each in given:
+        if not callable(each):
+            raise TypeError(f"callbacks holds {shown(each)}: each must be a function")
+    return given
+
+
+def _checked_folder(run_folder: Any) -> Path:
+    folder = checked_path(run_folder, "run_folder")
+    for part in (folder, *folder.parents):
+        if part.exists() and not part.is_dir():
+            raise ValueError(f"run_folder = {str(folder)!r}: {part} is a file, name a folder")
+    return folder

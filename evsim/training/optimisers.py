@@ -1,0 +1,224 @@
+"""Optimisers: how gradients become steps, and the bounds within which parameters stay.
+
+An optimiser is a frozen record of settings.  What it remembers from step to step, its state,
+is kept apart in plain arrays, so that a run can be stored and resumed to the same bits.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evsim.arguments.checks import check_number
+from evsim.arguments.keywords import helpful
+from evsim.training.history import EpochRecord
+from evsim.training.schedules import Schedule, as_schedules
+
+State = dict[str, np.ndarray]
+Projection = Callable[[np.ndarray], np.ndarray]
+
+
+# -- optimisers ---------------------------------------------------------------------------
+
+
+class Optimizer(ABC):
+    """Settings of an optimiser.
+
+    Attributes
+    ----------
+    learning_rate : float
+        > 0.
+    decay : float
+        Multiplies the learning rate once per epoch.
+    schedule : Schedule or sequence of Schedule
+        Factors on the learning rate, see ``evsim.schedules``; several are multiplied.
+    weight_decay : float
+        Before each step values are multiplied by ``1 - rate * weight_decay``, apart from the
+        gradient and its moments (Loshchilov and Hutter 2019).
+    clip : float
+        The largest 2-norm of a parameter's batch gradient; a longer one is scaled down to it
+        before the optimiser sees it, which is counted.
+    """
+
+    learning_rate: float
+    decay: float = 1.0
+    schedule: Schedule | Sequence[Schedule] = ()
+    weight_decay: float = 0.0
+    clip: float = np.inf
+
+    @property
+    def schedules(self) -> tuple[Schedule, ...]:
+        """The schedules, as a tuple."""
+        return as_schedules(self.schedule)
+
+    @property
+    def changes_within_epochs(self) -> bool:
+        """Whether the learning rate depends on the step, not on the epoch alone."""
+        return any(schedule.changes_within_epochs for schedule in self.schedules)
+
+    def learning_rate_in(self, epoch: int) -> float:
+        """The learning rate in an epoch before any schedule; the first epoch is 1."""
+        return self.learning_rate * self.decay ** (epoch - 1)
+
+    def learning_rate_at(self, epoch: int, step: int, history: Sequence[EpochRecord]) -> float:
+        """The learning rate of a step, schedules included; arguments as for ``Schedule``."""
+        rate = self.learning_rate_in(epoch)
+        for schedule in self.schedules:
+            rate *= schedule(epoch, step, history)
+        return rate
+
+    @abstractmethod
+    def start(self, values: np.ndarray) -> State:
+        """The state before the first step.
+
+        ``first_moment``, if there is one, is the direction that later steps go *against*.
+        """
+
+    @abstractmethod
+    def step(
+        self, values: np.ndarray, gradient: np.ndarray, state: State, learning_rate: float
+    ) -> None:
+        """Move ``values`` one step down the gradient and update the state, both in place."""
+
+    def _check_rates(self) -> None:
+        for name in ("learning_rate", "decay", "weight_decay", "clip"):
+            check_number(getattr(self, name), name)
+        if not 0 < self.learning_rate < np.inf:
+            raise ValueError(
+                f"learning_rate = {self.learning_rate}: it must be finite and > 0; give a "
+                "parameter no optimiser to keep it fixed"
+            )
+        if not 0 < self.decay < np.inf:
+            raise ValueError(f"decay = {self.decay}: it must be finite and > 0; 1 for none")
+        object.__setattr__(self, "schedule", as_schedules(self.schedule))
+        if not 0 <= self.weight_decay < 1 / self.learning_rate:
+            raise ValueError(
+                f"weight_decay = {self.weight_decay}: it must be >= 0, and below "
+                f"1/learning_rate = {1 / self.learning_rate:g}, where one step takes all"
+            )
+        if not self.clip > 0:
+            raise ValueError(f"clip = {self.clip}: it must be > 0; infinity for no clipping")
+
+
+@helpful
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam (Kingma and Ba 2015, algorithm 1).
+
+    Parameters
+    ----------
+    learning_rate : float
+        > 0; about the length of a step, in the parameter's unit (ms for a delay).
+    beta1, beta2 : float
+        How much of the first and second moment is kept at each step, in [0, 1).
+    epsilon : float
+        > 0; added to the root of the second moment.
+    decay, schedule, weight_decay, clip
+        As for every ``Optimizer``.
+    """
+
+    learning_rate: float
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    decay: float = 1.0
+    schedule: Schedule | Sequence[Schedule] = ()
+    weight_decay: float = 0.0
+    clip: float = np.inf
+
+    def __post_init__(self) -> None:
+        self._check_rates()
+        for name in ("beta1", "beta2", "epsilon"):
+            check_number(getattr(self, name), name)
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: it must be in [0, 1)")
+        if not 0 < self.epsilon < np.inf:
+            raise ValueError(f"epsilon = {self.epsilon}: it must be finite and > 0")
+
+    def start(self, values: np.ndarray) -> State:
+        return {
+            "steps": np.zeros((), np.int64),
+            "first_moment": np.zeros_like(values),
+            "second_moment": np.zeros_like(values),
+        }
+
+    def step(
+        self, values: np.ndarray, gradient: np.ndarray, state: State, learning_rate: float
+    ) -> None:
+        state["steps"] += 1
+        steps = int(state["steps"])
+        first, second = state["first_moment"], state["second_moment"]
+        first *= self.beta1
+        first += (1.0 - self.beta1) * gradient
+        second *= self.beta2
+        second += (1.0 - self.beta2) * (gradient * gradient)
+        unbiased_first = first / (1.0 - self.beta1**steps)
+        unbiased_second = second / (1.0 - self.beta2**steps)
+        values -= learning_rate * unbiased_first / (np.sqrt(unbiased_second) + self.epsilon)
+
+
+@helpful
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Gradient descent, with momentum if asked for: m := momentum m + g, value -= rate m.
+
+    Parameters
+    ----------
+    learning_rate : float
+        > 0.
+    momentum : float
+        In [0, 1).
+    decay, schedule, weight_decay, clip
+        As for every ``Optimizer``.
+    """
+
+    learning_rate: float
+    momentum: float = 0.0
+    decay: float = 1.0
+    schedule: Schedule | Sequence[Schedule] = ()
+    weight_decay: float = 0.0
+    clip: float = np.inf
+
+    def __post_init__(self) -> None:
+        self._check_rates()
+        check_number(self.momentum, "momentum")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum = {self.momentum}: it must be in [0, 1)")
+
+    def start(self, values: np.ndarray) -> State:
+        return {"first_moment": np.zeros_like(values)} if self.momentum else {}
+
+    def step(
+        self, values: np.ndarray, gradient: np.ndarray, state: State, learning_rate: float
+    ) -> None:
+        direction = gradient
+        if self.momentum:
+            direction = state["first_moment"]
+            direction *= self.momentum
+            direction += gradient
+        values -= learning_rate * direction
+
+
+# -- projections --------------------------------------------------------------------------
+
+
+@helpful
+@dataclass(frozen=True)
+class Bounds:
+    """The projection of every value into [low, high]."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            check_number(getattr(self, name), name)
+        if not self.low <= self.high:
+            raise ValueError(f"bounds ({self.low}, {self.high}): low must not exceed high")
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        return np.minimum(np.maximum(values, self.low), self.high)

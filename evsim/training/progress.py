@@ -1,0 +1,218 @@
+"""What a training run shows while it runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from evsim.training.history import EpochRecord
+
+BAR_INTERVAL = 0.1  # s between two updates of the bar
+LINE_INTERVAL = 10.0  # s between two lines
+NARROW = 80  # columns, below which there is no room for a bar beside the metrics
+
+
+class Progress:
+    """Shows nothing; the others build on it.
+
+    Parameters
+    ----------
+    epochs, batches : int
+        How many epochs the run will have, and how many batches each; ``batches`` may be set
+        anew before an epoch that has another number of them.
+    finished : int
+        Epochs finished before, by a run that is resumed.
+    """
+
+    interval = float("inf")
+
+    def __init__(self, epochs: int, batches: int, finished: int) -> None:
+        self.epochs = epochs
+        self.batches = batches
+        self.finished = finished
+        self._shown = time.monotonic()
+        self._first_batch: tuple[float, float] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
+
+    def batch(self, epoch: int, batch: int, loss: float | None) -> None:
+        """A batch is done; ``loss`` is the mean over the epoch so far.  Cheap most of the time.
+
+        None where the loss is not known before the end of the epoch.
+        """
+        now = time.monotonic()
+        if self._first_batch is None:
+            self._first_batch = now, self._done(epoch, batch)
+        if self._batch_is_due(now):
+            self._shown = now
+            self._show(epoch, batch, "" if loss is None else f"loss {loss:.4g}")
+
+    def epoch(self, record: EpochRecord) -> None:
+        """An epoch is done."""
+
+    def stop(self, why: str) -> None:
+        """Training ends before its last epoch; show why, in a line that stays."""
+        self.say(why)
+
+    def say(self, text: str) -> None:
+        """Show a line that stays."""
+
+    def _show(self, epoch: int, batch: int, text: str) -> None:
+        """Show how far the run is."""
+
+    def _batch_is_due(self, now: float) -> bool:
+        """Whether it is time to show a batch."""
+        return now - self._shown >= self.interval
+
+    def _done(self, epoch: int, batch: int) -> float:
+        """How many epochs are done, with the part of this one."""
+        return epoch - 1 + batch / self.batches
+
+    def _time_left(self, epoch: int, batch: int) -> str:
+        """From the speed since the first batch, which may have waited for the compiler."""
+        done = self._done(epoch, batch)
+        if done == self.epochs:
+            return _clock(0)
+        if self._first_batch is None or done == self._first_batch[1]:
+            return "?"
+        since, before = self._first_batch
+        return _clock((time.monotonic() - since) * (self.epochs - done) / (done - before))
+
+
+class Lines(Progress):
+    """Plain lines now and then, for log files and pipes."""
+
+    interval = LINE_INTERVAL
+
+    def __init__(self, epochs: int, batches: int, finished: int) -> None:
+        super().__init__(epochs, batches, finished)
+        self._epoch_began = self._shown
+        self._untold: EpochRecord | None = None
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Show the first and the last epoch, and others if the last line is old enough."""
+        self._epoch_began = time.monotonic()
+        ends = record.epoch in (self.finished + 1, self.epochs)
+        if ends or self._epoch_began - self._shown >= self.interval:
+            self._tell(record)
+        else:
+            self._untold = record
+
+    def stop(self, why: str) -> None:
+        if self._untold is not None:
+            self._tell(self._untold)
+        super().stop(why)
+
+    def _tell(self, record: EpochRecord) -> None:
+        self._shown = time.monotonic()
+        self._untold = None
+        self._show(record.epoch, self.batches, summary(record))
+
+    def _batch_is_due(self, now: float) -> bool:
+        # Epochs, which have an accuracy, come first: batches are shown where those take long.
+        return now - max(self._shown, self._epoch_began) >= self.interval
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def _show(self, epoch: int, batch: int, text: str) -> None:
+        within = "" if batch == self.batches else f", batch {batch}/{self.batches}"
+        told = ", ".join(filter(None, [text, f"{self._time_left(epoch, batch)} left"]))
+        self.say(f"epoch {epoch}/{self.epochs}{within}: {told}")
+
+
+class Bar(Progress):
+    """A bar with the last epoch's metrics, on a terminal or in a notebook."""
+
+    interval = BAR_INTERVAL
+
+    def __init__(self, epochs: int, batches: int, finished: int, console: Any) -> None:
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+        from rich.table import Column
+
+        super().__init__(epochs, batches, finished)
+        self._last = ""
+        where = "epoch {task.fields[epoch]}/" + str(epochs)
+        left, metrics = "{task.fields[left]} left", "{task.fields[metrics]}"
+        if console.width >= NARROW:
+            columns: list[Any] = [
+                TextColumn(where),
+                BarColumn(bar_width=20),
+                TextColumn(f"{left}  {metrics}"),
+            ]
+        else:
+            columns = [TextColumn(f"{where}, {left}\n{metrics}", table_column=Column())]
+        self._bar = RichProgress(*columns, console=console)
+        self._task = self._bar.add_task(
+            "",
+            total=epochs,
+            completed=finished,
+            epoch=finished,
+            left="-:--",
+            metrics="",
+        )
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def epoch(self, record: EpochRecord) -> None:
+        self._last = summary(record)
+        self._show(record.epoch, self.batches, self._last)
+
+    def say(self, text: str) -> None:
+        self._bar.console.print(text, highlight=False, markup=False)
+
+    def _show(self, epoch: int, batch: int, text: str) -> None:
+        self._bar.update(
+            self._task,
+            completed=self._done(epoch, batch),
+            epoch=epoch,
+            left=self._time_left(epoch, batch),
+            metrics=self._last or text,
+        )
+
+
+def progress_for(shown: bool, epochs: int, batches: int, finished: int) -> Progress:
+    """What suits the place standard error goes to."""
+    if not shown:
+        return Progress(epochs, batches, finished)
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if (console.is_terminal and not console.is_dumb_terminal) or console.is_jupyter:
+        return Bar(epochs, batches, finished, console)
+    return Lines(epochs, batches, finished)
+
+
+def summary(record: EpochRecord) -> str:
+    """An epoch's metrics in a line."""
+    text = f"loss {record.loss:.4g}"
+    if record.accuracy is not None:
+        text += f", accuracy {100 * record.accuracy:.1f} %"
+    if record.validation_accuracy is not None:
+        text += f", validation {100 * record.validation_accuracy:.1f} %"
+    elif record.validation_loss is not None:
+        text += f", validation loss {record.validation_loss:.4g}"
+    return text
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,238 @@
+"""Schedules of learning rates, and when to stop.
+
+A schedule is a frozen record of settings and a pure function of the epoch, the step and what
+earlier epochs brought; it remembers nothing.  So a run that is resumed has the same rates, to
+the bit, as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from evsim.arguments.checks import check_number, checked_integer
+from evsim.arguments.keywords import helpful
+from evsim.training.history import EpochRecord, Watch, check_watch
+
+# -- schedules ----------------------------------------------------------------------------
+
+
+class Schedule(ABC):
+    """A factor on a learning rate.
+
+    ``changes_within_epochs`` says whether it depends on the step; ``watch`` names the number
+    of earlier epochs that it goes by, if it does.
+    """
+
+    changes_within_epochs: ClassVar[bool] = False
+    watch: Watch | None = None
+
+    @abstractmethod
+    def __call__(self, epoch: int, step: int, history: Sequence[EpochRecord]) -> float:
+        """The factor for a step.
+
+        Parameters
+        ----------
+        epoch : int
+            Counted from 1.
+        step : int
+            Steps taken before this one in the whole run.
+        history : sequence of EpochRecord
+            Of the epochs before this one.
+        """
+
+
+@helpful
+@dataclass(frozen=True)
+class EaseIn(Schedule):
+    """Starts at a small fraction of the rate and grows with every batch up to the whole (L 4.6).
+
+    The factor is ``start * growth**step``, at most 1: with the defaults, which are the
+    paper's, it is whole after 142 batches.  Two published programs differ from the paper.
+    That of D starts at 0.01 and multiplies by ``1.05**batch`` at every batch, so that the
+    powers pile up and it is whole after about 14 batches.  The mlGeNN example of L's network
+    counts batches from the start of each epoch, so that the rate begins again at 1e-3 every
+    epoch until one of more than 142 batches has reached the whole; with fewer it never does.
+
+    Parameters
+    ----------
+    start : float
+        The first factor, in (0, 1].
+    growth : float
+        > 1.
+    """
+
+    start: float = 1e-3
+    growth: float = 1.05
+
+    changes_within_epochs: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_number(self.start, "start")
+        check_number(self.growth, "growth")
+        if not 0 < self.start <= 1:
+            raise ValueError(f"start = {self.start}: it must be in (0, 1]")
+        if not 1 < self.growth < np.inf:
+            raise ValueError(f"growth = {self.growth}: it must be finite and > 1")
+
+    @property
+    def steps(self) -> int:
+        """After how many steps the factor is 1."""
+        return math.ceil(-math.log(self.start) / math.log(self.growth))
+
+    def __call__(self, epoch: int, step: int, history: Sequence[EpochRecord]) -> float:
+        # Powers of later steps would overflow.
+        return 1.0 if step >= self.steps else min(1.0, self.start * self.growth**step)
+
+
+@helpful
+@dataclass(frozen=True)
+class Halving(Schedule):
+    """Halves the rate when what is watched no longer rises (L 8, 9).
+
+    Two exponential moving averages follow it, ``m := a m + (1 - a) x`` once per epoch, one
+    with a = ``fast`` and one with a = ``slow``.  After an epoch in which the fast one is not
+    above the slow one, the rate is halved, if more than ``wait`` epochs have passed since the
+    last halving, or since the first epoch.
+
+    Averages of an accuracy start at 0, as in the programs published with L.  A loss is
+    watched with its sign turned, and its averages start at that of the first epoch.
+
+    Parameters
+    ----------
+    fast, slow : float
+        In [0, 1), fast < slow.
+    wait : int
+        Epochs, >= 0.
+    watch : str
+        "accuracy", "loss", "validation_accuracy" or "validation_loss".  The paper watches the
+        training accuracy; its program watches the validation accuracy unless told otherwise.
+    """
+
+    fast: float = 0.8
+    slow: float = 0.85
+    wait: int = 50
+    watch: Watch = "accuracy"
+
+    def __post_init__(self) -> None:
+        check_number(self.fast, "fast")
+        check_number(self.slow, "slow")
+        if not 0 <= self.fast < self.slow < 1:
+            raise ValueError(
+                f"fast = {self.fast}, slow = {self.slow}: they must be in [0, 1), fast < slow"
+            )
+        checked_integer(self.wait, "wait", 0)
+        check_watch(self.watch)
+
+    def __call__(self, epoch: int, step: int, history: Sequence[EpochRecord]) -> float:
+        factor, changed = 1.0, 1
+        if not history:
+            return factor
+        fast = slow = history[0].merit(self.watch) if self.watch.endswith("loss") else 0.0
+        for record in history:
+            value = record.merit(self.watch)
+            fast = self.fast * fast + (1.0 - self.fast) * value
+            slow = self.slow * slow + (1.0 - self.slow) * value
+            if fast <= slow and record.epoch - changed > self.wait:
+                factor, changed = 0.5 * factor, record.epoch
+        return factor
+
+
+@helpful
+@dataclass(frozen=True)
+class Decay(Schedule):
+    """Multiplies the rate once per epoch: ``factor**(epoch - 1)``."""
+
+    factor: float
+
+    def __post_init__(self) -> None:
+        _check_factor(self)
+
+    def __call__(self, epoch: int, step: int, history: Sequence[EpochRecord]) -> float:
+        return self.factor ** (epoch - 1)
+
+
+@helpful
+@dataclass(frozen=True)
+class StepDecay(Schedule):
+    """Multiplies the rate once every so many epochs: ``factor**((epoch - 1) // every)``."""
+
+    factor: float
+    every: int
+
+    def __post_init__(self) -> None:
+        _check_factor(self)
+        checked_integer(self.every, "every", 1)
+
+    def __call__(self, epoch: int, step: int, history: Sequence[EpochRecord]) -> float:
+        return self.factor ** ((epoch - 1) // self.every)
+
+
+def as_schedules(given: Any) -> tuple[Schedule, ...]:
+    """One schedule or several, whose factors are multiplied, as a tuple."""
+    schedules = (given,) if isinstance(given, Schedule) else given
+    if not isinstance(schedules, Sequence) or isinstance(schedules, str):
+        raise TypeError(f"schedule = {given!r}: give a schedule such as evsim.schedules.EaseIn()")
+    for schedule in schedules:
+        if not isinstance(schedule, Schedule):
+            raise TypeError(
+                f"schedule holds {schedule!r}: give schedules such as evsim.schedules.EaseIn()"
+            )
+    return tuple(schedules)
+
+
+# -- when to stop -------------------------------------------------------------------------
+
+
+@helpful
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Ends training after a number of epochs without a better value of what is watched.
+
+    D stops SHD by the training accuracy and other tasks by the validation accuracy, with a
+    patience of 15 (its program's counter lets one epoch more pass).
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without a better value than ever before, >= 1.
+    watch : str
+        "validation_accuracy", "accuracy", "validation_loss" or "loss".
+    min_epochs : int
+        Training does not end before so many epochs.
+    """
+
+    patience: int = 15
+    watch: Watch = "validation_accuracy"
+    min_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        checked_integer(self.patience, "patience", 1)
+        checked_integer(self.min_epochs, "min_epochs", 0)
+        check_watch(self.watch)
+
+    def reason(self, history: Sequence[EpochRecord]) -> str | None:
+        """Why training ends after these epochs, in words; None if it goes on."""
+        if not history or history[-1].epoch < self.min_epochs:
+            return None
+        best = max(history, key=lambda record: record.merit(self.watch))  # the first of equals
+        if history[-1].epoch - best.epoch < self.patience:
+            return None
+        return (
+            f"{self.watch} has not improved on the {getattr(best, self.watch):.4g} of epoch "
+            f"{best.epoch} for {self.patience} epochs"
+        )
+
+
+# -- checks -------------------------------------------------------------------------------
+
+
+def _check_factor(settings: Any) -> None:
+    check_number(settings.factor, "factor")
+    if not 0 < settings.factor <= 1:
+        raise ValueError(f"factor = {settings.factor}: it must be in (0, 1]; 1 for no change")

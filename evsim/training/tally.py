@@ -1,0 +1,110 @@
+"""Tally: what the batches of an epoch add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evsim.network.network import Network
+from evsim.network.populations import LIF
+
+if TYPE_CHECKING:
+    from evsim.simulation.gradients import Gradient
+    from evsim.training.evaluation import Evaluation
+from evsim.training.history import EpochRecord
+
+
+class Tally:
+    """What the batches of an epoch add up to.
+
+    ``spikes`` counts those of each LIF population's units, shape (units,).  ``clipped`` counts
+    for the parameters it is made with.
+    """
+
+    def __init__(
+        self, network: Network, samples: int, classifies: bool, clipped: list[str]
+    ) -> None:
+        self.losses = np.full(samples, np.nan)
+        self.correct = np.zeros(samples, bool) if classifies else None
+        self.spikes = {
+            p.name: np.zeros(p.units, np.int64) for p in network.populations if isinstance(p, LIF)
+        }
+        self.smallest_drive = np.inf
+        self.arrivals = 0
+        self.arrivals_after_end = 0
+        self.steps = 0
+        self.clipped = dict.fromkeys(clipped, 0)
+        self.limited = 0
+        self.dropped = 0
+        self._loss_sum = 0.0
+        self._seen = 0
+
+    def add(
+        self,
+        samples: np.ndarray,
+        labels: np.ndarray,
+        outcome: Gradient,
+        clipped: Iterable[str] = (),
+    ) -> None:
+        """Add one batch.
+
+        ``samples`` are the indices of its samples in the epoch's data, ``clipped`` the
+        parameters whose gradients were scaled down.
+        """
+        self.losses[samples] = outcome.losses
+        if self.correct is not None:
+            self.correct[samples] = outcome.predictions == labels
+        for name, counts in self.spikes.items():
+            counts += outcome.run.spike_counts[name].sum(axis=0)
+        report = outcome.report
+        self.smallest_drive = min(self.smallest_drive, float(report.smallest_drive))
+        self.arrivals += int(report.arrivals)
+        self.arrivals_after_end += int(report.arrivals_after_end)
+        self.dropped += int(report.dropped)
+        self.limited += int(outcome.limited)
+        self.steps += 1
+        for name in clipped:
+            self.clipped[name] += 1
+        self._loss_sum += float(outcome.losses.sum())
+        self._seen += samples.size
+
+    @property
+    def loss_so_far(self) -> float:
+        """Mean loss of the samples seen so far."""
+        return self._loss_sum / self._seen
+
+    def silent(self) -> dict[str, np.ndarray]:
+        """For each LIF population which units did not spike, bool, shape (units,)."""
+        return {name: counts == 0 for name, counts in self.spikes.items()}
+
+    def record(
+        self,
+        epoch: int,
+        validation: Evaluation | None,
+        seconds: float,
+        learning_rates: Mapping[str, float],
+        spikes_lost: int,
+    ) -> EpochRecord:
+        """The record of the whole epoch."""
+        samples = self.losses.size
+        return EpochRecord(
+            epoch=epoch,
+            loss=float(np.mean(self.losses)),
+            accuracy=None if self.correct is None else float(np.mean(self.correct)),
+            validation_loss=None if validation is None else validation.loss,
+            validation_accuracy=None if validation is None else validation.accuracy,
+            seconds=seconds,
+            spikes_per_sample={n: float(c.sum() / samples) for n, c in self.spikes.items()},
+            silent_units={n: int(np.count_nonzero(s)) for n, s in self.silent().items()},
+            smallest_drive=None if np.isinf(self.smallest_drive) else self.smallest_drive,
+            arrivals=self.arrivals,
+            arrivals_after_end=self.arrivals_after_end,
+            steps=self.steps,
+            learning_rates=dict(learning_rates),
+            clipped_steps=dict(self.clipped),
+            limited_spikes=self.limited,
+            dropped_spikes=self.dropped,
+            spikes_lost=spikes_lost,
+        )

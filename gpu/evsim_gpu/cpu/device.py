@@ -1,0 +1,281 @@
+"""The grid on the CPU: compiled loops over the samples of a batch, shared among threads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from evsim._compile.threads import alone, over, piece_bounds
+from evsim.display.short_repr import Brief
+from evsim.network.ragged_arrays import places_of
+from evsim_gpu.cpu import samples
+from evsim_gpu.cpu.backward import Entering, Gradients
+from evsim_gpu.cpu.records import Network, Spikes, flat_network
+from evsim_gpu.device import Activity, Device, Drive, Emissions, GridInputs, MeanForm, Pulled
+from evsim_gpu.model.layout import GridLayout
+
+
+@dataclass(frozen=True)
+class CpuDevice(Device):
+    """The processor, with so many threads; as many as the process may use if None."""
+
+    threads: int | None = None
+
+    def simulate(
+        self, layout: GridLayout, inputs: GridInputs, keys: np.ndarray | None
+    ) -> CpuActivity:
+        network = flat_network(layout)
+        batch, units = inputs.batch, layout.units.size
+        edges = np.arange(batch)[:, None] * units + np.arange(units + 1)
+        keys = np.zeros(batch, np.uint64) if keys is None else np.array(keys, np.uint64)
+        input_start = inputs.start[edges]
+        start, count = np.zeros((2, batch, units), np.int64)
+        input_place = np.zeros(batch, np.int64)
+
+        def run(bound: tuple[int, int]) -> Piece:
+            overflow = np.full(3, -1, np.int64)
+            spikes, used = samples.simulate_samples(
+                *bound, network, inputs.step, input_start, keys, start, count, input_place,
+                overflow,
+            )  # fmt: skip
+            return Piece(*bound, Spikes(*(part[:used] for part in spikes)), overflow)
+
+        bounds = piece_bounds(batch, network.synapses.weight.size)
+        pieces = over(run, bounds, self.threads)
+        return CpuActivity(layout, network, inputs, start, count, input_place, pieces, self.threads)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Piece(Brief):
+    """Samples first to last - 1 and all their spikes."""
+
+    first: int
+    last: int
+    spikes: Spikes
+    overflow: np.ndarray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CpuActivity(Brief, Activity):
+    """A simulated batch: for each sample and unit, where its spikes lie in its piece."""
+
+    layout: GridLayout
+    network: Network
+    inputs: GridInputs
+    start: np.ndarray
+    count: np.ndarray
+    input_place: np.ndarray
+    pieces: list[Piece]
+    threads: int | None
+
+    @property
+    def overflow(self) -> tuple[int, int, int] | None:  # type: ignore[override]
+        for piece in self.pieces:
+            if piece.overflow[0] >= 0:
+                sample, unit, step = piece.overflow.tolist()
+                return sample, unit, step
+        return None
+
+    # -- spikes ------------------------------------------------------------------------
+
+    def emissions(self, population: str) -> Emissions:
+        first, last = self._units(population)
+        parts, samples_of, units_of = [], [], []
+        for piece in self.pieces:
+            places, owner = self._places(piece, first, last)
+            parts.append([part[places] for part in piece.spikes])
+            samples_of.append(piece.first + owner // (last - first))
+            units_of.append(owner % (last - first))
+        step, drive, _, dropped = (np.concatenate(part) for part in zip(*parts, strict=True))
+        sample, unit = np.concatenate(samples_of), np.concatenate(units_of)
+        order = np.lexsort((unit, step, sample))
+        offsets = np.zeros(self.inputs.batch + 1, np.int64)
+        np.cumsum(np.bincount(sample, minlength=self.inputs.batch), out=offsets[1:])
+        unit = unit.astype(np.int32)
+        return Emissions(step[order], unit[order], drive[order], dropped[order], offsets)
+
+    def counts(self, population: str) -> np.ndarray:
+        first, last = self._units(population)
+        return self.count[:, first:last].copy()
+
+    def arrivals(self) -> tuple[int, int, int]:
+        total = np.zeros(2, np.int64)
+        for piece in self.pieces:
+            alone(
+                samples.count_arrivals, piece.first, piece.last, self.network, piece.spikes,
+                self.start, self.count, total,
+            )  # fmt: skip
+        dropped = sum(np.count_nonzero(piece.spikes.dropped) for piece in self.pieces)
+        return int(total[0]), int(total[1]), int(dropped)
+
+    def _units(self, population: str) -> tuple[int, int]:
+        component, first, last = self.layout.place(population)
+        unit = int(self.layout.components[component].unit_of_column[first])
+        return unit, unit + last - first
+
+    def _places(self, piece: Piece, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where the spikes of units first to last - 1 lie, by sample and unit; whose they are."""
+        rows = slice(piece.first, piece.last), slice(first, last)
+        return places_of(self.start[rows], self.count[rows])
+
+    # -- states and readouts ------------------------------------------------------------
+
+    def states(self, population: str) -> tuple[np.ndarray, np.ndarray]:
+        component, first, last = self.layout.place(population)
+        shape = (self.inputs.batch, self.layout.steps + 1, last - first)
+        voltage, current = np.empty((2, *shape), self.layout.precision)
+        self._over(samples.write_states, component, first, voltage, current)
+        return voltage, current
+
+    def mean(self, population: str, form: MeanForm) -> np.ndarray:
+        component, first, last = self.layout.place(population)
+        values = np.zeros((self.inputs.batch, last - first), self.layout.precision)
+        parts = form.f, form.g, form.by_voltage, form.by_current
+        self._over(samples.read_means, component, first, *parts, values)
+        return values
+
+    def peak(self, population: str) -> tuple[np.ndarray, np.ndarray]:
+        component, first, last = self.layout.place(population)
+        values = np.empty((self.inputs.batch, last - first), self.layout.precision)
+        steps = np.empty(values.shape, np.int32)
+        self._over(samples.read_peaks, component, first, values, steps)
+        return values, steps
+
+    def _over(self, kernel: Any, component: int, first_column: int, *arrays: np.ndarray) -> None:
+        """Run a kernel that reads states of some columns over all samples."""
+
+        def run(piece: Piece) -> None:
+            kernel(
+                piece.first, piece.last, component, first_column, self.network, piece.spikes,
+                self.start, self.count, *arrays,
+            )  # fmt: skip
+
+        over(run, self.pieces, self.threads)
+
+    # -- adjoints ---------------------------------------------------------------------------
+
+    def pull_back(self, drive: Drive, *, time_constants: bool) -> Pulled:
+        entering = self._entering(drive)
+        run = partial(self._pull_back_piece, drive, entering, time_constants, -1, 0, *_NOTHING)
+        results = over(run, self.pieces, self.threads)
+        events = np.zeros(self.inputs.step.size)
+        for piece, (_, by_time) in zip(self.pieces, results, strict=True):
+            own = self._input_range(piece)
+            events[own] = by_time[self._input_places(piece)]
+        totals = [np.zeros(part.size) for part in results[0][0][:5]]
+        for gradients, _ in results:
+            for total, part in zip(totals, gradients[:5], strict=True):
+                total += part
+        counts = [gradients.counts for gradients, _ in results]
+        grazing = next((c for c in counts if c[1] >= 0), None)
+        return Pulled(
+            weight=self._by_synapse(totals[0]),
+            delay=self._by_synapse(totals[1]),
+            threshold=self._by_unit(totals[2]),
+            tau_mem=self._by_unit(totals[3]),
+            tau_syn=self._by_unit(totals[4]),
+            events=events,
+            limited=int(sum(c[0] for c in counts)),
+            grazing=None
+            if grazing is None
+            else (int(grazing[1]), int(grazing[2]), int(grazing[3])),
+            activity=self,
+            drive=drive,
+        )
+
+    def adjoints(self, pulled: Pulled, population: str) -> tuple[np.ndarray, np.ndarray]:
+        component, first, last = self.layout.place(population)
+        shape = (self.inputs.batch, self.layout.steps + 1, last - first)
+        lambda_v, lambda_i = np.zeros((2, *shape), self.layout.precision)
+        drive = pulled.drive
+        run = partial(
+            self._pull_back_piece, drive, self._entering(drive), False, component, first,
+            lambda_v, lambda_i,
+        )  # fmt: skip
+        over(run, self.pieces, self.threads)
+        return lambda_v, lambda_i
+
+    def _pull_back_piece(
+        self,
+        drive: Drive,
+        entering: Entering,
+        time_constants: bool,
+        wanted: int,
+        first_column: int,
+        lambda_v: np.ndarray,
+        lambda_i: np.ndarray,
+        piece: Piece,
+    ) -> tuple[Gradients, np.ndarray]:
+        """The sums of a piece, and the derivative by the time of each of its spikes."""
+        real, network = self.layout.precision, self.network
+        by_time = self._direct_slopes(piece, drive)
+        synapses, columns = network.synapses.weight.size, network.columns.unit.size
+        by_synapse, by_column = (
+            np.zeros((n, size), real) for n, size in ((2, synapses), (3, columns))
+        )
+        gradients = Gradients(*by_synapse, *by_column, counts=np.array([0, -1, -1, -1]))  # type: ignore[misc]
+        slopes = self.layout.time_constant_slopes[network.columns.unit]
+        samples.pull_back_samples(
+            piece.first, piece.last, network, entering, piece.spikes, self.start, self.count,
+            slopes, time_constants, by_time, gradients, wanted, first_column,
+            *(part.astype(real, copy=False) for part in (lambda_v, lambda_i)),
+        )  # fmt: skip
+        return gradients, by_time
+
+    def _direct_slopes(self, piece: Piece, drive: Drive) -> np.ndarray:
+        """The derivative of the loss by the time of each spike of a piece, as far as direct."""
+        slopes = np.zeros(piece.spikes.step.size, self.layout.precision)
+        if drive.slopes is not None:
+            first, last = self._units(drive.population)
+            places, owner = self._places(piece, first, last)
+            width = last - first
+            order = np.lexsort((owner % width, piece.spikes.step[places], owner // width))
+            begin = self.count[: piece.first, first:last].sum()
+            slopes[places[order]] = drive.slopes[begin : begin + places.size]
+        return slopes
+
+    def _entering(self, drive: Drive) -> Entering:
+        real, batch = self.layout.precision, self.inputs.batch
+        component, first, last = self.layout.place(drive.population)
+        shape = (batch, last - first)
+        nothing, zeros = np.zeros(shape, real), np.zeros((2, last - first), real)
+        mean = drive.mean or MeanForm(np.empty(0, real), np.empty(0, real), zeros, zeros)
+        peak_step = np.zeros(shape, np.int32) if drive.peak_step is None else drive.peak_step
+        return Entering(
+            component, first, last, mean.f, mean.g, mean.by_voltage, mean.by_current,
+            nothing if drive.cotangents is None else drive.cotangents,
+            peak_step,
+            nothing if drive.phantom is None else drive.phantom,
+            drive.moment_step, drive.moment_start, drive.moment_lambda_v, drive.moment_lambda_i,
+            drive.rate_jump, np.array([drive.limit], real),
+        )  # fmt: skip
+
+    def _input_range(self, piece: Piece) -> slice:
+        units = self.layout.units.size
+        return slice(
+            int(self.inputs.start[piece.first * units]), int(self.inputs.start[piece.last * units])
+        )
+
+    def _input_places(self, piece: Piece) -> np.ndarray:
+        """Where the input spikes of a piece lie among its spikes, in the order of the inputs."""
+        starts = self.inputs.start[:: self.layout.units.size][piece.first : piece.last + 1]
+        shift = self.input_place[piece.first : piece.last] - starts[:-1]
+        return np.arange(starts[0], starts[-1]) + np.repeat(shift, np.diff(starts))
+
+    def _by_synapse(self, values: np.ndarray) -> np.ndarray:
+        """Values in the order of the topology's synapses."""
+        ordered = np.zeros(values.size)
+        ordered[self.network.synapses.number] = values
+        return ordered
+
+    def _by_unit(self, values: np.ndarray) -> np.ndarray:
+        """Values of columns, by unit."""
+        ordered = np.zeros(self.layout.units.size)
+        ordered[self.network.columns.unit] = values
+        return ordered
+
+
+_NOTHING = np.empty((0, 0, 0)), np.empty((0, 0, 0))

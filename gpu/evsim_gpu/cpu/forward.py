@@ -1,0 +1,154 @@
+"""The time loop of a component, forward: from currents to emissions.
+
+One step to a grid point: V and I move by the closed form; V at or above the threshold emits
+and is reset; then the arrivals due there are added to I, those of zero delay included.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evsim._compile.decorators import allocating, compiled
+from evsim._compile.stop_polls import is_stopped, is_stopped_at
+from evsim.engines.exact.kernels.dropout import is_dropped
+from evsim_gpu.cpu.records import Columns, Network, Spikes, with_room
+from evsim_gpu.cpu.synapses import deliver
+
+
+@compiled
+def flow_step(
+    columns: Columns, first: int, voltage: np.ndarray, current: np.ndarray, drive: np.ndarray
+) -> None:
+    """V and I of all units after a step without events, and what a crossing's drive would be.
+
+    The drive stands for I - threshold at a crossing inside the step: tau_mem times the mean
+    slope of V, which is positive for any V that was below the threshold.
+    """
+    for j in range(voltage.size):
+        c = first + j
+        v, i = voltage[j], current[j]
+        drive[j] = columns.drive_scale[c] * (columns.fall[c] * v + columns.rise[c] * i)
+        voltage[j] = columns.decay_mem[c] * v + columns.rise[c] * i
+        current[j] = columns.decay_syn[c] * i
+
+
+@allocating
+def run_component(
+    component: int,
+    network: Network,
+    current: np.ndarray,
+    key: np.uint64,
+    events: Spikes,
+    column: np.ndarray,
+) -> tuple[Spikes, np.ndarray, int, int]:
+    """Emissions of a component's units by time, then column; and the first unit that overflows.
+
+    ``current`` (steps + 1, columns) holds the arrivals from outside, and receives those from
+    inside.  ``events`` and ``column``, of the same length, are scratch memory, and returned
+    with the number of emissions they hold.
+    """
+    columns, first = network.columns, network.first[component]
+    size = network.first[component + 1] - first
+    voltage, now = np.zeros_like(current[0]), current[0].copy()
+    drive = np.empty_like(voltage)
+    free_at, latest = np.full(size, -1), np.full(size, -1)
+    number = np.zeros(size, np.int64)
+    used = 0
+    for n in range(1, network.steps + 1):
+        if is_stopped():
+            break
+        flow_step(columns, first, voltage, now, drive)
+        before = used
+        if used + size > column.size:
+            events = with_room(events, used, size)
+            more = np.empty(events.step.size, np.int32)
+            more[:used] = column[:used]
+            column = more
+        for j in range(size):
+            if n <= free_at[j]:
+                voltage[j] = 0.0
+            elif voltage[j] >= columns.threshold[first + j]:
+                voltage[j] = 0.0
+                unit = columns.unit[first + j]
+                events.step[used], events.drive[used], column[used] = n, drive[j], j
+                events.release[used] = 0.0
+                events.dropped[used] = is_dropped(key, unit, number[j], columns.drop_rate[unit])
+                number[j] += 1
+                latest[j] = used
+                free_at[j] = n + columns.refractory[first + j]
+                used += 1
+        if used > before:
+            deliver_inside(component, network, before, used, events, column, current)
+        for j in range(size):
+            now[j] += current[n, j]
+            if n == free_at[j]:
+                events.release[latest[j]] = now[j]
+    overflow = -1
+    for j in range(size - 1, -1, -1):
+        if columns.is_lif[first + j] and not np.isfinite(now[j]):
+            overflow = j
+    return events, column, used, overflow
+
+
+@compiled
+def first_overflow(decay: float, arriving: np.ndarray) -> int:
+    """The first step at which a current made of these arrivals is no finite number."""
+    now = arriving[0]
+    for n in range(1, arriving.size):
+        if not np.isfinite(now):
+            return n - 1
+        now = decay * now + arriving[n]
+    return arriving.size - 1
+
+
+@compiled
+def deliver_inside(
+    component: int,
+    network: Network,
+    begin: int,
+    end: int,
+    events: Spikes,
+    column: np.ndarray,
+    current: np.ndarray,
+) -> None:
+    """Deliver the emissions of one step through the connections inside their component."""
+    synapses = network.synapses
+    for connection in range(synapses.inner_first[component], synapses.outer_first[component + 1]):
+        for event in range(begin, end):
+            if is_stopped():
+                return
+            i = column[event] - synapses.source_column[connection]
+            if 0 <= i < synapses.source_units[connection] and not events.dropped[event]:
+                row = synapses.row_first[connection] + i
+                deliver(row, events.step[event], network, current)
+
+
+@allocating
+def sort_by_unit(
+    first: int,
+    columns: Columns,
+    events: Spikes,
+    column: np.ndarray,
+    found: int,
+    spikes: Spikes,
+    used: int,
+    start: np.ndarray,
+    count: np.ndarray,
+    size: int,
+) -> None:
+    """Write emissions, in the order of time, behind the ``used`` spikes, unit by unit."""
+    for j in range(size):
+        count[columns.unit[first + j]] = 0
+    for event in range(found):
+        count[columns.unit[first + column[event]]] += 1
+    place = np.empty(size, np.int64)
+    for j in range(size):
+        place[j] = start[columns.unit[first + j]] = used
+        used += count[columns.unit[first + j]]
+    for event in range(found):
+        if is_stopped_at(event):
+            return
+        to = place[column[event]]
+        place[column[event]] += 1
+        spikes.step[to], spikes.drive[to] = events.step[event], events.drive[event]
+        spikes.release[to], spikes.dropped[to] = events.release[event], events.dropped[event]

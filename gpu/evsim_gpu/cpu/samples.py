@@ -1,0 +1,308 @@
+"""Loops over the samples of a batch: what Python calls.
+
+A piece of the batch has its own spikes and its own sums; how a batch is cut into pieces does
+not depend on the threads, so no result does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evsim._compile.decorators import allocating, entry_point
+from evsim._compile.stop_polls import is_stopped, is_stopped_at
+from evsim.engines.exact.kernels.dropout import is_dropped
+from evsim_gpu.cpu.backward import Entering, Gradients, pull_back_component
+from evsim_gpu.cpu.forward import first_overflow, run_component, sort_by_unit
+from evsim_gpu.cpu.records import Network, Spikes, with_room
+from evsim_gpu.cpu.states import fill_states, mean_of_unit, peak_of_unit
+from evsim_gpu.cpu.synapses import collect, pull_back_connections
+
+
+@allocating
+def take_up_inputs(
+    network: Network,
+    input_step: np.ndarray,
+    input_start: np.ndarray,
+    key: np.uint64,
+    spikes: Spikes,
+    used: int,
+    start: np.ndarray,
+    count: np.ndarray,
+) -> int:
+    """Write a sample's input spikes behind the ``used`` ones; how many are used now.
+
+    ``input_start`` (units + 1,) says where those of each unit begin.  Units without any get
+    a start as well, so that those that never emit have one.
+    """
+    for unit in range(count.size):
+        start[unit] = used
+        count[unit] = input_start[unit + 1] - input_start[unit]
+        for number in range(count[unit]):
+            if is_stopped_at(number):
+                return used
+            spikes.step[used] = input_step[input_start[unit] + number]
+            spikes.drive[used] = spikes.release[used] = 0.0
+            spikes.dropped[used] = is_dropped(key, unit, number, network.columns.drop_rate[unit])
+            used += 1
+    return used
+
+
+@entry_point
+def simulate_samples(
+    first: int,
+    last: int,
+    network: Network,
+    input_step: np.ndarray,
+    input_start: np.ndarray,
+    keys: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
+    input_place: np.ndarray,
+    overflow: np.ndarray,
+) -> tuple[Spikes, int]:
+    """All spikes of the samples, and how many there are.
+
+    ``input_start`` (batch, units + 1) says where the input spikes of each unit begin.  Sets
+    ``start`` and ``count`` (batch, units), ``input_place`` (batch,), where the inputs of each
+    sample begin, and ``overflow``: the sample, -1 for none, and unit of the first current
+    that is no finite number, and the first step at which it is none.
+    """
+    columns = network.columns
+    real = columns.threshold.dtype
+    widest = 1
+    for component in range(network.spiking.size):
+        widest = max(widest, network.first[component + 1] - network.first[component])
+    current = np.empty((network.steps + 1, widest), real)
+    spikes, events = empty_spikes(64, real), empty_spikes(4 * widest, real)
+    column = np.empty(events.step.size, np.int32)
+    used = 0
+    overflow[0] = -1
+    for sample in range(first, last):
+        own_start, own_count, key = start[sample], count[sample], keys[sample]
+        inputs = input_start[sample]
+        spikes = with_room(spikes, used, inputs[inputs.size - 1] - inputs[0])
+        input_place[sample] = used
+        used = take_up_inputs(network, input_step, inputs, key, spikes, used, own_start, own_count)
+        for component in range(network.spiking.size):
+            if not network.spiking[component]:
+                continue
+            size = network.first[component + 1] - network.first[component]
+            arriving = current[:, :size]
+            for n in range(network.steps + 1):
+                if is_stopped_at(n):
+                    return spikes, used
+                arriving[n] = 0.0
+            collect(
+                network.synapses.outer_first[component], network.synapses.inner_first[component],
+                network, spikes, own_start, own_count, arriving,
+            )  # fmt: skip
+            events, column, found, too_large = run_component(
+                component, network, arriving, key, events, column
+            )
+            if is_stopped():
+                return spikes, used
+            if too_large >= 0:
+                overflow[0] = sample
+                overflow[1] = columns.unit[network.first[component] + too_large]
+                decay = columns.decay_syn[network.first[component] + too_large]
+                overflow[2] = first_overflow(decay, arriving[:, too_large])
+                return spikes, used
+            spikes = with_room(spikes, used, found)
+            sort_by_unit(
+                network.first[component], columns, events, column, found, spikes, used, own_start,
+                own_count, size,
+            )  # fmt: skip
+            used += found
+    return spikes, used
+
+
+@allocating
+def empty_spikes(size: int, real: np.dtype) -> Spikes:
+    """Room for so many spikes."""
+    return Spikes(
+        np.empty(size, np.int32),
+        np.empty(size, real),
+        np.empty(size, real),
+        np.empty(size, np.bool_),
+    )
+
+
+@allocating
+def states_of(
+    component: int,
+    network: Network,
+    spikes: Spikes,
+    start: np.ndarray,
+    count: np.ndarray,
+) -> np.ndarray:
+    """V and I of a component's units after every grid point, (steps + 1, columns, 2)."""
+    size = network.first[component + 1] - network.first[component]
+    states = np.empty((network.steps + 1, size, 2), network.columns.threshold.dtype)
+    fill_states(component, network, spikes, start, count, states)
+    return states
+
+
+@entry_point(part="traces")
+def write_states(
+    first: int,
+    last: int,
+    component: int,
+    first_column: int,
+    network: Network,
+    spikes: Spikes,
+    start: np.ndarray,
+    count: np.ndarray,
+    voltage: np.ndarray,
+    current: np.ndarray,
+) -> None:
+    """V and I of some columns of a component, each (batch, steps + 1, units)."""
+    for sample in range(first, last):
+        states = states_of(component, network, spikes, start[sample], count[sample])
+        for n in range(states.shape[0]):
+            if is_stopped():
+                return
+            for unit in range(voltage.shape[2]):
+                voltage[sample, n, unit] = states[n, first_column + unit, 0]
+                current[sample, n, unit] = states[n, first_column + unit, 1]
+
+
+@entry_point(part="readouts")
+def read_means(
+    first: int,
+    last: int,
+    component: int,
+    first_column: int,
+    network: Network,
+    spikes: Spikes,
+    start: np.ndarray,
+    count: np.ndarray,
+    f: np.ndarray,
+    g: np.ndarray,
+    by_voltage: np.ndarray,
+    by_current: np.ndarray,
+    values: np.ndarray,
+) -> None:
+    """Weighted means, see ``evsim_gpu.device.MeanForm``, (batch, units); ``values`` holds 0."""
+    base = network.first[component]
+    for sample in range(first, last):
+        states = states_of(component, network, spikes, start[sample], count[sample])
+        for i in range(values.shape[1]):
+            if is_stopped():
+                return
+            unit = network.columns.unit[base + first_column + i]
+            begin = start[sample, unit]
+            mean_of_unit(
+                states, first_column + i, network.columns, base, spikes, begin,
+                begin + count[sample, unit], f, g, by_voltage[:, i], by_current[:, i],
+                values[sample, i : i + 1],
+            )  # fmt: skip
+
+
+@entry_point(part="readouts")
+def read_peaks(
+    first: int,
+    last: int,
+    component: int,
+    first_column: int,
+    network: Network,
+    spikes: Spikes,
+    start: np.ndarray,
+    count: np.ndarray,
+    values: np.ndarray,
+    steps: np.ndarray,
+) -> None:
+    """Largest voltages and the first grid points with them, each (batch, units)."""
+    for sample in range(first, last):
+        states = states_of(component, network, spikes, start[sample], count[sample])
+        for i in range(values.shape[1]):
+            if is_stopped():
+                return
+            steps[sample, i] = peak_of_unit(states, first_column + i)
+            values[sample, i] = states[steps[sample, i], first_column + i, 0]
+
+
+@entry_point
+def pull_back_samples(
+    first: int,
+    last: int,
+    network: Network,
+    entering: Entering,
+    spikes: Spikes,
+    start: np.ndarray,
+    count: np.ndarray,
+    slopes: np.ndarray,
+    with_time_constants: bool,
+    by_time: np.ndarray,
+    gradients: Gradients,
+    wanted: int,
+    first_column: int,
+    lambda_v: np.ndarray,
+    lambda_i: np.ndarray,
+) -> None:
+    """Add the samples' gradients; ``by_time`` becomes the derivative by every spike's time.
+
+    It comes with the direct derivatives.  The adjoints of some columns of the component
+    ``wanted``, -1 for none, are written to ``lambda_v`` and ``lambda_i`` (batch, steps + 1,
+    units).
+    """
+    real = network.columns.threshold.dtype
+    for sample in range(first, last):
+        own_start, own_count = start[sample], count[sample]
+        for component in range(network.spiking.size - 1, -1, -1):
+            if not network.spiking[component] and component != entering.component:
+                continue
+            states = np.empty((0, 0, 2), real)
+            if with_time_constants:
+                states = states_of(component, network, spikes, own_start, own_count)
+            if is_stopped():
+                return
+            size = network.first[component + 1] - network.first[component]
+            adjoint = np.empty((network.steps + 1, size, 2), real)
+            pull_back_component(
+                component, sample, network, entering, spikes, own_start, own_count, slopes,
+                states, by_time, adjoint, gradients,
+            )  # fmt: skip
+            pull_back_connections(
+                network.synapses.outer_first[component], network.synapses.inner_first[component],
+                network, network.first[component], spikes, own_start, own_count, adjoint,
+                gradients.weight, gradients.delay, by_time,
+            )  # fmt: skip
+            if component == wanted:
+                for n in range(network.steps + 1):
+                    if is_stopped():
+                        return
+                    for unit in range(lambda_v.shape[2]):
+                        lambda_v[sample, n, unit] = adjoint[n, first_column + unit, 0]
+                        lambda_i[sample, n, unit] = adjoint[n, first_column + unit, 1]
+
+
+@entry_point
+def count_arrivals(
+    first: int,
+    last: int,
+    network: Network,
+    spikes: Spikes,
+    start: np.ndarray,
+    count: np.ndarray,
+    arrivals: np.ndarray,
+) -> None:
+    """Add the arrivals within the trial, and those after its end, to ``arrivals`` (2,)."""
+    synapses = network.synapses
+    for sample in range(first, last):
+        for connection in range(synapses.source_first.size):
+            for i in range(synapses.source_units[connection]):
+                source = synapses.source_first[connection] + i
+                row = synapses.row_first[connection] + i
+                begin, end = synapses.row_start[row], synapses.row_start[row + 1]
+                first_spike = start[sample, source]
+                for spike in range(first_spike, first_spike + count[sample, source]):
+                    if is_stopped():
+                        return
+                    if spikes.dropped[spike]:
+                        continue
+                    latest = network.steps - spikes.step[spike]
+                    in_time = 0
+                    for s in range(begin, end):
+                        in_time += synapses.delay[s] <= latest
+                    arrivals[0] += in_time
+                    arrivals[1] += end - begin - in_time

@@ -1,0 +1,91 @@
+"""Voltages and currents of units whose arrivals and emissions are known, and readouts of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evsim._compile.decorators import allocating, compiled
+from evsim._compile.stop_polls import is_stopped, is_stopped_at
+from evsim_gpu.cpu.forward import flow_step
+from evsim_gpu.cpu.records import Columns, Network, Spikes
+from evsim_gpu.cpu.synapses import collect
+
+
+@allocating
+def fill_states(
+    component: int,
+    network: Network,
+    spikes: Spikes,
+    start: np.ndarray,
+    count: np.ndarray,
+    states: np.ndarray,
+) -> None:
+    """V and I of a component's units after every grid point, (steps + 1, columns, 2)."""
+    columns, first = network.columns, network.first[component]
+    synapses, size = network.synapses, states.shape[1]
+    arriving = np.zeros(states.shape[:2], states.dtype)
+    collect(
+        synapses.outer_first[component], synapses.outer_first[component + 1], network, spikes,
+        start, count, arriving,
+    )  # fmt: skip
+    voltage, current = np.zeros_like(arriving[0]), arriving[0].copy()
+    drive = np.empty_like(voltage)
+    emitted, free_at = np.zeros(size, np.int64), np.full(size, -1)
+    for n in range(network.steps + 1):
+        if is_stopped():
+            return
+        if n > 0:
+            flow_step(columns, first, voltage, current, drive)
+            for j in range(size):
+                unit = columns.unit[first + j]
+                if n <= free_at[j]:
+                    voltage[j] = 0.0
+                elif emitted[j] < count[unit] and spikes.step[start[unit] + emitted[j]] == n:
+                    voltage[j] = 0.0
+                    emitted[j] += 1
+                    free_at[j] = n + columns.refractory[first + j]
+                current[j] += arriving[n, j]
+        for j in range(size):
+            states[n, j, 0], states[n, j, 1] = voltage[j], current[j]
+
+
+@compiled
+def mean_of_unit(
+    states: np.ndarray,
+    column: int,
+    columns: Columns,
+    first: int,
+    spikes: Spikes,
+    begin: int,
+    end: int,
+    f: np.ndarray,
+    g: np.ndarray,
+    by_voltage: np.ndarray,
+    by_current: np.ndarray,
+    total: np.ndarray,
+) -> None:
+    """Add the weighted mean of V, the exact integral over each step, to ``total[0]``."""
+    following, free_at = begin, -1
+    for n in range(f.size):
+        if is_stopped_at(n):
+            return
+        if following < end and spikes.step[following] == n:
+            free_at = n + columns.refractory[first + column]
+            following += 1
+        if n >= free_at:  # else V stays at 0 over the step that follows
+            v, i = states[n, column, 0], states[n, column, 1]
+            of_f = by_voltage[0] * v + by_current[0] * i
+            of_g = by_voltage[1] * v + by_current[1] * i
+            total[0] += f[n] * of_f + g[n] * of_g
+
+
+@compiled
+def peak_of_unit(states: np.ndarray, column: int) -> int:
+    """The first grid point at which V is largest; one at which it is NaN, if it ever is."""
+    best = 0
+    for n in range(1, states.shape[0]):
+        if is_stopped_at(n):
+            break
+        if not states[n, column, 0] <= states[best, column, 0]:
+            best = n
+    return best

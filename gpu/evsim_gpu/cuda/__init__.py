@@ -1,0 +1,1 @@
+"""The grid engine on an NVIDIA GPU: CUDA kernels and what launches them."""

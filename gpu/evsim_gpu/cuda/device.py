@@ -1,0 +1,130 @@
+"""The grid on an NVIDIA GPU: CUDA kernels, compiled and launched by CuPy.
+
+``cuda_batch`` and ``cuda_backward`` do the work on the device, ``cuda_activity`` what the host
+asks for.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from evsim.engines.protocol import EngineError
+from evsim.network.topology import Topology
+from evsim_gpu.cuda.activity import CudaActivity
+from evsim_gpu.cuda.batch import CudaBatch, CudaInputs
+from evsim_gpu.cuda.launching import FILES, Kernels
+from evsim_gpu.cuda.network import CudaNetwork, CudaParameters
+from evsim_gpu.device import Device, GridInputs
+from evsim_gpu.model.layout import GridLayout
+
+INSTALLATION = (
+    'install CuPy with pip install "evsim[gpu]" for CUDA 12, or with pip install "evsim[gpu13]" '
+    "for CUDA 13"
+)
+
+
+def check_cuda() -> Any:
+    """CuPy, if there is one that finds a GPU; else ImportError or EngineError."""
+    try:
+        import cupy
+    except ImportError as error:
+        raise ImportError(f"the CUDA device needs CuPy ({error}): {INSTALLATION}") from error
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise EngineError(
+            f"CuPy finds no GPU ({error}): it needs an NVIDIA GPU and its driver; {INSTALLATION}"
+        ) from error
+    if count == 0:
+        raise EngineError(f"CuPy finds no GPU: it needs one of NVIDIA; {INSTALLATION}")
+    return cupy
+
+
+def cuda_devices() -> list[str]:
+    """The names of the GPUs that can be used; none without CuPy."""
+    try:
+        runtime = check_cuda().cuda.runtime
+    except (ImportError, EngineError):
+        return []
+    found = range(runtime.getDeviceCount())
+    return [runtime.getDeviceProperties(number)["name"].decode() for number in found]
+
+
+# What layouts of a topology share is kept as long as the topology; kernels are kept for good.
+_networks: WeakKeyDictionary[Topology, dict[tuple[int, int], CudaNetwork]] = WeakKeyDictionary()
+
+
+@cache
+def kernels_for(cupy: Any, number: int, precision: str, files: tuple[str, ...] = FILES) -> Kernels:
+    """The kernels of some files for a GPU and a precision, compiled once."""
+    return Kernels(cupy, np.dtype(precision).type, files)
+
+
+def network_on(cupy: Any, number: int, layout: GridLayout) -> CudaNetwork:
+    """The structure of a layout's network in a GPU's memory, copied there once."""
+    known = _networks.setdefault(layout.network.topology, {})
+    key = id(cupy), number
+    if key not in known:
+        known[key] = CudaNetwork.of(cupy, layout)
+    return known[key]
+
+
+class CudaDevice(Device):
+    """A GPU.
+
+    Parameters
+    ----------
+    precision : str
+        "float32" or "float64", that of the layouts it is given.
+    number : int
+        Which GPU, as CUDA counts them.
+
+    Raises
+    ------
+    ImportError
+        If CuPy is not installed.
+    EngineError
+        If there is no such GPU; while simulating, if its memory does not suffice.
+    """
+
+    def __init__(self, precision: str = "float32", number: int = 0) -> None:
+        self.cupy = check_cuda()
+        names = cuda_devices()
+        if not 0 <= number < len(names):
+            raise EngineError(f"there is no GPU {number}: CuPy finds {len(names)}, {names}")
+        self.number = number
+        self.name = names[number]
+        with self.current():
+            self.kernels = kernels_for(self.cupy, number, precision)
+
+    def __repr__(self) -> str:
+        return f"CudaDevice({self.kernels.precision}, {self.number}: {self.name})"
+
+    def current(self) -> Any:
+        """A context in which this GPU is the one that CuPy uses."""
+        return self.cupy.cuda.Device(self.number)
+
+    def simulate(
+        self, layout: GridLayout, inputs: GridInputs, keys: np.ndarray | None
+    ) -> CudaActivity:
+        if np.dtype(layout.precision) != self.kernels.precision:
+            raise ValueError(
+                f"the layout has precision {np.dtype(layout.precision)}: give one of "
+                f"{self.kernels.precision}"
+            )
+        if keys is None:
+            keys = np.zeros(inputs.batch, np.uint64)
+        size = layout.units.nbytes + 3 * 4 * inputs.step.size + inputs.start.nbytes
+        with self.current():
+            network = network_on(self.cupy, self.number, layout)
+            size += 2 * self.kernels.precision.itemsize * network.pairs
+            with self.kernels.memory_for(size, "the network with its input spikes"):
+                parameters = CudaParameters.of(self.cupy, layout, network)
+                step, start = (self.cupy.asarray(part) for part in (inputs.step, inputs.start))
+                on_device = CudaInputs(step, start, inputs.batch, self.cupy.asarray(keys))
+            batch = CudaBatch(self.kernels, network, parameters, on_device, layout.steps)
+        return CudaActivity(self, layout, inputs, batch)

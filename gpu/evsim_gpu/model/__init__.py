@@ -1,0 +1,1 @@
+"""A network as the arrays and coefficients of a time grid."""

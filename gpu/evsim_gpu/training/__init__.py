@@ -1,0 +1,1 @@
+"""Training whole epochs on the GPU, where all arrays stay."""

@@ -1,0 +1,122 @@
+"""A data set that stays on the device, and the batches that are made of it there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evsim.data.augment import Blend
+from evsim.data.augment.events import order_by_unit
+from evsim.display.short_repr import Brief
+from evsim.network.populations import Input
+from evsim.network.spike_trains import SpikeTrains
+from evsim.training.loop import Task
+from evsim_gpu.cuda.batch import CudaInputs
+from evsim_gpu.cuda.launching import Kernels
+from evsim_gpu.model.layout import GridLayout
+from evsim_gpu.training.recipes import PART, Census, Recipes
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EpochInputs(Brief):
+    """What the batches of an epoch are made of, sample by sample in the order of training.
+
+    ``parts`` holds two records of ``PART`` for each, as bytes, ``keys`` those of dropout
+    (uint64) and ``labels`` the classes (int32).
+    """
+
+    parts: Any
+    keys: Any
+    labels: Any
+    probability: float
+
+
+class TrainingData:
+    """The spikes of a task's data on the device, in float64 and sorted by sample, unit, time.
+
+    Parameters
+    ----------
+    kernels : Kernels
+        Those of training.
+    layout : GridLayout
+    task : Task
+        With one input population.
+    """
+
+    def __init__(self, kernels: Kernels, layout: GridLayout, task: Task) -> None:
+        self.kernels, self.layout, self.task = kernels, layout, task
+        spikes = next(iter(task.data.inputs.values()))
+        self.census = Census(spikes) if task.augmentation else None
+        self.channels = spikes.unit_count
+        inputs = [isinstance(p, Input) for p in layout.network.populations]
+        self.first_unit = int(layout.network.topology.first_unit[inputs.index(True)])
+        self.units = layout.units.size
+        lists = task.batch_size * self.units
+        capacity = self._most_spikes(spikes)
+        self.needed = spikes.times.nbytes + 8 * self.channels * len(spikes) + 16 * lists
+        self.needed += (2 if layout.drop_rate.any() else 1) * 4 * capacity
+        cupy = kernels.cupy
+        with kernels.memory_for(self.needed, "the training data"):
+            self.times, self.starts = (cupy.asarray(part) for part in _by_unit(spikes))
+            self.step = cupy.empty(capacity, np.int32)
+            self.count = cupy.empty(lists, np.int64)
+            self.start = cupy.zeros(lists + 1, np.int64)
+
+    def _most_spikes(self, spikes: SpikeTrains) -> int:
+        """The most spikes that a batch can have, whichever samples it is made of."""
+        counts = np.sort(np.diff(spikes.offsets))[::-1]
+        if any(isinstance(each, Blend) for each in self.task.augmentation):
+            return 2 * self.task.batch_size * int(counts.max(initial=0))
+        return int(counts[: self.task.batch_size].sum())
+
+    def recipes(self, epoch: int) -> Recipes:
+        """What the samples of an epoch are made of."""
+        return Recipes.of_epoch(self.task, epoch, self.census)
+
+    def upload(self, recipes: Recipes, order: np.ndarray, keys: np.ndarray | None) -> EpochInputs:
+        """Bring the recipes of an epoch to the device; keys are those of dropout."""
+        asarray = self.kernels.cupy.asarray
+        keys = np.zeros(order.size, np.uint64) if keys is None else keys[order]
+        with self.kernels.memory_for(order.size * (2 * PART.itemsize + 12), "an epoch's order"):
+            return EpochInputs(
+                parts=asarray(recipes.parts[order].view(np.uint8).ravel()),
+                keys=asarray(keys),
+                labels=asarray(recipes.labels[order].astype(np.int32)),
+                probability=recipes.probability,
+            )
+
+    def make_batch(self, inputs: EpochInputs, samples: slice, lost: Any) -> CudaInputs:
+        """The spikes of some samples; what blends lose is added to ``lost``, uint64, (1,)."""
+        batch = samples.stop - samples.start
+        lists = batch * self.units
+        record = 2 * PART.itemsize
+        sources = (
+            np.int32(batch), np.int32(self.units), np.int32(self.first_unit),
+            np.int32(self.channels), inputs.parts[samples.start * record : samples.stop * record],
+            self.times, self.starts, np.float64(inputs.probability),
+            np.float64(self.layout.duration),
+        )  # fmt: skip
+        count, start = self.count[:lists], self.start[: lists + 1]
+        self.kernels.launch_each("count_inputs", lists, (*sources, count, lost))
+        self.kernels.cupy.cumsum(count, out=start[1:])
+        grid = np.float64(self.layout.dt), np.int32(self.layout.steps)
+        self.kernels.launch_each("write_inputs", lists, (*sources, *grid, start, self.step))
+        return CudaInputs(self.step, start, batch, inputs.keys[samples])
+
+
+def _by_unit(spikes: SpikeTrains) -> tuple[np.ndarray, np.ndarray]:
+    """Times by sample, unit and time, and where those of each unit begin, int64."""
+    samples, channels = len(spikes), spikes.unit_count
+    times = np.empty_like(spikes.times)
+    counts = np.empty((samples, channels), np.int64)
+    for sample, (first, last) in enumerate(
+        zip(spikes.offsets[:-1], spikes.offsets[1:], strict=True)
+    ):
+        units = spikes.units[first:last]
+        times[first:last] = spikes.times[first:last][order_by_unit(units, channels)]
+        counts[sample] = np.bincount(units, minlength=channels)
+    starts = np.zeros(counts.size + 1, np.int64)
+    np.cumsum(counts.ravel(), out=starts[1:])
+    return times, starts

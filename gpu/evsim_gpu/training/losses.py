@@ -1,0 +1,150 @@
+"""Losses on the device: from a simulated batch to what drives its adjoints."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from evsim.losses import CrossEntropy, FirstSpikeCrossEntropy, TimeInvariantMSE
+from evsim.losses.loss import Loss
+from evsim.network.network import Network
+from evsim.network.populations import LI
+from evsim.readouts.readouts import Mean
+from evsim_gpu.cuda.backward import CudaDrive
+from evsim_gpu.cuda.batch import CudaBatch
+from evsim_gpu.cuda.launching import Kernels
+from evsim_gpu.model.layout import GridLayout
+from evsim_gpu.readouts import mean_form
+from evsim_gpu.training.tally import EpochTally
+
+
+def obstacle_to_loss(loss: Loss, network: Network) -> str | None:
+    """What of a loss is not known on the device."""
+    if type(loss) in (FirstSpikeCrossEntropy, TimeInvariantMSE):
+        return None
+    if type(loss) is not CrossEntropy:
+        return f"the loss is {type(loss).__name__}"
+    if isinstance(loss.readout, Mean) and not loss.readout.is_elementary:
+        return f"the mean is weighted by {loss.readout.weighting!r}"
+    name = loss.readout.population_of(network)
+    if not isinstance(network.population(name), LI):
+        return f"the mean is of {name!r}, whose units are LIF"
+    return None
+
+
+def loss_on_device(kernels: Kernels, layout: GridLayout, loss: Loss, batch: int) -> DeviceLoss:
+    """A loss of batches of up to so many samples."""
+    if isinstance(loss, CrossEntropy):
+        return VoltageLoss(kernels, layout, loss, batch)
+    return FirstSpikeLoss(kernels, layout, loss, batch)
+
+
+class DeviceLoss(ABC):
+    """A loss of one population.
+
+    Parameters
+    ----------
+    kernels : Kernels
+        Those of training.
+    layout : GridLayout
+    loss : Loss
+    batch : int
+        The most samples of a batch.
+    """
+
+    def __init__(self, kernels: Kernels, layout: GridLayout, loss: Loss, batch: int) -> None:
+        self.kernels, self.layout, self.loss = kernels, layout, loss
+        self.name = loss.readout.population_of(layout.network)
+        self.component, self.first, last = layout.place(self.name)
+        self.width = last - self.first
+        cupy, real = kernels.cupy, layout.precision
+        with kernels.memory_for(batch * self.width * 24, "the loss"):
+            nothing = cupy.empty((0, self.width), real)
+            self._no_moments = {
+                "moment_step": cupy.empty(0, np.int32),
+                "moment_start": cupy.zeros(batch + 1, np.int64),
+                "moment_lambda_v": nothing,
+                "moment_lambda_i": nothing,
+            }
+            self.cotangents, self.phantom = (
+                cupy.empty((batch, self.width), real) for _ in range(2)
+            )
+            self.first_step = cupy.empty((batch, self.width), np.int32)
+            self.place = cupy.empty((batch, self.width), np.int64)
+
+    @abstractmethod
+    def evaluate(self, batch: CudaBatch, labels: Any, samples: slice, tally: EpochTally) -> dict:
+        """Losses and right answers of samples go to the tally; a ``CudaDrive``'s part returns."""
+
+    def drive(
+        self, batch: CudaBatch, labels: Any, samples: slice, tally: EpochTally, limit: float
+    ) -> CudaDrive:
+        """What drives the adjoints of a batch, whose samples have these places in the epoch."""
+        return CudaDrive(
+            component=self.component, first=self.first, width=self.width,
+            rate_jump=tally.rate_jump, limit=limit, **self._no_moments,
+            **self.evaluate(batch, labels, samples, tally),
+        )  # fmt: skip
+
+
+class VoltageLoss(DeviceLoss):
+    """Cross-entropy of means or peaks of LI units."""
+
+    def __init__(self, kernels: Kernels, layout: GridLayout, loss: Loss, batch: int) -> None:
+        super().__init__(kernels, layout, loss, batch)
+        self._form: dict[str, Any] = {}
+        if isinstance(loss.readout, Mean):
+            form = mean_form(layout, self.name, loss.readout.form(layout.duration))
+            rows = np.concatenate([form.by_voltage, form.by_current])
+            parts = {"f": form.f, "g": form.g, "form": rows}
+            self._form = {name: kernels.cupy.asarray(part) for name, part in parts.items()}
+
+    def evaluate(self, batch: CudaBatch, labels: Any, samples: slice, tally: EpochTally) -> dict:
+        own = self.component, self.first, self.width
+        parts: dict[str, Any] = {"cotangents": self.cotangents, **self._form}
+        if self._form:
+            values = batch.mean(*own, *self._form.values())
+        else:
+            values, parts["peak_step"] = batch.peak(*own)
+        size = batch.inputs.batch
+        arguments = (
+            np.int32(size), np.int32(self.width), values, labels[samples], self.cotangents,
+            *tally.of_samples(samples), tally.incidents,
+        )  # fmt: skip
+        self.kernels.launch_each("cross_entropy", size, arguments)
+        return parts
+
+
+class FirstSpikeLoss(DeviceLoss):
+    """A loss of the first spikes of LIF units."""
+
+    def evaluate(self, batch: CudaBatch, labels: Any, samples: slice, tally: EpochTally) -> dict:
+        size, steps = batch.inputs.batch, np.int32(batch.steps)
+        columns = np.int32(batch.network.components[self.component].columns)
+        sizes = np.int32(size), steps, columns, np.int32(self.first), np.int32(self.width)
+        emitted = batch.emitted[self.component]
+        found = self.first_step, self.place
+        self.kernels.launch_each("find_first_spikes", size * self.width, (*sizes, emitted, *found))
+        trial = np.float64(self.layout.duration), steps
+        given = np.int32(size), np.int32(self.width), self.first_step, labels[samples], *trial
+        results = (
+            self.cotangents, self.phantom, *tally.of_samples(samples), tally.incidents,
+        )  # fmt: skip
+        name, settings = self._settings(tally)
+        self.kernels.launch_each(name, size, (*given, *settings, *results))
+        return {
+            "phantom": self.phantom,
+            "slope_places": self.place[:size].ravel(),
+            "slopes": self.cotangents[:size].ravel(),
+        }
+
+    def _settings(self, tally: EpochTally) -> tuple[str, tuple[Any, ...]]:
+        """The kernel of the loss, and what it is given besides."""
+        loss = self.loss
+        if isinstance(loss, FirstSpikeCrossEntropy):
+            numbers = (np.float64(part) for part in (loss.tau0, loss.tau1, loss.alpha))
+            return "first_spike_cross_entropy", (*numbers, tally.status, tally.true_times)
+        assert isinstance(loss, TimeInvariantMSE)
+        return "time_invariant_mse", (np.float64(loss.delta),)
