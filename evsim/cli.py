@@ -425,8 +425,7 @@ def _grid_summary(grid: Any) -> str:
 
 def _check_before_reading(task: ModuleType, settings: Any, run: Run, engine: Any) -> None:
     """Refuse what can be refused without data, which may take long to read."""
-    from evsim.arguments.checks import checked_integer
-    from evsim.simulation.checks import check_duration
+    from evsim.arguments.checks import check_duration, checked_integer
 
     if getattr(settings, "folds", None) and run.time_limit is not None:
         raise ValueError("--time-limit is for single runs: leave it or --folds out")

@@ -15,7 +15,7 @@ from evsim._compile import cache as compiled_cache
 from evsim._compile import decorators as compiled
 from evsim._compile.cache_files import remove_outdated
 from evsim.arguments.keywords import helpful
-from evsim.engines import Engine, Exact, Grid
+from evsim.engines import Engine, Exact
 from evsim.losses import Loss
 from evsim.network.connections import Connection
 from evsim.network.dropout import Dropout
@@ -24,6 +24,7 @@ from evsim.network.network import Network
 from evsim.network.populations import LI, LIF, Input
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes, VoltageAt
+from evsim_gpu import Grid
 
 DURATION = 4.0
 

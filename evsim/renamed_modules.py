@@ -41,7 +41,7 @@ NEW_NAMES = {
     "evsim.regularisers": "evsim.losses.regularisers",
     "evsim.silence": "evsim.simulation.silence",
     "evsim.spikes": "evsim.network.spike_trains",
-    "evsim.training_loop": "evsim.training.loop",
+    "evsim.training_loop": "evsim.training",
 }
 """The name of each module now, by the name under which it can be imported too."""
 

@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from evsim.arguments.checks import check_flag, check_number, checked_count, checked_integer, shown
+from evsim.arguments.checks import (
+    check_duration,
+    check_flag,
+    check_number,
+    checked_count,
+    checked_integer,
+    shown,
+)
 from evsim.arguments.keywords import helpful
 from evsim.losses import IntegralLoss, Loss
 from evsim.network.connections import Connection
@@ -23,7 +30,6 @@ from evsim.readouts.readouts import (
     Voltage,
     VoltageTrace,
 )
-from evsim.simulation.checks import check_duration
 from evsim.simulation.gradients import quiet_gradient
 from evsim.simulation.run import simulate
 

@@ -413,8 +413,8 @@ from evsim.cache_files import source_digest
 from evsim_gpu.cuda_kernels import FILES, TRAINING_FILES, kernel_source
 
 def digest():
-    kernels = Path(evsim.__file__).parent / "engines" / "kernels"
-    loops = Path(evsim_gpu.__file__).parent / "loops"
+    kernels = Path(evsim.__file__).parent / "engines" / "exact" / "kernels"
+    loops = Path(evsim_gpu.__file__).parent / "cpu"
     cuda = kernel_source(FILES) + kernel_source(TRAINING_FILES)
     assert source_digest(kernels) == source_digest(loops)
     return source_digest(kernels), cuda
@@ -450,7 +450,7 @@ def copy(tmp_path, monkeypatch):
 def test_a_change_in_any_source_file_is_seen(copy):
     edited, _ = said(start(program=EDITS))
     names = set(edited.split())
-    assert names >= {"exponential.py", "lif.py", "layered.py", "forward.py", "compiled.py"}
+    assert names >= {"exponential.py", "lif.py", "feedforward.py", "forward.py", "decorators.py"}
     assert names >= {"forward.cu", "grid.cuh"}
     sources = [file for folder in COPIED for file in folder.rglob("*.py")]
     assert len(edited.split()) >= len(sources)

@@ -25,7 +25,7 @@ from evsim.losses import (
     TimeInvariantMSE,
 )
 from evsim.readouts import FirstSpike, Mean, Peak
-from evsim.training.loop import Task
+from evsim.training.task import Task
 from evsim.training.trained_parameters import TrainedParameter
 from evsim_gpu.cuda import launching as cuda_kernels
 from evsim_gpu.cuda.device import CudaDevice, check_cuda, cuda_devices
@@ -143,7 +143,7 @@ def fit(precision="float64", **changes):
 def by_batch(monkeypatch, **changes):
     """The same run batch by batch through the host."""
     with monkeypatch.context() as patched:
-        patched.setattr(Grid, "trainer", lambda self, task: None)
+        patched.setattr(Grid, "epoch_trainer", lambda self, task: None)
         return fit(**changes)
 
 
@@ -469,7 +469,7 @@ def test_a_current_that_overflows_names_its_place(gpu, monkeypatch):
     with pytest.raises(EngineError, match=rf"sample \d, unit 0 of 'output': {why}"):
         fit(**changes)
     # The host says the same, and when it is.
-    monkeypatch.setattr(Grid, "trainer", lambda self, task: None)
+    monkeypatch.setattr(Grid, "epoch_trainer", lambda self, task: None)
     with pytest.raises(EngineError, match=rf"sample \d, unit 0 of 'output', at 1 ms: {why}"):
         fit(**changes)
 
@@ -482,7 +482,7 @@ def test_a_readout_that_overflows_names_its_place(gpu, monkeypatch):
     with pytest.raises(EngineError, match=r"sample \d, unit 0 of 'output': Mean is no finite"):
         fit(**changes)
     # The host says the same, and which number it is.
-    monkeypatch.setattr(Grid, "trainer", lambda self, task: None)
+    monkeypatch.setattr(Grid, "epoch_trainer", lambda self, task: None)
     with pytest.raises(EngineError, match="at [0-9.]+ ms: Mean is (nan|-?inf);"):
         fit(**changes)
 

@@ -317,3 +317,11 @@ def _refuse_units(values: Any, name: str) -> None:
 def _index(place: Iterable[Any]) -> str:
     inside = ", ".join(str(int(number)) for number in place)
     return f"[{inside}]" if inside else ""
+
+
+def check_duration(duration: float) -> float:
+    """The duration as a float; refuses what is not a finite time > 0."""
+    check_number(duration, "duration", "a time in ms")
+    if not 0 < duration < np.inf:
+        raise ValueError(f"duration = {duration} ms: it must be finite and > 0")
+    return float(duration)

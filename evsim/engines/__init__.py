@@ -7,16 +7,15 @@ points of a time grid; it is in a package of its own, ``evsim_gpu``.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from evsim.arguments.keywords import helpful
 from evsim.engines.protocol import Adjoint, Engine, EngineError
 
 if TYPE_CHECKING:
-    from evsim.engines.exact.engine import Exact
-    from evsim.engines.reference.engine import Reference
-    from evsim.precompile import warm
-    from evsim_gpu import Grid
+    from evsim.engines.exact import Exact
+    from evsim.engines.reference import Reference
 
 __all__ = ["Adjoint", "Engine", "EngineError", "Exact", "Grid", "Reference", "resolve", "warm"]
 
@@ -26,7 +25,15 @@ _NAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "grid": ("Grid", {}),
     "cuda": ("Grid", {"device": "cuda"}),
 }
-"""The class of each engine, and what its name alone says of its settings."""
+"""The class of each engine, and the settings that its name stands for."""
+
+_MODULES = {
+    "Exact": "evsim.engines.exact",
+    "Reference": "evsim.engines.reference",
+    "Grid": "evsim_gpu",
+    "warm": "evsim.precompile",
+}
+"""Where a name is defined; the module is imported, and with it the compiler, when it is used."""
 
 
 @helpful
@@ -46,26 +53,10 @@ def resolve(engine: str | Engine) -> Engine:
 
 def __getattr__(name: str) -> Any:
     """Import an engine, and the compiler or the libraries it needs, only when asked for."""
-    if name == "Exact":
-        from evsim.engines.exact.engine import Exact
-
-        return Exact
-    if name == "Reference":
-        from evsim.engines.reference.engine import Reference
-
-        return Reference
-    if name == "Grid":
-        return _grid()
-    if name == "warm":
-        from evsim.precompile import warm
-
-        return warm
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _grid() -> type[Grid]:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        from evsim_gpu import Grid
+        return getattr(import_module(_MODULES[name]), name)
     except ModuleNotFoundError as error:
         if error.name != "evsim_gpu":
             raise
@@ -73,4 +64,3 @@ def _grid() -> type[Grid]:
             "the grid engine is in the package evsim_gpu, which comes with evsim since version 0.3 "
             "and is not there: install evsim again"
         ) from error
-    return Grid

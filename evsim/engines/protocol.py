@@ -20,7 +20,6 @@ from evsim.readouts.readouts import Moments, Readout
 
 if TYPE_CHECKING:
     from evsim.network.dropout import Dropout
-    from evsim.training.loop import EpochTrainer, Task
 
 
 class EngineError(RuntimeError):
@@ -154,13 +153,6 @@ class Engine(ABC):
 
         ``readout`` is elementary; ``cotangents`` has the shape of its values.
         """
-
-    def trainer(self, task: Task) -> EpochTrainer | None:
-        """What trains whole epochs of a task where the engine keeps its arrays.
-
-        None if ``gradient`` is to be called batch by batch, as for most engines.
-        """
-        return None
 
     @abstractmethod
     def traces(

@@ -1,24 +1,14 @@
-"""The checks that the arguments of a simulation fit together, before anything runs."""
+"""The checks of what a gradient is asked for: the loss, time constants, regularisers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
-import numpy as np
-
-from evsim.arguments.checks import check_number, listed, real_array, shown, unknown_name
+from evsim.arguments.checks import check_number, listed, shown
 from evsim.losses import Loss
 from evsim.losses.regularisers import RateRegulariser
 from evsim.network.network import Network
 from evsim.network.parameters import refuse
-from evsim.network.populations import Input, Population
-from evsim.network.spike_trains import SpikeTrains
-
-
-def check_network(network: object) -> None:
-    """Refuse what is no network."""
-    if not isinstance(network, Network):
-        raise TypeError(f"network is of type {type(network).__name__}: give an evsim.Network")
 
 
 def check_is_loss(loss: object) -> None:
@@ -27,75 +17,6 @@ def check_is_loss(loss: object) -> None:
         raise TypeError(
             f"loss = {shown(loss)}: it must be a Loss such as evsim.losses.CrossEntropy()"
         )
-
-
-def check_duration(duration: float) -> float:
-    """The duration as a float; refuses what is not a finite time > 0."""
-    check_number(duration, "duration", "a time in ms")
-    if not 0 < duration < np.inf:
-        raise ValueError(f"duration = {duration} ms: it must be finite and > 0")
-    return float(duration)
-
-
-def check_inputs(
-    network: Network, spikes: SpikeTrains | Mapping[str, SpikeTrains]
-) -> dict[str, SpikeTrains]:
-    """Spike trains for each input population, with matching units and samples."""
-    names = [population.name for population in network.inputs]
-    if not names:
-        raise ValueError("the network has no Input population to give spikes to")
-    if isinstance(spikes, SpikeTrains):
-        if len(names) > 1:
-            raise ValueError(
-                f"the network has the inputs {', '.join(names)}: give a mapping from each name "
-                "to its SpikeTrains"
-            )
-        spikes = {names[0]: spikes}
-    if not isinstance(spikes, Mapping):
-        raise TypeError(
-            f"spikes is of type {type(spikes).__name__}: give SpikeTrains, for example "
-            "SpikeTrains.from_lists([[(time, unit), ...], ...], units=...)"
-        )
-    for name in spikes:
-        if name not in names:
-            raise ValueError(unknown_name("input", name, dict.fromkeys(names)))
-    inputs = {}
-    for name in names:
-        if name not in spikes:
-            raise ValueError(f"no spikes are given for the input {name!r}")
-        inputs[name] = _check_input(network.population(name), spikes[name])
-    sizes = {name: len(trains) for name, trains in inputs.items()}
-    if len(set(sizes.values())) > 1:
-        raise ValueError(f"the inputs differ in their number of samples: {sizes}")
-    return inputs
-
-
-def _check_input(population: Population, trains: SpikeTrains) -> SpikeTrains:
-    if not isinstance(trains, SpikeTrains):
-        raise TypeError(
-            f"spikes of {population.name!r} are of type {type(trains).__name__}: give SpikeTrains"
-        )
-    if trains.unit_count != population.units:
-        raise ValueError(
-            f"the input {population.name!r} has {population.units} units but its spike trains "
-            f"have {trains.unit_count}"
-        )
-    return trains
-
-
-def check_wrt(network: Network, wrt: Iterable[str] | None) -> tuple[str, ...]:
-    """Names of the parameters to differentiate by."""
-    if wrt is None:
-        return tuple(network.parameters)
-    if isinstance(wrt, str):
-        raise TypeError(f"wrt = {wrt!r}: give a list of names, [{wrt!r}]")
-    names = listed(wrt, "wrt", "give a list of names of parameters")
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"wrt holds {shown(name)}: give names of parameters")
-        if name not in network.parameters:
-            raise ValueError(unknown_name("parameter", name, network.parameters))
-    return names
 
 
 LONGEST_TAU = 1e150  # ms; the square of a longer one, or of 1 over it, passes what float64 holds
@@ -134,29 +55,3 @@ def check_adjustments(
     if not lambda_limit > 0:
         raise ValueError(f"lambda_limit = {lambda_limit}: it must be > 0; infinity for no limit")
     return regularisers
-
-
-def check_has_voltage(network: Network, population: str) -> None:
-    """Refuse a population that is not there, and an input."""
-    if isinstance(network.population(population), Input):
-        raise ValueError(f"{population!r} is an input: its units have no voltage")
-
-
-def check_trace(
-    network: Network, population: str, times: Sequence[float] | np.ndarray, duration: float
-) -> np.ndarray:
-    """Trace times as float64, shape (times,), for a population that has a voltage."""
-    check_has_voltage(network, population)
-    array = real_array(times, "times", "times in ms")
-    if array.ndim != 1:
-        raise TypeError(
-            f"times has shape {array.shape}: give a one-dimensional array of times in ms"
-        )
-    wrong = ~((array >= 0) & (array <= duration))
-    if wrong.any():
-        index = int(np.argmax(wrong))
-        raise ValueError(
-            f"times[{index}] = {array[index]} ms: traces exist within the trial, "
-            f"0 to {duration:g} ms"
-        )
-    return array.astype(np.float64)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from evsim.arguments.checks import check_duration
 from evsim.arguments.keywords import helpful
 from evsim.arguments.named import Named
 from evsim.display.short_repr import and_more, first
@@ -15,21 +16,13 @@ from evsim.engines import resolve
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
 from evsim.losses import Loss, Outcome
 from evsim.losses.regularisers import RateRegulariser
+from evsim.network.checks import check_inputs, check_network, check_trace, check_wrt
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.network.parameters import Parameter
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts import composite as sampling
-from evsim.simulation.checks import (
-    check_adjustments,
-    check_duration,
-    check_inputs,
-    check_is_loss,
-    check_network,
-    check_time_constants,
-    check_trace,
-    check_wrt,
-)
+from evsim.simulation.checks import check_adjustments, check_is_loss, check_time_constants
 from evsim.simulation.run import Run, run_checked
 from evsim.simulation.silence import warn_of_silent_layers, warn_of_unreached
 
@@ -90,7 +83,7 @@ def gradient(
         regularisers=regularisers, lambda_limit=lambda_limit,
     )  # fmt: skip
     warn_of_unreached(found.run.network, found.run.inputs, found.run.duration)
-    warn_of_silent_layers(found.run)
+    warn_of_silent_layers(found.run.network, found.run.spike_counts)
     return found
 
 

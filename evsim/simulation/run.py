@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from evsim.arguments.checks import shown
+from evsim.arguments.checks import check_duration, shown
 from evsim.arguments.keywords import helpful
 from evsim.arguments.named import Named
 from evsim.display.short_repr import and_more, first
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine, Report
+from evsim.network.checks import check_has_voltage, check_inputs, check_network, check_trace
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.network.spike_trains import SpikeTrains
@@ -27,13 +28,6 @@ from evsim.readouts.readouts import (
     Readout,
     VoltageTrace,
     check_moments,
-)
-from evsim.simulation.checks import (
-    check_duration,
-    check_has_voltage,
-    check_inputs,
-    check_network,
-    check_trace,
 )
 from evsim.simulation.silence import warn_of_unreached
 

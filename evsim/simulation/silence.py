@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +15,6 @@ from evsim.network.connections import Connection
 from evsim.network.network import Network
 from evsim.network.populations import LIF, Input
 from evsim.network.spike_trains import SpikeTrains
-
-if TYPE_CHECKING:
-    from evsim.simulation.run import Run
 
 
 class SilentNetworkWarning(UserWarning):
@@ -44,10 +40,9 @@ def warn_of_unreached(network: Network, inputs: Mapping[str, SpikeTrains], durat
         )
 
 
-def warn_of_silent_layers(run: Run) -> None:
+def warn_of_silent_layers(network: Network, spike_counts: Mapping[str, np.ndarray]) -> None:
     """Warn of populations without a spike in the whole batch, which cut off what is behind."""
-    network = run.network
-    if not any(run.spike_counts[population.name].any() for population in network.inputs):
+    if not any(spike_counts[population.name].any() for population in network.inputs):
         return
     unreached = set(_unreached(network))
     for population in network.populations:
@@ -57,7 +52,7 @@ def warn_of_silent_layers(run: Run) -> None:
         )
         if not isinstance(population, LIF) or not leads_on or population.name in unreached:
             continue
-        if not run.spike_counts[population.name].any():
+        if not spike_counts[population.name].any():
             _warn(silent_layer(population.name))
 
 

@@ -4,7 +4,7 @@ from evsim.data.dataset import Dataset
 from evsim.training.evaluation import Evaluation, evaluate
 from evsim.training.fitting import FitResult, StopTraining, fit
 from evsim.training.history import EpochRecord
-from evsim.training.loop import TrainingState
+from evsim.training.state import TrainingState
 
 __all__ = [
     "Dataset",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evsim.arguments.checks import checked_count
+from evsim.arguments.checks import check_duration, checked_count
 from evsim.arguments.keywords import helpful
 from evsim.data.dataset import Dataset
 from evsim.display.short_repr import Brief
@@ -15,9 +15,10 @@ from evsim.engines import resolve
 from evsim.engines.protocol import Engine
 from evsim.losses import Loss
 from evsim.metrics import accuracy_by_class, confusion_matrix, unclassified
+from evsim.network.checks import check_inputs, check_network
 from evsim.network.network import Network
 from evsim.readouts.composite import check_times
-from evsim.simulation.checks import check_duration, check_inputs, check_is_loss, check_network
+from evsim.simulation.checks import check_is_loss
 from evsim.simulation.run import run_checked
 from evsim.simulation.silence import warn_of_unreached
 

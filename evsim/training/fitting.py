@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from evsim.arguments.checks import (
+    check_duration,
     check_flag,
     checked_count,
     checked_integer,
@@ -31,30 +32,26 @@ from evsim.engines import resolve
 from evsim.engines.protocol import Engine
 from evsim.losses import Loss
 from evsim.losses.regularisers import RateRegulariser
+from evsim.network.checks import check_inputs, check_network, check_wrt
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.readouts.composite import check_times
-from evsim.simulation.checks import (
-    check_adjustments,
-    check_duration,
-    check_inputs,
-    check_is_loss,
-    check_network,
-    check_wrt,
-)
+from evsim.simulation.checks import check_adjustments, check_is_loss
 from evsim.simulation.silence import warn_of_unreached
 from evsim.storage.run_folder import RunFolder
 from evsim.training.evaluation import Evaluation, checked_data, evaluate
 from evsim.training.history import EpochRecord, Watch, check_watch, check_watched
-from evsim.training.loop import Augmentation, Task, Training, TrainingState
+from evsim.training.loop import Training
 from evsim.training.optimisers import Optimizer, Projection
 from evsim.training.progress import progress_for
 from evsim.training.schedules import EarlyStopping
+from evsim.training.state import TrainingState
+from evsim.training.task import AugmentationLike, Task
 from evsim.training.termination import terminable
 from evsim.training.trained_parameters import assign_lift, assign_optimizers, assign_projections
 
 __all__ = [
-    "Augmentation",
+    "AugmentationLike",
     "Dataset",
     "EarlyStopping",
     "EpochRecord",
@@ -140,7 +137,7 @@ def fit(
     dropout: Mapping[str, float] | None = None,
     regularisers: Sequence[RateRegulariser] = (),
     lambda_limit: float = np.inf,
-    augmentation: Sequence[Augmentation] = (),
+    augmentation: Sequence[AugmentationLike] = (),
     early_stopping: EarlyStopping | None = None,
     watch: Watch | None = None,
     seed: int = 0,
@@ -378,7 +375,7 @@ def _has_the_inputs_units(network: Network, data: Any) -> bool:
     ]
 
 
-def _checked_augmentation(augmentation: Any) -> tuple[Augmentation, ...]:
+def _checked_augmentation(augmentation: Any) -> tuple[AugmentationLike, ...]:
     given = listed(augmentation, "augmentation", "give a list of augmentations")
     for each in given:
         if not callable(each):

@@ -4,176 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
-from typing import Any, Protocol
 
 import numpy as np
 
-from evsim.arguments.checks import checked_count, is_sparse
+from evsim.arguments.checks import is_sparse
 from evsim.data.dataset import Dataset
-from evsim.display.short_repr import Brief
-from evsim.engines.protocol import Engine
-from evsim.losses import Loss
-from evsim.losses.regularisers import RateRegulariser
 from evsim.network.dropout import Dropout
-from evsim.network.network import Network
 from evsim.network.parameters import with_data
 from evsim.simulation.gradients import Gradient, quiet_gradient
 from evsim.simulation.silence import silent_layer
-from evsim.storage.arrays import checksum
-from evsim.storage.description import describe
-from evsim.storage.networks import network_arrays, network_structure
 from evsim.storage.run_folder import RunFolder
+from evsim.training.epoch_trainers import epoch_trainer
 from evsim.training.evaluation import Evaluation, evaluate
 from evsim.training.history import EpochRecord, Watch
-from evsim.training.optimisers import Optimizer, Projection
 from evsim.training.progress import Progress
-from evsim.training.schedules import EarlyStopping
+from evsim.training.state import TrainingState
 from evsim.training.tally import Tally
+from evsim.training.task import Task
 from evsim.training.trained_parameters import TrainedParameter, numbers
-
-
-class Augmentation(Protocol):
-    """Makes an epoch's data from the training data, as those of ``evsim.augment`` do.
-
-    What it returns has the new Dataset as ``data``, and as ``lost`` the number of spikes that
-    were moved out of the channels or the trial.
-    """
-
-    def __call__(self, data: Dataset, generator: np.random.Generator, duration: float) -> Any:
-        """Augment a dataset; it stays as it is."""
-
-
-class EpochTrainer(Protocol):
-    """Trains whole epochs where an engine keeps its arrays, see ``Engine.trainer``."""
-
-    def run_epoch(
-        self,
-        epoch: int,
-        parameters: Sequence[TrainedParameter],
-        rates: Callable[[int], Mapping[str, float]],
-        display: Progress,
-    ) -> tuple[Tally, int]:
-        """Train one epoch, from and to the parameters' own values and optimiser states.
-
-        ``rates`` has the learning rate of each parameter at a batch of the epoch.  Returns what
-        the batches add up to, and how many spikes augmentation lost.
-        """
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class TrainingState(Brief):
-    """Where a run stands after an epoch; what callbacks are given.
-
-    ``network`` is the one after epoch ``epoch`` of ``epochs``, ``best_network`` the one
-    after ``best_epoch``; epoch 0 is the network that training started from.
-    """
-
-    epoch: int
-    epochs: int
-    network: Network
-    best_epoch: int
-    best_network: Network
-    history: tuple[EpochRecord, ...]
-
-    @property
-    def record(self) -> EpochRecord:
-        """The last epoch's record."""
-        return self.history[-1]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Task(Brief):
-    """What is to be trained and how: the arguments of fit, checked."""
-
-    network: Network
-    data: Dataset
-    validation: Dataset | None
-    loss: Loss
-    duration: float
-    optimizers: dict[str, Optimizer]
-    projections: dict[str, tuple[Projection, ...]]
-    lift: dict[str, dict[str, float]]
-    dropout: dict[str, float]
-    regularisers: tuple[RateRegulariser, ...]
-    lambda_limit: float
-    augmentation: tuple[Augmentation, ...]
-    early_stopping: EarlyStopping | None
-    watch: Watch
-    batch_size: int
-    seed: int
-    engine: Engine
-
-    # -- random numbers: of the seed and the epoch alone, one stream for each purpose ----
-
-    def _stream(self, *key: int) -> np.random.SeedSequence:
-        return np.random.SeedSequence(entropy=self.seed, spawn_key=key)
-
-    def order(self, epoch: int, samples: int) -> np.ndarray:
-        """The order of the samples in an epoch."""
-        return np.random.default_rng(self._stream(epoch)).permutation(samples)
-
-    def dropout_keys(self, epoch: int, samples: int) -> np.ndarray | None:
-        """The key of each sample's dropout in an epoch, uint64, shape (samples,)."""
-        if not any(self.dropout.values()):
-            return None
-        return self._stream(epoch, 1).generate_state(samples, np.uint64)
-
-    def augmentation_generator(self, epoch: int, place: int) -> np.random.Generator:
-        """What the augmentation at a place among all of them draws from in an epoch."""
-        return np.random.default_rng(self._stream(epoch, 2, place))
-
-    def epoch_data(self, epoch: int) -> tuple[Dataset, int]:
-        """The training data of an epoch, augmented; and how many spikes that lost."""
-        data, lost = self.data, 0
-        for place, augmentation in enumerate(self.augmentation):
-            generator = self.augmentation_generator(epoch, place)
-            outcome = augmentation(data, generator, self.duration)
-            if not isinstance(getattr(outcome, "data", None), Dataset):
-                raise TypeError(
-                    f"{augmentation!r} returned {type(outcome).__name__}: an augmentation returns "
-                    "what has a Dataset as .data and the number of lost spikes as .lost"
-                )
-            data = outcome.data
-            lost += checked_count(outcome.lost, f"the lost spikes of {augmentation!r}", 0)
-            if len(data) == 0:
-                raise ValueError(f"{augmentation!r} left no sample to train on in epoch {epoch}")
-        return data, lost
-
-    def batches(self, samples: int) -> int:
-        """Batches in an epoch of so many samples."""
-        return -(-samples // self.batch_size)
-
-    # -- for run folders ---------------------------------------------------------------
-
-    def settings(self) -> dict[str, Any]:
-        """Everything that decides the run's bits, as json can hold it."""
-        initial = {k: checksum({"": v}) for k, v in network_arrays(self.network).items()}
-        engine = describe(self.engine)
-        # Results do not depend on these; the debug of other engines has always been noted.
-        for name in ("threads", "rate_limit", *(["debug"] if "spike_limit" in engine else [])):
-            engine.pop(name, None)
-        return {
-            "network": network_structure(self.network),
-            "initial values": initial,
-            "data": checksum(self.data.arrays()),
-            "validation": None if self.validation is None else checksum(self.validation.arrays()),
-            "loss": describe(self.loss),
-            "duration": self.duration,
-            "optimizers": describe(self.optimizers),
-            "projections": describe(self.projections),
-            "silent_lift": self.lift,
-            "dropout": self.dropout,
-            "regularisers": describe(self.regularisers),
-            "lambda_limit": describe(self.lambda_limit),
-            "augmentation": describe(self.augmentation),
-            "early_stopping": describe(self.early_stopping),
-            "watch": self.watch,
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-            "engine": engine,
-        }
 
 
 class Training:
@@ -192,7 +42,7 @@ class Training:
             TrainedParameter(name, task.network.parameters[name], optimizer, task.projections[name])
             for name, optimizer in task.optimizers.items()
         ]
-        self.trainer: EpochTrainer | None = task.engine.trainer(task)
+        self.trainer = epoch_trainer(task)
         self.rates: dict[str, float] = {}
         self.finished = TrainingState(0, epochs, self.network, 0, self.network, ())
         self.saved = 0
@@ -406,9 +256,6 @@ class Training:
         folder.write_metrics([asdict(record) for record in self.finished.history])
         if best:
             folder.write_best(self.finished.best_network)
-
-
-# -- checks -------------------------------------------------------------------------------
 
 
 def _check_finite(

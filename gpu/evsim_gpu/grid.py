@@ -30,7 +30,8 @@ from evsim_gpu.runaway import check_rates
 from evsim_gpu.state import GRAZING, GridState, grid_inputs
 
 if TYPE_CHECKING:
-    from evsim.training.loop import EpochTrainer, Task
+    from evsim.training.epoch_trainers import EpochTrainer
+    from evsim.training.task import Task
 
 DeviceName = Literal["cpu", "cuda"]
 Precision = Literal["float32", "float64"]
@@ -99,8 +100,8 @@ class Grid(Engine):
 
         return CpuDevice(self.threads)
 
-    def trainer(self, task: Task) -> EpochTrainer | None:
-        """See ``Engine``: on a GPU whole epochs stay there, for what is known there."""
+    def epoch_trainer(self, task: Task) -> EpochTrainer | None:
+        """Trains whole epochs on a GPU, see ``evsim.training.epoch_trainers``."""
         if self.device != "cuda":
             return None
         from evsim_gpu.training.trainer import trainer_for

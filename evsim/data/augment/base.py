@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from evsim.arguments.checks import check_is
+from evsim.arguments.checks import check_duration, check_is
 from evsim.data.dataset import Dataset
 from evsim.network.spike_trains import SpikeTrains
-from evsim.simulation.checks import check_duration
 
 # -- what comes out -----------------------------------------------------------------------
 

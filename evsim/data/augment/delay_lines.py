@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evsim.arguments.checks import check_finite, check_is, checked_count
+from evsim.arguments.checks import check_duration, check_finite, check_is, checked_count
 from evsim.arguments.keywords import helpful
 from evsim.data.augment.base import SampleAugmentation, Transformed, check_transform
 from evsim.data.augment.events import inside, per_spike
 from evsim.network.spike_trains import MOST_UNITS, SpikeTrains
-from evsim.simulation.checks import check_duration
 
 
 @helpful

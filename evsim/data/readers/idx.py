@@ -12,6 +12,7 @@ import os
 import numpy as np
 
 from evsim.arguments.checks import (
+    check_duration,
     check_number,
     checked_count,
     checked_integer,
@@ -21,7 +22,6 @@ from evsim.arguments.checks import (
 from evsim.arguments.keywords import helpful
 from evsim.data.readers.files import DataFileError, opened
 from evsim.network.spike_trains import SpikeTrains
-from evsim.simulation.checks import check_duration
 
 _UNSIGNED_BYTES = 0x08
 _WHAT = {1: "labels", 3: "images"}

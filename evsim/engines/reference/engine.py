@@ -246,7 +246,8 @@ class Reference(Engine):
 
         Raises TypeError and ValueError for arguments that do not fit together, at once.
         """
-        from evsim.simulation.checks import check_duration, check_inputs, check_network
+        from evsim.arguments.checks import check_duration
+        from evsim.network.checks import check_inputs, check_network
 
         check_network(network)
         check_is(inputs, "inputs", (Mapping, SpikeTrains), "give a mapping to SpikeTrains")

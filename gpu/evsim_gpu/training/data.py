@@ -12,7 +12,7 @@ from evsim.data.augment.events import order_by_unit
 from evsim.display.short_repr import Brief
 from evsim.network.populations import Input
 from evsim.network.spike_trains import SpikeTrains
-from evsim.training.loop import Task
+from evsim.training.task import Task
 from evsim_gpu.cuda.batch import CudaInputs
 from evsim_gpu.cuda.launching import Kernels
 from evsim_gpu.model.layout import GridLayout

@@ -9,8 +9,8 @@ import numpy as np
 
 from evsim.arguments.checks import is_sparse
 from evsim.readouts.readouts import Mean
-from evsim.training.loop import Task
 from evsim.training.optimisers import SGD, Adam, Bounds
+from evsim.training.task import Task
 from evsim.training.trained_parameters import TrainedParameter
 from evsim_gpu.cuda.backward import CudaGradients
 from evsim_gpu.cuda.launching import Kernels

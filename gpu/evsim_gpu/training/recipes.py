@@ -16,7 +16,7 @@ from evsim.data.augment import Blend, Shift
 from evsim.data.augment.alignment import Alignment, Means, unit_sums
 from evsim.data.augment.blending import draw_keys, kinds_of_pairs
 from evsim.network.spike_trains import SpikeTrains
-from evsim.training.loop import Augmentation, Task
+from evsim.training.task import AugmentationLike, Task
 
 PART = np.dtype(
     [
@@ -36,7 +36,7 @@ PART = np.dtype(
 """A part of a sample, as kernels/batches.cu reads it."""
 
 
-def obstacle_to_recipes(augmentation: Sequence[Augmentation]) -> str | None:
+def obstacle_to_recipes(augmentation: Sequence[AugmentationLike]) -> str | None:
     """What of an augmentation recipes cannot say."""
     for each in augmentation:
         if type(each) not in (Shift, Blend):

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from evsim.network.populations import LIF
-from evsim.training.loop import Task
 from evsim.training.tally import Tally
+from evsim.training.task import Task
 from evsim_gpu.cuda.backward import CudaGradients
 from evsim_gpu.cuda.batch import NONE, CudaBatch
 from evsim_gpu.cuda.launching import Kernels

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from evsim.network.dropout import Dropout
-from evsim.training.loop import Task
 from evsim.training.progress import Progress
 from evsim.training.tally import Tally
+from evsim.training.task import Task
 from evsim.training.trained_parameters import TrainedParameter
 from evsim_gpu.cuda.backward import pull_back
 from evsim_gpu.cuda.batch import CudaBatch
@@ -54,7 +54,7 @@ def trainer_for(task: Task, dt: float, precision: type[np.floating]) -> Resident
 
 
 class ResidentTrainer:
-    """Trains whole epochs on a GPU, see ``evsim.training.loop.EpochTrainer``.
+    """Trains whole epochs on a GPU, see ``evsim.training.epoch_trainers.EpochTrainer``.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from evsim.training.loop import Task
+from evsim.training.task import Task
 from evsim_gpu.cuda.launching import Kernels
 from evsim_gpu.cuda.network import CudaParameters
 from evsim_gpu.model.layout import UNIT_FIELDS, GridLayout
