@@ -439,7 +439,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="on the GPU, after the first")
     parser.add_argument("--seconds", type=float, default=240.0, help="for the GPU")
     chosen = parser.parse_args()
-    from evsim_gpu.cuda.device import cuda_devices
+    from evsim_gpu.cuda.gpu import cuda_devices
 
     print(f"{machine()}, Python {platform.python_version()}\n")
     times = measure_processor(

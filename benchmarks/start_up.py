@@ -43,8 +43,9 @@ WARM = """
 import time
 clock, processor = time.perf_counter(), time.process_time()
 import sys
-from evsim.engines import warm, warming
-done = [warm(engine) for engine in warming.COMPILED.values()]
+from evsim.engines import warm
+    from evsim.precompile import COMPILED
+done = [warm(engine) for engine in COMPILED.values()]
 functions = sum(own.compiled for own in done), sum(own.found for own in done)
 print(time.perf_counter() - clock, time.process_time() - processor, *functions)
 """

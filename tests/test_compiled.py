@@ -40,7 +40,7 @@ def _alone(monkeypatch):
 # -- a module of its own, in processes of their own -----------------------------------------
 
 MODULE = """
-from evsim.compiled import compiled, entry_point
+from evsim._compile.decorators import compiled, entry_point
 from parts import factor
 
 @compiled
@@ -56,7 +56,7 @@ def total(values):
 """
 
 PART = """
-from evsim.compiled import compiled
+from evsim._compile.decorators import compiled
 
 @compiled
 def factor(x):
@@ -409,8 +409,8 @@ print(evsim.__file__, *evsim.simulate(network, spikes, 40.0).spikes["output"].ti
 EDITS = """
 from pathlib import Path
 import evsim, evsim_gpu
-from evsim.cache_files import source_digest
-from evsim_gpu.cuda_kernels import FILES, TRAINING_FILES, kernel_source
+from evsim._compile.cache_files import source_digest
+from evsim_gpu.cuda.launching import FILES, TRAINING_FILES, kernel_source
 
 def digest():
     kernels = Path(evsim.__file__).parent / "engines" / "exact" / "kernels"

@@ -23,7 +23,8 @@ from evsim.network.dropout import Dropout
 from evsim_gpu import Grid
 from evsim_gpu.cpu.device import CpuDevice
 from evsim_gpu.cuda import launching as cuda_kernels
-from evsim_gpu.cuda.device import CudaDevice, check_cuda, cuda_devices
+from evsim_gpu.cuda.device import CudaDevice
+from evsim_gpu.cuda.gpu import check_cuda, cuda_devices
 from evsim_gpu.device import Activity, Drive, MeanForm, Pulled
 from evsim_gpu.model.layout import GridLayout
 from evsim_gpu.state import grid_inputs

@@ -28,7 +28,8 @@ from evsim.readouts import FirstSpike, Mean, Peak
 from evsim.training.task import Task
 from evsim.training.trained_parameters import TrainedParameter
 from evsim_gpu.cuda import launching as cuda_kernels
-from evsim_gpu.cuda.device import CudaDevice, check_cuda, cuda_devices
+from evsim_gpu.cuda.device import CudaDevice
+from evsim_gpu.cuda.gpu import check_cuda, cuda_devices
 from evsim_gpu.cuda.launching import Kernels
 from evsim_gpu.grid import Grid
 from evsim_gpu.model.layout import GridLayout
@@ -355,17 +356,17 @@ def test_the_batches_of_the_device_are_those_of_the_host(gpu, augmentation):
     resident = TrainingData(Kernels(gpu, np.float32, cuda_kernels.TRAINING_FILES), layout, task)
     for epoch in (1, 2):
         host, host_lost = task.epoch_data(epoch)
-        recipes, order = resident.recipes(epoch), task.order(epoch, len(host))
-        np.testing.assert_array_equal(recipes.labels, host.labels)
-        np.testing.assert_array_equal(recipes.groups, host.groups)
-        inputs, lost = resident.upload(recipes, order, None), gpu.zeros(1, np.uint64)
+        augmented, order = resident.augmented(epoch), task.order(epoch, len(host))
+        np.testing.assert_array_equal(augmented.labels, host.labels)
+        np.testing.assert_array_equal(augmented.groups, host.groups)
+        inputs, lost = resident.upload(augmented, order, None), gpu.zeros(1, np.uint64)
         for first in range(0, len(host), batch):
             samples = slice(first, min(first + batch, len(host)))
             made = resident.make_batch(inputs, samples, lost)
             expected = grid_inputs(layout, {"input": host[order[samples]].spikes})
             np.testing.assert_array_equal(made.start.get(), expected.start)
             np.testing.assert_array_equal(made.step.get()[: expected.step.size], expected.step)
-        assert recipes.lost + int(lost.get()[0]) == host_lost
+        assert augmented.lost + int(lost.get()[0]) == host_lost
 
 
 # -- what goes back to the host -----------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 from claims import Claim, Finding
 from grid_correctness import LARGEST_ERROR, PRECISIONS, compare_many
 
-from evsim_gpu.cuda.device import cuda_devices
+from evsim_gpu.cuda.gpu import cuda_devices
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from claims import Table
 from page import markdown
 
 import evsim
-from evsim_gpu.cuda.device import check_cuda, cuda_devices
+from evsim_gpu.cuda.gpu import check_cuda, cuda_devices
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 

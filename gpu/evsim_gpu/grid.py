@@ -87,7 +87,7 @@ class Grid(Engine):
                 raise ValueError(
                     f"threads = {self.threads}: they are the processor's; leave them out for cuda"
                 )
-            from evsim_gpu.cuda.device import check_cuda
+            from evsim_gpu.cuda.gpu import check_cuda
 
             check_cuda()
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from evsim.display.short_repr import Brief
 from evsim_gpu.cuda.backward import CudaDrive, CudaGradients, adjoints, pull_back
 from evsim_gpu.cuda.batch import NONE, CudaBatch
+from evsim_gpu.cuda.gpu import Gpu
 from evsim_gpu.device import Activity, Drive, Emissions, GridInputs, MeanForm, Pulled
 from evsim_gpu.model.layout import GridConnection, GridLayout
-
-if TYPE_CHECKING:
-    from evsim_gpu.cuda.device import CudaDevice
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,7 +43,7 @@ class ComponentSpikes(Brief):
 class CudaActivity(Brief, Activity):
     """A simulated batch."""
 
-    device: CudaDevice
+    gpu: Gpu
     layout: GridLayout
     inputs: GridInputs
     batch: CudaBatch
@@ -58,7 +56,7 @@ class CudaActivity(Brief, Activity):
             return None
         sample, column = divmod(int(first), self.batch.network.unit_of.size)
         component = next(c for c in self.batch.network.components if column < c.first + c.columns)
-        with self.device.current():
+        with self.gpu.current():
             states = self.batch.states(component.index, column - component.first, 1).get()
         finite = np.isfinite(states[sample, :, 0, 1])
         return sample, int(self.batch.network.unit_of[column]), int(np.argmin(finite))
@@ -67,7 +65,7 @@ class CudaActivity(Brief, Activity):
 
     def _spikes_of(self, component: int) -> ComponentSpikes:
         if component not in self._spikes:
-            with self.device.current():
+            with self.gpu.current():
                 bits = self.batch.emitted[component].get(), self.batch.delivered[component].get()
             self._spikes[component] = ComponentSpikes.of(*bits)
         return self._spikes[component]
@@ -85,8 +83,8 @@ class CudaActivity(Brief, Activity):
         component, first, _ = self.layout.place(population)
         spikes = self._spikes_of(component)
         own, places = self._places(population)
-        with self.device.current():
-            drive = self.batch.take(component, self.device.cupy.asarray(places)).get()
+        with self.gpu.current():
+            drive = self.batch.take(component, self.gpu.cupy.asarray(places)).get()
         offsets = np.zeros(self.inputs.batch + 1, np.int64)
         np.cumsum(np.bincount(spikes.sample[own], minlength=self.inputs.batch), out=offsets[1:])
         return Emissions(
@@ -121,7 +119,7 @@ class CudaActivity(Brief, Activity):
 
     @cached_property
     def _kept_inputs(self) -> np.ndarray:
-        with self.device.current():
+        with self.gpu.current():
             return self.batch.kept_inputs.get()
 
     def _heard(self, connection: GridConnection) -> np.ndarray:
@@ -150,13 +148,13 @@ class CudaActivity(Brief, Activity):
 
     def states(self, population: str) -> tuple[np.ndarray, np.ndarray]:
         component, first, last = self.layout.place(population)
-        with self.device.current():
+        with self.gpu.current():
             states = self.batch.states(component, first, last - first).get()
         return np.ascontiguousarray(states[..., 0]), np.ascontiguousarray(states[..., 1])
 
     def mean(self, population: str, form: MeanForm) -> np.ndarray:
         component, first, last = self.layout.place(population)
-        with self.device.current():
+        with self.gpu.current():
             parts = self._form(form)
             return self.batch.mean(component, first, last - first, *parts).get()
 
@@ -166,7 +164,7 @@ class CudaActivity(Brief, Activity):
 
     def peak(self, population: str) -> tuple[np.ndarray, np.ndarray]:
         component, first, last = self.layout.place(population)
-        with self.device.current():
+        with self.gpu.current():
             values, at = self.batch.peak(component, first, last - first)
             return values.get(), at.get()
 
@@ -174,7 +172,7 @@ class CudaActivity(Brief, Activity):
 
     def pull_back(self, drive: Drive, *, time_constants: bool, events: bool = True) -> Pulled:
         """See ``Activity``; without ``events`` there are zeros for those of inputs."""
-        with self.device.current():
+        with self.gpu.current():
             found = pull_back(
                 self.batch, self._drive(drive), time_constants=time_constants, events=events
             )
@@ -194,14 +192,14 @@ class CudaActivity(Brief, Activity):
 
     def adjoints(self, pulled: Pulled, population: str) -> tuple[np.ndarray, np.ndarray]:
         component, first, last = self.layout.place(population)
-        with self.device.current():
+        with self.gpu.current():
             adjoint = adjoints(self.batch, self._drive(pulled.drive), component).get()
         own = adjoint[:, :, first:last]
         return np.ascontiguousarray(own[..., 0]), np.ascontiguousarray(own[..., 1])
 
     def _upload(self, host: np.ndarray, dtype: Any = None) -> Any:
         dtype = self.layout.precision if dtype is None else dtype
-        return self.device.cupy.asarray(np.ascontiguousarray(host, dtype))
+        return self.gpu.cupy.asarray(np.ascontiguousarray(host, dtype))
 
     def _drive(self, drive: Drive) -> CudaDrive:
         component, first, last = self.layout.place(drive.population)

@@ -1,7 +1,7 @@
 """A batch's adjoints on a CUDA device, and the gradients that come of them.
 
 Components come last to first, as do the steps inside: see the kernels in ``backward.cu`` and
-``gradients.cu``.  Like everything in ``cuda_batch`` it all stays on the device.
+``gradients.cu``.  Like everything in ``batch`` it all stays on the device.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The grid on an NVIDIA GPU: CUDA kernels, compiled and launched by CuPy.
 
-``cuda_batch`` and ``cuda_backward`` do the work on the device, ``cuda_activity`` what the host
-asks for.
+``batch`` and ``backward`` do the work on the GPU; ``activity`` hands its results to the host.
 """
 
 from __future__ import annotations
@@ -12,47 +11,14 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from evsim.engines.protocol import EngineError
 from evsim.network.topology import Topology
 from evsim_gpu.cuda.activity import CudaActivity
 from evsim_gpu.cuda.batch import CudaBatch, CudaInputs
+from evsim_gpu.cuda.gpu import Gpu
 from evsim_gpu.cuda.launching import FILES, Kernels
 from evsim_gpu.cuda.network import CudaNetwork, CudaParameters
 from evsim_gpu.device import Device, GridInputs
 from evsim_gpu.model.layout import GridLayout
-
-INSTALLATION = (
-    'install CuPy with pip install "evsim[gpu]" for CUDA 12, or with pip install "evsim[gpu13]" '
-    "for CUDA 13"
-)
-
-
-def check_cuda() -> Any:
-    """CuPy, if there is one that finds a GPU; else ImportError or EngineError."""
-    try:
-        import cupy
-    except ImportError as error:
-        raise ImportError(f"the CUDA device needs CuPy ({error}): {INSTALLATION}") from error
-    try:
-        count = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise EngineError(
-            f"CuPy finds no GPU ({error}): it needs an NVIDIA GPU and its driver; {INSTALLATION}"
-        ) from error
-    if count == 0:
-        raise EngineError(f"CuPy finds no GPU: it needs one of NVIDIA; {INSTALLATION}")
-    return cupy
-
-
-def cuda_devices() -> list[str]:
-    """The names of the GPUs that can be used; none without CuPy."""
-    try:
-        runtime = check_cuda().cuda.runtime
-    except (ImportError, EngineError):
-        return []
-    found = range(runtime.getDeviceCount())
-    return [runtime.getDeviceProperties(number)["name"].decode() for number in found]
-
 
 # What layouts of a topology share is kept as long as the topology; kernels are kept for good.
 _networks: WeakKeyDictionary[Topology, dict[tuple[int, int], CudaNetwork]] = WeakKeyDictionary()
@@ -92,21 +58,16 @@ class CudaDevice(Device):
     """
 
     def __init__(self, precision: str = "float32", number: int = 0) -> None:
-        self.cupy = check_cuda()
-        names = cuda_devices()
-        if not 0 <= number < len(names):
-            raise EngineError(f"there is no GPU {number}: CuPy finds {len(names)}, {names}")
-        self.number = number
-        self.name = names[number]
+        self.gpu = Gpu(number)
         with self.current():
-            self.kernels = kernels_for(self.cupy, number, precision)
+            self.kernels = kernels_for(self.gpu.cupy, number, precision)
 
     def __repr__(self) -> str:
-        return f"CudaDevice({self.kernels.precision}, {self.number}: {self.name})"
+        return f"CudaDevice({self.kernels.precision}, {self.gpu.number}: {self.gpu.name})"
 
     def current(self) -> Any:
         """A context in which this GPU is the one that CuPy uses."""
-        return self.cupy.cuda.Device(self.number)
+        return self.gpu.current()
 
     def simulate(
         self, layout: GridLayout, inputs: GridInputs, keys: np.ndarray | None
@@ -120,11 +81,11 @@ class CudaDevice(Device):
             keys = np.zeros(inputs.batch, np.uint64)
         size = layout.units.nbytes + 3 * 4 * inputs.step.size + inputs.start.nbytes
         with self.current():
-            network = network_on(self.cupy, self.number, layout)
+            network = network_on(self.gpu.cupy, self.gpu.number, layout)
             size += 2 * self.kernels.precision.itemsize * network.pairs
             with self.kernels.memory_for(size, "the network with its input spikes"):
-                parameters = CudaParameters.of(self.cupy, layout, network)
-                step, start = (self.cupy.asarray(part) for part in (inputs.step, inputs.start))
-                on_device = CudaInputs(step, start, inputs.batch, self.cupy.asarray(keys))
+                parameters = CudaParameters.of(self.gpu.cupy, layout, network)
+                step, start = (self.gpu.cupy.asarray(part) for part in (inputs.step, inputs.start))
+                on_device = CudaInputs(step, start, inputs.batch, self.gpu.cupy.asarray(keys))
             batch = CudaBatch(self.kernels, network, parameters, on_device, layout.steps)
-        return CudaActivity(self, layout, inputs, batch)
+        return CudaActivity(self.gpu, layout, inputs, batch)

@@ -16,7 +16,7 @@ from evsim.training.task import Task
 from evsim_gpu.cuda.batch import CudaInputs
 from evsim_gpu.cuda.launching import Kernels
 from evsim_gpu.model.layout import GridLayout
-from evsim_gpu.training.recipes import PART, Census, Recipes
+from evsim_gpu.training.augmented_samples import PART, AugmentedSamples, ChannelCounts
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,7 +48,7 @@ class TrainingData:
     def __init__(self, kernels: Kernels, layout: GridLayout, task: Task) -> None:
         self.kernels, self.layout, self.task = kernels, layout, task
         spikes = next(iter(task.data.inputs.values()))
-        self.census = Census(spikes) if task.augmentation else None
+        self.spike_counts = ChannelCounts(spikes) if task.augmentation else None
         self.channels = spikes.unit_count
         inputs = [isinstance(p, Input) for p in layout.network.populations]
         self.first_unit = int(layout.network.topology.first_unit[inputs.index(True)])
@@ -71,20 +71,22 @@ class TrainingData:
             return 2 * self.task.batch_size * int(counts.max(initial=0))
         return int(counts[: self.task.batch_size].sum())
 
-    def recipes(self, epoch: int) -> Recipes:
+    def augmented(self, epoch: int) -> AugmentedSamples:
         """What the samples of an epoch are made of."""
-        return Recipes.of_epoch(self.task, epoch, self.census)
+        return AugmentedSamples.of_epoch(self.task, epoch, self.spike_counts)
 
-    def upload(self, recipes: Recipes, order: np.ndarray, keys: np.ndarray | None) -> EpochInputs:
-        """Bring the recipes of an epoch to the device; keys are those of dropout."""
+    def upload(
+        self, augmented: AugmentedSamples, order: np.ndarray, keys: np.ndarray | None
+    ) -> EpochInputs:
+        """Copy the samples of an epoch to the device; keys are those of dropout."""
         asarray = self.kernels.cupy.asarray
         keys = np.zeros(order.size, np.uint64) if keys is None else keys[order]
         with self.kernels.memory_for(order.size * (2 * PART.itemsize + 12), "an epoch's order"):
             return EpochInputs(
-                parts=asarray(recipes.parts[order].view(np.uint8).ravel()),
+                parts=asarray(augmented.parts[order].view(np.uint8).ravel()),
                 keys=asarray(keys),
-                labels=asarray(recipes.labels[order].astype(np.int32)),
-                probability=recipes.probability,
+                labels=asarray(augmented.labels[order].astype(np.int32)),
+                probability=augmented.probability,
             )
 
     def make_batch(self, inputs: EpochInputs, samples: slice, lost: Any) -> CudaInputs:

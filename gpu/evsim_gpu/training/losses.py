@@ -20,7 +20,7 @@ from evsim_gpu.readouts import mean_form
 from evsim_gpu.training.tally import EpochTally
 
 
-def obstacle_to_loss(loss: Loss, network: Network) -> str | None:
+def unsupported_loss(loss: Loss, network: Network) -> str | None:
     """What of a loss is not known on the device."""
     if type(loss) in (FirstSpikeCrossEntropy, TimeInvariantMSE):
         return None

@@ -48,11 +48,11 @@ TRAINED = np.dtype(
 """A parameter in training, as kernels/optimisers.cu reads it."""
 
 KINDS = ("weight", "delay", "threshold", "tau_mem", "tau_syn")
-FOLDERS = 256  # threads of a block that sums, as in the kernels
-CHUNK = 4 * FOLDERS  # entries of a task
+SUM_THREADS = 256  # threads of a block that sums, as in the kernels
+CHUNK = 4 * SUM_THREADS  # entries of a task
 
 
-def obstacle_to_steps(task: Task) -> str | None:
+def unsupported_steps(task: Task) -> str | None:
     """What of a task's parameters and optimisers is not known on the device."""
     readout = task.loss.readout
     read = readout.population_of(task.network)
@@ -155,7 +155,7 @@ class TrainingParameters:
             self.trained, self.tasks, gradients.weight, gradients.delay, gradients.threshold,
             gradients.tau_mem, gradients.tau_syn, tally.status, self.folded, self.partial,
         )  # fmt: skip
-        self.kernels.launch("fold_gradients", self.blocks, FOLDERS, arguments)
+        self.kernels.launch("fold_gradients", self.blocks, SUM_THREADS, arguments)
 
     def step(self, batch: int, tally: EpochTally) -> None:
         """A step of every optimiser, unless training has stopped."""

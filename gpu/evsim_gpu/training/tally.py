@@ -19,7 +19,7 @@ from evsim_gpu.model.layout import GridLayout
 # Places in ``totals``.
 WITHIN, AFTER, DROPPED, LIMITED, LOST, SPIKES = range(6)
 VALUE = 3  # place in ``incidents``
-FOLDERS = 256  # threads of ``judge``
+SUM_THREADS = 256  # threads of ``check_batch``
 
 
 class EpochTally:
@@ -152,7 +152,7 @@ class EpochTally:
             launch(name, size * sources, arguments)
             row += sources
 
-    def judge(
+    def check_batch(
         self, number: int, batch: CudaBatch, gradients: CudaGradients, parameters: Any
     ) -> None:
         """Stop training if no step can be taken after a batch, counted from 0."""
@@ -162,7 +162,7 @@ class EpochTally:
             self.incidents, self.status, self._total(LIMITED), self.clipped,
             parameters.scale,
         )  # fmt: skip
-        self.kernels.launch("judge", 1, FOLDERS, arguments)
+        self.kernels.launch("check_batch", 1, SUM_THREADS, arguments)
 
     # -- the end of the epoch --------------------------------------------------------------
 

@@ -22,15 +22,15 @@ from evsim_gpu.cuda.device import CudaDevice, kernels_for, network_on
 from evsim_gpu.cuda.launching import TRAINING_FILES
 from evsim_gpu.cuda.network import CudaParameters
 from evsim_gpu.model.layout import GridLayout
+from evsim_gpu.training.augmented_samples import unsupported_augmentation
 from evsim_gpu.training.data import EpochInputs, TrainingData
 from evsim_gpu.training.failures import Failures
-from evsim_gpu.training.losses import loss_on_device, obstacle_to_loss
-from evsim_gpu.training.parameters import TrainingParameters, obstacle_to_steps
-from evsim_gpu.training.recipes import obstacle_to_recipes
+from evsim_gpu.training.losses import loss_on_device, unsupported_loss
+from evsim_gpu.training.parameters import TrainingParameters, unsupported_steps
 from evsim_gpu.training.tally import EpochTally
 
 
-def obstacle(task: Task) -> str | None:
+def unsupported(task: Task) -> str | None:
     """Why a task cannot be trained without leaving the device, None if it can."""
     inputs = task.network.inputs
     if len(inputs) > 1:
@@ -38,15 +38,15 @@ def obstacle(task: Task) -> str | None:
     if [trains.unit_count for trains in task.data.inputs.values()] != [inputs[0].units]:
         return "the data fit the network only when they are augmented"
     return (
-        obstacle_to_recipes(task.augmentation)
-        or obstacle_to_loss(task.loss, task.network)
-        or obstacle_to_steps(task)
+        unsupported_augmentation(task.augmentation)
+        or unsupported_loss(task.loss, task.network)
+        or unsupported_steps(task)
     )
 
 
 def trainer_for(task: Task, dt: float, precision: type[np.floating]) -> ResidentTrainer | None:
     """What trains a task on the device; None, and a line on stderr, if that cannot be done."""
-    reason = obstacle(task)
+    reason = unsupported(task)
     if reason is not None:
         print(f"evsim: this run goes batch by batch through the host: {reason}", file=sys.stderr)
         return None
@@ -59,7 +59,7 @@ class ResidentTrainer:
     Parameters
     ----------
     task : Task
-        One without an ``obstacle``.
+        One for which ``unsupported`` gives no reason.
     dt : float
         The step of the grid in ms.
     precision : type
@@ -76,9 +76,9 @@ class ResidentTrainer:
         dropout = Dropout(task.dropout) if any(task.dropout.values()) else None
         self.layout = GridLayout.of(task.network, task.duration, dt, precision, dropout)
         self.device = CudaDevice(np.dtype(precision).name)
-        cupy = self.device.cupy
+        cupy = self.device.gpu.cupy
         with self.device.current():
-            number, name = self.device.number, self.device.kernels.precision.name
+            number, name = self.device.gpu.number, self.device.kernels.precision.name
             kernels = kernels_for(cupy, number, name, TRAINING_FILES)
             self.network = network_on(cupy, number, self.layout)
             size = 2 * kernels.precision.itemsize * self.network.pairs
@@ -100,13 +100,13 @@ class ResidentTrainer:
     ) -> tuple[Tally, int]:
         """Train one epoch; the parameters get their new values and states at its end."""
         task = self.task
-        recipes = self.data.recipes(epoch)
-        samples = len(recipes)
+        augmented = self.data.augmented(epoch)
+        samples = len(augmented)
         order = task.order(epoch, samples)
         keys = task.dropout_keys(epoch, samples)
         batches = display.batches = task.batches(samples)
         with self.device.current():
-            inputs = self.data.upload(recipes, order, keys)
+            inputs = self.data.upload(augmented, order, keys)
             self.trained.upload(parameters, [dict(rates(batch)) for batch in range(batches)])
             self.tally.begin(samples, batches)
             for batch in range(batches):
@@ -117,7 +117,7 @@ class ResidentTrainer:
             self.trained.download(parameters, batches)
             clipping = [parameter.name for parameter in parameters if parameter.clips]
             tally = self.tally.record(order, clipping)
-            return tally, recipes.lost + int(self.tally.lost.get()[0])
+            return tally, augmented.lost + int(self.tally.lost.get()[0])
 
     def _train(self, number: int, samples: slice, inputs: EpochInputs) -> None:
         """Launch a batch and the step after it; nothing waits for them."""
@@ -129,5 +129,5 @@ class ResidentTrainer:
         self.tally.count(batch, number)
         gradients = pull_back(batch, drive, time_constants=self.trained.units.time_constants)
         self.trained.fold(gradients, self.tally)
-        self.tally.judge(number, batch, gradients, self.trained)
+        self.tally.check_batch(number, batch, gradients, self.trained)
         self.trained.step(number, self.tally)

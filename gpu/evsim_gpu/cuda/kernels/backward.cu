@@ -76,7 +76,7 @@ struct AdjointCell {
     Adjoint adjoint;
     real slope;  // what is known of S_k of the emission at this step
 };
-static_assert(sizeof(AdjointCell) == (sizeof(real) == 4 ? 20 : 40), "see cuda_kernels.py");
+static_assert(sizeof(AdjointCell) == (sizeof(real) == 4 ? 20 : 40), "see cuda/launching.py");
 
 // What the connections inside a component add to S_k of a source unit's emission at step n; the
 // lanes of a warp share the targets.  For `places` see forward.cu.

@@ -1,7 +1,7 @@
 // Batches of input spikes, made on the device of recordings that stay there.
 #include "grid.cuh"
 
-// A part of a sample: evsim_gpu.training.recipes.PART, which explains it.
+// A part of a sample: evsim_gpu.training.augmented_samples.PART, which explains it.
 struct Part {
     double delay;
     word_t key;

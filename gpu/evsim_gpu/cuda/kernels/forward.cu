@@ -63,7 +63,7 @@ struct Cell {
     int latest;  // the step of its latest emission
     int number;  // of its emissions so far
 };
-static_assert(sizeof(Cell) == (sizeof(real) == 4 ? 24 : 40), "see cuda_kernels.py");
+static_assert(sizeof(Cell) == (sizeof(real) == 4 ? 24 : 40), "see cuda/launching.py");
 
 // What the emissions at a step, bits of columns, add to the currents of one column: connection by
 // connection, source unit by source unit.  A row of `places` holds a connection's first synapse,

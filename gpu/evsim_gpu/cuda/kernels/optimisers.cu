@@ -16,16 +16,16 @@ enum Method { SGD, MOMENTUM, ADAM };
 // Why training stopped, beside the batch and what it was about.
 enum Stop { NOT, OVERFLOW, READOUT, PULL, GRAZING, LOSS, GRADIENT, VALUE };
 
-constexpr int FOLDERS = 256;  // threads of a block that sums
+constexpr int SUM_THREADS = 256;  // threads of a block that sums
 constexpr word_t NONE = ~0ull;
 
 // The sum over a block, always added in the same tree.
 __device__ inline double sum_of_block(double value) {
-    __shared__ double sums[FOLDERS];
+    __shared__ double sums[SUM_THREADS];
     const int thread = static_cast<int>(threadIdx.x);
     sums[thread] = value;
     __syncthreads();
-    for (int half = FOLDERS / 2; half > 0; half /= 2) {
+    for (int half = SUM_THREADS / 2; half > 0; half /= 2) {
         if (thread < half) sums[thread] += sums[thread + half];
         __syncthreads();
     }
@@ -77,7 +77,7 @@ __device__ inline index_t sharer(const Trained &own, index_t entry, index_t m) {
 // The gradients in the parameters' own shapes, and of each block the sum of their squares.  A task
 // is a parameter, its first entry and the one after the last: many that have a pair each, or one
 // that pairs share.  Once training has stopped they stay as they were.
-extern "C" __global__ void __launch_bounds__(FOLDERS)
+extern "C" __global__ void __launch_bounds__(SUM_THREADS)
     fold_gradients(const void *trained, const index_t *tasks, const real *weight, const real *delay,
         const double *threshold, const double *tau_mem, const double *tau_syn,
         const word_t *status, double *folded, double *partial) {
@@ -88,7 +88,7 @@ extern "C" __global__ void __launch_bounds__(FOLDERS)
     const index_t shared_by = sharers(own);
     double squares = 0;
     if (shared_by == 1) {
-        for (index_t entry = task[1] + threadIdx.x; entry < task[2]; entry += FOLDERS) {
+        for (index_t entry = task[1] + threadIdx.x; entry < task[2]; entry += SUM_THREADS) {
             const double value = gradients.of(own, sharer(own, entry, 0));
             folded[own.first + entry] = value;
             squares += value * value;
@@ -96,7 +96,7 @@ extern "C" __global__ void __launch_bounds__(FOLDERS)
         squares = sum_of_block(squares);
     } else {
         double sum = 0;
-        for (index_t m = threadIdx.x; m < shared_by; m += FOLDERS)
+        for (index_t m = threadIdx.x; m < shared_by; m += SUM_THREADS)
             sum += gradients.of(own, sharer(own, task[1], m));
         sum = sum_of_block(sum);
         if (threadIdx.x == 0) folded[own.first + task[1]] = sum;
@@ -107,8 +107,8 @@ extern "C" __global__ void __launch_bounds__(FOLDERS)
 
 // Whether a batch may be followed by a step: the first reason against it, in the order in which
 // the host would meet them; and by how much each gradient is scaled down.
-extern "C" __global__ void __launch_bounds__(FOLDERS)
-    judge(int batch, int parameters, const void *trained, const double *partial,
+extern "C" __global__ void __launch_bounds__(SUM_THREADS)
+    check_batch(int batch, int parameters, const void *trained, const double *partial,
         const word_t *overflow, const word_t *grazing, const word_t *limited, const void *incidents,
         word_t *status, word_t *limited_in_all, word_t *clipped, double *scale) {
     if (status[0] != NOT) return;
@@ -116,7 +116,7 @@ extern "C" __global__ void __launch_bounds__(FOLDERS)
     for (int number = 0; number < parameters; ++number) {
         const Trained &own = static_cast<const Trained *>(trained)[number];
         double squares = 0;
-        for (int task = threadIdx.x; task < own.tasks; task += FOLDERS)
+        for (int task = threadIdx.x; task < own.tasks; task += SUM_THREADS)
             squares += partial[own.first_task + task];
         squares = sum_of_block(squares);
         const double norm = sqrt(squares);

@@ -1,4 +1,4 @@
-"""What the samples of an epoch are made of: augmentation as recipes instead of spikes.
+"""What the samples of an epoch are made of: augmentation as a list of parts, not of spikes.
 
 The host draws what ``evsim.augment`` draws, from the same generators; the device makes the
 spikes of a batch when its turn comes.
@@ -36,8 +36,8 @@ PART = np.dtype(
 """A part of a sample, as kernels/batches.cu reads it."""
 
 
-def obstacle_to_recipes(augmentation: Sequence[AugmentationLike]) -> str | None:
-    """What of an augmentation recipes cannot say."""
+def unsupported_augmentation(augmentation: Sequence[AugmentationLike]) -> str | None:
+    """What of an augmentation cannot be done on the device; None if all of it can."""
     for each in augmentation:
         if type(each) not in (Shift, Blend):
             return f"spikes are augmented by {each!r}"
@@ -46,7 +46,7 @@ def obstacle_to_recipes(augmentation: Sequence[AugmentationLike]) -> str | None:
     return None
 
 
-class Census:
+class ChannelCounts:
     """How many spikes each channel of each sample of the data has, and when in the mean.
 
     ``before`` counts those of lower channels, int64, (samples, channels + 1); ``times`` holds
@@ -93,7 +93,7 @@ class Census:
 
 
 @dataclass(frozen=True, eq=False)
-class Recipes:
+class AugmentedSamples:
     """Samples made of parts of others.
 
     ``parts`` has shape (samples, 2), of ``PART``; ``lost`` counts spikes that left the channels
@@ -108,7 +108,9 @@ class Recipes:
     probability: float = 1.0
 
     @classmethod
-    def plain(cls, labels: np.ndarray, groups: np.ndarray | None, channels: int) -> Recipes:
+    def plain(
+        cls, labels: np.ndarray, groups: np.ndarray | None, channels: int
+    ) -> AugmentedSamples:
         """The data as they are."""
         parts = np.zeros((labels.shape[0], 2), PART)
         parts["source"][:, 0], parts["source"][:, 1] = np.arange(labels.shape[0]), -1
@@ -116,42 +118,44 @@ class Recipes:
         return cls(parts, labels, groups, channels)
 
     @classmethod
-    def of_epoch(cls, task: Task, epoch: int, census: Census | None) -> Recipes:
-        """The training data of an epoch; a census of the data is needed for augmentation."""
+    def of_epoch(
+        cls, task: Task, epoch: int, spike_counts: ChannelCounts | None
+    ) -> AugmentedSamples:
+        """The training data of an epoch; the counts of the data are for augmentation."""
         spikes = next(iter(task.data.inputs.values()))
-        recipes = cls.plain(task.data.labels, task.data.groups, spikes.unit_count)
+        augmented = cls.plain(task.data.labels, task.data.groups, spikes.unit_count)
         for place, augmentation in enumerate(task.augmentation):
             generator = task.augmentation_generator(epoch, place)
-            assert census is not None
+            assert spike_counts is not None
             if isinstance(augmentation, Shift):
-                recipes = recipes.shifted(augmentation, generator, census)
+                augmented = augmented.shifted(augmentation, generator, spike_counts)
             else:
                 assert isinstance(augmentation, Blend)
-                recipes = recipes.blended(augmentation, generator, census)
-        return recipes
+                augmented = augmented.blended(augmentation, generator, spike_counts)
+        return augmented
 
     def __len__(self) -> int:
         """Number of samples."""
         return self.parts.shape[0]
 
     def shifted(
-        self, augmentation: Shift, generator: np.random.Generator, census: Census
-    ) -> Recipes:
+        self, augmentation: Shift, generator: np.random.Generator, spike_counts: ChannelCounts
+    ) -> AugmentedSamples:
         """What ``evsim.augment.Shift`` makes of the samples."""
         shifts = augmentation.draw(len(self), generator)
         parts = _moved(self.parts, shifts[:, None], self.channels)
         whole = self.parts["blended"][:, 0] == 0
-        before, after = (census.spikes_of(own[whole, 0]).sum() for own in (self.parts, parts))
+        before, after = (spike_counts.spikes_of(own[whole, 0]).sum() for own in (self.parts, parts))
         return replace(self, parts=parts, lost=self.lost + int(before - after))
 
     def blended(
-        self, augmentation: Blend, generator: np.random.Generator, census: Census
-    ) -> Recipes:
+        self, augmentation: Blend, generator: np.random.Generator, spike_counts: ChannelCounts
+    ) -> AugmentedSamples:
         """What ``evsim.augment.Blend`` makes of the samples, none of which is blended."""
         whole = self.parts[:, 0]
-        spiking = census.spikes_of(whole) > 0
+        spiking = spike_counts.spikes_of(whole) > 0
         pairs = augmentation.draw_pairs(self.labels, self.groups, spiking, generator)
-        moves = Alignment.of(census.means(whole), pairs, augmentation.time_step)
+        moves = Alignment.of(spike_counts.means(whole), pairs, augmentation.time_step)
         new = whole[pairs]
         new["blended"], new["moved"] = 1, new["shift"]
         new["known_first"], new["known_last"] = new["first"], new["last"]
