@@ -99,7 +99,7 @@ def main() -> None:
             if spikes <= largest:
                 emitted, arrivals, cost = cost_of_an_arrival(net, spikes)
                 rows.append((name, str(emitted), f"{arrivals:.3g}", figure(cost), f"{refused:.2f}"))
-    header = ("network", "spikes", "arrivals", "an arrival, ns", "refused after, s")
+    header = ("network", "spikes", "arrivals", "ns per arrival", "refused after, s")
     print(f"{machine()}:\n\n{markdown(header, rows)}")
 
 

@@ -134,8 +134,8 @@ def table(results: Sequence[tuple[str, str, dict[str, float]]]) -> str:
         for kind, way, values in results
     ]
     header = (
-        "network", "grown by", "arrivals", "spikes", "synapses", "an arrival, ns", "memory, MB",
-        "a spike or synapse, bytes",
+        "network", "grown by", "arrivals", "spikes", "synapses", "ns per arrival", "memory, MB",
+        "bytes per spike or synapse",
     )  # fmt: skip
     return markdown(header, rows)
 
@@ -155,7 +155,7 @@ def spread_sentence(results: Sequence[tuple[str, str, dict[str, float]]]) -> str
         for way in WAYS:
             costs = [v["seconds"] / v["arrivals"] for k, w, v in results if (k, w) == (kind, way)]
             parts.append(f"{max(costs) / min(costs):.2f} ({kind}, {way})")
-    return "The dearest arrival of a series costs so many times the cheapest: " + ", ".join(parts)
+    return "Largest time per arrival in a series over the smallest: " + ", ".join(parts)
 
 
 def threads_table(speeds: dict[str, list[float]]) -> str:

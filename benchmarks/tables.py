@@ -65,7 +65,7 @@ def rows_of(benchmarks: Benchmarks) -> dict[tuple[str, int], Row]:
 
 HEADER = (
     "network", "threads", "hidden spikes", "arrivals", "forward, ns", "forward + backward, ns",
-    "a sample, µs", "with update, µs", "target", "memory, MB",
+    "µs per sample", "with update, µs", "target", "memory, MB",
 )  # fmt: skip
 
 
@@ -110,8 +110,8 @@ def threads_sentence(benchmarks: Benchmarks) -> str:
     if not ratios:
         return ""
     return (
-        f"Forward + backward, two threads are {min(ratios):.2f} to {max(ratios):.2f} times as fast "
-        f"as one, {np.median(ratios):.2f} times in the median."
+        f"For forward + backward two threads are {min(ratios):.2f} to {max(ratios):.2f} times as "
+        f"fast as one; the median is {np.median(ratios):.2f}."
     )
 
 
@@ -125,9 +125,9 @@ def start_sentence(benchmarks: Benchmarks) -> str:
     if seconds.keys() != {"compiled", "cached"}:
         return ""
     return (
-        "From the start of a new interpreter to its first gradient it takes "
-        f"{figure(seconds['compiled'])} s where nothing is compiled yet, and "
-        f"{figure(seconds['cached'])} s ever after."
+        "The first gradient of a new interpreter takes "
+        f"{figure(seconds['compiled'])} s from its start if nothing is compiled yet, and "
+        f"{figure(seconds['cached'])} s later."
     )
 
 
@@ -146,7 +146,7 @@ def comparison_table(benchmarks: Benchmarks) -> str:
                 figure(ours.per_sample()) if ours else NONE,
             ]
         )
-    return markdown(("program", "network", "its µs a sample", "evsim's"), cells)
+    return markdown(("program", "network", "µs per sample", "evsim, µs per sample"), cells)
 
 
 def machine() -> str:

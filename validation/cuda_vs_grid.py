@@ -13,24 +13,24 @@ from evsim_gpu.cuda.gpu import cuda_devices
 
 @dataclass(frozen=True)
 class CudaVsGrid(Claim):
-    """On a GPU the grid engine has the spikes of the processor, and its gradients to rounding.
+    """On a GPU the grid engine has the spikes of the CPU, and its gradients up to rounding.
 
-    Against ``Grid(dt, device="cpu")`` with one thread: random networks of every kind in batches
-    of 3, each with two of all losses, a third of them with dropout and a third with a regulariser,
-    in float64 and in float32.  Spikes are compared with those of the same precision, losses and
-    gradients with float64; their errors are norms over all parameters of a kind, relative to the
-    norm of what is summed up in them.
+    The opponent is ``Grid(dt, device="cpu")`` with one thread, on random networks of every kind in
+    batches of 3, each with two of all losses, a third of them with dropout and a third with a
+    regulariser, in float64 and in float32. Spikes are compared with those of the same precision,
+    losses and gradients with float64. Errors of gradients are norms over all parameters of a kind,
+    relative to the norm of the terms that are summed.
 
-    The tests need no GPU: they run the same kernels on an emulation of CUDA on the processor.
-    What that leaves open is what this claim is for: the compiler's arithmetic, races that the
-    emulation does not provoke, and memory.
+    The tests need no GPU: they run the same kernels in an emulator of CUDA on the CPU. This claim
+    covers what the emulator cannot show: the compiler's arithmetic, races that the emulator does
+    not provoke, and memory.
 
-    Refuted by one spike that is not that of the processor in the same precision, to the bit; by
-    losses or gradients that are off by more than 1e-10 in float64, or more than 1e-5 in float32
-    and also ten times what the processor itself is off by in float32.
+    Refuted if one spike differs by a bit from that of the CPU in the same precision; or if losses
+    or gradients are off by more than 1e-10 in float64, or in float32 by more than 1e-5 and by more
+    than ten times the error of the CPU in float32.
     """
 
-    against = "the grid engine on the processor"
+    against = "the grid engine on the CPU"
     counts = ("networks",)
 
     networks: int = 1000

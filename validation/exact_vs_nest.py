@@ -53,16 +53,17 @@ Agreements = dict[tuple[str, str, str], Agreement]  # by time constants, kind an
 class ExactVsNest(Claim):
     """The exact engine and NEST's precise models spike at the same times, to 10⁻⁹ ms.
 
-    NEST's iaf_psc_exp_ps and iaf_psc_exp_ps_lossless have evsim's equations and were written by
-    others (Morrison et al. 2007, Hanuschkin et al. 2010, Krishnan et al. 2018).  Random
-    neurons, feedforward and recurrent networks with delays between steps are built in both, with
-    ratios of the time constants from 4 to 1/3.  Where the two differ, the first different spike
-    of a trial must have one of two known reasons: the voltage crosses the threshold and is back
-    before iaf_psc_exp_ps looks again, or iaf_psc_exp_ps_lossless spikes within its own
-    refractory period, with a current that takes V to the threshold in a step.  Other things
-    that NEST does otherwise are each shown by a network where they occur, and by how much.
+    NEST's iaf_psc_exp_ps and iaf_psc_exp_ps_lossless solve evsim's equations and were written by
+    others (Morrison et al. 2007, Hanuschkin et al. 2010, Krishnan et al. 2018). Random neurons,
+    feedforward and recurrent networks are built in both programs, with delays that are not
+    multiples of the step and with ratios of the time constants from 4 to 1/3. Where the two differ,
+    the first spike of a trial that differs must have one of two known reasons: the voltage crosses
+    the threshold and returns before iaf_psc_exp_ps tests it again, or iaf_psc_exp_ps_lossless
+    spikes within its own refractory period, with a current that takes V to the threshold within a
+    step. Every other known deviation of NEST is shown with its size, in a network in which it
+    occurs.
 
-    Refuted by a spike further off than 10⁻⁹ ms, or by a difference with no such reason.
+    Refuted if a spike is further off than 10⁻⁹ ms, or if a difference has no such reason.
     """
 
     networks: int = 63

@@ -41,15 +41,14 @@ ANNOUNCED = {
 class ExactVsOlderEvsim(Claim):
     """The exact engine still computes what every earlier version of evsim computed.
 
-    Networks of nine kinds, with every loss, readout and option that a version had, were run by
-    that version, and what it said is kept in ``validation/golden``: spikes, readouts, losses,
-    gradients by all parameters and input times, and traces of V and of the adjoints.  The grid
-    engine's are kept as well since it is there.  Where CHANGELOG.md announces a change, it is
-    named.
+    Every version ran networks of nine kinds, with every loss, readout and option that it had.
+    ``validation/golden`` holds its results: spikes, readouts, losses, gradients with respect to all
+    parameters and input times, and traces of V and of the adjoints. Results of the grid engine are
+    kept since the version that introduced it. Changes that CHANGELOG.md announces are named.
 
-    Refuted by spikes that differ in number or unit, or are more than 4 units in the last place
-    of the trial's length apart; by losses or readouts that differ by more than 10⁻¹³, or
-    gradients or traces by more than 10⁻¹² of their largest entry.
+    Refuted if spikes differ in number or unit, or are more than 4 units in the last place of the
+    trial's duration apart; if losses or readouts differ by more than 10⁻¹³; or if gradients or
+    traces differ by more than 10⁻¹² of their largest entry.
     """
 
     cases: int = 9

@@ -26,27 +26,27 @@ MOST_SPIKES = {kind: 300 if kind in ("single neurons", "feedforward") else 99 fo
 class ExactVsReference(Claim):
     """The exact engine computes spike times and gradients as exactly as float64 allows.
 
-    Against the engine Reference, which shares no code with it, in many digits (by default 50), and
-    against central differences of that engine's forward simulation.  Random networks of every
-    kind: tau_mem/tau_syn of 4, 2, 1, 1 + 1e-9 and 1/3, equal or heterogeneous units, delays of
-    every sharing or none, refractory periods of 0, 3 ms and for ever, dense and sparse weights,
-    spiking and non-spiking outputs; cotangents of every readout that an engine computes, pulled
-    back to every parameter and input time.  Networks that are silent, or have more spikes than can
-    be compared (300; 99 where units drive each other), are passed over.
+    The opponents are the engine Reference, which shares no code with it, in many digits (by default
+    50), and central differences of that engine's forward simulation. The random networks are of
+    every kind: tau_mem/tau_syn of 4, 2, 1, 1 + 1e-9 and 1/3, equal or heterogeneous units, delays
+    with every kind of sharing or none, refractory periods of 0, 3 ms and infinity, dense and sparse
+    weights, spiking and non-spiking outputs; and cotangents of every readout that an engine
+    computes, propagated back to every parameter and input time. Networks that are silent, or have
+    too many spikes to compare (300; 99 if units drive each other), are skipped.
 
-    The rounding bound of a spike is how far its time moves, to first order, if every time, V and
-    I computed before it is off by a unit in its last place, all errors adding up.  Errors of
-    spike times are in units in the last place (ulp) of the trial's length; those of gradients are
-    relative to the largest entry of a parameter.  Of each network the derivative along one random
-    direction, in which all parameters and input times move, is compared with the difference in
-    many digits, with a step of 1e-20; relative to the sum of the magnitudes of what all of them
-    contribute.
+    The rounding bound of a spike is how far its time moves, to first order, if every earlier time,
+    V and I is off by a unit in its last place and all errors add up. Errors of spike times are in
+    units in the last place (ulp) of the trial's duration; errors of gradients are relative to the
+    largest entry of a parameter. For each network the derivative along one random direction, in
+    which all parameters and input times move, is compared with the finite difference in many
+    digits, with a step of 1e-20; this error is relative to the sum of the magnitudes of all
+    contributions.
 
-    Refuted by a unit that spikes more often in one engine than in the other; a spike time further
-    off than its rounding bound, or further than 4 ulp where the bound is at most 10 ulp; in
-    recurrent networks a spike more than 1e-11 ms off; a gradient off by more than 1e-9, or by more
-    than 1e-12 where no spike's bound exceeds 200 ulp; a derivative along a direction that is off
-    by more than 1e-9 from the difference, or by more than 1e-20 in the reference engine.
+    Refuted if a unit spikes more often in one engine than in the other; if a spike time is further
+    off than its rounding bound, or further than 4 ulp where the bound is at most 10 ulp; if a spike
+    of a recurrent network is more than 1e-11 ms off; if a gradient is off by more than 1e-9, or by
+    more than 1e-12 where no spike's bound exceeds 200 ulp; or if a derivative along a direction is
+    off from the difference by more than 1e-9, or by more than 1e-20 in the reference engine.
     """
 
     against = "the reference engine and central differences, in 50 digits"

@@ -35,28 +35,28 @@ FAR_ABOVE = 30.0
 
 @dataclass(frozen=True)
 class GradientVsFiniteDifferences(Claim):
-    """Central differences go to the exact gradient as the step squared, until rounding ends it.
+    """The error of central differences falls as the step squared, until rounding dominates.
 
-    Against central differences of the exact engine in float64, by steps of 1e-2 to 1e-12, and of
-    the reference engine in 50 digits, by steps of 1e-2 to 1e-14: on random layered and recurrent
-    networks with heterogeneous units and a delay at every synapse, along random directions in which
-    all weights, all delays, all time constants of one kind, all thresholds, or all input times
-    move: time constants by the step in ms, delays and times by half of it, weights and thresholds
-    by a tenth.  The error of a difference has two parts, C step^2 by the third derivative and about
-    1e-16/step by rounding.  A gradient that is wrong by any amount would show as a third part that
-    no step removes; in 50 digits there is no rounding that could hide it.
+    The opponents are central differences of the exact engine in float64, with steps of 1e-2 to
+    1e-12, and of the reference engine in 50 digits, with steps of 1e-2 to 1e-14. The networks are
+    random, layered and recurrent, with heterogeneous units and a delay at every synapse. Along
+    random directions, all weights, all delays, all time constants of one kind, all thresholds, or
+    all input times move: time constants by the step in ms, delays and times by half of it, weights
+    and thresholds by a tenth. The error of a difference has two parts: C step^2 from the third
+    derivative, and about 1e-16/step from rounding. A wrong gradient would appear as a third part
+    that no step removes; in 50 digits no rounding could hide it.
 
-    Errors are relative to the sum of the magnitudes of what all entries contribute.  Networks in
-    which a spike appears or vanishes within the largest step are left out.  A slope in float64 is
-    the one that all networks have in common, each with an error of its own size, over the steps
-    at which one part of the error is thirty times the other; what the step leaves is known from
-    the same step in many digits.  In many digits each network has a slope of its own.
+    Errors are relative to the sum of the magnitudes of all contributions. Networks in which a spike
+    appears or vanishes within the largest step are left out. The slope in float64 is common to all
+    networks, each with its own size of the error, over the steps at which one part of the error is
+    thirty times the other; the same step in many digits gives the part that does not come from
+    rounding. In many digits each network has its own slope.
 
-    Refuted by a slope in float64, for any kind of parameter, that is not 2 within 0.05, or by one
-    where rounding rules that is not -1 within 0.1 (each beyond three standard errors); by a slope
-    of any network in 50 digits, from 1e-8 to 1e-11, that is not 2 within 0.05; by a median error
-    above 1e-9 at the best step in float64, or above 1e-25 at the smallest in 50 digits; by fewer
-    than half of the networks left.
+    Refuted if a slope in float64, for any kind of parameter, is not 2 within 0.05, or not -1 within
+    0.1 where rounding dominates (each beyond three standard errors); if a slope of any network in
+    50 digits, from 1e-8 to 1e-11, is not 2 within 0.05; if the median error is above 1e-9 at the
+    best step in float64, or above 1e-25 at the smallest step in 50 digits; or if fewer than half of
+    the networks are left.
     """
 
     against = "central differences, in float64 and in 50 digits"

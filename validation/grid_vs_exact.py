@@ -34,27 +34,27 @@ Place = tuple[str, str]  # a kind of network and a loss
 
 @dataclass(frozen=True)
 class GridVsExact(Claim):
-    """As dt goes to 0 the grid engine goes to the exact engine, at first order or better.
+    """As dt goes to 0 the grid engine converges to the exact engine, at first order or better.
 
-    Against the exact engine: random networks, layered (8-12-8-3) and recurrent (8-16-3), with a
-    delay at every synapse and units that differ, in trials of 32 ms; spiking outputs with losses
-    of first spikes, integrators with losses of means and of peaks.  Spike times, the loss, and the
-    gradients by weights, delays, both time constants, thresholds and input times are computed in
+    The networks are random, layered (8-12-8-3) and recurrent (8-16-3), with a delay at every
+    synapse and heterogeneous units, in trials of 32 ms; spiking outputs have losses on first
+    spikes, integrators have losses on means and on peaks. Spike times, the loss, and the gradients
+    with respect to weights, delays, both time constants, thresholds and input times are computed in
     continuous time and on grids of 1 to 2^-10 ms.
 
-    A grid moves events, so that now and then a spike appears or vanishes; loss and gradients are
-    then those of another pattern, and no error is taken of them.  How often this happens is told
-    for each dt, and of the spikes those before the first difference are compared.  The order of
-    a quantity is the slope of its log error over log dt, from 2^-10 ms up to the longest dt at
-    which, and below which, the pattern is that of continuous time.
+    A grid moves events, so a spike may appear or vanish. Loss and gradients then belong to another
+    spike pattern, and no error is computed from them. The report gives the number of such cases for
+    each dt, and compares the spikes before the first difference. The order of a quantity is the
+    slope of its log error over log dt, from 2^-10 ms up to the longest dt such that it and all
+    shorter ones have the pattern of continuous time.
 
-    Refuted by a median slope over networks below 0.9, of any quantity, layered or recurrent; by a
-    slope below 0.75 that all networks of a kind and a loss have in common, each with an error of
-    its own size (both with all of the 95 % interval that resampling networks gives); by fewer than
-    half of the networks in which a slope can be measured, over at least 4 values of dt.
+    Refuted if the median slope over networks is below 0.9, for any quantity, layered or recurrent;
+    if the slope common to all networks of a kind and a loss, each with its own size of the error,
+    is below 0.75 (both with the whole 95 % interval from resampling the networks); or if a slope
+    can be measured, over at least 4 values of dt, in fewer than half of the networks.
     """
 
-    against = "the exact engine, by steps from 1 ms to 2^-10 ms"
+    against = "the exact engine, with steps from 1 ms to 2^-10 ms"
     counts = ("networks",)
 
     networks: int = 100  # of each kind and loss

@@ -29,18 +29,18 @@ Orders = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class NumberingDoesNotMatter(Claim):
-    """How units, connections and populations are numbered changes nothing but the order of sums.
+    """The numbering of units, connections and populations changes nothing but the order of sums.
 
-    Against the same network with its units in another order within each population, inputs
+    The opponent is the same network with its units in another order within each population, inputs
     included, its connections in another order, and its populations too (the output stays last,
-    which makes it the output): random networks of every kind, dense and sparse, whose spike times,
-    readouts and gradients by all parameters and input times are compared.  Sums in another order
-    round differently, so agreement is to the rounding that grows from spike to spike; networks with
-    more than 99 spikes are passed over.
+    which makes it the output). The networks are random networks of every kind, dense and sparse;
+    spike times, readouts and gradients with respect to all parameters and input times are compared.
+    Sums in another order round differently, so results agree up to rounding that grows from spike
+    to spike; networks with more than 99 spikes are skipped.
 
-    Refuted by a unit that spikes more often in one of the two; by a spike that is more than 1e-11
-    ms off; by a gradient that is off by more than 1e-9 of its parameter's largest entry, counting
-    a hundredth of the largest derivative by any parameter of that kind.
+    Refuted if a unit spikes more often in one of the two; if a spike is more than 1e-11 ms off; or
+    if a gradient is off by more than 1e-9 of its parameter's largest entry, where this entry counts
+    as at least a hundredth of the largest derivative with respect to any parameter of that kind.
     """
 
     against = "the same networks with units, connections and populations in another order"

@@ -17,11 +17,11 @@ PAGE = ROOT / "docs" / "validation.md"
 IMAGES = "images/validation"
 
 INTRODUCTION = """\
-Each of these claims says what would refute it, and a program tries to. The programs are in
-`validation/`, one file a claim. All of them run with `make validate`, which takes hours; one of
-them with the line under its heading, faster and less thorough with `--effort 0.01`. This page is
-written from what they found by `python validation/run.py --render-only --publish`; the findings
-themselves are in `validation/findings/`."""
+Each claim on this page says what would refute it, and a program tries to refute it. The programs
+are in `validation/`, one file per claim. `make validate` runs all of them, which takes hours. The
+command under each heading runs one of them; with `--effort 0.01` it is faster and less thorough.
+`python validation/run.py --render-only --publish` writes this page from the findings in
+`validation/findings/`."""
 
 
 # -- writing ------------------------------------------------------------------------------
@@ -93,14 +93,14 @@ def verdicts(found: list[Record]) -> Iterator[str]:
     if absent:
         yield (
             '!!! warning "Not among these runs"\n'
-            f"    {', '.join(absent)}: what is claimed, and what would refute it, stands in "
-            "the program."
+            f"    {', '.join(absent)}: the program says what is claimed, and what would "
+            "refute it."
         )
     partial = [own.claim for own in found if own.error is None and not full(own)]
     if partial:
         yield (
-            '!!! warning "Examined by smaller runs than the full ones"\n'
-            f"    {', '.join(partial)}: sizes are at the end of each section."
+            '!!! warning "Examined with smaller runs than the full ones"\n'
+            f"    {', '.join(partial)}: the sizes are at the end of each section."
         )
     rows = [
         [f"[{own.claim}](#{own.claim.lower()})", claim_class(own.claim).against,

@@ -43,21 +43,21 @@ Runs = Mapping[str, list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class PaperLosses(Claim):
-    """Of the losses of L a weighted mean voltage teaches most, xent next to nothing.
+    """Of the losses of L a weighted mean voltage trains best, and xent hardly at all.
 
-    Against L (Nowotny, Turner and Knight, *Loss shaping enhances exact gradient learning with
-    EventProp*), section 2 and Figure 2.  There networks of 256 hidden units learn the Spiking
-    Heidelberg Digits for 300 epochs.  With xent they get to 10.9 ± 1.3 % of the training samples,
-    2.2 times chance.  For the other losses the figure has bars and the text no numbers; in every
-    search over settings of all four that the authors' program keeps notes of, the best was sum_exp,
-    with recurrence.  Here it is spoken digits of the same cochlea model.  Time constants,
-    regularisers and the ratios of learning rates are those of L for each loss; all rates are
-    ``rate_factor`` times L's, ease-in is shorter, and initial output weights of voltage losses
-    have a standard deviation of 0.3 in place of 0.03, because there are fewer steps to learn in.
+    The opponent is L (Nowotny, Turner and Knight, *Loss shaping enhances exact gradient learning
+    with EventProp*), section 2 and Figure 2. There, networks of 256 hidden units learn the Spiking
+    Heidelberg Digits for 300 epochs. With xent they reach 10.9 ± 1.3 % of the training samples, 2.2
+    times chance. For the other losses the figure has bars and the text no numbers; in every search
+    over settings of all four losses that is recorded in the authors' program, the best was sum_exp,
+    with recurrence. Here the data are spoken digits, converted by the same cochlea model. Time
+    constants, regularisers and the ratios of learning rates are those of L for each loss. All rates
+    are ``rate_factor`` times those of L, ease-in is shorter, and initial output weights of voltage
+    losses have a standard deviation of 0.3 instead of 0.03, because there are fewer training steps.
 
-    Refuted by a loss whose mean test accuracy over seeds is above that of sum_exp, or below that
-    of xent, by more than two standard errors of the difference; or by xent above 2.5 times chance
-    in training.
+    Refuted if the mean test accuracy of a loss over seeds is above that of sum_exp, or below that
+    of xent, by more than two standard errors of the difference; or if xent is above 2.5 times
+    chance in training.
     """
 
     against: ClassVar[str] = "L, Figure 2"

@@ -25,18 +25,17 @@ CLOSE = 0.1
 
 @dataclass(frozen=True)
 class PaperSequence(Claim):
-    """Delays alone learn to tell the order of two spikes in six presentations of each.
+    """Delays alone learn the order of two spikes in six presentations of each order.
 
-    Against D (Mészáros, Knight and Nowotny, *Efficient event-based delay learning in spiking
-    neural networks*), section 2.1: two inputs that spike 10 ms apart, two LI units, weights that
-    stay as they are, and delays that start where each is wrong, 0 ms on one diagonal and 10 on the
-    other.  After six presentations D has both sequences right, and the delays exchanged.  Here they
-    go further, so training is carried on, to see whether they go where the loss is least.  That is
-    found without training, by a search over the difference of an output's two delays.
+    The opponent is D (Mészáros, Knight and Nowotny, *Efficient event-based delay learning in
+    spiking neural networks*), section 2.1: two inputs that spike 10 ms apart, two LI units, fixed
+    weights, and delays that all start wrong, 0 ms on one diagonal and 10 on the other. After six
+    presentations D classifies both sequences correctly, and the delays are exchanged. Here they
+    grow further, so training continues, to see whether they reach the minimum of the loss. That
+    minimum is found without training, by a search over the difference of an output's two delays.
 
-    Refuted by a sequence that is not told after six presentations, by a difference of delays then
-    that is not at least D's 10 ms, or by longer training that does not end within 0.1 ms of the
-    minimum.
+    Refuted if a sequence is not classified correctly after six presentations, if a difference of
+    delays is then below D's 10 ms, or if longer training does not end within 0.1 ms of the minimum.
     """
 
     against: ClassVar[str] = "D, section 2.1"

@@ -57,29 +57,29 @@ SAME_TERM = 16.0 * float(np.finfo(float).eps)  # relative to terms that cancel t
 class RandomNetworksAgree(Claim):
     """The exact engine and the reference agree on a million small random networks.
 
-    Networks of one to about five units with up to eight input spikes, drawn to be awkward (see
-    ``small_networks``): coinciding events, equal and extreme time constants, weights that take
-    V exactly to the threshold, refractory periods, loops, sparse and shared parameters, empty
-    samples, spikes at 0 and at the end.  Each is run by both engines in float64, which share no
-    code: spikes, a readout, and its gradients by all parameters (time constants in three of
-    ten) and input times.  Whatever is further apart than a few units in the last place is
-    referred to the reference in ``digits`` decimal digits, and what rounding may do to it is
-    measured there (see ``referee``).
+    Networks of one to about five units with up to eight input spikes are drawn to be difficult (see
+    ``small_networks``): coinciding events, equal and extreme time constants, weights that take V
+    exactly to the threshold, refractory periods, loops, sparse and shared parameters, empty
+    samples, spikes at 0 and at the end. Both engines, which share no code, run each network in
+    float64. Spikes, a readout, and its gradients with respect to all parameters (time constants in
+    three of ten) and input times are compared. If results differ by more than a few units in the
+    last place, the reference engine in ``digits`` decimal digits decides, and measures the possible
+    effect of rounding (see ``referee``).
 
-    The ``tied`` networks more are made to tie: sums of the same weights in another order, twins,
-    delays that are multiples of one, loops without delay, and spikes put where a run in floats has
-    emissions, arrivals and ends of refractory periods, or up to five floats beside.  Each is judged
-    in many digits at the very events that the exact engine has (see ``ties``), with nothing
-    exempt: V must be at the threshold at each spike and never above it, and the gradient be that
-    of these events.  Spikes must be those of the run in many digits too, unless that run has an
-    emission within 64 units in the last place of an inhibition that prevents it, of a peak of V or
-    of the end of the trial; how often this was needed is counted.  The exact engine also checks
-    every run by itself, ``Exact(debug=True)``.
+    Another ``tied`` networks are constructed to tie: sums of the same weights in another order,
+    identical units, delays that are multiples of one delay, loops without delay, and spikes at the
+    times where a run in floats has emissions, arrivals and ends of refractory periods, or up to
+    five floats beside them. Each is checked in many digits at the very events of the exact engine
+    (see ``ties``), without exception: V must be at the threshold at each spike and never above it,
+    and the gradient must be that of these events. The spikes must also be those of the run in many
+    digits, unless that run has an emission within 64 units in the last place of an inhibition that
+    prevents it, of a peak of V or of the end of the trial; the report counts these cases. The exact
+    engine also checks every run by itself, ``Exact(debug=True)``.
 
-    Refuted by a network for which the exact engine is further from the many digits than
-    rounding explains, whose spikes differ where rounding cannot add or remove any, that it refuses
-    to simulate without need, or whose spikes do not stand its own check.  Each such network is
-    written to a file of its own.
+    Refuted by a network for which the exact engine is further from the many digits than rounding
+    explains, whose spikes differ where rounding cannot add or remove any, that it refuses to
+    simulate without need, or whose spikes do not pass its own check. Each such network is written
+    to its own file.
     """
 
     networks: int = 1_000_000
@@ -89,7 +89,7 @@ class RandomNetworksAgree(Claim):
     processes: int = 1
     chunk: int = 1000
 
-    against: ClassVar[str] = "the reference engine, referee in 50 digits"
+    against: ClassVar[str] = "the reference engine; 50 digits decide"
     counts: ClassVar[tuple[str, ...]] = ("networks", "tied")
 
     def examine(self, folder: Path) -> Finding:

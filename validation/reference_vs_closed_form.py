@@ -23,22 +23,22 @@ GUARD = 10  # digits that rounding may take
 
 @dataclass(frozen=True)
 class ReferenceVsClosedForm(Claim):
-    """The reference engine gives what the equations have as closed forms, to almost all digits.
+    """The reference engine agrees with closed forms of the equations to almost all digits.
 
-    Against formulas of single units (``validation/closed_forms.py``), written from the equations
-    with none of evsim's code: threshold crossings by a quadratic for tau_mem = 2 tau_syn and for
-    tau_syn = 2 tau_mem, by a cubic for tau_mem = 3 tau_syn, by Lambert's W for equal time
-    constants, by a bracketed root for any ratio; trains of spikes with refractory periods;
-    intervals at a current that is held; means and peaks of units that do not spike.  Gradients
-    by weights, delays, input times, thresholds and time constants are compared with derivatives
-    of these formulas.  Where a formula is for one ratio of the time constants, both are varied
-    together.
+    The opponents are formulas of single units (``validation/closed_forms.py``), derived from the
+    equations without any of evsim's code: threshold crossings from a quadratic for tau_mem = 2
+    tau_syn and for tau_syn = 2 tau_mem, from a cubic for tau_mem = 3 tau_syn, from Lambert's W for
+    equal time constants, and from a bracketed root for any ratio; spike trains with refractory
+    periods; intervals at a constant current; means and peaks of units that do not spike. Gradients
+    with respect to weights, delays, input times, thresholds and time constants are compared with
+    derivatives of these formulas. Where a formula is for one ratio of the time constants, both are
+    varied together.
 
-    This is the ground that the other claims stand on: the exact engine is compared with the
-    reference engine, and everything else with the exact engine.
+    The other claims build on this one: the exact engine is compared with the reference engine, and
+    everything else with the exact engine.
 
-    Refuted by a value, or a derivative, whose relative error exceeds 1e-40 in 50 digits (in others,
-    ten digits fewer than there are); by another number of spikes.
+    Refuted if the relative error of a value or a derivative exceeds 1e-40 in 50 digits (with
+    another number of digits, ten digits fewer than that), or if the number of spikes differs.
     """
 
     against = "closed forms of single units, in 50 digits"

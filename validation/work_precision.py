@@ -33,20 +33,20 @@ EXACT_LIMIT = 1e-9
 
 @dataclass(frozen=True)
 class WorkPrecision(Claim):
-    """Errors below a hundredth cost more on a grid than none: the exact engine takes less time.
+    """For errors below a hundredth a grid takes longer than the exact engine.
 
-    A network of 100 inputs at 20 Hz, 100 recurrent hidden units and a delay at every synapse,
-    for 500 ms: run by the exact engine, by evsim's grid on the processor and by NEST's models,
-    on one thread.  Errors are mean distances of hidden spikes in ms, before the first spike that
-    only one has, and the norm of what the gradient by the hidden units' weights is off by,
-    relative to its own; the truth is that of the reference engine in many digits.  Times are
-    medians of the processor's time, of a forward run or of a gradient by every parameter,
-    compiled before; of NEST they are that of its loop alone.  NEST has no gradients.
+    A network of 100 inputs at 20 Hz, 100 recurrent hidden units and a delay at every synapse runs
+    for 500 ms on the exact engine, on evsim's grid on the CPU and on NEST's models, with one
+    thread. Errors of spikes are mean distances of hidden spikes in ms, before the first spike that
+    only one of the two has. Errors of gradients are norms of the error with respect to the hidden
+    units' weights, relative to the norm of the gradient. The true values are those of the reference
+    engine in many digits. Times are medians of the CPU time of a forward run, or of a gradient with
+    respect to every parameter, without compilation; for NEST they are the time of its simulation
+    loop alone. NEST has no gradients.
 
-    Refuted by a step for which a grid has the right spikes and is off by less than 0.01 ms, or by
-    less than a hundredth of a gradient, in less time than the exact engine takes; by a grid that
-    is nearer to the truth than the exact engine; or by an exact engine that is further off than
-    10⁻⁹.
+    Refuted if for some step a grid has the right spikes and an error below 0.01 ms, or below a
+    hundredth of a gradient, in less time than the exact engine takes; if a grid is closer to the
+    true values than the exact engine; or if the exact engine is further off than 10⁻⁹.
     """
 
     inputs: int = 100
@@ -58,7 +58,7 @@ class WorkPrecision(Claim):
     digits: int = 25
     seed: int = 0
 
-    against: ClassVar[str] = "grids of evsim and NEST, by cost"
+    against: ClassVar[str] = "grids of evsim and NEST, at equal cost"
     counts: ClassVar[tuple[str, ...]] = ("repeats",)
 
     def examine(self, folder: Path) -> Finding:
