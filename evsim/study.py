@@ -33,7 +33,7 @@ from evsim.arguments.checks import (
 from evsim.arguments.keywords import helpful
 from evsim.data.dataset import Dataset
 from evsim.display.short_repr import Brief
-from evsim.network.spike_trains import chosen_samples
+from evsim.network.sample_selection import chosen_samples
 from evsim.training.evaluation import Evaluation
 from evsim.training.fitting import FitResult
 

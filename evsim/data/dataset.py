@@ -10,7 +10,8 @@ import numpy as np
 
 from evsim.arguments.checks import check_is, integer_array, listed, real_array
 from evsim.arguments.keywords import helpful
-from evsim.network.spike_trains import SpikeTrains, chosen_samples
+from evsim.network.sample_selection import chosen_samples
+from evsim.network.spike_trains import SpikeTrains
 
 
 @helpful

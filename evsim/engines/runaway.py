@@ -1,19 +1,19 @@
 """When a network runs away: one rule for all engines.
 
-Where spikes excite the units that sent them, each may cause more than one.  Then they come faster
-and faster, and a simulation would go on until memory or patience ends.  The rule looks at each LIF
-unit that is excited by a loop of connections which it is part of.  Its spikes are counted in blocks
-of 50.  The length of a block is the time from the last spike of the block before it to its own last
-spike; the first block begins at its first spike.  When a block ends, the unit runs away if
+In a network with recurrent excitation every spike may cause more than one.  Then spikes come faster
+and faster, and a simulation would run until memory is exhausted.  The rule applies to each LIF unit
+that is part of an excitatory loop of connections.  Its spikes are counted in blocks of 50.  The
+length of a block is the time from the last spike of the previous block to the last spike of the
+block; the first block begins at its first spike.  When a block ends, the unit runs away if
 
-- there was a block before it, and the block is shorter than that one, and
+- there was a previous block, and the block is shorter than that one, and
 - both together are shorter than ``100 tau / rate_limit``, where tau is tau_mem, or 4 tau_syn if
   that is shorter.
 
-So a unit is refused at its spike number 100, 150, ... where it emits more than ``rate_limit``
-spikes per tau and its rate is rising.  The rule sees rates and not their cause: a unit of a loop
-that inputs drive as hard as that is refused too, unless ``rate_limit`` is larger.  A unit that is
-fast at a steady rate is left alone.
+So a unit is refused at its spike number 100, 150, ... if it emits more than ``rate_limit``
+spikes per tau and its rate is rising.  The rule considers rates, not their cause: a unit of a loop
+that is driven this fast by inputs is refused too, unless ``rate_limit`` is larger.  A unit that is
+fast at a steady rate is accepted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RATE_LIMIT = 400.0  # spikes per tau
 
 
 def check_rate_limit(rate_limit: Any) -> None:
-    """Refuse what is no number > 0; infinity, for no limit, is one."""
+    """Refuse what is not a number > 0; infinity means no limit."""
     check_number(rate_limit, "rate_limit", "a number of spikes per tau_mem")
     if not rate_limit > 0:
         raise ValueError(f"rate_limit = {rate_limit}: it must be > 0; infinity for no limit")
@@ -41,15 +41,15 @@ def check_rate_limit(rate_limit: Any) -> None:
 def shortest_blocks(network: Network, rate_limit: float) -> np.ndarray:
     """How long two blocks of each unit must take, in ms: ``100 tau / rate_limit``.
 
-    0 for units that the rule does not look at.  Shape (units of all populations,).
+    0 for units to which the rule does not apply.  Shape (units of all populations,).
     """
     if rate_limit == np.inf or not any(c.recurrent for c in network.topology.components):
         return np.zeros(network.topology.unit_count)
     tau = np.minimum(
         network.per_unit("tau_mem", default=0.0), 4.0 * network.per_unit("tau_syn", default=0.0)
     )
-    watched = _excited_by_their_loop(network)
-    return np.where(watched, 2 * BLOCK * tau / rate_limit, 0.0)
+    in_loop = _excited_by_their_loop(network)
+    return np.where(in_loop, 2 * BLOCK * tau / rate_limit, 0.0)
 
 
 def _excited_by_their_loop(network: Network) -> np.ndarray:
@@ -98,10 +98,10 @@ class SpikeBlocks:
 
 
 class Runaways(NamedTuple):
-    """Which of some units run away: at which of its spikes, and how long two blocks took.
+    """The units that run away, the spike at which each does, and how long its two blocks took.
 
-    Each (found,), int64, int64 and float64, in the order of the units; a unit's first spike of
-    such.
+    Each (found,), int64, int64 and float64, in the order of the units; the spike is the first at
+    which the rule refuses the unit.
     """
 
     unit: np.ndarray
@@ -112,7 +112,7 @@ class Runaways(NamedTuple):
 def runaways(
     times: np.ndarray, first: np.ndarray, count: np.ndarray, allowed: np.ndarray
 ) -> Runaways:
-    """The units that run away, by all their spikes.
+    """The units that run away, found from all their spikes.
 
     The spikes of unit k are ``times[first[k] : first[k] + count[k]]``, ascending, in ms or in
     steps of a grid; ``allowed[k]`` is its entry of ``shortest_blocks`` in the same.

@@ -25,7 +25,7 @@ class Initialiser(ABC):
     """
 
     def _check(self, *numbers: str) -> None:
-        """Refuse numbers that are none or infinite, and an unknown sharing."""
+        """Refuse values that are not finite numbers, and an unknown sharing."""
         for name in numbers:
             check_finite(getattr(self, name), name)
         check_choice(getattr(self, "sharing"), "sharing", get_args(Sharing))  # noqa: B009
@@ -46,7 +46,7 @@ class Initialiser(ABC):
         return self._drawn(parameter, seed, shapes[sharing])
 
     def fill_units(self, parameter: str, seed: int | None, units: int) -> np.ndarray:
-        """Values for the population's parameter of that name, likewise."""
+        """Values for the parameter of a population; each name has its own random stream."""
         sharing: Sharing = getattr(self, "sharing")  # noqa: B009
         if sharing in ("axonal", "dendritic"):
             raise ValueError(
@@ -103,11 +103,11 @@ class Uniform(Initialiser):
 @helpful
 @dataclass(frozen=True)
 class Gamma(Initialiser):
-    """Gamma-distributed values, put into [low, high]: for time constants that differ.
+    """Gamma-distributed values, clipped to [low, high]: for heterogeneous time constants.
 
-    With shape 3 and [3 ms, 3 mean] these are the membrane time constants of L's heterogeneous
-    networks; its synaptic ones are in [1 ms, 3 mean].  Values outside go to the nearer end, so
-    that the mean of what is drawn is not quite ``mean``.
+    With shape 3 and [3 ms, 3 mean] these are the membrane time constants of the heterogeneous
+    networks in Nowotny, Turner, Knight (loss shaping); the synaptic ones are in [1 ms, 3 mean].
+    Because values are clipped, their mean is not quite ``mean``.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ class Gamma(Initialiser):
 @helpful
 @dataclass(frozen=True)
 class Constant(Initialiser):
-    """One value everywhere, as a parameter of its own per synapse (or per ``sharing``)."""
+    """The same value everywhere; ``sharing`` says which synapses share a parameter."""
 
     value: float
     sharing: Sharing = "synaptic"

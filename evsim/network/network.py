@@ -41,7 +41,7 @@ class Network:
     Parameters
     ----------
     populations : sequence of Input, LIF and LI
-        The last one is the output: what losses and readouts look at unless told otherwise.
+        The last one is the output: losses and readouts use it by default.
     connections : sequence of Connection
         Any directed graph: several layers, skips, recurrence, self-connections.
     seed : int, optional
@@ -96,7 +96,7 @@ class Network:
         return population
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickling and copying, without the views that are made when they are asked for."""
+        """For pickling and copying, without the views that are computed on first use."""
         return {k: v for k, v in self.__dict__.items() if k not in ("parameters", "topology")}
 
     # -- names -------------------------------------------------------------------------
@@ -116,7 +116,7 @@ class Network:
 
     @property
     def output(self) -> Population:
-        """The last population: what losses look at unless told otherwise."""
+        """The last population, which losses and readouts use by default."""
         return self.populations[-1]
 
     # -- parameters --------------------------------------------------------------------
@@ -172,7 +172,7 @@ class Network:
 
     @cached_property
     def topology(self) -> Topology:
-        """Who is connected to whom, as flat arrays; shared by networks made by ``replace``."""
+        """The synapses as flat arrays; shared by the networks that ``replace`` makes."""
         return Topology.of(self.populations, self.connections)
 
     def weight_per_synapse(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Parameter values: which are accepted, and how shared ones meet the synapses they stand for.
+"""Parameter values: which are accepted, and how shared values map to synapses.
 
 A weight or delay is a dense array whose shape broadcasts to (post, pre), or a
 ``scipy.sparse.csr_array`` of that shape.  ``spread`` gives each synapse its value; ``fold``
@@ -35,7 +35,7 @@ class FrozenArrays:
 
 
 def real_numbers(values: object, name: str) -> np.ndarray:
-    """A read-only float64 copy; TypeError if the values are no real numbers."""
+    """A read-only float64 copy; TypeError if the values are not real numbers."""
     array = np.array(real_array(values, name), np.float64)
     array.setflags(write=False)
     return array

@@ -1,4 +1,4 @@
-"""Rows of different lengths that lie one after the other in one array."""
+"""Rows of different lengths, stored one after the other in one array."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import numpy as np
 
 
 def counted(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each of ``counts[i]`` things of every i: that i, and its number 0, 1, ... among them."""
+    """The row and the column of every entry of rows with ``counts[i]`` entries each.
+
+    For counts (2, 0, 3) the rows are (0, 0, 2, 2, 2) and the columns (0, 1, 0, 1, 2).
+    """
     owner = np.repeat(np.arange(counts.size), counts)
     return owner, np.arange(owner.size) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def places_of(start: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the ``count[i]`` things of every row i lie, which begins at ``start[i]``, and that i.
+    """The place in the array and the row of every entry.
 
-    Rows are numbered in the order of the flattened arrays.
+    Row i has ``count[i]`` entries and begins at ``start[i]``.  Rows are numbered in the order of
+    the flattened arrays.
     """
     owner, number = counted(count.ravel())
     return start.ravel()[owner] + number, owner

@@ -7,29 +7,26 @@ time; an engine may rely on it.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from evsim.arguments.checks import (
-    LARGEST_FLOAT,
     check_is,
     checked_count,
-    index_array,
     integer_array,
-    is_integer,
     listed,
     real_array,
-    shown,
 )
 from evsim.arguments.keywords import helpful
 from evsim.network.parameters import FrozenArrays
+from evsim.network.sample_selection import chosen_samples
+from evsim.network.spike_lists import LISTS, check_pairs, pairs_of
 
 MOST_UNITS = 2**31 - 1
 """Of a population: events hold their unit in 32 bits."""
+
 
 _MOST_SAMPLES = 2**40
 
@@ -147,13 +144,13 @@ class SpikeTrains(FrozenArrays):
         times: list[float] = []
         emitters: list[int] = []
         owners: list[int] = []
-        batch = listed(samples, "samples", _LISTS)
+        batch = listed(samples, "samples", LISTS)
         for place, sample in enumerate(batch):
-            for time, unit in _pairs(sample, place):
+            for time, unit in pairs_of(sample, place):
                 times.append(time)
                 emitters.append(unit)
                 owners.append(place)
-        _check_pairs(times, emitters, owners, unit_count)
+        check_pairs(times, emitters, owners, unit_count)
         return cls.from_events(
             times, emitters, owners, batch_size=len(batch), unit_count=unit_count
         )
@@ -290,111 +287,6 @@ def _frozen(values: object, dtype: type, name: str) -> np.ndarray:
     array = np.array(array, dtype=dtype, copy=True)
     array.setflags(write=False)
     return array
-
-
-# -- what selects samples -----------------------------------------------------------------
-
-
-def chosen_samples(index: Any, batch_size: int, name: str = "index") -> np.ndarray:
-    """The samples that an integer, a slice or an array of integers or bools selects, int64.
-
-    Raises IndexError for samples that the batch does not have, TypeError for other indices.
-    """
-    if is_integer(index):
-        index = [int(index)] if -batch_size <= index < batch_size else [_outside(index, batch_size)]
-    if isinstance(index, slice):
-        parts = (index.start, index.stop, index.step)
-        if all(part is None or is_integer(part) for part in parts):
-            return np.arange(batch_size)[index]
-    elif isinstance(index, list) or hasattr(index, "__array__"):
-        array = index_array(index, name)
-        if array.shape == (0,):
-            return np.empty(0, np.int64)
-        if array.ndim == 1 and array.dtype.kind in "iu":
-            wrong = (array < -batch_size) | (array >= batch_size)
-            if wrong.any():
-                _outside(array[np.argmax(wrong)], batch_size)
-            return array % batch_size
-        if array.shape == (batch_size,) and array.dtype == bool:
-            return np.flatnonzero(array)
-    raise TypeError(
-        f"{name} = {shown(index)}: select samples by an integer, a slice, or a one-dimensional "
-        f"array of integers or of {batch_size} bools"
-    )
-
-
-def _outside(index: Any, batch_size: int) -> Any:
-    raise IndexError(f"sample {shown(int(index))} of a batch of {batch_size}")
-
-
-# -- spikes as lists ----------------------------------------------------------------------
-
-_LISTS = "give a list of (time, unit) pairs for each sample, such as [[(1.5, 0), (2.0, 1)], []]"
-
-
-def _pairs(sample: Any, place: int) -> tuple[tuple[Any, Any], ...]:
-    """The pairs of a sample's spikes; refuses other forms, and says which is the right one."""
-    name = f"samples[{place}]"
-    if isinstance(sample, Mapping):
-        raise TypeError(
-            f"{name} = {shown(sample)}: a mapping; give (time, unit) pairs, "
-            "[(time, unit) for unit, times in sample.items() for time in times]"
-        )
-    spikes = listed(sample, name, _LISTS)
-    if isinstance(sample, tuple) and len(spikes) == 2 and all(map(_is_number, spikes)):
-        raise TypeError(
-            f"{name} = {shown(sample)} is one spike, not the list of a sample: {_LISTS}"
-        )
-    for number, spike in enumerate(spikes):
-        if not isinstance(spike, (tuple, list)) and np.ndim(spike) != 1:
-            raise TypeError(f"{name}[{number}] = {shown(spike)}: give a (time, unit) pair")
-        if len(spike) != 2:
-            raise ValueError(
-                f"{name}[{number}] = {shown(spike)} has {len(spike)} entries: give a "
-                "(time, unit) pair"
-            )
-    return spikes
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating))
-
-
-def _check_pairs(times: list[Any], units: list[Any], samples: list[int], unit_count: int) -> None:
-    """Refuse times that are none and units that there are not, by their place in a sample."""
-
-    def place(event: int) -> str:
-        number = event - bisect_left(samples, samples[event])
-        found = f"({shown(times[event])}, {shown(units[event])})"
-        return f"samples[{samples[event]}][{number}] = {found}"
-
-    for event, (time, unit) in enumerate(zip(times, units, strict=True)):
-        if isinstance(unit, (bool, np.bool_)) or not isinstance(unit, (int, np.integer)):
-            told = ""
-            if _are_exchanged(times, units, unit_count):
-                told = "; time and unit seem to be exchanged, give (time, unit)"
-            raise TypeError(f"{place(event)}: the unit must be an integer{told}")
-        if not 0 <= unit < unit_count:
-            raise ValueError(
-                f"{place(event)}: a population of {unit_count} has units 0 to {unit_count - 1}"
-            )
-        if not _is_number(time) or isinstance(time, (bool, np.bool_)):
-            raise TypeError(f"{place(event)}: the time must be a number, in ms")
-        if not 0 <= time <= LARGEST_FLOAT:
-            raise ValueError(
-                f"{place(event)}: spike times must be finite and >= 0; leave out spikes that do "
-                "not happen"
-            )
-
-
-def _are_exchanged(times: list[Any], units: list[Any], unit_count: int) -> bool:
-    """Whether all that should be times can only be units, and the other way round."""
-    return all(
-        isinstance(time, (int, np.integer)) and 0 <= time < unit_count for time in times
-    ) and any(isinstance(unit, (float, np.floating)) for unit in units)
-
-
-# -- checks -------------------------------------------------------------------------------
 
 
 def _check_offsets(offsets: np.ndarray, events: int) -> None:

@@ -1,8 +1,8 @@
-"""Who is connected to whom, as flat arrays that engines loop over.
+"""The synapses of a network, as flat arrays that engines loop over.
 
-Units of all populations are numbered through, population after population, and synapses of
-all connections are sorted by their target unit.  A topology knows no parameter values, so
-one is shared by all networks that differ in values only.
+The units of all populations are numbered consecutively, population after population.  The
+synapses of all connections are sorted by their target unit.  A topology holds no parameter
+values, so networks that differ only in values share one.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from evsim.network.populations import Input, Population
 class Component:
     """Populations that are simulated together.
 
-    ``recurrent`` is true when their units reach each other, so that they need one common
-    order of events; otherwise it is a single population that only listens to earlier ones.
+    ``recurrent`` is true if the populations are part of a loop of connections, so that their
+    events need one common order.  Otherwise the component is a single population, which receives
+    spikes from earlier components only.
     """
 
     populations: tuple[int, ...]
@@ -37,8 +38,8 @@ class Topology(Brief):
     ``first_unit`` holds the first unit of each population and the number of all units.
     Synapse s goes from unit ``source[s]`` to unit ``target[s]``; synapses are sorted by
     target, and those of target u are ``incoming[u]:incoming[u + 1]``.  The synapses that
-    leave unit u are ``outgoing_synapse[outgoing[u]:outgoing[u + 1]]``.  ``slots[c]`` places
-    the entries of connection c, row by row, among all synapses.
+    start at unit u are ``outgoing_synapse[outgoing[u]:outgoing[u + 1]]``.  ``slots[c]`` says
+    where the entries of connection c, row by row, are among all synapses.
     """
 
     first_unit: np.ndarray
