@@ -1,9 +1,9 @@
-# Every target makes its own virtual environment in .venv; Python and make are all it takes.
-# Another Python: make PYTHON=python3.12 test
+# All targets use one virtual environment, .venv, and need only Python and make.
+# To use another Python: make PYTHON=python3.12 test
 
 PYTHON ?= python3
 PROCESSES ?= 2
-# The extra with CuPy for the GPU's driver: gpu for CUDA 12
+# The extra that installs CuPy: gpu for CUDA 12, gpu13 for CUDA 13
 CUPY ?= gpu13
 
 VENV := .venv
@@ -18,15 +18,15 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo      train Yin-Yang with learned delays; pictures and figures in runs/demo"
+	@echo "make demo      train a network on Yin-Yang with learned delays; results and plots in runs/demo"
 	@echo "make test      run the tests"
 	@echo "make lint      check style and types"
 	@echo "make docs      build the site into site/"
-	@echo "make bench     measure speed, after checking the work"
-	@echo "make validate  examine the claims; takes hours, and goes on where it was stopped"
+	@echo "make bench     check results, then measure speed"
+	@echo "make validate  test the claims of docs/validation.md; takes hours, resumes if run again"
 	@echo "make gpu-report"
-	@echo "               measure the grid engine, on a GPU if there is one: docs/grid_report.md"
-	@echo "make clean     remove what the others made, apart from runs/"
+	@echo "               measure the grid engine, on a GPU if there is one; writes docs/grid_report.md"
+	@echo "make clean     remove .venv, builds, the site and caches, but not runs/"
 
 demo: $(INSTALLED)
 	$(BIN)/evsim train yin-yang --hidden 30 --delays --time-limit 110 --out runs/demo --replace
@@ -56,10 +56,10 @@ clean:
 	rm -rf $(VENV) build dist site .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find evsim gpu tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamps are written last, so that an interrupted installation is done again.
+# The stamps are written last, so that an interrupted installation is repeated.
 $(INSTALLED): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || \
-	    { echo "$(PYTHON) is not there: evsim needs Python 3.11 or newer, make PYTHON=..."; exit 1; }
+	    { echo "$(PYTHON) not found: evsim needs Python 3.11 or newer, make PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("$(PYTHON) is Python " + \
 	    sys.version.split()[0] + ": evsim needs 3.11 or newer, make PYTHON=...")'
 	@echo "installing evsim and what it needs into $(VENV)"
@@ -76,7 +76,7 @@ $(INSTALLED_DOCS): $(INSTALLED)
 	@$(PIP) --editable ".[docs]"
 	@touch $@
 
-# Claims about what cannot be installed here are not examined, and say so.
+# If a package cannot be installed, the claims that need it are reported as not examined.
 $(INSTALLED_VALIDATION): $(INSTALLED_DEV)
 	@$(PIP) --editable ".[validation]" && touch $@ || \
-	    echo "not everything to compare with could be installed: some claims are not examined"
+	    echo "some packages could not be installed: the claims that need them are not examined"

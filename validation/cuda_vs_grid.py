@@ -15,11 +15,11 @@ from evsim_gpu.cuda.gpu import cuda_devices
 class CudaVsGrid(Claim):
     """On a GPU the grid engine has the spikes of the CPU, and its gradients up to rounding.
 
-    The opponent is ``Grid(dt, device="cpu")`` with one thread, on random networks of every kind in
-    batches of 3, each with two of all losses, a third of them with dropout and a third with a
-    regulariser, in float64 and in float32. Spikes are compared with those of the same precision,
-    losses and gradients with float64. Errors of gradients are norms over all parameters of a kind,
-    relative to the norm of the terms that are summed.
+    The comparison is with ``Grid(dt, device="cpu")`` with one thread, on random networks of every
+    kind in batches of 3, each with two of all losses, a third of them with dropout and a third with
+    a regulariser, in float64 and in float32. Spikes are compared with those of the CPU in the same
+    precision, losses and gradients with those of the CPU in float64. Errors of gradients are norms
+    over all parameters of a kind, relative to the norm of the terms that are summed.
 
     The tests need no GPU: they run the same kernels in an emulator of CUDA on the CPU. This claim
     covers what the emulator cannot show: the compiler's arithmetic, races that the emulator does

@@ -60,8 +60,8 @@ class ExactVsNest(Claim):
     the first spike of a trial that differs must have one of two known reasons: the voltage crosses
     the threshold and returns before iaf_psc_exp_ps tests it again, or iaf_psc_exp_ps_lossless
     spikes within its own refractory period, with a current that takes V to the threshold within a
-    step. Every other known deviation of NEST is shown with its size, in a network in which it
-    occurs.
+    step. The tables below show the size of every other known deviation of NEST, in a network in
+    which it occurs.
 
     Refuted if a spike is further off than 10⁻⁹ ms, or if a difference has no such reason.
     """

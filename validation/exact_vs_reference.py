@@ -26,19 +26,20 @@ MOST_SPIKES = {kind: 300 if kind in ("single neurons", "feedforward") else 99 fo
 class ExactVsReference(Claim):
     """The exact engine computes spike times and gradients as exactly as float64 allows.
 
-    The opponents are the engine Reference, which shares no code with it, in many digits (by default
-    50), and central differences of that engine's forward simulation. The random networks are of
-    every kind: tau_mem/tau_syn of 4, 2, 1, 1 + 1e-9 and 1/3, equal or heterogeneous units, delays
-    with every kind of sharing or none, refractory periods of 0, 3 ms and infinity, dense and sparse
-    weights, spiking and non-spiking outputs; and cotangents of every readout that an engine
-    computes, propagated back to every parameter and input time. Networks that are silent, or have
-    too many spikes to compare (300; 99 if units drive each other), are skipped.
+    The comparison is with the reference engine in many digits (by default 50), which shares no code
+    with the exact engine, and with central differences of the reference engine's forward
+    simulation. The networks are random and of every kind: tau_mem/tau_syn of 4, 2, 1, 1 + 1e-9 and
+    1/3, equal or heterogeneous units, delays with every kind of sharing or none, refractory periods
+    of 0, 3 ms and infinity, dense and sparse weights, spiking and non-spiking outputs. Random
+    cotangents of every readout that an engine computes are propagated back to every parameter and
+    input time. Networks that are silent, or have too many spikes to compare (300; 99 if units drive
+    each other), are skipped.
 
-    The rounding bound of a spike is how far its time moves, to first order, if every earlier time,
-    V and I is off by a unit in its last place and all errors add up. Errors of spike times are in
-    units in the last place (ulp) of the trial's duration; errors of gradients are relative to the
-    largest entry of a parameter. For each network the derivative along one random direction, in
-    which all parameters and input times move, is compared with the finite difference in many
+    The rounding bound of a spike is the largest change of its time, to first order, if every
+    earlier time, V and I is off by one unit in its last place. Errors of spike times are in units
+    in the last place (ulp) of the trial's duration; errors of gradients are relative to the largest
+    entry of the parameter's gradient. For each network the derivative along one random direction,
+    in which all parameters and input times move, is compared with the finite difference in many
     digits, with a step of 1e-20; this error is relative to the sum of the magnitudes of all
     contributions.
 

@@ -37,20 +37,20 @@ FAR_ABOVE = 30.0
 class GradientVsFiniteDifferences(Claim):
     """The error of central differences falls as the step squared, until rounding dominates.
 
-    The opponents are central differences of the exact engine in float64, with steps of 1e-2 to
+    The comparison is with central differences of the exact engine in float64, with steps of 1e-2 to
     1e-12, and of the reference engine in 50 digits, with steps of 1e-2 to 1e-14. The networks are
     random, layered and recurrent, with heterogeneous units and a delay at every synapse. Along
     random directions, all weights, all delays, all time constants of one kind, all thresholds, or
     all input times move: time constants by the step in ms, delays and times by half of it, weights
     and thresholds by a tenth. The error of a difference has two parts: C step^2 from the third
-    derivative, and about 1e-16/step from rounding. A wrong gradient would appear as a third part
-    that no step removes; in 50 digits no rounding could hide it.
+    derivative, and about 1e-16/step from rounding. An error of the gradient would be a third part,
+    which does not decrease with the step; in 50 digits rounding could not hide it.
 
     Errors are relative to the sum of the magnitudes of all contributions. Networks in which a spike
-    appears or vanishes within the largest step are left out. The slope in float64 is common to all
-    networks, each with its own size of the error, over the steps at which one part of the error is
-    thirty times the other; the same step in many digits gives the part that does not come from
-    rounding. In many digits each network has its own slope.
+    appears or vanishes within the largest step are left out. In float64 one slope is fitted to all
+    networks, each with a separate factor, over the steps at which one part of the error is at least
+    thirty times the other; the difference with the same step in many digits gives the part that
+    does not come from rounding. In many digits each network has its own slope.
 
     Refuted if a slope in float64, for any kind of parameter, is not 2 within 0.05, or not -1 within
     0.1 where rounding dominates (each beyond three standard errors); if a slope of any network in

@@ -49,9 +49,9 @@ class GridVsExact(Claim):
     shorter ones have the pattern of continuous time.
 
     Refuted if the median slope over networks is below 0.9, for any quantity, layered or recurrent;
-    if the slope common to all networks of a kind and a loss, each with its own size of the error,
-    is below 0.75 (both with the whole 95 % interval from resampling the networks); or if a slope
-    can be measured, over at least 4 values of dt, in fewer than half of the networks.
+    if the slope fitted to all networks of a kind and a loss, each with a separate factor, is below
+    0.75 (both with the whole 95 % interval from resampling the networks); or if a slope can be
+    measured, over at least 4 values of dt, in fewer than half of the networks.
     """
 
     against = "the exact engine, with steps from 1 ms to 2^-10 ms"

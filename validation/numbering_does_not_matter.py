@@ -31,12 +31,13 @@ Orders = Mapping[str, np.ndarray]
 class NumberingDoesNotMatter(Claim):
     """The numbering of units, connections and populations changes nothing but the order of sums.
 
-    The opponent is the same network with its units in another order within each population, inputs
-    included, its connections in another order, and its populations too (the output stays last,
-    which makes it the output). The networks are random networks of every kind, dense and sparse;
-    spike times, readouts and gradients with respect to all parameters and input times are compared.
-    Sums in another order round differently, so results agree up to rounding that grows from spike
-    to spike; networks with more than 99 spikes are skipped.
+    Each network is compared with the same network with its units, including inputs, in another
+    order within each population, and with its connections and its populations in another order.
+    (The output stays last, because the last population is the output.) The networks are random
+    networks of every kind, dense and sparse; spike times, readouts and gradients with respect to
+    all parameters and input times are compared. Sums in another order round differently, so results
+    agree up to rounding that grows from spike to spike; networks with more than 99 spikes are
+    skipped.
 
     Refuted if a unit spikes more often in one of the two; if a spike is more than 1e-11 ms off; or
     if a gradient is off by more than 1e-9 of its parameter's largest entry, where this entry counts

@@ -17,9 +17,9 @@ PAGE = ROOT / "docs" / "validation.md"
 IMAGES = "images/validation"
 
 INTRODUCTION = """\
-Each claim on this page says what would refute it, and a program tries to refute it. The programs
-are in `validation/`, one file per claim. `make validate` runs all of them, which takes hours. The
-command under each heading runs one of them; with `--effort 0.01` it is faster and less thorough.
+Each claim on this page is tested by a program in `validation/`, and says which results would refute
+it. `make validate` runs all programs, which takes hours. The command under each heading runs one of
+them; with `--effort 0.01` it is faster and less thorough.
 `python validation/run.py --render-only --publish` writes this page from the findings in
 `validation/findings/`."""
 

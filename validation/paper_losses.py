@@ -45,15 +45,16 @@ Runs = Mapping[str, list[dict[str, Any]]]
 class PaperLosses(Claim):
     """Of the losses of L a weighted mean voltage trains best, and xent hardly at all.
 
-    The opponent is L (Nowotny, Turner and Knight, *Loss shaping enhances exact gradient learning
-    with EventProp*), section 2 and Figure 2. There, networks of 256 hidden units learn the Spiking
-    Heidelberg Digits for 300 epochs. With xent they reach 10.9 ± 1.3 % of the training samples, 2.2
-    times chance. For the other losses the figure has bars and the text no numbers; in every search
-    over settings of all four losses that is recorded in the authors' program, the best was sum_exp,
-    with recurrence. Here the data are spoken digits, converted by the same cochlea model. Time
-    constants, regularisers and the ratios of learning rates are those of L for each loss. All rates
-    are ``rate_factor`` times those of L, ease-in is shorter, and initial output weights of voltage
-    losses have a standard deviation of 0.3 instead of 0.03, because there are fewer training steps.
+    The comparison is with L (Nowotny, Turner and Knight, *Loss shaping enhances exact gradient
+    learning with EventProp*), section 2 and Figure 2. There, networks of 256 hidden units learn the
+    Spiking Heidelberg Digits for 300 epochs. With xent they reach 10.9 ± 1.3 % of the training
+    samples, 2.2 times chance. For the other losses the figure has bars and the text no numbers; in
+    every search over settings of all four losses that is recorded in the authors' program, the best
+    was sum_exp, with recurrence. Here the data are spoken digits, converted by the same cochlea
+    model. Time constants, regularisers and the ratios of learning rates are those of L for each
+    loss. All rates are ``rate_factor`` times those of L, ease-in is shorter, and initial output
+    weights of voltage losses have a standard deviation of 0.3 instead of 0.03, because there are
+    fewer training steps.
 
     Refuted if the mean test accuracy of a loss over seeds is above that of sum_exp, or below that
     of xent, by more than two standard errors of the difference; or if xent is above 2.5 times

@@ -43,12 +43,12 @@ Runs = Mapping[str, list[dict[str, Any]]]
 class PaperMnist(Claim):
     """On MNIST time-averaged cross-entropy does as well as in L, and first spikes a little worse.
 
-    The opponent is L (Nowotny, Turner and Knight, *Loss shaping enhances exact gradient learning
-    with EventProp*), section 2 and Figure S1: 784 inputs, 128 hidden units, 10 outputs, trials of
-    20 ms, 60,000 samples, 50 epochs. L reports 97.8 ± 0.1 % with xent (10 seeds), and says that sum
-    and max learn reasonably well, and that first spikes do slightly worse. Settings are those of
-    the task ``mnist``, from L's section and its program; no samples are held out, and the network
-    is that after the epoch with the lowest training loss.
+    The comparison is with L (Nowotny, Turner and Knight, *Loss shaping enhances exact gradient
+    learning with EventProp*), section 2 and Figure S1: 784 inputs, 128 hidden units, 10 outputs,
+    trials of 20 ms, 60,000 samples, 50 epochs. L reports 97.8 ± 0.1 % with xent (10 seeds), and
+    says that sum and max learn reasonably well, and that first spikes do slightly worse. Settings
+    are those of the task ``mnist``, from L's section and its program; no samples are held out, and
+    the network is that after the epoch with the lowest training loss.
 
     Refuted if the mean test accuracy of xent is below L's by more than two standard errors of the
     difference, if another loss is below 90 %, or if first spikes do better than any other loss by

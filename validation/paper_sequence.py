@@ -27,12 +27,12 @@ CLOSE = 0.1
 class PaperSequence(Claim):
     """Delays alone learn the order of two spikes in six presentations of each order.
 
-    The opponent is D (Mészáros, Knight and Nowotny, *Efficient event-based delay learning in
+    The comparison is with D (Mészáros, Knight and Nowotny, *Efficient event-based delay learning in
     spiking neural networks*), section 2.1: two inputs that spike 10 ms apart, two LI units, fixed
     weights, and delays that all start wrong, 0 ms on one diagonal and 10 on the other. After six
-    presentations D classifies both sequences correctly, and the delays are exchanged. Here they
-    grow further, so training continues, to see whether they reach the minimum of the loss. That
-    minimum is found without training, by a search over the difference of an output's two delays.
+    presentations D classifies both sequences correctly, and the delays are exchanged. Here the
+    delays grow further. So training continues, to see whether they reach the minimum of the loss,
+    which is also found without training, by a search over the difference of an output's two delays.
 
     Refuted if a sequence is not classified correctly after six presentations, if a difference of
     delays is then below D's 10 ms, or if longer training does not end within 0.1 ms of the minimum.

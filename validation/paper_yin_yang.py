@@ -27,12 +27,12 @@ Accuracies = Mapping[tuple[int, bool], list[float]]
 class PaperYinYang(Claim):
     """On Yin-Yang half the hidden units with learned delays do as well as all without them.
 
-    At equal size, delays are better. The opponent is D (Mészáros, Knight and Nowotny, *Efficient
-    event-based delay learning in spiking neural networks*), section 2.2 and Figure 4, which has
-    curves and no numbers: networks of 5 to 30 hidden units, with learned delays and without, 8
-    seeds, tested after the epoch with the best validation accuracy. D also finds them "very close
-    to" DelGrad, whose published single runs are shown for comparison. Settings are those of the
-    task ``yin_yang``.
+    At equal size, delays are better. The comparison is with D (Mészáros, Knight and Nowotny,
+    *Efficient event-based delay learning in spiking neural networks*), section 2.2 and Figure 4,
+    which has curves and no numbers: networks of 5 to 30 hidden units, with learned delays and
+    without, 8 seeds, tested after the epoch with the best validation accuracy. D also finds them
+    "very close to" DelGrad, whose published single runs are shown for comparison. Settings are
+    those of the task ``yin_yang``.
 
     Refuted if a mean accuracy with delays is below that without them at equal size, or below that
     of twice as many hidden units without them, by more than two standard errors of the difference.

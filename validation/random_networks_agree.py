@@ -66,20 +66,20 @@ class RandomNetworksAgree(Claim):
     last place, the reference engine in ``digits`` decimal digits decides, and measures the possible
     effect of rounding (see ``referee``).
 
-    Another ``tied`` networks are constructed to tie: sums of the same weights in another order,
-    identical units, delays that are multiples of one delay, loops without delay, and spikes at the
-    times where a run in floats has emissions, arrivals and ends of refractory periods, or up to
-    five floats beside them. Each is checked in many digits at the very events of the exact engine
-    (see ``ties``), without exception: V must be at the threshold at each spike and never above it,
-    and the gradient must be that of these events. The spikes must also be those of the run in many
-    digits, unless that run has an emission within 64 units in the last place of an inhibition that
-    prevents it, of a peak of V or of the end of the trial; the report counts these cases. The exact
-    engine also checks every run by itself, ``Exact(debug=True)``.
+    In addition, ``tied`` networks are constructed to tie: sums of the same weights in another
+    order, identical units, delays that are multiples of one delay, loops without delay, and spikes
+    at the times at which a run in float64 has emissions, arrivals and ends of refractory periods,
+    or up to five float64 numbers beside these times. Each network is checked in many digits at the
+    events of the exact engine (see ``ties``): V must be at the threshold at each spike and never
+    above it, and the gradient must be that of these events. The spikes must also be those of the
+    run in many digits, unless that run has an emission within 64 units in the last place of an
+    inhibitory arrival that would prevent it, of a peak of V or of the end of the trial; the report
+    counts these cases. In addition, the exact engine checks each of its runs,
+    ``Exact(debug=True)``.
 
-    Refuted by a network for which the exact engine is further from the many digits than rounding
-    explains, whose spikes differ where rounding cannot add or remove any, that it refuses to
-    simulate without need, or whose spikes do not pass its own check. Each such network is written
-    to its own file.
+    Refuted by a network for which the exact engine differs from the reference in many digits by
+    more than rounding explains, has other spikes although rounding cannot add or remove any, raises
+    an error without need, or fails its check. Each such network is written to its own file.
     """
 
     networks: int = 1_000_000

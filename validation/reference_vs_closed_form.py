@@ -25,8 +25,8 @@ GUARD = 10  # digits that rounding may take
 class ReferenceVsClosedForm(Claim):
     """The reference engine agrees with closed forms of the equations to almost all digits.
 
-    The opponents are formulas of single units (``validation/closed_forms.py``), derived from the
-    equations without any of evsim's code: threshold crossings from a quadratic for tau_mem = 2
+    The comparison is with formulas of single units (``validation/closed_forms.py``), derived from
+    the equations without any of evsim's code: threshold crossings from a quadratic for tau_mem = 2
     tau_syn and for tau_syn = 2 tau_mem, from a cubic for tau_mem = 3 tau_syn, from Lambert's W for
     equal time constants, and from a bracketed root for any ratio; spike trains with refractory
     periods; intervals at a constant current; means and peaks of units that do not spike. Gradients

@@ -49,14 +49,14 @@ CASES = (
 class SilentHiddenLayer(Claim):
     """Time-averaged cross-entropy silences the hidden layer; weighted mean voltages do not.
 
-    The opponent is L (Nowotny, Turner and Knight, *Loss shaping enhances exact gradient learning
-    with EventProp*), section 2, where networks do not learn spoken words with time-averaged
-    cross-entropy, L_xent (L 1). The claim also tests the explanation that the part of its gradient
-    that reaches hidden units does not depend on the labels. One feedforward network, 700 inputs,
-    LIF hidden units and 10 LI outputs, is trained on a few hundred spoken digits from the same
-    initial weights with L_xent; with L_sum, cross-entropy of the mean voltage (L 2); and with
-    L_sum_exp, the same with the weighting exp(-t/T) (L 5). The effect needs words that end well
-    before the trial does: a duration of 400 ms cuts the words, and refutes the claim.
+    The comparison is with L (Nowotny, Turner and Knight, *Loss shaping enhances exact gradient
+    learning with EventProp*), section 2, where networks do not learn spoken words with
+    time-averaged cross-entropy, L_xent (L 1). The claim also tests the explanation that the part of
+    its gradient that reaches hidden units does not depend on the labels. One feedforward network,
+    700 inputs, LIF hidden units and 10 LI outputs, is trained on a few hundred spoken digits from
+    the same initial weights with L_xent; with L_sum, cross-entropy of the mean voltage (L 2); and
+    with L_sum_exp, the same with the weighting exp(-t/T) (L 5). The effect occurs if words end well
+    before the trial does. With a duration of 400 ms, which cuts the words, the claim is refuted.
 
     Refuted if, at the start, more than a millionth of the gradient of L_xent with respect to the
     input weights depends on the labels, or the gradient of L_sum is more than a millionth of that

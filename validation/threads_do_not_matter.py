@@ -39,13 +39,13 @@ ENGINES = {"exact": evsim.engines.Exact, "grid": lambda threads: Grid(0.5, threa
 class ThreadsDoNotMatter(Claim):
     """No bit of any result depends on the number of threads or on the other samples of a batch.
 
-    The opponent is the same engine with one thread and with the whole batch. The exact engine, and
-    the grid engine on the CPU, run random networks of every kind in batches of 16 samples, with
-    losses on first spikes, means, peaks and voltages. Threads: 2, 3, 5 and 8, which may be more
-    than there are cores; spikes, losses and all gradients are compared. Batches: the samples in
-    another order, in two halves, and each alone. Here spikes, losses and gradients with respect to
-    input times are compared, because these belong to single samples (the gradient of a parameter is
-    a sum over samples, and depends on their order).
+    The comparison is with the same engine with one thread and with the whole batch. The exact
+    engine, and the grid engine on the CPU, run random networks of every kind in batches of 16
+    samples, with losses on first spikes, means, peaks and voltages. Threads: 2, 3, 5 and 8, which
+    may be more than there are cores; spikes, losses and all gradients are compared. Batches: the
+    samples in another order, in two halves, and each alone. Here spikes, losses and gradients with
+    respect to input times are compared, because these belong to single samples (the gradient of a
+    parameter is a sum over samples, and depends on their order).
 
     Refuted by one bit that differs.
     """

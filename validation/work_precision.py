@@ -37,16 +37,17 @@ class WorkPrecision(Claim):
 
     A network of 100 inputs at 20 Hz, 100 recurrent hidden units and a delay at every synapse runs
     for 500 ms on the exact engine, on evsim's grid on the CPU and on NEST's models, with one
-    thread. Errors of spikes are mean distances of hidden spikes in ms, before the first spike that
-    only one of the two has. Errors of gradients are norms of the error with respect to the hidden
-    units' weights, relative to the norm of the gradient. The true values are those of the reference
-    engine in many digits. Times are medians of the CPU time of a forward run, or of a gradient with
-    respect to every parameter, without compilation; for NEST they are the time of its simulation
-    loop alone. NEST has no gradients.
+    thread. Errors of spikes are mean distances of hidden spikes in ms, up to the first spike that
+    does not occur in both simulations. Errors of gradients are norms of the error with respect to
+    the hidden units' weights, relative to the norm of the gradient. The true values are those of
+    the reference engine in many digits. Times are medians of the CPU time of a forward run, or of a
+    gradient with respect to every parameter, without compilation; for NEST they are the time of its
+    simulation loop alone. NEST has no gradients.
 
-    Refuted if for some step a grid has the right spikes and an error below 0.01 ms, or below a
-    hundredth of a gradient, in less time than the exact engine takes; if a grid is closer to the
-    true values than the exact engine; or if the exact engine is further off than 10⁻⁹.
+    Refuted if for some step a grid has the right spikes, and takes less time than the exact engine
+    for an error of spike times below 0.01 ms or a relative error of the gradient below 0.01; if a
+    grid is closer to the true values than the exact engine; or if the exact engine is further off
+    than 10⁻⁹.
     """
 
     inputs: int = 100
