@@ -302,7 +302,7 @@ class Simulation:
             raise EngineError(runaway.message(self._place(unit), float(span), "Reference"))
 
     def _check_pace(self, unit: int) -> None:
-        """EngineError if the unit spikes twice at the same time, or if there are too many spikes."""
+        """EngineError if the unit spikes twice at one time, or if there are too many spikes."""
         resets = self.resets[unit]
         if resets and self.history[unit][resets[-1]].time == self.now:
             raise EngineError(
