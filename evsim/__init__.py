@@ -82,7 +82,7 @@ _DEFINED_IN = {
     "evaluate": "evsim.training",
     "fit": "evsim.training",
 }
-"""The modules of names that pull in more than NumPy: they are imported when they are used."""
+"""The modules of names that import more than NumPy; they are imported on first use."""
 
 _MODULES = (
     "augment",
@@ -99,13 +99,13 @@ _MODULES = (
     "testing",
     "training",
 )
-"""The modules that are imported when they are used."""
+"""The modules that are imported on first use."""
 
 renamed_modules.install()
 
 
 def __getattr__(name: str) -> Any:
-    """Import what pulls in more than NumPy only when it is used."""
+    """Import a name that needs more than NumPy on its first use."""
     from importlib import import_module
 
     if name in _DEFINED_IN:

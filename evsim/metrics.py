@@ -1,4 +1,4 @@
-"""Metrics of classifications: which classes are taken for which."""
+"""Metrics of classification: the confusion matrix, and the accuracy of each class."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from evsim.arguments.keywords import helpful
 
 @helpful
 def confusion_matrix(labels: Any, predictions: Any, classes: int) -> np.ndarray:
-    """How many samples of each class are put in which, int64, shape (classes, classes).
+    """The number of samples for each true and predicted class, int64, shape (classes, classes).
 
-    Rows are true classes, columns predicted ones.  Samples that are put in no class,
-    prediction -1, are in none of the columns: see ``unclassified``.
+    Rows are true classes, columns are predicted classes.  A prediction of -1 means that a sample
+    belongs to no class; such samples are in no column, see ``unclassified``.
 
     Parameters
     ----------
     labels : array of int, shape (samples,)
         True classes, 0 <= label < classes.
     predictions : array of int, shape (samples,)
-        Likewise, or -1.
+        Predicted classes, -1 <= prediction < classes.
     classes : int
+        The number of classes.
 
     Raises
     ------
     TypeError, ValueError
-        For arrays that are not one integer in that range per sample.
+        If an array does not have one integer within its range for each sample.
     """
     labels, predictions = _checked(labels, predictions, classes)
     seen = predictions >= 0
@@ -38,16 +39,16 @@ def confusion_matrix(labels: Any, predictions: Any, classes: int) -> np.ndarray:
 
 @helpful
 def unclassified(labels: Any, predictions: Any, classes: int) -> np.ndarray:
-    """How many samples of each class are put in none, int64, shape (classes,)."""
+    """The number of samples of each true class with prediction -1, int64, shape (classes,)."""
     labels, predictions = _checked(labels, predictions, classes)
     return np.bincount(labels[predictions < 0], minlength=classes).astype(np.int64)
 
 
 @helpful
 def accuracy_by_class(labels: Any, predictions: Any, classes: int) -> np.ndarray:
-    """The fraction of right predictions for each true class, shape (classes,).
+    """The fraction of correct predictions for each true class, float64, shape (classes,).
 
-    NaN for a class without samples; predictions of -1 are wrong.
+    It is NaN for a class without samples.  A prediction of -1 counts as wrong.
     """
     labels, predictions = _checked(labels, predictions, classes)
     samples = np.bincount(labels, minlength=classes)

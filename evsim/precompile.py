@@ -81,7 +81,7 @@ def warm(engine: str | Engine) -> Warmed:
         engine = replace(engine, debug=True)
     if config.DISABLE_JIT:
         raise ValueError("nothing is compiled while NUMBA_DISABLE_JIT is set: unset it")
-    compiled_cache.know_hint()
+    compiled_cache.omit_hint()
     misses, hits = _counts()
     start = time.perf_counter()
     for is_recurrent in (False, True):

@@ -1,4 +1,4 @@
-"""Modules that had another name in an earlier version can still be imported under it."""
+"""Earlier names of modules, under which they can still be imported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.util import spec_from_loader
 from types import ModuleType
 
 NEW_NAMES = {
-    # What evsim.NAME offers, and has always been called so.
+    # The names under which evsim itself offers these modules.
     "evsim.augment": "evsim.data.augment",
     "evsim.datasets": "evsim.data",
     "evsim.optim": "evsim.training.optimisers",
@@ -43,27 +43,27 @@ NEW_NAMES = {
     "evsim.spikes": "evsim.network.spike_trains",
     "evsim.training_loop": "evsim.training",
 }
-"""The name of each module now, by the name under which it can be imported too."""
+"""The present name of a module for each further name under which it can be imported."""
 
 
 class RenamedModules:
-    """Finds a module under an earlier name; it is the same module, not a copy."""
+    """Import finder for earlier names; they refer to the present module, not to a copy of it."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """How to import a module of that name; None if it is not an earlier name."""
+        """The import specification of an earlier name; None for all other names."""
         return spec_from_loader(name, self) if name in NEW_NAMES else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """Let Python make a module, which ``exec_module`` replaces."""
+        """Return None, so that Python creates a module, which ``exec_module`` then replaces."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Put the module of the present name in place of one of the earlier name."""
+        """Replace the module of the earlier name by that of the present name."""
         sys.modules[module.__name__] = import_module(NEW_NAMES[module.__name__])
 
 
 def install() -> None:
-    """Let Python look for earlier names where it finds no module."""
+    """Make Python look for an earlier name when it finds no module of a name."""
     if not any(isinstance(finder, RenamedModules) for finder in sys.meta_path):
         sys.meta_path.append(RenamedModules())

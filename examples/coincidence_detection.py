@@ -1,11 +1,11 @@
-"""Learning delays, so that a neuron detects its own pattern of spikes.
+"""Two neurons learn delays so that each detects one of two spike patterns.
 
     python examples/coincidence_detection.py --out pictures
 
-Twelve inputs spike once each, in one of two patterns, and each of two output neurons is to be
-excited most by its own.  All weights are equal and stay so; what is learned is the delay of every
-synapse.  Spikes that arrive together excite a neuron most, so its delays learn to undo the times
-of its pattern, as far as that does not gather the spikes of the other pattern as well.
+Twelve inputs spike once each, in one of two patterns.  Pattern 0 should excite output neuron 0
+most, and pattern 1 output neuron 1.  All weights are equal and fixed; the delay of every synapse is
+learned.  Spikes that arrive together excite a neuron most.  So the delays of a neuron learn to
+align the spikes of its pattern, without aligning those of the other pattern as well.
 """
 
 import argparse
@@ -23,20 +23,20 @@ out = parser.parse_args().out
 patterns = np.random.default_rng(3).uniform(0.0, 20.0, size=(2, 12))
 spikes = evsim.SpikeTrains.from_latencies(patterns)
 
-# LI neurons integrate and do not spike.  Delays of shape (post, pre) are one for each synapse.
+# LI neurons integrate and do not spike.  Delays of shape (post, pre): one for each synapse.
 before = evsim.Network(
     [evsim.Input("input", 12), evsim.LI("output", 2, tau_mem=10.0, tau_syn=5.0)],
     [evsim.Connection("input", "output", weight=0.5, delay=np.full((2, 12), 10.0))],
 )
 
-# The class that is predicted is the output with the largest voltage of the trial.
+# The predicted class is that of the output with the largest voltage in the trial.
 result = evsim.fit(
     before, (spikes, [0, 1]), evsim.losses.CrossEntropy(evsim.readouts.Peak()), duration=60.0,
-    optimizers={"delay": evsim.Adam(0.5)},  # ms a step; weights have none and stay as they are
+    optimizers={"delay": evsim.Adam(0.5)},  # ms per step; weights have no optimizer: not trained
     epochs=100, delay_max=20.0, progress=False,
 )  # fmt: skip
 
-# Above when the spikes of pattern 0 arrive at output 0, below the voltages in that pattern.
+# Top: when the spikes of pattern 0 arrive at output 0.  Bottom: the voltages in pattern 0.
 figure = style.new_figure(style.TWO_COLUMNS, 3.6)
 axes = figure.subplots(2, 2, sharex=True, sharey="row")
 times = np.linspace(0.0, 60.0, 601)

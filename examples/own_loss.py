@@ -1,9 +1,9 @@
-"""A loss of your own is one class: checked by evsim, and trained with.
+"""A loss of your own is one class, which evsim can check and train with.
 
     python examples/own_loss.py
 
-The Brier score is the squared distance of the predicted probabilities from the true ones.  It is
-never above 2, so no single sample dominates a batch, as it can with cross-entropy.
+The Brier score is the squared distance between predicted and true probabilities.  It is never
+above 2, so no single sample dominates a batch, as can happen with cross-entropy.
 """
 
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from evsim.readouts import Mean, Readout
 class BrierScore(evsim.losses.Loss):
     """``sum over k of (p_k - [k is the true class])^2`` with ``p = softmax(z)``.
 
-    ``z`` is what the readout gives, here the mean voltage of each output, early voltage weighted
-    more.  Gradients by weights and delays follow from that by z, which is returned here.
+    ``z`` is the value of the readout, here the mean voltage of each output with larger weights
+    for early times.  evsim computes all gradients from the derivative with respect to z.
     """
 
     readout: Readout = Mean("exponential")
 
     def __call__(self, values, labels, duration):
-        """Each sample's loss, (batch,), and its derivative by the values, (batch, units)."""
+        """Loss per sample, (batch,), and its derivative with respect to values, (batch, units)."""
         powers = np.exp(values - values.max(axis=1, keepdims=True))
         p = powers / powers.sum(axis=1, keepdims=True)
         errors = p - np.eye(values.shape[1])[labels]
@@ -33,10 +33,10 @@ class BrierScore(evsim.losses.Loss):
         return np.sum(errors**2, axis=1), by_z
 
 
-# Compares derivatives, and gradients of small networks, with finite differences.
+# Compares the derivatives, and the gradients of small networks, with finite differences.
 evsim.testing.check_loss(BrierScore(), end_to_end=True)
 
-# Three classes of samples, each with twenty spike times of its own and a jitter of 3 ms.
+# Three classes of samples; each class has twenty spike times, with a jitter of 3 ms.
 generator = np.random.default_rng(0)
 labels = np.arange(300) % 3
 times = generator.uniform(5.0, 35.0, size=(3, 20))[labels] + generator.normal(0.0, 3.0, (300, 20))

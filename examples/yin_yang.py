@@ -1,9 +1,9 @@
-"""Weights and delays learn Yin-Yang: points of a figure, each given as four spike times.
+"""Weights and delays learn the Yin-Yang task: points of a figure, given as four spike times.
 
     python examples/yin_yang.py --out pictures
 
-The times of a point (x, y) are x, y, 1 - x and 1 - y, between 1.5 and 20 ms.  Its class, yin, yang
-or dots, is that of the output neuron that spikes first.
+A point (x, y) is given as x, y, 1 - x and 1 - y, scaled to times from 1.5 to 20 ms.  The predicted
+class (yin, yang or dots) is that of the output neuron that spikes first.
 """
 
 import argparse
@@ -26,8 +26,8 @@ def encode(points):
 
 points, classes = draw_points(3000, np.random.default_rng(0))
 
-# A refractory period without end lets a neuron spike once a trial.  evsim.Constant(0.0) makes a
-# delay for every synapse, to be learned one by one; delay=0.0 would be a single one for all.
+# With an infinite refractory period a neuron spikes at most once per trial.  evsim.Constant(0.0)
+# makes one delay for every synapse, as needed to learn them; delay=0.0 is one delay for all.
 times = {"tau_mem": 20.0, "tau_syn": 10.0, "refractory": np.inf}
 network = evsim.Network(
     [evsim.Input("input", 4), evsim.LIF("hidden", 30, **times), evsim.LIF("output", 3, **times)],
@@ -37,23 +37,23 @@ network = evsim.Network(
     ],
     seed=0,
 )
-loss = evsim.losses.TimeInvariantMSE(delta=2.0)  # the true class 2 ms before the others
+loss = evsim.losses.TimeInvariantMSE(delta=2.0)  # true class: 2 ms before the others
 weight, delay = evsim.Adam(0.03, decay=0.95), evsim.Adam(0.3, decay=0.95)
 trained = evsim.fit(
     network, (encode(points), classes), loss, duration=40.0, epochs=30, batch_size=100,
     optimizers={"weight": weight, "input->hidden.delay": delay}, delay_max=10.0,
-    silent_lift=0.02,  # a neuron that never spikes has no gradient: this wakes it up
+    silent_lift=0.02,  # a neuron that never spikes has no gradient: this raises its weights
     progress=False,
 ).last_network  # fmt: skip
 
 
 def predict(points):
-    """The class the network puts each point in."""
+    """The class that the network predicts for each point."""
     return loss.predict(evsim.simulate(trained, encode(points), 40.0).first_spike("output"))
 
 
 test_points, test_classes = draw_points(1000, np.random.default_rng(1))
 print(f"test accuracy {100 * np.mean(predict(test_points) == test_classes):.1f} %")
-inside = {"inside": lambda some: classify(some) >= 0}  # the map is drawn where the figure is
+inside = {"inside": lambda some: classify(some) >= 0}  # no map outside the figure
 ax = decision_map(predict, test_points, test_classes, CLASS_NAMES, **inside)
 print(save(ax.figure, f"{out}/yin_yang.png"))

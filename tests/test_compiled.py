@@ -34,7 +34,7 @@ from evsim_gpu.cpu import samples as grid_samples
 def _alone(monkeypatch):
     """What a test compiles is no part of the engines, and it is told anew."""
     monkeypatch.setattr(compiled, "entry_points", list(compiled.entry_points))
-    monkeypatch.setattr(compiled_cache, "_told", set())
+    monkeypatch.setattr(compiled_cache, "_printed", set())
 
 
 # -- a module of its own, in processes of their own -----------------------------------------

@@ -1,8 +1,9 @@
-"""Machine code that is kept from one process to the next, and what is said while it is made.
+"""The cache of machine code on disk, and the messages on stderr while functions are compiled.
 
-numba's own cache decides by the file of a function whether its machine code is current, and does
-not see changes in the functions it calls from other files.  Here no code outlives a change
-anywhere in evsim's source, or in anything else that it depends on.
+numba's own cache looks only at the file in which a function is defined, and misses changes to the
+functions that it calls from other files.  This cache stores machine code under a digest of all
+source of evsim, so any change to the source, or to anything else that the code depends on, makes
+it compile again.
 """
 
 from __future__ import annotations
@@ -34,20 +35,21 @@ from evsim._compile.cache_files import (
 )
 
 ENGINES = {"evsim": "exact engine", "evsim_gpu": "grid engine"}
-"""Whose loops are in which package."""
+"""The engine whose loops each package holds."""
 
 
 class DigestCache(NullCache):
-    """The cache of a function; says on stderr, once for each part, when it has to compile.
+    """The cache of one function; prints a message on stderr when the function must be compiled.
 
-    What was compiled before an installation became read-only is found there.
+    Each message is printed once per process.  Machine code that was stored beside the source
+    before the installation became read-only is still found.
 
     Parameters
     ----------
     function : callable
-        A function of a module.
+        A function defined at the top level of a module.
     part : str
-        What of its engine the function belongs to, as it is told.
+        The part of its engine that the function belongs to, as the messages call it.
     """
 
     def __init__(self, function: Callable[..., Any], part: str) -> None:
@@ -62,33 +64,34 @@ class DigestCache(NullCache):
 
     @property
     def folder(self) -> Path | None:
-        """Where code is kept; None if no folder can be written."""
+        """The folder for new files; None if no folder can be written."""
         return next(filter(can_be_written, self._folders()), None)
 
     @property
     def cache_path(self) -> str | None:
-        """The folder, as numba asks for it."""
+        """The same folder as a string; the name and the type are numba's."""
         return None if self.folder is None else str(self.folder)
 
     def files(self) -> list[Path]:
-        """The files there are now, in any folder."""
+        """All files of this function that exist, in any of the folders."""
         pattern = f"{self._base}.*.nbc"
         return [file for folder in self._folders() for file in folder.glob(pattern)]
 
     def load_overload(self, signature: Any, context: Any) -> Any:
-        """The function compiled for some types, if it is kept; else say that it is compiled."""
+        """The stored machine code for some argument types; prints a message if there is none."""
         context.refresh()
         name = self._name(signature, context.codegen())
         for folder in self._folders():
             content = read(folder / name)
             if content is not None:
-                # The folder is evsim's own or the user's: who can write there can run anything.
+                # Only the user and whoever installed evsim can write to these folders, and both can
+                # run any code anyway: unpickling adds no risk.
                 return CompileResult._rebuild(context, *pickle.loads(content))  # noqa: S301
-        self._tell(signature)
+        self._announce(signature)
         return None
 
     def save_overload(self, signature: Any, result: Any) -> None:
-        """Keep a compiled function, or say why that cannot be."""
+        """Store a compiled function, or print why it cannot be stored."""
         if self.folder is None or self.digest is None:
             return
         try:
@@ -100,7 +103,7 @@ class DigestCache(NullCache):
             write(self.folder / name, dumps(result._reduce()))
             remove_outdated(self.folder, self.digest)
         except OSError as error:
-            tell_once(f"the compiled {self._engine} is not kept for the next time: {error}")
+            print_once(f"the compiled {self._engine} is not kept for the next time: {error}")
 
     def _folders(self) -> Iterable[Path]:
         return () if self.digest is None else folders_for(self._source)
@@ -114,18 +117,19 @@ class DigestCache(NullCache):
         package = self._function.__module__.partition(".")[0]
         return ENGINES.get(package, f"function {self._function.__name__}")
 
-    def _tell(self, signature: Any) -> None:
+    def _announce(self, signature: Any) -> None:
+        """Print that the function is compiled now, and whether it will be stored."""
         what = f"the {self._engine}{self._part_for(signature)}"
         if self.folder is not None:
-            tell_once(f"compiling {what}, once for this machine; this takes some seconds", _AHEAD)
+            print_once(f"compiling {what}, once for this machine; this takes some seconds", _AHEAD)
             return
         why = "no folder to keep it in can be written; set NUMBA_CACHE_DIR to one"
         if self.digest is None:
-            why = "the files of its source, by which it would be kept, cannot be read"
-        tell_once(f"compiling {what}, which takes some seconds each time because {why}")
+            why = "its source files, which tell whether stored code is current, cannot be read"
+        print_once(f"compiling {what}, which takes some seconds each time because {why}")
 
     def _part_for(self, signature: Any) -> str:
-        """The part of an engine that is compiled for some types of arguments."""
+        """The words for the part of an engine that is compiled for some argument types."""
         if self._engine not in ENGINES.values():
             return ""
         code = self._function.__code__
@@ -141,7 +145,7 @@ class DigestCache(NullCache):
 
 @cache
 def _digest_at_import(module: str, source: Path) -> str | None:
-    """The digest of the source as a module was imported from it; None if there are no files."""
+    """The digest of the source from which a module was imported; None if it cannot be read."""
     try:
         return source_digest(source)
     except OSError:
@@ -149,7 +153,7 @@ def _digest_at_import(module: str, source: Path) -> str | None:
 
 
 def _environment(codegen: Any) -> tuple[Any, ...]:
-    """All but source and types that machine code depends on."""
+    """What machine code depends on besides the source and the argument types."""
     versions = numba.__version__, llvmlite.__version__, np.__version__
     options = (
         config.OPT, config.BOUNDSCHECK, config.DEBUGINFO_DEFAULT, config.LOOP_VECTORIZE,
@@ -158,22 +162,22 @@ def _environment(codegen: Any) -> tuple[Any, ...]:
     return versions, tuple(str(option) for option in options), codegen.magic_tuple()
 
 
-# -- what is said -----------------------------------------------------------------------------
+# -- messages ---------------------------------------------------------------------------------
 
 _AHEAD = "evsim info --warm compiles everything ahead"
 
-_told: set[str] = set()
+_printed: set[str] = set()
 
 
-def know_hint() -> None:
-    """Do not say how to compile ahead."""
-    _told.add(_AHEAD)
+def omit_hint() -> None:
+    """Leave out the hint about compiling ahead, for users who are doing it."""
+    _printed.add(_AHEAD)
 
 
-def tell_once(message: str, hint: str = "") -> None:
-    """Say something on stderr, unless it has been said; with a hint, unless that has been."""
-    if message in _told:
+def print_once(message: str, hint: str = "") -> None:
+    """Print a message on stderr at most once, and a hint after it at most once."""
+    if message in _printed:
         return
-    shown = f"{message} ({hint})" if hint and hint not in _told else message
-    _told.update((message, hint))
+    shown = f"{message} ({hint})" if hint and hint not in _printed else message
+    _printed.update((message, hint))
     print(f"evsim: {shown}", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""Files that outlive a process: which folder they are in, whether they are whole and current.
+"""The files of the cache: their folders, their names and their format.
 
-The name of a file holds a digest of all source of evsim's packages.  Its head says how long the
-rest is and what its digest is, so that a damaged file is as if it were not there.
+The name of a file contains a digest of all source of evsim's packages.  The file begins with the
+length and the digest of its content, so a damaged file is recognised and ignored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numba.core import config
 from numba.misc.appdirs import AppDirs
 
 _NAME = re.compile(r"-(?P<digest>[0-9a-f]{16})\.(nbi|[0-9a-f]+\.nbc)(\.tmp\.[0-9a-f]+)?")
-"""The end of the name of a file with a digest; numba's own names have none."""
+"""The end of a file name that contains a digest; numba's own file names contain none."""
 
 _HEAD = struct.Struct("<8sQ32s")
 """What a file begins with: its format, the length of the rest in bytes, and its SHA-256."""
@@ -31,22 +31,23 @@ _HEAD = struct.Struct("<8sQ32s")
 _FORMAT = b"evsim 1\n"
 
 _STARTED = time.time()
-"""When this process took the first digest, or before."""
+"""A time before this process computed its first digest."""
 
 
 # -- source -----------------------------------------------------------------------------------
 
 
-def source_digest(own: Path) -> str:
-    """Digest of every source file of evsim's packages, and of those in a folder of another.
+def source_digest(source: Path) -> str:
+    """The digest of all source files of evsim's packages, and of those in ``source``.
 
-    Where there is no source but bytecode, which is what Python runs then, it is that of the
-    bytecode; in an archive, that of the archive.  OSError if a file cannot be read.
+    ``source`` is the folder of a module that may belong to another package.  If Python runs
+    bytecode without source, the digest is that of the bytecode; if it imports from an archive, that
+    of the archive.  Raises OSError if a file cannot be read.
     """
     packages = _packages()
     files = [file for package in packages for file in _files_of(package, package.rglob("*.py*"))]
-    if not any(package == own or package in own.parents for package in packages):
-        files += _files_of(own, own.glob("*.py*"))
+    if not any(package == source or package in source.parents for package in packages):
+        files += _files_of(source, source.glob("*.py*"))
     digest = hashlib.sha256()
     for file in files:
         content = file.read_bytes()
@@ -63,13 +64,13 @@ def _packages() -> list[Path]:
 
 
 def _files_of(folder: Path, found: Iterator[Path]) -> list[Path]:
-    """What Python may import of the files found in a folder, or the archive that it is in."""
+    """Those of the found files that Python may import; the archive, if the folder is in one."""
     if not folder.is_dir():
         return [next(parent for parent in folder.parents if parent.exists())]
     return sorted(
         file
         for file in found
-        # An editor's hidden files are no modules, and may be links to nowhere.
+        # Hidden files of an editor are not modules, and may be broken links.
         if file.suffix in (".py", ".pyc")
         and file.parent.name != "__pycache__"
         and not file.name.startswith(".")
@@ -80,30 +81,31 @@ def _files_of(folder: Path, found: Iterator[Path]) -> list[Path]:
 
 
 def folders_for(source: Path) -> Iterator[Path]:
-    """Folders that may hold files for a folder of source; new files are for the last of them.
+    """The folders in which to look for the cached files of a source folder.
 
-    None of the others can be written.  The folder beside the source is one of them even where
-    another is named, for it may have been filled before it became read-only.
+    New files go into the last one, which is the only one that can be written, if any can.  The
+    folder beside the source is searched even if NUMBA_CACHE_DIR names another, because it may have
+    been filled before it became read-only.
     """
-    own = f"{source.name}_{hashlib.sha1(str(source).encode()).hexdigest()}"
+    name = f"{source.name}_{hashlib.sha1(str(source).encode()).hexdigest()}"
     beside = source / "__pycache__" if source.is_dir() else None
     users = Path(AppDirs(appname="numba", appauthor=False).user_cache_dir)
     if beside is not None and not can_be_written(beside):
         yield beside
     if config.CACHE_DIR:
-        named = Path(config.CACHE_DIR).absolute() / own
+        named = Path(config.CACHE_DIR).absolute() / name
         yield named
         if can_be_written(named):
             return
     if beside is not None and can_be_written(beside):
         yield beside
-    elif users.is_absolute():  # it is not for a user without a home
-        yield users / own
+    elif users.is_absolute():  # it is relative for a user without a home folder
+        yield users / name
 
 
 @cache
 def can_be_written(folder: Path) -> bool:
-    """Whether files can be made in a folder, which is made first."""
+    """Whether files can be created in a folder; creates the folder if it does not exist."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -113,11 +115,12 @@ def can_be_written(folder: Path) -> bool:
 
 
 def remove_outdated(folder: Path, digest: str) -> None:
-    """Remove files of other digests than this.
+    """Remove the files in a cache folder that have another digest.
 
-    A folder has the files of one folder of source.  Files younger than this process are left, they
-    may be those of an evsim that was installed after it began; and what another process has
-    removed, or has open on a system that keeps such files, is passed over.
+    A cache folder belongs to one source folder.  Files that are newer than this process stay: they
+    may come from a version of evsim that was installed after the process began.  Files that another
+    process has removed meanwhile, or that the system does not let go because they are open, are
+    skipped.
     """
     for file in folder.iterdir():
         found = _NAME.search(file.name)
@@ -134,7 +137,7 @@ def remove_outdated(folder: Path, digest: str) -> None:
 
 
 def read(file: Path) -> bytes | None:
-    """The content of a file as it was written; None if there is none, or a damaged one."""
+    """The content of a file; None if the file does not exist or is damaged."""
     try:
         with file.open("rb") as opened:
             head = opened.read(_HEAD.size)
@@ -150,7 +153,10 @@ def read(file: Path) -> bytes | None:
 
 
 def write(file: Path, content: bytes) -> None:
-    """Write a file that other processes may read, or write, at the same time; or OSError."""
+    """Write a file in one step, so that other processes may read or write it at the same time.
+
+    Raises OSError if it cannot be written.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     head = _HEAD.pack(_FORMAT, len(content), hashlib.sha256(content).digest())
     unfinished = file.with_name(f"{file.name}.tmp.{uuid.uuid4().hex[:16]}")

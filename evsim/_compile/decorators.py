@@ -1,7 +1,8 @@
-"""The decorators for compiled functions: what Python calls, and what such functions call.
+"""The decorators of compiled functions.
 
-With NUMBA_DISABLE_JIT=1, for debuggers and coverage, the functions are Python's own; they
-compute the same, far more slowly.
+``entry_point`` is for functions that Python calls; ``compiled`` and ``allocating`` are for
+functions that only compiled functions call.  With NUMBA_DISABLE_JIT=1, for debuggers and coverage,
+nothing is compiled: the functions give the same results, far more slowly.
 """
 
 from __future__ import annotations
@@ -18,25 +19,25 @@ from evsim._compile.cache import DigestCache
 from evsim._compile.inlining import Inlined
 
 entry_points: list[Any] = []
-"""Every function that Python calls, of the modules that have been imported."""
+"""All entry points of the modules that have been imported."""
 
 
 def record(fields: list[tuple[str, Any]], *, align: bool = False) -> np.dtype:
-    """The type of an array of records whose fields are attributes, compiled or not."""
+    """The dtype of records whose fields are read as attributes, in compiled code and in Python."""
     return np.dtype((np.record, np.dtype(fields, align=align)))
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile a function that other compiled functions call, and that allocates nothing.
+    """Compile a function that compiled functions call and that allocates no memory.
 
-    It counts no references to the arrays it is given: in a loop over events the counting, two
-    atomic operations each time, would take longer than the work.
+    Its arrays are not reference-counted: in a loop over events the counting, two atomic operations
+    per call, would take longer than the work.
     """
     return _inlined(function, _nrt=False)
 
 
 def allocating(function: Callable[..., Any]) -> Any:
-    """Compile a function that other compiled functions call, and that allocates arrays."""
+    """Compile a function that compiled functions call and that allocates arrays."""
     return _inlined(function)
 
 
@@ -47,9 +48,9 @@ def _inlined(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def entry_point(function: Callable[..., Any] | None = None, *, part: str = "loops") -> Any:
-    """Compile a function that Python calls; its machine code is kept on disk where possible.
+    """Compile a function that Python calls, and store its machine code on disk if possible.
 
-    ``part`` is what of its engine the function belongs to, for users to read.
+    ``part`` is the part of its engine that the function belongs to, as messages to users call it.
     """
     if function is None:
         return partial(entry_point, part=part)

@@ -1,8 +1,9 @@
-"""How a compiled loop learns that it is to stop.
+"""How a compiled loop finds out that it must stop.
 
-It asks now and then.  Most of the time that is a look at one number, which says that nothing in
-this process is to stop; only otherwise it is asked whether the work of its thread is.  A yes stays
-one: a function that returns early because of it need not say so, its callers ask again.
+The loop checks at regular intervals.  A check usually reads a single number, which is 0 as long as
+nothing in this process must stop; otherwise it asks whether the work of its thread must stop.  The
+answer does not change back from yes to no.  So a function that returns early need not tell its
+caller: the caller checks, too.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from evsim._compile.stopping import is_thread_stopped, requests
 
 _REQUESTS, _ASK = "evsim_stop_requests", "evsim_is_thread_stopped"
 _ask = ctypes.CFUNCTYPE(ctypes.c_bool)(is_thread_stopped)
-# By these names machine code finds them, also what another process has compiled.
+# Machine code refers to both by name, so code that another process has compiled finds them too.
 binding.add_symbol(_REQUESTS, requests.ctypes.data)
 binding.add_symbol(_ASK, ctypes.cast(_ask, ctypes.c_void_p).value)
 
 
 @intrinsic
 def is_stopped(_context: Any) -> Any:
-    """Whether the loop is to stop; what it has done then is of no use to anybody."""
+    """Whether the loop must stop; its results are then discarded."""
 
     def generate(_: Any, builder: Any, __: Any, ___: Any) -> Any:
         number, yes_or_no = ir.IntType(64), ir.IntType(8)
@@ -38,9 +39,9 @@ def is_stopped(_context: Any) -> Any:
         function = ir.FunctionType(yes_or_no, [])
         ask = cgutils.get_or_insert_function(builder.module, function, _ASK)
         answer = cgutils.alloca_once_value(builder, yes_or_no(0))
-        # Atomic, so that it is read each time: a plain one may be read once, before the loop.
-        found = builder.load_atomic(place, "monotonic", 8)
-        with builder.if_then(builder.icmp_signed("!=", found, number(0)), likely=False):
+        # Atomic, so that it is read each time: LLVM may move a plain load to before the loop.
+        pending = builder.load_atomic(place, "monotonic", 8)
+        with builder.if_then(builder.icmp_signed("!=", pending, number(0)), likely=False):
             builder.store(builder.call(ask, []), answer)
         return builder.icmp_signed("!=", builder.load(answer), yes_or_no(0))
 
@@ -53,5 +54,5 @@ if config.DISABLE_JIT:
 
 @compiled
 def is_stopped_at(i: int) -> bool:
-    """As ``is_stopped``, in a loop whose steps are so short that only one of 4096 asks."""
+    """``is_stopped``, checked only at every 4096th step i of a loop with very short steps."""
     return i & 4095 == 0 and is_stopped()

@@ -1,6 +1,6 @@
-"""What is to stop, as after Ctrl-C: the work of which threads.
+"""Which threads must stop their work, for example after Ctrl-C.
 
-Compiled loops ask, see ``evsim._compile.stop_polls``, and so does the compiler between two
+Compiled loops check this (see ``evsim._compile.stop_polls``), and so does the compiler between two
 functions.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 
 class Work(Protocol):
-    """What a thread is busy with."""
+    """The work that a thread does."""
 
     is_stopped: bool
 
@@ -24,25 +24,25 @@ class _OfThread(threading.local):
 
 
 of_thread = _OfThread()
-"""The work of the thread that asks; None for a thread that nobody stops."""
+"""``of_thread.work`` is the work of the calling thread; None if nobody can stop that thread."""
 
 requests = np.zeros(1, np.int64)
-"""How many works are to stop and have not ended."""
+"""How many pieces of work must stop but have not ended yet."""
 
 
 def is_thread_stopped() -> bool:
-    """Whether the work of this thread is to stop."""
+    """Whether this thread must stop its work."""
     return of_thread.work is not None and of_thread.work.is_stopped
 
 
 def check_stopped() -> None:
-    """Raise KeyboardInterrupt, which ends the work of a thread, if that is to stop."""
+    """Raise KeyboardInterrupt if this thread must stop its work."""
     if is_thread_stopped():
         raise KeyboardInterrupt
 
 
 def _forget() -> None:
-    """In a forked process, which has one thread, nothing is to stop."""
+    """Clear all requests in a forked process, which has only one thread and no work."""
     requests[0] = 0
     of_thread.work = None
 

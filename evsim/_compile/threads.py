@@ -1,7 +1,8 @@
-"""How compiled engines share a batch among threads, in a way that no result depends on.
+"""How the compiled engines share a batch among threads, without an effect on any result.
 
-Compiled loops run on threads of their own while the one that asks for them waits: only there, and
-not within such a loop, Ctrl-C and other signals are heard.  Whatever ends the waiting stops them.
+Compiled loops run on worker threads while the calling thread waits.  Python handles Ctrl-C and
+other signals only between its own instructions, so a waiting thread can handle them and a compiled
+loop cannot.  An exception that ends the waiting stops the loops.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from evsim._compile import stopping
 from evsim.arguments.checks import is_integer, shown
 
 WAITING = 0.1
-"""Seconds after which a waiting thread looks whether Ctrl-C has ended the program."""
+"""Seconds after which a waiting thread checks again whether Ctrl-C has ended the program."""
 
 
 def available_threads() -> int:
@@ -30,13 +31,13 @@ def available_threads() -> int:
 
 
 def check_threads(threads: Any) -> None:
-    """Refuse what is no number of threads; None, for as many as there are, is one."""
+    """Refuse what is not a number of threads; None is accepted and means all available ones."""
     if threads is not None:
         check_count(threads, "threads")
 
 
 def check_count(value: Any, name: str) -> None:
-    """Refuse what is no positive integer."""
+    """Refuse what is not an integer from 1 to 2**62."""
     if not is_integer(value):
         raise TypeError(f"{name} = {shown(value)}: it must be an integer")
     if not 1 <= value <= 2**62:
@@ -44,12 +45,13 @@ def check_count(value: Any, name: str) -> None:
 
 
 def over(run: Callable[[Any], Any], items: Sequence[Any], threads: int | None) -> list[Any]:
-    """Call a function with each item, on so many threads; its results in the items' order.
+    """Call a function with each item, on up to ``threads`` threads; the results in item order.
 
-    An exception of the waiting thread, as KeyboardInterrupt, stops compiled loops, and goes on when
-    they have ended.  So it is in a thread that is not the main one, when Ctrl-C has ended that.
+    If an exception such as KeyboardInterrupt ends the waiting, compiled loops are stopped, and the
+    exception is raised once they have ended.  If the calling thread is not the main thread, and
+    Ctrl-C has ended the main thread, KeyboardInterrupt is raised here.
     """
-    if stopping.of_thread.work is not None or not items:  # this is such a thread
+    if stopping.of_thread.work is not None or not items:  # this is itself a worker thread
         results = [run(item) for item in items]
         stopping.check_stopped()
         return results
@@ -60,32 +62,32 @@ def over(run: Callable[[Any], Any], items: Sequence[Any], threads: int | None) -
     try:
         work.begin(min(threads or available_threads(), len(items)))
         while not work.is_over:
-            work.wakes.acquire(timeout=WAITING)
+            work.over_signal.acquire(timeout=WAITING)
             if not is_main and _is_program_interrupted():
                 raise KeyboardInterrupt
     except BaseException:
         work.stop()
         while not work.is_over:
-            work.wakes.acquire(timeout=WAITING)
+            work.over_signal.acquire(timeout=WAITING)
         raise
     return work.outcome()
 
 
 def alone(run: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function that is a compiled loop, or calls some; see ``over``."""
-    return over(lambda own: run(*own), [arguments], 1)[0]
+    """Call one function, which runs compiled loops, on a worker thread; see ``over``."""
+    return over(lambda given: run(*given), [arguments], 1)[0]
 
 
 def _is_program_interrupted() -> bool:
-    """Whether Ctrl-C has ended the main thread, which nothing caught; not so at a prompt."""
+    """Whether an uncaught Ctrl-C has ended the main thread; never at an interactive prompt."""
     is_prompt = hasattr(sys, "ps1") or sys.flags.interactive
     return getattr(sys, "last_type", None) is KeyboardInterrupt and not is_prompt
 
 
 class _Work:
-    """Items that threads go through together.
+    """A list of items that worker threads process together.
 
-    ``is_over`` says that all of these have ended, and ``wakes`` is released then.
+    ``is_over`` becomes true, and the lock ``over_signal`` is released, when all workers have ended.
     """
 
     def __init__(self, run: Callable[[Any], Any], items: Sequence[Any]) -> None:
@@ -94,48 +96,50 @@ class _Work:
         self.results: list[Any] = [None] * len(items)
         self.errors: dict[int, BaseException] = {}
         self.workers: list[_Worker] = []
-        self.started = self.ended = 0  # of the workers
+        self.started = self.ended = 0  # numbers of workers
         self.is_stopped = self.is_over = False
-        self.wakes = threading.Lock()
-        self.wakes.acquire()
+        self.over_signal = threading.Lock()
+        self.over_signal.acquire()
 
     def begin(self, threads: int) -> None:
-        """Let so many threads go through the items; this one where none can be started."""
+        """Process the items on so many workers, or on this thread if none can be started."""
         for _ in range(threads):
             try:
                 worker = _idle_worker()
-            except RuntimeError:  # the interpreter comes to its end
+            except RuntimeError:  # the interpreter is shutting down
                 break
             self.workers.append(worker)
         if not self.workers:
             self.go_through()
             self.is_over = True
-        for worker in self.workers:  # an interrupt comes after a call, or at the end of the loop
+        # Python raises KeyboardInterrupt only after a call or at the end of a loop's body, so not
+        # between the two assignments: ``started`` counts exactly the workers that have work.
+        for worker in self.workers:
             worker.work = self
             self.started += 1
-            worker.wake.release()
+            worker.start_signal.release()
 
     def go_through(self) -> None:
-        """What each thread does."""
+        """Process the next items until none is left; each worker runs this."""
         for index, item in self.items:
             if self.is_stopped or self.errors:
                 return
             try:
                 self.results[index] = self.run(item)
-            except BaseException as error:  # for the thread that waits
+            except BaseException as error:  # the waiting thread raises it
                 self.errors[index] = error
 
     def leave(self) -> None:
-        """A thread has ended."""
+        """Note that a worker has ended."""
         with _lock:
             self.ended += 1
             if self.ended == len(self.workers):
                 stopping.requests[0] -= self.is_stopped
                 self.is_over = True
-                self.wakes.release()
+                self.over_signal.release()
 
     def stop(self) -> None:
-        """Tell the threads to end as soon as they can; ``begin`` may have been interrupted."""
+        """Tell the workers to end as soon as they can.  ``begin`` may have been interrupted."""
         with _lock:
             _idle.extend(self.workers[self.started :])
             del self.workers[self.started :]
@@ -146,27 +150,27 @@ class _Work:
                 stopping.requests[0] += 1
 
     def outcome(self) -> list[Any]:
-        """The results, or the first item's error."""
+        """The results; raises the error of the first item that failed."""
         if self.errors:
             raise self.errors[min(self.errors)]
         return self.results
 
 
 class _Worker(threading.Thread):
-    """A thread that compiled loops run on.
+    """A thread that runs compiled loops.
 
-    Python ends without waiting for such threads.
+    It is a daemon thread: Python does not wait for it when the program ends.
     """
 
     def __init__(self) -> None:
         super().__init__(name="evsim", daemon=True)
         self.work: _Work | None = None
-        self.wake = threading.Lock()
-        self.wake.acquire()
+        self.start_signal = threading.Lock()
+        self.start_signal.acquire()
 
     def run(self) -> None:
         while True:
-            self.wake.acquire()
+            self.start_signal.acquire()
             work, self.work = self.work, None
             assert work is not None
             stopping.of_thread.work = work
@@ -174,7 +178,7 @@ class _Worker(threading.Thread):
             stopping.of_thread.work = None
             _idle.append(self)
             work.leave()
-            del work  # what it holds may be large
+            del work  # it may hold large arrays
 
 
 _idle: list[_Worker] = []
@@ -191,7 +195,7 @@ def _idle_worker() -> _Worker:
 
 
 def _forget() -> None:
-    """In a forked process, to which no thread but the forking one has come along."""
+    """Forget the workers in a forked process, in which only the forking thread still runs."""
     global _lock
     _lock = threading.Lock()
     _idle.clear()
@@ -205,11 +209,11 @@ SMALL = 10_000  # synapses
 
 
 def piece_bounds(batch: int, synapses: int) -> list[tuple[int, int]]:
-    """How a batch is cut into pieces, each with its own sum of gradients.
+    """The first and last sample of each piece of a batch; each piece sums its own gradients.
 
-    A function of batch and network alone: sums over pieces in this order do not depend on
-    the number of threads.  Large networks get fewer pieces, because each holds a gradient, and
-    so do small ones, because a piece costs something of itself.
+    The pieces depend on the batch and the network only, so sums over the pieces in this order do
+    not depend on the number of threads.  Large networks get fewer pieces, because each piece holds
+    a gradient; small networks get fewer, because each piece has a fixed cost.
     """
     samples = 32 if synapses < SMALL else 16
     wanted = max(batch // samples, 4)

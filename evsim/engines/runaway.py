@@ -1,19 +1,20 @@
-"""When a network runs away: one rule for all engines.
+"""The rule by which all engines detect a network that runs away.
 
-In a network with recurrent excitation every spike may cause more than one.  Then spikes come faster
-and faster, and a simulation would run until memory is exhausted.  The rule applies to each LIF unit
-that is part of an excitatory loop of connections.  Its spikes are counted in blocks of 50.  The
-length of a block is the time from the last spike of the previous block to the last spike of the
-block; the first block begins at its first spike.  When a block ends, the unit runs away if
+In a network with recurrent excitation each spike may cause more than one further spike.  The rate
+then grows without end, and a simulation would run until memory is exhausted.  The rule applies to
+each LIF unit with an excitatory synapse from its own recurrent component.  Its spikes are counted
+in blocks of 50.  The length of a block is the time from the last spike of the previous block to the
+last spike of the block; the first block begins at the first spike.  At the end of a block, the unit
+runs away if
 
 - there was a previous block, and the block is shorter than that one, and
 - both together are shorter than ``100 tau / rate_limit``, where tau is tau_mem, or 4 tau_syn if
   that is shorter.
 
-So a unit is refused at its spike number 100, 150, ... if it emits more than ``rate_limit``
-spikes per tau and its rate is rising.  The rule considers rates, not their cause: a unit of a loop
-that is driven this fast by inputs is refused too, unless ``rate_limit`` is larger.  A unit that is
-fast at a steady rate is accepted.
+So the simulation ends with an error at spike number 100, 150, ... of a unit that emits more than
+``rate_limit`` spikes per tau at a rising rate.  The rule considers rates, not their cause: it also
+refuses a unit of a loop that inputs drive this fast, unless ``rate_limit`` is larger.  It accepts a
+unit that spikes fast at a constant rate.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ def check_rate_limit(rate_limit: Any) -> None:
 
 
 def shortest_blocks(network: Network, rate_limit: float) -> np.ndarray:
-    """How long two blocks of each unit must take, in ms: ``100 tau / rate_limit``.
+    """The shortest accepted duration of two blocks of each unit in ms: ``100 tau / rate_limit``.
 
-    0 for units to which the rule does not apply.  Shape (units of all populations,).
+    It is 0 for units to which the rule does not apply.  Shape (units of all populations,).
     """
     if rate_limit == np.inf or not any(c.recurrent for c in network.topology.components):
         return np.zeros(network.topology.unit_count)
@@ -63,8 +64,8 @@ def _excited_by_their_loop(network: Network) -> np.ndarray:
             is_lif[units] = isinstance(network.populations[index], LIF)
             if component.recurrent:
                 component_of[units] = number
-    own = component_of[topology.target]
-    excites = (own >= 0) & (own == component_of[topology.source])
+    target = component_of[topology.target]
+    excites = (target >= 0) & (target == component_of[topology.source])
     excites &= network.weight_per_synapse() > 0.0
     excited = np.zeros(topology.unit_count, bool)
     excited[topology.target[excites]] = True
@@ -72,9 +73,9 @@ def _excited_by_their_loop(network: Network) -> np.ndarray:
 
 
 class SpikeBlocks:
-    """The blocks of one unit, spike after spike, in any number type.
+    """Counts the spikes of one unit in blocks, in any number type.
 
-    ``allowed`` is its entry of ``shortest_blocks``.
+    ``allowed`` is the unit's entry of ``shortest_blocks``.
     """
 
     def __init__(self, allowed: Any) -> None:
@@ -84,7 +85,7 @@ class SpikeBlocks:
         self.before: Any = None
 
     def add(self, time: Any) -> Any:
-        """Count a spike; how long its last two blocks took if the unit runs away, else None."""
+        """Count a spike; the duration of the last two blocks if the unit runs away, else None."""
         if self.count == 0:
             self.start = time
         self.count += 1
@@ -98,10 +99,11 @@ class SpikeBlocks:
 
 
 class Runaways(NamedTuple):
-    """The units that run away, the spike at which each does, and how long its two blocks took.
+    """The units that run away, in ascending order.
 
-    Each (found,), int64, int64 and float64, in the order of the units; the spike is the first at
-    which the rule refuses the unit.
+    ``unit`` is the unit, ``spike`` the number of the first of its spikes, counted from 0, at which
+    the rule refuses it, and ``span`` the duration of its two blocks.  Each array has one entry per
+    unit that runs away; the types are int64, int64 and float64.
     """
 
     unit: np.ndarray
@@ -112,10 +114,11 @@ class Runaways(NamedTuple):
 def runaways(
     times: np.ndarray, first: np.ndarray, count: np.ndarray, allowed: np.ndarray
 ) -> Runaways:
-    """The units that run away, found from all their spikes.
+    """The units that run away, given all spikes.
 
     The spikes of unit k are ``times[first[k] : first[k] + count[k]]``, ascending, in ms or in
-    steps of a grid; ``allowed[k]`` is its entry of ``shortest_blocks`` in the same.
+    steps of a grid; ``allowed[k]`` is the unit's entry of ``shortest_blocks`` in the same unit of
+    time.
     """
     owner, number = counted(count // BLOCK)
     begin = first[owner]
@@ -131,7 +134,7 @@ def runaways(
 
 
 def message(place: str, span: float, engine: str) -> str:
-    """What is wrong and what to do; ``place`` names sample, unit and time."""
+    """The error message; ``place`` names the sample, the unit and the time."""
     rate = 2 * BLOCK / span if span > 0 else np.inf
     return (
         f"{place}: its last {2 * BLOCK} spikes came within {span:.3g} ms, {rate:.3g} per ms, and "

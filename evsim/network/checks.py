@@ -1,4 +1,4 @@
-"""Whether spike trains, names of parameters and populations, and times fit a network."""
+"""Checks that spike trains, names of parameters and populations, and times fit a network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evsim.network.spike_trains import SpikeTrains
 
 
 def check_network(network: object) -> None:
-    """Refuse what is no network."""
+    """Refuse what is not an evsim.Network."""
     if not isinstance(network, Network):
         raise TypeError(f"network is of type {type(network).__name__}: give an evsim.Network")
 
@@ -21,7 +21,7 @@ def check_network(network: object) -> None:
 def check_inputs(
     network: Network, spikes: SpikeTrains | Mapping[str, SpikeTrains]
 ) -> dict[str, SpikeTrains]:
-    """Spike trains for each input population, with matching units and samples."""
+    """The spike trains of each input population by name; their units and samples must match."""
     names = [population.name for population in network.inputs]
     if not names:
         raise ValueError("the network has no Input population to give spikes to")
@@ -65,7 +65,7 @@ def _check_input(population: Population, trains: SpikeTrains) -> SpikeTrains:
 
 
 def check_wrt(network: Network, wrt: Iterable[str] | None) -> tuple[str, ...]:
-    """Names of the parameters to differentiate by."""
+    """The names of the parameters with respect to which to differentiate; all for None."""
     if wrt is None:
         return tuple(network.parameters)
     if isinstance(wrt, str):
@@ -80,7 +80,7 @@ def check_wrt(network: Network, wrt: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def check_has_voltage(network: Network, population: str) -> None:
-    """Refuse a population that is not there, and an input."""
+    """Refuse an unknown population, and an input, which has no voltage."""
     if isinstance(network.population(population), Input):
         raise ValueError(f"{population!r} is an input: its units have no voltage")
 
@@ -88,7 +88,7 @@ def check_has_voltage(network: Network, population: str) -> None:
 def check_trace(
     network: Network, population: str, times: Sequence[float] | np.ndarray, duration: float
 ) -> np.ndarray:
-    """Trace times as float64, shape (times,), for a population that has a voltage."""
+    """The times of a voltage trace in ms, float64, shape (times,); refuse a wrong population."""
     check_has_voltage(network, population)
     array = real_array(times, "times", "times in ms")
     if array.ndim != 1:

@@ -24,21 +24,22 @@ from evsim.network.parameters import (
 @helpful
 @dataclass(frozen=True, eq=False, repr=False)
 class Connection(Brief, FrozenArrays):
-    """Synapses from every spike of a source population to units of a target population.
+    """Synapses from the units of a source population to the units of a target population.
 
     Parameters
     ----------
     source, target : str
         Names of populations; they may be the same.
     weight : array, scipy.sparse matrix or Initialiser
-        By how much a spike raises the target's current.  Shape (post, pre), or any shape
-        that broadcasts to it, () , (1, pre) or (post, 1), which shares values.  A sparse
-        matrix has synapses where it stores an entry, zeros included.
+        How much a spike raises the current of its target.  Shape (post, pre), or (), (1, pre) or
+        (post, 1) if synapses share values.  A sparse matrix has a synapse for each stored entry,
+        including stored zeros.
     delay : array, scipy.sparse matrix or Initialiser
-        From emission to arrival in ms, >= 0; same shapes.  With sparse weights either
-        shared (), (1, pre), (post, 1), or sparse with the entries of the weight.
+        The time from emission to arrival in ms, >= 0; same shapes.  If the weight is sparse, the
+        delay is shared, with shape (), (1, pre) or (post, 1), or sparse with the same entries.
     name : str, optional
-        "source->target" if not given; needed when two connections join the same populations.
+        The default is "source->target".  Two connections between the same populations need
+        different names.
     """
 
     source: str
@@ -63,7 +64,7 @@ class Connection(Brief, FrozenArrays):
         return is_sparse(self.weight)
 
     def resolved(self, post: int, pre: int, seed: int | None) -> Connection:
-        """The same connection with its initialisers drawn and its arrays checked."""
+        """The same connection with values drawn from its initialisers, and all arrays checked."""
         weight, delay = (
             self._resolved_parameter(kind, post, pre, seed) for kind in ("weight", "delay")
         )

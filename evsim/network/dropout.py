@@ -1,9 +1,9 @@
-"""Dropout: spikes that are emitted but reach none of their synapses.
+"""Dropout: spikes that are emitted but do not arrive at any synapse.
 
-Whether a spike is dropped depends on nothing but its sample's key, its unit and its number
-among the unit's spikes, so that it does not change with threads or with the rest of a batch.
-Nothing is scaled to make up for the spikes that are missing, as in the programs published
-with L.
+Whether a spike is dropped depends only on the key of its sample, on its unit, and on its number
+among the spikes of the unit.  So it does not depend on threads or on the other samples of a batch.
+Nothing is scaled to compensate for the missing spikes; the programs published with Nowotny, Turner,
+Knight (loss shaping) do not scale either.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from evsim.network.populations import LI
 @helpful
 @dataclass(frozen=True, eq=False, repr=False)
 class Dropout(Brief):
-    """Which spikes are dropped.
+    """The probability with which the spikes of each population are dropped, and the random seed.
 
     Parameters
     ----------
     rates : mapping from Input or LIF population to float
         The probability that a spike is dropped, in [0, 1).
     seed : int
-        Decides the key of each sample, if ``keys`` is not given.
+        The seed from which the key of each sample is drawn if ``keys`` is not given.
     keys : array of uint64, shape (batch,), optional
-        The key of each sample's random numbers.
+        The key of the random numbers of each sample.
     """
 
     rates: Mapping[str, float]
@@ -56,7 +56,7 @@ class Dropout(Brief):
             object.__setattr__(self, "keys", keys)
 
     def check(self, network: Network, batch_size: int) -> None:
-        """Refuse populations that are not there or never spike, and a wrong number of keys."""
+        """Refuse unknown populations, populations that never spike, and a wrong number of keys."""
         known = {p.name: p for p in network.populations}
         for name in self.rates:
             if name not in known:
@@ -75,7 +75,7 @@ class Dropout(Brief):
         return np.random.SeedSequence(self.seed).generate_state(batch_size, np.uint64)
 
     def rate_per_unit(self, network: Network) -> np.ndarray:
-        """The probability for each unit of all populations, float64, shape (units,)."""
+        """The dropout probability of each unit of all populations, float64, shape (units,)."""
         rates = [np.full(p.units, float(self.rates.get(p.name, 0.0))) for p in network.populations]
         return np.concatenate(rates)
 
@@ -85,10 +85,10 @@ _WORD = 2**64 - 1
 
 
 def is_dropped(key: int, unit: int, number: int, rate: float) -> bool:
-    """Whether a unit's spike, the ``number``-th of its sample counted from 0, is dropped.
+    """Whether spike ``number`` of a unit in a sample, counted from 0, is dropped.
 
     A hash of the three integers (the finaliser of SplitMix64, once for the unit and once for
-    the spike) gives a number in [0, 1) that is compared with the rate.  ``unit`` is counted
+    the spike) gives a number in [0, 1), which is compared with the rate.  ``unit`` is counted
     over all populations.
     """
     word = _mixed(key + (unit + 1) * _GOLDEN)
@@ -104,7 +104,7 @@ def _mixed(word: int) -> int:
 
 
 def fractions(key: int, units: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """For each of some spikes the number in [0, 1) that ``is_dropped`` compares with the rate."""
+    """The number in [0, 1) that ``is_dropped`` compares with the rate, for each of many spikes."""
     golden = np.uint64(_GOLDEN)
     first = np.uint64(key) + (units.astype(np.uint64) + np.uint64(1)) * golden
     words = _all_mixed(_all_mixed(first) + (numbers.astype(np.uint64) + np.uint64(1)) * golden)

@@ -35,7 +35,7 @@ class Initialiser(ABC):
         """Values of the given shape."""
 
     def fill(self, parameter: str, seed: int | None, post: int, pre: int) -> np.ndarray:
-        """Values for the parameter of that name; each name has its own random stream."""
+        """Values for a parameter of a connection; each parameter name has its own random stream."""
         sharing: Sharing = getattr(self, "sharing")  # noqa: B009
         shapes = {
             "synaptic": (post, pre),
@@ -46,7 +46,7 @@ class Initialiser(ABC):
         return self._drawn(parameter, seed, shapes[sharing])
 
     def fill_units(self, parameter: str, seed: int | None, units: int) -> np.ndarray:
-        """Values for the parameter of a population; each name has its own random stream."""
+        """Values for a parameter of a population; each parameter name has its own random stream."""
         sharing: Sharing = getattr(self, "sharing")  # noqa: B009
         if sharing in ("axonal", "dendritic"):
             raise ValueError(
@@ -112,11 +112,11 @@ class Gamma(Initialiser):
     Parameters
     ----------
     mean : float
-        > 0, of the distribution; its scale is ``mean / shape``.
+        The mean of the distribution before clipping, > 0; the scale is ``mean / shape``.
     shape : float
-        > 0; the standard deviation is ``mean / sqrt(shape)``.
+        The shape parameter, > 0; the standard deviation is ``mean / sqrt(shape)``.
     low, high : float
-        0 <= low <= high; infinity for no upper end.
+        The bounds of the values, 0 <= low <= high; ``high`` is infinity for no upper bound.
     sharing : str
         Which synapses or units share a value, see ``Initialiser``.
     """
@@ -144,7 +144,7 @@ class Gamma(Initialiser):
 @helpful
 @dataclass(frozen=True)
 class Constant(Initialiser):
-    """The same value everywhere; ``sharing`` says which synapses share a parameter."""
+    """The same value everywhere; ``sharing`` says which synapses or units share a parameter."""
 
     value: float
     sharing: Sharing = "synaptic"

@@ -1,8 +1,9 @@
 """Network: a directed graph of populations and connections, and its parameters.
 
-Parameters are arrays whose *shape is their sharing*: a delay of shape (post, pre) is synaptic,
-(1, pre) axonal, (post, 1) dendritic, () one for all; a time constant of shape () is shared by a
-population, of shape (units,) it is heterogeneous.  Gradients have the same shapes.
+The shape of a parameter says which synapses or units share a value.  A delay of shape (post, pre)
+is synaptic, (1, pre) axonal and (post, 1) dendritic; with shape () all synapses of the connection
+share it.  A time constant of shape () is shared by a population; with shape (units,) each unit has
+its own.  A gradient has the shape of its parameter.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ class Network:
     Parameters
     ----------
     populations : sequence of Input, LIF and LI
-        The last one is the output: losses and readouts use it by default.
+        The last population is the output: losses and readouts use it by default.
     connections : sequence of Connection
         Any directed graph: several layers, skips, recurrence, self-connections.
     seed : int, optional
-        For parameters given as initialisers (``evsim.Normal`` and others).
+        The random seed of parameters that are given as initialisers, such as ``evsim.Normal``.
 
     Raises
     ------
@@ -96,7 +97,7 @@ class Network:
         return population
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickling and copying, without the views that are computed on first use."""
+        """The state to pickle or copy, without the views that are computed on first use."""
         return {k: v for k, v in self.__dict__.items() if k not in ("parameters", "topology")}
 
     # -- names -------------------------------------------------------------------------
@@ -123,7 +124,7 @@ class Network:
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
-        """Every parameter by name, read-only: "input->hidden.weight", "hidden.tau_mem", ..."""
+        """All parameters by name, read-only: "input->hidden.weight", "hidden.tau_mem", ..."""
         return MappingProxyType(self._parameters)
 
     @cached_property
@@ -138,9 +139,9 @@ class Network:
         return Named(parameters, "parameter")
 
     def replace(self, values: Mapping[str, Any]) -> Network:
-        """A new network with some parameters replaced; shapes may change, which changes sharing.
+        """A new network with some parameters replaced; a new shape changes what is shared.
 
-        Raises ValueError for unknown names and for values a Network would refuse.
+        Raises ValueError for unknown names and for values that a Network would refuse.
         """
         check_is(values, "values", Mapping, "give a mapping from names of parameters to arrays")
         for name in values:
@@ -172,15 +173,15 @@ class Network:
 
     @cached_property
     def topology(self) -> Topology:
-        """The synapses as flat arrays; shared by the networks that ``replace`` makes."""
+        """The synapses as flat arrays; networks made by ``replace`` share them if they can."""
         return Topology.of(self.populations, self.connections)
 
     def weight_per_synapse(self) -> np.ndarray:
-        """Weight of each synapse in the topology's order, float64, shape (synapses,)."""
+        """The weight of each synapse in the order of ``topology``, float64, shape (synapses,)."""
         return self._per_synapse("weight")
 
     def delay_per_synapse(self) -> np.ndarray:
-        """Delay of each synapse in the topology's order in ms, float64, shape (synapses,)."""
+        """The delay of each synapse in ms in the order of ``topology``, float64, (synapses,)."""
         return self._per_synapse("delay")
 
     def _per_synapse(self, kind: str) -> np.ndarray:
@@ -192,10 +193,10 @@ class Network:
         return flat
 
     def fold(self, name: str, flat: np.ndarray) -> Parameter:
-        """Sum a quantity per synapse, or per unit, into the shape of that parameter.
+        """Sum a quantity per synapse or per unit into the shape of a parameter.
 
-        ``flat`` has shape (synapses,) for a weight or a delay, and (units of all populations,)
-        for a time constant or a threshold.
+        ``flat`` has shape (synapses,) for a weight or a delay, and (units of all populations,) for
+        a time constant or a threshold.
         """
         if not isinstance(name, str) or name not in self.parameters:
             raise ValueError(unknown_name("parameter", name, self.parameters))
@@ -210,20 +211,23 @@ class Network:
             )
         if kind not in ("weight", "delay"):
             start = int(self.topology.first_unit[self._index[owner]])
-            own = flat[start : start + self.population(owner).units]
-            return np.asarray(own.sum()) if self.parameters[name].shape == () else own.copy()
+            values = flat[start : start + self.population(owner).units]
+            return np.asarray(values.sum()) if self.parameters[name].shape == () else values.copy()
         index = [c.name for c in self.connections].index(owner)
         connection = self.connections[index]
-        own = flat[self.topology.slots[index]]
-        values = getattr(connection, kind)
-        return fold(own, values, connection.weight, self._shape(connection))
+        per_synapse = flat[self.topology.slots[index]]
+        parameter = getattr(connection, kind)
+        return fold(per_synapse, parameter, connection.weight, self._shape(connection))
 
     def _shape(self, connection: Connection) -> tuple[int, int]:
-        """(post, pre) of a connection."""
+        """The numbers of target and source units of a connection, (post, pre)."""
         return self.population(connection.target).units, self.population(connection.source).units
 
     def per_unit(self, parameter: str, default: float = np.nan) -> np.ndarray:
-        """A unit parameter for all units of all populations, ``default`` where there is none."""
+        """One parameter of all units of all populations, shape (units of all populations,).
+
+        Units without that parameter have the value ``default``.
+        """
         check_choice(parameter, "parameter", _UNIT_NUMBERS)
         check_number(default, "default")
         flat = np.full(self.topology.unit_count, float(default))
@@ -281,5 +285,5 @@ def _same_synapses(a: Connection, b: Connection) -> bool:
 def _replace_parameters(
     owner: Any, owner_name: str, parameters: tuple[str, ...], values: Mapping[str, Any]
 ) -> Any:
-    own = {p: values[f"{owner_name}.{p}"] for p in parameters if f"{owner_name}.{p}" in values}
-    return replace(owner, **own) if own else owner
+    new = {p: values[f"{owner_name}.{p}"] for p in parameters if f"{owner_name}.{p}" in values}
+    return replace(owner, **new) if new else owner

@@ -1,8 +1,8 @@
-"""Parameter values: which are accepted, and how shared values map to synapses.
+"""The values of parameters: their checks, and the map from shared values to synapses.
 
 A weight or delay is a dense array whose shape broadcasts to (post, pre), or a
-``scipy.sparse.csr_array`` of that shape.  ``spread`` gives each synapse its value; ``fold``
-is its transpose and sums a quantity per synapse into the parameter's shape.
+``scipy.sparse.csr_array`` of that shape.  ``spread`` gives each synapse its value.  ``fold`` is the
+transpose of ``spread``: it sums a quantity per synapse into the shape of the parameter.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Parameter = Any  # a NumPy array, or a scipy.sparse.csr_array for a sparse conne
 
 
 class FrozenArrays:
-    """Attributes that are arrays stay read-only when the object is pickled or copied."""
+    """A class whose arrays stay read-only when an object is pickled or copied."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -31,7 +31,7 @@ class FrozenArrays:
                     part.setflags(write=False)
 
 
-# -- what is accepted ---------------------------------------------------------------------
+# -- checks -------------------------------------------------------------------------------
 
 
 def real_numbers(values: object, name: str) -> np.ndarray:
@@ -42,7 +42,7 @@ def real_numbers(values: object, name: str) -> np.ndarray:
 
 
 def per_connection(values: Any, name: str, shape: tuple[int, int]) -> Parameter:
-    """A weight or delay of a connection of that (post, pre) shape, checked and read-only."""
+    """A weight or delay, checked and read-only, of a connection of shape (post, pre)."""
     return _sparse(values, name, shape) if is_sparse(values) else _shared(values, name, shape)
 
 
@@ -50,7 +50,7 @@ def _shared(values: object, name: str, shape: tuple[int, int]) -> np.ndarray:
     array = real_numbers(values, name)
     post, pre = shape
     if array.ndim not in (0, 2) or any(
-        own not in (1, full) for own, full in zip(array.shape, shape, strict=False)
+        size not in (1, full) for size, full in zip(array.shape, shape, strict=False)
     ):
         raise ValueError(
             f"{name} has shape {array.shape}: with {post} target and {pre} source units it must "
@@ -70,9 +70,9 @@ def _sparse(values: Any, name: str, shape: tuple[int, int]) -> csr_array:
     try:
         matrix.check_format(full_check=True)
     except ValueError as error:
-        raise ValueError(f"{name} is no valid sparse matrix: {error}") from error
+        raise ValueError(f"{name} is not a valid sparse matrix: {error}") from error
     matrix.sum_duplicates()
-    # Converting from coo has summed them already; the other formats cannot hold any.
+    # The conversion from coo has summed duplicates; the formats besides these three hold none.
     if values.format in ("coo", "csr", "csc") and matrix.nnz != entries:
         raise ValueError(
             f"{name} stores {entries - matrix.nnz} entries more than once: a synapse has "
@@ -92,9 +92,9 @@ def check_delay(delay: Parameter, name: str) -> None:
 
 
 def refuse(values: Parameter, wrong: np.ndarray, name: str, unit: str, rule: str) -> None:
-    """Raise ValueError for the first wrong value, naming its index.
+    """Raise ValueError for the first wrong value, and name its index.
 
-    ``wrong`` has the shape of the values, or (entries,) for a sparse matrix.
+    ``wrong`` has the shape of the values, or shape (entries,) for a sparse matrix.
     """
     if not wrong.any():
         return
@@ -113,9 +113,9 @@ def refuse(values: Parameter, wrong: np.ndarray, name: str, unit: str, rule: str
 
 
 def spread(values: Parameter, weight: Parameter, shape: tuple[int, int]) -> np.ndarray:
-    """A parameter's value at each synapse of its connection, row by row, shape (synapses,).
+    """The value of a parameter at each synapse of its connection, row by row, shape (synapses,).
 
-    ``weight`` is the connection's weight, which says where synapses are; ``shape`` is its
+    ``weight`` is the weight of the connection, which tells which synapses exist; ``shape`` is
     (post, pre).
     """
     if is_sparse(values):
@@ -149,7 +149,7 @@ def fold(
 
 
 def sparse_entries(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column of each stored entry of a csr matrix, row by row."""
+    """The row and the column of each stored entry of a csr matrix, row by row."""
     rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     return rows, matrix.indices
 
@@ -165,7 +165,7 @@ def same_entries(a: Any, b: Any) -> bool:
 
 
 def with_data(matrix: Any, data: np.ndarray) -> csr_array:
-    """A csr matrix with the same entries and other values."""
+    """A csr matrix with the same entries and new values."""
     from scipy.sparse import csr_array
 
     return csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)

@@ -1,4 +1,7 @@
-"""Input, LIF, LI: the populations of a network, each with the parameters of its units."""
+"""Input, LIF, LI: the populations of a network, each with the parameters of its units.
+
+D is Mészáros, Knight, Nowotny (delay learning with EventProp).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from evsim.network.spike_trains import MOST_UNITS
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Population(Brief, FrozenArrays):
-    """A named group of units of one kind."""
+    """A group of units of one kind, with a name."""
 
     name: str
     units: int
@@ -44,7 +47,7 @@ class Population(Brief, FrozenArrays):
         object.__setattr__(self, "units", units)
 
     def resolved(self, seed: int | None) -> Population:
-        """The same population with its initialisers drawn, and what they drew checked."""
+        """The same population with values drawn from its initialisers, and checked."""
         drawn: dict[str, Any] = {}
         for parameter in self.unit_parameters:
             value = getattr(self, parameter)
@@ -57,7 +60,7 @@ class Population(Brief, FrozenArrays):
     ) -> None:
         full_name = f"{self.name}.{parameter}"
         if parameter in self.unit_parameters and isinstance(getattr(self, parameter), Initialiser):
-            return  # until a network draws it
+            return  # its values are checked when a Network draws them
         values = real_numbers(getattr(self, parameter), full_name)
         if values.shape not in ((), (self.units,)):
             raise ValueError(
@@ -75,7 +78,7 @@ class Population(Brief, FrozenArrays):
 @helpful
 @dataclass(frozen=True, eq=False, repr=False)
 class Input(Population):
-    """Units whose spikes the user gives."""
+    """Units that emit the spikes that the user gives."""
 
 
 @helpful
@@ -83,20 +86,20 @@ class Input(Population):
 class LIF(Population):
     """Leaky integrate-and-fire units with exponential current synapses (D Table 1).
 
-    ``tau_mem dV/dt = -V + I`` and ``tau_syn dI/dt = -I``; when V reaches ``threshold`` from
-    below the unit emits a spike and V is set to 0, while I goes on.
+    ``tau_mem dV/dt = -V + I`` and ``tau_syn dI/dt = -I``.  When V reaches ``threshold`` from
+    below, the unit emits a spike and V is set to 0; I does not change.
 
     Parameters
     ----------
     name : str
     units : int
     tau_mem, tau_syn : float, array of shape (units,) or Initialiser
-        Membrane and synaptic time constant in ms, > 0; any ratio, equality included.
+        Membrane and synaptic time constant in ms, > 0.  Any ratio is allowed, also 1.
     threshold : float, array of shape (units,) or Initialiser
-        Greater than 0.
+        The voltage at which a unit spikes, > 0.
     refractory : float or array of shape (units,)
-        How long V stays at 0 after a spike, in ms; 0 for not at all, infinity for at most
-        one spike a trial.
+        The refractory period in ms, >= 0: V stays at 0 for that long after a spike.  With
+        infinity a unit spikes at most once per trial.
     """
 
     tau_mem: Any = 20.0
@@ -117,7 +120,7 @@ class LIF(Population):
 @helpful
 @dataclass(frozen=True, eq=False, repr=False)
 class LI(Population):
-    """Leaky integrator units: as LIF, without threshold; they never spike.
+    """Leaky integrator units: they obey the equations of LIF units but never spike.
 
     Parameters
     ----------

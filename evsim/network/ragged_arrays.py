@@ -15,10 +15,10 @@ def counted(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def places_of(start: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The place in the array and the row of every entry.
+    """The index in the array and the row of every entry.
 
-    Row i has ``count[i]`` entries and begins at ``start[i]``.  Rows are numbered in the order of
-    the flattened arrays.
+    Row i begins at index ``start[i]`` and has ``count[i]`` entries.  ``start`` and ``count`` may
+    have any shape; rows are numbered in the order of the flattened arrays.
     """
     owner, number = counted(count.ravel())
     return start.ravel()[owner] + number, owner

@@ -1,4 +1,4 @@
-"""Which samples of a batch an index selects."""
+"""The samples of a batch that an index selects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evsim.arguments.checks import (
 def chosen_samples(index: Any, batch_size: int, name: str = "index") -> np.ndarray:
     """The samples that an integer, a slice or an array of integers or bools selects, int64.
 
-    Raises IndexError for samples that the batch does not have, TypeError for other indices.
+    Raises IndexError for samples that the batch does not have, and TypeError for other indices.
     """
     if is_integer(index):
         index = [int(index)] if -batch_size <= index < batch_size else [_outside(index, batch_size)]

@@ -1,4 +1,4 @@
-"""Spikes as lists of (time, unit) pairs: what is accepted, and the messages for what is not."""
+"""Spikes as lists of (time, unit) pairs: checks, and error messages for wrong lists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LISTS = "give a list of (time, unit) pairs for each sample, such as [[(1.5, 0), 
 
 
 def pairs_of(sample: Any, place: int) -> tuple[tuple[Any, Any], ...]:
-    """The pairs of a sample's spikes; refuses other forms, and says which is the right one."""
+    """The (time, unit) pairs of one sample; refuses other forms and names the right one."""
     name = f"samples[{place}]"
     if isinstance(sample, Mapping):
         raise TypeError(
@@ -44,19 +44,19 @@ def _is_number(value: Any) -> bool:
 
 
 def check_pairs(times: list[Any], units: list[Any], samples: list[int], unit_count: int) -> None:
-    """Refuse times that are none and units that there are not, by their place in a sample."""
+    """Refuse invalid times and units that do not exist; messages name their place in a sample."""
 
     def place(event: int) -> str:
         number = event - bisect_left(samples, samples[event])
-        found = f"({shown(times[event])}, {shown(units[event])})"
-        return f"samples[{samples[event]}][{number}] = {found}"
+        pair = f"({shown(times[event])}, {shown(units[event])})"
+        return f"samples[{samples[event]}][{number}] = {pair}"
 
     for event, (time, unit) in enumerate(zip(times, units, strict=True)):
         if isinstance(unit, (bool, np.bool_)) or not isinstance(unit, (int, np.integer)):
-            told = ""
+            hint = ""
             if _are_exchanged(times, units, unit_count):
-                told = "; time and unit seem to be exchanged, give (time, unit)"
-            raise TypeError(f"{place(event)}: the unit must be an integer{told}")
+                hint = "; time and unit seem to be exchanged, give (time, unit)"
+            raise TypeError(f"{place(event)}: the unit must be an integer{hint}")
         if not 0 <= unit < unit_count:
             raise ValueError(
                 f"{place(event)}: a population of {unit_count} has units 0 to {unit_count - 1}"
@@ -71,7 +71,7 @@ def check_pairs(times: list[Any], units: list[Any], samples: list[int], unit_cou
 
 
 def _are_exchanged(times: list[Any], units: list[Any], unit_count: int) -> bool:
-    """Whether all that should be times can only be units, and the other way round."""
+    """Whether the pairs seem to be (unit, time): all times are valid units, some units are not."""
     return all(
         isinstance(time, (int, np.integer)) and 0 <= time < unit_count for time in times
     ) and any(isinstance(unit, (float, np.floating)) for unit in units)

@@ -1,8 +1,8 @@
-"""SpikeTrains: a ragged batch of spike events.
+"""SpikeTrains: the spikes of a batch of samples.
 
-Three flat arrays hold all samples one after the other: the time and the unit of each
-event, and the offset at which each sample begins.  Inside a sample events are sorted by
-time; an engine may rely on it.
+Three flat arrays hold all samples one after the other: the time and the unit of each spike,
+and the offset at which each sample begins.  The spikes of a sample are sorted by time; engines
+rely on this.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from evsim.network.sample_selection import chosen_samples
 from evsim.network.spike_lists import LISTS, check_pairs, pairs_of
 
 MOST_UNITS = 2**31 - 1
-"""Of a population: events hold their unit in 32 bits."""
+"""The largest number of units of a population: the unit of an event is stored in 32 bits."""
 
 
 _MOST_SAMPLES = 2**40
@@ -39,13 +39,13 @@ class SpikeTrains(FrozenArrays):
     Parameters
     ----------
     times : array of float64, shape (events,)
-        Emission time of each event in ms, sorted inside each sample.
+        The time of each spike in ms, sorted within each sample.
     units : array of int32, shape (events,)
-        The unit that emits it, 0 <= unit < unit_count.
+        The unit of each spike, 0 <= unit < unit_count.
     offsets : array of int64, shape (batch + 1,)
-        Events of sample b are ``times[offsets[b]:offsets[b + 1]]``.
+        The spikes of sample b are at ``times[offsets[b]:offsets[b + 1]]``.
     unit_count : int
-        How many units the population has, silent ones included.
+        The number of units of the population, including silent ones.
 
     Raises
     ------
@@ -105,9 +105,9 @@ class SpikeTrains(FrozenArrays):
         batch_size: int,
         unit_count: int,
     ) -> SpikeTrains:
-        """Build from unsorted events: time, unit and sample index of each, shape (events,).
+        """Build from the time, unit and sample index of each spike, each of shape (events,).
 
-        Events are sorted by sample, then time, then unit.
+        The spikes may be in any order; they are sorted by sample, then time, then unit.
         """
         times = _frozen(times, np.float64, "times")
         units = _frozen(units, np.int32, "units")
@@ -157,9 +157,9 @@ class SpikeTrains(FrozenArrays):
 
     @classmethod
     def from_latencies(cls, latencies: np.ndarray) -> SpikeTrains:
-        """Build from one spike time per unit, shape (batch, units).
+        """Build from at most one spike time per unit, in ms, shape (batch, units).
 
-        NaN, or a masked entry, where a unit is silent.
+        An entry is NaN or masked where a unit is silent.
         """
         latencies = real_array(latencies, "latencies", "times in ms", masked=np.nan)
         latencies = latencies.astype(np.float64)
@@ -186,7 +186,7 @@ class SpikeTrains(FrozenArrays):
 
     @classmethod
     def concatenate(cls, batches: Sequence[SpikeTrains]) -> SpikeTrains:
-        """Join batches of the same population, sample after sample."""
+        """Join batches of the same population into one batch."""
         batches = listed(batches, "batches", "give a list of SpikeTrains")
         if not batches:
             raise ValueError("batches is empty: concatenate needs at least one SpikeTrains")
@@ -206,14 +206,14 @@ class SpikeTrains(FrozenArrays):
             batches[0].unit_count,
         )
 
-    # -- looking at them ------------------------------------------------------------
+    # -- access ---------------------------------------------------------------------
 
     def __len__(self) -> int:
         """Number of samples."""
         return self.offsets.size - 1
 
     def __getitem__(self, index: int | slice | np.ndarray) -> SpikeTrains:
-        """Select samples: an index gives a batch of one, a slice or an index array a batch."""
+        """The selected samples as a batch; a single index gives a batch of one sample."""
         chosen = chosen_samples(index, len(self))
         starts = self.offsets[chosen]
         counts = self.offsets[chosen + 1] - starts
@@ -226,7 +226,7 @@ class SpikeTrains(FrozenArrays):
     def _trusted(
         cls, times: np.ndarray, units: np.ndarray, offsets: np.ndarray, unit_count: int
     ) -> SpikeTrains:
-        """Wrap arrays that are valid by construction; they must not be written to afterwards."""
+        """Wrap arrays that are known to be valid, without a copy; makes them read-only."""
         trains = object.__new__(cls)
         for name, array in (("times", times), ("units", units), ("offsets", offsets)):
             array.setflags(write=False)
@@ -236,17 +236,17 @@ class SpikeTrains(FrozenArrays):
 
     @property
     def samples(self) -> np.ndarray:
-        """Sample index of each event, int64, shape (events,)."""
+        """The sample index of each spike, int64, shape (events,)."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
     def counts(self) -> np.ndarray:
-        """Number of spikes of each unit in each sample, int64, shape (batch, units)."""
+        """The number of spikes of each unit in each sample, int64, shape (batch, units)."""
         flat = self.samples * self.unit_count + self.units
         total = len(self) * self.unit_count
         return np.bincount(flat, minlength=total).reshape(len(self), self.unit_count)
 
     def first(self) -> np.ndarray:
-        """Time of each unit's first spike in ms, infinity if silent, shape (batch, units)."""
+        """The time of each unit's first spike in ms, shape (batch, units); infinity if silent."""
         first = np.full((len(self), self.unit_count), np.inf)
         np.minimum.at(first, (self.samples, self.units), self.times)
         return first
@@ -275,7 +275,7 @@ class SpikeTrains(FrozenArrays):
 
 
 def _frozen(values: object, dtype: type, name: str) -> np.ndarray:
-    """A read-only one-dimensional copy in the given type, refusing lossy conversions."""
+    """A read-only one-dimensional copy in the given type; refuses lossy conversions."""
     whole = np.issubdtype(dtype, np.integer)
     array = integer_array(values, name) if whole else real_array(values, name, "numbers")
     if array.ndim != 1:
@@ -309,7 +309,7 @@ def _check_offsets(offsets: np.ndarray, events: int) -> None:
 def _check_events(
     times: np.ndarray, units: np.ndarray, unit_count: int, sample_of: Callable[[int], int]
 ) -> None:
-    """Refuse impossible times and units; ``sample_of`` is asked for the sample of an event."""
+    """Refuse invalid times and units; ``sample_of`` gives the sample of an event for messages."""
     wrong = ~(np.isfinite(times) & (times >= 0))
     if wrong.any():
         event = int(np.argmax(wrong))

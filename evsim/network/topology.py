@@ -23,8 +23,8 @@ class Component:
     """Populations that are simulated together.
 
     ``recurrent`` is true if the populations are part of a loop of connections, so that their
-    events need one common order.  Otherwise the component is a single population, which receives
-    spikes from earlier components only.
+    events must be processed in one common order.  Otherwise the component is a single population,
+    which receives spikes only from inputs and earlier components.
     """
 
     populations: tuple[int, ...]
@@ -33,13 +33,13 @@ class Component:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Topology(Brief):
-    """Units, synapses and the order of populations.
+    """The units, the synapses, and the order in which populations are simulated.
 
-    ``first_unit`` holds the first unit of each population and the number of all units.
-    Synapse s goes from unit ``source[s]`` to unit ``target[s]``; synapses are sorted by
-    target, and those of target u are ``incoming[u]:incoming[u + 1]``.  The synapses that
-    start at unit u are ``outgoing_synapse[outgoing[u]:outgoing[u + 1]]``.  ``slots[c]`` says
-    where the entries of connection c, row by row, are among all synapses.
+    ``first_unit`` holds the first unit of each population, and then the number of all units.
+    Synapse s goes from unit ``source[s]`` to unit ``target[s]``.  Synapses are sorted by target:
+    the synapses onto unit u are ``incoming[u]:incoming[u + 1]``.  The synapses from unit u are
+    ``outgoing_synapse[outgoing[u]:outgoing[u + 1]]``.  ``slots[c]`` holds the synapse of each entry
+    of connection c, row by row.
     """
 
     first_unit: np.ndarray
@@ -53,7 +53,7 @@ class Topology(Brief):
 
     @property
     def unit_count(self) -> int:
-        """Number of units of all populations together."""
+        """The number of units of all populations."""
         return int(self.first_unit[-1])
 
     @classmethod
@@ -99,15 +99,15 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _places(order: np.ndarray, lengths: list[int]) -> tuple[np.ndarray | slice, ...]:
-    """Where each connection's entries went when all were sorted by target."""
+    """The synapse of each entry of each connection after the sort by target."""
     place = np.empty(order.size, np.int64)
     place[order] = np.arange(order.size)
     slots: list[np.ndarray | slice] = []
     start = 0
     for length in lengths:
-        own = place[start : start + length]
-        contiguous = length > 0 and own[-1] - own[0] == length - 1 and np.all(np.diff(own) == 1)
-        slots.append(slice(int(own[0]), int(own[-1]) + 1) if contiguous else own)
+        part = place[start : start + length]
+        contiguous = length > 0 and part[-1] - part[0] == length - 1 and np.all(np.diff(part) == 1)
+        slots.append(slice(int(part[0]), int(part[-1]) + 1) if contiguous else part)
         start += length
     return tuple(slots)
 
@@ -121,7 +121,7 @@ def _starts(owner: np.ndarray, units: int) -> np.ndarray:
 def _components(
     populations: Sequence[Population], connections: Sequence[Connection], index: dict[str, int]
 ) -> tuple[Component, ...]:
-    """Strongly connected populations, sources before targets (inputs left out)."""
+    """The strongly connected components without the inputs, sources before targets."""
     from graphlib import TopologicalSorter
 
     from scipy.sparse import csr_array
@@ -135,14 +135,14 @@ def _components(
     members: dict[int, list[int]] = {}
     for population in range(size):
         members.setdefault(int(label[population]), []).append(population)
-    before: dict[int, set[int]] = {own: set() for own in members}
+    before: dict[int, set[int]] = {component: set() for component in members}
     for pre, post in zip(*np.nonzero(graph), strict=True):
         if label[pre] != label[post]:
             before[int(label[post])].add(int(label[pre]))
     inputs = {index[p.name] for p in populations if isinstance(p, Input)}
     components = []
-    for own in TopologicalSorter(before).static_order():
-        together = tuple(members[own])
+    for component in TopologicalSorter(before).static_order():
+        together = tuple(members[component])
         if together[0] in inputs:
             continue
         recurrent = len(together) > 1 or bool(graph[together[0], together[0]])

@@ -1,7 +1,9 @@
 """The adjoint of a simulated network: its events in reverse order (D Table 1).
 
-Beside each unit's events it meets the jumps of lambda_V that a readout makes: at the peak of
-a voltage, at moments at which V is read, and at the end of the trial for a phantom spike.
+Besides the events, the adjoint has jumps of lambda_V that come from the readout: at the peak of a
+voltage, at times at which V is read, and at the end of the trial if a spike is missing.
+
+D is Mészáros, Knight, Nowotny (delay learning with EventProp).
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ from evsim.readouts.readouts import WeightingForm
 
 
 class Jump(NamedTuple):
-    """lambda_V of a unit jumps at a time, as a readout has it.
+    """A jump of a unit's lambda_V, caused by a readout.
 
-    In backward time it comes after all events of that time, which do not see it.  Where V is
-    0 whatever came before, right after an emission and inside a refractory window, it does
-    nothing.  A ``phantom`` is the jump of a spike that is missing, at the end of the trial.
+    In backward time the jump comes after all events at the same time, so these do not see it.
+    Right after an emission and in a refractory period V is 0 whatever came before, so a jump has no
+    effect there.  ``phantom`` marks the jump for a missing spike, at the end of the trial.
     """
 
     time: Number
@@ -34,12 +36,12 @@ class Jump(NamedTuple):
 
 @dataclass
 class Cotangents:
-    """What enters the adjoint of one sample.
+    """The sources of the adjoint of one sample.
 
-    ``drive`` of a unit is dF/dV / w(t) and ``form`` that of w(t), ``jumps`` change lambda_V,
-    ``arrival_jumps`` is what of a jump at the same instant an arrival sees, and
-    ``emission_slopes`` is the derivative of the loss by emission times.  ``rate_jumps``, by
-    unit, and ``lambda_limit`` are those of ``protocol.Adjustments``.
+    ``drive`` is dF/dV / w(t) of each unit, and ``form`` is the form of w(t).  ``jumps`` change
+    lambda_V; ``arrival_jumps`` is the part of a jump that an arrival at the same instant sees.
+    ``emission_slopes`` is the derivative of the loss with respect to emission times.
+    ``rate_jumps``, by unit, and ``lambda_limit`` are those of ``protocol.Adjustments``.
     """
 
     form: WeightingForm = FLAT
@@ -51,7 +53,7 @@ class Cotangents:
     lambda_limit: Number = float("inf")
 
     def add_emission_slope(self, emission: Emission, slope: Number) -> None:
-        """Add to the derivative of the loss by an emission's time."""
+        """Add to the derivative of the loss with respect to the time of an emission."""
         self.emission_slopes[emission] = self.emission_slopes.get(emission, 0) + slope
 
 
@@ -60,16 +62,17 @@ class AdjointSimulation:
 
     Attributes
     ----------
-    weight, delay : list of Number, per synapse
-        Gradients.
+    weight, delay : list of Number
+        The gradient for each synapse.
     threshold : dict from unit to Number
-        Gradients.
+        The gradient for each unit.
     slopes : dict from Emission to Number
-        Derivative by the time of each spike, input spikes included.
-    history : list of AdjointSegment, by unit
-        lambda_V and lambda_I before each of its events, beginning with 0 and 0 at the end.
+        The derivative with respect to the time of each spike, including input spikes.
+    history : dict from unit to list of AdjointSegment
+        lambda_V and lambda_I before each event of the unit, last event first; the first entry is
+        lambda_V = lambda_I = 0 at the end of the trial.
     limited : int
-        How many spikes had their lambda_V- set to the limit.
+        The number of spikes whose lambda_V- was set to the limit.
     """
 
     def __init__(self, simulation: Simulation, cotangents: Cotangents) -> None:
@@ -89,7 +92,7 @@ class AdjointSimulation:
             for unit, segments in simulation.history.items()
         }
         self.limited = 0
-        # What the later start of V does to a unit whose window has ended: h_k = I lambda_V.
+        # h_k = I lambda_V at the end of a refractory period: the effect of V starting later.
         self._release_slopes = dict.fromkeys(model.neurons, zero)
 
     def run(self) -> AdjointSimulation:
@@ -110,13 +113,13 @@ class AdjointSimulation:
         return self
 
     def _events(self) -> list[Event | Jump]:
-        """Recorded events with the readout's jumps before those of the same time."""
-        felt = (j for j in self.cotangents.jumps if not self.forward.is_reset(j.unit, j.time))
-        together: list[Any] = [*felt, *self.forward.events]
-        return sorted(together, key=lambda event: event.time)  # which keeps the order of ties
+        """Events and the readout's jumps by time; jumps come before events at the same time."""
+        jumps = (j for j in self.cotangents.jumps if not self.forward.is_reset(j.unit, j.time))
+        together: list[Any] = [*jumps, *self.forward.events]
+        return sorted(together, key=lambda event: event.time)  # stable: keeps the order of ties
 
     def flow(self, unit: int, time: Number, segment: int = -1) -> tuple[Number, Number, Number]:
-        """lambda_V, lambda_I and their difference of a unit at a time of a segment."""
+        """lambda_V, lambda_I and their difference of a unit at a time in a segment."""
         drive = self.cotangents.drive.get(unit, 0)
         return self.model.neurons[unit].adjoint_flow(
             self.history[unit][segment], time, drive, self.cotangents.form
@@ -140,7 +143,7 @@ class AdjointSimulation:
         )
 
     def _before(self, emission: Emission) -> Number:
-        """lambda_V-, with the limit on it and the jump of a rate regulariser."""
+        """lambda_V right before an emission, with its limit and the jump of a rate regulariser."""
         drive = self.model.neurons[emission.unit].drive(emission.current)
         slope, limit = self.slopes[emission], self.cotangents.lambda_limit
         if drive <= 0 and limit == float("inf"):
@@ -208,12 +211,13 @@ class AdjointSimulation:
 
     @cached_property
     def time_constants(self) -> dict[int, Slopes]:
-        """Gradients by both time constants of each unit.
+        """Gradients with respect to both time constants of each unit.
 
-        dL/dtau_mem is the integral of lambda_V dV/dt and dL/dtau_syn that of lambda_I dI/dt,
-        jumps left out; between two events each is what V, I and the readout at the end owe
-        to the time constant, given V and I at the start: dL/dV = -tau_mem lambda_V and
-        dL/dI = -tau_syn lambda_I there.
+        dL/dtau_mem is the integral of lambda_V dV/dt, and dL/dtau_syn the integral of
+        lambda_I dI/dt, without jumps.  Between two events each integral is computed as the
+        derivative of V and I at the end, and of the readout, with respect to the time constant for
+        fixed V and I at the start.  At the end dL/dV = -tau_mem lambda_V and
+        dL/dI = -tau_syn lambda_I.
         """
         zero = self.model.numbers.convert(0)
         slopes = {}
@@ -223,7 +227,7 @@ class AdjointSimulation:
         return slopes
 
     def _time_constant_slopes(self, unit: int) -> Iterator[Slopes]:
-        """What the time between each two events adds to both gradients."""
+        """The contribution of each interval between two events to both gradients."""
         neuron = self.model.neurons[unit]
         drive = self.cotangents.drive.get(unit, 0)
         for end, start in pairwise(self.history[unit]):

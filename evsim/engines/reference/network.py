@@ -1,16 +1,16 @@
-"""A network of neurons, one event after the other; ``reference_adjoint`` is its adjoint.
+"""The simulation of a network, one event after the other; ``adjoint`` has its adjoint.
 
-Everything happens in three kinds of events:
+There are three kinds of events:
 
-- *emission*: V of a LIF unit reaches the threshold; V := 0 and I goes on.
-- *arrival*: spikes reach a unit, each a delay after its emission, and raise I by the sum of
+- *emission*: V of a LIF unit reaches the threshold; V := 0, and I does not change.
+- *arrival*: spikes arrive at a unit, each a delay after its emission, and raise I by the sum of
   their weights.
-- *release*: the refractory window of a unit ends, and V moves again.
+- *release*: the refractory period of a unit ends, and V changes again.
 
-At one instant emissions come before arrivals, and arrivals before releases; beyond that the
-order is by unit.  So the slope dV/dt at an emission is that from the left, all arrivals due
-at one unit at one instant are summed before its next crossing is sought, and an arrival at
-the end of a window belongs to the window.
+At one instant emissions come before arrivals, and arrivals before releases; events of one kind
+are ordered by unit.  So the slope dV/dt at an emission is the limit from the left.  All arrivals at
+a unit at one instant are summed before the next crossing is computed.  An arrival at the end of a
+refractory period belongs to the period.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class InputEvent(NamedTuple):
 
 @dataclass(repr=False)
 class Model(Brief):
-    """A network whose parameters are numbers of one type, which may be changed one by one.
+    """A network with parameters of one number type, each of which may be changed.
 
-    Units and synapses are numbered as in ``network.topology``; ``neurons`` has all units but
-    those of inputs, ``outgoing`` the synapses that leave each unit.
+    Units and synapses are numbered as in ``network.topology``.  ``neurons`` has all units except
+    those of inputs; ``outgoing`` has the synapses from each unit.
     """
 
     network: Network
@@ -63,7 +63,7 @@ class Model(Brief):
 
     @classmethod
     def from_network(cls, network: Network, numbers: Numbers) -> Model:
-        """The network's parameters, float64 as they are, in another number type."""
+        """Convert the float64 parameters of a network to a number type."""
         topology = network.topology
         starts = topology.outgoing.tolist()
         return cls(
@@ -79,13 +79,13 @@ class Model(Brief):
         )
 
     def units_of(self, population: str) -> range:
-        """A population's units among all units."""
+        """The units of a population, numbered among the units of all populations."""
         index = [p.name for p in self.network.populations].index(population)
         first_unit = self.network.topology.first_unit.tolist()
         return range(first_unit[index], first_unit[index + 1])
 
     def place_of(self, unit: int) -> tuple[str, int]:
-        """The population of a unit, and the unit's number there."""
+        """The population of a unit, and the number of the unit in that population."""
         for population in self.network.populations:
             units = self.units_of(population.name)
             if unit in units:
@@ -116,7 +116,7 @@ def _neurons(network: Network, numbers: Numbers) -> dict[int, Neuron]:
 
 
 class Kind(IntEnum):
-    """Kinds of events in their order at one instant."""
+    """The kinds of events, in the order in which they happen at one instant."""
 
     EMISSION = 0
     ARRIVAL = 1
@@ -125,10 +125,10 @@ class Kind(IntEnum):
 
 @dataclass(eq=False)
 class Emission:
-    """A unit spikes.
+    """A unit emits a spike.
 
-    ``current`` is I there; ``index`` that of an input event, else None; ``dropped`` says that
-    dropout keeps the spike from all synapses.
+    ``current`` is I at the emission.  ``index`` is the index of an input event, otherwise None.
+    ``dropped`` is true if dropout removes the spike from all synapses.
     """
 
     kind: ClassVar[Kind] = Kind.EMISSION
@@ -141,7 +141,7 @@ class Emission:
 
 @dataclass(eq=False, repr=False)
 class Arrival(Brief):
-    """Spikes reach a unit together: ``spikes`` has the emission and the synapse of each."""
+    """Spikes arrive at a unit at one instant; ``spikes`` has the emission and synapse of each."""
 
     kind: ClassVar[Kind] = Kind.ARRIVAL
     time: Number
@@ -151,7 +151,7 @@ class Arrival(Brief):
 
 @dataclass(eq=False)
 class Release:
-    """The refractory window of a unit ends.  ``current`` is I there."""
+    """The refractory period of a unit ends; ``current`` is I at its end."""
 
     kind: ClassVar[Kind] = Kind.RELEASE
     time: Number
@@ -163,18 +163,18 @@ Event = Emission | Arrival | Release
 
 
 def order(event: Event) -> tuple[Number, Kind, int]:
-    """The one order of events."""
+    """The order of events: by time, then by kind, then by unit."""
     return event.time, event.kind, event.unit
 
 
 # -- forward ------------------------------------------------------------------------------
 
 MOST_SPIKES = 1_000_000
-"""Of one sample, besides those of inputs: that many take a minute or more."""
+"""The largest number of spikes of a sample, without those of inputs; more take over a minute."""
 
 
 def _blocks(model: Model, rate_limit: float) -> dict[int, runaway.SpikeBlocks]:
-    """What counts the spikes of each unit that might run away."""
+    """A counter of spikes for each unit to which the rule for runaway networks applies."""
     if rate_limit == np.inf:
         return {}
     shortest = runaway.shortest_blocks(model.network, rate_limit)
@@ -186,33 +186,33 @@ def _blocks(model: Model, rate_limit: float) -> dict[int, runaway.SpikeBlocks]:
 
 @dataclass(frozen=True, repr=False)
 class SampleDropout(Brief):
-    """Which spikes of one sample are dropped: its key, and the rate of each unit of all."""
+    """Dropout of one sample: the key of the sample, and the dropout rate of each unit."""
 
     key: int
     rates: list[float]
 
     def takes(self, unit: int, number: int) -> bool:
-        """Whether a unit's spike of that number, counted from 0, is dropped."""
+        """Whether spike ``number`` of a unit, counted from 0, is dropped."""
         return is_dropped(self.key, unit, number, self.rates[unit])
 
 
 class Simulation:
-    """One sample: the queue of events to come, and the record of those that were.
+    """The simulation of one sample: the queue of future events, and the record of past ones.
 
     Attributes
     ----------
     queue : SortedKeyList of Event
         Input spikes, at most one predicted emission per unit, arrivals, releases.
-    history : list of Segment, by unit
-        V and I after each of its events, beginning with 0 and 0 at time 0.
-    resets : list of int, by unit
-        Where in its history a unit's emissions are.
+    history : dict from unit to list of Segment
+        V and I after each event of the unit; the first entry is V = I = 0 at time 0.
+    resets : dict from unit to list of int
+        The indices in ``history`` of the unit's emissions.
     events : list of Event
-        What has happened, in the order it did.
+        The past events in their order.
     arrivals_after_end : int
-        How many spikes reach a synapse's target only after the end of the trial.
+        The number of arrivals that are due only after the end of the trial.
     dropped : int
-        How many spikes dropout keeps from all their synapses.
+        The number of spikes that dropout has removed.
     """
 
     def __init__(
@@ -251,7 +251,7 @@ class Simulation:
 
     @property
     def emissions(self) -> list[Emission]:
-        """Every spike within the trial, those of inputs included."""
+        """All spikes within the trial, including those of inputs."""
         return [event for event in self.events if isinstance(event, Emission)]
 
     def run(self) -> Simulation:
@@ -261,7 +261,7 @@ class Simulation:
         return self
 
     def __iter__(self) -> Iterator[Event]:
-        """Events as they happen."""
+        """Process the events one by one, and yield each afterwards."""
         happen: dict[Kind, Callable[[Any], None]] = {
             Kind.EMISSION: self._emit,
             Kind.ARRIVAL: self._arrive,
@@ -302,7 +302,7 @@ class Simulation:
             raise EngineError(runaway.message(self._place(unit), float(span), "Reference"))
 
     def _check_pace(self, unit: int) -> None:
-        """EngineError if time has not moved on since the unit's last spike, or for too many."""
+        """EngineError if the unit spikes twice at one time, or if there are too many spikes."""
         resets = self.resets[unit]
         if resets and self.history[unit][resets[-1]].time == self.now:
             raise EngineError(
@@ -329,7 +329,7 @@ class Simulation:
         return dropped
 
     def _emit_late_inputs(self) -> None:
-        """Input spikes after the end: nothing but numbers in the report."""
+        """Count the input spikes after the end of the trial, which have no other effect."""
         for event in sorted(self._late_inputs, key=lambda event: event.time):
             if not self._drops(event.unit):
                 self.arrivals_after_end += len(self.model.outgoing[event.unit])
@@ -364,7 +364,7 @@ class Simulation:
         self._enter(unit, voltage, current, held=False)
 
     def _enter(self, unit: int, voltage: Number, current: Number, held: bool) -> None:
-        """Put a unit in a new state, and predict its next emission from there."""
+        """Begin a new segment of a unit, and predict the unit's next emission."""
         self.history[unit].append(Segment(self.now, voltage, current, held))
         if unit in self._predicted:
             self.queue.remove(self._predicted.pop(unit))
@@ -411,7 +411,7 @@ class Simulation:
         place = self.model.place_of(unit)
         segment = self.history[unit][-1]
         voltage, _ = neuron.flow(segment, self.now)
-        # V was just below a threshold it meets at a time rounded like every other.
+        # V may exceed the threshold a little, because the time of an emission is rounded.
         slack = 1e6 * neuron.numbers.epsilon * (1 + abs(segment.current))
         assert voltage <= neuron.threshold + slack, (
             f"V of {place} is {voltage}, not below threshold"
@@ -426,29 +426,29 @@ class Simulation:
             assert unit not in self._predicted, f"{place} is to spike while it is held"
 
     def arrivals(self) -> int:
-        """How many spikes have reached a synapse's target."""
+        """The number of spikes that have arrived at a synapse."""
         return sum(len(event.spikes) for event in self.events if isinstance(event, Arrival))
 
-    # What was simulated.
+    # The states that were simulated.
 
     def segment_at(self, unit: int, time: Number) -> Segment:
-        """The segment a unit is in after all events of a time."""
+        """The segment of a unit at a time, after all events at that time."""
         history = self.history[unit]
         return history[bisect_right(history, time, key=_time) - 1]
 
     def probe(self, unit: int, time: Number) -> tuple[Number, Number]:
-        """V and I of a unit at a time, after its emissions there and before its arrivals."""
+        """V and I of a unit at a time, after its emissions and before its arrivals at that time."""
         segment = self.history[unit][self._place_of(unit, time)]
         return self.model.neurons[unit].flow(segment, time)
 
     def is_reset(self, unit: int, time: Number) -> bool:
-        """Whether V is 0 there because the unit has just spiked, or is held."""
+        """Whether V is 0 because the unit spikes at this time or is in its refractory period."""
         place = self._place_of(unit, time)
         segment = self.history[unit][place]
         return segment.held or (segment.time == time and place in self.resets[unit])
 
     def _place_of(self, unit: int, time: Number) -> int:
-        """Where in its history a unit is after emissions and before arrivals at a time."""
+        """The index in ``history`` after the emissions and before the arrivals at a time."""
         history, resets = self.history[unit], self.resets[unit]
         place = max(bisect_left(history, time, key=_time) - 1, 0)
         emitted = bisect_right(resets, time, key=lambda index: history[index].time)

@@ -2,14 +2,14 @@
 
     tau_mem dV/dt = -V + I          tau_syn dI/dt = -I
 
-Every closed form here is a convolution of exponentials e^(-t/tau), and so a divided
+Every closed form here is a convolution of exponentials e^(-t/tau), and thus a divided
 difference of the exponential function,
 
     exp[x, y] = (e^x - e^y) / (x - y),    exp[x, y, z] = (exp[x, y] - exp[y, z]) / (x - z),
 
-and so on, whose value where arguments meet is a limit and no exception.  So equal time
-constants are no special case, and none of the digits is lost near them; derivatives by time
-constants are convolutions in which these appear once more.
+and so on.  Where arguments are equal its value is the limit, so equal time constants are not a
+special case, and no digits are lost near them.  The derivative with respect to a time constant is a
+convolution in which the exponential of that time constant appears once more.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Response = Callable[..., Number]  # of time constants, whose exponentials are co
 
 @dataclass(frozen=True)
 class Numbers:
-    """A number type: how to make one, and its elementary functions.
+    """A number type: the conversion to it, and its elementary functions.
 
-    ``epsilon`` is the distance from 1 to the next number.
+    ``epsilon`` is the distance from 1 to the next larger number.
     """
 
     convert: Callable[[Any], Number]
@@ -43,12 +43,12 @@ class Numbers:
 
 @lru_cache
 def numbers_with(digits: int | None) -> Numbers:
-    """Python's floats for None, else numbers of that many decimal digits by mpmath."""
+    """Python's floats for None, otherwise numbers of mpmath with that many decimal digits."""
     if digits is None:
         return Numbers(float, math.exp, math.expm1, math.log, math.log1p, math.ulp(1.0))
     import mpmath
 
-    # A context of our own: the precision of the user's mpmath.mp is none of our business.
+    # A separate context, so that the precision of the user's mpmath.mp does not change.
     context = mpmath.mp.clone()
     context.dps = digits
     functions = context.exp, context.expm1, context.log, context.log1p
@@ -57,7 +57,7 @@ def numbers_with(digits: int | None) -> Numbers:
 
 # -- divided differences of exp -----------------------------------------------------------
 
-FAR_APART = 4  # arguments, where the difference of two divided differences keeps its digits
+FAR_APART = 4  # arguments this far apart: the quotient of differences loses no digits
 
 
 def exp_difference(numbers: Numbers, x: Number, y: Number) -> Number:
@@ -67,7 +67,7 @@ def exp_difference(numbers: Numbers, x: Number, y: Number) -> Number:
 
 
 def exp_divided_difference(numbers: Numbers, *arguments: Number) -> Number:
-    """exp[x, y, ...] of any number of arguments, in any order; e^x/n! where all n + 1 are x."""
+    """exp[x, y, ...] of any number of arguments, in any order; e^x/n! if n + 1 arguments are x."""
     return _ordered_difference(numbers, sorted(arguments))
 
 
@@ -84,10 +84,10 @@ def _ordered_difference(numbers: Numbers, arguments: list[Number]) -> Number:
 
 
 def _taylor_series(numbers: Numbers, gaps: list[Number]) -> Number:
-    """exp[0, *gaps] of n gaps >= 0: the sum over k of h_k / (k + n)!, all of one sign.
+    """exp[0, *gaps] of n gaps >= 0: the sum over k of h_k / (k + n)!, whose terms have one sign.
 
-    h_k is the sum of all products of k factors from the gaps; ``products[j]`` is that of the
-    first j + 1 of them alone.
+    h_k is the sum of all products of k factors from the gaps; ``products[j]`` is the same sum for
+    the first j + 1 gaps alone.
     """
     products = [numbers.convert(1)] * len(gaps)
     factorial = numbers.convert(math.factorial(len(gaps)))
@@ -106,9 +106,9 @@ def _taylor_series(numbers: Numbers, gaps: list[Number]) -> Number:
 
 
 class Segment(NamedTuple):
-    """V and I right after an event at ``time``; they flow freely until the next one.
+    """V and I right after an event at ``time``; until the next event they follow their equations.
 
-    While ``held``, inside a refractory window, V stays at 0.
+    If ``held``, the unit is in its refractory period and V stays at 0.
     """
 
     time: Number
@@ -118,9 +118,9 @@ class Segment(NamedTuple):
 
 
 class AdjointSegment(NamedTuple):
-    """lambda_V and lambda_I right before an event at ``time``, to flow on to earlier times.
+    """lambda_V and lambda_I right before an event at ``time``, which continue to earlier times.
 
-    With their difference, lambda_V - lambda_I, which loses no digits where both are nearly equal.
+    ``difference`` is lambda_V - lambda_I, without the loss of digits where both are nearly equal.
     """
 
     time: Number
@@ -131,7 +131,7 @@ class AdjointSegment(NamedTuple):
 
 
 class Slopes(NamedTuple):
-    """Derivatives by a neuron's two time constants."""
+    """Derivatives with respect to the two time constants of a neuron."""
 
     tau_mem: Number
     tau_syn: Number
@@ -158,7 +158,7 @@ class Neuron:
     # Free flow.
 
     def flow(self, segment: Segment, time: Number) -> tuple[Number, Number]:
-        """V and I at a time of the segment, or later if nothing had happened."""
+        """V and I at a time in the segment, or at a later time if no event had happened."""
         span = time - segment.time
         current = segment.current * self._convolution(span, self.tau_syn)
         if segment.held:
@@ -166,7 +166,7 @@ class Neuron:
         return self._voltage(segment, partial(self._convolution, span)), current
 
     def _voltage(self, segment: Segment, response: Response) -> Number:
-        """What a response makes of V after the segment's start: its value, or an integral."""
+        """V after the segment's start, or an integral of V, according to ``response``."""
         by_current = response(self.tau_mem, self.tau_syn) / self.tau_mem
         return segment.voltage * response(self.tau_mem) + segment.current * by_current
 
@@ -177,9 +177,9 @@ class Neuron:
         drive: Number = 0,
         form: WeightingForm = FLAT,
     ) -> tuple[Number, Number, Number]:
-        """lambda_V, lambda_I and their difference at a time of the segment, which goes back.
+        """lambda_V, lambda_I and their difference at a time in the segment, before its event.
 
-        The drive dF/dV of the readout at time t is ``drive`` times the weighting w(t).
+        The source dF/dV of the readout at time t is ``drive`` times the weighting w(t).
         """
         span = segment.time - time
         lambda_i = segment.lambda_i * self._convolution(span, self.tau_syn)
@@ -200,8 +200,8 @@ class Neuron:
     def _difference(self, segment: AdjointSegment, span: Number, both: Number) -> Number:
         """lambda_V - lambda_I, span ms earlier; ``both`` is the convolution of the exponentials.
 
-        Of two forms of the same, the one whose terms shrink as the difference does: they begin
-        with the difference itself, so that the larger two are nowhere subtracted.
+        There are two equivalent forms.  This uses the one whose terms decrease with the difference:
+        it starts from the difference itself and never subtracts lambda_I from lambda_V.
         """
         if self.tau_syn <= self.tau_mem:
             own = self._convolution(span, self.tau_syn)
@@ -210,9 +210,9 @@ class Neuron:
         return segment.difference * own - segment.lambda_i * both / self.tau_mem
 
     def _integral_of_rise(self, form: WeightingForm, start: Number, span: Number) -> Number:
-        """Integral of w(t) dV/dt from start to start + span, of V that rises from 0 by I = 1.
+        """Integral of w(t) dV/dt from start to start + span; V starts at 0 and I at 1.
 
-        By parts, with w' = slope e^(-rate t) - rate w.
+        Integrated by parts, with w' = slope e^(-rate t) - rate w.
         """
         taus = self.tau_mem, self.tau_syn
         at_end = weighting_at(self.numbers, form, start + span) * self._convolution(span, *taus)
@@ -233,7 +233,7 @@ class Neuron:
         """dV/dt."""
         return (current - voltage) / self.tau_mem
 
-    # The weighted integral of V, which a mean voltage is made of.
+    # The weighted integral of V, from which a mean voltage is computed.
 
     def integral(self, segment: Segment, end: Number, form: WeightingForm) -> Number:
         """Integral of w(t) V(t) dt from the segment's start to its end."""
@@ -245,10 +245,11 @@ class Neuron:
     def _weighted_integral(
         self, form: WeightingForm, start: Number, span: Number, *taus: Number
     ) -> Number:
-        """Integral of w(start + t) times their convolution at t, for t from 0 to span.
+        """Integral of w(start + t) c(t) for t from 0 to span; c is the exponentials' convolution.
 
-        An integral is a convolution with 1 = e^0, and one with (span - t), which is how far w
-        is from its line's end, is one with 1 twice; e^(-rate t) shifts every exponent.
+        The linear factor of w is its value at the end minus slope (span - t).  An integral is a
+        convolution with 1 = e^0; with the factor (span - t) it is a convolution with 1 twice.  The
+        factor e^(-rate t) shifts every exponent.
         """
         exponents = [-span * (form.rate + 1 / tau) for tau in taus]
         zero = self.numbers.convert(0)
@@ -260,10 +261,10 @@ class Neuron:
             integral -= form.slope * span * twice
         return self.numbers.exp(-form.rate * start) * span ** len(taus) * integral
 
-    # Derivatives by the time constants, with V and I as they are at the segment's start.
+    # Derivatives with respect to the time constants, for fixed V and I at the segment's start.
 
     def flow_slopes(self, segment: Segment, time: Number) -> tuple[Slopes, Number]:
-        """Derivatives of V at a time of the segment by both, and of I by tau_syn."""
+        """dV/dtau_mem and dV/dtau_syn at a time in the segment, and dI/dtau_syn."""
         span = time - segment.time
         twice = self._convolution(span, self.tau_syn, self.tau_syn)
         current = segment.current * twice / self.tau_syn**2
@@ -272,7 +273,7 @@ class Neuron:
         return self._voltage_slopes(segment, partial(self._convolution, span)), current
 
     def integral_slopes(self, segment: Segment, end: Number, form: WeightingForm) -> Slopes:
-        """Derivatives of ``integral``."""
+        """Derivatives of ``integral`` with respect to both time constants."""
         if segment.held:
             return self._no_slopes
         span = end - segment.time
@@ -284,10 +285,10 @@ class Neuron:
         return Slopes(self.numbers.convert(0), self.numbers.convert(0))
 
     def _voltage_slopes(self, segment: Segment, response: Response) -> Slopes:
-        """Derivatives of ``_voltage``.
+        """Derivatives of ``_voltage`` with respect to both time constants.
 
-        That of V by tau_mem, v, solves tau_mem dv/dt = -v - dV/dt; that by tau_syn is a
-        response to the derivative of I.
+        The derivative v = dV/dtau_mem solves tau_mem dv/dt = -v - dV/dt; the derivative with
+        respect to tau_syn is the response of V to dI/dtau_syn.
         """
         mem, syn = self.tau_mem, self.tau_syn
         above = (segment.voltage - segment.current) * response(mem, mem)
@@ -298,10 +299,10 @@ class Neuron:
     # Maximum and threshold crossing.
 
     def time_to_maximum(self, voltage: Number, current: Number) -> Number | None:
-        """How long V goes on rising to a positive maximum; None if there is none ahead.
+        """The time until V has its next positive maximum; None if it will have none.
 
-        There V = I.  With eps = 1 - tau_syn/tau_mem and u = eps (1 - V0/I0) it is at
-        -tau_syn log(1 - u) / eps; V that is negative for ever has no positive maximum.
+        At the maximum V = I.  With eps = 1 - tau_syn/tau_mem and u = eps (1 - V0/I0) the time is
+        -tau_syn log(1 - u) / eps.  If V stays negative, it has no positive maximum.
         """
         if current <= 0 or current <= voltage:
             return None
@@ -310,20 +311,20 @@ class Neuron:
         u = eps * rise
         if 2 * u < 1:
             return self.tau_syn * rise * (-self.numbers.log1p(-u) / u if u else 1)
-        # Near 1, 1 - u loses its digits; this is the same without a difference.
+        # For u near 1, 1 - u loses digits; this is the same value without that difference.
         rest = (rise * self.tau_syn + self.tau_mem * voltage / current) / self.tau_mem
         return None if rest <= 0 else -self.tau_syn * self.numbers.log(rest) / eps
 
     def time_to_threshold(self, voltage: Number, current: Number) -> Number | None:
-        """How long until V first reaches the threshold; None if it never exceeds it.
+        """The time until V first reaches the threshold; None if V never exceeds the threshold.
 
-        Where V rises it is concave: Newton's iteration from the left never passes the
-        crossing, and it has converged when it no longer moves right.
+        V is concave while it rises.  So Newton's iteration from the left never passes the crossing,
+        and it has converged when it no longer moves to the right.
         """
         if current <= self.threshold:
             return None
         time = self.numbers.convert(0)
-        if voltage >= self.threshold:  # an event within rounding before the crossing
+        if voltage >= self.threshold:  # up to rounding, V crosses at the event itself
             return time
         to_maximum = self.time_to_maximum(voltage, current)
         if to_maximum is None:
@@ -335,7 +336,7 @@ class Neuron:
         while True:
             voltage, current = self.flow(start, time)
             slope = self.slope(voltage, current)
-            if slope <= 0:  # only by rounding, at the very top of a grazing crossing
+            if slope <= 0:  # only due to rounding, at the maximum of V that grazes the threshold
                 return time
             later = time + (self.threshold - voltage) / slope
             if later <= time:
