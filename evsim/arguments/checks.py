@@ -16,6 +16,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from evsim.arguments.errors import ArgumentError
 from evsim.arguments.paths import user_path
 
 LARGEST_FLOAT = int(np.finfo(np.float64).max)
@@ -38,14 +39,16 @@ def check_number(value: Any, name: str, what: str = "a number") -> None:
     if not is_integer(value) and not isinstance(value, (float, np.floating)):
         raise TypeError(f"{name} = {shown(value)}: it must be {what}")
     if isinstance(value, int) and abs(value) > LARGEST_FLOAT:
-        raise ValueError(f"{name} = {shown(value)}: no float is as large; the largest is 1.8e308")
+        raise ArgumentError(
+            f"{name} = {shown(value)}: no float is as large; the largest is 1.8e308", name
+        )
 
 
 def check_finite(value: Any, name: str) -> None:
     """Refuse what is no finite number."""
     check_number(value, name)
     if not np.isfinite(value):
-        raise ValueError(f"{name} = {value}: it must be finite")
+        raise ArgumentError(f"{name} = {value}: it must be finite", name)
 
 
 def checked_integer(value: Any, name: str, minimum: int) -> int:
@@ -54,7 +57,7 @@ def checked_integer(value: Any, name: str, minimum: int) -> int:
     if not is_integer(value):
         raise TypeError(f"{name} = {shown(value)}: it must be an integer")
     if value < minimum:
-        raise ValueError(f"{name} = {shown(value)}: it must be at least {minimum}")
+        raise ArgumentError(f"{name} = {shown(value)}: it must be at least {minimum}", name)
     return int(value)
 
 
@@ -62,7 +65,7 @@ def checked_count(value: Any, name: str, minimum: int = 1, maximum: int = LARGES
     """A number of things that are made or done, as an int; refuses what no array can hold."""
     count = checked_integer(value, name, minimum)
     if count > maximum:
-        raise ValueError(f"{name} = {shown(count)}: it must be at most {maximum}")
+        raise ArgumentError(f"{name} = {shown(count)}: it must be at most {maximum}", name)
     return count
 
 
@@ -70,8 +73,9 @@ def check_choice(value: Any, name: str, choices: Iterable[str]) -> None:
     """Refuse what is none of the choices."""
     choices = tuple(choices)
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(
-            f"{name} = {shown(value)}: choose one of {', '.join(choices)}{nearest(value, choices)}"
+        raise ArgumentError(
+            f"{name} = {shown(value)}: choose one of {', '.join(choices)}{nearest(value, choices)}",
+            name,
         )
 
 
@@ -110,7 +114,7 @@ def checked_path(value: Any, name: str, what: str = "a folder") -> Path:
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
         raise TypeError(f"{name} = {shown(value)}: give the path of {what}")
     if not os.fspath(value) or "\0" in os.fspath(value):
-        raise ValueError(f"{name} = {shown(value)}: give the path of {what}")
+        raise ArgumentError(f"{name} = {shown(value)}: give the path of {what}", name)
     return user_path(value)
 
 
@@ -323,5 +327,5 @@ def check_duration(duration: float) -> float:
     """The duration as a float; refuses what is not a finite time > 0."""
     check_number(duration, "duration", "a time in ms")
     if not 0 < duration < np.inf:
-        raise ValueError(f"duration = {duration} ms: it must be finite and > 0")
+        raise ArgumentError(f"duration = {duration} ms: it must be finite and > 0", "duration")
     return float(duration)

@@ -107,7 +107,7 @@ def locate(
     missing = [file for file in files if found[file] is None]
     unavailable = [file for file in missing if not download or file.url is None]
     if unavailable:
-        raise FileNotFoundError(_absence(unavailable, place))
+        raise MissingFilesError(unavailable, place)
     return tuple(found[file] or _download(file, place) for file in files)
 
 
@@ -115,16 +115,43 @@ def _found(file: PublishedFile, place: Path) -> Path | None:
     return next((place / name for name in file.names if (place / name).is_file()), None)
 
 
-def _absence(missing: Sequence[PublishedFile], place: Path) -> str:
-    names = ", ".join(file.name for file in missing)
-    sources = ", ".join(dict.fromkeys(file.source for file in missing))
-    where = f"{place}, plain or packed" if place.is_dir() else f"{place}: there is no such folder"
-    offered = "pass download=True to fetch them there, " if missing[0].url else ""
-    return (
-        f"no {names} in {where}; they come from {sources}; "
-        f"{offered}put them there, or name their folder with the argument folder or the "
-        "environment variable EVSIM_DATA"
-    )
+class MissingFilesError(FileNotFoundError):
+    """Files of a data set are missing.
+
+    Parameters
+    ----------
+    files : sequence of PublishedFile
+        Those that are missing, at least one.
+    folder : Path
+        Where they were looked for.
+    """
+
+    def __init__(self, files: Sequence[PublishedFile], folder: Path) -> None:
+        self.files = tuple(files)
+        self.folder = folder
+        remedy = self.remedy("pass download=True to fetch them there", "the argument folder")
+        super().__init__(f"{self.absence}; {remedy}")
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[PublishedFile, ...], Path]]:
+        return type(self), (self.files, self.folder)
+
+    @property
+    def absence(self) -> str:
+        """Which files are missing, where, and where they come from."""
+        names = ", ".join(file.name for file in self.files)
+        sources = ", ".join(dict.fromkeys(file.source for file in self.files))
+        where = f"{self.folder}, plain or packed"
+        if not self.folder.is_dir():
+            where = f"{self.folder}: there is no such folder"
+        return f"no {names} in {where}; they come from {sources}"
+
+    def remedy(self, download: str, folder: str) -> str:
+        """What to do, given how to ask for a download and how to name a folder."""
+        offered = f"{download}, " if self.files[0].url else ""
+        return (
+            f"{offered}put them there, or name their folder with {folder} or the environment "
+            "variable EVSIM_DATA"
+        )
 
 
 # -- downloads ----------------------------------------------------------------------------
