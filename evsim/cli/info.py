@@ -81,7 +81,7 @@ def _cupy_version() -> str:
         import cupy
     except Exception as error:  # depends on which part of CUDA is missing
         return f"cannot be imported, {_on_one_line(error)}"
-    return cupy.__version__
+    return str(cupy.__version__)
 
 
 def _gpus() -> str:

@@ -64,7 +64,8 @@ class Run:
     """The number of threads of the engines exact and grid. By default the number of cores."""
 
     time_limit: float | None = None
-    """Stop at the end of the epoch in which this many seconds have passed."""
+    """Stop at the end of the epoch in which this many seconds have passed. By default, training
+    has no time limit."""
 
     pictures: bool = True
     """Draw pictures after training."""
@@ -109,7 +110,8 @@ class Run:
         given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
         engine: Any = engines.resolve(self.engine)
         with naming("dt", "precision", "threads"):
-            return dataclasses.replace(engine, **given) if given else engine
+            chosen: Engine = dataclasses.replace(engine, **given)
+        return chosen
 
 
 def _check_folder(folder: Path, resume: bool, replace: bool) -> None:

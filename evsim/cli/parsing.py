@@ -47,48 +47,60 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
             "__call__": lambda self: self.task(),
         },
     )
-    return tyro.cli(
+    command: Callable[[], int] = tyro.cli(
         named(train_command, "train") | named(Info, "info"),
         prog="evsim",
         description=f"{evsim.__doc__} evsim --version says which version this is.",
         args=arguments,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )
+    return command
 
 
 def _train_command(task: Experiment[Any]) -> type:
     """The command that trains a task."""
 
     def call(self: Any) -> int:
-        return train(task, task.settings_type(**vars(self.settings)), self.run)
+        return train(task, task.settings_type(**vars(self.settings)), Run(**vars(self.run)))
 
     return dataclasses.make_dataclass(
         "Train",
-        [("settings", settings_flags(task.settings_type)), ("run", Run)],
+        [("settings", flags_of(task.settings_type)), ("run", flags_of(Run))],
         namespace={"__doc__": task.description, "__call__": call},
     )
 
 
-def settings_flags(settings_type: type) -> type:
-    """The settings as tyro sees them: of the same fields and help, but not checked.
+def flags_of(settings_type: type) -> type:
+    """The fields of a dataclass for tyro, which are not checked when they are made.
 
-    They are checked after parsing: tyro would print a refusal as a mistake in typing.
+    They are checked after parsing: tyro would print a refusal as if a word were misspelt.
     """
     import tyro
 
-    class Settings(settings_type):
-        def __post_init__(self) -> None:
-            pass
-
-    types = get_type_hints(settings_type)
-    # A default of None is explained by the help, which says what happens without the flag.
-    explained = tyro.conf.arg(help_behavior_hint="")
+    types, help_texts = get_type_hints(settings_type), field_help(settings_type)
+    flags = []
     for field in dataclasses.fields(settings_type):
-        if field.default is None:
-            Settings.__annotations__[field.name] = Annotated[types[field.name], explained]
-            setattr(Settings, field.name, None)
-    Settings.__doc__ = settings_type.__doc__
-    return dataclasses.dataclass(frozen=True)(Settings)
+        # The help says what a default of None means.
+        hint = "" if field.default is None else None
+        shown = tyro.conf.arg(help=help_texts[field.name], help_behavior_hint=hint)
+        default = dataclasses.field(default=field.default)
+        flags.append((field.name, Annotated[types[field.name], shown], default))
+    return dataclasses.make_dataclass("Flags", flags, namespace={"__doc__": settings_type.__doc__})
+
+
+def field_help(settings_type: type) -> dict[str, str]:
+    """The docstring of each field of a dataclass and its bases.
+
+    tyro reads them with the same library, but keeps the line breaks of the source.  There are no
+    docstrings if evsim is installed as bytecode alone.
+    """
+    from docstring_parser import parse_from_object
+
+    found = dict.fromkeys((field.name for field in dataclasses.fields(settings_type)), "")
+    for part in reversed(settings_type.__mro__[:-1]):
+        for parameter in parse_from_object(part).params:
+            found[parameter.arg_name] = " ".join((parameter.description or "").split())
+    return found
 
 
 def _check_words(words: Sequence[str]) -> None:

@@ -100,12 +100,12 @@ def _check_before_reading(
 
 def _compile(task: Experiment[Any], settings: ExperimentSettings, run: Run, engine: Any) -> None:
     """Compile what training needs before it begins, so that no time limit counts it."""
-    from evsim.precompile import warm_training
+    from evsim.precompile import precompile_training
     from evsim.training.trained_parameters import assign_optimizers
 
     network = task.network(settings)
     trained = list(assign_optimizers(task.optimizers(settings), network.parameters))
-    done = warm_training(engine, network, task.loss(settings), trained)
+    done = precompile_training(engine, network, task.loss(settings), trained)
     if done.compiled and run.time_limit is not None:
         print(
             f"{task.name}: compiled in {done.seconds:.0f} s; the time limit counts from here",

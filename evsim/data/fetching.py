@@ -1,8 +1,8 @@
 """Where data files are, and where they come from.
 
-Files are looked for in a folder the user names, else in the folder of the environment variable
-EVSIM_DATA, else in evsim's cache.  They are downloaded only when asked for, and then checked
-against what their publishers say they are.
+Files are looked for in the folder that the user names, or that the environment variable
+EVSIM_DATA names, or in evsim's cache.  They are downloaded only on request, and then compared with
+the checksums of their publishers.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class PublishedFile:
     source : str
         Where it comes from, in words for a person.
     url : str, optional
-        What to download: the file itself, packed with gzip, or a zip archive that holds it.
-        "doi:..." is looked up at the repository, which also knows its checksum.
+        What to download: the file, the file packed with gzip, or a zip archive that holds it.
+        "doi:..." is looked up at the repository, which also provides the checksum.
     checksum : str, optional
         "md5:..." of what is downloaded.
     instead : tuple of str
-        Names of files that serve as well and are taken first.
+        Names of files with the same data, which are preferred.
     also : tuple of str
-        Other names, or places below the folder, under which other programs keep the file.
+        Other names, or paths below the folder, under which other programs keep the file.
     """
 
     name: str
@@ -52,14 +52,17 @@ class PublishedFile:
     @property
     def names(self) -> tuple[str, ...]:
         """The names under which the file may lie in a folder, the first one preferred."""
-        own = [name for plain in (self.name, *self.also) for name in (plain, f"{plain}.gz")]
+        plain_or_packed = [
+            name for plain in (self.name, *self.also) for name in (plain, f"{plain}.gz")
+        ]
         is_published_as_zip = self.url is not None and self.url.endswith(f"/{self.name}.zip")
-        return (*self.instead, *own, *([f"{self.name}.zip"] if is_published_as_zip else []))
+        zipped = [f"{self.name}.zip"] if is_published_as_zip else []
+        return (*self.instead, *plain_or_packed, *zipped)
 
 
 @helpful
 def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
-    """The folder where data files belong: the one given, or that of EVSIM_DATA, or the cache."""
+    """The folder of data files: the given one, or the one that EVSIM_DATA names, or the cache."""
     if folder is not None:
         return checked_path(folder, "folder")
     if os.environ.get("EVSIM_DATA"):
@@ -158,12 +161,10 @@ class MissingFilesError(FileNotFoundError):
 
 
 def _download(file: PublishedFile, place: Path) -> Path:
-    import requests
-
     assert file.url is not None
     try:
         path = _fetch_doi(file.url, place) if file.url.startswith("doi:") else _fetch(file, place)
-    except requests.RequestException as error:
+    except OSError as error:  # those of the library that pooch downloads with are OSErrors too
         raise OSError(
             f"{file.url} could not be downloaded ({error}): try again later, or get {file.name} "
             f"from {file.source} and put it into {place}"
@@ -180,7 +181,7 @@ def _fetch(file: PublishedFile, place: Path) -> Path:
 
 
 def _fetch_doi(url: str, place: Path) -> Path:
-    """Download from a repository, which says itself what the checksum must be."""
+    """Download from a repository, which provides the checksum."""
     import pooch
 
     base, _, name = url.rpartition("/")

@@ -1,4 +1,4 @@
-"""Rows of different lengths that lie one after the other in one array."""
+"""Ragged arrays: rows of different lengths, stored one after the other in a flat array."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 
 
 def counted(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each of ``counts[i]`` things of every i: that i, and its number 0, 1, ... among them."""
+    """The row of each entry and its index in the row, where row i has ``counts[i]`` entries."""
     owner = np.repeat(np.arange(counts.size), counts)
     return owner, np.arange(owner.size) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def places_of(start: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the ``count[i]`` things of every row i lie, which begins at ``start[i]``, and that i.
+    """The position and the row of each entry; row i has ``count[i]`` entries from ``start[i]`` on.
 
     Rows are numbered in the order of the flattened arrays.
     """

@@ -1,6 +1,6 @@
-"""study: cross-validation and repetition over seeds.
+"""study: cross-validation, and repetition with several seeds.
 
-Ten folds, each with one speaker held out, of a dataset that knows its speakers::
+Cross-validation over the speakers of a dataset, one of whom is held out in each fold::
 
     def train(fold, seed):
         return evsim.fit(network(seed), fold.train, loss, duration=1000.0, epochs=50,
@@ -9,7 +9,7 @@ Ten folds, each with one speaker held out, of a dataset that knows its speakers:
     scores = study.cross_validate(train, study.leave_one_group_out(data))
     print(scores)        # 0.920 ± 0.031 (10 scores)
 
-Folds run one after the other: each keeps all cores busy by itself.
+Folds run one after the other, because each of them uses all cores.
 """
 
 from evsim.study.folds import Fold, k_fold, leave_one_group_out

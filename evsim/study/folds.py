@@ -45,14 +45,14 @@ class Fold:
 
     @property
     def train(self) -> Dataset:
-        """The samples to train on, in the order of the data, copied at each access."""
+        """The samples to train on, in the order of the data; each access copies them."""
         kept = np.ones(len(self.data), bool)
         kept[self.held_out] = False
         return self.data[np.flatnonzero(kept)]
 
     @property
     def validation(self) -> Dataset:
-        """The samples held out, in the order of the data, copied at each access."""
+        """The held-out samples, in the order of the data; each access copies them."""
         return self.data[self.held_out]
 
     def __repr__(self) -> str:
@@ -63,26 +63,26 @@ class Fold:
 def k_fold(
     data: Dataset | tuple[Any, Any], folds: int, *, seed: int = 0, stratified: bool = True
 ) -> list[Fold]:
-    """Divide a dataset into parts of equal size, each of them held out once.
+    """Divide a dataset into parts of equal size; each fold holds out one of them.
 
     Parameters
     ----------
     data : Dataset or pair (spikes, labels)
-        Groups are not looked at: where samples of one group resemble each other, as those of
-        one speaker do, use ``leave_one_group_out``.
+        Groups are ignored.  If samples of a group resemble each other, such as those of one
+        speaker, use ``leave_one_group_out``.
     folds : int
-        How many; sizes differ by at most 1.
+        The number of folds; their sizes differ by at most 1.
     seed : int
-        Decides which sample is held out in which fold.
+        The seed that decides which samples each fold holds out.
     stratified : bool
-        Spread each class evenly: its numbers in any two folds differ by at most 1.
+        Divide each class evenly: its numbers in any two folds differ by at most 1.
 
     Raises
     ------
     TypeError, ValueError
-        For fewer than 2 folds or more than samples; with ``stratified`` for labels that are
-        no classes and for a class with one sample, which nothing could be learned about in
-        the fold that holds it out.
+        For fewer than 2 folds, and for more folds than samples; with ``stratified``, for labels
+        that are not classes, and for a class with a single sample, of which the fold that holds
+        it out has no training sample.
     """
     data = Dataset.of(data)
     check_flag(stratified, "stratified")
@@ -101,13 +101,13 @@ def k_fold(
 
 @helpful
 def leave_one_group_out(data: Dataset | tuple[Any, Any]) -> list[Fold]:
-    """One fold for each group of a dataset, such as a speaker, in which it is held out.
+    """One fold for each group of a dataset, such as a speaker; the fold holds out that group.
 
     Raises
     ------
     ValueError
-        For data without groups or with a single one, and for samples of group -1, which are
-        blended of several.
+        For data without groups or with a single group, and for samples of group -1, which are
+        blended from several groups.
     """
     data = Dataset.of(data)
     if data.groups is None:
@@ -139,7 +139,7 @@ def _name_of(data: Dataset, group: int) -> str:
 
 
 def _classes(data: Dataset) -> np.ndarray:
-    """The class of each sample; refuses what cannot be spread over folds."""
+    """The class of each sample; classes that cannot be divided into folds are refused."""
     if not data.has_classes:
         raise ValueError(
             f"labels are targets of shape {data.labels.shape[1:]}, and folds are stratified by "

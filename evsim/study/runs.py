@@ -40,27 +40,26 @@ def cross_validate(
     Parameters
     ----------
     train : function of a fold and a seed
-        Returns the fold's score: a number; an Evaluation, for its accuracy; or a FitResult,
-        for the validation accuracy of its best epoch.  That epoch is the one that
-        ``evsim.fit`` chose by the same accuracy, so the score is a little too good; to choose
-        by something else, evaluate that network on ``fold.validation`` and return the
-        Evaluation.
+        Returns the score of the fold: a number; an Evaluation, for its accuracy; or a FitResult,
+        for the validation accuracy of its best epoch.  ``evsim.fit`` chose this epoch by the
+        same accuracy, so the score is slightly too good.  To choose by another measure,
+        evaluate the network on ``fold.validation`` and return the Evaluation.
     folds : sequence of Fold
     seed : int
-        Handed to ``train``, the same for each fold.
+        Passed to ``train``, the same for each fold.
     progress : bool
-        Say on standard error how each fold ends.
+        Print the score of each fold on standard error.
 
     Returns
     -------
     Scores
-        One per fold.  After Ctrl-C those of the folds that were finished; KeyboardInterrupt
-        goes on if there are none.
+        One per fold.  After Ctrl-C, those of the finished folds; if there are none,
+        KeyboardInterrupt is raised.
 
     Raises
     ------
     TypeError, ValueError
-        For no folds, and for what is no score.
+        If there are no folds, and for results that are not scores.
     """
     check_function(train, "train", "give a function of a fold and a seed")
     seed = checked_integer(seed, "seed", 0)
@@ -76,12 +75,12 @@ def cross_validate(
 def repeat(run: Callable[[int], Outcome], seeds: Iterable[int], *, progress: bool = True) -> Scores:
     """Run once for each seed and collect the scores.
 
-    ``run`` returns what the function given to ``cross_validate`` may return, or Scores, for
-    their mean, so that cross-validation can be repeated as a whole::
+    ``run`` may return the same as the function for ``cross_validate``, or Scores, for their mean,
+    so that a whole cross-validation can be repeated::
 
         repeat(lambda seed: cross_validate(train, folds, seed=seed), seeds=range(8))
 
-    Returns, raises and stops as ``cross_validate``, with seeds for folds.
+    It returns, raises and stops like ``cross_validate``, with seeds in place of folds.
     """
     check_function(run, "run", "give a function of a seed")
     runs = []
@@ -96,13 +95,13 @@ def repeat(run: Callable[[int], Outcome], seeds: Iterable[int], *, progress: boo
 
 
 class _InterruptedRunError(Exception):
-    """A run says that Ctrl-C ended it before its end."""
+    """Ctrl-C has ended a run early."""
 
 
 def _collect(
     runs: Sequence[tuple[str, Callable[[], Outcome]]], argument: str, progress: bool
 ) -> Scores:
-    """The scores of named runs, as far as they are finished."""
+    """The scores of the named runs that finish."""
     check_flag(progress, "progress")
     if not runs:
         raise ValueError(f"{argument} is empty: give at least one")
@@ -129,7 +128,7 @@ def _collect(
 
 
 def _score(outcome: Outcome) -> float:
-    """The number that an outcome stands for."""
+    """The score of an outcome."""
     if isinstance(outcome, (FitResult, Scores)) and outcome.interrupted:
         raise _InterruptedRunError
     value: Any = outcome

@@ -19,10 +19,10 @@ class Scores(Brief):
     Parameters
     ----------
     names : tuple of str
-        Of the runs that were finished: their folds or seeds.
+        The folds or seeds of the finished runs.
     values : array, shape (runs,)
     interrupted : bool
-        Whether Ctrl-C ended the last run that was begun; it has no score here.
+        Whether Ctrl-C ended the last run, which then has no score here.
     """
 
     names: tuple[str, ...]
@@ -50,7 +50,7 @@ class Scores(Brief):
 
     @property
     def standard_deviation(self) -> float:
-        """That of the population the scores are drawn from (n - 1); NaN for a single score."""
+        """The standard deviation with the divisor n - 1; NaN for a single score."""
         return float(np.std(self.values, ddof=1)) if self.values.size > 1 else float("nan")
 
     def __str__(self) -> str:

@@ -48,7 +48,7 @@ class Settings(HiddenLayerSettings):
     """The settings of a run on Braille.
 
     The table is Table 5 of D: Mészáros, Knight, Nowotny, Efficient event-based delay learning in
-    spiking neural networks. "The program" was published with it. L is Nowotny, Turner, Knight,
+    spiking neural networks. The program was published with it. L is Nowotny, Turner, Knight,
     Loss shaping enhances exact gradient learning with EventProp.
     """
 

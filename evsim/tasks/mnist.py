@@ -45,8 +45,8 @@ CLASS_NAMES = tuple("0123456789")
 class Settings(DataSettings):
     """The settings of a run on MNIST.
 
-    "The paper" is Nowotny, Turner, Knight, Loss shaping enhances exact gradient learning with
-    EventProp, section 2 and Figure S1. "The program" was published with it.
+    The paper is Nowotny, Turner, Knight, Loss shaping enhances exact gradient learning with
+    EventProp, section 2 and Figure S1. The program was published with it.
     """
 
     grid_step: ClassVar[float] = 1.0  # the paper

@@ -46,8 +46,8 @@ CONNECTION = "input->output"
 class Settings(ExperimentSettings):
     """The settings of a run of sequence detection.
 
-    "The paper" is Mészáros, Knight, Nowotny, Efficient event-based delay learning in spiking
-    neural networks, section 2.1. "The program" was published with it.
+    The paper is Mészáros, Knight, Nowotny, Efficient event-based delay learning in spiking
+    neural networks, section 2.1. The program was published with it.
     """
 
     grid_step: ClassVar[float] = 1.0  # the program

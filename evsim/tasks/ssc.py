@@ -49,7 +49,7 @@ class Settings(SpeechSettings):
 
     D is Mészáros, Knight, Nowotny, Efficient event-based delay learning in spiking neural
     networks; L is Nowotny, Turner, Knight, Loss shaping enhances exact gradient learning with
-    EventProp. "The program" was published with the paper.
+    EventProp. The program of a paper was published with it.
     """
 
     all_names: ClassVar[tuple[str, ...]] = tuple(str(label) for label in range(35))

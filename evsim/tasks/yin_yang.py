@@ -73,9 +73,9 @@ __all__ = [
 class Settings(ExperimentSettings):
     """The settings of a Yin-Yang run.
 
-    "Table 2 of D" is that of Mészáros, Knight, Nowotny, Efficient event-based delay learning in
-    spiking neural networks. "The program of D" was published with that paper. L is Nowotny,
-    Turner, Knight, Loss shaping enhances exact gradient learning with EventProp.
+    D is Mészáros, Knight, Nowotny, Efficient event-based delay learning in spiking neural
+    networks; L is Nowotny, Turner, Knight, Loss shaping enhances exact gradient learning with
+    EventProp. The program of D was published with the paper.
     """
 
     grid_step: ClassVar[float] = 0.01  # Table 2 of D; its program: 0.005 and 0.01, by size

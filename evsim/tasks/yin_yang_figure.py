@@ -32,7 +32,9 @@ def classify(points: np.ndarray) -> np.ndarray:
     to_left = np.hypot(x - 0.5 * BIG_RADIUS, y - BIG_RADIUS)
     to_right = np.hypot(x - 1.5 * BIG_RADIUS, y - BIG_RADIUS)
     lobe = 0.5 * BIG_RADIUS
-    classes = np.where(y > BIG_RADIUS, to_right > lobe, to_left <= lobe).astype(np.int64)
+    classes: np.ndarray = np.where(y > BIG_RADIUS, to_right > lobe, to_left <= lobe).astype(
+        np.int64
+    )
     classes[np.minimum(to_left, to_right) < SMALL_RADIUS] = 2
     classes[np.hypot(x - BIG_RADIUS, y - BIG_RADIUS) > BIG_RADIUS] = -1
     return classes
