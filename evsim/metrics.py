@@ -53,7 +53,9 @@ def accuracy_by_class(labels: Any, predictions: Any, classes: int) -> np.ndarray
     labels, predictions = _checked(labels, predictions, classes)
     samples = np.bincount(labels, minlength=classes)
     right = np.bincount(labels[labels == predictions], minlength=classes)
-    return np.divide(right, samples, out=np.full(classes, np.nan), where=samples > 0)
+    accuracy = np.full(classes, np.nan)
+    np.divide(right, samples, out=accuracy, where=samples > 0)
+    return accuracy
 
 
 def _checked(labels: Any, predictions: Any, classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Compiling all loops of an engine ahead of their first use."""
+"""Precompiling: compile all loops of an engine before their first use."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ COMPILED: dict[str, Engine] = {
     "grid, float64": Grid(precision="float64"),
     "grid, float32": Grid(precision="float32"),
 }
-"""Every engine that numba compiles, by what it is called; the grid once for each precision."""
+"""Every engine that numba compiles, by name; the grid engine once for each precision."""
 
 
 @dataclass(frozen=True)
-class Warmed:
-    """How many functions of an engine have been compiled, have been found, and the seconds."""
+class Precompiled:
+    """The numbers of functions that were compiled and that were found on disk, and the seconds."""
 
     compiled: int
     found: int
@@ -47,29 +47,29 @@ class Warmed:
 
 @dataclass(frozen=True)
 class Cache:
-    """Where compiled code is kept: the folders, none where none is kept, and bytes."""
+    """The folders where machine code is stored, empty if none is, and its size in bytes."""
 
     folders: tuple[Path, ...]
     size: int
 
 
 @helpful
-def warm(engine: str | Engine) -> Warmed:
-    """Compile everything that an engine may need, unless it has been, and keep it on disk.
+def warm(engine: str | Engine) -> Precompiled:
+    """Compile everything that an engine may need, and store it on disk.
 
-    A tiny network of each kind is taken through all that the engine can do.  What is kept of
-    versions of evsim that are no more is removed.
+    What was compiled before is not compiled again, and the machine code of earlier versions of
+    evsim is removed.  A tiny network of each kind is simulated with all that the engine can do.
 
     Parameters
     ----------
     engine : str or Engine
-        ``"exact"``, ``"grid"``, or a value, as ``Grid(precision="float32")``; for the other
-        settings the same is compiled.
+        ``"exact"``, ``"grid"``, or a value such as ``Grid(precision="float32")``.  Its other
+        settings do not change what is compiled.
 
     Raises
     ------
     ValueError
-        For an engine that is not compiled by numba, and where numba is told to compile nothing.
+        For an engine that numba does not compile, and if numba is disabled.
     """
     engine = engines.resolve(engine)
     if not (isinstance(engine, Exact) or (isinstance(engine, Grid) and engine.device == "cpu")):
@@ -87,17 +87,17 @@ def warm(engine: str | Engine) -> Warmed:
     for is_recurrent in (False, True):
         _exercise(engine, _network(is_recurrent))
     seconds = time.perf_counter() - start
-    for own in _caches():
-        if own.folder is not None and own.digest is not None:
-            remove_outdated(own.folder, own.digest)
+    for function_cache in _caches():
+        if function_cache.folder is not None and function_cache.digest is not None:
+            remove_outdated(function_cache.folder, function_cache.digest)
     now_misses, now_hits = _counts()
-    return Warmed(now_misses - misses, now_hits - hits, seconds)
+    return Precompiled(now_misses - misses, now_hits - hits, seconds)
 
 
-def warm_training(
+def precompile_training(
     engine: str | Engine, network: Network, loss: Loss, parameters: Sequence[str]
-) -> Warmed:
-    """Compile what training those parameters of a network needs, with a loss that classifies."""
+) -> Precompiled:
+    """Compile what training these parameters of a network needs, with a loss that classifies."""
     from evsim.simulation.gradients import quiet_gradient
 
     spikes = {p.name: SpikeTrains.from_lists([[(0.0, 0)]], units=p.units) for p in network.inputs}
@@ -107,12 +107,12 @@ def warm_training(
     engines.resolve(engine).report(found.run.state)
     seconds = time.perf_counter() - start
     now_misses, now_hits = _counts()
-    return Warmed(now_misses - misses, now_hits - hits, seconds)
+    return Precompiled(now_misses - misses, now_hits - hits, seconds)
 
 
 def cache() -> Cache:
-    """Where the compiled code of the engines is kept, and how much there is."""
-    files = [file for own in _caches() for file in own.files()]
+    """Where the machine code of the engines is stored, and how much there is."""
+    files = [file for function_cache in _caches() for file in function_cache.files()]
     folders = tuple(sorted({file.parent for file in files}))
     return Cache(folders, sum(file.stat().st_size for file in files))
 
@@ -122,19 +122,19 @@ def _caches() -> list[compiled_cache.DigestCache]:
 
 
 def _counts() -> tuple[int, int]:
-    """How many functions have been compiled so far, and how many have been found on disk."""
+    """The numbers of functions compiled so far and found on disk so far."""
     misses = sum(sum(f.stats.cache_misses.values()) for f in compiled.entry_points)
     hits = sum(sum(f.stats.cache_hits.values()) for f in compiled.entry_points)
     return misses, hits
 
 
 def _network(is_recurrent: bool) -> Network:
-    own = [Connection("hidden", "hidden", 1.0, 1.0)] if is_recurrent else []
+    recurrent = [Connection("hidden", "hidden", 1.0, 1.0)] if is_recurrent else []
     return Network(
         [Input("input", 1), LIF("hidden", 2), LI("output", 2)],
         [
             Connection("input", "hidden", Normal(10.0, 1.0), 1.0),
-            *own,
+            *recurrent,
             Connection("hidden", "output", 1.0, 1.0),
         ],
         seed=0,
@@ -142,7 +142,7 @@ def _network(is_recurrent: bool) -> Network:
 
 
 def _exercise(engine: Engine, network: Network) -> None:
-    """All that an engine can do, on a batch of one sample."""
+    """Do all that an engine can do, with a batch of one sample."""
     inputs = {"input": SpikeTrains.from_lists([[(0.0, 0)]], units=1)}
     state = engine.simulate(network, inputs, DURATION, Dropout({"input": 0.0}, seed=0))
     engine.report(state)

@@ -15,7 +15,7 @@ import pytest
 
 import evsim
 from evsim import cli, storage
-from evsim.cli import TASKS, _field_docstrings, _flags, main
+from evsim.cli import TASKS, main
 
 
 def run(*arguments):
@@ -37,7 +37,7 @@ def test_help_is_there_without_the_libraries_that_are_slow_to_import():
     )
     assert done.returncode == 0
     assert "slow: set()" in done.stdout
-    for words in ("--hidden INT", "Number of hidden units.", "--time-limit", "--resume"):
+    for words in ("--hidden INT", "The number of hidden units.", "--time-limit", "--resume"):
         assert words in done.stdout
 
 
@@ -68,17 +68,22 @@ def test_every_setting_of_every_task_is_a_flag_with_its_help(task, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["train", task, "--help"])
     assert stop.value.code == 0
-    said = capsys.readouterr().out
-    helps = _field_docstrings(TASKS[task].Settings)
-    for field in dataclasses.fields(TASKS[task].Settings):
-        assert f"--{field.name.replace('_', '-')}" in said
-        assert helps[field.name].endswith(".")
+    entries = re.split(r"^\W{1,2}(?=--[a-z])", capsys.readouterr().out, flags=re.M)[1:]
+    helps = {entry.split()[0].rstrip(","): " ".join(entry.split()) for entry in entries}
+    for field in dataclasses.fields(TASKS[task].settings_type):
+        flag = f"--{field.name.replace('_', '-')}"
+        assert re.search(r" [A-Z][^.]*[a-z].*\.", helps[flag]), flag
 
 
-def test_the_default_settings_of_every_task_are_those_of_its_flags():
-    for task in TASKS.values():
-        flags = _flags(task.Settings)()
-        assert vars(flags) == vars(task.Settings())
+def test_the_default_settings_of_every_task_are_those_of_its_flags(monkeypatch):
+    for name, task in TASKS.items():
+        given = []
+        monkeypatch.setattr(
+            "evsim.cli.parsing.train",
+            lambda task, settings, run, given=given: given.append(settings),
+        )
+        main(["train", name])
+        assert given == [task.settings_type()]
 
 
 def test_a_run_leaves_everything_in_its_folder_and_can_be_resumed(tmp_path, capsys):
@@ -164,7 +169,7 @@ def test_the_step_of_a_grid_is_the_published_one_if_none_is_given(capsys):
     with pytest.raises(SystemExit):
         main(["train", "sequence", "--help"])
     assert "0.01 for yin-yang, 1 for the others" in " ".join(capsys.readouterr().out.split())
-    steps = {name: task.Settings.grid_step for name, task in TASKS.items()}
+    steps = {name: task.settings_type.grid_step for name, task in TASKS.items()}
     assert steps.pop("yin-yang") == 0.01
     assert set(steps.values()) == {1.0}
 
@@ -188,13 +193,14 @@ def test_the_time_limit_begins_after_compiling(tmp_path):
     program = (
         "import sys\n"
         "from evsim import cli\n"
+        "from evsim.cli import train\n"
         "from evsim.engines import warming\n"
         "compiled = []\n"
-        "begin = cli._TimeLimit.__init__\n"
+        "begin = train._TimeLimit.__init__\n"
         "def spied(self, seconds):\n"
         "    compiled.append(warming._counts()[0])\n"
         "    begin(self, seconds)\n"
-        "cli._TimeLimit.__init__ = spied\n"
+        "train._TimeLimit.__init__ = spied\n"
         "status = cli.main(sys.argv[1:])\n"
         "compiled.append(warming._counts()[0])\n"
         "print('compiled', *compiled)\n"
@@ -227,7 +233,7 @@ def test_the_traces_are_those_of_the_hidden_unit_that_learns_most(tmp_path, monk
 
     monkeypatch.setattr(plotting, "traces", traces)
     yin_yang = TASKS["yin-yang"]
-    settings = yin_yang.Settings(
+    settings = yin_yang.settings_type(
         hidden=8, delays=True, epochs=1, train_size=12, validation_size=6, test_size=30
     )
     result = yin_yang.train(settings, progress=False)

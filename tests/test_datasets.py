@@ -35,7 +35,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import evsim
 from evsim import datasets, study
-from evsim.data.readers import hdf5_recordings as cochlea
+from evsim.data.readers import spoken_words as cochlea
 
 
 def test_importing_brings_in_neither_hdf5_nor_the_network():

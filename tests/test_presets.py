@@ -14,8 +14,8 @@ import evsim
 from evsim import storage
 from evsim.cli import main
 from evsim.data.dataset import Dataset
+from evsim.data.splits import draw_evenly, only_classes
 from evsim.tasks import braille, mnist, shd, spoken_digits, ssc
-from evsim.tasks.samples import divided, only_classes
 
 
 @pytest.fixture(scope="module")
@@ -192,13 +192,13 @@ def labelled(labels):
 def test_a_part_is_drawn_evenly_from_the_classes(labels, data, seed):
     whole = labelled(labels)
     size = data.draw(st.integers(0, len(labels)))
-    taken, rest = divided(whole, size, "train", seed)
+    taken, rest = draw_evenly(whole, size, "train", seed)
     assert len(taken) == size
     assert sorted([*taken.groups, *rest.groups]) == list(range(len(labels)))
     for label in set(labels):
         share = size * labels.count(label) / len(labels)
         assert abs(np.sum(taken.labels == label) - share) <= 1
-    assert divided(whole, size, "train", seed)[0].groups.tolist() == taken.groups.tolist()
+    assert draw_evenly(whole, size, "train", seed)[0].groups.tolist() == taken.groups.tolist()
 
 
 def test_chosen_classes_are_numbered_in_the_order_given():

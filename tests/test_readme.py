@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evsim.cli import TASKS, _parse
+from evsim.cli import TASKS
+from evsim.cli.parsing import parse
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
@@ -67,8 +68,8 @@ COMMANDS = {
 def settings_of(command):
     """The settings that a command trains with; it is not run."""
     _, *arguments = command.split()
-    parsed = _parse(arguments).task
-    return TASKS[arguments[1]].Settings(**vars(parsed.settings))
+    parsed = parse(arguments).task
+    return TASKS[arguments[1]].settings_type(**vars(parsed.settings))
 
 
 def test_there_are_commands():

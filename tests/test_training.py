@@ -371,7 +371,7 @@ def test_a_loss_that_is_not_finite_is_refused_with_its_place():
 def test_a_gradient_no_step_can_be_taken_with_is_refused_before_anything_moves(tmp_path, value):
     engine = Spy(resolve(ENGINE), spoil_at=5, spoil=value)
     seen = []
-    place = "epoch 2, batch 2 of 3: the gradient by hidden->hidden.weight reaches "
+    place = "epoch 2, batch 2 of 3: the gradient with respect to hidden->hidden.weight reaches "
     with pytest.raises(FloatingPointError, match=re.escape(f"{place}{value:g}")):
         train(tmp_path, engine=engine, callbacks=[seen.append])
     (state,) = seen

@@ -1,7 +1,7 @@
-"""Checks of what users give: one sentence that says what was found and what it must be.
+"""Checks of arguments: each refusal is one sentence with what was found and what is needed.
 
-Every array that a user gives becomes a plain NumPy array here and nowhere else, because
-``np.asarray`` drops masks and units without a word and takes truth values for numbers.
+Every array of a user becomes a plain NumPy array here and nowhere else, because ``np.asarray``
+silently drops masks and units and accepts booleans as numbers.
 """
 
 from __future__ import annotations
@@ -16,87 +16,91 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from evsim.arguments.errors import ArgumentError
 from evsim.arguments.paths import user_path
 
 LARGEST_FLOAT = int(np.finfo(np.float64).max)
 
 LARGEST_COUNT = 2**62
-"""No array has more entries, and no loop ends that makes more rounds."""
+"""The largest number of entries of an array, or of rounds of a loop."""
 
 
 # -- single numbers -----------------------------------------------------------------------
 
 
 def is_sparse(values: object) -> bool:
-    """Whether the values are a sparse matrix, asked without importing SciPy."""
+    """Whether the values are a sparse matrix; SciPy is not imported."""
     return hasattr(values, "tocsr")
 
 
 def check_number(value: Any, name: str, what: str = "a number") -> None:
-    """Refuse what is no real number; NaN and infinity are left to the caller."""
+    """Refuse anything but a real number; NaN and infinity are allowed."""
     _refuse_units(value, name)
     if not is_integer(value) and not isinstance(value, (float, np.floating)):
         raise TypeError(f"{name} = {shown(value)}: it must be {what}")
     if isinstance(value, int) and abs(value) > LARGEST_FLOAT:
-        raise ValueError(f"{name} = {shown(value)}: no float is as large; the largest is 1.8e308")
+        raise ArgumentError(
+            f"{name} = {shown(value)}: no float is as large; the largest is 1.8e308", name
+        )
 
 
 def check_finite(value: Any, name: str) -> None:
-    """Refuse what is no finite number."""
+    """Refuse anything but a finite number."""
     check_number(value, name)
     if not np.isfinite(value):
-        raise ValueError(f"{name} = {value}: it must be finite")
+        raise ArgumentError(f"{name} = {value}: it must be finite", name)
 
 
 def checked_integer(value: Any, name: str, minimum: int) -> int:
-    """The value as an int; refuses other types and what is below the minimum."""
+    """The value as an int; other types and smaller numbers than the minimum are refused."""
     _refuse_units(value, name)
     if not is_integer(value):
         raise TypeError(f"{name} = {shown(value)}: it must be an integer")
     if value < minimum:
-        raise ValueError(f"{name} = {shown(value)}: it must be at least {minimum}")
+        raise ArgumentError(f"{name} = {shown(value)}: it must be at least {minimum}", name)
     return int(value)
 
 
 def checked_count(value: Any, name: str, minimum: int = 1, maximum: int = LARGEST_COUNT) -> int:
-    """A number of things that are made or done, as an int; refuses what no array can hold."""
+    """A count as an int; counts that are larger than any array are refused."""
     count = checked_integer(value, name, minimum)
     if count > maximum:
-        raise ValueError(f"{name} = {shown(count)}: it must be at most {maximum}")
+        raise ArgumentError(f"{name} = {shown(count)}: it must be at most {maximum}", name)
     return count
 
 
 def check_choice(value: Any, name: str, choices: Iterable[str]) -> None:
-    """Refuse what is none of the choices."""
+    """Refuse anything but one of the choices."""
     choices = tuple(choices)
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(
-            f"{name} = {shown(value)}: choose one of {', '.join(choices)}{nearest(value, choices)}"
+        raise ArgumentError(
+            f"{name} = {shown(value)}: choose one of {', '.join(choices)}{nearest(value, choices)}",
+            name,
         )
 
 
 def check_flag(value: Any, name: str) -> None:
-    """Refuse what is neither True nor False."""
+    """Refuse anything but True and False."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} = {shown(value)}: it must be True or False")
 
 
 def check_is(value: Any, name: str, kinds: type | tuple[type, ...], remedy: str) -> None:
-    """Refuse what is of none of the types; ``remedy`` says what to give."""
+    """Refuse a value of other types; ``remedy`` says what to give."""
     if not isinstance(value, kinds):
         raise TypeError(f"{name} = {shown(value)}: {remedy}")
 
 
 def check_function(value: Any, name: str, remedy: str) -> None:
-    """Refuse what cannot be called; ``remedy`` says what to give."""
+    """Refuse a value that cannot be called; ``remedy`` says what to give."""
     if not callable(value):
         raise TypeError(f"{name} = {shown(value)}: {remedy}")
 
 
 def listed(values: Any, name: str, remedy: str) -> tuple[Any, ...]:
-    """What a list, or anything else to go through once, holds; ``remedy`` says what to give.
+    """The entries of a list or another iterable; ``remedy`` says what to give.
 
-    A string and a mapping are refused: their letters and their keys are not meant.
+    Strings and mappings are refused: their letters or keys are not what is wanted.
     """
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
         raise TypeError(f"{name} = {shown(values)}: {remedy}")
@@ -106,11 +110,11 @@ def listed(values: Any, name: str, remedy: str) -> tuple[Any, ...]:
 
 
 def checked_path(value: Any, name: str, what: str = "a folder") -> Path:
-    """The path, refusing what is none, and the empty one; ``what`` says of what."""
+    """The value as a path; an empty path is refused.  ``what`` says what the path is of."""
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
         raise TypeError(f"{name} = {shown(value)}: give the path of {what}")
     if not os.fspath(value) or "\0" in os.fspath(value):
-        raise ValueError(f"{name} = {shown(value)}: give the path of {what}")
+        raise ArgumentError(f"{name} = {shown(value)}: give the path of {what}", name)
     return user_path(value)
 
 
@@ -121,7 +125,7 @@ _LONGEST = 100
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it: on one line, and shortened if it is long."""
+    """A value for a message: on one line, and shortened if it is long."""
     if isinstance(value, int) and abs(value) > 10**20:
         return f"{'-' * (value < 0)}2**{abs(value).bit_length() - 1} or more"
     try:
@@ -132,7 +136,7 @@ def shown(value: Any) -> str:
 
 
 def nearest(name: Any, known: Iterable[str]) -> str:
-    """A question after the known name that is most like this one, or nothing."""
+    """A question about the most similar known name; empty if there is none."""
     if not isinstance(name, str):
         return ""
     close = difflib.get_close_matches(name, list(known), n=1)
@@ -140,15 +144,15 @@ def nearest(name: Any, known: Iterable[str]) -> str:
 
 
 def unknown_name(kind: str, name: Any, known: Iterable[str]) -> str:
-    """The message for a name that is not among the known ones."""
+    """The message for an unknown name."""
     known = list(known)
     hint = nearest(name, known) or f"; there are {', '.join(known)}"
     return f"there is no {kind} {shown(name)}{hint if known else ''}"
 
 
 def is_integer(value: Any) -> TypeGuard[int]:
-    """Whether a value is an integer, which truth values and spans of time are not."""
-    # NumPy counts spans of time among its integers.
+    """Whether a value is an integer; booleans and time differences are not."""
+    # For NumPy, timedelta64 is an integer type.
     other = (bool, np.bool_, np.timedelta64)
     return isinstance(value, (int, np.integer)) and not isinstance(value, other)
 
@@ -161,9 +165,9 @@ def real_array(
 ) -> np.ndarray:
     """The values as a plain array of integers or floats, which may share their memory.
 
-    ``masked`` is what masked entries become; without it they are refused.
+    ``masked`` is the value for masked entries; without it they are refused.
 
-    Raises TypeError for what holds no such numbers or has units, ValueError for masked
+    Raises TypeError for values that are not such numbers or have units, ValueError for masked
     entries and for lists of different lengths.
     """
     return _Given(name, "iuf", what, masked).array(values, ())
@@ -172,7 +176,7 @@ def real_array(
 def integer_array(values: Any, name: str, what: str = "integers") -> np.ndarray:
     """The values as a plain array of int64, which may share their memory.
 
-    Raises as ``real_array``, and ValueError for integers beyond 64 bits.
+    Raises the errors of ``real_array``, and ValueError for integers of more than 64 bits.
     """
     array = _Given(name, "iu", what, None).array(values, ())
     limit = np.iinfo(np.int64).max
@@ -184,7 +188,7 @@ def integer_array(values: Any, name: str, what: str = "integers") -> np.ndarray:
 
 
 def index_array(values: Any, name: str) -> np.ndarray:
-    """Integers or truth values that select something, as a plain array; raises as above."""
+    """Indices or booleans as a plain array; raises the errors of ``real_array``."""
     return _Given(name, "iub", "integers or truth values", None).array(values, ())
 
 
@@ -206,12 +210,12 @@ class _Given:
     """An argument that a user gives as an array, or as lists of numbers and arrays."""
 
     name: str
-    kinds: str  # those of numpy.dtype that are taken
-    what: str  # they are, in words
+    kinds: str  # the kinds of numpy.dtype that are accepted
+    what: str  # the same in words
     masked: float | None
 
     def array(self, values: Any, place: tuple[int, ...]) -> np.ndarray:
-        """The plain array of the part at that place; () is the whole."""
+        """The plain array of the part at that index; () is the whole."""
         name = f"{self.name}{_index(place)}"
         _refuse_units(values, name)
         if getattr(values, "requires_grad", False) is True:
@@ -225,18 +229,18 @@ class _Given:
             values = self._parts(values, place)
         try:
             array = np.asarray(values)
-        except Exception as error:  # whatever the library raises whose array this is
+        except Exception as error:  # whatever the library of the array raises
             self._refuse_ragged(values, place)
             raise TypeError(f"{name} cannot be read as an array ({error})") from error
         self._check_kind(array, name)
         return array if array.dtype.kind in self.kinds else np.empty(array.shape)
 
     def _parts(self, values: Sequence[Any], place: tuple[int, ...]) -> list[Any]:
-        """The entries of a list, those that are not plain numbers as plain arrays or lists."""
+        """The entries of a list; those that are not plain numbers become arrays or lists."""
         if len(place) == _DEEPEST:
             raise TypeError(f"{self.name} is a list of lists more than {_DEEPEST} deep")
         types = set(map(type, values))
-        # NumPy would take the truth values among numbers for 0 and 1.
+        # NumPy would convert booleans among numbers to 0 and 1.
         flags = types & {bool, np.bool_}
         if flags and ("b" not in self.kinds or types - flags):
             raise TypeError(f"{self.name} has type bool: it must hold {self.what}")
@@ -244,11 +248,11 @@ class _Given:
             return list(values)
         parts: list[Any] = []
         for number, part in enumerate(values):
-            own = (*place, number)
+            part_place = (*place, number)
             if isinstance(part, (list, tuple, deque)):
-                parts.append(self._parts(part, own))
+                parts.append(self._parts(part, part_place))
             else:
-                parts.append(part if type(part) in _PLAIN else self.array(part, own))
+                parts.append(part if type(part) in _PLAIN else self.array(part, part_place))
         return parts
 
     def _unmasked(self, values: np.ma.MaskedArray, name: str) -> np.ndarray:
@@ -303,7 +307,7 @@ _PLAIN = frozenset(
 
 
 def _refuse_units(values: Any, name: str) -> None:
-    """Refuse a quantity with a unit: what it is measured in would be lost."""
+    """Refuse a quantity with a unit, which would be lost."""
     for owner in (values, getattr(values, "dtype", None)):
         for attribute in ("units", "unit", "dimensions"):
             if not isinstance(owner, type) and hasattr(type(owner), attribute):
@@ -320,8 +324,8 @@ def _index(place: Iterable[Any]) -> str:
 
 
 def check_duration(duration: float) -> float:
-    """The duration as a float; refuses what is not a finite time > 0."""
+    """The duration as a float; anything but a finite time > 0 is refused."""
     check_number(duration, "duration", "a time in ms")
     if not 0 < duration < np.inf:
-        raise ValueError(f"duration = {duration} ms: it must be finite and > 0")
+        raise ArgumentError(f"duration = {duration} ms: it must be finite and > 0", "duration")
     return float(duration)

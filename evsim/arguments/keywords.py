@@ -1,8 +1,8 @@
-"""How arguments are called: calls with wrong ones are refused in words that help.
+"""Helpful messages for calls with wrong arguments.
 
-``helpful`` decorates every public function and class.  A call that fits runs as if it were not
-there; of one that does not fit, such as ``Adam(lr=0.1)``, it says what the argument is called
-here, or which ones there are.
+``helpful`` decorates every public function and class.  It does not change a correct call.  For a
+wrong one, such as ``Adam(lr=0.1)``, the error message says what the argument is called in evsim, or
+which arguments there are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from evsim.arguments.checks import nearest, shown
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 
-# What other simulators, optimisers and training loops call an argument, by its name here.
+# The names of arguments in other simulators and training libraries, by their names in evsim.
 _OTHER_NAMES = {
     "units": "n size num n_units num_units n_neurons num_neurons neurons features out_features "
     "hidden_size num_hidden unit_count number",
@@ -105,7 +105,7 @@ _WHY_NOT = {
     "method": "gradients are exact and need no surrogate",
     "betas": "give beta1=... and beta2=...",
 }
-"""Arguments of other programs that have no counterpart here."""
+"""Arguments of other programs that evsim does not have, and why."""
 
 _OF_SPIKING_UNITS = ("threshold", "refractory")
 
@@ -113,7 +113,8 @@ _OF_SPIKING_UNITS = ("threshold", "refractory")
 def helpful(target: Target) -> Target:
     """Decorate a function, or a class with its public methods; signatures stay as they are."""
     if not isinstance(target, type):
-        return _helpful_function(target, target.__name__)
+        decorated: Target = _helpful_function(target, target.__name__)
+        return decorated
     for name, member in list(vars(target).items()):
         if name == "__init__" or (name == "__new__" and issubclass(target, tuple)):
             setattr(target, name, _helpful_function(member, target.__name__, target))
@@ -133,7 +134,7 @@ def _helpful_function(function: Any, name: str, owner: type | None = None) -> An
         try:
             return function(*args, **kwargs)
         except TypeError:
-            # A subclass is called by its own name.
+            # The message has the name of the subclass.
             called = name
             if owner is not None and args and not isinstance(args[0], type):
                 called = type(args[0]).__name__
@@ -148,10 +149,10 @@ def _helpful_function(function: Any, name: str, owner: type | None = None) -> An
 def _refusal(
     function: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str | None:
-    """Why a call does not fit the signature of a function; None if it does."""
+    """Why a call does not match the signature of a function; None if it does."""
     parameters = dict(inspect.signature(function).parameters)
     bound_first = name.partition(".")[2] or next(iter(parameters), "") in ("self", "cls", "_cls")
-    if bound_first:  # what the method belongs to is not for the caller to give
+    if bound_first:  # the caller does not give self or cls
         parameters.pop(next(iter(parameters)))
         args = args[1:]
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -212,7 +213,7 @@ def _unknown_keyword(name: str, keyword: str, known: tuple[str, ...]) -> str:
 
 
 def _name_here(keyword: str, known: tuple[str, ...]) -> str | None:
-    """What an argument of another program is called among the known ones."""
+    """The known argument that has this name in another program."""
     plain = keyword.lower()
     if plain in known:
         return plain

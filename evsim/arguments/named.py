@@ -1,4 +1,4 @@
-"""Named: mappings from names that are looked up, which say what a wrong name may have meant."""
+"""Named: read-only mappings from names; the error for an unknown name suggests a known one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Value = TypeVar("Value")
 
 
 class UnknownNameError(KeyError, ValueError):
-    """A name that a mapping does not have; the message names the nearest, or all there are."""
+    """A mapping does not have a name; the message suggests the nearest, or lists all."""
 
     def __str__(self) -> str:
         # KeyError shows its argument as a literal.
@@ -19,7 +19,7 @@ class UnknownNameError(KeyError, ValueError):
 
 
 class Named(dict[str, Value]):
-    """A mapping that stays as it is made; ``kind`` says what its names are of."""
+    """A read-only mapping; ``kind`` says what its keys name."""
 
     kind = "entry"
 

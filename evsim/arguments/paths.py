@@ -1,4 +1,4 @@
-"""Paths as users write them."""
+"""Paths with ``~`` for the home folder."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """A path with ``~`` and ``~name`` at its beginning replaced by that home folder.
+    """The path, with ``~`` or ``~name`` at its beginning replaced by the home folder.
 
-    A name that no user has stays as it is: a file may be called so.
+    ``~name`` is kept if there is no user of that name: it may be the name of a file.
     """
     path = Path(path)
     try:

@@ -1,7 +1,7 @@
 """Data sets of the papers: their files, and where these come from.
 
-``mnist``, ``shd``, ``ssc``, ``spoken_digits`` and ``braille`` return an ``evsim.Dataset`` per
-published part.  The readers below them take one file each.
+``mnist``, ``shd``, ``ssc``, ``spoken_digits`` and ``braille`` return one ``evsim.Dataset`` for each
+published part.  The readers read one file each.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from evsim.data.fetching import PublishedFile, data_folder, locate
 from evsim.data.published import braille, mnist, shd, spoken_digits, ssc
 from evsim.data.readers.braille import BRAILLE_LETTERS, convert_braille, read_braille
 from evsim.data.readers.files import DataFileError, SpikesLeftOutWarning
-from evsim.data.readers.hdf5_recordings import CochleaRecordings, read_recordings
-from evsim.data.readers.idx import latency_spikes, read_idx
+from evsim.data.readers.images import latency_spikes, read_idx
+from evsim.data.readers.spoken_words import CochleaRecordings, read_recordings
 from evsim.data.splits import stratified_split
 
 __all__ = [

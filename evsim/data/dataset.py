@@ -1,4 +1,4 @@
-"""Dataset: input spikes with a label for each sample."""
+"""Dataset: the input spikes and the label of each sample."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evsim.network.spike_trains import SpikeTrains
 @helpful
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Samples to train on or to test with.
+    """Samples for training or testing.
 
     Parameters
     ----------
@@ -25,17 +25,17 @@ class Dataset:
         All inputs with the same number of samples.
     labels : array of int, shape (samples,), or of numbers, shape (samples, ...)
         The class of each sample, >= 0.  For losses that do not classify, the targets of each
-        sample in the shape the loss states, NaN or masked where there is none.
+        sample in the shape that the loss requires; NaN or masked entries have no target.
     groups : array of int, shape (samples,), optional
-        What samples have in common besides their class, such as who speaks; for splitting.
+        The group of each sample, such as its speaker; used to split data.
     group_names : sequence of str, optional
-        What groups 0, 1, ... are called.  Where datasets are joined, groups of the same name
-        become one, whatever their numbers.
+        The names of groups 0, 1, ...  When datasets are joined, groups of the same name become
+        one group, whatever their numbers.
 
     Raises
     ------
     TypeError, ValueError
-        For labels and groups that are not one per sample, and inputs of different lengths.
+        If the numbers of labels, groups and samples of the inputs differ.
     """
 
     spikes: SpikeTrains | Mapping[str, SpikeTrains]
@@ -61,7 +61,7 @@ class Dataset:
 
     @classmethod
     def of(cls, data: Dataset | Sequence[Any]) -> Dataset:
-        """The dataset itself, or one made of a pair (spikes, labels)."""
+        """The dataset itself, or a dataset made from a pair (spikes, labels)."""
         if isinstance(data, Dataset):
             return data
         if isinstance(data, (tuple, list)) and len(data) == 2:
@@ -107,7 +107,7 @@ class Dataset:
 
     @property
     def inputs(self) -> Mapping[str, SpikeTrains]:
-        """The spikes of each input by name; those of the only one as "spikes"."""
+        """The spikes of each input by name; a single input without a name is "spikes"."""
         return {"spikes": self.spikes} if isinstance(self.spikes, SpikeTrains) else self.spikes
 
     @property
@@ -117,10 +117,10 @@ class Dataset:
 
     def __len__(self) -> int:
         """Number of samples."""
-        return self.labels.shape[0]
+        return int(self.labels.shape[0])
 
     def __getitem__(self, index: int | slice | np.ndarray) -> Dataset:
-        """Select samples: an index gives a dataset of one, a slice or an index array several."""
+        """The selected samples: an index selects one, a slice or an array of indices several."""
         index = chosen_samples(index, len(self))
         if isinstance(self.spikes, SpikeTrains):
             spikes: Any = self.spikes[index]
@@ -174,10 +174,10 @@ _WHAT_PARTS_SHARE: dict[str, Callable[[Dataset], str]] = {
 
 
 def with_common_groups(parts: Sequence[Dataset]) -> tuple[Dataset, ...]:
-    """The same datasets, with groups of one name under one number in all of them.
+    """The same datasets, with the same number for groups of the same name in all of them.
 
-    The names are those of the first dataset, then those that the others add.  Datasets without
-    names stay as they are.
+    The names are those of the first dataset, followed by new names in the others.  Datasets
+    without group names do not change.
     """
     given = dict.fromkeys(name for part in parts for name in part.group_names or ())
     names = tuple(given)
@@ -187,10 +187,10 @@ def with_common_groups(parts: Sequence[Dataset]) -> tuple[Dataset, ...]:
 
 
 def _renumbered(data: Dataset, names: tuple[str, ...]) -> Dataset:
-    """The same dataset with the places of its groups' names among these as their numbers."""
+    """The same dataset with groups numbered by the index of their names in ``names``."""
     assert data.groups is not None
     assert data.group_names is not None
-    # -1, a sample of no single group, stays.
+    # -1, the group of a sample that belongs to no single group, does not change.
     numbers = np.array([*(names.index(name) for name in data.group_names), -1])
     return replace(data, groups=numbers[data.groups], group_names=names)
 
@@ -209,7 +209,7 @@ def _sample_counts(spikes: Any) -> dict[str, int]:
 
 def _checked_labels(labels: Any, samples: int) -> np.ndarray:
     """Classes as int64, (samples,), or targets as float64, (samples, ...); read-only."""
-    # No integer means "none", as NaN does among targets.
+    # A masked integer could not become NaN, which means "no target".
     whole = getattr(getattr(labels, "dtype", None), "kind", "") in ("i", "u")
     what = "classes as integers, or targets"
     array = real_array(labels, "labels", what, masked=None if whole else np.nan)

@@ -1,8 +1,8 @@
 """Where data files are, and where they come from.
 
-Files are looked for in a folder the user names, else in the folder of the environment variable
-EVSIM_DATA, else in evsim's cache.  They are downloaded only when asked for, and then checked
-against what their publishers say they are.
+Files are looked for in the folder that the user names, or that the environment variable
+EVSIM_DATA names, or in evsim's cache.  They are downloaded only on request, and then compared with
+the checksums of their publishers.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class PublishedFile:
     source : str
         Where it comes from, in words for a person.
     url : str, optional
-        What to download: the file itself, packed with gzip, or a zip archive that holds it.
-        "doi:..." is looked up at the repository, which also knows its checksum.
+        What to download: the file, the file packed with gzip, or a zip archive that holds it.
+        "doi:..." is looked up at the repository, which also provides the checksum.
     checksum : str, optional
         "md5:..." of what is downloaded.
     instead : tuple of str
-        Names of files that serve as well and are taken first.
+        Names of files with the same data, which are preferred.
     also : tuple of str
-        Other names, or places below the folder, under which other programs keep the file.
+        Other names, or paths below the folder, under which other programs keep the file.
     """
 
     name: str
@@ -52,14 +52,17 @@ class PublishedFile:
     @property
     def names(self) -> tuple[str, ...]:
         """The names under which the file may lie in a folder, the first one preferred."""
-        own = [name for plain in (self.name, *self.also) for name in (plain, f"{plain}.gz")]
+        plain_or_packed = [
+            name for plain in (self.name, *self.also) for name in (plain, f"{plain}.gz")
+        ]
         is_published_as_zip = self.url is not None and self.url.endswith(f"/{self.name}.zip")
-        return (*self.instead, *own, *([f"{self.name}.zip"] if is_published_as_zip else []))
+        zipped = [f"{self.name}.zip"] if is_published_as_zip else []
+        return (*self.instead, *plain_or_packed, *zipped)
 
 
 @helpful
 def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
-    """The folder where data files belong: the one given, or that of EVSIM_DATA, or the cache."""
+    """The folder of data files: the given one, or the one that EVSIM_DATA names, or the cache."""
     if folder is not None:
         return checked_path(folder, "folder")
     if os.environ.get("EVSIM_DATA"):
@@ -107,7 +110,7 @@ def locate(
     missing = [file for file in files if found[file] is None]
     unavailable = [file for file in missing if not download or file.url is None]
     if unavailable:
-        raise FileNotFoundError(_absence(unavailable, place))
+        raise MissingFilesError(unavailable, place)
     return tuple(found[file] or _download(file, place) for file in files)
 
 
@@ -115,28 +118,53 @@ def _found(file: PublishedFile, place: Path) -> Path | None:
     return next((place / name for name in file.names if (place / name).is_file()), None)
 
 
-def _absence(missing: Sequence[PublishedFile], place: Path) -> str:
-    names = ", ".join(file.name for file in missing)
-    sources = ", ".join(dict.fromkeys(file.source for file in missing))
-    where = f"{place}, plain or packed" if place.is_dir() else f"{place}: there is no such folder"
-    offered = "pass download=True to fetch them there, " if missing[0].url else ""
-    return (
-        f"no {names} in {where}; they come from {sources}; "
-        f"{offered}put them there, or name their folder with the argument folder or the "
-        "environment variable EVSIM_DATA"
-    )
+class MissingFilesError(FileNotFoundError):
+    """Files of a data set are missing.
+
+    Parameters
+    ----------
+    files : sequence of PublishedFile
+        Those that are missing, at least one.
+    folder : Path
+        Where they were looked for.
+    """
+
+    def __init__(self, files: Sequence[PublishedFile], folder: Path) -> None:
+        self.files = tuple(files)
+        self.folder = folder
+        remedy = self.remedy("pass download=True to fetch them there", "the argument folder")
+        super().__init__(f"{self.absence}; {remedy}")
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[PublishedFile, ...], Path]]:
+        return type(self), (self.files, self.folder)
+
+    @property
+    def absence(self) -> str:
+        """Which files are missing, where, and where they come from."""
+        names = ", ".join(file.name for file in self.files)
+        sources = ", ".join(dict.fromkeys(file.source for file in self.files))
+        where = f"{self.folder}, plain or packed"
+        if not self.folder.is_dir():
+            where = f"{self.folder}: there is no such folder"
+        return f"no {names} in {where}; they come from {sources}"
+
+    def remedy(self, download: str, folder: str) -> str:
+        """What to do, given how to ask for a download and how to name a folder."""
+        offered = f"{download}, " if self.files[0].url else ""
+        return (
+            f"{offered}put them there, or name their folder with {folder} or the environment "
+            "variable EVSIM_DATA"
+        )
 
 
 # -- downloads ----------------------------------------------------------------------------
 
 
 def _download(file: PublishedFile, place: Path) -> Path:
-    import requests
-
     assert file.url is not None
     try:
         path = _fetch_doi(file.url, place) if file.url.startswith("doi:") else _fetch(file, place)
-    except requests.RequestException as error:
+    except OSError as error:  # those of the library that pooch downloads with are OSErrors too
         raise OSError(
             f"{file.url} could not be downloaded ({error}): try again later, or get {file.name} "
             f"from {file.source} and put it into {place}"
@@ -153,7 +181,7 @@ def _fetch(file: PublishedFile, place: Path) -> Path:
 
 
 def _fetch_doi(url: str, place: Path) -> Path:
-    """Download from a repository, which says itself what the checksum must be."""
+    """Download from a repository, which provides the checksum."""
     import pooch
 
     base, _, name = url.rpartition("/")

@@ -1,6 +1,6 @@
-"""The data sets of the papers, ready to train on.
+"""The data sets of the papers.
 
-Each function finds the files, reads them and returns one ``evsim.Dataset`` per published part,
+Each function finds the files, reads them and returns one ``evsim.Dataset`` for each published part,
 in the order train, validation, test.
 """
 
@@ -16,8 +16,8 @@ from evsim.data.dataset import Dataset, with_common_groups
 from evsim.data.fetching import PublishedFile, locate
 from evsim.data.readers.braille import read_braille
 from evsim.data.readers.files import DataFileError, SpikesLeftOutWarning
-from evsim.data.readers.hdf5_recordings import CochleaRecordings, read_recordings
-from evsim.data.readers.idx import latency_spikes, read_idx
+from evsim.data.readers.images import latency_spikes, read_idx
+from evsim.data.readers.spoken_words import CochleaRecordings, read_recordings
 from evsim.data.splits import stratified_split
 
 Folder = str | os.PathLike[str] | None
@@ -33,7 +33,7 @@ _MNIST_FILES = tuple(
         _MNIST_URL,
         f"{_MNIST_URL}{name}.gz",
         f"md5:{checksum}",
-        # As it comes out of some archives, and where torchvision keeps it.
+        # The name in some archives, and the paths that torchvision uses.
         also=(name.replace("-idx", ".idx"), f"MNIST/raw/{name}", f"raw/{name}"),
     )
     for name, checksum in (
@@ -49,10 +49,10 @@ _MNIST_FILES = tuple(
 def mnist(
     folder: Folder = None, duration: float = 20.0, download: bool = False
 ) -> tuple[Dataset, Dataset]:
-    """Handwritten digits as spikes of 784 units, one per bright pixel.
+    """MNIST: handwritten digits as spikes of 784 units, one spike per bright pixel.
 
-    ``duration`` is the length of a trial in ms; ``latency_spikes`` says when pixels spike.
-    The files are looked for and downloaded as ``locate`` describes.
+    ``duration`` is the length of a trial in ms; ``latency_spikes`` describes when pixels spike.
+    ``locate`` describes how files are found and downloaded.
 
     Returns
     -------
@@ -128,9 +128,9 @@ def shd(
     """Spiking Heidelberg Digits: German and English digits as spikes of 700 cochlea channels.
 
     ``duration`` is the length of a trial in ms.  Later spikes are left out as in the papers,
-    and a SpikesLeftOutWarning says how many; ``late="refuse"`` makes them an error.
-    ``read_recordings`` describes ``at_most_one_per``.  The files are looked for and downloaded
-    as ``locate`` describes.
+    and a SpikesLeftOutWarning says how many; with ``late="refuse"`` they are an error.
+    ``read_recordings`` describes ``at_most_one_per``, ``locate`` how files are found and
+    downloaded.
 
     Returns
     -------
@@ -171,9 +171,9 @@ def spoken_digits(
     late: str = "cut",
     at_most_one_per: float | None = None,
 ) -> tuple[Dataset, Dataset]:
-    """Free spoken digits in the layout of SHD: English digits, 700 cochlea channels.
+    """Spoken digits: English digits as spikes of 700 cochlea channels.
 
-    The arguments are those of ``shd``; the files are not offered for download.
+    The arguments are those of ``shd``; the files cannot be downloaded.
 
     Returns
     -------
@@ -244,18 +244,18 @@ def braille(
 ) -> tuple[Dataset, Dataset, Dataset]:
     """Braille letters under a robot's finger: 12 taxels of two units each, 27 classes.
 
-    The publisher has one set of files, which is split here: 30 % of each class are held out,
-    and a third of them is for validation (Mueller-Cleve et al. 2022).
+    The publisher does not split the samples.  As in Müller-Cleve et al. 2022, 30 % of each class
+    are held out here, and a third of them is for validation.
 
     Parameters
     ----------
     folder, download
-        Where the files are looked for, and whether to download them, as ``locate`` describes;
-        files of ``convert_braille`` with the suffix .npz are taken first.
+        Where the files are, and whether to download them, see ``locate``; .npz files, as
+        ``convert_braille`` writes them, are preferred.
     threshold : 1, 2, 5 or 10
         The change of pressure that makes an event, in units of the sensor.
     seed : int
-        Of the split.
+        The seed of the split.
 
     Returns
     -------

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import zlib
+from dataclasses import replace
+
 import numpy as np
 
 from evsim.arguments.checks import check_number, checked_integer, integer_array, listed
+from evsim.arguments.errors import ArgumentError
 from evsim.arguments.keywords import helpful
+from evsim.data.dataset import Dataset
 
 
 @helpful
 def stratified_split(
     labels: np.ndarray, fractions: tuple[float, ...], seed: int
 ) -> tuple[np.ndarray, ...]:
-    """Sort samples at random into one part more than there are fractions.
+    """Divide samples at random into parts, one more than there are fractions.
 
-    Part p gets the fraction ``fractions[p]`` of each class, rounded to whole samples, and the
-    last part the rest.
+    Part p gets the fraction ``fractions[p]`` of each class, rounded to whole samples.  The last
+    part gets the rest.
 
     Parameters
     ----------
@@ -23,7 +28,7 @@ def stratified_split(
     fractions : tuple of float
         Shares of all but the last part, > 0, with a sum below 1.
     seed : int
-        Of the random choice.
+        The seed of the random choice.
 
     Returns
     -------
@@ -50,3 +55,42 @@ def stratified_split(
         for part, members in enumerate(np.split(samples, bounds)):
             part_of[members] = part
     return tuple(np.flatnonzero(part_of == part) for part in range(len(fractions) + 1))
+
+
+def shuffled_by_class(labels: np.ndarray, stream: np.random.SeedSequence) -> np.ndarray:
+    """The indices of all samples, class after class; each class is in random order."""
+    order = np.random.default_rng(stream).permutation(len(labels))
+    return order[np.argsort(labels[order], kind="stable")]
+
+
+def draw_evenly(data: Dataset, size: int, name: str, seed: int) -> tuple[Dataset, Dataset]:
+    """Draw a number of samples evenly from the classes; return these and the others.
+
+    ``name`` is that of the drawn samples, such as "train"; each name has a random stream of its
+    own.
+    """
+    if size > len(data):
+        raise ArgumentError(
+            f"{name}_size = {size}: there are only {len(data)} samples", f"{name}_size"
+        )
+    stream = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(name.encode()),))
+    by_class = shuffled_by_class(data.labels, stream)
+    counts = np.unique(data.labels, return_counts=True)[1]
+    # Round the share of each class down, then add one where rounding took away most.
+    shares = size * counts
+    wanted = shares // len(data)
+    wanted[np.argsort(-(shares % len(data)), kind="stable")[: size - wanted.sum()]] += 1
+    place = np.concatenate([np.arange(count) for count in counts])
+    taken = np.zeros(len(data), bool)
+    taken[by_class[place < np.repeat(wanted, counts)]] = True
+    return data[np.flatnonzero(taken)], data[np.flatnonzero(~taken)]
+
+
+def only_classes(data: Dataset, classes: tuple[int, ...] | None) -> Dataset:
+    """The samples of some classes, numbered from 0 in the given order; None keeps them all."""
+    if classes is None:
+        return data
+    chosen = data[np.flatnonzero(np.isin(data.labels, classes))]
+    number = np.full(max(classes) + 1, -1)
+    number[list(classes)] = np.arange(len(classes))
+    return replace(chosen, labels=number[chosen.labels])

@@ -1,6 +1,6 @@
-"""Whether pictures are for the screen or for files only.
+"""Whether pictures are for the screen or only for files.
 
-Apart from ``evsim.plotting``, so that training can say so without importing matplotlib.
+This is not part of ``evsim.plotting``, so that training can set it without importing matplotlib.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _FOR_FILES = ContextVar("_FOR_FILES", default=False)
 
 @contextmanager
 def for_files_only() -> Iterator[None]:
-    """Pictures made within are unknown to pyplot: a run leaves no figures open behind it."""
+    """Hide figures that are created inside this block from pyplot, so that none stay open."""
     before = _FOR_FILES.set(True)
     try:
         yield
@@ -24,5 +24,5 @@ def for_files_only() -> Iterator[None]:
 
 
 def for_the_screen() -> bool:
-    """Whether a picture made now is for ``pyplot.show()``, which belongs to the main thread."""
+    """Whether a new figure is for ``pyplot.show()``, which belongs to the main thread."""
     return not _FOR_FILES.get() and threading.current_thread() is threading.main_thread()

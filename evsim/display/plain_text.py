@@ -1,4 +1,4 @@
-"""What is shown where a terminal, a pipe or a file does not know all letters."""
+"""Text for terminals, pipes and files whose encoding lacks some letters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TextIO
 
 PLAIN = "evsim.plain"
-"""The name by which Python's streams know how letters are replaced."""
+"""The name under which the replacement is registered with Python."""
 
 _SIGNS = {
     "→": "->", "←": "<-", "±": "+/-", "×": "x", "−": "-", "–": "-", "—": "-", "•": "*", "·": ".",
@@ -20,7 +20,7 @@ _SIGNS = {
 
 
 def show_plainly(streams: Iterable[TextIO | None]) -> None:
-    """From now on text streams show letters that they cannot encode by others, as e for é."""
+    """Make text streams replace letters that they cannot encode, such as é by e."""
     codecs.register_error(PLAIN, _replaced)
     for stream in streams:
         if isinstance(stream, io.TextIOWrapper):
@@ -28,7 +28,7 @@ def show_plainly(streams: Iterable[TextIO | None]) -> None:
 
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:
-    """What stands for letters that cannot be encoded: signs like them, or question marks."""
+    """Similar signs for letters that cannot be encoded, or question marks."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]

@@ -11,11 +11,11 @@ import numpy as np
 
 from evsim.arguments.checks import is_sparse
 
-SIGNS = 72
-"""Up to so many a value is written out."""
+LONGEST = 72
+"""The largest number of characters of a value that is written out."""
 
 ENTRIES = 4
-"""Entries of a collection, and numbers of an array, that are written out."""
+"""The number of entries of a collection or array that are written out."""
 
 
 class Brief:
@@ -47,18 +47,18 @@ def brief(value: Any) -> str:
     if type(value) in (tuple, list):
         return f"{kind} of {len(value)}" if len(value) > ENTRIES else _sequence(value)
     text = f"{kind}(...)" if isinstance(value, tuple) else repr(value)
-    return text if len(text) <= SIGNS and "\n" not in text else f"{kind}(...)"
+    return text if len(text) <= LONGEST and "\n" not in text else f"{kind}(...)"
 
 
 def first(entries: Iterable[Any]) -> list[Any]:
-    """As many entries as are written out."""
+    """The entries that are written out."""
     return list(islice(entries, ENTRIES))
 
 
 def and_more(shown: list[str], count: int) -> str:
-    """The first of ``count`` descriptions, and how many more there are."""
-    more = count - len(shown)
-    return ", ".join([*shown, f"and {more} more"] if more else shown)
+    """The first of ``count`` descriptions, and the number of the others."""
+    hidden = count - len(shown)
+    return ", ".join([*shown, f"and {hidden} more"] if hidden else shown)
 
 
 def _sequence(values: list[Any] | tuple[Any, ...]) -> str:
@@ -73,7 +73,7 @@ def _number(value: float) -> str:
 
 
 def _array(array: np.ndarray) -> str:
-    array = np.asarray(array)  # not one with units, or a mask
+    array = np.asarray(array)  # without units and mask
     if array.dtype.kind in "biuf" and array.size <= ENTRIES:
         return brief(array.tolist())
     kind = "record" if array.dtype.names else str(array.dtype)

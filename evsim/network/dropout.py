@@ -13,7 +13,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from evsim.arguments.checks import check_number, checked_integer, real_array, unknown_name
+from evsim.arguments.checks import (
+    check_is,
+    check_number,
+    checked_integer,
+    real_array,
+    unknown_name,
+)
 from evsim.arguments.keywords import helpful
 from evsim.display.short_repr import Brief
 from evsim.network.network import Network
@@ -40,8 +46,7 @@ class Dropout(Brief):
     keys: np.ndarray | None = field(default=None)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rates, Mapping):
-            raise TypeError(f"rates = {self.rates!r}: give a mapping such as {{'hidden': 0.1}}")
+        check_is(self.rates, "rates", Mapping, "give a mapping such as {'hidden': 0.1}")
         for name, rate in self.rates.items():
             check_number(rate, f"dropout of {name!r}")
             if not 0 <= rate < 1:
@@ -107,11 +112,14 @@ def fractions(key: int, units: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """The number in [0, 1) that ``is_dropped`` compares with the rate, for each of many spikes."""
     golden = np.uint64(_GOLDEN)
     first = np.uint64(key) + (units.astype(np.uint64) + np.uint64(1)) * golden
-    words = _all_mixed(_all_mixed(first) + (numbers.astype(np.uint64) + np.uint64(1)) * golden)
+    words: np.ndarray = _all_mixed(
+        _all_mixed(first) + (numbers.astype(np.uint64) + np.uint64(1)) * golden
+    )
     return (words >> np.uint64(11)) * 2.0**-53
 
 
 def _all_mixed(words: np.ndarray) -> np.ndarray:
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+    mixed: np.ndarray = words ^ (words >> np.uint64(31))
+    return mixed

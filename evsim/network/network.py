@@ -104,8 +104,7 @@ class Network:
 
     def population(self, name: str) -> Population:
         """The population of that name."""
-        if not isinstance(name, str):
-            raise TypeError(f"population = {shown(name)}: give the name of one")
+        check_is(name, "population", str, "give the name of one")
         if name not in self._index:
             raise ValueError(unknown_name("population", name, self._index))
         return self.populations[self._index[name]]

@@ -119,11 +119,13 @@ def spread(values: Parameter, weight: Parameter, shape: tuple[int, int]) -> np.n
     (post, pre).
     """
     if is_sparse(values):
-        return values.data
-    full = np.broadcast_to(values, shape)
+        stored: np.ndarray = values.data
+        return stored
+    full: np.ndarray = np.broadcast_to(values, shape)
     if is_sparse(weight):
         rows, columns = sparse_entries(weight)
-        return full[rows, columns]
+        entries: np.ndarray = full[rows, columns]
+        return entries
     return full.ravel()
 
 

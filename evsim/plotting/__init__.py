@@ -1,9 +1,10 @@
 """Pictures of activity, adjoints, delays, learning, decisions and confusions.
 
-Every function either draws into the axes it is given or makes a figure, and returns what it
-drew into.  Figures are pyplot's, so that ``matplotlib.pyplot.show()`` and notebooks show them; no
-display is needed.  Those that callbacks of ``evsim.fit`` draw are not: training leaves no figures
-open, and pyplot's current figure stays the same.  ``save(figure, path)`` writes one to a file.
+Every function draws into given axes or creates a figure, and returns the axes or the figure.
+Figures belong to pyplot, so that ``matplotlib.pyplot.show()`` and notebooks show them; no display
+is needed.  Figures that callbacks of ``evsim.fit`` draw do not belong to pyplot: training leaves no
+figures open and does not change pyplot's current figure.  ``save(figure, path)`` writes a figure to
+a file.
 """
 
 from evsim.plotting.activity import raster, rasters, traces

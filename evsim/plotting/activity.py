@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.collections import LineCollection
 
-from evsim.arguments.checks import check_is, checked_count, listed, shown
+from evsim.arguments.checks import check_is, checked_count, is_integer, listed, shown
 from evsim.arguments.keywords import helpful
 from evsim.network.network import Network
 from evsim.network.populations import LIF
@@ -196,11 +196,11 @@ def _trace_column(
     if threshold is not None:
         panels[0].axhline(threshold, color=GREY, linewidth=0.8, linestyle=":", label="threshold")
     for sign, marker, colour in ((1, "^", COLOURS[2]), (-1, "v", COLOURS[3])):
-        own = arrivals[np.sign(weights) == sign]
-        if own.size:
+        arrival_times = arrivals[np.sign(weights) == sign]
+        if arrival_times.size:
             panels[1].plot(
-                own,
-                np.full(own.size, 0.03),
+                arrival_times,
+                np.full(arrival_times.size, 0.03),
                 marker,
                 color=colour,
                 markersize=3.5,
@@ -240,7 +240,7 @@ def arrivals_at(run: Run, population: str, unit: int, sample: int) -> tuple[np.n
     delays = run.network.delay_per_synapse()[synapses]
     emitted_by = _spike_times_by_unit(run, sample)
     times = [emitted_by[s] + d for s, d in zip(topology.source[synapses], delays, strict=True)]
-    counts = [len(own) for own in times]
+    counts = [len(entry) for entry in times]
     flat = np.concatenate([np.empty(0), *times])
     repeated = np.repeat(weights, counts)
     order = np.argsort(flat, kind="stable")
@@ -275,14 +275,14 @@ def _threshold(network: Network, population: str, unit: int) -> float | None:
 
 
 def with_events(times: np.ndarray, events: np.ndarray, duration: float) -> np.ndarray:
-    """The times with, for each event, one just before and one just after it, sorted."""
+    """The times, sorted, with one just before and one just after each event."""
     step = 1e-9 * duration
     return np.unique(np.clip(np.concatenate([times, events - step, events + step]), 0.0, duration))
 
 
 def check_sample(run: Run, sample: int) -> None:
     """Refuse a sample that the batch does not have."""
-    if isinstance(sample, (bool, np.bool_)) or not isinstance(sample, (int, np.integer)):
+    if not is_integer(sample):
         raise TypeError(f"sample = {shown(sample)}: it must be an integer")
     if not 0 <= sample < run.batch_size:
         raise ValueError(
@@ -301,14 +301,14 @@ def _checked_populations(network: Network, populations: Any) -> tuple[str, ...]:
 
 
 def _checked_units(network: Network, units: Any) -> list[tuple[str, int]]:
-    """Population and index of each unit that is chosen."""
+    """Population and index of each chosen unit."""
     example = "give for example units={'output': [0, 1]}"
     check_is(units, "units", Mapping, example)
     chosen = []
     for name, indices in units.items():
         size = network.population(name).units
         for unit in listed(indices, f"units[{name!r}]", example):
-            if isinstance(unit, (bool, np.bool_)) or not isinstance(unit, (int, np.integer)):
+            if not is_integer(unit):
                 raise TypeError(f"units[{name!r}] holds {shown(unit)}: give integers")
             if not 0 <= unit < size:
                 raise ValueError(f"units[{name!r}] holds {unit}: it has units 0 to {size - 1}")

@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""Confusion matrices: which classes are mistaken for which."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LARGEST_WITH_NUMBERS = 12
-"""Classes up to which counts are written into the cells."""
+"""The largest number of classes for which counts are written into the cells."""
 
 
 @helpful
@@ -87,7 +87,7 @@ def confusion_matrix(
 
 
 def _checked_counts(values: Any, name: str, axes: int) -> np.ndarray:
-    """Numbers of samples as int64; refuses what are none."""
+    """Numbers of samples as int64; anything else is refused."""
     array = integer_array(values, name)
     if array.ndim != axes:
         raise TypeError(f"{name} = {shown(values)}: give an array of integers of {axes} axes")
@@ -97,5 +97,5 @@ def _checked_counts(values: Any, name: str, axes: int) -> np.ndarray:
 
 
 def _rotation(names: Sequence[str]) -> float:
-    """Upright for names that would run into each other."""
+    """Vertical for names that would overlap."""
     return 90.0 if len(names) * max(map(len, names)) > 40 else 0.0

@@ -1,4 +1,4 @@
-"""Which class a network puts each point of the plane in."""
+"""The class that a network assigns to each point of the plane."""
 
 from __future__ import annotations
 
@@ -85,8 +85,10 @@ def decision_map(
     _draw_regions(ax, decided.reshape(resolution, resolution), len(names))
     wrong = _in_batches(predict, points, batch_size) != classes
     for index, name in enumerate(names):
-        own = points[(classes == index) & ~wrong]
-        ax.plot(*own.T, ".", color=COLOURS[index], markersize=3.5, markeredgewidth=0.0, label=name)
+        right = points[(classes == index) & ~wrong]
+        ax.plot(
+            *right.T, ".", color=COLOURS[index], markersize=3.5, markeredgewidth=0.0, label=name
+        )
     ax.plot(
         *points[wrong].T,
         "x",
@@ -123,7 +125,7 @@ def _in_batches(
 def _answer(
     function: Callable[[np.ndarray], np.ndarray], name: str, points: np.ndarray, kinds: str
 ) -> np.ndarray:
-    """What a function says of points, one bool or integer for each."""
+    """The result of a function for each point, one bool or integer each."""
     returned = function(points)
     refuse_masked(returned, f"what {name} returned")
     found = np.asarray(returned)

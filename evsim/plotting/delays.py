@@ -1,4 +1,4 @@
-"""Delays: how training moved them, and which synapse has which."""
+"""Delays before and after training, and the delay of each synapse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How training went, epoch by epoch."""
+"""The course of training, epoch by epoch."""
 
 from __future__ import annotations
 

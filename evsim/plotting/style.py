@@ -1,4 +1,4 @@
-"""How all pictures look: colours, sizes, saving."""
+"""The common look of pictures: colours, sizes, saving."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-"""The colours of Okabe and Ito that are told apart by colour-blind readers too."""
+"""The colours of Okabe and Ito, which colour-blind readers can tell apart."""
 
 GREY = "#999999"
 BLACK = "#222222"
@@ -45,7 +45,7 @@ def axes_of(ax: Axes | None, width: float, height: float) -> Axes:
 
 
 def new_figure(width: float, height: float) -> Picture:
-    """An empty figure of that size in inches whose parts make room for each other.
+    """An empty figure of that size in inches whose parts do not overlap.
 
     It is one of pyplot's, which ``pyplot.show()`` and notebooks show, unless it is for a file.
     """
@@ -61,7 +61,7 @@ def new_figure(width: float, height: float) -> Picture:
 
 
 def label(ax: Axes, x: str = "", y: str = "", title: str = "") -> None:
-    """Name the axes (with their units) and give them the common look."""
+    """Label the axes (with units) and give them the common look."""
     ax.set_xlabel(x, fontsize=TEXT)
     ax.set_ylabel(y, fontsize=TEXT)
     if title:

@@ -1,4 +1,4 @@
-"""Networks, arrays and training runs in files, without pickle: loading never runs code."""
+"""Networks, arrays and training runs in files, without pickle: loading a file runs no code."""
 
 from evsim.storage.arrays import checksum, load_arrays, save_arrays
 from evsim.storage.description import describe, differences

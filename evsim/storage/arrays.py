@@ -1,4 +1,4 @@
-"""Arrays by name in safetensors files, and their checksums."""
+"""Named arrays in safetensors files, and their checksums."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from evsim.arguments.paths import user_path
 from evsim.storage.files import StorageError, write_atomically
 
 _VERSIONS = {"checkpoint": 2}
-"""Of the description in a file; 1 for the kinds that are not here."""
+"""Versions of the descriptions in files, by kind of file; 1 for other kinds."""
 
 
 def save_arrays(
     path: str | os.PathLike[str], kind: str, arrays: Mapping[str, np.ndarray], description: Any
 ) -> None:
-    """Store named arrays with a description that json can hold, as one safetensors file.
+    """Store named arrays and a description, which JSON must be able to hold, in a safetensors file.
 
-    ``kind`` says what the file is, such as "network"; ``load_arrays`` asks for the same.
+    ``kind`` is the kind of file, such as "network"; ``load_arrays`` must be given the same.
     """
     from safetensors.numpy import save
 
@@ -49,9 +49,9 @@ def load_arrays(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.n
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            # Copies, as what safetensors returns may be a view of the file.
+            # Copies: the arrays of safetensors may be views of the file.
             arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    # The last three: a type of numbers that NumPy does not have, and text that is none.
+    # The last three: for number types that NumPy does not have, and for invalid text.
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise StorageError(
             f"{path} cannot be read, it is damaged or no evsim {kind} ({error}): restore it from a "
@@ -78,7 +78,7 @@ def _format(kind: str) -> str:
 
 
 def checksum(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over names, types, shapes and values, in hexadecimal."""
+    """SHA-256 of names, types, shapes and values, in hexadecimal."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = arrays[name]

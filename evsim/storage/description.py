@@ -1,4 +1,4 @@
-"""Settings as JSON can hold them, and where two descriptions differ."""
+"""Descriptions of settings that JSON can hold, and the differences between two of them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from evsim.storage.arrays import checksum
 
 
 def describe(value: Any) -> Any:
-    """A setting as json can hold it, so that two runs can be compared.
+    """A description of a setting that JSON can hold, so that two runs can be compared.
 
-    Records become mappings of their fields, functions their names, arrays their checksums.
+    Dataclasses become mappings of their fields, functions their names, arrays their checksums.
     """
     if value is None or isinstance(value, (bool, int, str)):
         return value
@@ -43,8 +43,8 @@ def differences(stored: Any, asked: Any, path: str = "") -> list[str]:
     if isinstance(stored, dict) and isinstance(asked, dict):
         lines = []
         for key in [*stored, *(key for key in asked if key not in stored)]:
-            own = f"{path}.{key}" if path else key
-            lines += differences(stored.get(key, "absent"), asked.get(key, "absent"), own)
+            entry = f"{path}.{key}" if path else key
+            lines += differences(stored.get(key, "absent"), asked.get(key, "absent"), entry)
         return lines
     if isinstance(stored, list) and isinstance(asked, list) and len(stored) == len(asked):
         pairs = enumerate(zip(stored, asked, strict=True))

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Writing files completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _KINDS: dict[str, type[Population]] = {kind.__name__: kind for kind in (Input, L
 
 
 class StorageError(ValueError):
-    """A file that cannot be used; the message names it and what to do."""
+    """A file cannot be used; the message says which and what to do."""
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that, whatever happens, it holds its old content or the new."""
-    # A link stays, and what it leads to is replaced.
+    """Write a file so that, whatever happens, it has either its old or its new content."""
+    # A link is kept, and its target is replaced.
     path = Path(os.path.realpath(user_path(path)))
-    # One fixed name per file: what a killed run leaves behind, the next one overwrites.
+    # The name is fixed: the next run overwrites what a killed run has left.
     partial = path.with_name(f".{path.name}.partial")
     try:
         with open(partial, "wb") as file:
@@ -39,7 +39,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
             f"{error.strerror}: {path} could not be written and holds what it held before; free "
             f"some of the disk, {len(content)} bytes at least, and go on from there",
         ) from error
-    if os.name == "posix":  # the renaming itself must reach the disk too
+    if os.name == "posix":  # the renaming must also reach the disk
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

@@ -22,7 +22,7 @@ _SPARSE_PARTS = ("data", "indices", "indptr")
 
 @helpful
 def save_network(path: str | os.PathLike[str], network: Network) -> None:
-    """Store a network, its structure and its parameters, as one safetensors file."""
+    """Store the structure and the parameters of a network in one safetensors file."""
     check_is(network, "network", Network, "give an evsim.Network")
     path = checked_path(path, "path", "a file to write")
     if path.is_dir():
@@ -34,9 +34,9 @@ def save_network(path: str | os.PathLike[str], network: Network) -> None:
 
 @helpful
 def load_network(path: str | os.PathLike[str]) -> Network:
-    """The network that ``save_network`` stored, equal to the bit.
+    """Load a network that ``save_network`` stored; it is the same to the bit.
 
-    Raises FileNotFoundError, and StorageError for files that are damaged or no networks.
+    Raises FileNotFoundError, and StorageError for files that are damaged or not networks.
     """
     path = checked_path(path, "path", "a file")
     arrays, structure = load_arrays(path, "network")
@@ -47,7 +47,7 @@ def load_network(path: str | os.PathLike[str]) -> Network:
 
 
 def network_structure(network: Network) -> dict[str, Any]:
-    """Populations and connections without their parameters, as json can hold it."""
+    """Populations and connections without their parameters, in a form that JSON can hold."""
     return {
         "populations": [
             {"kind": type(p).__name__, "name": p.name, "units": int(p.units)}
@@ -60,7 +60,7 @@ def network_structure(network: Network) -> dict[str, Any]:
 
 
 def network_arrays(network: Network) -> dict[str, np.ndarray]:
-    """Every number of a network by name; sparse ones as data, indices and indptr."""
+    """All arrays of a network by name; a sparse one as its data, indices and indptr."""
     arrays: dict[str, np.ndarray] = {}
     for connection in network.connections:
         for kind in ("weight", "delay"):
@@ -107,6 +107,6 @@ def _parameter_of(name: str, arrays: dict[str, np.ndarray], shape: tuple[int, in
 
 
 def _unit_fields(kind: type[Population]) -> list[str]:
-    """The fields that hold numbers per unit, parameters or not (``refractory``)."""
+    """The fields with numbers of units: parameters, and ``refractory``."""
     names = [field.name for field in dataclasses.fields(kind)]
     return [name for name in names if name not in ("name", "units")]

@@ -1,4 +1,4 @@
-"""Removing a run that is to be replaced: its own files and nothing else."""
+"""Deleting a run that is replaced: its files and nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from evsim.storage.run_folder import RunFolder
 
 NAMED = ("settings.json", "config.json")
-"""A folder with one of these, as a run writes them, is a run's."""
+"""A folder with one of these files, as runs write them, is a run folder."""
 
 WRITTEN = {
     *NAMED,
@@ -20,16 +20,16 @@ WRITTEN = {
     "folds.json",
     "lock",
 }
-"""The files of a run; while one is written there is also ``.NAME.partial``."""
+"""The files of a run; while a file is written there is also ``.NAME.partial``."""
 
 PICTURES = "pictures"
 
 
 def remove_run(folder: Path) -> None:
-    """Remove all that a run has written into its folder; nothing if that is empty or not there.
+    """Delete everything that a run has written into its folder, which may be empty or missing.
 
-    Raises ValueError, before anything is removed, for a folder that holds no run or anything
-    besides one, and StorageError for one in which a run is going on.
+    Raises ValueError, before anything is deleted, for a folder without a run or with other files,
+    and StorageError for a folder in which a process is training.
     """
     if not folder.is_dir() or not any(folder.iterdir()):
         return
@@ -47,7 +47,7 @@ def remove_run(folder: Path) -> None:
 
 
 def _written(folder: Path) -> Iterator[Path]:
-    """The files of a run, and the folders in it, each after what it holds."""
+    """The files and folders of a run; a folder comes after its content."""
     for path in sorted(folder.iterdir()):
         name = path.name.removeprefix(".").removesuffix(".partial")
         if path.is_dir() and not path.is_symlink():
@@ -70,7 +70,7 @@ def _pictures(folder: Path) -> Iterator[Path]:
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether a run has written its settings here."""
+    """Whether a run has written its settings into this folder."""
     for name in NAMED:
         try:
             content = json.loads((folder / name).read_text(encoding="utf-8"))

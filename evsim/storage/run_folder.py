@@ -1,4 +1,4 @@
-"""RunFolder: the files of a training run, locked while it goes on."""
+"""RunFolder: the files of a training run, which is locked during training."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from evsim.storage.networks import save_network
 class RunFolder:
     """The files of one training run.
 
-    ``config.json`` holds the settings, ``metrics.jsonl`` one line per finished epoch,
+    ``config.json`` contains the settings, ``metrics.jsonl`` one line per finished epoch,
     ``best.safetensors`` the network of the best epoch (``load_network`` reads it) and
-    ``checkpoint.safetensors`` all that is needed to go on.  The checkpoint alone decides
-    what has been finished; the others are rewritten from it when a run is resumed.  While a
-    process trains there it holds a lock of the system on ``lock``, which ends with the process,
-    however that ends; the file itself stays, and says nothing.  ``lock.holder`` names the process,
-    for messages alone.
+    ``checkpoint.safetensors`` everything that is needed to continue.  Only the checkpoint decides
+    which epochs are finished; the other files are rewritten from it when a run is resumed.  A
+    process that trains in the folder holds a system lock on the file ``lock``.  The lock ends with
+    the process, however it ends; the file stays and means nothing.  ``lock.holder`` names the
+    process, for messages only.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -55,7 +55,7 @@ class RunFolder:
         try:
             _acquire(lock, self.path, self.holder)
             if lock.is_locked:
-                with contextlib.suppress(OSError):  # of a full disk the checkpoint will tell
+                with contextlib.suppress(OSError):  # writing the checkpoint reports a full disk
                     self.holder.write_text(f"{os.getpid()} {platform.node()}")
             yield
         finally:
@@ -64,11 +64,13 @@ class RunFolder:
                     self.holder.unlink()
             lock.release()
 
-    def begin(self, settings: dict[str, Any], *, resume: bool) -> tuple[dict, dict] | None:
-        """Make the folder ready; the checkpoint's arrays and description if there is one.
+    def begin(
+        self, settings: dict[str, Any], *, resume: bool
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """Prepare the folder; return the arrays and description of a checkpoint if there is one.
 
-        Raises FileExistsError if there is one and ``resume`` is not asked for, StorageError if
-        it is damaged or was made with other settings.
+        Raises FileExistsError if there is a checkpoint but ``resume`` is False, StorageError if it
+        is damaged or has other settings.
         """
         loaded = None
         if self.checkpoint.exists():
@@ -91,11 +93,11 @@ class RunFolder:
     def write_checkpoint(
         self, arrays: Mapping[str, np.ndarray], description: dict[str, Any]
     ) -> None:
-        """Replace the checkpoint; the previous one stays until the new one is complete."""
+        """Replace the checkpoint; the old one is kept until the new one is complete."""
         save_arrays(self.checkpoint, "checkpoint", arrays, description)
 
     def write_metrics(self, records: Sequence[dict[str, Any]]) -> None:
-        """Write one line of json per epoch."""
+        """Write one line of JSON per epoch."""
         lines = "".join(json.dumps(record) + "\n" for record in records)
         write_atomically(self.metrics, lines.encode())
 
@@ -105,17 +107,17 @@ class RunFolder:
 
 
 def _lock_of(path: Path) -> Any:
-    """A lock of the system on a file, which ends with the process that holds it."""
+    """A system lock on a file, which ends with the process that holds it."""
     import filelock
 
     if "fallback_to_soft" in inspect.signature(filelock.FileLock.__init__).parameters:
-        # A file that merely stands there would outlive a process that is killed.
+        # A soft lock, which is a mere file, would outlive a process that is killed.
         return filelock.FileLock(path, fallback_to_soft=False)
     return filelock.FileLock(path)
 
 
 def _acquire(lock: Any, folder: Path, holder: Path) -> None:
-    """Take a folder's lock; StorageError, which names the holder if it can, where it is taken."""
+    """Acquire the lock of a folder; raise StorageError if another process holds it."""
     import filelock
 
     try:
@@ -137,11 +139,11 @@ def _acquire(lock: Any, folder: Path, holder: Path) -> None:
 
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
-"""What a file system without locks answers."""
+"""The error codes of a file system without locks."""
 
 
 def _named_in(holder: Path) -> str:
-    """Who holds a lock, as far as the file beside it says so."""
+    """The process that holds a lock, as named in the file beside it."""
     try:
         number, _, machine = holder.read_text().partition(" ")
     except (OSError, UnicodeDecodeError):

@@ -1,20 +1,21 @@
-"""Tasks of the papers: data, network and hyperparameters, ready to train.
+"""Experiments of the papers: data, network and hyperparameters, ready to train.
 
-Every task is a module with the same names in it: ``Settings``, a frozen dataclass, and the
+Each experiment is a module with the same names: ``Settings``, a frozen dataclass, and the
 functions ``network(settings)``, ``data(settings)``, ``class_names(settings)``,
 ``loss(settings)``, ``optimizers(settings)``, ``train(settings, ...)``,
 ``evaluate(result, settings, ...)`` and ``pictures(result, settings, folder)``.
-``Settings.grid_step`` is the step in ms of the grid that the task was published with.
+``Settings.grid_step`` is the time step, in ms, of the grid that the experiment was published with.
 
 - ``sequence``: tell two spikes in one order from the same two in the other, by delays alone.
 - ``yin_yang``: classify points of the Yin-Yang figure, given as four spike times.
 - ``mnist``: classify images of digits, each bright pixel given as one spike.
 - ``shd``: classify spoken digits of two languages, given as spikes of a cochlea model.
-- ``spoken_digits``: the same of one language and six speakers.
+- ``spoken_digits``: classify spoken digits of one language and six speakers.
 - ``ssc``: classify spoken commands, given as spikes of a cochlea model.
 - ``braille``: read letters by touch, given as spikes of a robot's finger.
 
 ``shd`` and ``spoken_digits`` also have ``cross_validate(settings, ...)`` over speakers.
+``evsim.tasks.base`` has what an experiment is and how it runs.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ __all__ = ["braille", "mnist", "sequence", "shd", "spoken_digits", "ssc", "yin_y
 
 
 def __getattr__(name: str) -> Any:
-    """Import a task only when it is used."""
+    """Import an experiment only when it is used."""
     from importlib import import_module
 
     if name in __all__:

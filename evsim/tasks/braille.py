@@ -1,8 +1,10 @@
 """Braille: read letters by touch, given as spikes of a robot's finger.
 
-The data are those of Müller-Cleve et al. 2022, the networks and their training those of
-D, Table 5.  Where the table and the program published with D disagree, the default
-follows the table.
+The data are those of Müller-Cleve et al. 2022, the networks and their training those of Table 5 of
+D.  Where the table and the program published with D disagree, the default follows the table.
+
+D is Mészáros, Knight, Nowotny, *Efficient event-based delay learning in spiking neural networks*;
+L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with EventProp*.
 """
 
 from __future__ import annotations
@@ -12,17 +14,19 @@ from typing import ClassVar, Literal
 
 from evsim.arguments.keywords import helpful
 from evsim.data import BRAILLE_LETTERS
-from evsim.tasks.layered import (
+from evsim.tasks.base import Parts
+from evsim.tasks.hidden_layer_settings import HiddenLayerSettings, Hyperparameters
+from evsim.tasks.hidden_layers import (
     class_names,
     data,
     evaluate,
+    experiment_with,
     loss,
     network,
     optimizers,
     pictures,
     train,
 )
-from evsim.tasks.layered_settings import Hyperparameters, LayeredSettings, Parts
 from evsim.training.history import Watch
 
 __all__ = [
@@ -40,120 +44,124 @@ __all__ = [
 
 @helpful
 @dataclass(frozen=True)
-class Settings(LayeredSettings):
-    """Everything a run of Braille depends on, apart from the engine.
+class Settings(HiddenLayerSettings):
+    """The settings of a run on Braille.
 
-    Table means Table 5 of Mészáros, Knight, Nowotny, Efficient event-based delay learning in
-    spiking neural networks; program the program published with it; L Nowotny, Turner, Knight,
+    The table is Table 5 of D: Mészáros, Knight, Nowotny, Efficient event-based delay learning in
+    spiking neural networks. The program was published with it. L is Nowotny, Turner, Knight,
     Loss shaping enhances exact gradient learning with EventProp.
     """
 
     inputs: ClassVar[int] = 24
     all_names: ClassVar[tuple[str, ...]] = BRAILLE_LETTERS
-    # ms (program).  The table's 4 do not divide the trial of 1350; they do one of 1352.
+    # The program.  The table's 4 ms do not divide the trial of 1350 ms, but one of 1352 ms.
     grid_step: ClassVar[float] = 1.0
 
     download: bool = False
-    """Fetch files that are missing."""
+    """Download files that are missing."""
 
     threshold: Literal[1, 2, 5, 10] = 2
-    """Change of pressure that makes an event, in units of the sensor. Table and program: not
-    stated; 2 is what Müller-Cleve et al. compare with."""
+    """The change of pressure that makes an event, in units of the sensor. The table and the
+    program do not say; Müller-Cleve et al. compare with 2."""
 
     validation_size: int | None = None
-    """Validation samples, drawn evenly from all classes; if not given all."""
+    """The number of validation samples, drawn evenly from all classes. By default all."""
 
     watch: Watch = "validation_accuracy"
-    """What chooses the best epoch and stops training. Table: validation_accuracy."""
+    """The measure that chooses the best epoch, halves the learning rates and stops training. The
+    table has validation_accuracy."""
 
-    # What follows is explained where LayeredSettings has it; here are its values.
+    # The following settings only have defaults of their own.
 
     hidden: int | None = None
-    """Units of each hidden layer; if not given 256. Table: 1024 to 64."""
+    """The number of units of each hidden layer. By default 256. The table has 1024 to 64."""
 
     layers: int | None = None
-    """Hidden layers; if not given 1 with --recurrent and 2 without (table)."""
+    """The number of hidden layers. By default 1 with --recurrent and 2 without (table)."""
 
     recurrent_delays: bool = False
-    """Of the delays that are learned, those of recurrent synapses too. Table: no; program: yes."""
+    """With --delays, also learn the delays of recurrent synapses. The table does not, the program
+    does."""
 
     duration: float | None = None
-    """Length of a trial in ms; later spikes have no effect. If not given 1350, that of the
-    recordings; program: up to the latest spike. The grid of the table has 4 ms, the program's 1."""
+    """The length of a trial in ms; later spikes have no effect. By default 1350, the length of the
+    recordings. Trials of the program end at the latest spike. Its time step is 1 ms, that of the
+    table 4 ms."""
 
     tau_mem: float | None = None
-    """Membrane time constant in ms; if not given 20 (table)."""
+    """The membrane time constant in ms. By default 20 (table)."""
 
     tau_syn: float | None = None
-    """Synaptic time constant in ms; if not given 5 (table)."""
+    """The synaptic time constant in ms. By default 5 (table)."""
 
     input_weight_mean: float | None = None
-    """Mean of the initial weights from the inputs; if not given 0.03 (program)."""
+    """The mean of the initial weights from the inputs. By default 0.03 (program)."""
 
     input_weight_deviation: float | None = None
-    """Standard deviation of the same; if not given 0.01 (program)."""
+    """The standard deviation of these weights. By default 0.01 (program)."""
 
     forward_weight_mean: float | None = None
-    """Mean of the initial weights from one hidden layer to the next; if not given 0.02
+    """The mean of the initial weights from one hidden layer to the next. By default 0.02
     (program)."""
 
     forward_weight_deviation: float | None = None
-    """Standard deviation of the same; if not given 0.03 (program)."""
+    """The standard deviation of these weights. By default 0.03 (program)."""
 
     recurrent_weight_mean: float | None = None
-    """Mean of the initial recurrent weights; if not given 0 (program)."""
+    """The mean of the initial recurrent weights. By default 0 (program)."""
 
     recurrent_weight_deviation: float | None = None
-    """Standard deviation of the same; if not given 0.02 (program)."""
+    """The standard deviation of these weights. By default 0.02 (program)."""
 
     output_weight_mean: float | None = None
-    """Mean of the initial weights to the outputs; if not given 0 (program), with the loss time 1.2
-    (L on SHD)."""
+    """The mean of the initial weights to the outputs. By default 1.2 with --loss time (L, for
+    SHD), otherwise 0 (program)."""
 
     output_weight_deviation: float | None = None
-    """Standard deviation of the same; if not given 0.03 (program), with the loss time 0.6 (L on
-    SHD)."""
+    """The standard deviation of these weights. By default 0.6 with --loss time (L, for SHD),
+    otherwise 0.03 (program)."""
 
     initial_delay_max: float | None = None
-    """Delays that are learned start between 0 and this many ms; if not given 0 (table)."""
+    """Delays that are learned start between 0 and this many ms. By default 0 (table)."""
 
     epochs: int | None = None
-    """Passes through the training samples; if not given 500, at most (program)."""
+    """The largest number of passes through the training samples. By default 500 (program)."""
 
     batch_size: int | None = None
-    """Samples of a batch; if not given 256 (program)."""
+    """The number of samples in a batch. By default 256 (program)."""
 
     weight_rate: float | None = None
-    """Learning rate of the weights; if not given 0.0015 (table)."""
+    """The learning rate of the weights. By default 0.0015 (table)."""
 
     delay_rate: float | None = None
-    """Learning rate of the delays in ms; if not given 0.025 (table)."""
+    """The learning rate of the delays in ms. By default 0.025 (table)."""
 
     tau_rate: float | None = None
-    """Learning rate of the time constants in ms; if not given 0.0015. Not in the paper."""
+    """The learning rate of the time constants in ms. By default 0.0015; D does not learn them."""
 
     ease_in: float | None = None
-    """Part of the learning rate of the weights that training starts with; it grows by 5 % with
-    each batch. If not given 1 for no ease-in (table: constant)."""
+    """The fraction of the weights' learning rate that training starts with; it grows by 5 % with
+    each batch. By default 1: training starts at the full rate, which is constant in the table."""
 
     halving: int | None = None
-    """Halve learning rates when what is watched no longer gets better, after more than this many
-    epochs; if not given 0 for never (table: constant)."""
+    """Halve the learning rates when --watch has not improved for more than this many epochs; 0
+    never does. By default 0: the rates are constant in the table."""
 
     patience: int | None = None
-    """Stop after this many epochs without a better one; 0 for never. If not given 15 (table;
-    program: 16)."""
+    """Stop training when --watch has not improved for this many epochs; 0 never does. By default
+    15 (table; the program has 16)."""
 
     silent_lift: float | None = None
-    """Added after each epoch to the incoming weights of hidden units that were silent in all of
-    it; if not given 0.002 (program)."""
+    """The amount added, after each epoch, to the incoming weights of hidden units that never
+    spiked in it. By default 0.002 (program)."""
 
     regulariser_strength: tuple[float, ...] | None = None
-    """Strength of the rate regulariser, one for all hidden layers or one for each; if not given
-    2e-9 (table: 1e-10 times tau_mem), with the loss time 1e-10 (its unit is evsim's)."""
+    """The strength of the regulariser of spike rates: one number for all hidden layers, or one for
+    each. By default 2e-9 (table: 1e-10 times tau_mem), with --loss time 1e-10 (in evsim's
+    unit, which is then that of the table)."""
 
     def published(self) -> Hyperparameters:
-        """The numbers of Table 5, and of the program where the table has none."""
+        """The numbers of Table 5 of D, or of the program where the table has none."""
         first_spike = self.loss == "time"
         return Hyperparameters(
             hidden=256,
@@ -192,3 +200,10 @@ class Settings(LayeredSettings):
         return datasets.braille(
             self.data, threshold=self.threshold, seed=self.data_seed, download=self.download
         )
+
+
+experiment = experiment_with(
+    Settings,
+    "braille",
+    "Read letters by touch, given as spikes of a robot's finger.",
+)

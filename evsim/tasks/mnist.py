@@ -1,7 +1,9 @@
 """MNIST: classify images of digits, each bright pixel given as one spike.
 
-The network and its training are those of L section 2 and Figure S1, with the four losses that
-L compares.  What stands only in the program published with L is said to.
+The network and its training are those of section 2 and Figure S1 of L, with the four losses that
+L compares.  What is not in L but in the program published with it is marked.
+
+L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with EventProp*.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack
 
 import numpy as np
 
@@ -20,17 +22,16 @@ from evsim.network.connections import Connection
 from evsim.network.initialisers import Normal
 from evsim.network.network import Network
 from evsim.network.populations import LI, LIF, Input
-from evsim.tasks.checking import check_ranges, check_types, for_settings
-from evsim.tasks.drawing import Tested, draw
+from evsim.tasks.base import Experiment, Parts, RunOptions, for_settings
 from evsim.tasks.named_losses import check_first_spike_numbers, named_loss
-from evsim.tasks.running import RunOptions, changed_by, evaluated
-from evsim.tasks.samples import DataSettings, divided, drawn, only_classes
+from evsim.tasks.pictures import Tested, draw
+from evsim.tasks.settings import DataSettings, with_settings
 
 if TYPE_CHECKING:
     from evsim.data.dataset import Dataset
     from evsim.engines import Engine
     from evsim.training.fitting import Evaluation, FitResult
-    from evsim.training.optimisers import Adam
+    from evsim.training.optimisers import Optimizer
 
 PIXELS = 784
 CLASS_NAMES = tuple("0123456789")
@@ -42,109 +43,114 @@ CLASS_NAMES = tuple("0123456789")
 @helpful
 @dataclass(frozen=True)
 class Settings(DataSettings):
-    """Everything a run of MNIST depends on, apart from the engine.
+    """The settings of a run on MNIST.
 
-    Paper means section 2 and Figure S1 of Nowotny, Turner, Knight, Loss shaping enhances exact
-    gradient learning with EventProp; program the program published with it.
+    The paper is Nowotny, Turner, Knight, Loss shaping enhances exact gradient learning with
+    EventProp, section 2 and Figure S1. The program was published with it.
     """
 
-    grid_step: ClassVar[float] = 1.0  # ms (paper)
+    grid_step: ClassVar[float] = 1.0  # the paper
 
     download: bool = False
-    """Fetch files that are missing."""
+    """Download files that are missing."""
 
     loss: Literal["xent", "sum", "max", "time"] = "xent"
-    """What the outputs are read for: the voltage at each time, its mean, its maximum, or the
-    first spike. Paper: all four."""
+    """What the loss reads from the outputs: xent the voltage at each time, sum its mean, max its
+    maximum, time the first spike. The paper compares all four."""
 
     hidden: int = 128
-    """Number of hidden units. Paper: 128."""
+    """The number of hidden units. The paper has 128."""
 
     seed: int = 0
-    """Seed of the initial weights, of the order of the samples and of dropout."""
+    """The seed of the initial weights, of the order of the samples and of dropout."""
 
     validation_size: int = 5000
-    """Training samples kept apart to choose the epoch. Paper: 5000; 0 in the runs that are
-    tested, which train on all 60000."""
+    """The number of training samples set aside to choose the best epoch. The paper has 5000, but
+    0 in the runs that it tests, which train on all 60000."""
 
     # the network
 
     duration: float = 20.0
-    """Length of a trial in ms; pixels spike from 2 ms on, the brightest first, until 2 ms before
-    its end. Paper: 20."""
+    """The length of a trial in ms. Pixels spike from 2 ms after its start, the brightest first,
+    until 2 ms before its end. The paper has 20."""
 
     tau_mem: float = 20.0
-    """Membrane time constant in ms. Paper: 20."""
+    """The membrane time constant in ms. The paper has 20."""
 
     tau_syn: float = 5.0
-    """Synaptic time constant in ms. Paper: 5."""
+    """The synaptic time constant in ms. The paper has 5."""
 
     hidden_weight_mean: float = 0.078
-    """Mean of the initial weights from input to hidden. Paper: 0.078."""
+    """The mean of the initial weights from the inputs to the hidden units. The paper has 0.078."""
 
     hidden_weight_deviation: float = 0.045
-    """Standard deviation of the same. Paper: 0.045."""
+    """The standard deviation of these weights. The paper has 0.045."""
 
     output_weight_mean: float | None = None
-    """Mean of the initial weights from hidden to output; if not given 0.9 with the loss time, else
-    0.2 (paper)."""
+    """The mean of the initial weights from the hidden to the output units. By default 0.9 with
+    --loss time, otherwise 0.2 as in the paper."""
 
     output_weight_deviation: float | None = None
-    """Standard deviation of the same; if not given 0.03 with the loss time, else 0.37 (paper)."""
+    """The standard deviation of these weights. By default 0.03 with --loss time, otherwise 0.37
+    as in the paper."""
 
     # training
 
     epochs: int = 50
-    """Passes through the training samples. Paper: 50."""
+    """The number of passes through the training samples. The paper has 50."""
 
     batch_size: int = 32
-    """Samples of a batch. Paper: 32."""
+    """The number of samples in a batch. The paper has 32."""
 
     weight_rate: float | None = None
-    """Learning rate of the weights; if not given 0.005 with the loss time, else 0.01 (paper)."""
+    """The learning rate of the weights. By default 0.005 with --loss time, otherwise 0.01 as in
+    the paper."""
 
     rate_decay: float = 1.0
-    """Factor on the learning rate after each epoch. Paper: none, over 50 epochs."""
+    """The factor by which the learning rate is multiplied after each epoch. The paper keeps the
+    rate constant."""
 
     input_dropout: float = 0.2
-    """Probability that an input spike is dropped in training. Program: 0.2; not in the paper."""
+    """The probability that training drops an input spike. The program has 0.2; the paper does not
+    mention it."""
 
     regulariser_strength: float | None = None
-    """Strength of the rate regulariser of hidden units; if not given 1e-8 with the loss time, else
-    0 (paper; for first spikes the program's unit is evsim's)."""
+    """The strength of the regulariser of the hidden units' spike rates. By default 1e-8 with
+    --loss time (in evsim's unit, which is that of the program), otherwise 0 as in the paper."""
 
     target_spikes: float = 4.0
-    """Spikes in a trial that the regulariser pulls the mean of a hidden unit to. Paper: 4."""
+    """The mean number of spikes per trial towards which the regulariser pulls each hidden unit.
+    The paper has 4."""
 
     tau0: float | None = None
-    """Time constant in ms of the softmax of first spikes, with the loss time; if not given 1
-    (paper)."""
+    """With --loss time, the time constant of the softmax over first spikes, in ms. By default 1
+    as in the paper."""
 
     tau1: float | None = None
-    """Time constant in ms of the pull to early spikes, with the loss time; if not given 3
-    (paper)."""
+    """With --loss time, the time constant of the term that favours early spikes, in ms. By
+    default 3 as in the paper."""
 
     alpha: float | None = None
-    """Weight of the pull to early spikes, with the loss time; if not given 3.6e-4 (paper)."""
+    """With --loss time, the weight of the term that favours early spikes. By default 3.6e-4 as in
+    the paper."""
 
     lambda_limit: float = np.inf
-    """Largest |lambda_V| at a spike; inf for the exact gradient. Paper: none."""
+    """The largest |lambda_V| at a spike; inf computes the exact gradient, as the paper does."""
 
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_ranges(self)
-        self.check_samples(len(CLASS_NAMES))
+    def check(self) -> None:
+        """Refuse settings that contradict each other."""
+        self.check_classes(len(CLASS_NAMES))
         check_first_spike_numbers(self.loss, tau0=self.tau0, tau1=self.tau1, alpha=self.alpha)
         strength = self.hyperparameters().regulariser_strength
         RateRegulariser("hidden", strength, self.target_spikes)
 
     def hyperparameters(self) -> Hyperparameters:
-        """The numbers that depend on the loss, where they are not given."""
+        """The numbers that depend on the loss: those given, and the paper's for the others."""
         if self.loss == "time":
             numbers = Hyperparameters(0.9, 0.03, 0.005, 1e-8, 1.0, 3.0, 3.6e-4)
         else:
             numbers = Hyperparameters(0.2, 0.37, 0.01, 0.0, None, None, None)
-        return changed_by(numbers, self)
+        return with_settings(numbers, self)
 
 
 @dataclass(frozen=True)
@@ -166,28 +172,31 @@ class Hyperparameters:
 @helpful
 @for_settings(Settings)
 @lru_cache(maxsize=1)  # files are read once in a run
-def data(settings: Settings) -> tuple[Dataset, Dataset | None, Dataset]:
+def data(settings: Settings) -> Parts:
     """The training, validation and test samples; no validation samples for a size of 0."""
     from evsim import data as datasets
+    from evsim.data.splits import draw_evenly, only_classes
 
     training, test = datasets.mnist(
         settings.data, duration=settings.duration, download=settings.download
     )
     training, test = (only_classes(part, settings.classes) for part in (training, test))
-    validation = None
+    validation, seed = None, settings.data_seed
     if settings.validation_size:
-        validation, training = divided(
-            training, settings.validation_size, "validation", settings.data_seed
-        )
-    training = drawn(training, settings.train_size, "train", settings.data_seed)
-    return training, validation, drawn(test, settings.test_size, "test", settings.data_seed)
+        size = settings.validation_size
+        validation, training = draw_evenly(training, size, "validation", seed)
+    if settings.train_size is not None:
+        training, _ = draw_evenly(training, settings.train_size, "train", seed)
+    if settings.test_size is not None:
+        test, _ = draw_evenly(test, settings.test_size, "test", seed)
+    return training, validation, test
 
 
 @helpful
 @for_settings(Settings)
 def class_names(settings: Settings) -> tuple[str, ...]:
     """The name of each output's class."""
-    return settings.chosen_names(CLASS_NAMES)
+    return settings.output_names(CLASS_NAMES)
 
 
 @helpful
@@ -227,19 +236,32 @@ def network(settings: Settings) -> Network:
 @helpful
 @for_settings(Settings)
 def loss(settings: Settings) -> Loss:
-    """The loss of that name (L 1, 2, 29 and section 4.1)."""
+    """The loss of that name (L, equations 1, 2, 29 and section 4.1)."""
     numbers = settings.hyperparameters()
     return named_loss(settings.loss, tau0=numbers.tau0, tau1=numbers.tau1, alpha=numbers.alpha)
 
 
 @helpful
 @for_settings(Settings)
-def optimizers(settings: Settings) -> dict[str, Adam]:
+def optimizers(settings: Settings) -> dict[str, Optimizer]:
     """Adam on the weights."""
     from evsim.training.optimisers import Adam
 
     rate = settings.hyperparameters().weight_rate
     return {"weight": Adam(rate, decay=settings.rate_decay)}
+
+
+def _fit_arguments(settings: Settings, training: Dataset) -> dict[str, Any]:
+    strength = settings.hyperparameters().regulariser_strength
+    regularisers = [RateRegulariser("hidden", strength, settings.target_spikes)]
+    return {
+        "duration": settings.duration,
+        "epochs": settings.epochs,
+        "batch_size": settings.batch_size,
+        "regularisers": regularisers if strength else [],
+        "dropout": {"input": settings.input_dropout} if settings.input_dropout else None,
+        "lambda_limit": settings.lambda_limit,
+    }
 
 
 # -- running ------------------------------------------------------------------------------
@@ -249,27 +271,7 @@ def optimizers(settings: Settings) -> dict[str, Adam]:
 @for_settings(Settings)
 def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     """Train a network; the options are arguments of ``evsim.fit``, see ``RunOptions``."""
-    from evsim.training.fitting import fit
-
-    training, validation, _ = data(settings)
-    strength = settings.hyperparameters().regulariser_strength
-    return fit(
-        network(settings),
-        training,
-        loss(settings),
-        duration=settings.duration,
-        optimizers=optimizers(settings),
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        validation=validation,
-        regularisers=(
-            [RateRegulariser("hidden", strength, settings.target_spikes)] if strength else []
-        ),
-        dropout={"input": settings.input_dropout} if settings.input_dropout else None,
-        lambda_limit=settings.lambda_limit,
-        seed=settings.seed,
-        **options,
-    )
+    return experiment.train(settings, **options)
 
 
 @helpful
@@ -277,9 +279,8 @@ def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
 def evaluate(
     result: FitResult, settings: Settings, *, engine: str | Engine = "exact"
 ) -> Evaluation:
-    """How well the network of the best epoch does on the test samples."""
-    samples = data(settings)[2]
-    return evaluated(result.network, samples, loss(settings), settings.duration, engine)
+    """Test the network of the best epoch on the test samples."""
+    return experiment.evaluate(result, settings, engine=engine)
 
 
 @helpful
@@ -291,3 +292,17 @@ def pictures(
     names = class_names(settings)
     tested = Tested(data(settings)[2], loss(settings), settings.duration, names)
     return draw(result, network(settings), tested, folder, engine)
+
+
+experiment = Experiment(
+    name="mnist",
+    description="Classify images of digits, each bright pixel given as one spike.",
+    settings_type=Settings,
+    data=data,
+    network=network,
+    loss=loss,
+    optimizers=optimizers,
+    class_names=class_names,
+    fit_arguments=_fit_arguments,
+    pictures=pictures,
+)

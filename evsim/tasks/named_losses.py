@@ -1,15 +1,19 @@
-"""The losses that L compares, by the names they have there."""
+"""The losses that L compares, by their names there.
+
+L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with EventProp*.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from evsim import losses
+from evsim.arguments.errors import ArgumentError
 from evsim.losses import Loss
 from evsim.readouts.readouts import Mean, Peak
 
 LossName = Literal["sum", "sum_exp", "linear", "sigmoid", "input", "max", "xent", "time"]
-"""What the outputs are read for.
+"""What the loss reads from the outputs.
 
 Softmax cross-entropy of the mean voltage with its five weightings (``sum``, ``sum_exp``,
 ``linear``, ``sigmoid``, ``input``), of the largest voltage (``max``) and of the voltage at each
@@ -44,7 +48,8 @@ def check_first_spike_numbers(name: LossName, **numbers: float | None) -> None:
     """Refuse numbers of the loss ``time`` where another loss would ignore them."""
     for given, value in numbers.items():
         if value is not None and name != "time":
-            raise ValueError(
+            raise ArgumentError(
                 f"{given} = {value:g} is given but the loss is {name}: it belongs to the loss "
-                f"time, leave it out"
+                "time, leave it out",
+                given,
             )

@@ -1,24 +1,26 @@
 """Sequence detection: tell the order of two spikes by learning delays alone.
 
-Two inputs spike 10 ms apart, input 0 first in class 0 and input 1 first in class 1.  Each
-output is to be excited most by the sequence of its class, which it is when its delays make
-the two spikes arrive together (D section 2.1).
+Two inputs spike 10 ms apart.  Input 0 spikes first in class 0, input 1 in class 1.  Each output
+should be excited most by the sequence of its class.  It is, once its delays make the two spikes
+arrive together (section 2.1 of D: Mészáros, Knight, Nowotny, *Efficient event-based delay learning
+in spiking neural networks*).
 
-What the loss decides is the difference of an output's two delays, not each of them.  Training
-as long as D does takes them to 10 to 12 and 0 ms.  At 10 ms the output's own sequence excites it
-most, but that is not where the loss is least: cross-entropy also rewards pulling the other
-sequence apart, and with the default settings its minimum lies at a difference of 12.2 ms,
-which longer training finds.
+The loss depends only on the difference of an output's two delays, not on each of them.  Training
+for as long as in D takes them to 10 to 12 and 0 ms.  A difference of 10 ms excites an output most
+by the sequence of its class, but the loss is not smallest there: cross-entropy also rewards a
+weaker response to the other sequence.  With the default settings, the minimum is at a difference
+of 12.2 ms, which longer training finds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 
+from evsim.arguments.errors import ArgumentError
 from evsim.arguments.keywords import helpful
 from evsim.display.picture_target import for_files_only
 from evsim.losses import CrossEntropy, Loss
@@ -27,74 +29,78 @@ from evsim.network.network import Network
 from evsim.network.populations import LI, Input
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts.readouts import Peak
-from evsim.tasks.checking import check_ranges, check_types, for_settings
-from evsim.tasks.running import RunOptions
+from evsim.tasks.base import Experiment, RunOptions, for_settings
+from evsim.tasks.settings import ExperimentSettings
 
 if TYPE_CHECKING:
     from evsim.data.dataset import Dataset
     from evsim.engines import Engine
     from evsim.training.fitting import Evaluation, FitResult
-    from evsim.training.optimisers import Adam
+    from evsim.training.optimisers import Optimizer
 
 CONNECTION = "input->output"
 
 
 @helpful
 @dataclass(frozen=True)
-class Settings:
-    """Everything a run of sequence detection depends on, apart from the engine.
+class Settings(ExperimentSettings):
+    """The settings of a run of sequence detection.
 
-    Paper means Mészáros, Knight, Nowotny, Efficient event-based delay learning in spiking
-    neural networks, section 2.1; program the program published with it.
+    The paper is Mészáros, Knight, Nowotny, Efficient event-based delay learning in spiking
+    neural networks, section 2.1. The program was published with it.
     """
 
-    grid_step: ClassVar[float] = 1.0  # ms (program)
+    grid_step: ClassVar[float] = 1.0  # the program
 
     interval: float = 10.0
-    """Time between the two spikes in ms. Paper: 10."""
+    """The time between the two spikes in ms. The paper says 10."""
 
     initial_delay: float | None = None
-    """All delays in ms before training (program: 0); if not given the worst start (paper)."""
+    """The initial value of all delays in ms. By default the worst start, as in the paper; the
+    program has 0."""
 
     duration: float = 40.0
-    """Length of a trial in ms. Program: 25 in training, 40 in its plots."""
+    """The length of a trial in ms. The program has 25 in training and 40 in its plots."""
     # The last arrival possible, at 25, peaks at 32.  A trial that ends earlier cuts peaks off,
     # and then the loss also depends on how late the two spikes arrive together.
 
     tau_mem: float = 10.0
-    """Membrane time constant in ms. Paper: 10."""
+    """The membrane time constant in ms. The paper says 10."""
 
     tau_syn: float = 5.0
-    """Synaptic time constant in ms. Paper: 5."""
+    """The synaptic time constant in ms. The paper says 5."""
 
     weight: float = 1.0
-    """Weight of every synapse, not learned. Paper: 1."""
+    """The weight of every synapse; weights are not learned. The paper says 1."""
 
     delay_rate: float = 1.0
-    """Learning rate of the delays in ms. Paper: 1."""
+    """The learning rate of the delays in ms. The paper says 1."""
 
     delay_max: float = 15.0
-    """Largest delay in ms. Program: 15."""
+    """The largest delay in ms. The program has 15."""
 
     epochs: int = 6
-    """How often each of the two sequences is shown. Paper: 6."""
+    """The number of times that each of the two sequences is shown. The paper says 6."""
 
     seed: int = 0
-    """Seed of the order of the samples."""
+    """The seed of the order of the samples."""
 
-    def __post_init__(self) -> None:
-        check_types(self)
+    def check(self) -> None:
+        """Refuse settings that contradict each other."""
         if not 0 < self.interval <= self.delay_max:
-            raise ValueError(
+            raise ArgumentError(
                 f"interval = {self.interval:g} ms: it must be > 0 and no longer than delay_max = "
-                f"{self.delay_max:g} ms, or no delay can make up for it"
+                f"{self.delay_max:g} ms, or no delay can make up for it",
+                "interval",
+                "delay_max",
             )
         if not self.interval < self.duration:
-            raise ValueError(
+            raise ArgumentError(
                 f"duration = {self.duration:g} ms: it must be longer than interval = "
-                f"{self.interval:g} ms"
+                f"{self.interval:g} ms",
+                "duration",
+                "interval",
             )
-        check_ranges(self)
 
 
 @helpful
@@ -146,11 +152,20 @@ def loss(settings: Settings) -> Loss:
 
 @helpful
 @for_settings(Settings)
-def optimizers(settings: Settings) -> dict[str, Adam]:
+def optimizers(settings: Settings) -> dict[str, Optimizer]:
     """Adam on the delays; the weights stay as they are."""
     from evsim.training.optimisers import Adam
 
     return {"delay": Adam(settings.delay_rate)}
+
+
+def _fit_arguments(settings: Settings, training: Dataset) -> dict[str, Any]:
+    return {
+        "duration": settings.duration,
+        "epochs": settings.epochs,
+        "batch_size": 1,
+        "delay_max": settings.delay_max,
+    }
 
 
 # -- running ------------------------------------------------------------------------------
@@ -160,22 +175,7 @@ def optimizers(settings: Settings) -> dict[str, Adam]:
 @for_settings(Settings)
 def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     """Train a network; the options are arguments of ``evsim.fit``, see ``RunOptions``."""
-    from evsim.training.fitting import fit
-
-    training, validation, _ = data(settings)
-    return fit(
-        network(settings),
-        training,
-        loss(settings),
-        duration=settings.duration,
-        optimizers=optimizers(settings),
-        epochs=settings.epochs,
-        batch_size=1,
-        validation=validation,
-        delay_max=settings.delay_max,
-        seed=settings.seed,
-        **options,
-    )
+    return experiment.train(settings, **options)
 
 
 @helpful
@@ -183,13 +183,8 @@ def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
 def evaluate(
     result: FitResult, settings: Settings, *, engine: str | Engine = "exact"
 ) -> Evaluation:
-    """How well the network of the best epoch tells the two sequences apart."""
-    from evsim.training import fitting as training
-
-    _, _, samples = data(settings)
-    return training.evaluate(
-        result.network, samples, loss(settings), settings.duration, engine=engine
-    )
+    """Test how well the network of the best epoch tells the two sequences apart."""
+    return experiment.evaluate(result, settings, engine=engine)
 
 
 @helpful
@@ -219,3 +214,17 @@ def pictures(
         figure = plotting.traces(outcome, {"output": [0, 1]}, sample=0)
         paths.append(plotting.save(figure, folder / f"traces_{name}.png"))
     return paths
+
+
+experiment = Experiment(
+    name="sequence",
+    description="Tell the order of two spikes by learning delays alone.",
+    settings_type=Settings,
+    data=data,
+    network=network,
+    loss=loss,
+    optimizers=optimizers,
+    class_names=class_names,
+    fit_arguments=_fit_arguments,
+    pictures=pictures,
+)

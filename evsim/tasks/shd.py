@@ -1,7 +1,10 @@
 """SHD: classify spoken digits of two languages, given as spikes of a cochlea model.
 
-The Spiking Heidelberg Digits of Cramer et al. 2020, with the networks of D section 2.3 and of
-L sections 2.2 and 2.3, see ``evsim.tasks.speech``.
+The Spiking Heidelberg Digits of Cramer et al. 2020, with the networks of section 2.3 of D and of
+sections 2.2 and 2.3 of L, see ``evsim.tasks.speech``.
+
+D is Mészáros, Knight, Nowotny, *Efficient event-based delay learning in spiking neural networks*;
+L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with EventProp*.
 """
 
 from __future__ import annotations
@@ -10,18 +13,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from evsim.arguments.keywords import helpful
-from evsim.tasks.layered import (
+from evsim.tasks.base import Parts
+from evsim.tasks.hidden_layers import (
     class_names,
     data,
     evaluate,
+    experiment_with,
     loss,
     network,
     optimizers,
     pictures,
     train,
 )
-from evsim.tasks.layered_settings import Parts
-from evsim.tasks.speakers import SpeakerSettings, cross_validate
+from evsim.tasks.speech import SpeakerSettings, cross_validate
 
 __all__ = [
     "Settings",
@@ -40,17 +44,17 @@ __all__ = [
 @helpful
 @dataclass(frozen=True)
 class Settings(SpeakerSettings):
-    """Everything a run of SHD depends on, apart from the engine.
+    """The settings of a run on SHD.
 
-    D means Mészáros, Knight, Nowotny, Efficient event-based delay learning in spiking neural
-    networks; L Nowotny, Turner, Knight, Loss shaping enhances exact gradient learning with
-    EventProp; program the program published with either.
+    D is Mészáros, Knight, Nowotny, Efficient event-based delay learning in spiking neural
+    networks; L is Nowotny, Turner, Knight, Loss shaping enhances exact gradient learning with
+    EventProp. The program of a paper was published with it.
     """
 
     all_names: ClassVar[tuple[str, ...]] = tuple(str(label) for label in range(20))
 
     download: bool = False
-    """Fetch files that are missing."""
+    """Download files that are missing."""
 
     def read(self) -> Parts:
         """The published samples, cut at the end of the trial."""
@@ -64,3 +68,11 @@ class Settings(SpeakerSettings):
             download=self.download,
         )
         return training, None, test
+
+
+experiment = experiment_with(
+    Settings,
+    "shd",
+    "Classify spoken digits of two languages, given as spikes of a cochlea model.",
+    cross_validate,
+)

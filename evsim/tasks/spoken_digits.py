@@ -1,7 +1,10 @@
 """Spoken digits: classify English digits of six speakers, given as spikes of a cochlea model.
 
 The Free Spoken Digit Dataset in the layout of SHD, with the networks that the papers train on
-SHD: D section 2.3 and L sections 2.2 and 2.3, see ``evsim.tasks.speech``.
+SHD: section 2.3 of D and sections 2.2 and 2.3 of L, see ``evsim.tasks.speech``.
+
+D is Mészáros, Knight, Nowotny, *Efficient event-based delay learning in spiking neural networks*;
+L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with EventProp*.
 """
 
 from __future__ import annotations
@@ -10,18 +13,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from evsim.arguments.keywords import helpful
-from evsim.tasks.layered import (
+from evsim.tasks.base import Parts
+from evsim.tasks.hidden_layers import (
     class_names,
     data,
     evaluate,
+    experiment_with,
     loss,
     network,
     optimizers,
     pictures,
     train,
 )
-from evsim.tasks.layered_settings import Parts
-from evsim.tasks.speakers import SpeakerSettings, cross_validate
+from evsim.tasks.speech import SpeakerSettings, cross_validate
 
 __all__ = [
     "Settings",
@@ -40,12 +44,12 @@ __all__ = [
 @helpful
 @dataclass(frozen=True)
 class Settings(SpeakerSettings):
-    """Everything a run of spoken digits depends on, apart from the engine.
+    """The settings of a run on spoken digits.
 
-    The papers do not have these data; the numbers are those for SHD. D means Mészáros, Knight,
-    Nowotny, Efficient event-based delay learning in spiking neural networks; L Nowotny, Turner,
-    Knight, Loss shaping enhances exact gradient learning with EventProp; program the program
-    published with either.
+    The papers do not have these data; the numbers are those for SHD.
+    D is Mészáros, Knight, Nowotny, Efficient event-based delay learning in spiking neural
+    networks; L is Nowotny, Turner, Knight, Loss shaping enhances exact gradient learning with
+    EventProp. The program of a paper was published with it.
     """
 
     all_names: ClassVar[tuple[str, ...]] = tuple(str(label) for label in range(10))
@@ -61,3 +65,11 @@ class Settings(SpeakerSettings):
             at_most_one_per=self.at_most_one_per,
         )
         return training, None, test
+
+
+experiment = experiment_with(
+    Settings,
+    "spoken-digits",
+    "Classify English digits of six speakers, given as spikes of a cochlea model.",
+    cross_validate,
+)

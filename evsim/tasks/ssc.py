@@ -1,7 +1,10 @@
 """SSC: classify spoken commands, given as spikes of a cochlea model.
 
-The Spiking Speech Commands of Cramer et al. 2020, with the networks of D section 2.3, Table 4,
-and of L section 2.3, see ``evsim.tasks.speech``.
+The Spiking Speech Commands of Cramer et al. 2020, with the networks of section 2.3 and Table 4 of
+D and of section 2.3 of L, see ``evsim.tasks.speech``.
+
+D is Mészáros, Knight, Nowotny, *Efficient event-based delay learning in spiking neural networks*;
+L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with EventProp*.
 """
 
 from __future__ import annotations
@@ -10,17 +13,19 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from evsim.arguments.keywords import helpful
-from evsim.tasks.layered import (
+from evsim.tasks.base import Parts
+from evsim.tasks.hidden_layer_settings import Hyperparameters
+from evsim.tasks.hidden_layers import (
     class_names,
     data,
     evaluate,
+    experiment_with,
     loss,
     network,
     optimizers,
     pictures,
     train,
 )
-from evsim.tasks.layered_settings import Hyperparameters, Parts
 from evsim.tasks.speech import SpeechSettings
 from evsim.training.history import Watch
 
@@ -40,51 +45,52 @@ __all__ = [
 @helpful
 @dataclass(frozen=True)
 class Settings(SpeechSettings):
-    """Everything a run of SSC depends on, apart from the engine.
+    """The settings of a run on SSC.
 
-    D means Mészáros, Knight, Nowotny, Efficient event-based delay learning in spiking neural
-    networks; L Nowotny, Turner, Knight, Loss shaping enhances exact gradient learning with
-    EventProp; program the program published with either.
+    D is Mészáros, Knight, Nowotny, Efficient event-based delay learning in spiking neural
+    networks; L is Nowotny, Turner, Knight, Loss shaping enhances exact gradient learning with
+    EventProp. The program of a paper was published with it.
     """
 
     all_names: ClassVar[tuple[str, ...]] = tuple(str(label) for label in range(35))
 
     download: bool = False
-    """Fetch files that are missing."""
+    """Download files that are missing."""
 
     validation_size: int | None = None
-    """Validation samples, drawn evenly from all classes; if not given all."""
+    """The number of validation samples, drawn evenly from all classes. By default all."""
 
     experiment: Literal["delay-learning", "loss-shaping"] = "delay-learning"
-    """Whose numbers hold where none is given. delay-learning: D Table 4, with --delays, and with
-    --recurrent or without; loss-shaping: the best of L section 2.3, with --recurrent
-    --heterogeneous."""
+    """The published experiment whose numbers are the defaults: delay-learning (Table 4 of D; add
+    --delays, with or without --recurrent) or loss-shaping (the best network of section 2.3 of L;
+    add --recurrent --heterogeneous)."""
 
     watch: Watch = "validation_accuracy"
-    """What chooses the best epoch, halves learning rates and stops training. L and D:
-    validation_accuracy."""
+    """The measure that chooses the best epoch, halves the learning rates and stops training. L and
+    D use validation_accuracy."""
 
     hidden: int | None = None
-    """Units of each hidden layer; if not given 512 in delay learning (D: 1024 to 64), 1024 in loss
-    shaping (the best of L)."""
+    """The number of units of each hidden layer. By default 512 in delay learning (D has 1024 to
+    64), 1024 in loss shaping (the best of L)."""
 
     blend: float | None = None
-    """In each epoch so many samples for each training sample are blended of two of one class; 0 for
-    none. If not given 0 in delay learning (D), 1 in loss shaping (L)."""
+    """In each epoch, add this many blends of two samples of one class for each training sample; 0
+    adds none. By default 0 in delay learning (D), 1 in loss shaping (L)."""
 
     output_weight_deviation: float | None = None
-    """Standard deviation of the initial weights to the outputs; if not given 0.6 with the loss time
-    (L), 0.3 in delay learning with --recurrent (Table of D; program: 0.03), else 0.03 (L, D)."""
+    """The standard deviation of the initial weights to the outputs. By default 0.6 with --loss
+    time (L), 0.3 in delay learning with --recurrent (Table 4 of D; its program has 0.03),
+    otherwise 0.03 (L, D)."""
 
     initial_delay_max: float | None = None
-    """Delays that are learned start between 0 and this many ms, recurrent ones at 0; if not given
-    in delay learning 150 with --recurrent and 50 without (D), else 0."""
+    """Delays that are learned start between 0 and this many ms; recurrent ones start at 0. By
+    default, in delay learning, 150 with --recurrent and 50 without (D); otherwise 0."""
 
     regulariser_strength: tuple[float, ...] | None = None
-    """Strength of the rate regulariser, one for all hidden layers or one for each. If not given in
-    delay learning 1e-9 with --recurrent, else 1e-10 (D: 5e-11 and 5e-12 times tau_mem); in loss
-    shaping 1e-8 (L: 5e-10 times tau_mem). Always 2.8e-4 with the loss max and 1e-7 with the loss
-    time (L on SHD)."""
+    """The strength of the regulariser of spike rates: one number for all hidden layers, or one for
+    each. By default, in delay learning, 1e-9 with --recurrent and 1e-10 without (D: 5e-11 and
+    5e-12 times tau_mem); in loss shaping 1e-8 (L: 5e-10 times tau_mem). Always 2.8e-4 with --loss
+    max and 1e-7 with --loss time (L, for SHD)."""
 
     def published(self) -> Hyperparameters:
         """The numbers of the papers for these settings."""
@@ -113,3 +119,10 @@ class Settings(SpeechSettings):
             at_most_one_per=self.at_most_one_per,
             download=self.download,
         )
+
+
+experiment = experiment_with(
+    Settings,
+    "ssc",
+    "Classify spoken commands, given as spikes of a cochlea model.",
+)

@@ -1,9 +1,11 @@
 """Yin-Yang: classify points of the Yin-Yang figure, given as four spike times.
 
-The data are those of Kriener, Göltz, Petrovici, *The Yin-Yang dataset* (NICE 2022); the
-network and its training are those of D section 2.2, Table 2 and Figure 4.  Where the table and
-the program published with D disagree, the setting says which one its default follows; where
-it follows neither, it was chosen by validation accuracy.
+The network and its training are those of section 2.2, Table 2 and Figure 4 of D.  Where the
+table and the program published with D disagree, the setting says which one its default follows.
+Where the default follows neither, it was chosen by validation accuracy.
+
+D is Mészáros, Knight, Nowotny, *Efficient event-based delay learning in spiking neural networks*;
+L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with EventProp*.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 
-from evsim.arguments.checks import check_choice, check_is, checked_count, real_array, shown
+from evsim.arguments.checks import check_choice
+from evsim.arguments.errors import ArgumentError
 from evsim.arguments.keywords import helpful
 from evsim.display.picture_target import for_files_only
 from evsim.losses import Loss, TimeInvariantMSE
@@ -24,73 +27,42 @@ from evsim.network.initialisers import Constant, Normal
 from evsim.network.network import Network
 from evsim.network.populations import LIF, Input
 from evsim.network.spike_trains import SpikeTrains
-from evsim.tasks.checking import check_ranges, check_types, for_settings
-from evsim.tasks.running import RunOptions
+from evsim.tasks.base import Experiment, RunOptions, for_settings
+from evsim.tasks.settings import ExperimentSettings
+from evsim.tasks.yin_yang_figure import (
+    BIG_RADIUS,
+    CLASS_NAMES,
+    SMALL_RADIUS,
+    checked_points,
+    classify,
+    draw_points,
+)
 
 if TYPE_CHECKING:
     from evsim.data.dataset import Dataset
     from evsim.engines import Engine
     from evsim.training.fitting import Evaluation, FitResult
-    from evsim.training.optimisers import Adam
+    from evsim.training.optimisers import Optimizer
 
-CLASS_NAMES = ("yin", "yang", "dots")
-
-
-# -- the figure ---------------------------------------------------------------------------
-
-SMALL_RADIUS = 0.1
-"""Radius of the two dots."""
-
-BIG_RADIUS = 0.5
-"""Radius of the figure, which fills the unit square."""
-
-
-@helpful
-def classify(points: np.ndarray) -> np.ndarray:
-    """Class of each point of the unit square: 0, 1, 2 for yin, yang, dots; -1 outside the figure.
-
-    ``points`` has shape (points, 2), the result (points,).  Yang is the upper half without the
-    right lobe, with the left lobe; yin is the rest; the dots are the centres of both lobes.
-    """
-    x, y = _checked_points(points).T
-    to_left = np.hypot(x - 0.5 * BIG_RADIUS, y - BIG_RADIUS)
-    to_right = np.hypot(x - 1.5 * BIG_RADIUS, y - BIG_RADIUS)
-    lobe = 0.5 * BIG_RADIUS
-    classes = np.where(y > BIG_RADIUS, to_right > lobe, to_left <= lobe).astype(np.int64)
-    classes[np.minimum(to_left, to_right) < SMALL_RADIUS] = 2
-    classes[np.hypot(x - BIG_RADIUS, y - BIG_RADIUS) > BIG_RADIUS] = -1
-    return classes
-
-
-def _checked_points(points: Any) -> np.ndarray:
-    """Points as float64, shape (points, 2)."""
-    array = real_array(points, "points")
-    if array.ndim != 2 or array.shape[1] != 2:
-        raise TypeError(f"points = {shown(points)}: give an array of numbers, shape (points, 2)")
-    return array.astype(np.float64)
-
-
-@helpful
-def draw_points(size: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Points of the figure, shape (size, 2), uniform in each class, and their classes, (size,).
-
-    Sample i is of class i mod 3, so that the classes are balanced as exactly as they can be
-    (the published generator draws the class of each sample, which balances it on average).
-    """
-    size = checked_count(size, "size", 0, 2**31)
-    check_is(generator, "generator", np.random.Generator, "give numpy.random.default_rng(seed)")
-    classes = np.arange(size) % len(CLASS_NAMES)
-    points = np.empty((size, 2))
-    missing = np.ones(size, bool)
-    while missing.any():
-        candidates = generator.random((4 * size + 64, 2)) * 2.0 * BIG_RADIUS
-        found = classify(candidates)
-        for label in range(len(CLASS_NAMES)):
-            places = np.flatnonzero(missing & (classes == label))
-            fitting = candidates[found == label][: places.size]
-            points[places[: len(fitting)]] = fitting
-            missing[places[: len(fitting)]] = False
-    return points, classes
+__all__ = [
+    "BIG_RADIUS",
+    "CLASS_NAMES",
+    "SMALL_RADIUS",
+    "Settings",
+    "class_names",
+    "classify",
+    "data",
+    "draw_points",
+    "encode",
+    "evaluate",
+    "loss",
+    "network",
+    "optimizers",
+    "pictures",
+    "points_and_classes",
+    "predict",
+    "train",
+]
 
 
 # -- settings -----------------------------------------------------------------------------
@@ -98,129 +70,147 @@ def draw_points(size: int, generator: np.random.Generator) -> tuple[np.ndarray, 
 
 @helpful
 @dataclass(frozen=True)
-class Settings:
-    """Everything a Yin-Yang run depends on, apart from the engine.
+class Settings(ExperimentSettings):
+    """The settings of a Yin-Yang run.
 
-    Table means Table 2 of Mészáros, Knight, Nowotny, Efficient event-based delay learning in
-    spiking neural networks; program the program published with it.
+    D is Mészáros, Knight, Nowotny, Efficient event-based delay learning in spiking neural
+    networks; L is Nowotny, Turner, Knight, Loss shaping enhances exact gradient learning with
+    EventProp. The program of D was published with the paper.
     """
 
-    grid_step: ClassVar[float] = 0.01  # ms (table; program: 0.005 and 0.01, by size)
+    grid_step: ClassVar[float] = 0.01  # Table 2 of D; its program: 0.005 and 0.01, by size
 
     hidden: int = 30
-    """Number of hidden units. Table: 30, 25, 20, 15, 10 and 5."""
+    """The number of hidden units. Table 2 of D has 30, 25, 20, 15, 10 and 5."""
 
     delays: bool = False
     """Learn the delays of the synapses from the inputs to the hidden units."""
 
     output_delays: bool = False
-    """Learn the delays from the hidden to the output units too. Not in the program."""
+    """Also learn the delays from the hidden to the output units. The program of D does not."""
 
     seed: int = 0
-    """Seed of the initial weights and of the order of the samples."""
+    """The seed of the initial weights and of the order of the samples."""
 
     # the data
 
     data_seed: int = 0
-    """Seed of the data; runs with different seeds see the same points unless it is changed."""
+    """The seed of the data. Runs that differ only in --seed use the same points."""
 
     train_size: int = 5000
-    """Training samples. Table: 5000."""
+    """The number of training samples. Table 2 of D says 5000."""
 
     validation_size: int = 1000
-    """Validation samples. Table: 1000."""
+    """The number of validation samples. Table 2 of D says 1000."""
 
     test_size: int = 1000
-    """Test samples. Table: 1000."""
+    """The number of test samples. Table 2 of D says 1000."""
 
     early: float = 1.5
-    """Spike time of an input of value 0, in ms. Table: 1.5."""
+    """The time at which an input of value 0 spikes, in ms. Table 2 of D says 1.5."""
 
     late: float = 20.0
-    """Spike time of an input of value 1, in ms. Table: 20."""
+    """The time at which an input of value 1 spikes, in ms. Table 2 of D says 20."""
 
     # the network
 
     duration: float = 40.0
-    """Length of a trial in ms. The program stops at 20, with the latest input spike."""
+    """The length of a trial in ms. In the program of D, trials end at 20 ms, with the latest
+    input spike."""
 
     tau_mem: float = 20.0
-    """Membrane time constant in ms. Table: 20."""
+    """The membrane time constant in ms. Table 2 of D says 20."""
 
     tau_syn: float = 10.0
-    """Synaptic time constant in ms. Table and program: 5."""
+    """The synaptic time constant in ms. Table 2 of D and its program say 5."""
     # Times and delta were scaled from a model with tau_syn = tau_mem / 2.  At 5 ms the initial
     # weights of the table reach the threshold only with three or four inputs together, and
     # hidden units fall silent one after the other as they learn.
 
     refractory: float = np.inf
-    """Refractory period of hidden units in ms; inf for one spike a trial. Table: 0."""
+    """The refractory period of hidden units in ms; with inf, each spikes at most once a trial.
+    Table 2 of D says 0."""
 
     hidden_weight_mean: float = 2.0
-    """Mean of the initial weights from input to hidden. Table: 2.0; program: 1.0."""
+    """The mean of the initial weights from the inputs to the hidden units. Table 2 of D says 2.0,
+    the program 1.0."""
 
     hidden_weight_deviation: float = 0.78
-    """Standard deviation of the same. Table: 0.78; program: 1.0."""
+    """The standard deviation of these weights. Table 2 of D says 0.78, the program 1.0."""
 
     output_weight_mean: float = 0.93
-    """Mean of the initial weights from hidden to output. Table: 0.93; program: 1.0."""
+    """The mean of the initial weights from the hidden to the output units. Table 2 of D says
+    0.93, the program 1.0."""
 
     output_weight_deviation: float = 0.1
-    """Standard deviation of the same. Table: 0.1; program: 1.0."""
+    """The standard deviation of these weights. Table 2 of D says 0.1, the program 1.0."""
 
     initial_delay: float = 0.0
-    """Delays that are learned start here, in ms. Table: 0."""
+    """The initial value of delays that are learned, in ms. Table 2 of D says 0."""
 
     delay_max: float = 10.0
-    """Largest delay in ms. Program: 1000 steps, 5 to 10 ms."""
+    """The largest delay in ms. The program of D has 1000 time steps, which are 5 or 10 ms."""
 
     # training
 
     delta: float = 2.0
-    """By how many ms the true class is to spike before the others. Table: 2.0."""
+    """How much earlier than the other outputs the output of the true class should spike, in ms.
+    Table 2 of D says 2.0."""
 
     epochs: int = 300
-    """Passes through the training samples. Program: 300."""
+    """The number of passes through the training samples. The program of D has 300."""
 
     batch_size: int = 150
-    """Samples of a batch. Program: 150."""
+    """The number of samples in a batch. The program of D has 150."""
 
     weight_rate: float | None = None
-    """Learning rate of the weights; if not given 0.03 with delays, and without them 0.02 up to 15
-    hidden units and 0.01 above. Table: 0.001; program: 0.005 to 0.02, by size."""
+    """The learning rate of the weights. By default 0.03 if delays are learned; otherwise 0.02 for
+    up to 15 hidden units and 0.01 for more. Table 2 of D says 0.001, the program 0.005 to 0.02,
+    depending on the number of hidden units."""
 
     delay_rate: float | None = None
-    """Learning rate of the delays in ms; if not given 0.3. Table: 0.01; program: 0.03 to 0.05."""
+    """The learning rate of the delays in ms. By default 0.3. Table 2 of D says 0.01, the program
+    0.03 to 0.05."""
 
     rate_decay: float = 0.99
-    """Factor on the learning rates after each epoch. Table: 0.998; program: 0.9975."""
+    """The factor by which the learning rates are multiplied after each epoch. Table 2 of D says
+    0.998, the program 0.9975."""
 
     silent_lift: float = 0.02
-    """Added after each epoch to the incoming weights of hidden units that were silent in all of
-    it. L section 4.5: 0.002; table and program: none."""
+    """The amount added, after each epoch, to the incoming weights of hidden units that never
+    spiked in it. Section 4.5 of L says 0.002; D has no such lift."""
 
-    def __post_init__(self) -> None:
-        check_types(self)
+    def check(self) -> None:
+        """Refuse settings that contradict each other."""
         if self.validation_size < 1:
-            raise ValueError(f"validation_size = {self.validation_size}: it must be at least 1")
+            raise ArgumentError(
+                f"validation_size = {self.validation_size}: it must be at least 1",
+                "validation_size",
+            )
         if not 0 <= self.early < self.late <= self.duration:
-            raise ValueError(
+            raise ArgumentError(
                 f"early = {self.early:g}, late = {self.late:g} and duration = {self.duration:g} "
-                "ms: they must satisfy 0 <= early < late <= duration"
+                "ms: they must satisfy 0 <= early < late <= duration",
+                "early",
+                "late",
+                "duration",
             )
         if not 0 <= self.initial_delay <= self.delay_max:
-            raise ValueError(
+            raise ArgumentError(
                 f"initial_delay = {self.initial_delay:g} ms: it must be within 0 and delay_max = "
-                f"{self.delay_max:g} ms"
+                f"{self.delay_max:g} ms",
+                "initial_delay",
+                "delay_max",
             )
         if not self.learns_delays:
             for name in ("delay_rate", "initial_delay"):
                 if getattr(self, name):
-                    raise ValueError(
+                    raise ArgumentError(
                         f"{name} = {getattr(self, name):g} ms is given but no delays are learned: "
-                        f"set delays or output_delays, or leave {name} out"
+                        f"set delays or output_delays, or leave {name} out",
+                        name,
+                        "output_delays",
                     )
-        check_ranges(self)
 
     @property
     def learns_delays(self) -> bool:
@@ -228,7 +218,7 @@ class Settings:
         return self.delays or self.output_delays
 
     def learning_rates(self) -> dict[str, float]:
-        """Learning rate of "weight" and, in ms, of "delay"."""
+        """The learning rate of "weight" and, in ms, of "delay" where delays are learned."""
         weight = 0.03 if self.learns_delays else 0.02 if self.hidden <= 15 else 0.01
         rates = {"weight": weight if self.weight_rate is None else self.weight_rate}
         if self.learns_delays:
@@ -236,7 +226,7 @@ class Settings:
         return rates
 
 
-# -- data, network, loss ------------------------------------------------------------------
+# -- the data -----------------------------------------------------------------------------
 
 
 @helpful
@@ -246,7 +236,7 @@ def encode(points: np.ndarray, settings: Settings) -> SpikeTrains:
 
     ``points`` has shape (batch, 2), in the unit square.
     """
-    points = _checked_points(points)
+    points = checked_points(points)
     outside = ~((points >= 0) & (points <= 1))
     if outside.any():
         place = int(np.argmax(outside.any(axis=1)))
@@ -260,7 +250,8 @@ def encode(points: np.ndarray, settings: Settings) -> SpikeTrains:
 def points_and_classes(settings: Settings, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Points, shape (samples, 2), and classes, (samples,), of "train", "validation" or "test".
 
-    Each split has its own random stream, so its points do not depend on the others' sizes.
+    Each split has a random stream of its own, so its points do not depend on the sizes of the
+    others.
     """
     check_choice(split, "split", ("train", "validation", "test"))
     stream = np.random.SeedSequence(settings.data_seed, spawn_key=(zlib.crc32(split.encode()),))
@@ -285,6 +276,9 @@ def data(settings: Settings) -> tuple[Dataset, Dataset, Dataset]:
 def class_names(settings: Settings) -> tuple[str, ...]:
     """The name of each output's class."""
     return CLASS_NAMES
+
+
+# -- the network and its training ---------------------------------------------------------
 
 
 @helpful
@@ -324,18 +318,18 @@ def network(settings: Settings) -> Network:
 @helpful
 @for_settings(Settings)
 def loss(settings: Settings) -> Loss:
-    """The time-invariant squared error of the first output spikes (D 71)."""
+    """The time-invariant squared error of the first output spikes (D, equation 71)."""
     return TimeInvariantMSE(delta=settings.delta)
 
 
 @helpful
 @for_settings(Settings)
-def optimizers(settings: Settings) -> dict[str, Adam]:
+def optimizers(settings: Settings) -> dict[str, Optimizer]:
     """Adam on the weights and on those delays that are learned."""
     from evsim.training.optimisers import Adam
 
     rates = settings.learning_rates()
-    chosen = {"weight": Adam(rates["weight"], decay=settings.rate_decay)}
+    chosen: dict[str, Optimizer] = {"weight": Adam(rates["weight"], decay=settings.rate_decay)}
     for name, learned in (
         ("input->hidden.delay", settings.delays),
         ("hidden->output.delay", settings.output_delays),
@@ -345,6 +339,16 @@ def optimizers(settings: Settings) -> dict[str, Adam]:
     return chosen
 
 
+def _fit_arguments(settings: Settings, training: Dataset) -> dict[str, Any]:
+    return {
+        "duration": settings.duration,
+        "epochs": settings.epochs,
+        "batch_size": settings.batch_size,
+        "delay_max": settings.delay_max if settings.learns_delays else np.inf,
+        "silent_lift": settings.silent_lift,
+    }
+
+
 # -- running ------------------------------------------------------------------------------
 
 
@@ -352,23 +356,7 @@ def optimizers(settings: Settings) -> dict[str, Adam]:
 @for_settings(Settings)
 def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
     """Train a network; the options are arguments of ``evsim.fit``, see ``RunOptions``."""
-    from evsim.training.fitting import fit
-
-    training, validation, _ = data(settings)
-    return fit(
-        network(settings),
-        training,
-        loss(settings),
-        duration=settings.duration,
-        optimizers=optimizers(settings),
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        validation=validation,
-        delay_max=settings.delay_max if settings.learns_delays else np.inf,
-        silent_lift=settings.silent_lift,
-        seed=settings.seed,
-        **options,
-    )
+    return experiment.train(settings, **options)
 
 
 @helpful
@@ -376,13 +364,8 @@ def train(settings: Settings, **options: Unpack[RunOptions]) -> FitResult:
 def evaluate(
     result: FitResult, settings: Settings, *, engine: str | Engine = "exact"
 ) -> Evaluation:
-    """How well the network of the best epoch does on the test samples."""
-    from evsim.training import fitting as training
-
-    _, _, samples = data(settings)
-    return training.evaluate(
-        result.network, samples, loss(settings), settings.duration, engine=engine
-    )
+    """Test the network of the best epoch on the test samples."""
+    return experiment.evaluate(result, settings, engine=engine)
 
 
 @helpful
@@ -390,7 +373,7 @@ def evaluate(
 def predict(
     network: Network, points: np.ndarray, settings: Settings, *, engine: str | Engine = "exact"
 ) -> np.ndarray:
-    """The class a network puts each point in, shape (points,); -1 where no output spikes.
+    """The class that a network assigns to each point, shape (points,); -1 if no output spikes.
 
     ``points`` has shape (points, 2), in the unit square.
     """
@@ -467,3 +450,17 @@ def pictures(
     figure = plotting.traces(outcome, units, sample=sample)
     paths.append(plotting.save(figure, folder / "traces.png"))
     return paths
+
+
+experiment = Experiment(
+    name="yin-yang",
+    description="Classify points of the Yin-Yang figure, given as four spike times.",
+    settings_type=Settings,
+    data=data,
+    network=network,
+    loss=loss,
+    optimizers=optimizers,
+    class_names=class_names,
+    fit_arguments=_fit_arguments,
+    pictures=pictures,
+)

@@ -1,4 +1,4 @@
-"""Engines that train whole epochs where they keep their arrays: what training asks of them."""
+"""The protocol of engines that train whole epochs where they store their arrays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evsim.training.trained_parameters import TrainedParameter
 
 
 class EpochTrainer(Protocol):
-    """Trains whole epochs of a task where an engine keeps its arrays, such as on a GPU."""
+    """Trains whole epochs of a task where an engine stores its arrays, such as on a GPU."""
 
     def run_epoch(
         self,
@@ -21,11 +21,11 @@ class EpochTrainer(Protocol):
         rates: Callable[[int], Mapping[str, float]],
         display: Progress,
     ) -> tuple[Tally, int]:
-        """Train one epoch, and update the parameters' values and the states of the optimisers.
+        """Train one epoch; update the values of the parameters and the states of the optimisers.
 
-        ``rates`` gives the learning rate of each parameter at a batch of the epoch.  Returns the
-        sums over the batches, and how many spikes augmentation moved out of the channels or the
-        trial.
+        ``rates`` returns the learning rate of each parameter at a batch of the epoch.  Returns the
+        sums over the batches and the number of spikes that augmentation moved out of the channels
+        or the trial.
         """
 
 
@@ -34,9 +34,9 @@ class TrainsEpochs(Protocol):
     """An engine that can train whole epochs of some tasks."""
 
     def epoch_trainer(self, task: Task) -> EpochTrainer | None:
-        """What trains the epochs of a task; None for a task that goes batch by batch."""
+        """The trainer of a task; None if the engine must be given its batches one by one."""
 
 
 def epoch_trainer(task: Task) -> EpochTrainer | None:
-    """What trains whole epochs of a task on its engine; None if training goes batch by batch."""
+    """The trainer of whole epochs on the task's engine; None if batches are trained one by one."""
     return task.engine.epoch_trainer(task) if isinstance(task.engine, TrainsEpochs) else None

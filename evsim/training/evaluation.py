@@ -1,4 +1,4 @@
-"""evaluate: the loss and the predictions of a network on a data set."""
+"""evaluate: the loss and the predictions of a network on a dataset."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from evsim.simulation.silence import warn_of_unreached
 class Evaluation(Brief):
     """How well a network does on a dataset.
 
-    ``loss`` is the mean over samples, ``accuracy`` the fraction of right predictions;
+    ``loss`` is the mean over samples, ``accuracy`` the fraction of correct predictions;
     ``losses`` and ``predictions`` have shape (samples,), ``readout`` (samples, units) or
     (samples, units, ...).  ``accuracy`` and ``predictions`` are None for a loss that does not
     classify.  ``labels`` are those of the dataset, ``classes`` is the number of output units.
@@ -48,7 +48,7 @@ class Evaluation(Brief):
 
     @property
     def unclassified(self) -> np.ndarray:
-        """Samples of each true class that are put in none, int64, shape (classes,)."""
+        """Samples of each true class without a predicted class, int64, shape (classes,)."""
         return unclassified(self.labels, self._classification(), self.classes)
 
     @property
@@ -76,7 +76,7 @@ def evaluate(
     """Run a network on a dataset without learning.
 
     ``data`` is a Dataset or a pair (spikes, labels); the other arguments are those of
-    ``evsim.gradient``.  ``batch_size`` samples run at a time, which changes no result.
+    ``evsim.gradient``.  ``batch_size`` samples are simulated at a time; this changes no result.
 
     Raises TypeError and ValueError for arguments that do not fit together.
     """
@@ -112,24 +112,24 @@ def evaluate(
 def checked_data(
     network: Network, data: Any, loss: Loss, duration: float, which: str = ""
 ) -> Dataset:
-    """The data as a Dataset; refuses what does not fit the network, the loss and the trial.
+    """The data as a Dataset; data that do not fit the network, loss and trial are refused.
 
-    ``which`` of several data they are, such as "validation", begins what is said of them.
+    ``which`` names the data in messages, such as "validation".
     """
     check_network(network)
     check_is_loss(loss)
     classes = _units_read(network, loss)
     try:
-        data = Dataset.of(data)
-        if len(data) == 0:
+        dataset = Dataset.of(data)
+        if len(dataset) == 0:
             raise ValueError("the dataset is empty: it needs at least one sample")
-        check_inputs(network, data.spikes)
-        loss.check_in_trial(loss.check_labels(data.labels, len(data), classes), duration)
+        check_inputs(network, dataset.spikes)
+        loss.check_in_trial(loss.check_labels(dataset.labels, len(dataset), classes), duration)
     except (TypeError, ValueError) as error:
         if which:
             error.args = (f"{which} data: {error}",)
         raise
-    return data
+    return dataset
 
 
 def _units_read(network: Network, loss: Loss) -> int:

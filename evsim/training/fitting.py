@@ -1,8 +1,11 @@
-"""fit: training a network with exact gradients.
+"""fit: train a network with exact gradients.
 
-What an epoch is: the training data, augmented anew; mini-batches in an order drawn from the
-seed and the epoch's number; for each the exact gradient, a step of every optimiser, and the
-projections; then the lift of silent units, and the validation of the network as it is then.
+In each epoch, the training data are augmented and divided into batches, in an order drawn from the
+seed and the number of the epoch.  Each batch yields the exact gradient; every optimiser makes a
+step, and the projections are applied.  After the last batch, silent units are lifted and the
+network is validated.
+
+L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with EventProp*.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import numpy as np
 from evsim.arguments.checks import (
     check_duration,
     check_flag,
+    check_is,
     checked_count,
     checked_integer,
     checked_path,
@@ -68,7 +72,7 @@ __all__ = [
 
 
 class StopTraining(Exception):  # noqa: N818 (no error: a callback asks for it)
-    """Raised by a callback to end training with the epoch just finished; says why."""
+    """A callback raises this, with a reason, to end training after the current epoch."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,19 +82,19 @@ class FitResult:
     Parameters
     ----------
     network : Network
-        After the best epoch: the best in what ``watch`` names.  If it is not given, that of
-        the highest validation accuracy, or the lowest validation loss if the loss does not
-        classify; without validation data that of the lowest training loss.  Among epochs of
-        equal accuracy the one of the lowest loss of the same data, among equals the first.
+        The network after the best epoch, which is best in the measure that ``watch`` names.  By
+        default this is the highest validation accuracy; the lowest validation loss if the loss
+        does not classify; the lowest training loss without validation data.  Of epochs with
+        equal accuracy, the best has the lowest loss on the same data; of equal ones, the first.
     last_network : Network
-        After the last epoch.
+        The network after the last epoch.
     best_epoch : int
         Counted from 1; 0 if no epoch was finished.
     history : tuple of EpochRecord
     interrupted : bool
         Whether Ctrl-C ended the run.
     stopped : str or None
-        Why a callback, by raising StopTraining, or early stopping ended the run.
+        The reason why a callback, by raising StopTraining, or early stopping ended the run.
     run_folder : Path or None
     """
 
@@ -152,70 +156,73 @@ def fit(
     Parameters
     ----------
     network : Network
-        Where to start; it stays as it is.
+        The network before training; it does not change.
     data, validation : Dataset or pair (spikes, labels)
         Labels are classes, or targets for a loss that does not classify.
     loss : Loss
     duration : float
         The trial is [0, duration] ms.
     optimizers : mapping to Adam or SGD
-        By kind of parameter, "weight", "delay", "tau_mem", "tau_syn" or "threshold", or by
-        full name, "input->hidden.delay", which wins; None under a full name leaves that
-        parameter out.  What has no optimiser is not trained, and its gradient is not computed.
+        The optimiser of each kind of parameter ("weight", "delay", "tau_mem", "tau_syn" or
+        "threshold") or of a single parameter, by its full name ("input->hidden.delay"), which
+        takes precedence.  None for a full name excludes that parameter.  Parameters without an
+        optimiser are not trained, and their gradients are not computed.
     epochs : int
-        In all, those of an earlier run that is resumed included.
+        The total number of epochs, including those of an earlier run that is resumed.
     batch_size : int
         The last batch of an epoch may be smaller; its loss is the mean over its samples.
     delay_max : float
-        After each step trained delays are put back into [0, delay_max] ms.  Where that
-        moves a delay, momentum of the optimiser that leads out again is dropped.
+        After each step, trained delays are restricted to [0, delay_max] ms.  If this moves a
+        delay, momentum of its optimiser that points outwards is set to 0.
     projections : mapping to (low, high) or a function, optional
-        By kind or full name, as for optimizers: bounds, or a function from an array to an
-        array of the same shape (for sparse parameters the stored entries, one-dimensional),
-        applied after each step.  Time constants and thresholds are best given some, such as
-        ``{"tau_mem": (3.0, 60.0)}``: a step to 0 or below ends training with an error.
+        Bounds of the parameters of a kind or of a full name, as for optimizers, or a function
+        from an array to an array of the same shape (for sparse parameters, the one-dimensional
+        array of stored entries).  They are applied after each step.  Give bounds to time
+        constants and thresholds, such as ``{"tau_mem": (3.0, 60.0)}``: a step to 0 or below
+        ends training with an error.
     silent_lift : float, or mapping from LIF population to float
-        Added after each epoch to the trained incoming weights of every unit that was silent
-        in the whole epoch (L section 4.5).  One number is for the hidden populations, those
-        the loss does not read; a mapping names populations, the output if that is meant.
+        The amount added after each epoch to the trained incoming weights of every unit that did
+        not spike in the epoch (L, section 4.5).  A single number applies to the hidden
+        populations, which the loss does not read; a mapping may also name the output.
     dropout : mapping from Input or LIF population to float, optional
-        The probability that a spike reaches none of its synapses, see ``evsim.Dropout``;
-        training samples only, each drawn from the seed, the epoch and the sample's number.
+        The probability that a spike reaches none of its synapses, see ``evsim.Dropout``.  It
+        applies to training samples only and depends on the seed, the epoch and the index of the
+        sample.
     regularisers : sequence of RateRegulariser
         At most one for each population.
     lambda_limit : float
-        See ``evsim.gradient``; what it acts on is counted in the record.
+        See ``evsim.gradient``; the record counts the spikes at which it acts.
     augmentation : sequence of functions
-        Called one after the other with the training data, a random generator made from the
-        seed and the epoch, and the duration, as those of ``evsim.augment``, anew for each
-        epoch.  The number of samples may change.
+        Called in order at the beginning of each epoch with the training data, a random generator
+        that depends on the seed and the epoch, and the duration, see ``evsim.augment``.  The
+        number of samples may change.
     early_stopping : EarlyStopping, optional
-        Ends training when what it watches no longer improves.
+        Ends training when a measure no longer improves.
     watch : str, optional
-        What decides the best epoch: "accuracy", "loss", "validation_accuracy" or
-        "validation_loss"; see ``FitResult`` for what it is if not given.
+        The measure that decides the best epoch: "accuracy", "loss", "validation_accuracy" or
+        "validation_loss"; ``FitResult`` describes the default.
     seed : int
-        Decides the order of samples in each epoch, dropout and augmentation.
+        The seed of the order of samples in each epoch, of dropout and of augmentation.
     engine : str or Engine
     callbacks : sequence of functions
-        Each is called with a TrainingState after each epoch, once that epoch is stored.
-        One that raises StopTraining ends the run there.
+        Called with a TrainingState after each epoch, when the epoch has been stored.  A callback
+        that raises StopTraining ends the run.
     run_folder : path, optional
-        Where settings, metrics, the best network and a checkpoint are kept, see
+        The folder for settings, metrics, the best network and a checkpoint, see
         ``evsim.storage.RunFolder``.
     resume : bool
-        Go on from the run folder's checkpoint, if there is one, to the same bits as without
-        the stop.  Settings must be the same, ``epochs`` may be larger.  Functions among the
-        settings are compared by name only.
+        Continue from the checkpoint in the run folder, if there is one; the results are the same
+        bits as those of an uninterrupted run.  The settings must be the same, but ``epochs`` may
+        be larger.  Functions in the settings are compared by name only.
     progress : bool
-        Show a bar on a terminal, and a line now and then elsewhere, on standard error.
+        Show the progress on standard error: a bar on a terminal, otherwise occasional lines.
 
     Returns
     -------
     FitResult
         Also after Ctrl-C, which ends training without losing a finished epoch.  SIGTERM on the
-        main thread does so too, and then ends the process with SystemExit and status 143, unless
-        the program handles that signal itself.
+        main thread does the same and then ends the process with SystemExit and status 143,
+        unless the program handles this signal.
 
     Raises
     ------
@@ -232,8 +239,8 @@ def fit(
     check_is_loss(loss)
     duration = check_duration(duration)
     check_times(loss.readout, duration)
-    augmentation = _checked_augmentation(augmentation)
-    # With a delay line, say, the data fit the network only when they are augmented.
+    augmentation = _checked_functions(augmentation, "augmentation", "augmentations")
+    # With a delay line, for example, the data only fit the network after augmentation.
     fits_later = bool(augmentation) and not _has_the_inputs_units(network, data)
     data = Dataset.of(data) if fits_later else checked_data(network, data, loss, duration)
     if validation is not None:
@@ -265,7 +272,7 @@ def fit(
     if fits_later:
         checked_data(network, task.epoch_data(1)[0], loss, duration, "augmented")
     epochs = checked_count(epochs, "epochs")
-    callbacks = _checked_callbacks(callbacks)
+    callbacks = _checked_functions(callbacks, "callbacks", "functions")
     check_flag(resume, "resume")
     check_flag(progress, "progress")
     if resume and run_folder is None:
@@ -292,7 +299,7 @@ def fit(
 def _run(
     training: Training, callbacks: Sequence[Callable[[TrainingState], Any]], progress: bool
 ) -> tuple[bool, str | None]:
-    """Run the epochs that are left; whether Ctrl-C ended them, and why something else did."""
+    """Run the remaining epochs; return whether Ctrl-C ended them, and any other reason."""
     task = training.task
     finished, epochs = training.finished.epoch, training.finished.epochs
     shown = progress_for(progress, epochs, task.batches(len(task.data)), finished)
@@ -327,7 +334,7 @@ def _run(
 
 
 def _usual_watch(classifies: bool, validated: bool) -> Watch:
-    """What decides the best epoch if nothing is said."""
+    """The default of the measure that decides the best epoch."""
     if not validated:
         return "loss"
     return "validation_accuracy" if classifies else "validation_loss"
@@ -340,16 +347,14 @@ def _check_watches(
     classifies: bool,
     validated: bool,
 ) -> None:
-    """Refuse whatever watches a number that the run's records will not have."""
+    """Refuse to watch a measure that the records of the run will not have."""
     watched: list[tuple[Watch, str]] = []
     if watch is not None:
         check_watch(watch)
         watched.append((watch, "the choice of the best epoch"))
     if early_stopping is not None:
-        if not isinstance(early_stopping, EarlyStopping):
-            raise TypeError(
-                f"early_stopping = {shown(early_stopping)}: give evsim.EarlyStopping(patience=15)"
-            )
+        remedy = "give evsim.EarlyStopping(patience=15)"
+        check_is(early_stopping, "early_stopping", EarlyStopping, remedy)
         watched.append((early_stopping.watch, "early_stopping"))
     for name, optimizer in optimizers.items():
         for schedule in optimizer.schedules:
@@ -362,32 +367,24 @@ def _check_watches(
 def _checked_dropout(dropout: Mapping[str, float] | None, network: Network) -> dict[str, float]:
     if dropout is None:
         return {}
-    if not isinstance(dropout, Mapping):
-        raise TypeError(f"dropout = {shown(dropout)}: give a mapping such as {{'hidden': 0.1}}")
+    check_is(dropout, "dropout", Mapping, "give a mapping such as {'hidden': 0.1}")
     Dropout(dropout).check(network, 0)
     return {name: float(rate) for name, rate in dropout.items()}
 
 
 def _has_the_inputs_units(network: Network, data: Any) -> bool:
-    """Whether the spikes of a dataset are of as many units as the network's inputs have."""
+    """Whether the inputs of a dataset have as many units as those of the network."""
     return [trains.unit_count for trains in Dataset.of(data).inputs.values()] == [
         population.units for population in network.inputs
     ]
 
 
-def _checked_augmentation(augmentation: Any) -> tuple[AugmentationLike, ...]:
-    given = listed(augmentation, "augmentation", "give a list of augmentations")
+def _checked_functions(functions: Any, name: str, what: str) -> tuple[Any, ...]:
+    """The entries of a list, which must be functions; ``what`` says of which kind."""
+    given = listed(functions, name, f"give a list of {what}")
     for each in given:
         if not callable(each):
-            raise TypeError(f"augmentation holds {shown(each)}: each must be a function")
-    return given
-
-
-def _checked_callbacks(callbacks: Any) -> tuple[Callable[[TrainingState], Any], ...]:
-    given = listed(callbacks, "callbacks", "give a list of functions")
-    for each in given:
-        if not callable(each):
-            raise TypeError(f"callbacks holds {shown(each)}: each must be a function")
+            raise TypeError(f"{name} holds {shown(each)}: each must be a function")
     return given
 
 

@@ -1,20 +1,16 @@
-"""What a training run records of each epoch, and which of its numbers can be watched."""
+"""The record of each epoch of a training run, and the measures in it that can be watched."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from evsim.arguments.checks import check_choice
 from evsim.arguments.named import Named
 from evsim.display.short_repr import Brief
 
-if TYPE_CHECKING:
-    pass
-
-
 Watch = Literal["accuracy", "loss", "validation_accuracy", "validation_loss"]
-"""The numbers of an epoch that schedules, early stopping and the best epoch go by."""
+"""The measures of an epoch on which schedules, early stopping and the best epoch depend."""
 
 
 _BY_NAME = {
@@ -23,7 +19,7 @@ _BY_NAME = {
     "learning_rates": "trained parameter",
     "clipped_steps": "parameter that is clipped",
 }
-"""The mappings of a record, and what their names are of."""
+"""The mappings in a record, and what their keys name."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,34 +31,35 @@ class EpochRecord(Brief):
     epoch : int
         Counted from 1.
     loss, accuracy : float
-        Over the training samples, each with the network as it was when its turn came;
-        accuracy None for a loss that does not classify.
+        Means over the training samples, each computed with the network at the time of its
+        batch.  The accuracy is None for a loss that does not classify.
     validation_loss, validation_accuracy : float or None
         Of the network after the epoch; None without validation data.
     seconds : float
-        Validation included.
+        The duration of the epoch, including validation.
     spikes_per_sample : mapping from LIF population to float
-        Spikes of all its units together, mean over the training samples.
+        The spikes of all its units, mean over the training samples.
     silent_units : mapping from LIF population to int
-        How many units did not spike in the whole epoch.
+        The number of its units that did not spike in the epoch.
     smallest_drive : float or None
-        The smallest I - threshold at a spike; None if there was no spike.  As it goes to 0
-        gradients grow without bound.
+        The smallest I - threshold at a spike; None if there was no spike.  Gradients grow
+        without bound as it goes to 0.
     arrivals, arrivals_after_end : int
-        Spikes that reached a synapse's target in time, and those that came after the end of
-        their trial, without effect and without gradient.
+        The numbers of spikes that arrived at a synapse before and after the end of the trial.
+        Later ones have no effect and no gradient.
     steps : int
-        Batches, and so steps of each optimiser.
+        The number of batches, which is the number of steps of each optimiser.
     learning_rates : mapping from parameter to float
         At the last step of the epoch.
     clipped_steps : mapping from parameter to int
-        How many of its gradients were scaled down, for each whose optimiser has a ``clip``.
+        For each parameter whose optimiser has a ``clip``, the number of gradients that were
+        scaled down.
     limited_spikes : int
-        Spikes at which ``lambda_limit`` acted.
+        The number of spikes at which ``lambda_limit`` acted.
     dropped_spikes : int
-        Spikes that dropout kept from all their synapses.
+        The number of spikes that dropout removed.
     spikes_lost : int
-        Input spikes that augmentation moved out of the channels or the trial.
+        The number of input spikes that augmentation moved out of the channels or the trial.
     """
 
     epoch: int
@@ -84,25 +81,25 @@ class EpochRecord(Brief):
     spikes_lost: int = 0
 
     def __post_init__(self) -> None:
-        # Those who are shown a record, such as callbacks, cannot change it.
+        # Callbacks receive records and must not change them.
         for name in _BY_NAME:
             object.__setattr__(self, name, Named(getattr(self, name), _BY_NAME[name]))
 
-    def merit(self, watch: Watch) -> float:
-        """The watched number, turned so that larger is better."""
-        value = getattr(self, watch)
+    def score(self, watch: Watch) -> float:
+        """The watched measure, with the sign for which larger is better."""
+        value: float | None = getattr(self, watch)
         if value is None:
             raise ValueError(f"epoch {self.epoch} has no {watch} to go by")
         return -value if watch.endswith("loss") else value
 
 
 def check_watch(watch: object) -> None:
-    """Refuse what is no number of an epoch that can be watched."""
+    """Refuse a name that is not one of a measure that can be watched."""
     check_choice(watch, "watch", get_args(Watch))
 
 
 def check_watched(watch: Watch, who: str, *, classifies: bool, validated: bool) -> None:
-    """Refuse to watch what a run will not have; ``who`` watches it."""
+    """Refuse a measure that the run will not have; ``who`` watches it."""
     if watch.startswith("validation") and not validated:
         raise ValueError(
             f"{who} watches {watch!r}, but there is no validation data: give validation=..., or "

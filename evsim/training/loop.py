@@ -1,4 +1,7 @@
-"""A training run under way: epochs of batches, steps and lifts, and its checkpoints."""
+"""The training loop: the epochs of a run, their batches and steps, and its checkpoints.
+
+L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with EventProp*.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,10 @@ from evsim.training.trained_parameters import TrainedParameter, numbers
 
 
 class Training:
-    """A run under way.
+    """A training run.
 
-    ``finished`` is where it stood after the last whole epoch.  It is replaced in one
-    assignment, so that an interrupt finds the epoch before or the epoch after.
+    ``finished`` is its state after the last complete epoch.  It is replaced in one assignment,
+    so that an interrupt finds the state either before or after an epoch.
     """
 
     def __init__(self, task: Task, epochs: int, folder: RunFolder | None) -> None:
@@ -50,7 +53,7 @@ class Training:
     # -- one epoch ---------------------------------------------------------------------
 
     def run_epoch(self, epoch: int, display: Progress) -> None:
-        """Train one epoch, validate and store the outcome."""
+        """Train one epoch, validate the network and store the state."""
         started = time.perf_counter()
         steps_before = sum(record.steps for record in self.finished.history)
 
@@ -75,7 +78,7 @@ class Training:
     def _run_batches(
         self, epoch: int, rates: Callable[[int], Mapping[str, float]], display: Progress
     ) -> tuple[Tally, int]:
-        """Train one epoch batch by batch; what they add up to, and the spikes that were lost."""
+        """Train one epoch batch by batch; return its sums and the number of lost spikes."""
         task = self.task
         data, spikes_lost = task.epoch_data(epoch)
         order = task.order(epoch, len(data))
@@ -99,7 +102,7 @@ class Training:
         return tally, spikes_lost
 
     def _tell_silence(self, record: EpochRecord, display: Progress) -> None:
-        """Say so when a whole population falls silent: no gradient brings it back."""
+        """Report a population that has become silent: no gradient can make it spike again."""
         before = self.finished.history[-2].silent_units if record.epoch > 1 else {}
         for name, silent in record.silent_units.items():
             units = self.task.network.population(name).units
@@ -113,7 +116,7 @@ class Training:
         return [parameter.name for parameter in self.parameters if parameter.clips]
 
     def _set_rates(self, epoch: int, steps_before: int, batch: int) -> None:
-        """Each parameter's learning rate at a batch, counted from 0 in its epoch."""
+        """Set each parameter's learning rate at a batch, counted from 0 in its epoch."""
         for parameter in self.parameters:
             optimizer = parameter.optimizer
             if batch == 0 or optimizer.changes_within_epochs:
@@ -125,7 +128,7 @@ class Training:
     def _step(
         self, batch: Dataset, samples: np.ndarray, dropout: Dropout | None, place: str
     ) -> tuple[Gradient, list[str]]:
-        """The gradient of one batch, and a step down; and whose gradients were scaled down."""
+        """Make one step along the gradient of a batch; return whose gradients were scaled down."""
         task = self.task
         outcome = quiet_gradient(
             self.network, batch.spikes, batch.labels, task.loss, task.duration,
@@ -146,7 +149,7 @@ class Training:
         self.network = self.network.replace({p.name: p.holder for p in self.parameters})
 
     def _lift(self, silent: Mapping[str, np.ndarray]) -> None:
-        """Raise the incoming weights of units that were silent in the whole epoch (L 4.5)."""
+        """Raise the incoming weights of units that did not spike in the epoch (L, section 4.5)."""
         lifted = False
         for population, amounts in self.task.lift.items():
             if not silent[population].any():
@@ -174,7 +177,7 @@ class Training:
         return outcome
 
     def _after(self, record: EpochRecord) -> TrainingState:
-        """Where the run stands after an epoch with this record."""
+        """The state of the run after an epoch with this record."""
         before = self.finished
         after = replace(
             before,
@@ -183,20 +186,20 @@ class Training:
             history=(*before.history, record),
         )
         best = before.history[before.best_epoch - 1] if before.best_epoch else None
-        if best is None or self._merit(record) > self._merit(best):
+        if best is None or self._score(record) > self._score(best):
             after = replace(after, best_epoch=record.epoch, best_network=self.network)
         return after
 
-    def _merit(self, record: EpochRecord) -> tuple[float, float]:
-        """What is larger for a better epoch: what is watched, and among equals less loss."""
+    def _score(self, record: EpochRecord) -> tuple[float, float]:
+        """Larger for a better epoch: the watched measure, and for equal ones the lower loss."""
         watch = self.task.watch
         loss: Watch = "validation_loss" if watch.startswith("validation") else "loss"
-        return record.merit(watch), record.merit(loss)
+        return record.score(watch), record.score(loss)
 
     # -- on disk -----------------------------------------------------------------------
 
     def begin(self, resume: bool) -> None:
-        """Make the run folder ready, and take up what its checkpoint holds."""
+        """Prepare the run folder, and continue from its checkpoint if there is one."""
         if self.folder is None:
             return
         loaded = self.folder.begin(self.settings, resume=resume)
@@ -230,7 +233,7 @@ class Training:
         self._write_views(self.folder, best=True)
 
     def save(self) -> None:
-        """Store the last finished epoch, unless it has been."""
+        """Store the last finished epoch, unless it has been stored."""
         if self.folder is None or self.saved == self.finished.epoch:
             return
         finished = self.finished
@@ -252,7 +255,7 @@ class Training:
         self.saved = finished.epoch
 
     def _write_views(self, folder: RunFolder, *, best: bool) -> None:
-        """The files for readers, from what the checkpoint holds."""
+        """Write the files for people, from the content of the checkpoint."""
         folder.write_metrics([asdict(record) for record in self.finished.history])
         if best:
             folder.write_best(self.finished.best_network)
@@ -265,12 +268,12 @@ def _check_finite(
     gradients: Sequence[np.ndarray],
     place: str,
 ) -> None:
-    """Refuse losses and gradients that no step can be taken with."""
+    """Refuse losses and gradients that are not finite."""
     if not np.isfinite(outcome.losses).all():
         sample = int(np.argmin(np.isfinite(outcome.losses)))
         raise loss_error(place, samples[sample], outcome.losses[sample])
     for parameter, values in zip(parameters, gradients, strict=True):
-        # The square must be finite too: Adam averages it.  (BLAS would wake threads of its own.)
+        # The square must be finite too: Adam averages it.  (BLAS would start its threads.)
         with np.errstate(over="ignore", invalid="ignore"):
             finite = np.isfinite(np.square(values).sum())
         if not finite:
@@ -279,18 +282,18 @@ def _check_finite(
 
 
 def loss_error(place: str, sample: int, loss: float) -> FloatingPointError:
-    """That a sample's loss is no finite number, in an epoch and batch."""
+    """The error for a loss that is not finite, in an epoch and batch."""
     return FloatingPointError(f"{place}: the loss of sample {sample} is {loss}")
 
 
 def gradient_error(
     place: str, name: str, values: np.ndarray, smallest_drive: float
 ) -> FloatingPointError:
-    """That no step can be taken with a parameter's gradient, in an epoch and batch."""
+    """The error for a gradient that is too large for a step, in an epoch and batch."""
     magnitude = np.where(np.isnan(values), np.inf, np.abs(values))
     index = np.unravel_index(int(np.argmax(magnitude)), values.shape)
     return FloatingPointError(
-        f"{place}: the gradient by {name} reaches {values[index]:g}, too far for a step; the "
-        f"smallest I - threshold at a spike of the batch is {smallest_drive:g}, and gradients "
-        "grow without bound as it goes to 0"
+        f"{place}: the gradient with respect to {name} reaches {values[index]:g}, too far for "
+        f"a step; the smallest I - threshold at a spike of the batch is {smallest_drive:g}, and "
+        "gradients grow without bound as it goes to 0"
     )

@@ -1,7 +1,7 @@
-"""Optimisers: how gradients become steps, and the bounds within which parameters stay.
+"""Optimisers, and the bounds of parameters.
 
-An optimiser is a frozen record of settings.  What it remembers from step to step, its state,
-is kept apart in plain arrays, so that a run can be stored and resumed to the same bits.
+An optimiser is a frozen dataclass of settings.  Its state is stored separately in plain arrays, so
+that a run can be stored and resumed with the same bits.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ class Optimizer(ABC):
     learning_rate : float
         > 0.
     decay : float
-        Multiplies the learning rate once per epoch.
+        The factor by which the learning rate is multiplied after each epoch.
     schedule : Schedule or sequence of Schedule
         Factors on the learning rate, see ``evsim.schedules``; several are multiplied.
     weight_decay : float
-        Before each step values are multiplied by ``1 - rate * weight_decay``, apart from the
-        gradient and its moments (Loshchilov and Hutter 2019).
+        Before each step, values are multiplied by ``1 - rate * weight_decay``; the gradient and
+        its moments do not change (Loshchilov and Hutter 2019).
     clip : float
-        The largest 2-norm of a parameter's batch gradient; a longer one is scaled down to it
-        before the optimiser sees it, which is counted.
+        The largest 2-norm of the gradient of a batch with respect to a parameter.  A larger
+        gradient is scaled down to it before the step, and counted.
     """
 
     learning_rate: float
@@ -56,15 +56,15 @@ class Optimizer(ABC):
 
     @property
     def changes_within_epochs(self) -> bool:
-        """Whether the learning rate depends on the step, not on the epoch alone."""
+        """Whether the learning rate depends on the step and not only on the epoch."""
         return any(schedule.changes_within_epochs for schedule in self.schedules)
 
     def learning_rate_in(self, epoch: int) -> float:
-        """The learning rate in an epoch before any schedule; the first epoch is 1."""
+        """The learning rate in an epoch without schedules; the first epoch is 1."""
         return self.learning_rate * self.decay ** (epoch - 1)
 
     def learning_rate_at(self, epoch: int, step: int, history: Sequence[EpochRecord]) -> float:
-        """The learning rate of a step, schedules included; arguments as for ``Schedule``."""
+        """The learning rate of a step with schedules; the arguments are those of ``Schedule``."""
         rate = self.learning_rate_in(epoch)
         for schedule in self.schedules:
             rate *= schedule(epoch, step, history)
@@ -113,9 +113,9 @@ class Adam(Optimizer):
     learning_rate : float
         > 0; about the length of a step, in the parameter's unit (ms for a delay).
     beta1, beta2 : float
-        How much of the first and second moment is kept at each step, in [0, 1).
+        The fraction of the first and second moment that each step keeps, in [0, 1).
     epsilon : float
-        > 0; added to the root of the second moment.
+        > 0; added to the square root of the second moment.
     decay, schedule, weight_decay, clip
         As for every ``Optimizer``.
     """
@@ -164,7 +164,7 @@ class Adam(Optimizer):
 @helpful
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """Gradient descent, with momentum if asked for: m := momentum m + g, value -= rate m.
+    """Gradient descent, optionally with momentum: m := momentum m + g, value -= rate m.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ class SGD(Optimizer):
 @helpful
 @dataclass(frozen=True)
 class Bounds:
-    """The projection of every value into [low, high]."""
+    """The projection of every value onto [low, high]."""
 
     low: float
     high: float
@@ -221,4 +221,5 @@ class Bounds:
             raise ValueError(f"bounds ({self.low}, {self.high}): low must not exceed high")
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        return np.minimum(np.maximum(values, self.low), self.high)
+        bounded: np.ndarray = np.minimum(np.maximum(values, self.low), self.high)
+        return bounded

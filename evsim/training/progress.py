@@ -1,4 +1,4 @@
-"""What a training run shows while it runs."""
+"""The progress display of a training run."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ NARROW = 80  # columns, below which there is no room for a bar beside the metric
 
 
 class Progress:
-    """Shows nothing; the others build on it.
+    """The base class of progress displays; it shows nothing.
 
     Parameters
     ----------
     epochs, batches : int
-        How many epochs the run will have, and how many batches each; ``batches`` may be set
-        anew before an epoch that has another number of them.
+        The numbers of epochs of the run and of batches of an epoch; ``batches`` may be changed
+        before an epoch with another number of batches.
     finished : int
-        Epochs finished before, by a run that is resumed.
+        The number of epochs that a resumed run has already finished.
     """
 
     interval = float("inf")
@@ -47,9 +47,9 @@ class Progress:
         pass
 
     def batch(self, epoch: int, batch: int, loss: float | None) -> None:
-        """A batch is done; ``loss`` is the mean over the epoch so far.  Cheap most of the time.
+        """A batch is done; most calls show nothing and cost little.
 
-        None where the loss is not known before the end of the epoch.
+        ``loss`` is the mean over the epoch so far, or None if it is not known before its end.
         """
         now = time.monotonic()
         if self._first_batch is None:
@@ -62,25 +62,25 @@ class Progress:
         """An epoch is done."""
 
     def stop(self, why: str) -> None:
-        """Training ends before its last epoch; show why, in a line that stays."""
+        """Training ends before its last epoch; show the reason in a line that stays."""
         self.say(why)
 
     def say(self, text: str) -> None:
         """Show a line that stays."""
 
     def _show(self, epoch: int, batch: int, text: str) -> None:
-        """Show how far the run is."""
+        """Show the progress of the run."""
 
     def _batch_is_due(self, now: float) -> bool:
-        """Whether it is time to show a batch."""
+        """Whether this batch should be shown."""
         return now - self._shown >= self.interval
 
     def _done(self, epoch: int, batch: int) -> float:
-        """How many epochs are done, with the part of this one."""
+        """The number of finished epochs, including the fraction of the current one."""
         return epoch - 1 + batch / self.batches
 
     def _time_left(self, epoch: int, batch: int) -> str:
-        """From the speed since the first batch, which may have waited for the compiler."""
+        """The remaining time, from the speed since the first batch, which includes compiling."""
         done = self._done(epoch, batch)
         if done == self.epochs:
             return _clock(0)
@@ -91,7 +91,7 @@ class Progress:
 
 
 class Lines(Progress):
-    """Plain lines now and then, for log files and pipes."""
+    """Occasional plain lines, for log files and pipes."""
 
     interval = LINE_INTERVAL
 
@@ -101,7 +101,7 @@ class Lines(Progress):
         self._untold: EpochRecord | None = None
 
     def epoch(self, record: EpochRecord) -> None:
-        """Show the first and the last epoch, and others if the last line is old enough."""
+        """Show the first and the last epoch, and others if enough time has passed."""
         self._epoch_began = time.monotonic()
         ends = record.epoch in (self.finished + 1, self.epochs)
         if ends or self._epoch_began - self._shown >= self.interval:
@@ -120,7 +120,7 @@ class Lines(Progress):
         self._show(record.epoch, self.batches, summary(record))
 
     def _batch_is_due(self, now: float) -> bool:
-        # Epochs, which have an accuracy, come first: batches are shown where those take long.
+        # Lines of epochs have an accuracy; batches are only shown if epochs take long.
         return now - max(self._shown, self._epoch_began) >= self.interval
 
     def say(self, text: str) -> None:
@@ -189,7 +189,7 @@ class Bar(Progress):
 
 
 def progress_for(shown: bool, epochs: int, batches: int, finished: int) -> Progress:
-    """What suits the place standard error goes to."""
+    """The progress display that suits standard error."""
     if not shown:
         return Progress(epochs, batches, finished)
     from rich.console import Console
@@ -201,7 +201,7 @@ def progress_for(shown: bool, epochs: int, batches: int, finished: int) -> Progr
 
 
 def summary(record: EpochRecord) -> str:
-    """An epoch's metrics in a line."""
+    """The metrics of an epoch on one line."""
     text = f"loss {record.loss:.4g}"
     if record.accuracy is not None:
         text += f", accuracy {100 * record.accuracy:.1f} %"

@@ -1,8 +1,11 @@
-"""Schedules of learning rates, and when to stop.
+"""Schedules of learning rates, and early stopping.
 
-A schedule is a frozen record of settings and a pure function of the epoch, the step and what
-earlier epochs brought; it remembers nothing.  So a run that is resumed has the same rates, to
-the bit, as one that was never stopped.
+A schedule is a frozen dataclass and a pure function of the epoch, the step and the records of
+earlier epochs; it has no state.  So a resumed run has the same rates, to the bit, as an
+uninterrupted one.
+
+D is Mészáros, Knight, Nowotny, *Efficient event-based delay learning in spiking neural networks*;
+L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with EventProp*.
 """
 
 from __future__ import annotations
@@ -23,10 +26,10 @@ from evsim.training.history import EpochRecord, Watch, check_watch
 
 
 class Schedule(ABC):
-    """A factor on a learning rate.
+    """A factor by which a learning rate is multiplied.
 
-    ``changes_within_epochs`` says whether it depends on the step; ``watch`` names the number
-    of earlier epochs that it goes by, if it does.
+    ``changes_within_epochs`` says whether it depends on the step; ``watch`` names the measure of
+    earlier epochs on which it depends, if any.
     """
 
     changes_within_epochs: ClassVar[bool] = False
@@ -41,23 +44,23 @@ class Schedule(ABC):
         epoch : int
             Counted from 1.
         step : int
-            Steps taken before this one in the whole run.
+            The number of earlier steps in the whole run.
         history : sequence of EpochRecord
-            Of the epochs before this one.
+            The records of earlier epochs.
         """
 
 
 @helpful
 @dataclass(frozen=True)
 class EaseIn(Schedule):
-    """Starts at a small fraction of the rate and grows with every batch up to the whole (L 4.6).
+    """Start at a small fraction of the rate and grow with every batch (L, section 4.6).
 
-    The factor is ``start * growth**step``, at most 1: with the defaults, which are the
-    paper's, it is whole after 142 batches.  Two published programs differ from the paper.
-    That of D starts at 0.01 and multiplies by ``1.05**batch`` at every batch, so that the
-    powers pile up and it is whole after about 14 batches.  The mlGeNN example of L's network
-    counts batches from the start of each epoch, so that the rate begins again at 1e-3 every
-    epoch until one of more than 142 batches has reached the whole; with fewer it never does.
+    The factor is ``start * growth**step``, at most 1.  With the defaults, which are those of the
+    paper, it is 1 after 142 batches.  Two published programs differ from the paper.  That of D
+    starts at 0.01 and multiplies the factor by ``1.05**batch`` at every batch, so that it is 1
+    after about 14 batches.  The mlGeNN example of L's network counts batches from the start of
+    each epoch: the factor starts at 1e-3 in every epoch, until an epoch of more than 142 batches
+    has reached 1.  With fewer batches in an epoch it never does.
 
     Parameters
     ----------
@@ -82,26 +85,26 @@ class EaseIn(Schedule):
 
     @property
     def steps(self) -> int:
-        """After how many steps the factor is 1."""
+        """The number of steps after which the factor is 1."""
         return math.ceil(-math.log(self.start) / math.log(self.growth))
 
     def __call__(self, epoch: int, step: int, history: Sequence[EpochRecord]) -> float:
-        # Powers of later steps would overflow.
+        # The powers of later steps would overflow.
         return 1.0 if step >= self.steps else min(1.0, self.start * self.growth**step)
 
 
 @helpful
 @dataclass(frozen=True)
 class Halving(Schedule):
-    """Halves the rate when what is watched no longer rises (L 8, 9).
+    """Halve the rate when a measure no longer improves (L, equations 8 and 9).
 
-    Two exponential moving averages follow it, ``m := a m + (1 - a) x`` once per epoch, one
-    with a = ``fast`` and one with a = ``slow``.  After an epoch in which the fast one is not
-    above the slow one, the rate is halved, if more than ``wait`` epochs have passed since the
-    last halving, or since the first epoch.
+    Two exponential moving averages of the measure x are updated once per epoch,
+    ``m := a m + (1 - a) x``, one with a = ``fast`` and one with a = ``slow``.  The rate is halved
+    after an epoch in which the fast average does not exceed the slow one, if more than ``wait``
+    epochs have passed since the last halving, or since the first epoch.
 
-    Averages of an accuracy start at 0, as in the programs published with L.  A loss is
-    watched with its sign turned, and its averages start at that of the first epoch.
+    Averages of an accuracy start at 0, as in the programs published with L.  For a loss, x is
+    its negative, and the averages start at the value of the first epoch.
 
     Parameters
     ----------
@@ -111,7 +114,7 @@ class Halving(Schedule):
         Epochs, >= 0.
     watch : str
         "accuracy", "loss", "validation_accuracy" or "validation_loss".  The paper watches the
-        training accuracy; its program watches the validation accuracy unless told otherwise.
+        training accuracy; its program by default watches the validation accuracy.
     """
 
     fast: float = 0.8
@@ -133,9 +136,9 @@ class Halving(Schedule):
         factor, changed = 1.0, 1
         if not history:
             return factor
-        fast = slow = history[0].merit(self.watch) if self.watch.endswith("loss") else 0.0
+        fast = slow = history[0].score(self.watch) if self.watch.endswith("loss") else 0.0
         for record in history:
-            value = record.merit(self.watch)
+            value = record.score(self.watch)
             fast = self.fast * fast + (1.0 - self.fast) * value
             slow = self.slow * slow + (1.0 - self.slow) * value
             if fast <= slow and record.epoch - changed > self.wait:
@@ -146,7 +149,7 @@ class Halving(Schedule):
 @helpful
 @dataclass(frozen=True)
 class Decay(Schedule):
-    """Multiplies the rate once per epoch: ``factor**(epoch - 1)``."""
+    """Multiply the rate by a factor after each epoch: ``factor**(epoch - 1)``."""
 
     factor: float
 
@@ -160,7 +163,7 @@ class Decay(Schedule):
 @helpful
 @dataclass(frozen=True)
 class StepDecay(Schedule):
-    """Multiplies the rate once every so many epochs: ``factor**((epoch - 1) // every)``."""
+    """Multiply the rate by a factor every few epochs: ``factor**((epoch - 1) // every)``."""
 
     factor: float
     every: int
@@ -174,7 +177,7 @@ class StepDecay(Schedule):
 
 
 def as_schedules(given: Any) -> tuple[Schedule, ...]:
-    """One schedule or several, whose factors are multiplied, as a tuple."""
+    """A tuple of schedules, from one or several; their factors are multiplied."""
     schedules = (given,) if isinstance(given, Schedule) else given
     if not isinstance(schedules, Sequence) or isinstance(schedules, str):
         raise TypeError(f"schedule = {given!r}: give a schedule such as evsim.schedules.EaseIn()")
@@ -186,25 +189,25 @@ def as_schedules(given: Any) -> tuple[Schedule, ...]:
     return tuple(schedules)
 
 
-# -- when to stop -------------------------------------------------------------------------
+# -- early stopping -----------------------------------------------------------------------
 
 
 @helpful
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Ends training after a number of epochs without a better value of what is watched.
+    """End training when a measure has not improved for a number of epochs.
 
-    D stops SHD by the training accuracy and other tasks by the validation accuracy, with a
-    patience of 15 (its program's counter lets one epoch more pass).
+    D watches the training accuracy for SHD and the validation accuracy for other tasks, with a
+    patience of 15 (16 in its program).
 
     Parameters
     ----------
     patience : int
-        Epochs without a better value than ever before, >= 1.
+        The number of epochs without a new best value, >= 1.
     watch : str
         "validation_accuracy", "accuracy", "validation_loss" or "loss".
     min_epochs : int
-        Training does not end before so many epochs.
+        Training does not end before this number of epochs.
     """
 
     patience: int = 15
@@ -217,10 +220,10 @@ class EarlyStopping:
         check_watch(self.watch)
 
     def reason(self, history: Sequence[EpochRecord]) -> str | None:
-        """Why training ends after these epochs, in words; None if it goes on."""
+        """The reason why training ends after these epochs; None if it continues."""
         if not history or history[-1].epoch < self.min_epochs:
             return None
-        best = max(history, key=lambda record: record.merit(self.watch))  # the first of equals
+        best = max(history, key=lambda record: record.score(self.watch))  # the first of equals
         if history[-1].epoch - best.epoch < self.patience:
             return None
         return (

@@ -1,4 +1,4 @@
-"""TrainingState: where a training run stands after an epoch."""
+"""TrainingState: the state of a training run after an epoch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from evsim.training.history import EpochRecord
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TrainingState(Brief):
-    """Where a run stands after an epoch; what callbacks are given.
+    """The state of a run after an epoch, which callbacks receive.
 
-    ``network`` is the one after epoch ``epoch`` of ``epochs``, ``best_network`` the one
-    after ``best_epoch``; epoch 0 is the network that training started from.
+    ``network`` is the network after epoch ``epoch`` of ``epochs``, ``best_network`` the one after
+    ``best_epoch``.  Epoch 0 stands for the network before training.
     """
 
     epoch: int
@@ -26,5 +26,5 @@ class TrainingState(Brief):
 
     @property
     def record(self) -> EpochRecord:
-        """The last epoch's record."""
+        """The record of the last epoch."""
         return self.history[-1]

@@ -1,4 +1,4 @@
-"""Tally: what the batches of an epoch add up to."""
+"""Tally: the sums over the batches of an epoch."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from evsim.training.history import EpochRecord
 
 
 class Tally:
-    """What the batches of an epoch add up to.
+    """The sums over the batches of an epoch.
 
-    ``spikes`` counts those of each LIF population's units, shape (units,).  ``clipped`` counts
-    for the parameters it is made with.
+    ``spikes`` has the spike counts of each LIF population's units, shape (units,).  ``clipped``
+    has the number of scaled-down gradients of each parameter named at its creation.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Tally:
     ) -> None:
         """Add one batch.
 
-        ``samples`` are the indices of its samples in the epoch's data, ``clipped`` the
+        ``samples`` are the indices of its samples in the data of the epoch, ``clipped`` are the
         parameters whose gradients were scaled down.
         """
         self.losses[samples] = outcome.losses
@@ -72,11 +72,11 @@ class Tally:
 
     @property
     def loss_so_far(self) -> float:
-        """Mean loss of the samples seen so far."""
+        """The mean loss of the samples so far."""
         return self._loss_sum / self._seen
 
     def silent(self) -> dict[str, np.ndarray]:
-        """For each LIF population which units did not spike, bool, shape (units,)."""
+        """Which units of each LIF population did not spike, bool, shape (units,)."""
         return {name: counts == 0 for name, counts in self.spikes.items()}
 
     def record(

@@ -1,4 +1,4 @@
-"""Task: what is trained and how; the checked arguments of ``evsim.fit``."""
+"""Task: the checked arguments of ``evsim.fit``."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from evsim.training.schedules import EarlyStopping
 
 
 class AugmentationLike(Protocol):
-    """Makes an epoch's data from the training data, as those of ``evsim.augment`` do.
+    """A function that augments the training data in each epoch, such as those of ``evsim.augment``.
 
-    What it returns has the new Dataset as ``data``, and as ``lost`` the number of spikes that
-    were moved out of the channels or the trial.
+    Its result has the attributes ``data``, a Dataset, and ``lost``, the number of spikes that were
+    moved out of the channels or the trial.
     """
 
     def __call__(self, data: Dataset, generator: np.random.Generator, duration: float) -> Any:
-        """Augment a dataset; it stays as it is."""
+        """Return an augmented copy of a dataset."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Task(Brief):
-    """What is to be trained and how: the arguments of fit, checked."""
+    """What is trained and how: the checked arguments of ``evsim.fit``."""
 
     network: Network
     data: Dataset
@@ -55,7 +55,7 @@ class Task(Brief):
     seed: int
     engine: Engine
 
-    # -- random numbers: of the seed and the epoch alone, one stream for each purpose ----
+    # -- random streams: one for each purpose; they depend on the seed and the epoch -----
 
     def _stream(self, *key: int) -> np.random.SeedSequence:
         return np.random.SeedSequence(entropy=self.seed, spawn_key=key)
@@ -71,11 +71,11 @@ class Task(Brief):
         return self._stream(epoch, 1).generate_state(samples, np.uint64)
 
     def augmentation_generator(self, epoch: int, place: int) -> np.random.Generator:
-        """What the augmentation at a place among all of them draws from in an epoch."""
+        """The random generator of the augmentation at this index in an epoch."""
         return np.random.default_rng(self._stream(epoch, 2, place))
 
     def epoch_data(self, epoch: int) -> tuple[Dataset, int]:
-        """The training data of an epoch, augmented; and how many spikes that lost."""
+        """The augmented training data of an epoch, and the number of spikes that were lost."""
         data, lost = self.data, 0
         for place, augmentation in enumerate(self.augmentation):
             generator = self.augmentation_generator(epoch, place)
@@ -92,16 +92,16 @@ class Task(Brief):
         return data, lost
 
     def batches(self, samples: int) -> int:
-        """Batches in an epoch of so many samples."""
+        """The number of batches in an epoch with this number of samples."""
         return -(-samples // self.batch_size)
 
     # -- for run folders ---------------------------------------------------------------
 
     def settings(self) -> dict[str, Any]:
-        """Everything that decides the run's bits, as json can hold it."""
+        """Everything that decides the results, as a description that JSON can hold."""
         initial = {k: checksum({"": v}) for k, v in network_arrays(self.network).items()}
         engine = describe(self.engine)
-        # Results do not depend on these; the debug of other engines has always been noted.
+        # Results do not depend on these; ``debug`` of other engines has always been stored.
         for name in ("threads", "rate_limit", *(["debug"] if "spike_limit" in engine else [])):
             engine.pop(name, None)
         return {

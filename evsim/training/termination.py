@@ -1,4 +1,4 @@
-"""SIGTERM, by which a system asks a process to end: it ends like Ctrl-C."""
+"""SIGTERM, the signal that asks a process to end, is handled like Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 STATUS = 128 + signal.SIGTERM
-"""The exit status of a process that has been asked to end."""
+"""The exit status after SIGTERM."""
 
 
 class Terminated(SystemExit):
-    """The process has been asked to end; goes up like KeyboardInterrupt, and ends it."""
+    """Raised on SIGTERM; like KeyboardInterrupt, it ends the process unless it is caught."""
 
     def __init__(self) -> None:
         super().__init__(STATUS)
@@ -21,10 +21,10 @@ class Terminated(SystemExit):
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Raise Terminated in here where SIGTERM would end the process at once.
+    """Raise Terminated inside this block where SIGTERM would end the process at once.
 
-    A handler that somebody has installed stays, and so does the default in a thread that is not
-    the main one, where no handler can be installed.
+    A handler that the program has installed is kept.  Nothing changes in a thread other than the
+    main thread, where no handler can be installed.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not (is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL):

@@ -21,17 +21,17 @@ from evsim.network.populations import LIF
 from evsim.training.optimisers import Bounds, Optimizer, Projection
 
 POSITIVE = {"tau_mem": (3.0, 60.0), "tau_syn": (1.0, 15.0), "threshold": (0.1, 10.0)}
-"""Kinds of parameters that mean nothing at 0 or below, with bounds as one may set them."""
+"""Kinds of parameters that must be > 0, with reasonable bounds."""
 
 # -- parameters in training ---------------------------------------------------------------
 
 
 class TrainedParameter:
-    """The working copy of one parameter in training, with its optimiser's state.
+    """A parameter during training, with the state of its optimiser.
 
-    ``holder`` is what ``Network.replace`` takes.  ``values`` are its numbers and share its
-    memory: the array itself, or the stored entries of a sparse parameter, whose structure
-    never changes.
+    ``holder`` is the value for ``Network.replace``.  ``values`` are its numbers and share its
+    memory: the array itself, or the stored entries of a sparse parameter, whose structure does
+    not change.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class TrainedParameter:
 
     @property
     def clips(self) -> bool:
-        """Whether long gradients are scaled down."""
+        """Whether large gradients are scaled down."""
         return self.optimizer.clip < np.inf
 
     def step(self, gradient: np.ndarray, learning_rate: float) -> bool:
-        """One step of the optimiser, and the projections; whether the gradient was scaled down.
+        """Make a step and apply the projections; return whether the gradient was scaled down.
 
-        The gradient has the values' shape.
+        The gradient has the shape of the values.
         """
         optimizer = self.optimizer
         clipped = False
@@ -75,7 +75,7 @@ class TrainedParameter:
         return clipped
 
     def check(self, place: str) -> None:
-        """Refuse values no network can have; ``place`` is the epoch and batch of the step."""
+        """Refuse impossible values; ``place`` is the epoch and batch for the message."""
         kind = _kind(self.name)
         if kind not in POSITIVE or (self.values > 0).all():
             return
@@ -89,10 +89,10 @@ class TrainedParameter:
         )
 
     def project(self) -> None:
-        """Apply the projections, and forget the momentum that led out of them.
+        """Apply the projections, and set momentum that points outwards to 0.
 
-        Where a projection moved a value back and the first moment would push it out again,
-        that moment is set to 0.
+        Where a projection has moved a value and the first moment would move it out again, that
+        moment is set to 0.
         """
         for projection in self.projections:
             projected = real_array(projection(self.values), f"the projection of {self.name}")
@@ -111,7 +111,7 @@ class TrainedParameter:
             self.values[...] = projected
 
     def lift(self, units: np.ndarray, amount: float) -> None:
-        """Add an amount to the weights into the target units of a mask, shape (units,)."""
+        """Add an amount to the incoming weights of the units in a mask, shape (units,)."""
         if is_sparse(self.holder):
             chosen = units[sparse_entries(self.holder)[0]]
         else:
@@ -122,10 +122,11 @@ class TrainedParameter:
 
 def numbers(value: Parameter) -> np.ndarray:
     """The numbers of a parameter or a gradient: the array, or its stored entries if sparse."""
-    return value.data if is_sparse(value) else value
+    flat: np.ndarray = value.data if is_sparse(value) else value
+    return flat
 
 
-# -- who trains what ----------------------------------------------------------------------
+# -- which parameters are trained, and how ------------------------------------------------
 
 
 def assign_optimizers(
@@ -146,11 +147,9 @@ def assign_optimizers(
         )
     for key, optimizer in optimizers.items():
         _check_key("optimizers", key, parameters)
-        if optimizer is not None and not isinstance(optimizer, Optimizer):
-            raise TypeError(
-                f"optimizers[{key!r}] = {shown(optimizer)}: give an optimiser such as "
-                "evsim.Adam(5e-3)"
-            )
+        if optimizer is not None:
+            name, remedy = f"optimizers[{key!r}]", "give an optimiser such as evsim.Adam(5e-3)"
+            check_is(optimizer, name, Optimizer, remedy)
     assigned = {}
     for name in parameters:
         optimizer = optimizers[name] if name in optimizers else optimizers.get(_kind(name))
@@ -196,8 +195,8 @@ def assign_projections(
         _check_key("projections", key, trained, "trained ")
     assigned = {}
     for name, value in trained.items():
-        own = given.get(name, given.get(_kind(name)))
-        chain: tuple[Projection, ...] = () if own is None else (own,)
+        projection_given = given.get(name, given.get(_kind(name)))
+        chain: tuple[Projection, ...] = () if projection_given is None else (projection_given,)
         if _kind(name) == "delay":
             chain = (*chain, Bounds(0.0, float(delay_max)))
         for projection in chain:
@@ -213,12 +212,12 @@ def assign_lift(
     read: str,
     trained: Mapping[str, Any],
 ) -> dict[str, dict[str, float]]:
-    """By how much to lift each trained weight into each population whose units were silent.
+    """The amount that is added to each trained weight of silent units, by population.
 
-    A number is for every LIF population but ``read``, the one the loss looks at.
+    A single number applies to every LIF population except ``read``, which the loss reads.
 
-    Raises TypeError and ValueError for populations that cannot be lifted: they never spike,
-    have no trained weights, or share them between units.
+    Raises TypeError and ValueError for populations that cannot be lifted: those that never spike,
+    that have no trained incoming weights, or whose units share them.
     """
     if isinstance(silent_lift, Mapping):
         amounts = {name: _lift_amount(amount) for name, amount in silent_lift.items()}
@@ -268,7 +267,8 @@ def _liftable(network: Network, population: str, trained: Mapping[str, Any]) -> 
 
 def _as_projection(key: str, given: Any) -> Projection:
     if callable(given):
-        return given
+        function: Projection = given
+        return function
     if isinstance(given, (tuple, list)) and len(given) == 2:
         for bound in given:
             check_number(bound, f"a bound in projections[{key!r}]")

@@ -1,4 +1,4 @@
-"""Where the spikes of samples are in the mean, and how two samples move to the middle."""
+"""The mean channel and time of a sample's spikes, and how two samples move to their middle."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _TABLE = 2**22  # entries of a table of units by samples that are worked on at a
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Means(Brief):
-    """The mean channel and the mean time of each sample, shape (samples,); NaN if silent."""
+    """The mean channel and mean time of each sample's spikes, shape (samples,); NaN if silent."""
 
     channels: np.ndarray
     times: np.ndarray
 
     @classmethod
     def of(cls, spikes: SpikeTrains) -> Means:
-        """Those of spike trains."""
+        """The means of spike trains."""
         size = max(1, _TABLE // spikes.unit_count)
         pieces = [slice(first, first + size) for first in range(0, len(spikes), size)]
         return cls.joined([cls.by_unit(*unit_sums(spikes, piece)) for piece in pieces])
 
     @classmethod
     def by_unit(cls, counts: np.ndarray, times: np.ndarray, shifts: np.ndarray | int = 0) -> Means:
-        """From how many spikes each unit has and the sum of their times, (samples, units).
+        """The means, from the number of spikes and the sum of times of each unit, (samples, units).
 
-        ``shifts`` says by how many channels the spikes of each sample have moved.  Sums are
-        taken unit after unit, so that units without spikes change no bit of them.
+        ``shifts`` is the number of channels by which the spikes of each sample have moved.  The
+        sums add unit after unit, so that units without spikes do not change a bit of them.
         """
         total = counts.sum(axis=1)
         channels = counts @ np.arange(counts.shape[1]) + shifts * total
@@ -41,38 +41,39 @@ class Means(Brief):
 
     @classmethod
     def joined(cls, parts: list[Means]) -> Means:
-        """Of one group of samples after the other."""
+        """Join the means of several groups of samples."""
         channels, times = ([getattr(p, name) for p in parts] for name in ("channels", "times"))
         return cls(np.concatenate([[], *channels]), np.concatenate([[], *times]))
 
 
 def unit_sums(spikes: SpikeTrains, samples: slice) -> tuple[np.ndarray, np.ndarray]:
-    """How many spikes each unit has in some samples, and the sum of their times in that order.
+    """The number of spikes and the sum of spike times of each unit in some samples.
 
-    int64 and float64, each (samples, units).
+    int64 and float64, each of shape (samples, units).
     """
     offsets = spikes.offsets[samples.start : samples.stop + 1]
     events = slice(offsets[0], offsets[-1])
     shape = offsets.size - 1, spikes.unit_count
-    own = np.repeat(np.arange(shape[0]) * spikes.unit_count, np.diff(offsets))
-    own += spikes.units[events]
-    counts = np.bincount(own, minlength=shape[0] * shape[1])
-    times = np.bincount(own, weights=spikes.times[events], minlength=shape[0] * shape[1])
+    entries = np.repeat(np.arange(shape[0]) * spikes.unit_count, np.diff(offsets))
+    entries += spikes.units[events]
+    counts = np.bincount(entries, minlength=shape[0] * shape[1])
+    times = np.bincount(entries, weights=spikes.times[events], minlength=shape[0] * shape[1])
     return counts.reshape(shape), times.reshape(shape)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Alignment(Brief):
-    """By how many channels (int64) and ms the two of each pair move, shape (pairs, 2)."""
+    """The shift of both samples of each pair, in channels (int64) and ms, shape (pairs, 2)."""
 
     channels: np.ndarray
     delays: np.ndarray
 
     @classmethod
     def of(cls, means: Means, pairs: np.ndarray, time_step: float | None) -> Alignment:
-        """To the middle between their means: by whole channels, and whole time steps if any.
+        """The shifts to the middle between the means of two samples.
 
-        Both are cut off towards zero.  None of the samples may be silent.
+        They are rounded towards zero to whole channels, and to whole time steps if a time step is
+        given.  No sample may be silent.
         """
         channels = np.trunc(_way_to_the_middle(means.channels[pairs])).astype(np.int64)
         delays = _way_to_the_middle(means.times[pairs])

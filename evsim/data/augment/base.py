@@ -1,4 +1,4 @@
-"""What every augmentation is, and what comes out of it."""
+"""The base classes of augmentations, and what an augmentation returns."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from evsim.arguments.checks import check_duration, check_is
 from evsim.data.dataset import Dataset
 from evsim.network.spike_trains import SpikeTrains
 
-# -- what comes out -----------------------------------------------------------------------
+# -- results ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Transformed:
-    """Spike trains after a change, and what is no longer in them.
+    """Changed spike trains, and the numbers of spikes that are no longer in them.
 
-    ``lost`` spikes left the channels or the trial, ``removed`` ones were taken out on purpose.
+    ``lost`` counts spikes that left the channels or the trial, ``removed`` those that were removed
+    on purpose.
     """
 
     spikes: SpikeTrains
@@ -30,7 +31,7 @@ class Transformed:
 
 @dataclass(frozen=True, eq=False)
 class Augmented:
-    """A dataset after an augmentation, and what became of its spikes.
+    """An augmented dataset, and the numbers of spikes that are no longer in it.
 
     Parameters
     ----------
@@ -38,9 +39,9 @@ class Augmented:
     lost : int
         Spikes that left the channels or the trial.
     removed : int
-        Spikes taken out on purpose, by Thin or Blend.
+        Spikes removed on purpose, by Thin or Blend.
     silenced : int
-        Samples that had spikes and have none left.  They stay in the data, silent.
+        Samples that had spikes and have none left.  They stay in the data.
     """
 
     data: Dataset
@@ -49,13 +50,13 @@ class Augmented:
     silenced: int
 
 
-# -- the common form ----------------------------------------------------------------------
+# -- base classes -------------------------------------------------------------------------
 
 
 class Augmentation(ABC):
     """A random change of a dataset's input spikes.
 
-    Its settings are refused with a ValueError or TypeError when it is made.
+    Wrong settings raise ValueError or TypeError when an augmentation is created.
     """
 
     def __call__(
@@ -64,14 +65,14 @@ class Augmentation(ABC):
         generator: np.random.Generator,
         duration: float,
     ) -> Augmented:
-        """Augment a dataset; it stays as it is.
+        """Return an augmented copy of a dataset.
 
         Parameters
         ----------
         data : Dataset or pair (spikes, labels)
-            With spikes of one input population.
+            It must have one input population.
         generator : numpy.random.Generator
-            Every random choice is drawn from it.
+            The source of every random choice.
         duration : float
             The trial is [0, duration] ms.
 
@@ -100,7 +101,7 @@ class Augmentation(ABC):
 
 
 class SampleAugmentation(Augmentation):
-    """An augmentation that changes each sample by itself: as many samples, labels untouched."""
+    """An augmentation that changes each sample alone; the number of samples and labels stay."""
 
     @abstractmethod
     def transform(
@@ -122,19 +123,19 @@ class SampleAugmentation(Augmentation):
 
 
 def check_transform(spikes: Any, generator: Any, duration: Any) -> None:
-    """Refuse arguments of ``transform`` that are none."""
+    """Refuse wrong arguments of ``transform``."""
     check_is(spikes, "spikes", SpikeTrains, "give SpikeTrains")
     check_generator(generator)
     check_duration(duration)
 
 
 def check_generator(generator: Any) -> None:
-    """Refuse what draws no random numbers."""
+    """Refuse anything that is not a random generator."""
     check_is(generator, "generator", np.random.Generator, "give numpy.random.default_rng(seed)")
 
 
 def only_input(data: Dataset) -> SpikeTrains:
-    """The spikes of the data's only input; refuses data of several."""
+    """The spikes of the only input; data with several inputs are refused."""
     if len(data.inputs) > 1:
         raise ValueError(
             f"the data has the inputs {', '.join(data.inputs)}: augmentations take data of one "
@@ -144,5 +145,5 @@ def only_input(data: Dataset) -> SpikeTrains:
 
 
 def as_input(data: Dataset, spikes: SpikeTrains) -> SpikeTrains | Mapping[str, SpikeTrains]:
-    """The spikes in the form that the data has its own in."""
+    """The spikes in the form of those of the data: SpikeTrains, or a mapping."""
     return spikes if isinstance(data.spikes, SpikeTrains) else dict.fromkeys(data.spikes, spikes)

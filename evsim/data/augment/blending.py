@@ -1,4 +1,8 @@
-"""New samples made of two of the same class."""
+"""Blending: new samples made of two samples of the same class.
+
+D is Mészáros, Knight, Nowotny, *Efficient event-based delay learning in spiking neural networks*;
+L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with EventProp*.
+"""
 
 from __future__ import annotations
 
@@ -19,33 +23,34 @@ from evsim.network.spike_trains import SpikeTrains
 @helpful
 @dataclass(frozen=True)
 class Blend(Augmentation):
-    """New samples, each made of two of the same class (L section 2.3, D).
+    """New samples, each blended of two samples of the same class (L, section 2.3, and D).
 
-    Both are shifted, in channel and in time, to the middle between their mean channels and
-    their mean times; then each of their spikes is kept with a probability.  Channels shift by
-    whole numbers, cut off towards zero, so the means in channel agree up to less than 2.
+    Both samples are shifted, in channel and in time, to the middle between their mean channels
+    and their mean times.  Then each of their spikes is kept with a probability.  Shifts in
+    channel are rounded towards zero, so the mean channels differ by less than 2 afterwards.
 
-    The first of the two is drawn from all samples that have a partner, the second from its
-    partners: the other samples of its class, in the whole data.  A silent sample has no mean
-    and is no partner; a class with one sample that spikes gets no new ones.  The new samples
-    come after those there are.  One blended of two groups has group -1.
+    The first sample is drawn from all samples that have a partner, the second from its partners:
+    the other samples of its class in the data.  A sample without spikes has no mean and is never
+    a partner, so a class with only one sample that spikes gets no new samples.  New samples
+    follow the original ones.  A sample blended of two groups has group -1.
 
-    Whether a spike is kept depends on a key drawn for its part of the new sample, its unit and
-    its number among that unit's spikes, by the hash of ``evsim.network.dropout``.
+    Whether a spike is kept depends on a key, on its unit and on its number among the spikes of
+    that unit, through the hash of ``evsim.network.dropout``.  Both parts of each new sample have
+    keys of their own.
 
     Parameters
     ----------
     samples : int, optional
-        How many to make; by default as many as the data has.
+        The number of new samples; by default that of the samples in the data.
     probability : float
-        With which each spike is kept.
+        The probability that a spike is kept.
     same_group : bool
-        Whether partners are of the same group, such as the speaker, too.
+        Whether partners must also be of the same group, such as the same speaker.
     time_step : float, optional
-        Times shift by whole multiples of this number of ms, cut off towards zero; 1 ms is
-        what the program of L does.  By default they shift exactly.
+        Shifts in time are rounded towards zero to multiples of this number of ms.  The program
+        of L has 1 ms.  By default they are not rounded.
     keep_originals : bool
-        False leaves only the new samples.
+        Whether the original samples stay in the data.
     """
 
     samples: int | None = None
@@ -91,15 +96,15 @@ class Blend(Augmentation):
         spiking: np.ndarray,
         generator: np.random.Generator,
     ) -> np.ndarray:
-        """Which samples to blend, shape (new samples, 2).
+        """Draw the samples to blend, shape (new samples, 2).
 
-        Of samples with these labels and groups; ``spiking`` says which of them have a spike.
+        ``labels`` and ``groups`` are those of all samples, ``spiking`` says which of them spike.
         """
         count = labels.shape[0] if self.samples is None else self.samples
         return _draw_pairs(self._kinds(labels, groups), spiking, count, generator)
 
     def _kinds(self, labels: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-        """What two samples must share to be blended, as one integer per sample."""
+        """One integer per sample, which two samples must share to be blended."""
         if labels.dtype.kind != "i":
             raise ValueError(
                 f"labels are targets of shape {labels.shape[1:]}: Blend needs one class per "
@@ -119,9 +124,9 @@ class Blend(Augmentation):
         generator: np.random.Generator,
         duration: float,
     ) -> Transformed:
-        """One new sample from each of these pairs of samples, shape (new samples, 2).
+        """Blend each pair of samples, shape (new samples, 2), into a new one.
 
-        ValueError for what are no pairs, and for a pair with a silent sample.
+        Raises ValueError for pairs of a wrong shape, and for a pair with a silent sample.
         """
         check_transform(spikes, generator, duration)
         pairs = integer_array(pairs, "pairs")
@@ -146,14 +151,14 @@ class Blend(Augmentation):
 
 
 def draw_keys(count: int, generator: np.random.Generator) -> np.ndarray:
-    """The keys that decide which spikes are kept of both parts of new samples, (count, 2)."""
+    """The keys that decide which spikes of both parts of new samples are kept, (count, 2)."""
     return generator.integers(0, 2**64, (count, 2), dtype=np.uint64)
 
 
 def kinds_of_pairs(
     labels: np.ndarray, groups: np.ndarray | None, pairs: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """The labels of new samples made of these pairs, and their groups: -1 for one of two."""
+    """The labels and groups of new samples; the group is -1 if those of the pair differ."""
     first, second = pairs.T
     if groups is not None:
         groups = np.where(groups[first] == groups[second], groups[first], -1)
@@ -161,7 +166,7 @@ def kinds_of_pairs(
 
 
 def _kept(parents: SpikeTrains, keys: np.ndarray, probability: float) -> np.ndarray:
-    """Which spikes are kept, by the key of their sample, their unit and their number there."""
+    """Which spikes are kept, given the key of each sample."""
     kept = np.empty(parents.times.size, bool)
     for key, start, stop in zip(keys, parents.offsets[:-1], parents.offsets[1:], strict=True):
         units = parents.units[start:stop]
@@ -188,5 +193,5 @@ def _draw_pairs(
     first = paired[generator.integers(0, paired.size, count)]
     start, rank = starts[kind[first]], first - starts[kind[first]]
     other = generator.integers(0, sizes[kind[first]] - 1)
-    other += other >= rank  # skips the first itself
+    other += other >= rank  # a sample is not its own partner
     return np.stack([candidates[first], candidates[start + other]], axis=1)

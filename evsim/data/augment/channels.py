@@ -1,4 +1,8 @@
-"""Augmentations that move spikes to other channels."""
+"""Augmentations that move spikes to other channels.
+
+D is Mészáros, Knight, Nowotny, *Efficient event-based delay learning in spiking neural networks*;
+L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with EventProp*.
+"""
 
 from __future__ import annotations
 
@@ -24,20 +28,21 @@ Rounding = Literal["truncate", "uniform"]
 @helpful
 @dataclass(frozen=True)
 class Shift(SampleAugmentation):
-    """All spikes of a sample move by the same number of channels (L, D).
+    """Move all spikes of a sample by the same number of channels (L, D).
 
     Parameters
     ----------
     channels : int
-        The limit c of the shift.
+        The largest shift c.
     rounding : "truncate" or "uniform"
-        How the shift is drawn.  "truncate", as in the program of L, takes a number from
-        [-c, c) and cuts off its fraction: -(c - 1) to c - 1, with 0 twice as likely as any
-        other.  "uniform", as in the program of D, takes one of the integers -c to c - 1.
+        How the shift is drawn.  "truncate", as in the program of L, draws a number from
+        [-c, c) and rounds it towards zero: the shift is -(c - 1) to c - 1, and 0 is twice as
+        likely as any other.  "uniform", as in the program of D, draws one of the integers -c to
+        c - 1.
 
     Notes
     -----
-    Shift before a delay line: after it, spikes would cross from one copy into the next.
+    Apply Shift before a delay line: after it, spikes would move from one copy to the next.
     """
 
     channels: int = 40
@@ -55,7 +60,7 @@ class Shift(SampleAugmentation):
         return inside(spikes.times, units, spikes.offsets, spikes.unit_count, np.inf)
 
     def draw(self, samples: int, generator: np.random.Generator) -> np.ndarray:
-        """By how many channels so many samples move, int64, shape (samples,)."""
+        """Draw the shift of each sample in channels, int64, shape (samples,)."""
         samples = checked_count(samples, "samples", 0)
         check_generator(generator)
         limit = self.channels
@@ -67,9 +72,9 @@ class Shift(SampleAugmentation):
 @helpful
 @dataclass(frozen=True)
 class Jitter(SampleAugmentation):
-    """Each spike moves by a number of channels of its own, round(N(0, deviation)).
+    """Move each spike independently by round(N(0, deviation)) channels.
 
-    One of the augmentations that L tried for spoken digits and did without.
+    L tried this augmentation for spoken digits and does not use it.
     """
 
     deviation: float

@@ -1,4 +1,7 @@
-"""Delay lines: each input spike several times, later and later."""
+"""Delay lines: several copies of the input, each later than the one before.
+
+L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with EventProp*.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ from evsim.network.spike_trains import MOST_UNITS, SpikeTrains
 @helpful
 @dataclass(frozen=True)
 class DelayLine(SampleAugmentation):
-    """A delay line of the input, see ``delay_line``; it draws nothing.
+    """A delay line of the input, see ``delay_line``; nothing about it is random.
 
-    As an augmentation it takes its place after others: ``Shift`` and ``Blend`` are meant for
-    the channels themselves.  Data to validate or test with needs the same delay line.
+    It belongs after other augmentations: ``Shift`` and ``Blend`` expect the original channels.
+    Validation and test data need the same delay line.
     """
 
     copies: int = 10
@@ -39,20 +42,20 @@ class DelayLine(SampleAugmentation):
 def delay_line(
     spikes: SpikeTrains, copies: int = 10, spacing: float = 30.0, duration: float | None = None
 ) -> Transformed:
-    """Give the network each input spike several times, later and later (L section 2.3).
+    """Copy each input spike several times, each copy later than the one before (L, section 2.3).
 
-    Copy k of channel c is unit ``k * unit_count + c`` and spikes ``k * spacing`` later; copy
-    0 is the input itself.
+    Copy k of channel c is unit ``k * unit_count + c`` and spikes ``k * spacing`` later.  Copy 0
+    is the input.
 
     Parameters
     ----------
     spikes : SpikeTrains
     copies : int
-        In all, the input itself included.  L has 10 in its text and 11 in its program.
+        The number of copies, the input included.  L has 10 in its text and 11 in its program.
     spacing : float
-        In ms.
+        The time between two copies in ms.
     duration : float, optional
-        Copies of spikes later than this time, in ms, are lost and counted; by default none.
+        Copies of spikes later than this time, in ms, are lost and counted; by default none are.
 
     Returns
     -------
@@ -61,13 +64,13 @@ def delay_line(
     """
     check_is(spikes, "spikes", SpikeTrains, "give SpikeTrains")
     _check_delay_line(copies, spacing)
-    most = MOST_UNITS // spikes.unit_count
-    if copies > most:
+    limit = MOST_UNITS // spikes.unit_count
+    if copies > limit:
         raise ValueError(
-            f"copies = {copies}: of {spikes.unit_count} units there can be at most {most} copies"
+            f"copies = {copies}: of {spikes.unit_count} units there can be at most {limit} copies"
         )
     end = np.inf if duration is None else check_duration(duration)
-    # The copies of a sample as samples of their own, one after the other, to be merged.
+    # Each copy of a sample is first a sample; then the copies are merged.
     repeated = spikes[np.repeat(np.arange(len(spikes)), copies)]
     copy = np.tile(np.arange(copies), len(spikes))
     return inside(

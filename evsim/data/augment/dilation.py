@@ -1,4 +1,7 @@
-"""Dilation of time."""
+"""Dilation of time.
+
+L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with EventProp*.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,10 @@ Distribution = Literal["log-uniform", "uniform"]
 @helpful
 @dataclass(frozen=True)
 class Dilate(SampleAugmentation):
-    """The times of each sample are multiplied by one factor between ``low`` and ``high``.
+    """Multiply the times of each sample by one random factor between ``low`` and ``high``.
 
     ``distribution`` is that of the factor: "log-uniform", as in the program of L, or
-    "uniform", as in its text.  L tried dilation for spoken digits and did without.
+    "uniform", as in its text.  L tried dilation for spoken digits and does not use it.
     """
 
     low: float
@@ -46,7 +49,7 @@ class Dilate(SampleAugmentation):
             factors = generator.uniform(self.low, self.high, len(spikes))
         else:
             factors = np.exp(generator.uniform(np.log(self.low), np.log(self.high), len(spikes)))
-        # What overflows is beyond every trial, what underflows is at its beginning.
+        # A time that overflows is after the trial, one that underflows is at its beginning.
         with np.errstate(over="ignore", under="ignore"):
             times = spikes.times * per_spike(factors, spikes)
         return inside(times, spikes.units, spikes.offsets, spikes.unit_count, duration)

@@ -1,4 +1,4 @@
-"""Spikes as flat arrays of times and units, grouped by sample: choosing, drawing for, ordering."""
+"""Operations on spikes as flat arrays of times and units, grouped by sample."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from evsim.network.spike_trains import SpikeTrains
 def draw_per_spike(
     offsets: np.ndarray, generator: np.random.Generator, distribution: str
 ) -> np.ndarray:
-    """One number per spike, from a stream of its own for each sample, shape (events,).
+    """Draw one number per spike, shape (events,); each sample has its own random stream.
 
-    ``distribution`` is the name of a generator's method.
+    ``distribution`` is the name of a method of the generator.
     """
     seeds = generator.integers(0, 2**63, offsets.size - 1)
     numbers = np.empty(offsets[-1])
@@ -25,9 +25,9 @@ def draw_per_spike(
 
 
 def number_in_unit(units: np.ndarray, unit_count: int) -> np.ndarray:
-    """Which spike of its unit each spike of a sample is, counted from 0, int64, (spikes,).
+    """The number of each spike among the spikes of its unit, counted from 0, int64, (spikes,).
 
-    They come in the order of time.
+    The spikes are those of one sample, in order of time.
     """
     counts = np.bincount(units, minlength=unit_count)
     order = order_by_unit(units, unit_count)
@@ -37,7 +37,7 @@ def number_in_unit(units: np.ndarray, unit_count: int) -> np.ndarray:
 
 
 def order_by_unit(units: np.ndarray, unit_count: int) -> np.ndarray:
-    """What sorts the spikes of a sample by unit, those of one unit in the order they are in."""
+    """The order that sorts the spikes of a sample by unit and keeps that of equal units."""
     # NumPy sorts integers of 16 bits in linear time.
     small = units.astype(np.uint16) if unit_count <= 2**16 else units
     return np.argsort(small, kind="stable")
@@ -48,16 +48,16 @@ def per_spike(values: np.ndarray, spikes: SpikeTrains) -> np.ndarray:
     return np.repeat(values, np.diff(spikes.offsets))
 
 
-# -- which spikes stay, and in which order ------------------------------------------------
+# -- selecting and sorting spikes ---------------------------------------------------------
 
 
 def inside(
     times: np.ndarray, units: np.ndarray, offsets: np.ndarray, unit_count: int, end: float
 ) -> Transformed:
-    """The events in [0, end] ms and of units 0 to unit_count - 1; how many others there were.
+    """Keep the events in [0, end] ms of units 0 to unit_count - 1, and count the others.
 
-    Events are grouped by sample; inside a sample they may be in any order.  ``units`` may be
-    floats that hold integers, however large.
+    Events are grouped by sample; within a sample they may be in any order.  ``units`` may be
+    floats with integer values of any size.
     """
     stays = (times >= 0) & (times <= end) & (units >= 0) & (units < unit_count)
     kept_times, kept_units, kept_offsets = chosen(times, units, offsets, stays)
@@ -77,9 +77,9 @@ def chosen(
 def trains_of(
     times: np.ndarray, units: np.ndarray, offsets: np.ndarray, unit_count: int
 ) -> SpikeTrains:
-    """Spike trains of events that are grouped by sample, put in the order of time, then unit.
+    """Spike trains of events that are grouped by sample; events are sorted by time, then unit.
 
-    Most augmentations leave most of the order as it is; only what is out of order is sorted.
+    Most augmentations keep most of the order, so only samples that are out of order are sorted.
     """
     units = units.astype(np.int64)
     _sort_by_time(times, units, offsets)
@@ -87,7 +87,7 @@ def trains_of(
 
 
 def in_order(spikes: SpikeTrains) -> SpikeTrains:
-    """The same spikes, those of one sample and time in the order of their units."""
+    """The same spikes; simultaneous ones of a sample are in the order of their units."""
     units = _sorted_ties(spikes.times, spikes.units, spikes.offsets, spikes.unit_count)
     if units is spikes.units:
         return spikes
@@ -100,7 +100,7 @@ def _sort_by_time(times: np.ndarray, units: np.ndarray, offsets: np.ndarray) -> 
     samples = np.searchsorted(offsets, backwards, side="right") - 1
     for sample in np.unique(samples[backwards != offsets[samples]]):
         events = slice(offsets[sample], offsets[sample + 1])
-        # Stable, because it merges runs that are sorted already in linear time.
+        # The stable sort takes linear time for runs that are already sorted.
         order = np.argsort(times[events], kind="stable")
         times[events] = times[events][order]
         units[events] = units[events][order]
@@ -109,15 +109,15 @@ def _sort_by_time(times: np.ndarray, units: np.ndarray, offsets: np.ndarray) -> 
 def _sorted_ties(
     times: np.ndarray, units: np.ndarray, offsets: np.ndarray, unit_count: int
 ) -> np.ndarray:
-    """The units with those of one sample and time sorted; the array itself if they were."""
+    """The units, sorted among simultaneous spikes of a sample; the same array if they were."""
     begins = np.ones(times.size, bool)
     begins[1:] = times[1:] != times[:-1]
     begins[offsets[:-1][offsets[:-1] < times.size]] = True
     if begins.all():
         return units
-    # One key sorts units inside ties and moves nothing across.
+    # One key per spike sorts units within ties and moves nothing from one tie to the next.
     ties = np.cumsum(begins) * unit_count
-    keys = ties + units
+    keys: np.ndarray = ties + units
     if (keys[1:] >= keys[:-1]).all():
         return units
     keys.sort()

@@ -1,4 +1,4 @@
-"""Fewer spikes."""
+"""Thinning: remove spikes at random."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evsim.network.spike_trains import SpikeTrains
 @helpful
 @dataclass(frozen=True)
 class Thin(SampleAugmentation):
-    """Each spike is removed with the given probability."""
+    """Remove each spike with the given probability."""
 
     probability: float
 

@@ -1,7 +1,7 @@
 """Braille letters read by a robot's finger: the published event lists, and files without pickle.
 
-The publisher (Mueller-Cleve et al. 2022) offers pickle files.  They are read here without
-running them, and ``convert_braille`` writes the same data as npz.
+The publisher (Müller-Cleve et al. 2022) offers pickle files.  They are read here without running
+any code in them, and ``convert_braille`` writes the same data as npz.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from evsim.arguments.checks import checked_path, integer_array
 from evsim.arguments.keywords import helpful
 from evsim.data.dataset import Dataset
 from evsim.data.readers.files import DataFileError, largest_unpacked
-from evsim.data.readers.inert_pickle import read_inert
-from evsim.data.readers.inert_tables import TABLE_NAMES, TableError, columns
+from evsim.data.readers.pickle_records import read_records
+from evsim.data.readers.pickled_tables import TABLE_NAMES, TableError, columns
 from evsim.network.spike_trains import SpikeTrains
 from evsim.storage.files import write_atomically
 
@@ -35,12 +35,13 @@ _ARRAYS = ("times", "units", "offsets", "labels")
 def read_braille(path: str | os.PathLike[str]) -> Dataset:
     """Read Braille letters, from a published pickle file or from one of ``convert_braille``.
 
-    Each of the 12 taxels is two input units, 2 * taxel for the rise of its pressure (ON) and
-    2 * taxel + 1 for the fall (OFF).  Times are in ms; labels are places in
+    Each of the 12 taxels is two input units: 2 * taxel for rising pressure (ON) and
+    2 * taxel + 1 for falling pressure (OFF).  Times are in ms; labels are indices into
     ``BRAILLE_LETTERS``.
 
-    Raises ``DataFileError`` for files that are damaged or hold something else.  Nothing in a
-    file is ever executed: a pickle file that names what such data do not need is refused.
+    Raises ``DataFileError`` for files that are damaged or contain something else.  No code in a
+    file is ever executed: a pickle file that names functions which such data do not need is
+    refused.
     """
     path = checked_path(path, "path", "a file")
     return _read_npz(path) if zipfile.is_zipfile(path) else _read_pickle(path)
@@ -90,7 +91,7 @@ def _read_npz(path: str | os.PathLike[str]) -> Dataset:
 
 
 def _array(file: zipfile.ZipFile, name: str) -> np.ndarray:
-    """One array of an npz file, after a look at how large it says it is."""
+    """One array of an npz file; its announced size is checked first."""
     member = file.getinfo(name)
     if member.file_size > largest_unpacked(member.compress_size):
         raise ValueError(f"{name} announces {member.file_size} bytes in {member.compress_size}")
@@ -113,7 +114,7 @@ def _array(file: zipfile.ZipFile, name: str) -> np.ndarray:
 def _read_pickle(path: str | os.PathLike[str]) -> Dataset:
     """One list of ON and one of OFF times in s for each taxel of each sample, and a letter."""
     try:
-        content, size = read_inert(path, TABLE_NAMES)
+        content, size = read_records(path, TABLE_NAMES)
         table = columns(content, ("events", "letter"))
         samples = table["events"]
         labels = [_label(letter, number) for number, letter in enumerate(table["letter"])]
@@ -141,9 +142,9 @@ def _read_pickle(path: str | os.PathLike[str]) -> Dataset:
 
 
 def _check_size(samples: list[Any], size: int) -> None:
-    """Refuse a file that refers to the same lists so often that they do not fit into memory.
+    """Refuse a file that refers to the same lists so often that they may not fit into memory.
 
-    Each time and each list is at least one byte, unless it is referred to again.
+    Each time and each list takes at least one byte in the file, unless it is a repeated reference.
     """
     total = 0
     for number, events in enumerate(samples):
@@ -178,7 +179,7 @@ def _channels(sample: Any, number: int) -> list[list[float]]:
 
 
 def _seconds(channels: list[list[list[float]]], counts: np.ndarray) -> np.ndarray:
-    """All event times in one array; refuses what is no possible time."""
+    """All event times in one array; impossible times are refused."""
     flat = [time for sample in channels for channel in sample for time in channel]
     real = np.array([type(time) is float for time in flat], bool)
     times = np.array(flat if real.all() else [], np.float64)

@@ -1,7 +1,7 @@
-"""Data files as they lie on disk: gzip and zip are looked through, damaged files are refused.
+"""Opening data files: gzip and zip are unpacked, damaged files are refused.
 
-What a file says of its own size is believed only within a limit: a packed file of a few
-kilobytes can announce, or unpack to, more than there is memory.
+Sizes are limited: a packed file of a few kilobytes can announce, or unpack to, more data than fit
+into memory.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _LARGEST_RATIO = 200  # the published files are packed to a fifth
 
 
 class DataFileError(ValueError):
-    """A data file that cannot be used; the message names it, what was found and what to do."""
+    """A data file cannot be used; the message says which, what was found and what to do."""
 
 
 class SpikesLeftOutWarning(UserWarning):
-    """Spikes of a data file were left out, as asked for; the message says how many and why."""
+    """Spikes of a data file were left out as requested; the message says how many and why."""
 
 
 def largest_unpacked(packed: int) -> int:
-    """To how many bytes so many packed bytes may unpack."""
+    """The largest number of bytes that a file of ``packed`` bytes may unpack to."""
     return max(_ALWAYS_ALLOWED, _LARGEST_RATIO * packed)
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The whole content of a file, unpacked where the file is gzip, whatever its name."""
+    """The whole content of a file, unpacked if it is gzip, whatever its name."""
     with opened(path) as (file, limit):
         content = file.read(limit + 1)
     if len(content) > limit:
@@ -48,7 +48,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 @contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[tuple[IO[bytes], int]]:
-    """The content of a file, unpacked where it is gzip, and how many bytes it may have."""
+    """The content of a file, unpacked if it is gzip, and the largest number of its bytes."""
     path = user_path(path)
     size = path.stat().st_size
     if _begins_with(path, b"\x1f\x8b"):
@@ -61,9 +61,9 @@ def opened(path: str | os.PathLike[str]) -> Iterator[tuple[IO[bytes], int]]:
 
 @contextmanager
 def unpacked(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """The file itself, or for gzip and zip a temporary unpacked copy that is deleted afterwards.
+    """The file itself, or a temporary unpacked copy of a gzip or zip file.
 
-    A zip archive must hold one file, or one of its own name without ".zip".
+    A zip archive must contain one file, or one that has its name without ".zip".
     """
     path = user_path(path)
     if not _begins_with(path, b"\x1f\x8b", b"PK\x03\x04"):
@@ -83,7 +83,7 @@ def unpacked(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
-    """The file in an archive that its name speaks of."""
+    """The file in an archive that has the archive's name, or the only one."""
     files = [entry for entry in archive.infolist() if not entry.is_dir()]
     named = [
         entry for entry in files if Path(entry.filename).name == path.name.removesuffix(".zip")
@@ -125,8 +125,8 @@ def _damage_refused(path: Path, kind: str) -> Iterator[None]:
         yield
     except DataFileError:
         raise
-    # Whatever the two libraries raise at damaged or encrypted archives; the system, at places
-    # before the beginning of a file.
+    # What gzip and zipfile raise for damaged or encrypted archives, and the system for negative
+    # positions in a file.
     except (
         OSError,
         EOFError,

@@ -1,4 +1,4 @@
-"""Pictures of a classifier and what it learned."""
+"""Pictures of a classifier and of what it learned: those that several experiments draw."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evsim.display.picture_target import for_files_only
-from evsim.tasks.running import evaluated
+from evsim.tasks.base import evaluated
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,6 +1,6 @@
-"""Images: idx files, the format in which MNIST is published, and their latency code.
+"""Images: IDX files, the format in which MNIST is published, and the latency code of images.
 
-An idx file is a magic number (two zero bytes, the type of the numbers, how many dimensions),
+An IDX file is a magic number (two zero bytes, the type of the numbers, the number of dimensions),
 the size of each dimension as a big-endian 32-bit integer, and the numbers.
 """
 
@@ -29,13 +29,13 @@ _WHAT = {1: "labels", 3: "images"}
 
 @helpful
 def read_idx(path: str | os.PathLike[str], dimensions: int) -> np.ndarray:
-    """The array of unsigned bytes in an idx file, plain or gzip.
+    """The array of unsigned bytes in an IDX file, plain or packed with gzip.
 
-    ``dimensions`` is how many the file must have: 3 for images of shape
+    ``dimensions`` is the number of dimensions that the array must have: 3 for images of shape
     (samples, rows, columns), 1 for labels of shape (samples,).
 
-    Raises ``DataFileError`` for files that are no idx files, of another type or number of
-    dimensions, and shorter or longer than they announce.
+    Raises ``DataFileError`` for files that are not IDX files, that have another type or number of
+    dimensions, or that are shorter or longer than they announce.
     """
     dimensions = checked_count(dimensions, "dimensions", 1, 255)
     path = checked_path(path, "path", "a file")
@@ -61,7 +61,7 @@ def read_idx(path: str | os.PathLike[str], dimensions: int) -> np.ndarray:
 
 
 def _shape(path: str | os.PathLike[str], header: bytes, dimensions: int) -> tuple[int, ...]:
-    """The shape that the header of an idx file announces."""
+    """The shape that the header of an IDX file announces."""
     magic = int.from_bytes(header[:4], "big")
     expected = _UNSIGNED_BYTES << 8 | dimensions
     if not header:
@@ -92,20 +92,20 @@ def _remedy(magic: int) -> str:
 def latency_spikes(
     images: np.ndarray, duration: float = 20.0, *, background: int = 1, margin: float = 2.0
 ) -> SpikeTrains:
-    """Images as one spike per bright pixel, the earlier the brighter.
+    """Convert images to one spike per bright pixel; brighter pixels spike earlier.
 
     A pixel of value x > ``background`` spikes at
-    ``(255 - x) / 255 * (duration - 2 * margin) + margin`` ms; the others are silent
-    (Nowotny, Turner & Knight, Loss shaping enhances exact gradient learning with EventProp,
-    whose settings are the defaults).
+    ``(255 - x) / 255 * (duration - 2 * margin) + margin`` ms; the others are silent.  The
+    defaults are those of Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning
+    with EventProp*.
 
     Parameters
     ----------
     images : array of uint8, shape (samples, rows, columns) or (samples, pixels)
     duration, margin : float
-        Length of a trial in ms, and how long before any spike and after every spike it lasts.
+        Length of a trial in ms, and the time without spikes at its beginning and at its end.
     background : int
-        The brightest value that does not spike, 0 to 254.
+        The largest value that does not spike, 0 to 254.
 
     Returns
     -------

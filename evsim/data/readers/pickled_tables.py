@@ -1,8 +1,8 @@
 """Columns of a table that was pickled as a list of dicts, as a dict, or by pandas.
 
-pandas keeps a table as blocks of columns of one type; the pickle says which columns a block
-holds.  How it says so has changed: up to pandas 1.2 blocks are in the state of their manager,
-from 1.3 on they are its arguments; text is in arrays of its own from 3.0 on.
+pandas stores a table as blocks of columns of one type, and for each block the numbers of its
+columns.  The format has changed: up to pandas 1.2 the blocks are the state of their manager, since
+1.3 they are its arguments; since 3.0 text is in special arrays.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from evsim.data.readers.inert_pickle import Inert
+from evsim.data.readers.pickle_records import Record
 
 TABLE_NAMES = frozenset(
     {
@@ -49,14 +49,14 @@ TABLE_NAMES = frozenset(
 
 
 class TableError(ValueError):
-    """What is wrong with a table, for a message that names the file."""
+    """A table cannot be used; the message says why, and the caller adds the name of the file."""
 
 
 def columns(content: Any, names: Sequence[str]) -> dict[str, list[Any]]:
-    """The named columns of a table read by ``read_inert`` with ``TABLE_NAMES`` allowed.
+    """The named columns of a table read by ``read_records`` with ``TABLE_NAMES`` allowed.
 
     All columns have the same length.  Raises ``TableError`` for columns that are missing or
-    hold anything else than Python objects, and for content that is no table.
+    contain anything other than Python objects, and for content that is not a table.
     """
     try:
         found = _all_columns(content, names)
@@ -78,11 +78,11 @@ def _all_columns(content: Any, names: Sequence[str]) -> dict[str, Any]:
         return _columns_of_rows(content, names)
     if isinstance(content, dict):
         return {
-            name: _objects(column)[1] if isinstance(column, Inert) else column
+            name: _objects(column)[1] if isinstance(column, Record) else column
             for name, column in content.items()
-            if name in names and isinstance(column, (list, tuple, Inert))
+            if name in names and isinstance(column, (list, tuple, Record))
         }
-    if isinstance(content, Inert) and content.name.endswith(".DataFrame"):
+    if isinstance(content, Record) and content.name.endswith(".DataFrame"):
         return dict(_columns_of_frame(content))
     raise TableError("it holds neither a list of samples nor a table")
 
@@ -97,8 +97,8 @@ def _columns_of_rows(rows: list[Any], names: Sequence[str]) -> dict[str, Any]:
 # -- pandas -------------------------------------------------------------------------------
 
 
-def _columns_of_frame(frame: Inert) -> Iterator[tuple[str, list[Any]]]:
-    """Each column of Python objects with its name; columns of numbers are passed over."""
+def _columns_of_frame(frame: Record) -> Iterator[tuple[str, list[Any]]]:
+    """Each column of Python objects with its name; columns of numbers are skipped."""
     manager = frame.state["_mgr"] if "_mgr" in frame.state else frame.state["_data"]
     if manager.arguments:
         blocks, axes = manager.arguments
@@ -119,13 +119,13 @@ def _columns_of_frame(frame: Inert) -> Iterator[tuple[str, list[Any]]]:
                 yield name, entries[place * rows : (place + 1) * rows]
 
 
-def _holds_objects(array: Inert) -> bool:
-    """Whether an array was built empty and then given a list of Python objects."""
+def _holds_objects(array: Record) -> bool:
+    """Whether an array was created empty and then filled with a list of Python objects."""
     array = _without_type(array)
     return array.name.endswith("._reconstruct") and isinstance(array.state[-1], list)
 
 
-def _objects(array: Inert) -> tuple[tuple[int, ...], list[Any]]:
+def _objects(array: Record) -> tuple[tuple[int, ...], list[Any]]:
     """Shape and entries, row after row, of an array of Python objects."""
     if not _holds_objects(array):
         raise TableError("a column holds no Python objects")
@@ -134,14 +134,15 @@ def _objects(array: Inert) -> tuple[tuple[int, ...], list[Any]]:
     return shape, entries
 
 
-def _without_type(array: Inert) -> Inert:
-    """The array in one of pandas' own, such as one of text, which has a type beside it."""
+def _without_type(array: Record) -> Record:
+    """The NumPy array inside an array of pandas, such as one of text, which adds a type."""
     return array.state[1] if array.name.endswith(".__pyx_unpickle_NDArrayBacked") else array
 
 
-def _numbers(placement: Inert) -> Sequence[int]:
+def _numbers(placement: Record) -> Sequence[int]:
     """The numbers of columns, given as a slice or as an array of 64-bit integers."""
     if placement.name.endswith(".slice"):
         return range(*placement.arguments)
     packed = placement.state[-1] if placement.state else placement.arguments[0]
-    return np.frombuffer(packed, "<i8").tolist()
+    numbers: list[int] = np.frombuffer(packed, "<i8").tolist()
+    return numbers

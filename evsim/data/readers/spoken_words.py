@@ -1,8 +1,8 @@
 """Spoken words as spikes of a cochlea model: the HDF5 layout of SHD and SSC.
 
-The layout of the Heidelberg spiking data sets (Cramer et al. 2020): ``spikes/times`` in
-seconds and ``spikes/units``, one array of each per recording, ``labels``, and beside them
-``extra/speaker`` and ``extra/keys``, the names of the classes.
+The layout is that of the Heidelberg spiking data sets (Cramer et al. 2020).  A file contains
+``spikes/times`` in seconds and ``spikes/units``, with one array of each per recording, ``labels``,
+and optionally ``extra/speaker`` and ``extra/keys``, the names of the classes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from evsim.arguments.checks import check_number, checked_integer, checked_path, 
 from evsim.arguments.keywords import helpful
 from evsim.data.dataset import Dataset
 from evsim.data.readers.files import DataFileError, unpacked
-from evsim.data.readers.hdf5_file import RecordingsFile, recordings_file
-from evsim.data.readers.hdf5_varying import DAMAGED, Varying
+from evsim.data.readers.hdf5_columns import RecordingColumns, open_columns
+from evsim.data.readers.hdf5_variable_length import DAMAGED, VariableLengthColumn
 from evsim.display.short_repr import Brief
 from evsim.network.parameters import FrozenArrays
 from evsim.network.spike_trains import SpikeTrains
@@ -31,12 +31,12 @@ _CHUNK = 4096  # recordings converted at a time, which bounds what the conversio
 class CochleaRecordings(Brief, FrozenArrays):
     """The recordings of one file.
 
-    ``spikes`` are in ms; ``labels`` are int64 of shape (samples,), and so are ``speakers``,
-    None where the file has none.  Where the file names its speakers, ``speaker_names`` are the
-    names in alphabetical order and speakers are places in it; else it is None.  ``keys`` are
-    the names of the classes, None where the file has none.  ``cut`` is how many spikes were
-    left out because they come too late, ``merged`` how many because their unit spikes earlier
-    in the same window.
+    ``spikes`` are in ms; ``labels`` are int64 of shape (samples,).  ``speakers`` are of the same
+    shape, or None if the file has none.  If the file names its speakers, ``speaker_names`` are the
+    names in alphabetical order, and speakers are indices into them; otherwise it is None.
+    ``keys`` are the names of the classes, or None if the file has none.  ``cut`` is the number of
+    spikes left out because they come too late, ``merged`` the number left out because their unit
+    spikes earlier in the same window.
     """
 
     spikes: SpikeTrains
@@ -68,24 +68,24 @@ def read_recordings(
     ----------
     path : path of the file
     classes, unit_count : int
-        How many classes and units the data set has; labels and units must lie below.
+        The numbers of classes and units of the data set; labels and units must be smaller.
     duration : float
-        Length of a trial in ms; spikes come before it.
+        Length of a trial in ms; spikes must come before its end.
     late : "cut" or "refuse"
         Whether spikes at or after ``duration`` are left out and counted, or an error.
     at_most_one_per : float, optional
-        Length in ms of windows from 0 on; of several spikes of a unit in one window only the
-        first is kept, and the others are counted.  Data sets for simulators on a grid are
-        thinned like that; the default keeps all spikes.
+        Length of time windows in ms.  Of several spikes of a unit in one window only the first
+        is kept, and the others are counted.  Simulators on a time grid thin data sets like this.
+        By default all spikes are kept.
 
     Raises
     ------
     FileNotFoundError
-        Where there is no such file.
+        If there is no such file.
     DataFileError
-        For files that are damaged, of another layout, or hold impossible values; that refer
-        to other files; and that announce more than a file of their size can hold.  Events that
-        are not in the order of time are sorted, not refused.
+        For files that are damaged, have another layout, contain impossible values, refer to
+        other files, or announce more data than a file of their size can contain.  Events that
+        are not in order of time are sorted, not refused.
     """
     rules = _Rules(
         path,
@@ -100,7 +100,7 @@ def read_recordings(
         raise ValueError("at_most_one_per = inf ms: it must be finite, or None to keep all spikes")
     classes = checked_integer(classes, "classes", 1)
     path = checked_path(path, "path", "a file")
-    with unpacked(path) as plain, recordings_file(plain, path) as file:
+    with unpacked(path) as plain, open_columns(plain, path) as file:
         times = file.events("spikes/times", "f", "floating-point numbers")
         units = file.events("spikes/units", "iu", "integers")
         labels = _labels(file, classes)
@@ -116,7 +116,7 @@ def read_recordings(
 
 @dataclass(frozen=True)
 class _Rules:
-    """What a spike must be, and which are left out."""
+    """Which spikes are valid, and which are left out."""
 
     path: str | os.PathLike[str]
     unit_count: int
@@ -125,7 +125,9 @@ class _Rules:
     window: float | None
 
 
-def _spikes(times: Varying, units: Varying, rules: _Rules) -> tuple[SpikeTrains, int, int]:
+def _spikes(
+    times: VariableLengthColumn, units: VariableLengthColumn, rules: _Rules
+) -> tuple[SpikeTrains, int, int]:
     """All recordings as spike trains, with the numbers of spikes cut and merged."""
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     cut = merged = 0
@@ -190,7 +192,7 @@ def _events_in_order(
 
 
 def _early(times: np.ndarray, samples: np.ndarray, first: int, rules: _Rules) -> np.ndarray:
-    """Which spikes come before the end of the trial, if the others may be cut."""
+    """Which spikes come before the end of the trial; the others are refused if they must be."""
     early = times < rules.duration
     if rules.late == "refuse" and not early.all():
         sample = samples[np.argmin(early)]
@@ -204,11 +206,11 @@ def _early(times: np.ndarray, samples: np.ndarray, first: int, rules: _Rules) ->
 
 
 def _windows(times: np.ndarray, kind: np.dtype | None, window: float) -> np.ndarray:
-    """The number of the window that each time in ms is in, counted from 0.
+    """The number of the window that contains each time in ms, counted from 0.
 
-    Times are multiples of 1000 of numbers of that kind, and were rounded as such: 1.001 s is
-    1000.9999999999999 ms.  A time that is within such rounding of the beginning of a window
-    is at its beginning, unless the kind is too coarse for these windows to say.
+    Times are 1000 times numbers of type ``kind`` and carry their rounding error: 1.001 s is
+    1000.9999999999999 ms.  A time that is closer to the beginning of a window than this error
+    counts as being at the beginning, unless the type is too coarse for windows of this length.
     """
     rounding = 4 * np.spacing(times)
     stored = 2000 * np.spacing((times / 1000).astype(kind)).astype(np.float64)
@@ -230,10 +232,10 @@ def _first_in_window(windows: np.ndarray, units: np.ndarray, samples: np.ndarray
     return ~repeated
 
 
-# -- what belongs to the recordings -------------------------------------------------------
+# -- labels, speakers and names of classes ------------------------------------------------
 
 
-def _labels(file: RecordingsFile, classes: int) -> np.ndarray:
+def _labels(file: RecordingColumns, classes: int) -> np.ndarray:
     labels = file.column("labels")
     if labels is None:
         raise file.lacks("labels")
@@ -249,7 +251,7 @@ def _labels(file: RecordingsFile, classes: int) -> np.ndarray:
     return _frozen(labels)
 
 
-def _speakers(file: RecordingsFile) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
+def _speakers(file: RecordingColumns) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
     """The speaker of each recording; names are numbered in alphabetical order."""
     speakers = file.column("extra/speaker")
     if speakers is None:
@@ -261,7 +263,7 @@ def _speakers(file: RecordingsFile) -> tuple[np.ndarray | None, tuple[str, ...] 
     return _frozen(speakers), None
 
 
-def _keys(file: RecordingsFile, classes: int) -> tuple[str, ...] | None:
+def _keys(file: RecordingColumns, classes: int) -> tuple[str, ...] | None:
     keys = file.column("extra/keys", entries=classes)
     return None if keys is None else tuple(file.text(keys, "extra/keys"))
 

@@ -1,7 +1,7 @@
-"""HDF5 files of recordings as they lie on disk: what is read of them, and what is refused.
+"""The columns of an HDF5 file of recordings, with one entry per recording.
 
-HDF5 files can point to other files, announce more than they hold, and let many recordings
-share the same bytes.  None of this is in a data set of recordings, so none of it is followed.
+HDF5 files can point to other files, announce more data than they contain, and let many recordings
+share the same bytes.  Data sets of recordings do none of this, so it is refused.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 
 from evsim.data.readers.files import DataFileError, largest_unpacked
-from evsim.data.readers.hdf5_varying import DAMAGED, Varying
+from evsim.data.readers.hdf5_variable_length import DAMAGED, VariableLengthColumn
 
-_MOST_LINKS = 8  # that lead from one to the next
+_LARGEST_CHAIN = 8  # of links that lead from one to the next
 
 
 @contextmanager
-def recordings_file(plain: Path, path: str | os.PathLike[str]) -> Iterator[RecordingsFile]:
-    """The opened HDF5 file ``plain``, called ``path`` in messages."""
+def open_columns(plain: Path, path: str | os.PathLike[str]) -> Iterator[RecordingColumns]:
+    """Open the HDF5 file ``plain``, which messages call ``path``."""
     import h5py
 
     with _damage_refused(path):
         file = h5py.File(plain, "r")
     try:
-        yield RecordingsFile(file, plain, path)
+        yield RecordingColumns(file, plain, path)
     finally:
         with _damage_refused(path):
             file.close()
@@ -47,11 +47,11 @@ def _damage_refused(path: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
-class RecordingsFile:
+class RecordingColumns:
     """Columns of an HDF5 file, one entry per recording.
 
-    ``plain`` is where it lies, ``path`` what it is called in messages, ``size`` how many bytes
-    it has.
+    ``plain`` is the path of the unpacked file, ``path`` the name in messages, ``size`` the number
+    of bytes.
     """
 
     def __init__(self, file: Any, plain: Path, path: str | os.PathLike[str]) -> None:
@@ -61,9 +61,9 @@ class RecordingsFile:
         self._file = file
 
     def column(self, name: str, entries: int | None = None) -> np.ndarray | None:
-        """All of a column of numbers or text, shape (entries,); None where there is none.
+        """A whole column of numbers or text, shape (entries,); None if there is no such column.
 
-        ``entries`` is how many there must be.
+        ``entries`` is the number of entries that it must have.
         """
         import h5py
 
@@ -85,10 +85,10 @@ class RecordingsFile:
                     f"{self.path}: {name} has type {member.dtype}: it must hold numbers or text; "
                     f"{DAMAGED}"
                 )
-            return Varying(member, name, self.plain, self.path)[0 : member.shape[0]]
+            return VariableLengthColumn(member, name, self.plain, self.path)[0 : member.shape[0]]
 
-    def events(self, name: str, kinds: str, what: str) -> Varying:
-        """A column with one array per recording, not yet read, whose numbers are of these kinds."""
+    def events(self, name: str, kinds: str, what: str) -> VariableLengthColumn:
+        """A column with one array of numbers of these kinds per recording; it is not yet read."""
         import h5py
 
         with _damage_refused(self.path):
@@ -103,20 +103,20 @@ class RecordingsFile:
                 )
             if member.shape[0] == 0:
                 raise DataFileError(f"{self.path}: {name} is empty: {DAMAGED}")
-            return Varying(member, name, self.plain, self.path)
+            return VariableLengthColumn(member, name, self.plain, self.path)
 
     def text(self, values: np.ndarray, name: str) -> list[str]:
         """Entries of a column as text."""
         listed = values.tolist()
         try:
-            return [own.decode() if isinstance(own, bytes) else str(own) for own in listed]
+            return [text.decode() if isinstance(text, bytes) else str(text) for text in listed]
         except UnicodeDecodeError as error:
             raise DataFileError(
                 f"{self.path}: {name} holds no text ({error}): {DAMAGED}"
             ) from error
 
     def lacks(self, name: str) -> DataFileError:
-        """What to raise where a column that must be there is not."""
+        """The error to raise if a required column is missing."""
         with _damage_refused(self.path):
             found = sorted(map(str, self._file))
         return DataFileError(
@@ -125,7 +125,7 @@ class RecordingsFile:
         )
 
     def _member(self, name: str) -> Any:
-        """The HDF5 dataset of that name, looked at but not read; None where there is none."""
+        """The HDF5 dataset of that name, checked but not read; None if there is none."""
         import h5py
 
         member = self._followed(name)
@@ -147,7 +147,7 @@ class RecordingsFile:
         )
 
     def _check_size(self, member: Any, name: str) -> None:
-        """Refuse what announces more than is stored of it."""
+        """Refuse a column that announces more data than the file contains."""
         stored = member.id.get_storage_size()
         announced = [member.size * member.dtype.itemsize]
         if member.chunks:
@@ -161,10 +161,10 @@ class RecordingsFile:
             )
 
     def _followed(self, name: str, links: int = 0) -> Any:
-        """What a name stands for, through links inside the file; None where there is nothing."""
+        """The object of that name, through links inside the file; None if there is none."""
         import h5py
 
-        if links > _MOST_LINKS:
+        if links > _LARGEST_CHAIN:
             raise DataFileError(f"{self.path}: {name} is a link that goes in circles: {DAMAGED}")
         found, place = self._file, ""
         for part in filter(None, name.split("/")):

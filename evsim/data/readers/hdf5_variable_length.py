@@ -1,8 +1,9 @@
-"""Columns of an HDF5 file whose entries have a size of their own each.
+"""Columns of an HDF5 file whose entries have different lengths.
 
-HDF5 keeps such entries in heaps, and in the column how long each is and where it lies.  They are
-read from there without the HDF5 library: it makes room for an entry before it looks whether there
-is one, goes round in circles in a heap whose sizes are wrong, and can end the process.
+HDF5 stores such entries in heaps; the column stores the length and the place of each.  They are
+read here without the HDF5 library, which is not safe with damaged files: it allocates memory for an
+entry before it checks that the entry exists, it never ends in a heap whose sizes are wrong, and it
+can crash the process.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ _PLACE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("number", "<u4")])
 _HEAP, _OBJECT = struct.Struct("<4s4xQ"), struct.Struct("<H6xQ")
 
 
-class Varying:
-    """A column whose entries are arrays of numbers or text, not yet read.
+class VariableLengthColumn:
+    """A column whose entries are arrays of numbers, or text, of different lengths.
 
-    ``kind`` is the type of the numbers, None for text.  Raises DataFileError for entries that
-    are not in the file.
+    Entries are read when they are indexed.  ``kind`` is the type of the numbers, None for text.
+    Raises DataFileError for entries that are not in the file.
     """
 
     def __init__(self, member: Any, name: str, plain: Path, path: str | os.PathLike[str]) -> None:
@@ -43,7 +44,7 @@ class Varying:
                 "or with gzip"
             )
         self._lengths = places["length"].astype(np.int64)
-        # Nothing packs the entries themselves, and each has its own place in the file.
+        # Entries are neither compressed nor shared, so together they fit into the file.
         announced, size = int(self._lengths.sum()) * self._size, plain.stat().st_size
         if announced > size:
             raise DataFileError(
@@ -68,7 +69,7 @@ class Varying:
 
 
 def _kind(member: Any) -> np.dtype | None:
-    """The type of the numbers in a column, None for text; that of objects if it is neither."""
+    """The type of the numbers in a column, None for text, object for anything else."""
     import h5py
 
     if h5py.check_string_dtype(member.dtype) is not None:
@@ -81,11 +82,11 @@ def _kind(member: Any) -> np.dtype | None:
     return kind if same else np.dtype(object)
 
 
-# -- where entries lie --------------------------------------------------------------------
+# -- where entries are -------------------------------------------------------------------
 
 
 def _places(member: Any, plain: Path) -> np.ndarray | None:
-    """Length and place of each entry; None for files that keep them in an unusual way."""
+    """Length and place of each entry; None for files that store them in an unusual way."""
     import h5py
 
     settings = member.id.get_create_plist()
@@ -104,30 +105,28 @@ def _places(member: Any, plain: Path) -> np.ndarray | None:
     (length,) = member.chunks
     for number in range(member.id.get_num_chunks()):
         (first,) = member.id.get_chunk_info(number).chunk_offset
-        left_out, content = member.id.read_direct_chunk((first,))
-        chunk = _unfiltered(content, left_out, filters, length)
+        skipped, content = member.id.read_direct_chunk((first,))
+        chunk = _unfiltered(content, skipped, filters, length)
         if chunk is None:
             return None
-        own = places[first : first + length]
-        own[:] = chunk[: own.size]
+        part = places[first : first + length]
+        part[:] = chunk[: part.size]
     return places
 
 
-def _unfiltered(
-    content: bytes, left_out: int, filters: list[int], length: int
-) -> np.ndarray | None:
-    """A chunk of so many places before its filters; None for filters not known here.
+def _unfiltered(content: bytes, skipped: int, filters: list[int], length: int) -> np.ndarray | None:
+    """Undo the filters of a chunk of ``length`` places; None for filters that are not supported.
 
-    Bit n of ``left_out`` says that filter n was not applied.
+    Bit n of ``skipped`` says that filter n was not applied.
     """
     import h5py
 
-    for number, own in reversed(list(enumerate(filters))):
-        if left_out >> number & 1:
+    for number, code in reversed(list(enumerate(filters))):
+        if skipped >> number & 1:
             continue
-        if own == h5py.h5z.FILTER_DEFLATE:
+        if code == h5py.h5z.FILTER_DEFLATE:
             content = zlib.decompressobj().decompress(content, length * _PLACE.itemsize)
-        elif own == h5py.h5z.FILTER_SHUFFLE and len(content) % _PLACE.itemsize == 0:
+        elif code == h5py.h5z.FILTER_SHUFFLE and len(content) % _PLACE.itemsize == 0:
             content = np.frombuffer(content, np.uint8).reshape(_PLACE.itemsize, -1).T.tobytes()
         else:
             return None
@@ -135,9 +134,10 @@ def _unfiltered(
 
 
 def _starts(places: np.ndarray, size: int, plain: Path, begins: int) -> np.ndarray:
-    """Where in the file each entry begins, 0 for an empty one and -1 for one that is not there.
+    """The byte at which each entry begins; 0 for an empty entry, -1 for a missing one.
 
-    ``size`` is that of a number, ``begins`` how many bytes come before what is HDF5.
+    ``size`` is the number of bytes of a number, ``begins`` the number of bytes before the HDF5
+    content.
     """
     heaps: dict[int, dict[int, tuple[int, int]]] = {}
     starts = np.zeros(places.size, np.int64)
@@ -155,9 +155,9 @@ def _starts(places: np.ndarray, size: int, plain: Path, begins: int) -> np.ndarr
 
 
 def _objects(content: mmap.mmap, start: int) -> dict[int, tuple[int, int]]:
-    """Begin and size of each object of the heap at that place, by its number.
+    """First byte and size of each object in the heap at that place, by the object's number.
 
-    None of them for a heap that is damaged.
+    Empty for a damaged heap.
     """
     if start + _HEAP.size > len(content):
         return {}
@@ -168,7 +168,7 @@ def _objects(content: mmap.mmap, start: int) -> dict[int, tuple[int, int]]:
     place, end = start + _HEAP.size, start + whole
     while place + _OBJECT.size <= end:
         number, size = _OBJECT.unpack_from(content, place)
-        # Number 0 is what is free, its header included; objects begin at multiples of 8 bytes.
+        # Number 0 is free space, its header included; objects begin at multiples of 8 bytes.
         step = size if number == 0 else _OBJECT.size + (size + 7) // 8 * 8
         if step < _OBJECT.size or place + step > end:
             return {}

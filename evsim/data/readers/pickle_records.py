@@ -1,8 +1,13 @@
-"""Pickle files read without running them.
+"""Pickle files read without running any code in them.
 
-A pickle is a program: it calls what it names.  Here nothing it names is ever called or even
-imported.  Names from a fixed list become records of what would have been built, of which the
-caller picks the data it needs; any other name is refused.
+A pickle file is a program that calls the functions and classes that it names.  This reader neither
+calls nor imports any of them.  Allowed names become records of the calls, from which the caller
+takes the data it needs; any other name is refused.
+
+Nothing simpler reads the published Braille files safely.  They are pickled lists or pandas tables,
+offered in no other format.  ``pandas.read_pickle`` and ``pickle.load`` run whatever a file
+contains.  An unpickler that only restricts names would still have to import pandas and trust its
+classes with the content, and would depend on the version of pandas that wrote the file.
 """
 
 from __future__ import annotations
@@ -18,26 +23,26 @@ from typing import Any, ClassVar
 from evsim.data.readers.files import DataFileError, read_bytes
 
 
-class Inert:
-    """What a pickle says to build, written down instead of built.
+class Record:
+    """A call that a pickle file asks for, recorded instead of carried out.
 
-    ``name`` is the function or class with its module, ``arguments`` what it would have been
-    called with, ``state`` what the result would have been given afterwards.
+    ``name`` is the function or class with its module, ``arguments`` are those of the call,
+    ``state`` is what the result would have been set to afterwards.
     """
 
     name: ClassVar[str]
     arguments: tuple[Any, ...]
     state: Any
 
-    def __new__(cls, *arguments: Any, **_named: Any) -> Inert:
-        """Write the arguments down."""
+    def __new__(cls, *arguments: Any, **_named: Any) -> Record:
+        """Record the arguments."""
         record = super().__new__(cls)
         record.arguments = arguments
         record.state = None
         return record
 
-    def __call__(self, *arguments: Any) -> Inert:
-        """Write down a call of what would have been built, such as a functools.partial."""
+    def __call__(self, *arguments: Any) -> Record:
+        """Record a call of the result, which may be a functools.partial."""
         return type(self)(*arguments)
 
     def __setstate__(self, state: Any) -> None:
@@ -47,9 +52,8 @@ class Inert:
 _LOAD: dict[int, Any] = pickle._Unpickler.dispatch
 
 
-# The reader written in Python, not the faster one in C, which a damaged file can make reserve
-# all memory for a table of its size.
-class _InertUnpickler(pickle._Unpickler):
+# The Python implementation: a damaged file can make the one in C allocate all memory.
+class _RecordUnpickler(pickle._Unpickler):
     read: Any
     append: Any
     stack: list[Any]
@@ -60,7 +64,7 @@ class _InertUnpickler(pickle._Unpickler):
         self._allowed = allowed
         self._path = path
 
-    def find_class(self, module: str, name: str) -> type[Inert]:
+    def find_class(self, module: str, name: str) -> type[Record]:
         full = f"{module}.{name}"
         if full not in self._allowed:
             raise DataFileError(
@@ -68,8 +72,8 @@ class _InertUnpickler(pickle._Unpickler):
                 "this kind need: nothing of it was run; do not use the file unless you know where "
                 "it comes from"
             )
-        # A class of its own, so that no file can change what another one meets.
-        return type("Inert", (Inert,), {"name": full})
+        # A new class for each name, so that no file can change what the next one uses.
+        return type("Record", (Record,), {"name": full})
 
     def persistent_load(self, pid: Any) -> Any:
         raise DataFileError(
@@ -77,7 +81,7 @@ class _InertUnpickler(pickle._Unpickler):
             "data file of this kind; get it again"
         )
 
-    # -- what the library does without asking how large or how deep it gets -----------------
+    # -- operations that the library does not limit in size or depth ------------------------
 
     def load_bytearray8(self) -> None:
         (size,) = struct.unpack("<Q", self.read(8))
@@ -118,18 +122,18 @@ def _check_keys(keys: list[Any]) -> None:
         raise pickle.UnpicklingError("a key is neither text nor a number")
 
 
-def read_inert(path: str | os.PathLike[str], allowed: Set[str]) -> tuple[Any, int]:
-    """The content of a pickle file, plain or gzip, with records for everything it would build.
+def read_records(path: str | os.PathLike[str], allowed: Set[str]) -> tuple[Any, int]:
+    """The content of a pickle file, plain or gzip, with records of calls, and its size in bytes.
 
-    With it comes the number of its bytes: a pickle can refer to one list many times, so that
-    what it holds, written out, may be without bound.
+    The size bounds the content: a pickle file can refer to one list many times and so stand for
+    far more data than it contains.
 
-    ``allowed`` holds the full names of the functions and classes which it may name.  Raises
-    ``DataFileError`` for other names, and for files that are damaged or no pickle files.
+    ``allowed`` are the full names of the functions and classes that the file may name.  Raises
+    ``DataFileError`` for other names, and for files that are damaged or not pickle files.
     """
     content = read_bytes(path)
     try:
-        return _InertUnpickler(content, allowed, path).load(), len(content)
+        return _RecordUnpickler(content, allowed, path).load(), len(content)
     except DataFileError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way

@@ -1,0 +1,12 @@
+"""The command ``evsim``: train the experiments of the papers, and show what evsim runs on.
+
+``entry`` runs a command and turns errors into exit statuses, ``parsing`` reads the command line,
+``options`` has the flags that every experiment shares, ``train``, ``settings_file`` and ``info``
+carry out the commands.
+"""
+
+from evsim.cli.entry import main
+from evsim.cli.info import environment
+from evsim.cli.parsing import TASKS
+
+__all__ = ["TASKS", "environment", "main"]

@@ -1,0 +1,134 @@
+"""The command line: every setting of an experiment is a flag.
+
+tyro makes the flags from the settings dataclasses; their docstrings are the help.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_type_hints
+
+import evsim
+from evsim.arguments.checks import unknown_name
+from evsim.cli.info import Info
+from evsim.cli.options import Run
+from evsim.cli.train import train
+from evsim.tasks import braille, mnist, sequence, shd, spoken_digits, ssc, yin_yang
+
+if TYPE_CHECKING:
+    from evsim.tasks.base import Experiment
+
+TASKS: dict[str, Experiment[Any]] = {
+    module.experiment.name: module.experiment
+    for module in (sequence, yin_yang, mnist, spoken_digits, shd, ssc, braille)
+}
+"""The experiments that the command can train, by name."""
+
+COMMANDS = ("train", "info")
+
+
+def parse(arguments: Sequence[str]) -> Callable[[], int]:
+    """The command that the arguments ask for; calling it runs it and returns the exit status."""
+    _check_words(arguments)
+    # tyro takes 0.1 s to import, and only the command needs it.
+    import tyro
+
+    def named(command: type, name: str) -> Any:
+        return Annotated[command, tyro.conf.subcommand(name)]
+
+    tasks = tuple(named(_train_command(task), name) for name, task in TASKS.items())
+    train_command = dataclasses.make_dataclass(
+        "Train",
+        [("task", Union[tasks])],  # noqa: UP007 (made of a tuple)
+        namespace={
+            "__doc__": "Train the network of a task, test it, and draw what it learned.",
+            "__call__": lambda self: self.task(),
+        },
+    )
+    command: Callable[[], int] = tyro.cli(
+        named(train_command, "train") | named(Info, "info"),
+        prog="evsim",
+        description=f"{evsim.__doc__} evsim --version says which version this is.",
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+    )
+    return command
+
+
+def _train_command(task: Experiment[Any]) -> type:
+    """The command that trains a task."""
+
+    def call(self: Any) -> int:
+        return train(task, task.settings_type(**vars(self.settings)), Run(**vars(self.run)))
+
+    return dataclasses.make_dataclass(
+        "Train",
+        [("settings", flags_of(task.settings_type)), ("run", flags_of(Run))],
+        namespace={"__doc__": task.description, "__call__": call},
+    )
+
+
+def flags_of(settings_type: type) -> type:
+    """The fields of a dataclass for tyro, which are not checked when they are made.
+
+    They are checked after parsing: tyro would print a refusal as if a word were misspelt.
+    """
+    import tyro
+
+    types, help_texts = get_type_hints(settings_type), field_help(settings_type)
+    flags = []
+    for field in dataclasses.fields(settings_type):
+        # The help says what a default of None means.
+        hint = "" if field.default is None else None
+        shown = tyro.conf.arg(help=help_texts[field.name], help_behavior_hint=hint)
+        default = dataclasses.field(default=field.default)
+        flags.append((field.name, Annotated[types[field.name], shown], default))
+    return dataclasses.make_dataclass("Flags", flags, namespace={"__doc__": settings_type.__doc__})
+
+
+def field_help(settings_type: type) -> dict[str, str]:
+    """The docstring of each field of a dataclass and its bases.
+
+    tyro reads them with the same library, but keeps the line breaks of the source.  There are no
+    docstrings if evsim is installed as bytecode alone.
+    """
+    from docstring_parser import parse_from_object
+
+    found = dict.fromkeys((field.name for field in dataclasses.fields(settings_type)), "")
+    for part in reversed(settings_type.__mro__[:-1]):
+        for parameter in parse_from_object(part).params:
+            found[parameter.arg_name] = " ".join((parameter.description or "").split())
+    return found
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Refuse unknown commands, tasks and flags, and suggest the nearest known one.
+
+    tyro would list the flags of that name of every task.
+    """
+    command, task = [*words, "", ""][:2]
+    if "" in words:
+        before = words[words.index("") - 1] if words.index("") else "the command"
+        raise ValueError(f"{before} is given an empty word: name what it is about")
+    if get_close_matches(command, TASKS, n=1) and command not in COMMANDS:
+        near = get_close_matches(command, TASKS, n=1)[0]
+        raise ValueError(f"there is no command {command!r}; did you mean train {near}?")
+    if command[:1] not in ("", "-") and command not in COMMANDS:
+        raise ValueError(unknown_name("command", command, COMMANDS))
+    if command != "train" or task in ("", "-h", "--help"):
+        return
+    if task not in TASKS and not task.startswith("-"):
+        raise ValueError(unknown_name("task", task, TASKS))
+    if task not in TASKS:
+        raise ValueError(f"{task} comes after the task, one of {', '.join(TASKS)}")
+    fields = [*dataclasses.fields(TASKS[task].settings_type), *dataclasses.fields(Run)]
+    names = [field.name.replace("_", "-") for field in fields]
+    flags = [*(f"--{name}" for name in names), *(f"--no-{name}" for name in names), "--help"]
+    for word in words[2:]:
+        flag = word.partition("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag not in flags:
+            close = get_close_matches(flag, flags, n=1)
+            remedy = f"did you mean {close[0]}?" if close else "--help lists those it has"
+            raise ValueError(f"{task} has no flag {flag}; {remedy}")

@@ -1,0 +1,199 @@
+"""The command ``evsim train``: train an experiment's network, test it, and draw pictures."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evsim.arguments.checks import check_duration, checked_integer
+from evsim.arguments.errors import naming
+from evsim.cli.exit_status import INTERRUPTED
+from evsim.cli.options import Run
+from evsim.cli.settings_file import SettingsFile, write_json
+
+if TYPE_CHECKING:
+    from evsim.tasks.base import Experiment, RunOptions
+    from evsim.tasks.settings import ExperimentSettings
+    from evsim.training.fitting import Evaluation, FitResult, TrainingState
+
+
+def train(task: Experiment[Any], settings: ExperimentSettings, run: Run) -> int:
+    """Train a task's network, test it, and draw pictures; returns the exit status."""
+    run.check()
+    folder = run.out or Path("runs") / f"{task.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    engine = run.create_engine(settings.grid_step)
+    record = SettingsFile(folder, task.name, settings, run, engine)
+    if run.resume:
+        record.compare()
+    _check_before_reading(task, settings, run, engine)
+    left_out = _find_data(task, settings)
+    _announce(task, settings, run, engine)
+    if run.engine != "reference":
+        _compile(task, settings, run, engine)
+    if run.replace:
+        from evsim.storage.replacing import remove_run
+
+        remove_run(folder)
+    options: RunOptions = {
+        "engine": engine,
+        "callbacks": [record, _TimeLimit(run.time_limit)],
+        "run_folder": folder,
+        "resume": run.resume,
+        "progress": run.progress,
+    }
+    if getattr(settings, "folds", None):
+        return _cross_validate(task, settings, folder, options, left_out)
+    result = task.train(settings, **options)
+    if not result.history:
+        print(f"stopped before the first epoch was finished; the run is in {folder}")
+        return INTERRUPTED
+    outcome = task.evaluate(result, settings, engine=engine)
+    tested = _test(outcome, result, task.class_names(settings))
+    assert outcome.accuracy is not None  # every task has classes
+    write_json(folder / "test.json", {**tested, "left_out": left_out})
+    if result.stopped and not run.progress:  # the progress display has said it
+        print(f"stopped after {len(result.history)} of {record.epochs} epochs: {result.stopped}")
+    print(f"test accuracy {100 * outcome.accuracy:.1f} % (best epoch: {result.best_epoch})")
+    if run.pictures:
+        pictures = folder / "pictures"
+        task.pictures(result, settings, pictures, engine=engine)
+        print(f"pictures in {pictures}")
+    print(f"everything in {folder}")
+    return INTERRUPTED if result.interrupted else 0
+
+
+def _announce(task: Experiment[Any], settings: ExperimentSettings, run: Run, engine: Any) -> None:
+    """Print what is trained, and on which grid."""
+    summary = settings.summary()
+    if summary:
+        print(f"{task.name}: {summary}", file=sys.stderr)
+    if run.on_grid:
+        where = "a GPU" if engine.device == "cuda" else "the processor"
+        grid = f"on a grid of {engine.dt:g} ms, in {engine.precision} on {where}"
+        print(f"{task.name}: {grid}", file=sys.stderr)
+
+
+def _check_before_reading(
+    task: Experiment[Any], settings: ExperimentSettings, run: Run, engine: Any
+) -> None:
+    """Refuse what can be refused without the data, which may take long to read."""
+    if getattr(settings, "folds", None) and run.time_limit is not None:
+        raise ValueError("--time-limit is for single runs: leave it or --folds out")
+    for name in ("epochs", "batch_size"):
+        number = settings.number(name)
+        if number is not None:
+            checked_integer(number, name, 1)
+    duration = check_duration(settings.number("duration"))
+    if run.on_grid:
+        from evsim_gpu.model.layout import steps_in
+
+        with naming("dt", "duration"):
+            steps_in(duration, engine.dt)
+    task.network(settings)
+    task.loss(settings)
+    task.optimizers(settings)
+
+
+def _compile(task: Experiment[Any], settings: ExperimentSettings, run: Run, engine: Any) -> None:
+    """Compile what training needs before it begins, so that no time limit counts it."""
+    from evsim.precompile import precompile_training
+    from evsim.training.trained_parameters import assign_optimizers
+
+    network = task.network(settings)
+    trained = list(assign_optimizers(task.optimizers(settings), network.parameters))
+    done = precompile_training(engine, network, task.loss(settings), trained)
+    if done.compiled and run.time_limit is not None:
+        print(
+            f"{task.name}: compiled in {done.seconds:.0f} s; the time limit counts from here",
+            file=sys.stderr,
+        )
+
+
+def _find_data(task: Experiment[Any], settings: ExperimentSettings) -> list[str]:
+    """Read the data before training, and print and return what was left out of them.
+
+    Where files are missing, the message names the flags that help.
+    """
+    from evsim.data import SpikesLeftOutWarning
+    from evsim.data.fetching import MissingFilesError
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SpikesLeftOutWarning)
+        try:
+            task.data(settings)
+        except MissingFilesError as error:
+            remedy = error.remedy("fetch them with --download", "--data")
+            raise FileNotFoundError(f"{error.absence}; {remedy}") from error
+    left_out = []
+    for warning in caught:
+        if issubclass(warning.category, SpikesLeftOutWarning):
+            left_out.append(str(warning.message))
+            print(f"evsim: {left_out[-1]}", file=sys.stderr)
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    return left_out
+
+
+def _test(outcome: Evaluation, result: FitResult, names: Sequence[str]) -> dict[str, Any]:
+    """The content of test.json.
+
+    Rows of the confusion matrix are true classes, columns are predicted ones.
+    """
+    by_class = zip(names, outcome.accuracy_by_class.tolist(), strict=True)
+    return {
+        "accuracy": outcome.accuracy,
+        "loss": outcome.loss,
+        "best_epoch": result.best_epoch,
+        "accuracy_by_class": {name: None if a != a else a for name, a in by_class},
+        "confusion": outcome.confusion.tolist(),
+        "unclassified": outcome.unclassified.tolist(),
+    }
+
+
+def _cross_validate(
+    task: Experiment[Any],
+    settings: ExperimentSettings,
+    folder: Path,
+    options: RunOptions,
+    left_out: list[str],
+) -> int:
+    """Train and test once for each fold; returns the exit status."""
+    assert task.cross_validate is not None
+    scores = task.cross_validate(settings, **options)
+    for name, accuracy in zip(scores.names, scores.values, strict=True):
+        print(f"{name}: {100 * accuracy:.1f} %")
+    spread = 100 * scores.standard_deviation
+    print(f"mean {100 * scores.mean:.1f} %, standard deviation {spread:.1f} %")
+    write_json(
+        folder / "folds.json",
+        {
+            "accuracy": dict(zip(scores.names, scores.values.tolist(), strict=True)),
+            "mean": scores.mean,
+            "standard_deviation": scores.standard_deviation if len(scores.names) > 1 else None,
+            "left_out": left_out,
+        },
+    )
+    print(f"everything in {folder}")
+    return INTERRUPTED if scores.interrupted else 0
+
+
+class _TimeLimit:
+    """A callback that ends training after the epoch in which the time has run out."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self.started = time.monotonic()
+
+    def __call__(self, state: TrainingState) -> None:
+        if self.seconds is None or state.epoch == state.epochs:
+            return
+        if time.monotonic() - self.started >= self.seconds:
+            from evsim.training.fitting import StopTraining
+
+            raise StopTraining(f"the time limit of {self.seconds:g} s")

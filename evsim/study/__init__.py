@@ -1,0 +1,26 @@
+"""study: cross-validation, and repetition with several seeds.
+
+Cross-validation over the speakers of a dataset, one of whom is held out in each fold::
+
+    def train(fold, seed):
+        return evsim.fit(network(seed), fold.train, loss, duration=1000.0, epochs=50,
+                         optimizers=optimizers, validation=fold.validation, seed=seed)
+
+    scores = study.cross_validate(train, study.leave_one_group_out(data))
+    print(scores)        # 0.920 ± 0.031 (10 scores)
+
+Folds run one after the other, because each of them uses all cores.
+"""
+
+from evsim.study.folds import Fold, k_fold, leave_one_group_out
+from evsim.study.runs import cross_validate, repeat
+from evsim.study.scores import Scores
+
+__all__ = [
+    "Fold",
+    "Scores",
+    "cross_validate",
+    "k_fold",
+    "leave_one_group_out",
+    "repeat",
+]

@@ -1,0 +1,238 @@
+"""What the settings of an experiment may be: every value is checked when settings are made.
+
+Settings of one name mean the same in every experiment, so their ranges are listed once, here.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import numpy as np
+
+from evsim.arguments.checks import (
+    check_choice,
+    check_flag,
+    check_number,
+    checked_count,
+    checked_integer,
+    checked_path,
+    listed,
+)
+from evsim.arguments.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+@dataclass(frozen=True)
+class ExperimentSettings:
+    """What the settings of all experiments have in common; each adds its fields.
+
+    ``grid_step`` is the time step, in ms, of the grid that the experiment was published with.
+    """
+
+    grid_step: ClassVar[float]
+
+    if TYPE_CHECKING:  # fields of every experiment; each has defaults and help of its own
+
+        @property
+        def seed(self) -> int: ...
+        @property
+        def duration(self) -> float | None: ...
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_ranges(self)
+        self.check()
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other."""
+
+    def hyperparameters(self) -> Any:
+        """The numbers of the run, those included that follow from other settings."""
+        return self
+
+    def number(self, name: str) -> Any:
+        """The value of a setting in the run, where it may follow from other settings."""
+        return getattr(self.hyperparameters(), name, getattr(self, name, None))
+
+    def summary(self) -> str:
+        """One line that says what is trained; empty if the experiment's name says it all."""
+        return ""
+
+
+Numbers = TypeVar("Numbers", bound="DataclassInstance")
+
+
+def with_settings(numbers: Numbers, settings: Any) -> Numbers:
+    """Published numbers, a dataclass, with those replaced that the settings give a value."""
+    given = {field.name: getattr(settings, field.name, None) for field in fields(numbers)}
+    return replace(numbers, **{name: value for name, value in given.items() if value is not None})
+
+
+# -- the data -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DataSettings(ExperimentSettings):
+    """Settings of experiments on data files: where they are, and which samples are used."""
+
+    data: Path | None = None
+    """The folder with the files of the data set. By default the folder that the environment
+    variable EVSIM_DATA names, or evsim's cache."""
+
+    classes: tuple[int, ...] | None = None
+    """Use only samples of these classes; the outputs then stand for them in this order. By
+    default all."""
+
+    train_size: int | None = None
+    """The number of training samples, drawn evenly from all classes. By default all."""
+
+    test_size: int | None = None
+    """The number of test samples, drawn evenly from all classes. By default all."""
+
+    data_seed: int = 0
+    """The seed of the draw of samples. Runs that differ only in --seed use the same samples."""
+
+    def check_classes(self, class_count: int) -> None:
+        """Refuse classes that the data set does not have."""
+        if self.classes is None:
+            return
+        for label in self.classes:
+            if not 0 <= label < class_count:
+                raise ArgumentError(
+                    f"classes names {label}: there are 0 to {class_count - 1}", "classes"
+                )
+        if len(set(self.classes)) < max(2, len(self.classes)):
+            raise ArgumentError(
+                f"classes = {self.classes}: give at least two, each once", "classes"
+            )
+
+    def output_names(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The names of the outputs' classes, given the names of all classes."""
+        return names if self.classes is None else tuple(names[label] for label in self.classes)
+
+
+# -- types --------------------------------------------------------------------------------
+
+
+def check_types(settings: DataclassInstance) -> None:
+    """Refuse values that are not of their field's type; lists become tuples."""
+    hints = _type_hints(type(settings))
+    for field in fields(settings):
+        value = _of_type(getattr(settings, field.name), field.name, hints[field.name])
+        object.__setattr__(settings, field.name, value)
+
+
+@functools.cache
+def _type_hints(settings: type) -> dict[str, Any]:
+    return get_type_hints(settings)
+
+
+def _of_type(value: Any, name: str, kind: Any) -> Any:
+    """The value, refused unless it is of the annotated type."""
+    if get_origin(kind) in (Union, types.UnionType):
+        if value is None and type(None) in get_args(kind):
+            return None
+        (kind,) = (member for member in get_args(kind) if member is not type(None))
+    if get_origin(kind) is Literal:
+        _check_literal(value, name, get_args(kind))
+    elif get_origin(kind) is tuple:
+        entry = get_args(kind)[0]
+        given = listed(value, name, f"give a tuple of {_PLURALS[entry]}")
+        return tuple(_of_type(each, f"{name}[{i}]", entry) for i, each in enumerate(given))
+    elif kind is bool:
+        check_flag(value, name)
+    elif kind is int and name.endswith("seed"):
+        checked_integer(value, name, 0)
+    elif kind is int:
+        checked_count(value, name, -_LARGEST_INTEGER, _LARGEST_INTEGER)
+    elif kind is float:
+        check_number(value, name)
+        if np.isnan(value):
+            raise ArgumentError(f"{name} = nan: it must be a number", name)
+    elif kind is Path:
+        checked_path(value, name)
+    return value
+
+
+def _check_literal(value: Any, name: str, choices: tuple[Any, ...]) -> None:
+    if isinstance(choices[0], str):
+        check_choice(value, name, choices)
+    elif checked_integer(value, name, -(2**63)) not in choices:
+        choose = f"choose one of {', '.join(map(str, choices))}"
+        raise ArgumentError(f"{name} = {value}: {choose}", name)
+
+
+_LARGEST_INTEGER = 2**31 - 1
+_PLURALS = {int: "integers", float: "numbers"}
+
+
+# -- ranges -------------------------------------------------------------------------------
+
+_Range = tuple[str, Callable[[float], bool]]
+
+_LENGTHS = ("duration", "tau_mem", "tau_syn", "tau0", "tau1", "interval", "at_most_one_per")
+_RATES = ("weight_rate", "delay_rate", "tau_rate", "rate_decay")
+_COUNTS = ("hidden", "epochs", "batch_size", "delay_line", "train_size", "test_size")
+_LAYERS = ("hidden", "input", "forward", "recurrent", "output")
+_AMOUNTS = ("silent_lift", "target_spikes", "blend", "alpha")
+_TIMES = ("early", "initial_delay", "initial_delay_max", "delta")
+_IN_MS = (*_LENGTHS, *_TIMES, "delay_rate", "tau_rate", "late", "delay_max", "refractory")
+
+
+def _all(names: Iterable[str], rule: str, holds: Callable[[float], bool]) -> dict[str, _Range]:
+    return dict.fromkeys(names, (rule, holds))
+
+
+_RANGES: dict[str, _Range] = {
+    **_all((*_LENGTHS, *_RATES), "finite and > 0", lambda value: 0 < value < np.inf),
+    **_all(_COUNTS, "at least 1", lambda value: value >= 1),
+    **_all(("shift",), ">= 0", lambda value: value >= 0),
+    **_all(("layers",), "at least 1, and at most 1000", lambda value: 1 <= value <= 1000),
+    **_all(("halving", "patience"), ">= 0; 0 for none", lambda value: value >= 0),
+    **_all(("validation_size",), "at least 0", lambda value: value >= 0),
+    **_all(
+        (*(f"{layer}_weight_deviation" for layer in _LAYERS), *_AMOUNTS, *_TIMES),
+        "finite and >= 0",
+        lambda value: 0 <= value < np.inf,
+    ),
+    **_all(
+        ("weight", *(f"{layer}_weight_mean" for layer in _LAYERS)),
+        "finite",
+        lambda value: -np.inf < value < np.inf,
+    ),
+    **_all(("delay_max", "refractory"), ">= 0", lambda value: value >= 0),
+    **_all(("lambda_limit",), "> 0; infinity for no limit", lambda value: value > 0),
+    **_all(("input_dropout",), "in [0, 1)", lambda value: 0 <= value < 1),
+    **_all(("blend_probability",), "in (0, 1]", lambda value: 0 < value <= 1),
+    **_all(("ease_in",), "in (0, 1]; 1 for none", lambda value: 0 < value <= 1),
+}
+"""The range of each numeric setting, in words and as a function."""
+
+
+def check_ranges(settings: DataclassInstance) -> None:
+    """Refuse numbers outside the range of the setting."""
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if field.name not in _RANGES or value is None or isinstance(value, (str, Path)):
+            continue
+        rule, holds = _RANGES[field.name]
+        if not holds(value):
+            unit = " ms" if field.name in _IN_MS else ""
+            raise ArgumentError(f"{field.name} = {value}{unit}: it must be {rule}", field.name)
