@@ -1,15 +1,17 @@
 """Dropout: spikes that are emitted but reach none of their synapses.
 
-Whether a spike is dropped depends on nothing but its sample's key, its unit and its number
-among the unit's spikes, so that it does not change with threads or with the rest of a batch.
-Nothing is scaled to make up for the spikes that are missing, as in the programs published
-with L.
+Whether a spike is dropped depends only on its sample's key, its unit and its number among the
+unit's spikes, so that it does not change with threads or with the rest of a batch.  The remaining
+spikes are not scaled up, as in the programs published with L.
+
+Paper: L is Nowotny, Turner, Knight (loss shaping).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -80,38 +82,33 @@ class Dropout(Brief):
         return np.concatenate(rates)
 
 
-_GOLDEN = 0x9E3779B97F4A7C15
-_WORD = 2**64 - 1
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_FIRST_FACTOR, _SECOND_FACTOR = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
+
+def spike_fraction(key: Any, unit: Any, number: Any) -> Any:
+    """The number in [0, 1) that decides about a unit's spike, counted from 0 in its sample.
+
+    A hash of three integers: the generator SplitMix64 is moved on by one more than the unit, and
+    its output by one more than the number of the spike.  ``unit`` is counted over all populations.
+    All are uint64, arrays for NumPy or, where the function is compiled, scalars.  The CUDA kernels
+    have the same function in ``grid.cuh``.
+    """
+    word = key
+    for count in (unit, number):
+        word = word + (count + np.uint64(1)) * _GOLDEN
+        word = (word ^ (word >> np.uint64(30))) * _FIRST_FACTOR
+        word = (word ^ (word >> np.uint64(27))) * _SECOND_FACTOR
+        word = word ^ (word >> np.uint64(31))
+    return (word >> np.uint64(11)) * 2.0**-53
+
+
+def spike_fractions(key: int, units: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """``spike_fraction`` of some spikes of one sample, by their units and numbers, integers."""
+    words = np.array([key], np.uint64)
+    return np.asarray(spike_fraction(words, units.astype(np.uint64), numbers.astype(np.uint64)))
 
 
 def is_dropped(key: int, unit: int, number: int, rate: float) -> bool:
-    """Whether a unit's spike, the ``number``-th of its sample counted from 0, is dropped.
-
-    A hash of the three integers (the finaliser of SplitMix64, once for the unit and once for
-    the spike) gives a number in [0, 1) that is compared with the rate.  ``unit`` is counted
-    over all populations.
-    """
-    word = _mixed(key + (unit + 1) * _GOLDEN)
-    word = _mixed(word + (number + 1) * _GOLDEN)
-    return (word >> 11) * 2.0**-53 < rate
-
-
-def _mixed(word: int) -> int:
-    word &= _WORD
-    word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 & _WORD
-    word = (word ^ (word >> 27)) * 0x94D049BB133111EB & _WORD
-    return word ^ (word >> 31)
-
-
-def fractions(key: int, units: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """For each of some spikes the number in [0, 1) that ``is_dropped`` compares with the rate."""
-    golden = np.uint64(_GOLDEN)
-    first = np.uint64(key) + (units.astype(np.uint64) + np.uint64(1)) * golden
-    words = _all_mixed(_all_mixed(first) + (numbers.astype(np.uint64) + np.uint64(1)) * golden)
-    return (words >> np.uint64(11)) * 2.0**-53
-
-
-def _all_mixed(words: np.ndarray) -> np.ndarray:
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+    """Whether a unit's spike, the ``number``-th of its sample counted from 0, is dropped."""
+    return bool(spike_fractions(key, np.array([unit]), np.array([number]))[0] < rate)

@@ -234,7 +234,7 @@ class Simulation:
         self.debug = debug
         self.now = zero
         self.queue = SortedKeyList(key=order)
-        self.history = {u: [Segment(zero, zero, zero, held=False)] for u in model.neurons}
+        self.history = {u: [Segment(zero, zero, zero, is_refractory=False)] for u in model.neurons}
         self.resets: dict[int, list[int]] = {unit: [] for unit in model.neurons}
         self.events: list[Event] = []
         self.arrivals_after_end = 0
@@ -287,7 +287,9 @@ class Simulation:
             self._check_pace(unit)
             self.resets[unit].append(len(self.history[unit]))
             release = now + neuron.refractory
-            self._enter(unit, self.model.numbers.convert(0), emission.current, held=release > now)
+            self._enter(
+                unit, self.model.numbers.convert(0), emission.current, is_refractory=release > now
+            )
             if now < release <= self.duration:
                 self.queue.add(Release(release, unit))
         emission.dropped = self._drops(unit)
@@ -355,20 +357,22 @@ class Simulation:
             raise EngineError(
                 f"{self._place(unit)}: its current is no longer finite: use smaller weights"
             )
-        self._enter(unit, voltage, current, before.held)
+        self._enter(unit, voltage, current, before.is_refractory)
 
     def _release(self, release: Release) -> None:
         unit = release.unit
         voltage, current = self.model.neurons[unit].flow(self.history[unit][-1], release.time)
         release.current = current
-        self._enter(unit, voltage, current, held=False)
+        self._enter(unit, voltage, current, is_refractory=False)
 
-    def _enter(self, unit: int, voltage: Number, current: Number, held: bool) -> None:
+    def _enter(self, unit: int, voltage: Number, current: Number, is_refractory: bool) -> None:
         """Put a unit in a new state, and predict its next emission from there."""
-        self.history[unit].append(Segment(self.now, voltage, current, held))
+        self.history[unit].append(Segment(self.now, voltage, current, is_refractory))
         if unit in self._predicted:
             self.queue.remove(self._predicted.pop(unit))
-        wait = None if held else self.model.neurons[unit].time_to_threshold(voltage, current)
+        wait = (
+            None if is_refractory else self.model.neurons[unit].time_to_threshold(voltage, current)
+        )
         if wait is not None and self.now + wait <= self.duration:
             self._predicted[unit] = Emission(self.now + wait, unit)
             self.queue.add(self._predicted[unit])
@@ -416,7 +420,7 @@ class Simulation:
         assert voltage <= neuron.threshold + slack, (
             f"V of {place} is {voltage}, not below threshold"
         )
-        if segment.held:
+        if segment.is_refractory:
             assert voltage == 0, f"V of {place} is {voltage} within its refractory window"
             last = next(e for e in reversed(self.emissions) if e.unit == unit)
             end = last.time + neuron.refractory
@@ -445,7 +449,7 @@ class Simulation:
         """Whether V is 0 there because the unit has just spiked, or is held."""
         place = self._place_of(unit, time)
         segment = self.history[unit][place]
-        return segment.held or (segment.time == time and place in self.resets[unit])
+        return segment.is_refractory or (segment.time == time and place in self.resets[unit])
 
     def _place_of(self, unit: int, time: Number) -> int:
         """Where in its history a unit is after emissions and before arrivals at a time."""
