@@ -89,10 +89,11 @@ _FIRST_FACTOR, _SECOND_FACTOR = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D04
 def spike_fraction(key: Any, unit: Any, number: Any) -> Any:
     """The number in [0, 1) that decides about a unit's spike, counted from 0 in its sample.
 
-    A hash of three integers: the generator SplitMix64 is moved on by one more than the unit, and
-    its output by one more than the number of the spike.  ``unit`` is counted over all populations.
-    All are uint64, arrays for NumPy or, where the function is compiled, scalars.  The CUDA kernels
-    have the same function in ``grid.cuh``.
+    A hash of three integers by the generator SplitMix64: with ``key`` as the seed, its output
+    number ``unit + 1`` is the seed for that unit's spikes, and their output number ``number + 1``
+    decides about the spike.  ``unit`` is counted over all populations.  All are uint64: arrays for
+    NumPy, or scalars if the function is compiled.  The CUDA kernels have the same function in
+    ``grid.cuh``.
     """
     word = key
     for count in (unit, number):

@@ -319,8 +319,8 @@ class Simulation:
             )
 
     def _place(self, unit: int) -> str:
-        population, own = self.model.place_of(unit)
-        return f"sample {self.sample}, unit {own} of {population!r}, at {float(self.now):.17g} ms"
+        population, index = self.model.place_of(unit)
+        return f"sample {self.sample}, unit {index} of {population!r}, at {float(self.now):.17g} ms"
 
     def _drops(self, unit: int) -> bool:
         """Whether the unit's next spike is dropped."""
@@ -425,9 +425,9 @@ class Simulation:
             last = next(e for e in reversed(self.emissions) if e.unit == unit)
             end = last.time + neuron.refractory
             waits = any(e.kind == Kind.RELEASE and e.unit == unit for e in self.queue)
-            assert end >= self.now, f"{place} is held after its refractory window"
+            assert end >= self.now, f"{place} is refractory after its refractory period"
             assert waits == (end <= self.duration), f"nothing ends the refractory window of {place}"
-            assert unit not in self._predicted, f"{place} is to spike while it is held"
+            assert unit not in self._predicted, f"{place} is to spike while it is refractory"
 
     def arrivals(self) -> int:
         """How many spikes have reached a synapse's target."""
@@ -446,7 +446,7 @@ class Simulation:
         return self.model.neurons[unit].flow(segment, time)
 
     def is_reset(self, unit: int, time: Number) -> bool:
-        """Whether V is 0 there because the unit has just spiked, or is held."""
+        """Whether V is 0 there because the unit has just spiked, or is refractory."""
         place = self._place_of(unit, time)
         segment = self.history[unit][place]
         return segment.is_refractory or (segment.time == time and place in self.resets[unit])

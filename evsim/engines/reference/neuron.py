@@ -8,8 +8,8 @@ difference of the exponential function,
     exp[x, y] = (e^x - e^y) / (x - y),    exp[x, y, z] = (exp[x, y] - exp[y, z]) / (x - z),
 
 and so on, whose value where arguments meet is a limit and no exception.  So equal time
-constants are no special case, and none of the digits is lost near them; derivatives by time
-constants are convolutions in which these appear once more.
+constants are no special case, and no digits are lost near them.  Derivatives with respect to a time
+constant are convolutions in which it appears once more.
 
 Papers: D is Mészáros, Knight, Nowotny (learning delays with EventProp),
 L is Nowotny, Turner, Knight (loss shaping).
@@ -51,7 +51,7 @@ def numbers_with(digits: int | None) -> Numbers:
         return Numbers(float, math.exp, math.expm1, math.log, math.log1p, math.ulp(1.0))
     import mpmath
 
-    # A context of our own: the precision of the user's mpmath.mp is none of our business.
+    # A private context: the precision of the user's mpmath.mp must not change.
     context = mpmath.mp.clone()
     context.dps = digits
     functions = context.exp, context.expm1, context.log, context.log1p
@@ -134,7 +134,7 @@ class AdjointSegment(NamedTuple):
 
 
 class Slopes(NamedTuple):
-    """Derivatives by a neuron's two time constants."""
+    """Derivatives with respect to a neuron's two time constants."""
 
     tau_mem: Number
     tau_syn: Number
@@ -207,10 +207,10 @@ class Neuron:
         with the difference itself, so that the larger two are nowhere subtracted.
         """
         if self.tau_syn <= self.tau_mem:
-            own = self._convolution(span, self.tau_syn)
-            return segment.difference * own - segment.lambda_v * both / self.tau_mem
-        own = self._convolution(span, self.tau_mem) - both / self.tau_syn
-        return segment.difference * own - segment.lambda_i * both / self.tau_mem
+            factor = self._convolution(span, self.tau_syn)
+            return segment.difference * factor - segment.lambda_v * both / self.tau_mem
+        factor = self._convolution(span, self.tau_mem) - both / self.tau_syn
+        return segment.difference * factor - segment.lambda_i * both / self.tau_mem
 
     def _integral_of_rise(self, form: WeightingForm, start: Number, span: Number) -> Number:
         """Integral of w(t) dV/dt from start to start + span, of V that rises from 0 by I = 1.
@@ -263,7 +263,7 @@ class Neuron:
             integral -= form.slope * span * twice
         return self.numbers.exp(-form.rate * start) * span ** len(taus) * integral
 
-    # Derivatives by the time constants, with V and I as they are at the segment's start.
+    # Derivatives with respect to the time constants, for fixed V and I at the segment's start.
 
     def flow_slopes(self, segment: Segment, time: Number) -> tuple[Slopes, Number]:
         """Derivatives of V at a time of the segment by both, and of I by tau_syn."""
@@ -301,7 +301,7 @@ class Neuron:
     # Maximum and threshold crossing.
 
     def time_to_maximum(self, voltage: Number, current: Number) -> Number | None:
-        """How long V goes on rising to a positive maximum; None if there is none ahead.
+        """How long V goes on rising to a positive maximum; None if it does not reach one.
 
         There V = I.  With eps = 1 - tau_syn/tau_mem and u = eps (1 - V0/I0) it is at
         -tau_syn log(1 - u) / eps; V that is negative for ever has no positive maximum.

@@ -37,11 +37,11 @@ class CpuDevice(Device):
 
         def run(bound: tuple[int, int]) -> Piece:
             overflow = np.full(3, -1, np.int64)
-            spikes, used = samples.simulate_samples(
+            spikes, spike_count = samples.simulate_samples(
                 *bound, network, inputs.step, input_start, keys, start, count, input_place,
                 overflow,
             )  # fmt: skip
-            return Piece(*bound, Spikes(*(part[:used] for part in spikes)), overflow)
+            return Piece(*bound, Spikes(*(part[:spike_count] for part in spikes)), overflow)
 
         bounds = piece_bounds(batch, network.synapses.weight.size)
         pieces = over(run, bounds, self.threads)
@@ -163,8 +163,8 @@ class CpuActivity(Brief, Activity):
         results = over(run, self.pieces, self.threads)
         events = np.zeros(self.inputs.step.size)
         for piece, (_, spike_time_gradient) in zip(self.pieces, results, strict=True):
-            own = self._input_range(piece)
-            events[own] = spike_time_gradient[self._input_places(piece)]
+            inputs = self._input_range(piece)
+            events[inputs] = spike_time_gradient[self._input_places(piece)]
         totals = [np.zeros(part.size) for part in results[0][0][:5]]
         for gradients, _ in results:
             for total, part in zip(totals, gradients[:5], strict=True):

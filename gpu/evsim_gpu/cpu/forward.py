@@ -61,9 +61,9 @@ def run_component(
         before = spike_count
         if spike_count + size > column.size:
             events = with_room(events, spike_count, size)
-            more = np.empty(events.step.size, np.int32)
-            more[:spike_count] = column[:spike_count]
-            column = more
+            larger = np.empty(events.step.size, np.int32)
+            larger[:spike_count] = column[:spike_count]
+            column = larger
         for j in range(size):
             if n <= free_at[j]:
                 voltage[j] = 0.0

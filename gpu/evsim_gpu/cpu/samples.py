@@ -1,7 +1,7 @@
 """Loops over the samples of a batch: what Python calls.
 
-A piece of the batch has its own spikes and its own sums; how a batch is cut into pieces does
-not depend on the threads, so no result does.
+Each piece of the batch has separate spikes and sums.  The pieces do not depend on the number of
+threads, so the results do not either.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def simulate_samples(
     ``input_start`` (batch, units + 1) says where the input spikes of each unit begin.  Sets
     ``start`` and ``count`` (batch, units), ``input_place`` (batch,), where the inputs of each
     sample begin, and ``overflow``: the sample, -1 for none, and unit of the first current
-    that is no finite number, and the first step at which it is none.
+    that is not finite, and the first step at which it is not.
     """
     columns = network.columns
     real = columns.threshold.dtype

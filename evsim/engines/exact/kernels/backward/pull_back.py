@@ -69,7 +69,7 @@ class Scratch(NamedTuple):
 
 @allocating
 def with_scratch(scratch: Scratch, arrivals: int, units: int, intervals: int) -> Scratch:
-    """Scratch memory with room for so many: the same if it suffices."""
+    """Scratch memory with room for at least these numbers: the same if it suffices."""
     return Scratch(
         with_room(scratch.arrivals, arrivals),
         with_states(scratch.states, units),

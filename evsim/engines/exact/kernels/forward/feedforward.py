@@ -50,6 +50,38 @@ def may_reach_threshold(
 
 
 @compiled
+def after_arrival(emission: float, arrival: float) -> float:
+    """An emission's time, made later than the arrival that caused it, if only by the last bit.
+
+    So times alone tell which of them came first.
+    """
+    return np.nextafter(arrival, inf) if emission == arrival else emission
+
+
+@compiled
+def may_emit(
+    unit: int,
+    emission: float,
+    now: float,
+    last_emission: float,
+    spike_count: int,
+    spike_limit: int,
+    failure: np.ndarray,
+) -> bool:
+    """Whether a unit's next emission is allowed; if not, ``failure`` says why."""
+    if emission <= last_emission:
+        fail(failure, Status.TOO_FAST, now, unit)
+        return False
+    if is_stopped():
+        failure.status = Status.STOPPED
+        return False
+    if spike_count == spike_limit:
+        fail(failure, Status.TOO_MANY, after_arrival(emission, now), unit)
+        return False
+    return True
+
+
+@compiled
 def simulate_unit(
     unit: int,
     trial: Trial,
@@ -107,18 +139,9 @@ def simulate_unit(
             if not is_after_emission(until, emission):
                 voltage, current, now = next_voltage, next_current, until
                 break
-            if emission <= last_emission:
-                fail(failure, Status.TOO_FAST, now, unit)
+            if not may_emit(unit, emission, now, last_emission, spike_count, spike_limit, failure):
                 return spike_count
-            if emission == now:
-                # Later than the arrival that causes it, so that times alone tell which came first.
-                emission = np.nextafter(now, inf)
-            if is_stopped():
-                failure.status = Status.STOPPED
-                return spike_count
-            if spike_count == spike_limit:
-                fail(failure, Status.TOO_MANY, emission, unit)
-                return spike_count
+            emission = after_arrival(emission, now)
             if spike_count == trial.spikes.size:
                 return NO_ROOM
             current *= exp(-elapsed / tau_syn)

@@ -2,7 +2,7 @@
 
 It has two kinds of arrivals in the slice: those known when the slice began, in the slice's block,
 and late ones that have been sent since.  A unit is taken through its arrivals up to a time before
-which nothing more can be sent to it.  From there it searches on for its next emission.
+which no other spike can still arrive.  From there it searches on for its next emission.
 
 An emission is later than every arrival that its unit has passed, if only by the last bit.  So the
 times alone tell which arrivals come before an emission, and which after it.

@@ -15,7 +15,10 @@ STATE = record(
         ("current", np.float64),
         ("now", np.float64),
         ("free_at", np.float64),  # the end of the refractory period
-        ("due", np.float64),  # when the unit emits if no more spikes are sent to it, or a lower bound
+        (
+            "due",
+            np.float64,
+        ),  # when the unit emits if no more spikes are sent to it, or a lower bound
         ("due_current", np.float64),  # I then, if due is exact
         ("spike", np.int64),  # the latest emission; -1 before the first
         ("number", np.int64),  # how many emissions there were
