@@ -122,7 +122,7 @@ def intervals_of_component(
 
 
 @allocating
-def at_the_end(
+def open_last_intervals(
     sample: int,
     sources: AdjointSources,
     trial: Trial,
@@ -171,7 +171,7 @@ def pull_back_component(
     """
     members = components.units[components.first[component] : components.first[component + 1]]
     outgoing = components.outgoing[component]
-    progress = at_the_end(sample, sources, trial, members, intervals, gradients)
+    progress = open_last_intervals(sample, sources, trial, members, intervals, gradients)
     earliest = sources.moment_start[sample]
     moment = earliest + moments_read(sample, sources, members) - 1
     emissions, emitters = component_spikes(members, trial)

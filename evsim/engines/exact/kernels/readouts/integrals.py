@@ -17,6 +17,7 @@ from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
 from evsim.engines.exact.kernels.arrivals import NO_SYNAPSE, Arrivals
 from evsim.engines.exact.kernels.backward.arrival_gradients import Gradients, add_arrival_gradient
+from evsim.engines.exact.kernels.event_order import is_after_reading
 from evsim.engines.exact.kernels.forward.decays import share_decays
 from evsim.engines.exact.kernels.trial import Trial
 from evsim.equations.lif import (
@@ -61,14 +62,14 @@ def trace_group(
     arrivals: Arrivals,
     n: int,
     times: np.ndarray,
-    sees_arrivals: bool,
+    after_arrivals: bool,
     states: np.ndarray,
     voltage_out: np.ndarray,
     current_out: np.ndarray,
 ) -> None:
     """V and I of units first to end - 1 at ascending times, each output (times, units).
 
-    Before or after arrivals there, as ``sees_arrivals`` says; ``arrivals`` are those of the
+    Before or after arrivals there, as ``after_arrivals`` says; ``arrivals`` are those of the
     first unit.
     """
     tau_mem, tau_syn = trial.units[first].tau_mem, trial.units[first].tau_syn
@@ -76,7 +77,8 @@ def trace_group(
     now, i = 0.0, 0
     for k in range(times.size):
         while i < n and (
-            arrivals.time[i] < times[k] or (sees_arrivals and arrivals.time[i] == times[k])
+            not is_after_reading(arrivals.time[i], times[k])
+            or (after_arrivals and arrivals.time[i] == times[k])
         ):
             if is_stopped():
                 return

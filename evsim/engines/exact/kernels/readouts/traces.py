@@ -46,13 +46,13 @@ def trace_unit(
     first: int,
     last: int,
     times: np.ndarray,
-    sees_arrivals: bool,
+    after_arrivals: bool,
     voltage_out: np.ndarray,
     current_out: np.ndarray,
 ) -> None:
     """V and I of one unit at ascending times, after an emission there.
 
-    Before or after arrivals there, as ``sees_arrivals`` says.
+    Before or after arrivals there, as ``after_arrivals`` says.
     """
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     now, voltage, current, free_at = 0.0, 0.0, 0.0, 0.0
@@ -60,7 +60,7 @@ def trace_unit(
     for k in range(times.size):
         if is_stopped_at(k):
             return
-        reading = inf if sees_arrivals else times[k]
+        reading = inf if after_arrivals else times[k]
         while not is_stopped_at(i + emission):
             arrival_time = arrivals.time[i] if i < n else inf
             emission_time = trial.spikes[emission].time if emission < last else inf
@@ -91,7 +91,7 @@ def trace_samples(
     last_unit: int,
     times: np.ndarray,
     times_start: np.ndarray,
-    sees_arrivals: bool,
+    after_arrivals: bool,
     batch: Batch,
     voltage: np.ndarray,
     current: np.ndarray,
@@ -117,7 +117,7 @@ def trace_samples(
             if trial.units[unit].is_lif:
                 trace_unit(
                     unit, trial, arrivals, n, begin_spike, begin_spike + trial.counts[unit],
-                    times[begin:end], sees_arrivals, voltage[begin:end, column],
+                    times[begin:end], after_arrivals, voltage[begin:end, column],
                     current[begin:end, column],
                 )  # fmt: skip
                 unit += 1
@@ -125,7 +125,7 @@ def trace_samples(
                 unit = end_of_group(trial.units, cached, last_unit)
                 states = with_states(states, unit - cached)
                 trace_group(
-                    cached, unit, trial, arrivals, n, times[begin:end], sees_arrivals, states,
+                    cached, unit, trial, arrivals, n, times[begin:end], after_arrivals, states,
                     voltage[begin:end, column:], current[begin:end, column:],
                 )  # fmt: skip
 
