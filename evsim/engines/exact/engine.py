@@ -199,7 +199,7 @@ class Exact(Engine):
         adjustments: Adjustments = Adjustments(),
     ) -> Adjoint:
         first, last = state.unit_range(readout.population_of(state.network))
-        sources = state.adjoint_sources(readout, cotangents, first, last, adjustments.lambda_limit)
+        sources = state.source_arrays(readout, cotangents, first, last, adjustments.lambda_limit)
         units = state.units_with(adjustments)
         sizes = _gradient_sizes(state)
         tau_units = _units_of_time_constants(state, wrt)

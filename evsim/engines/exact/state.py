@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evsim.display.short_repr import Brief
-from evsim.engines.exact.kernels.backward.adjoint_sources import AdjointSources
+from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
 from evsim.engines.exact.kernels.failures import Status
 from evsim.engines.exact.kernels.trial import Batch
 from evsim.engines.exact.layout import Layout, OrderedInputs
@@ -64,7 +64,7 @@ class AdjointState(Brief):
     ``units`` are the layout's with the jumps of the rate regulariser.
     """
 
-    sources: AdjointSources
+    sources: SourceArrays
     units: np.ndarray
     spike_time_gradients: tuple[np.ndarray, ...]
 
@@ -148,9 +148,9 @@ class ExactState(Brief):
 
     # -- the sources of the adjoints -------------------------------------------------------
 
-    def adjoint_sources(
+    def source_arrays(
         self, readout: Readout, cotangents: np.ndarray, first: int, last: int, limit: float
-    ) -> AdjointSources:
+    ) -> SourceArrays:
         """The cotangents of a readout of units first to last - 1, as the loops need them."""
         batch = self.count.shape[0]
         voltage_cotangent, phantom = np.zeros(self.count.shape), np.zeros(self.count.shape)
@@ -170,7 +170,7 @@ class ExactState(Brief):
             if not isinstance(readout, Peak):
                 form = weighting_of(readout, self.duration)
                 voltage_cotangent /= self.duration
-        return AdjointSources(
+        return SourceArrays(
             isinstance(readout, Peak), form.rate, form.slope, voltage_cotangent, phantom, moments,
             moment_start, moment_cotangent, first, last, limit,
         )  # fmt: skip
@@ -193,7 +193,7 @@ class ExactState(Brief):
         piece: Piece,
         readout: Readout,
         cotangents: np.ndarray,
-        sources: AdjointSources,
+        sources: SourceArrays,
         extra: np.ndarray | None,
     ) -> np.ndarray:
         """The part of S_k of each spike of a piece that comes from the readout directly.

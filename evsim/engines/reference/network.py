@@ -5,12 +5,12 @@ Everything happens in three kinds of events:
 - *emission*: V of a LIF unit reaches the threshold; V := 0 and I goes on.
 - *arrival*: spikes reach a unit, each a delay after its emission, and raise I by the sum of
   their weights.
-- *release*: the refractory window of a unit ends, and V moves again.
+- *release*: the refractory period of a unit ends, and V moves again.
 
 At one instant emissions come before arrivals, and arrivals before releases; beyond that the
 order is by unit.  So the slope dV/dt at an emission is that from the left, all arrivals due
 at one unit at one instant are summed before its next crossing is sought, and an arrival at
-the end of a window belongs to the window.
+the end of a period belongs to the period.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Arrival(Brief):
 
 @dataclass(eq=False)
 class Release:
-    """The refractory window of a unit ends.  ``current`` is I there."""
+    """The refractory period of a unit ends.  ``current`` is I there."""
 
     kind: ClassVar[Kind] = Kind.RELEASE
     time: Number
@@ -421,12 +421,12 @@ class Simulation:
             f"V of {place} is {voltage}, not below threshold"
         )
         if segment.is_refractory:
-            assert voltage == 0, f"V of {place} is {voltage} within its refractory window"
+            assert voltage == 0, f"V of {place} is {voltage} within its refractory period"
             last = next(e for e in reversed(self.emissions) if e.unit == unit)
             end = last.time + neuron.refractory
             waits = any(e.kind == Kind.RELEASE and e.unit == unit for e in self.queue)
-            assert end >= self.now, f"{place} is refractory after its refractory period"
-            assert waits == (end <= self.duration), f"nothing ends the refractory window of {place}"
+            assert end >= self.now, f"{place} is refractory after its period"
+            assert waits == (end <= self.duration), f"nothing ends the refractory period of {place}"
             assert unit not in self._predicted, f"{place} is to spike while it is refractory"
 
     def arrivals(self) -> int:

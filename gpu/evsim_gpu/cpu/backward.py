@@ -21,7 +21,7 @@ from evsim_gpu.cpu.records import Columns, Network, Spikes
 from evsim_gpu.cpu.synapses import pull_back_spike
 
 
-class AdjointSources(NamedTuple):
+class SourceArrays(NamedTuple):
     """The sources of the adjoints: ``evsim_gpu.device.Drive`` as arrays.
 
     The readout has the columns ``first_read`` to ``last_read - 1`` of component ``component``.
@@ -77,7 +77,7 @@ def add_readout(
     n: int,
     sample: int,
     moment: int,
-    sources: AdjointSources,
+    sources: SourceArrays,
     columns: Columns,
     first: int,
     is_refractory: np.ndarray,
@@ -166,7 +166,7 @@ def pull_back_emission(
     spike: int,
     component: int,
     network: Network,
-    sources: AdjointSources,
+    sources: SourceArrays,
     spikes: Spikes,
     restart: np.ndarray,
     lambda_v: np.ndarray,
@@ -204,7 +204,7 @@ def pull_back_component(
     component: int,
     sample: int,
     network: Network,
-    sources: AdjointSources,
+    sources: SourceArrays,
     spikes: Spikes,
     start: np.ndarray,
     count: np.ndarray,

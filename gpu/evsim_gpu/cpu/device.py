@@ -12,7 +12,7 @@ from evsim._compile.threads import alone, over, piece_bounds
 from evsim.display.short_repr import Brief
 from evsim.network.ragged_arrays import places_of
 from evsim_gpu.cpu import samples
-from evsim_gpu.cpu.backward import AdjointSources, Gradients
+from evsim_gpu.cpu.backward import Gradients, SourceArrays
 from evsim_gpu.cpu.records import Network, Spikes, flat_network
 from evsim_gpu.device import Activity, Device, Drive, Emissions, GridInputs, MeanForm, Pulled
 from evsim_gpu.model.layout import GridLayout
@@ -158,7 +158,7 @@ class CpuActivity(Brief, Activity):
     # -- adjoints ---------------------------------------------------------------------------
 
     def pull_back(self, drive: Drive, *, time_constants: bool) -> Pulled:
-        sources = self._adjoint_sources(drive)
+        sources = self._source_arrays(drive)
         run = partial(self._pull_back_piece, drive, sources, time_constants, -1, 0, *_NOTHING)
         results = over(run, self.pieces, self.threads)
         events = np.zeros(self.inputs.step.size)
@@ -191,7 +191,7 @@ class CpuActivity(Brief, Activity):
         lambda_v, lambda_i = np.zeros((2, *shape), self.layout.precision)
         drive = pulled.drive
         run = partial(
-            self._pull_back_piece, drive, self._adjoint_sources(drive), False, component, first,
+            self._pull_back_piece, drive, self._source_arrays(drive), False, component, first,
             lambda_v, lambda_i,
         )  # fmt: skip
         over(run, self.pieces, self.threads)
@@ -200,7 +200,7 @@ class CpuActivity(Brief, Activity):
     def _pull_back_piece(
         self,
         drive: Drive,
-        sources: AdjointSources,
+        sources: SourceArrays,
         time_constants: bool,
         wanted: int,
         first_column: int,
@@ -238,14 +238,14 @@ class CpuActivity(Brief, Activity):
             slopes[places[order]] = drive.slopes[begin : begin + places.size]
         return slopes
 
-    def _adjoint_sources(self, drive: Drive) -> AdjointSources:
+    def _source_arrays(self, drive: Drive) -> SourceArrays:
         real, batch = self.layout.precision, self.inputs.batch
         component, first, last = self.layout.place(drive.population)
         shape = (batch, last - first)
         nothing, zeros = np.zeros(shape, real), np.zeros((2, last - first), real)
         mean = drive.mean or MeanForm(np.empty(0, real), np.empty(0, real), zeros, zeros)
         peak_step = np.zeros(shape, np.int32) if drive.peak_step is None else drive.peak_step
-        return AdjointSources(
+        return SourceArrays(
             component, first, last, mean.f, mean.g, mean.by_voltage, mean.by_current,
             nothing if drive.cotangents is None else drive.cotangents,
             peak_step,

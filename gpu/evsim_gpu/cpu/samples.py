@@ -11,7 +11,7 @@ import numpy as np
 from evsim._compile.decorators import allocating, entry_point
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
 from evsim.engines.exact.kernels.dropout import is_dropped
-from evsim_gpu.cpu.backward import AdjointSources, Gradients, pull_back_component
+from evsim_gpu.cpu.backward import Gradients, SourceArrays, pull_back_component
 from evsim_gpu.cpu.forward import first_overflow, run_component, sort_by_unit
 from evsim_gpu.cpu.records import Network, Spikes, with_room
 from evsim_gpu.cpu.states import fill_states, mean_of_unit, peak_of_unit
@@ -230,7 +230,7 @@ def pull_back_samples(
     first: int,
     last: int,
     network: Network,
-    sources: AdjointSources,
+    sources: SourceArrays,
     spikes: Spikes,
     start: np.ndarray,
     count: np.ndarray,

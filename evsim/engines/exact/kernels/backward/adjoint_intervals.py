@@ -14,7 +14,7 @@ import numpy as np
 
 from evsim._compile.decorators import allocating, compiled, record
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
-from evsim.engines.exact.kernels.backward.adjoint_sources import AdjointSources
+from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
 from evsim.engines.exact.kernels.event_order import is_after_emission, is_before_release
 from evsim.engines.exact.kernels.failures import Status, fail, has_failed
 from evsim.engines.exact.kernels.trial import Trial
@@ -77,7 +77,7 @@ def open_interval(
 
 @compiled
 def adjoints_at(
-    unit: int, time: float, sources: AdjointSources, trial: Trial, intervals: np.ndarray, k: int
+    unit: int, time: float, sources: SourceArrays, trial: Trial, intervals: np.ndarray, k: int
 ) -> tuple[float, float, float]:
     """lambda_V, lambda_I and their difference of a unit at a time in interval k."""
     return driven_adjoint_flow(
@@ -125,7 +125,7 @@ def pull_back_moment(
     time: float,
     cotangent: float,
     free_at: float,
-    sources: AdjointSources,
+    sources: SourceArrays,
     trial: Trial,
     intervals: np.ndarray,
     k: int,
@@ -154,7 +154,7 @@ def pull_back_moment(
 
 @compiled
 def pull_back_release(
-    unit: int, spike: int, sources: AdjointSources, trial: Trial, intervals: np.ndarray, k: int
+    unit: int, spike: int, sources: SourceArrays, trial: Trial, intervals: np.ndarray, k: int
 ) -> int:
     """Enter the refractory period after an emission from its end; returns the open interval.
 
@@ -179,7 +179,7 @@ def pull_back_emission(
     spike: int,
     direct_gradient: float,
     voltage_cotangent: float,
-    sources: AdjointSources,
+    sources: SourceArrays,
     trial: Trial,
     intervals: np.ndarray,
     k: int,
@@ -224,7 +224,7 @@ def fill_intervals(
     voltage_cotangent: float,
     moments: np.ndarray,
     moment_cotangent: np.ndarray,
-    sources: AdjointSources,
+    sources: SourceArrays,
     trial: Trial,
     spike_time_gradient: np.ndarray,
     intervals: np.ndarray,

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 
-class AdjointSources(NamedTuple):
-    """The sources of a readout's adjoints.  Those that a readout does not have are zeros or empty.
+class SourceArrays(NamedTuple):
+    """The sources of a readout's adjoints as arrays; those it does not have are zeros or empty.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ import numpy as np
 from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
 from evsim.engines.exact.kernels.backward.adjoint_intervals import adjoints_at, interval_at
-from evsim.engines.exact.kernels.backward.adjoint_sources import AdjointSources
+from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
 from evsim.engines.exact.kernels.trial import Trial
 from evsim.equations.lif import adjoint_flow, arrival_gradient
 
@@ -83,7 +83,7 @@ def put_in_group(
     n: int,
     unit: int,
     time: float,
-    sources: AdjointSources,
+    sources: SourceArrays,
     trial: Trial,
     intervals: np.ndarray,
     k: int,
@@ -142,7 +142,7 @@ def add_group(
 @compiled
 def pull_back_arrivals(
     unit: int,
-    sources: AdjointSources,
+    sources: SourceArrays,
     trial: Trial,
     left_out: np.ndarray,
     intervals: np.ndarray,

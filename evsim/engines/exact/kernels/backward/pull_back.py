@@ -26,7 +26,7 @@ from evsim.engines.exact.kernels.backward.adjoint_intervals import (
     interval_limit,
     with_intervals,
 )
-from evsim.engines.exact.kernels.backward.adjoint_sources import AdjointSources
+from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
 from evsim.engines.exact.kernels.backward.arrival_gradients import (
     ArrivalGroup,
     Gradients,
@@ -82,7 +82,7 @@ def with_scratch(scratch: Scratch, arrivals: int, units: int, intervals: int) ->
 def pull_back_layer(
     component: int,
     sample: int,
-    sources: AdjointSources,
+    sources: SourceArrays,
     trial: Trial,
     components: Components,
     scratch: Scratch,
@@ -120,7 +120,7 @@ def pull_back_lif_units(
     first: int,
     last: int,
     sample: int,
-    sources: AdjointSources,
+    sources: SourceArrays,
     trial: Trial,
     scratch: Scratch,
     spike_time_gradient: np.ndarray,
@@ -159,7 +159,7 @@ def pull_back_li_units(
     first: int,
     last: int,
     sample: int,
-    sources: AdjointSources,
+    sources: SourceArrays,
     trial: Trial,
     scratch: Scratch,
     spike_time_gradient: np.ndarray,
@@ -206,7 +206,7 @@ def pull_back_li_units(
 def pull_back_samples(
     first: int,
     last: int,
-    sources: AdjointSources,
+    sources: SourceArrays,
     components: Components,
     recurrent: np.ndarray | None,
     batch: Batch,
@@ -253,7 +253,7 @@ def pull_back_time_constants(
     first: int,
     last: int,
     wanted: np.ndarray,
-    sources: AdjointSources,
+    sources: SourceArrays,
     batch: Batch,
     spike_time_gradient: np.ndarray,
     tau_mem_gradient: np.ndarray,

@@ -22,7 +22,7 @@ from evsim.engines.exact.kernels.backward.adjoint_intervals import (
     pull_back_moment,
     pull_back_release,
 )
-from evsim.engines.exact.kernels.backward.adjoint_sources import AdjointSources
+from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
 from evsim.engines.exact.kernels.backward.arrival_gradients import (
     GROUP_SIZE,
     ArrivalGroup,
@@ -100,7 +100,7 @@ def component_spikes(members: np.ndarray, trial: Trial) -> tuple[np.ndarray, np.
 
 
 @compiled
-def moments_read(sample: int, sources: AdjointSources, members: np.ndarray) -> int:
+def moments_read(sample: int, sources: SourceArrays, members: np.ndarray) -> int:
     """At how many moments of a sample voltages of the component are read."""
     for unit in members:
         if unit == sources.first_read:
@@ -110,7 +110,7 @@ def moments_read(sample: int, sources: AdjointSources, members: np.ndarray) -> i
 
 @compiled
 def intervals_of_component(
-    component: int, sample: int, sources: AdjointSources, trial: Trial, components: Components
+    component: int, sample: int, sources: SourceArrays, trial: Trial, components: Components
 ) -> int:
     """The largest number of intervals that the units of a component can have together."""
     members = components.units[components.first[component] : components.first[component + 1]]
@@ -124,7 +124,7 @@ def intervals_of_component(
 @allocating
 def open_last_intervals(
     sample: int,
-    sources: AdjointSources,
+    sources: SourceArrays,
     trial: Trial,
     members: np.ndarray,
     intervals: np.ndarray,
@@ -155,7 +155,7 @@ def open_last_intervals(
 def pull_back_component(
     component: int,
     sample: int,
-    sources: AdjointSources,
+    sources: SourceArrays,
     trial: Trial,
     components: Components,
     intervals: np.ndarray,
@@ -233,7 +233,7 @@ def next_release(unit: int, trial: Trial, progress: Progress) -> float:
 
 @compiled
 def enter_refractory_period(
-    unit: int, sources: AdjointSources, trial: Trial, progress: Progress
+    unit: int, sources: SourceArrays, trial: Trial, progress: Progress
 ) -> None:
     """Enter the refractory period after a unit's latest remaining emission, from its end."""
     spike = trial.starts[unit] + progress.remaining[unit] - 1
@@ -245,7 +245,7 @@ def enter_refractory_period(
 
 @compiled
 def pull_back_voltages(
-    moment: int, sources: AdjointSources, trial: Trial, progress: Progress
+    moment: int, sources: SourceArrays, trial: Trial, progress: Progress
 ) -> None:
     """Make lambda_V of the units that are read jump at a moment."""
     for column in range(sources.moment_cotangent.shape[1]):
@@ -266,7 +266,7 @@ def pull_back_sent(
     spike: int,
     outgoing: np.ndarray,
     synapses: np.ndarray,
-    sources: AdjointSources,
+    sources: SourceArrays,
     trial: Trial,
     progress: Progress,
     group: ArrivalGroup,

@@ -23,7 +23,7 @@ from evsim.engines.exact.kernels.backward.adjoint_intervals import (
     interval_limit,
     with_intervals,
 )
-from evsim.engines.exact.kernels.backward.adjoint_sources import AdjointSources
+from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
 from evsim.engines.exact.kernels.event_order import EMISSION, READING, next_event
 from evsim.engines.exact.kernels.failures import FAILURE
 from evsim.engines.exact.kernels.readouts.integrals import (
@@ -137,7 +137,7 @@ def adjoint_trace_unit(
     voltage_cotangent: float,
     moments: np.ndarray,
     moment_cotangent: np.ndarray,
-    sources: AdjointSources,
+    sources: SourceArrays,
     trial: Trial,
     spike_time_gradient: np.ndarray,
     intervals: np.ndarray,
@@ -175,7 +175,7 @@ def adjoint_trace_samples(
     first_unit: int,
     last_unit: int,
     times: np.ndarray,
-    sources: AdjointSources,
+    sources: SourceArrays,
     batch: Batch,
     spike_time_gradient: np.ndarray,
     lambda_v: np.ndarray,
