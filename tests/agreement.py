@@ -88,7 +88,7 @@ def rounding_bound(simulation: Simulation, emission: Emission) -> float:
     model = simulation.model
     adjoint = AdjointSimulation(simulation, Cotangents(emission_slopes={emission: 1.0})).run()
     total = 0.0
-    for spike, slope in adjoint.slopes.items():
+    for spike, slope in adjoint.spike_time_gradient.items():
         if spike.index is None:
             total += abs(slope) * np.spacing(spike.time)
     for unit, neuron in model.neurons.items():
@@ -135,7 +135,8 @@ def largest(adjoint: AdjointState, kind: str) -> float:
     found = magnitudes(getattr(adjoint, kind)).max(initial=0.0)
     if kind != "delay":
         return float(found)
-    slopes = [float(abs(s)) for sample in adjoint.samples for s in sample.slopes.values()]
+    samples = adjoint.samples
+    slopes = [float(abs(s)) for one in samples for s in one.spike_time_gradient.values()]
     return max([float(found), *slopes])
 
 

@@ -358,7 +358,7 @@ def test_each_part_is_told_once_by_its_kind_of_network(tmp_path, monkeypatch, ca
             look_for(pull_back.pull_back_samples, recurrent=recurrent)
         look_for(samples.count_arrivals)
         look_for(ordering.order_by_delay)
-        look_for(kernel_readouts.read_voltages)
+        look_for(kernel_readouts.read_means)
         for real in (numba.float32, numba.float64):
             look_for(grid_samples.simulate_samples, network=real[::1])
             look_for(grid_samples.pull_back_samples, network=real[::1])

@@ -38,7 +38,8 @@ BATCH = 2
 ENTRY_POINTS = [
     samples.simulate_samples,
     samples.count_arrivals,
-    readout_kernels.read_voltages,
+    readout_kernels.read_means,
+    readout_kernels.read_peaks,
     readout_kernels.find_kinks,
     pull_back.pull_back_samples,
     pull_back.pull_back_time_constants,

@@ -391,3 +391,40 @@ def test_results_do_not_jump_through_equal_time_constants(tau_syn):
             values = [function(tau_mem) for tau_mem in neighbours]
             for one, other in pairwise(values):
                 assert abs(one - other) <= 60 * EPSILON * abs(one)
+
+
+@settings(max_examples=50)
+@given(st.floats(-5.0, 5.0), st.floats(-5.0, 5.0), st.floats(0.1, 2.0), st.floats(1e-3, 1e6))
+def test_the_reset_jump_of_the_difference_is_that_of_lambda_v(direct, later_v, threshold, excess):
+    exact_direct, exact_v, exact_threshold, exact_excess = numbers(
+        direct, later_v, threshold, excess
+    )
+    current = exact_threshold + exact_excess
+    before = (exact_direct + current * exact_v) / exact_excess  # S_k/(I - threshold)
+    restart = lif.restart_gradient(threshold + excess, later_v)
+    found, is_limited = lif.lambda_v_before_emission(direct + restart, excess, np.inf, 0.25)
+    scale = (abs(exact_direct) + current * abs(exact_v)) / exact_excess + 1
+    assert not is_limited
+    assert error(found, before - 0.25, scale) <= 8
+    jump = lif.difference_jump(direct, later_v, threshold, excess, 0.25)
+    scale = (abs(exact_direct) + exact_threshold * abs(exact_v)) / exact_excess + 1
+    assert error(jump, before - exact_v - 0.25, scale) <= 8
+
+
+def test_lambda_v_is_limited_at_an_emission():
+    assert lif.lambda_v_before_emission(3.0, 0.5, 2.0, 0.0) == (2.0, True)
+    assert lif.lambda_v_before_emission(-3.0, 0.0, 2.0, 0.5) == (-2.5, True)
+    assert lif.lambda_v_before_emission(0.5, 0.5, 2.0, 0.0) == (1.0, False)
+    assert lif.lambda_v_before_emission(0.0, 0.0, 2.0, 0.0) == (0.0, False)
+
+
+def test_a_refractory_period_holds_the_voltage_and_not_the_current():
+    tau_mem, tau_syn = 20.0, 5.0
+    inside = lif.flow_through_refractory(0.0, 2.0, 1.0, 3.0, 4.0, tau_mem, tau_syn)
+    assert inside == (0.0, 2.0 * lif.refractory_decay(2.0, tau_syn))
+    at_release = lif.flow_through_refractory(0.0, 2.0, 1.0, 4.0, 4.0, tau_mem, tau_syn)
+    later = lif.flow_through_refractory(0.0, 2.0, 1.0, 9.0, 4.0, tau_mem, tau_syn)
+    assert later == lif.flow(*at_release, 5.0, tau_mem, tau_syn)
+    assert lif.flow_through_refractory(0.5, 2.0, 1.0, 9.0, 1.0, tau_mem, tau_syn) == lif.flow(
+        0.5, 2.0, 8.0, tau_mem, tau_syn
+    )

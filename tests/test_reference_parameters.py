@@ -442,13 +442,13 @@ def test_rate_jumps_and_limits_are_spike_slopes_of_their_size():
     )
     (sample,) = adjusted.state.samples
     slopes, limited = [], 0
-    for emission, slope in sample.slopes.items():
+    for emission, slope in sample.spike_time_gradient.items():
         population, unit = state.model.place_of(emission.unit)
         if emission.index is None and population == "second":
-            drive = state.model.neurons[emission.unit].drive(emission.current)
+            drive = state.model.neurons[emission.unit].threshold_excess(emission.current)
             assert abs(slope / drive) < 0.5
         if population == "first":
-            drive = state.model.neurons[emission.unit].drive(emission.current)
+            drive = state.model.neurons[emission.unit].threshold_excess(emission.current)
             limited += abs(slope / drive) > 0.5
             wanted = np.clip(slope / drive, -0.5, 0.5) - jumps[unit]
             slopes.append(wanted * drive - slope)

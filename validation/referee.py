@@ -212,7 +212,9 @@ def results_of(
         scales[name] = largest(folded(case, name, np.abs(flat))) + 1e-2 * largest(flat)
         if name.endswith((".tau_mem", ".tau_syn")):
             scales[name] += terms_of_time_constants(state.samples, adjoint.samples)
-    times = [float(abs(s)) for sample in adjoint.samples for s in sample.slopes.values()]
+    times = [
+        float(abs(s)) for sample in adjoint.samples for s in sample.spike_time_gradient.values()
+    ]
     for name, slopes in adjoint.input_times.items():
         gradients[f"{name}.times"] = slopes
         scales[f"{name}.times"] = max([0.0, *times])
@@ -385,11 +387,11 @@ class MovedSimulation(BoundedSimulation):
             neuron = self.model.neurons[emission.unit]
             emission.current = self.noise.value(emission.current, neuron=neuron)
 
-    def _enter(self, unit: int, voltage: Number, current: Number, held: bool) -> None:
+    def _enter(self, unit: int, voltage: Number, current: Number, is_refractory: bool) -> None:
         neuron = self.model.neurons[unit]
         if voltage:
             voltage = self.noise.value(voltage, self.history[unit][-1].voltage, neuron=neuron)
-        super()._enter(unit, voltage, self.noise.value(current, neuron=neuron), held)
+        super()._enter(unit, voltage, self.noise.value(current, neuron=neuron), is_refractory)
         if unit in self._predicted:
             emission = self._predicted[unit]
             self.queue.remove(emission)
@@ -418,7 +420,8 @@ class MovedAdjoint(AdjointSimulation):
         )
 
     def _before(self, emission: Emission) -> Number:
-        self.slopes[emission] = self.noise.value(self.slopes[emission])
+        gradient = self.noise.value(self.spike_time_gradient[emission])
+        self.spike_time_gradient[emission] = gradient
         return super()._before(emission)
 
 

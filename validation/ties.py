@@ -84,7 +84,9 @@ class Follower(Simulation):
             _, emission.current = neuron.flow(self.history[unit][-1], now)
             self.resets[unit].append(len(self.history[unit]))
             release = self._sum(now, neuron.refractory)
-            self._enter(unit, self.model.numbers.convert(0), emission.current, held=release > now)
+            self._enter(
+                unit, self.model.numbers.convert(0), emission.current, is_refractory=release > now
+            )
             if now < release <= self.duration:
                 self.queue.add(Release(release, unit))
         emission.dropped = self._drops(unit)
@@ -106,11 +108,11 @@ class Follower(Simulation):
         weights = (abs(float(self.model.weight[synapse])) for _, synapse in arrival.spikes)
         self.drive[arrival.unit][-1] += sum(weights)
 
-    def _enter(self, unit: int, voltage: Number, current: Number, held: bool) -> None:
+    def _enter(self, unit: int, voltage: Number, current: Number, is_refractory: bool) -> None:
         span = float(self.now - self.history[unit][-1].time)
         decay = np.exp(-span / float(self.model.neurons[unit].tau_syn))
         self.drive[unit].append(self.drive[unit][-1] * float(decay))
-        self.history[unit].append(Segment(self.now, voltage, current, held))
+        self.history[unit].append(Segment(self.now, voltage, current, is_refractory))
 
     def faults(self) -> list[str]:
         """What is wrong with the spikes."""
@@ -128,7 +130,7 @@ class Follower(Simulation):
                 found.append(f"{place}: V - threshold was {highest:.3g}, an emission is missing")
             if k + 1 in emitted:
                 reached = float(neuron.flow(segment, end)[0] - neuron.threshold)
-                if segment.held:
+                if segment.is_refractory:
                     found.append(f"{place}: an emission in a refractory period")
                 elif reached < -allowed:
                     found.append(f"{place}: an emission at V - threshold = {reached:.3g}")
@@ -137,7 +139,7 @@ class Follower(Simulation):
 
 def _highest(neuron: Neuron, segment: Segment, end: Number) -> Number:
     """The largest V from a segment's start to its end."""
-    if segment.held:
+    if segment.is_refractory:
         return segment.voltage
     highest = max(segment.voltage, neuron.flow(segment, end)[0])
     wait = neuron.time_to_maximum(segment.voltage, segment.current)
@@ -242,9 +244,9 @@ class Watcher(BoundedSimulation):
         is_exact, is_inhibited = self.now == latest.time, left + latest.inhibition < SLOWED * left
         self._note(arrival.unit, "an arrival just after an emission", is_exact, is_inhibited)
 
-    def _enter(self, unit: int, voltage: Number, current: Number, held: bool) -> None:
-        super()._enter(unit, voltage, current, held)
-        if held:
+    def _enter(self, unit: int, voltage: Number, current: Number, is_refractory: bool) -> None:
+        super()._enter(unit, voltage, current, is_refractory)
+        if is_refractory:
             return
         neuron = self.model.neurons[unit]
         wait = neuron.time_to_maximum(voltage, current)

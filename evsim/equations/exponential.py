@@ -1,8 +1,8 @@
-"""exp and expm1 in arithmetic alone: loops over them work on several numbers at a time.
+"""exp and expm1 from arithmetic only, so that loops over them use vector instructions.
 
-A call of the C library's exp ends the vector instructions of a loop.  These two are a polynomial
-and a power of two, whatever the argument.  They err by less than a unit in the last place, expm1 of
-positive numbers by less than 1.5.
+A call of the C library's exp prevents these.  Both functions are a polynomial times a power of two
+for every argument.  Their error is below one unit in the last place; that of expm1 of positive
+numbers is below 1.5 units.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def fast_exp(x: float) -> float:
     """``exp(x)`` for x up to 700."""
     k, rest = _split(max(x, SMALLEST))
     half = (0.5 * k + ROUNDING) - ROUNDING
-    # In two steps: the result may be smaller than any power of two with all its digits.
+    # In two steps: the result may be subnormal, and so may its power of two.
     return (1.0 + rest) * _power_of_two(half) * _power_of_two(k - half)
 
 

@@ -3,13 +3,20 @@
     tau_mem dV/dt = -V + I        tau_mem lambda_V' = -lambda_V - dF/dV
     tau_syn dI/dt = -I            tau_syn lambda_I' = -lambda_I + lambda_V
 
-(D Table 1; ' is the derivative in backward time.)  Times are in ms.  Every formula holds for
-any ratio of the time constants: differences of exponentials are written as divided
-differences, whose limit at equal arguments loses no digits.
+(D Table 1; ' is the derivative in backward time.)  Every formula holds for any ratio of the time
+constants: differences of exponentials are written as divided differences, whose limit at equal
+arguments loses no digits.
 
-The derivative by the time of an arrival is made of lambda_V - lambda_I.  Where the time constants
-are far apart, both are nearly equal and their difference would lose digits; so it is an adjoint
-of its own, the *difference*, with closed forms that do not subtract one from the other.
+Units: times, delays and time constants are in ms; V, I, thresholds and weights share one unit of
+voltage; with a loss L without unit, lambda_V and lambda_I are in 1/(ms volt), S_k in 1/ms.
+
+The gradient with respect to the time of an arrival contains lambda_V - lambda_I.  If the time
+constants are far apart, both are nearly equal and subtracting them would lose digits.  So the
+*difference* is computed as a third adjoint, with closed forms that do not subtract one from the
+other.
+
+Papers: D is Mészáros, Knight, Nowotny (learning delays with EventProp), L is Nowotny, Turner,
+Knight (loss shaping), W is Wunderlich, Pehle (EventProp).
 """
 
 from __future__ import annotations
@@ -123,10 +130,39 @@ def _series_from_lowest(low: float, a: float, b: float, c: float, d: float, orde
 def is_refractory_after(time: float, refractory: float) -> bool:
     """Whether a refractory period follows an emission.
 
-    The one place where it is decided whether what arrives with the emission lies in the period:
-    a period too short to move the time on, in float64, is none.
+    A period so short that adding it does not change the time, in float64, counts as no period.
+    This alone decides whether spikes that arrive together with the emission arrive in the period.
     """
     return time + refractory > time
+
+
+@compiled
+def refractory_decay(t: float, tau_syn: float) -> float:
+    """``e^{-t/tau_syn}``: how I decays over t ms of a refractory period, in which V stays at 0.
+
+    lambda_I decays by the same factor over t ms of the period, backwards, for lambda_V is 0.
+    """
+    return exp(-t / tau_syn)
+
+
+@compiled
+def flow_through_refractory(
+    voltage: float,
+    current: float,
+    now: float,
+    time: float,
+    free_at: float,
+    tau_mem: float,
+    tau_syn: float,
+) -> tuple[float, float]:
+    """V and I at a later time without events; V stays where it is until ``free_at``."""
+    if now < free_at:
+        until = min(time, free_at)
+        current *= refractory_decay(until - now, tau_syn)
+        now = until
+    if now < time:
+        return flow(voltage, current, time - now, tau_mem, tau_syn)
+    return voltage, current
 
 
 # -- free flow --------------------------------------------------------------------------------
@@ -161,14 +197,14 @@ def flow(
 def adjoint_flow(
     lambda_v: float, lambda_i: float, difference: float, t: float, tau_mem: float, tau_syn: float
 ) -> tuple[float, float, float]:
-    """lambda_V, lambda_I and their difference, t ms earlier, without events and without drive."""
+    """lambda_V, lambda_I and their difference, t ms earlier, without events and with dF/dV = 0."""
     decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
     response = coupling / tau_syn
-    own, by_v, by_i = difference_factors(decay_mem, decay_syn, response, tau_mem, tau_syn)
+    of_difference, of_v, of_i = difference_factors(decay_mem, decay_syn, response, tau_mem, tau_syn)
     return (
         lambda_v * decay_mem,
         lambda_i * decay_syn + lambda_v * response,
-        difference * own - lambda_v * by_v - lambda_i * by_i,
+        difference * of_difference - lambda_v * of_v - lambda_i * of_i,
     )
 
 
@@ -176,17 +212,17 @@ def adjoint_flow(
 def difference_factors(
     decay_mem: float, decay_syn: float, response: float, tau_mem: float, tau_syn: float
 ) -> tuple[float, float, float]:
-    """How lambda_V - lambda_I follows from itself, from lambda_V and from lambda_I, of later.
+    """Three factors a, b, c: the difference is ``a D - b lambda_V - c lambda_I`` of t ms later.
 
-    The first times the difference, minus the two others times lambda_V and lambda_I.  ``response``
-    is that of lambda_I to lambda_V, c(t)/tau_syn with the convolution c(t) of both exponentials.
-    From D Table 1 follows ``tau_syn D' = -D - tau_syn/tau_mem lambda_V`` for the difference D, and
+    D is the difference lambda_V - lambda_I there.  ``response`` is c(t)/tau_syn with the
+    convolution c(t) of both exponentials.  From D Table 1 follows ``tau_syn D' = -D -
+    tau_syn/tau_mem lambda_V`` for the difference D, and
 
         D(t) = D e^{-t/tau_syn} - lambda_V c(t)/tau_mem
              = D (e^{-t/tau_mem} - c(t)/tau_syn) - lambda_I c(t)/tau_mem
 
-    The first form serves where tau_syn is the shorter: what it subtracts is as small as what the
-    difference comes to.  The second serves where tau_mem is.
+    The first form is used if tau_syn is the shorter: what it subtracts is then as small as the
+    result.  The second is used if tau_mem is the shorter.
     """
     toward = response * (tau_syn / tau_mem)
     if tau_syn <= tau_mem:
@@ -194,23 +230,75 @@ def difference_factors(
     return decay_mem - response, 0.0, toward
 
 
+# -- arrivals and emissions ---------------------------------------------------------------------
+
+
 @compiled
-def arrival_slopes(
+def arrival_gradient(
     weight: float, lambda_i: float, difference: float, tau_syn: float
 ) -> tuple[float, float]:
-    """Derivatives of the loss by the weight and by the time of one arrival (D Table 1).
+    """Gradients with respect to the weight and to the time of one arrival (D Table 1).
 
-    ``-tau_syn lambda_I`` and ``w (lambda_V - lambda_I)``.  The latter is what the arrival adds to
-    the gradient of its delay and to S_k of the spike that it came from.
+    ``-tau_syn lambda_I`` and ``w (lambda_V - lambda_I)``.  The arrival adds the latter to the
+    gradient with respect to its delay, and to S_k of the spike that was sent.
     """
     return -tau_syn * lambda_i, weight * difference
+
+
+@compiled
+def restart_gradient(current: float, lambda_v: float) -> float:
+    """``h = I lambda_V``: the part of S_k that comes from V starting to move again at 0.
+
+    Both are those of the time when V starts: right after the emission, or at the end of the
+    refractory period.
+    """
+    return current * lambda_v
+
+
+@compiled
+def lambda_v_before_emission(
+    spike_time_gradient: float, threshold_excess: float, limit: float, rate_jump: float
+) -> tuple[float, bool]:
+    """lambda_V- right before an emission, and whether it was limited: the jump at the reset.
+
+    ``lambda_V- = S_k/(I - threshold)`` (D Table 1), at most ``limit`` in size, minus the
+    jump of the rate regulariser (L 7).  S_k is the gradient with respect to the emission's time,
+    through readout, synapses and ``restart_gradient``.  The limit itself is taken if the excess
+    I - threshold rounds to 0.
+    """
+    is_limited = abs(spike_time_gradient) > limit * max(threshold_excess, 0.0)
+    if is_limited:
+        lambda_v = limit if spike_time_gradient > 0.0 else -limit
+    else:
+        lambda_v = spike_time_gradient / threshold_excess if spike_time_gradient != 0.0 else 0.0
+    return lambda_v - rate_jump, is_limited
+
+
+@compiled
+def difference_jump(
+    direct_gradient: float,
+    later_lambda_v: float,
+    threshold: float,
+    threshold_excess: float,
+    rate_jump: float,
+) -> float:
+    """``lambda_V- - lambda_V+`` at an emission without a refractory period and without a limit.
+
+    There S_k is the ``direct_gradient``, through readout and synapses, plus I lambda_V+, so that
+
+        S_k/(I - threshold) - lambda_V+ = (direct + threshold lambda_V+)/(I - threshold)
+
+    The difference lambda_V - lambda_I jumps by this.  No digits cancel if I is far above the
+    threshold and the jump is small.
+    """
+    return (direct_gradient + threshold * later_lambda_v) / threshold_excess - rate_jump
 
 
 @compiled
 def flow_by_time_constants(
     voltage: float, current: float, t: float, tau_mem: float, tau_syn: float
 ) -> tuple[float, float, float]:
-    """Derivatives of ``flow``: V by tau_mem, V by tau_syn and I by tau_syn (I has no tau_mem)."""
+    """dV/dtau_mem, dV/dtau_syn and dI/dtau_syn of ``flow``; I does not depend on tau_mem."""
     mem, syn = -t / tau_mem, -t / tau_syn
     mem_by_tau, syn_by_tau = t / tau_mem / tau_mem, t / tau_syn / tau_syn
     response = t / tau_mem * first_divided_difference(mem, syn)
@@ -253,9 +341,9 @@ def peak_time(voltage: float, current: float, tau_mem: float, tau_syn: float) ->
 def reaches_threshold(
     voltage: float, current: float, threshold: float, tau_mem: float, tau_syn: float
 ) -> bool:
-    """Whether V passes the threshold if no event comes; a mere touch does not count.
+    """Whether V exceeds the threshold if no event comes; merely touching it does not count.
 
-    At the peak V = I as well, but V is flat there and so forgives an error of its time.
+    V is read at its peak, where it is flat: an error of the peak's time hardly changes it.
     """
     if current <= threshold:
         return False
@@ -307,10 +395,10 @@ def crossing_time(
 def integral_slopes(
     start: float, span: float, rate: float, slope: float, tau_mem: float, tau_syn: float
 ) -> tuple[float, float]:
-    """``integral of w(t) V(t) dt`` over [start, start + span] per unit of V and of I at its start.
+    """Derivatives of ``integral of w(t) V(t) dt`` over [start, start + span] by V and I at start.
 
-    The adjoints that this integral drives, from 0 at its end to its start, are minus these over
-    tau_mem and over tau_syn: they are its derivatives by V and I (dL/dV = -tau_mem lambda_V).
+    ``w(t) = (1 + slope t) e^{-rate t}``.  As dL/dV = -tau_mem lambda_V and dL/dI = -tau_syn
+    lambda_I, the integral adds minus these over tau_mem and over tau_syn to both adjoints.
     """
     mem, syn = -span * (rate + 1.0 / tau_mem), -span * (rate + 1.0 / tau_syn)
     by_voltage = span * relative_expm1(mem)
@@ -338,10 +426,10 @@ def integral_of_rise(
 ) -> float:
     """``integral of w(t) dV/dt dt`` over [start, start + span], of a V that rises from 0 by I = 1.
 
-    The adjoints' difference that the integral of w(t) V(t) drives, from 0 at its end, is minus
-    this: an arrival that comes later takes V along.  By parts it is w V at the end minus the
-    integral of w'(t) V(t) with ``w' = slope e^{-rate t} - rate w``; no digits cancel, for
-    weightings fall.  ``by_current`` is that of ``integral_slopes``.
+    The integral of w(t) V(t) adds minus this to the difference of the adjoints: if an arrival
+    comes later, V rises later.  Integrated by parts it is w V at the end minus the integral of
+    w'(t) V(t) with ``w' = slope e^{-rate t} - rate w``; no digits cancel, as weightings fall.
+    ``by_current`` is that of ``integral_slopes``.
     """
     _, _, coupling = decays_and_convolution(span, tau_mem, tau_syn)
     end = start + span
@@ -356,10 +444,10 @@ def integral_of_rise(
 def integral_slopes_by_time_constants(
     start: float, span: float, rate: float, slope: float, tau_mem: float, tau_syn: float
 ) -> tuple[float, float, float]:
-    """Derivatives of ``integral_slopes``: both by tau_mem, and by_current by tau_syn.
+    """Derivatives of ``integral_slopes``: both with respect to tau_mem, the second also to tau_syn.
 
-    Each argument of a divided difference moves with its time constant, and the derivative by
-    an argument repeats it: d exp[0, m, s]/dm = exp[0, m, m, s].
+    Each argument of a divided difference depends on its time constant, and the derivative with
+    respect to an argument repeats it: d exp[0, m, s]/dm = exp[0, m, m, s].
     """
     mem, syn = -span * (rate + 1.0 / tau_mem), -span * (rate + 1.0 / tau_syn)
     mem_by_tau, syn_by_tau = span / tau_mem / tau_mem, span / tau_syn / tau_syn
@@ -396,22 +484,25 @@ def driven_adjoint_flow(
     difference: float,
     later: float,
     earlier: float,
-    drive: float,
+    voltage_cotangent: float,
     rate: float,
     slope: float,
     tau_mem: float,
     tau_syn: float,
 ) -> tuple[float, float, float]:
-    """lambda_V, lambda_I and their difference earlier, without events: dF/dV = drive w(t)."""
+    """lambda_V, lambda_I and their difference earlier, without events.
+
+    ``dF/dV = voltage_cotangent w(t)`` with the weighting ``w(t) = (1 + slope t) e^{-rate t}``.
+    """
     span = later - earlier
     lambda_v, lambda_i, difference = adjoint_flow(
         lambda_v, lambda_i, difference, span, tau_mem, tau_syn
     )
-    if drive != 0.0:
+    if voltage_cotangent != 0.0:
         by_voltage, by_current = integral_slopes(earlier, span, rate, slope, tau_mem, tau_syn)
-        lambda_v -= drive * by_voltage / tau_mem
-        lambda_i -= drive * by_current / tau_syn
-        difference -= drive * integral_of_rise(
+        lambda_v -= voltage_cotangent * by_voltage / tau_mem
+        lambda_i -= voltage_cotangent * by_current / tau_syn
+        difference -= voltage_cotangent * integral_of_rise(
             by_current, earlier, span, rate, slope, tau_mem, tau_syn
         )
     return lambda_v, lambda_i, difference

@@ -1,15 +1,17 @@
 """Dropout: spikes that are emitted but do not arrive at any synapse.
 
-Whether a spike is dropped depends only on the key of its sample, on its unit, and on its number
-among the spikes of the unit.  So it does not depend on threads or on the other samples of a batch.
-Nothing is scaled to compensate for the missing spikes; the programs published with Nowotny, Turner,
-Knight (loss shaping) do not scale either.
+Whether a spike is dropped depends only on its sample's key, its unit and its number among the
+unit's spikes, so that it does not change with threads or with the rest of a batch.  The remaining
+spikes are not scaled up, as in the programs published with L.
+
+Paper: L is Nowotny, Turner, Knight (loss shaping).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -85,41 +87,34 @@ class Dropout(Brief):
         return np.concatenate(rates)
 
 
-_GOLDEN = 0x9E3779B97F4A7C15
-_WORD = 2**64 - 1
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_FIRST_FACTOR, _SECOND_FACTOR = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
+
+def spike_fraction(key: Any, unit: Any, number: Any) -> Any:
+    """The number in [0, 1) that decides about a unit's spike, counted from 0 in its sample.
+
+    A hash of three integers by the generator SplitMix64: with ``key`` as the seed, its output
+    number ``unit + 1`` is the seed for that unit's spikes, and their output number ``number + 1``
+    decides about the spike.  ``unit`` is counted over all populations.  All are uint64: arrays for
+    NumPy, or scalars if the function is compiled.  The CUDA kernels have the same function in
+    ``grid.cuh``.
+    """
+    word = key
+    for count in (unit, number):
+        word = word + (count + np.uint64(1)) * _GOLDEN
+        word = (word ^ (word >> np.uint64(30))) * _FIRST_FACTOR
+        word = (word ^ (word >> np.uint64(27))) * _SECOND_FACTOR
+        word = word ^ (word >> np.uint64(31))
+    return (word >> np.uint64(11)) * 2.0**-53
+
+
+def spike_fractions(key: int, units: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """``spike_fraction`` of some spikes of one sample, by their units and numbers, integers."""
+    words = np.array([key], np.uint64)
+    return np.asarray(spike_fraction(words, units.astype(np.uint64), numbers.astype(np.uint64)))
 
 
 def is_dropped(key: int, unit: int, number: int, rate: float) -> bool:
-    """Whether spike ``number`` of a unit in a sample, counted from 0, is dropped.
-
-    A hash of the three integers (the finaliser of SplitMix64, once for the unit and once for
-    the spike) gives a number in [0, 1), which is compared with the rate.  ``unit`` is counted
-    over all populations.
-    """
-    word = _mixed(key + (unit + 1) * _GOLDEN)
-    word = _mixed(word + (number + 1) * _GOLDEN)
-    return (word >> 11) * 2.0**-53 < rate
-
-
-def _mixed(word: int) -> int:
-    word &= _WORD
-    word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 & _WORD
-    word = (word ^ (word >> 27)) * 0x94D049BB133111EB & _WORD
-    return word ^ (word >> 31)
-
-
-def fractions(key: int, units: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """The number in [0, 1) that ``is_dropped`` compares with the rate, for each of many spikes."""
-    golden = np.uint64(_GOLDEN)
-    first = np.uint64(key) + (units.astype(np.uint64) + np.uint64(1)) * golden
-    words: np.ndarray = _all_mixed(
-        _all_mixed(first) + (numbers.astype(np.uint64) + np.uint64(1)) * golden
-    )
-    return (words >> np.uint64(11)) * 2.0**-53
-
-
-def _all_mixed(words: np.ndarray) -> np.ndarray:
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: np.ndarray = words ^ (words >> np.uint64(31))
-    return mixed
+    """Whether a unit's spike, the ``number``-th of its sample counted from 0, is dropped."""
+    return bool(spike_fractions(key, np.array([unit]), np.array([number]))[0] < rate)

@@ -16,7 +16,7 @@ from evsim.data.augment.alignment import Alignment, Means
 from evsim.data.augment.base import Augmentation, Augmented, Transformed, as_input, check_transform
 from evsim.data.augment.events import chosen, inside, number_in_unit, per_spike
 from evsim.data.dataset import Dataset
-from evsim.network.dropout import fractions
+from evsim.network.dropout import spike_fractions
 from evsim.network.spike_trains import SpikeTrains
 
 
@@ -171,7 +171,7 @@ def _kept(parents: SpikeTrains, keys: np.ndarray, probability: float) -> np.ndar
     for key, start, stop in zip(keys, parents.offsets[:-1], parents.offsets[1:], strict=True):
         units = parents.units[start:stop]
         numbers = number_in_unit(units, parents.unit_count)
-        kept[start:stop] = fractions(key, units, numbers) < probability
+        kept[start:stop] = spike_fractions(key, units, numbers) < probability
     return kept
 
 

@@ -1,14 +1,14 @@
 """The exact engine: event by event in continuous time, compiled, on any number of threads.
 
-It lays a network out as flat arrays, hands pieces of the batch to the kernels, and puts
-their results together in a fixed order, so that they do not depend on the threads.
+It lays a network out as flat arrays, passes pieces of the batch to the kernels, and combines their
+results in a fixed order, so that they do not depend on the number of threads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,11 +20,12 @@ from evsim.engines.exact.kernels.backward.pull_back import (
     pull_back_samples,
     pull_back_time_constants,
 )
+from evsim.engines.exact.kernels.failures import Status, new_failure
 from evsim.engines.exact.kernels.forward.simulate import count_arrivals, simulate_samples
 from evsim.engines.exact.kernels.readouts.traces import adjoint_trace_samples, trace_samples
-from evsim.engines.exact.kernels.readouts.voltages import find_kinks, read_voltages
+from evsim.engines.exact.kernels.readouts.voltages import find_kinks, read_means, read_peaks
 from evsim.engines.exact.layout import Layout, OrderedInputs
-from evsim.engines.exact.state import AdjointState, ExactState, Piece, voltage_form, writable
+from evsim.engines.exact.state import AdjointState, ExactState, Piece, weighting_of, writable
 from evsim.engines.exact.verification import verify
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
 from evsim.engines.runaway import RATE_LIMIT, check_rate_limit, shortest_blocks
@@ -32,7 +33,7 @@ from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.network.populations import Input
 from evsim.network.spike_trains import SpikeTrains
-from evsim.readouts.readouts import FirstSpike, Moments, Readout, SpikeTimes, VoltageAt
+from evsim.readouts.readouts import FirstSpike, Moments, Peak, Readout, SpikeTimes, VoltageAt
 
 
 @helpful
@@ -92,13 +93,13 @@ class Exact(Engine):
             keys[:] = dropout.sample_keys(batch)
 
         def run(first: int, last: int) -> Piece:
-            failure, work = np.zeros(5), np.zeros(2, np.int64)
-            spikes, used = simulate_samples(
+            failure, work = new_failure(), np.zeros(2, np.int64)
+            spikes, spike_count = simulate_samples(
                 first, last, ordered.time, ordered.start, layout.units, layout.synapses,
                 layout.incoming, layout.components, layout.recurrent, duration, self.spike_limit,
                 keys, start, count, input_place, work, failure,
             )  # fmt: skip
-            return Piece(first, last, spikes[:used], failure, work)
+            return Piece(first, last, spikes[:spike_count], failure, work)
 
         pieces = self._over(lambda bound: run(*bound), piece_bounds(batch, layout.synapses.size))
         state = ExactState(
@@ -121,8 +122,8 @@ class Exact(Engine):
     def spike_counts(self, state: ExactState) -> dict[str, np.ndarray]:
         counts = {}
         for population, first, last in state.populations():
-            counts[population.name] = own = state.count[:, first:last]
-            own.setflags(write=False)  # a view of the state
+            counts[population.name] = view = state.count[:, first:last]
+            view.setflags(write=False)  # a view of the state
         return counts
 
     def report(self, state: ExactState) -> Report:
@@ -131,9 +132,9 @@ class Exact(Engine):
         for piece in state.pieces:
             if piece.spikes.size:
                 dropped += int(np.count_nonzero(piece.spikes["is_dropped"]))
-                spike = int(np.argmin(piece.spikes["drive"]))
-                if piece.spikes["drive"][spike] < smallest:
-                    smallest = float(piece.spikes["drive"][spike])
+                spike = int(np.argmin(piece.spikes["threshold_excess"]))
+                if piece.spikes["threshold_excess"][spike] < smallest:
+                    smallest = float(piece.spikes["threshold_excess"][spike])
                     place = state.origin(piece, spike)
         return Report(*arrivals, smallest, place, dropped)
 
@@ -160,13 +161,15 @@ class Exact(Engine):
             return np.stack(by_number, axis=2)
         if isinstance(readout, VoltageAt):
             return self.probe(state, name, readout.moments)[0]
-        rate, slope = voltage_form(readout, state.duration)
         values = np.empty((state.count.shape[0], last - first))
 
         def run(piece: Piece) -> None:
-            read_voltages(
-                piece.first, piece.last, first, last, rate, slope, state.batch(piece), values
-            )
+            batch = state.batch(piece)
+            if isinstance(readout, Peak):
+                read_peaks(piece.first, piece.last, first, last, batch, values)
+            else:
+                rate, slope = weighting_of(readout, state.duration)
+                read_means(piece.first, piece.last, first, last, rate, slope, batch, values)
 
         self._over(run, state.pieces)
         state.check_finite(values, type(readout).__name__, first)
@@ -196,44 +199,44 @@ class Exact(Engine):
         adjustments: Adjustments = Adjustments(),
     ) -> Adjoint:
         first, last = state.unit_range(readout.population_of(state.network))
-        entering = state.entering(readout, cotangents, first, last, adjustments.lambda_limit)
+        sources = state.source_arrays(readout, cotangents, first, last, adjustments.lambda_limit)
         units = state.units_with(adjustments)
         sizes = _gradient_sizes(state)
         tau_units = _units_of_time_constants(state, wrt)
 
-        def run(piece: Piece) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
-            adjoint = state.spike_slopes(
-                piece, readout, cotangents, entering, adjustments.spike_slopes
+        def run(piece: Piece) -> PulledBack:
+            spike_time_gradient = state.direct_spike_time_gradient(
+                piece, readout, cotangents, sources, adjustments.spike_slopes
             )
             sums = {kind: np.zeros(size) for kind, size in sizes.items()}
-            failure = np.zeros(5)
+            limited, failure = np.zeros(1, np.int64), new_failure()
             batch = state.batch(piece, units)
             pull_back_samples(
-                piece.first, piece.last, entering, state.layout.components,
-                state.layout.recurrent, batch, adjoint,
-                Gradients(sums["weight"], sums["delay"], sums["threshold"]), failure,
+                piece.first, piece.last, sources, state.layout.components,
+                state.layout.recurrent, batch, spike_time_gradient,
+                Gradients(sums["weight"], sums["delay"], sums["threshold"], limited), failure,
             )  # fmt: skip
-            if tau_units.size and failure[0] == 0.0:
+            if tau_units.size and failure["status"][0] == Status.DONE:
                 pull_back_time_constants(
-                    piece.first, piece.last, tau_units, entering, batch, adjoint,
+                    piece.first, piece.last, tau_units, sources, batch, spike_time_gradient,
                     sums["tau_mem"], sums["tau_syn"],
                 )  # fmt: skip
-            return adjoint, sums, failure
+            return PulledBack(spike_time_gradient, sums, int(limited[0]), failure)
 
         results = self._over(run, state.pieces)
-        state.check(failure for *_, failure in results)
+        state.check(result.failure for result in results)
         totals = {kind: np.zeros(size) for kind, size in sizes.items()}
-        for _, sums, _ in results:
+        for result in results:
             for kind, total in totals.items():
-                total += sums[kind]
-        adjoints = tuple(adjoint for adjoint, *_ in results)
+                total += result.sums[kind]
+        spike_time_gradients = tuple(result.spike_time_gradient for result in results)
         return Adjoint(
             parameters={
                 name: state.network.fold(name, totals[name.rsplit(".", 1)[1]]) for name in wrt
             },
-            input_times=state.input_gradients(adjoints),
-            limited=int(sum(failure[4] for *_, failure in results)),
-            state=AdjointState(entering, units, adjoints),
+            input_times=state.input_gradients(spike_time_gradients),
+            limited=sum(result.limited for result in results),
+            state=AdjointState(sources, units, spike_time_gradients),
         )
 
     # -- traces ------------------------------------------------------------------------------
@@ -278,16 +281,28 @@ class Exact(Engine):
         order = np.argsort(times, kind="stable")
         lambda_v = np.zeros((state.count.shape[0], last - first, times.size))
         lambda_i = np.zeros_like(lambda_v)
-        own: AdjointState = adjoint.state
-        for piece, spike_adjoint in zip(state.pieces, own.spikes, strict=True):
+        adjoint_state: AdjointState = adjoint.state
+        for piece, spike_time_gradient in zip(
+            state.pieces, adjoint_state.spike_time_gradients, strict=True
+        ):
             alone(
                 adjoint_trace_samples, piece.first, piece.last, first, last, times[order],
-                own.entering, state.batch(piece, own.units), spike_adjoint, lambda_v, lambda_i,
+                adjoint_state.sources, state.batch(piece, adjoint_state.units), spike_time_gradient,
+                lambda_v, lambda_i,
             )  # fmt: skip
         return _unsorted(lambda_v, order), _unsorted(lambda_i, order)
 
     def _over(self, run: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         return over(run, items, self.threads)
+
+
+class PulledBack(NamedTuple):
+    """Of a piece: S_k of every spike, the sums of each kind of gradient, and emissions limited."""
+
+    spike_time_gradient: np.ndarray
+    sums: dict[str, np.ndarray]
+    limited: int
+    failure: np.ndarray
 
 
 def _gradient_sizes(state: ExactState) -> dict[str, int]:

@@ -104,8 +104,8 @@ class Skeleton(Brief):
             for component in topology.components
         ]
         component_of_unit = np.full(topology.unit_count, -1)
-        for index, own in enumerate(members):
-            component_of_unit[own] = index
+        for index, units in enumerate(members):
+            component_of_unit[units] = index
         recurrent = np.array([c.recurrent for c in topology.components], bool)
         is_lif = [np.full(p.units, isinstance(p, LIF)) for p in network.populations]
         component_of_synapse = component_of_unit[topology.target].astype(np.int32)
@@ -121,7 +121,7 @@ class Skeleton(Brief):
         twin, has_twins = _twins(topology)
         return cls(
             np.concatenate(is_lif),
-            np.concatenate([[0], np.cumsum([own.size for own in members])]).astype(np.int64),
+            np.concatenate([[0], np.cumsum([units.size for units in members])]).astype(np.int64),
             np.concatenate([np.empty(0, np.int64), *members]).astype(np.int64),
             recurrent,
             outgoing,
@@ -131,7 +131,7 @@ class Skeleton(Brief):
         )
 
     def arrival_groups(self, topology: Topology, delay: np.ndarray) -> np.ndarray:
-        """Groups of consecutive units that hear the same units with the same delays."""
+        """The group of each unit: consecutive units with the same sources and delays share one."""
         starts = topology.incoming
         differs = np.concatenate([[0], np.cumsum(delay != delay[self.twin])])
         is_same = self.has_twins & (differs[starts[1:]] == differs[starts[:-1]])
@@ -149,9 +149,10 @@ class Skeleton(Brief):
 
 
 def _twins(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
-    """For units that hear the same units as the one before: the twin of each synapse there.
+    """The twin of each synapse: that of the unit before, with the same source.
 
-    Synapses of other units are their own twins; the second array says which units have them.
+    Twins exist if a unit has the same sources as the unit before; the second array says which units
+    do.  Otherwise each synapse stands for its twin itself.
     """
     starts, source = topology.incoming, topology.source
     counts = np.diff(starts)

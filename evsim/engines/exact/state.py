@@ -1,4 +1,4 @@
-"""What a run of the exact engine leaves: where every spike lies, and how to read it."""
+"""The state of a run of the exact engine: all spikes, and what is read from them directly."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from evsim.display.short_repr import Brief
-from evsim.engines.exact.kernels import spike_records as records
-from evsim.engines.exact.kernels.backward.adjoint_sources import PEAK, Entering
+from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
+from evsim.engines.exact.kernels.failures import Status
 from evsim.engines.exact.kernels.trial import Batch
 from evsim.engines.exact.layout import Layout, OrderedInputs
 from evsim.engines.protocol import Adjustments, EngineError
@@ -30,25 +30,24 @@ from evsim.readouts.readouts import (
 )
 
 
-def voltage_form(readout: Readout, duration: float) -> WeightingForm:
-    """The weighting of a mean, or the mark of a peak."""
+def weighting_of(readout: Readout, duration: float) -> WeightingForm:
+    """The weighting of a mean."""
     if isinstance(readout, Mean):
         return readout.form(duration)
-    if isinstance(readout, Peak):
-        return WeightingForm(PEAK, 0.0)
     raise TypeError(f"the exact engine does not know the readout {readout}")
 
 
 def writable(moments: Moments) -> Moments:
-    """The same moments; kernels would be compiled once more for arrays that are read-only."""
+    """The same moments in writable arrays; the loops would be compiled again for read-only ones."""
     return Moments(*(np.require(part, requirements=["C", "W"]) for part in moments))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Piece(Brief):
-    """Samples first to last - 1 and all their spikes; the failure, if any.
+    """Samples first to last - 1, all their spikes, and why the loop stopped, if it did.
 
-    ``work`` counts what recurrent components cost, see ``kernels.recurrent_state``.
+    ``work`` counts what recurrent components cost, see ``kernels.forward.recurrent_state``.
+    ``failure`` (1,) is a FAILURE record.
     """
 
     first: int
@@ -60,19 +59,19 @@ class Piece(Brief):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AdjointState(Brief):
-    """What entered the adjoints, and the adjoint of every spike by piece; for traces.
+    """What adjoint traces need: the sources of the adjoints, and S_k of every spike by piece.
 
     ``units`` are the layout's with the jumps of the rate regulariser.
     """
 
-    entering: Entering
+    sources: SourceArrays
     units: np.ndarray
-    spikes: tuple[np.ndarray, ...]
+    spike_time_gradients: tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ExactState(Brief):
-    """A simulated batch: for each sample and unit, where its spikes lie in its piece."""
+    """A simulated batch: for each sample and unit, the place of its spikes in its piece."""
 
     network: Network
     inputs: Mapping[str, SpikeTrains]
@@ -85,7 +84,7 @@ class ExactState(Brief):
     pieces: list[Piece]
 
     def batch(self, piece: Piece, units: np.ndarray | None = None) -> Batch:
-        """What every kernel needs to look at a piece, with the layout's units or others."""
+        """What every loop reads of a piece, with the layout's units or others."""
         layout = self.layout
         return Batch(
             layout.units if units is None else units, layout.synapses, layout.incoming,
@@ -113,16 +112,16 @@ class ExactState(Brief):
         """
         values = np.full((self.count.shape[0], last - first), np.inf)
         for piece in self.pieces:
-            own, place = self._numbered(piece, first, last, number)
-            values[piece.first : piece.last][own] = piece.spikes["time"][place]
+            has_spike, place = self._numbered(piece, first, last, number)
+            values[piece.first : piece.last][has_spike] = piece.spikes["time"][place]
         return values
 
     def _numbered(
         self, piece: Piece, first: int, last: int, number: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Which units of which samples of a piece have a spike of that number, and where."""
-        own = self.count[piece.first : piece.last, first:last] > number
-        return own, self.start[piece.first : piece.last, first:last][own] + number
+        has_spike = self.count[piece.first : piece.last, first:last] > number
+        return has_spike, self.start[piece.first : piece.last, first:last][has_spike] + number
 
     def spike_trains(self, first: int, last: int) -> SpikeTrains:
         """Spikes of units first to last - 1 as a batch sorted by time."""
@@ -147,14 +146,14 @@ class ExactState(Brief):
         rows = slice(piece.first, piece.last), slice(first, last)
         return places_of(self.start[rows], self.count[rows])
 
-    # -- what enters the adjoints --------------------------------------------------------
+    # -- the sources of the adjoints -------------------------------------------------------
 
-    def entering(
+    def source_arrays(
         self, readout: Readout, cotangents: np.ndarray, first: int, last: int, limit: float
-    ) -> Entering:
-        """Cotangents of a readout of units first to last - 1, spread over all units."""
+    ) -> SourceArrays:
+        """The cotangents of a readout of units first to last - 1, as the loops need them."""
         batch = self.count.shape[0]
-        drive, phantom = np.zeros(self.count.shape), np.zeros(self.count.shape)
+        voltage_cotangent, phantom = np.zeros(self.count.shape), np.zeros(self.count.shape)
         form = WeightingForm(0.0, 0.0)
         moments, moment_start = np.empty(0), np.zeros(batch + 1, np.int64)
         moment_cotangent = np.empty((0, last - first))
@@ -165,65 +164,67 @@ class ExactState(Brief):
             by_number = cotangents.reshape(batch, last - first, -1)
             missing = self.count[:, first:last, None] <= np.arange(by_number.shape[2])
             phantom[:, first:last] = np.where(missing, by_number, 0.0).sum(axis=2)
-            phantom[:, first:last][self._held_at_end(first, last)] = 0.0
+            phantom[:, first:last][self._refractory_at_end(first, last)] = 0.0
         else:
-            form = voltage_form(readout, self.duration)
-            drive[:, first:last] = cotangents
+            voltage_cotangent[:, first:last] = cotangents
             if not isinstance(readout, Peak):
-                drive /= self.duration
-        return Entering(
-            form.rate, form.slope, drive, phantom, moments, moment_start, moment_cotangent,
-            first, last, limit,
+                form = weighting_of(readout, self.duration)
+                voltage_cotangent /= self.duration
+        return SourceArrays(
+            isinstance(readout, Peak), form.rate, form.slope, voltage_cotangent, phantom, moments,
+            moment_start, moment_cotangent, first, last, limit,
         )  # fmt: skip
 
-    def _held_at_end(self, first: int, last: int) -> np.ndarray:
+    def _refractory_at_end(self, first: int, last: int) -> np.ndarray:
         """Which units first to last - 1 cannot spike at the end of the trial, (batch, units)."""
-        held = np.zeros((self.count.shape[0], last - first), bool)
+        is_refractory = np.zeros((self.count.shape[0], last - first), bool)
         refractory = self.layout.units["refractory"][first:last]
         for piece in self.pieces:
             count = self.count[piece.first : piece.last, first:last]
             latest = np.maximum(self.start[piece.first : piece.last, first:last] + count - 1, 0)
             if piece.spikes.size:
                 free_at = piece.spikes["time"][latest] + refractory
-                held[piece.first : piece.last] = (count > 0) & (free_at >= self.duration)
-        return held
+                rows = slice(piece.first, piece.last)
+                is_refractory[rows] = (count > 0) & (free_at >= self.duration)
+        return is_refractory
 
-    def spike_slopes(
+    def direct_spike_time_gradient(
         self,
         piece: Piece,
         readout: Readout,
         cotangents: np.ndarray,
-        entering: Entering,
-        more: np.ndarray | None,
+        sources: SourceArrays,
+        extra: np.ndarray | None,
     ) -> np.ndarray:
-        """Derivative of the loss by the time of each spike of a piece, as far as it is direct.
+        """The part of S_k of each spike of a piece that comes from the readout directly.
 
-        ``more`` has one entry for each spike of the population that is read, in the order of
-        its spike trains.
+        ``extra`` is added to it; it has one entry for each spike of the population that is read,
+        in the order of its spike trains.
         """
-        slopes = np.zeros(piece.spikes.size)
-        first, last = entering.first_read, entering.last_read
+        gradient = np.zeros(piece.spikes.size)
+        first, last = sources.first_read, sources.last_read
         if isinstance(readout, (FirstSpike, SpikeTimes)):
             by_number = cotangents[piece.first : piece.last].reshape(
                 piece.last - piece.first, last - first, -1
             )
             for number in range(by_number.shape[2]):
-                own, place = self._numbered(piece, first, last, number)
-                slopes[place] = by_number[own][:, number]
+                has_spike, place = self._numbered(piece, first, last, number)
+                gradient[place] = by_number[has_spike][:, number]
         elif isinstance(readout, Mean) and isinstance(self._population_at(first), LIF):
-            # l_V- - l_V+ of dF/dV = drive w(t): V is the threshold before a spike, 0 after it.
+            # l_V- - l_V+ of dF/dV = cotangent w(t): V is the threshold before a spike, 0 after it.
             index, owner = self._places(piece, first, last)
-            drive = entering.drive[piece.first : piece.last, first:last].ravel()[owner]
+            rows = slice(piece.first, piece.last), slice(first, last)
+            cotangent = sources.voltage_cotangent[rows].ravel()[owner]
             threshold = self.layout.units["threshold"][first:last][owner % (last - first)]
-            form = WeightingForm(entering.rate, entering.slope)
-            slopes[index] = drive * form.at(piece.spikes["time"][index]) * threshold
-        if more is not None:
+            form = WeightingForm(sources.rate, sources.slope)
+            gradient[index] = cotangent * form.at(piece.spikes["time"][index]) * threshold
+        if extra is not None:
             index, owner = self._places(piece, first, last)
             width = last - first
             order = np.lexsort((owner % width, piece.spikes["time"][index], owner // width))
             begin = self.count[: piece.first, first:last].sum()
-            slopes[index[order]] += more[begin : begin + index.size]
-        return slopes
+            gradient[index[order]] += extra[begin : begin + index.size]
+        return gradient
 
     def units_with(self, adjustments: Adjustments) -> np.ndarray:
         """The layout's units with the jumps of the rate regulariser."""
@@ -235,16 +236,18 @@ class ExactState(Brief):
             units["rate_jump"][first:last] = jumps
         return units
 
-    def input_gradients(self, adjoints: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
-        """The adjoint of every input spike beside its event."""
+    def input_gradients(
+        self, spike_time_gradients: tuple[np.ndarray, ...]
+    ) -> dict[str, np.ndarray]:
+        """S_k of every input spike, in the order of the inputs' events."""
         ordered = self.ordered
-        by_time = np.empty(ordered.time.size)
-        for piece, adjoint in zip(self.pieces, adjoints, strict=True):
+        gradients = np.empty(ordered.time.size)
+        for piece, of_piece in zip(self.pieces, spike_time_gradients, strict=True):
             starts = ordered.start[piece.first : piece.last + 1]
-            own = np.arange(starts[0], starts[-1])
+            inputs = np.arange(starts[0], starts[-1])
             shift = self.input_place[piece.first : piece.last] - starts[:-1]
-            by_time[own] = adjoint[own + np.repeat(shift, np.diff(starts))]
-        return {name: by_time[place] for name, place in self.ordered.place.items()}
+            gradients[inputs] = of_piece[inputs + np.repeat(shift, np.diff(starts))]
+        return {name: gradients[place] for name, place in self.ordered.place.items()}
 
     def origin(self, piece: Piece, spike: int) -> tuple[str, int, int, float]:
         """Population, sample, unit and time of a spike."""
@@ -267,7 +270,7 @@ class ExactState(Brief):
     def check_finite(
         self, values: np.ndarray, quantity: str, first: int, samples: np.ndarray | None = None
     ) -> None:
-        """Raise for the first of some values, (batch, units), that is no finite number.
+        """Raise for the first of some values, (batch, units), that is not finite.
 
         ``samples`` has the sample of each row if the rows are not the samples themselves.
         """
@@ -275,40 +278,43 @@ class ExactState(Brief):
         if wrong.any():
             row, column = (int(i) for i in np.argwhere(wrong)[0])
             sample = row if samples is None else int(samples[row])
-            name, own = self.name_unit(first + column)
+            name, index = self.name_unit(first + column)
             raise EngineError(
-                f"sample {sample}, unit {own} of {name!r}: {quantity} is {values[row, column]}; "
-                + _REASONS[records.OVERFLOW]
+                f"sample {sample}, unit {index} of {name!r}: {quantity} is {values[row, column]}; "
+                + _REASONS[Status.OVERFLOW]
             )
 
     def check(self, failures: Iterable[np.ndarray]) -> None:
-        """Raise for the first failure."""
-        for status, time, unit, sample, span in failures:
-            if status == records.DONE:
+        """Raise for the first failure; each is a FAILURE record, (1,)."""
+        for (failure,) in failures:
+            if failure["status"] == Status.DONE:
                 continue
-            name, own = self.name_unit(int(unit))
-            place = f"sample {int(sample)}, unit {own} of {name!r}, at {time:.17g} ms"
-            if status == records.RUNAWAY:
-                raise EngineError(message(place, span, "Exact"))
-            raise EngineError(f"{place}: {_REASONS[int(status)]}")
+            name, index = self.name_unit(int(failure["unit"]))
+            place = (
+                f"sample {failure['sample']}, unit {index} of {name!r}, "
+                f"at {failure['time']:.17g} ms"
+            )
+            if failure["status"] == Status.RUNAWAY:
+                raise EngineError(message(place, float(failure["span"]), "Exact"))
+            raise EngineError(f"{place}: {_REASONS[Status(failure['status'])]}")
 
 
 _REASONS = {
-    records.TOO_FAST: (
+    Status.TOO_FAST: (
         "it spikes again before time moves on in float64; its current is too large: "
         "use smaller weights or a refractory period"
     ),
-    records.NO_CROSSING: (
+    Status.NO_CROSSING: (
         "the search for its threshold crossing did not end; its voltage or current is not a "
         "sensible number: look at the weights"
     ),
-    records.GRAZING: (
+    Status.GRAZING: (
         "I - threshold at its emission rounds to 0, so its gradient is unbounded: the voltage "
         "only grazes the threshold; set a lambda_limit, change the weights a little, or leave the "
         "sample out"
     ),
-    records.OVERFLOW: "its current is no longer finite: use smaller weights",
-    records.TOO_MANY: (
+    Status.OVERFLOW: "its current is no longer finite: use smaller weights",
+    Status.TOO_MANY: (
         "with this spike the sample has more spikes than the engine's spike_limit allows; if the "
         "network does not run away, set a larger one, Exact(spike_limit=...)"
     ),

@@ -1,4 +1,4 @@
-"""The exact engine's check of itself: whether a run's spikes follow from its arrivals."""
+"""The exact engine's check of a run: whether its spikes follow from its arrivals."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from evsim.engines.exact.kernels import verification
+from evsim.engines.exact.kernels.verification import FINDING, Fault, verify_samples
 from evsim.engines.exact.state import ExactState, Piece
 from evsim.engines.protocol import EngineError
 
-_FAULTS = {
-    verification.NOT_AT_THRESHOLD: "it spikes at V = {found:.17g}, and its threshold is {other:g}",
-    verification.MISSING: (
-        "V = {found:.17g} is above its threshold of {other:g}, and it has not spiked"
+_MESSAGES = {
+    Fault.NOT_AT_THRESHOLD: "it spikes at V = {found:.17g}, and its threshold is {expected:g}",
+    Fault.MISSING: (
+        "V = {found:.17g} is above its threshold of {expected:g}, and it has not spiked"
     ),
-    verification.TOO_EARLY: (
+    Fault.TOO_EARLY: (
         "it spikes before it can: its last emission, or the end of the refractory period after "
-        "it, is at {other:.17g} ms"
+        "it, is at {expected:.17g} ms"
     ),
-    verification.OTHER_DRIVE: (
-        "I - threshold at its emission is kept as {found:.17g}, and is {other:.17g}"
+    Fault.WRONG_EXCESS: (
+        "I - threshold at its emission is kept as {found:.17g}, and is {expected:.17g}"
     ),
-    verification.OTHER_RELEASE: (
-        "I as V begins to move after its emission is kept as {found:.17g}, and is {other:.17g}"
+    Fault.WRONG_RELEASE: (
+        "I as V begins to move after its emission is kept as {found:.17g}, and is {expected:.17g}"
     ),
 }
 
@@ -40,17 +40,18 @@ def verify(
     """
 
     def run(piece: Piece) -> tuple[int, np.ndarray]:
-        failure = np.zeros(6)
-        found = verification.verify_samples(piece.first, piece.last, state.batch(piece), failure)
-        return found, failure
+        findings = np.zeros(1, FINDING)
+        return verify_samples(piece.first, piece.last, state.batch(piece), findings), findings
 
     results = over(run, state.pieces)
-    for _, (what, time, unit, sample, number, other) in results:
-        if what != verification.RIGHT:
-            name, own = state.name_unit(int(unit))
+    for _, (finding,) in results:
+        if finding["fault"] != Fault.NONE:
+            name, index = state.name_unit(int(finding["unit"]))
+            numbers = {key: float(finding[key]) for key in ("found", "expected")}
             raise EngineError(
-                f"sample {int(sample)}, unit {own} of {name!r}, at {time:.17g} ms: "
-                + _FAULTS[int(what)].format(found=number, other=other)
+                f"sample {finding['sample']}, unit {index} of {name!r}, "
+                f"at {finding['time']:.17g} ms: "
+                + _MESSAGES[Fault(finding["fault"])].format(**numbers)
                 + "; this is a fault of the engine: please report it with the network"
             )
     total = sum(found for found, _ in results)

@@ -1,9 +1,9 @@
 """The adjoint of a simulated network: its events in reverse order (D Table 1).
 
-Besides the events, the adjoint has jumps of lambda_V that come from the readout: at the peak of a
-voltage, at times at which V is read, and at the end of the trial if a spike is missing.
+Beside each unit's events it meets the jumps of lambda_V that a readout makes: at the peak of
+a voltage, at moments at which V is read, and at the end of the trial for a phantom spike.
 
-D is Mészáros, Knight, Nowotny (delay learning with EventProp).
+Paper: D is Mészáros, Knight, Nowotny (learning delays with EventProp).
 """
 
 from __future__ import annotations
@@ -65,12 +65,11 @@ class AdjointSimulation:
     weight, delay : list of Number
         The gradient for each synapse.
     threshold : dict from unit to Number
-        The gradient for each unit.
-    slopes : dict from Emission to Number
-        The derivative with respect to the time of each spike, including input spikes.
-    history : dict from unit to list of AdjointSegment
-        lambda_V and lambda_I before each event of the unit, last event first; the first entry is
-        lambda_V = lambda_I = 0 at the end of the trial.
+        Gradients.
+    spike_time_gradient : dict from Emission to Number
+        S_k of each spike, input spikes included: the gradient with respect to its time.
+    history : list of AdjointSegment, by unit
+        lambda_V and lambda_I before each of its events, beginning with 0 and 0 at the end.
     limited : int
         The number of spikes whose lambda_V- was set to the limit.
     """
@@ -84,11 +83,15 @@ class AdjointSimulation:
         self.weight = [zero] * len(model.weight)
         self.delay = [zero] * len(model.delay)
         self.threshold = dict.fromkeys(model.neurons, zero)
-        self.slopes: dict[Emission, Number] = {
+        self.spike_time_gradient: dict[Emission, Number] = {
             e: cotangents.emission_slopes.get(e, zero) for e in simulation.emissions
         }
         self.history = {
-            unit: [AdjointSegment(simulation.duration, zero, zero, zero, held=segments[-1].held)]
+            unit: [
+                AdjointSegment(
+                    simulation.duration, zero, zero, zero, is_refractory=segments[-1].is_refractory
+                )
+            ]
             for unit, segments in simulation.history.items()
         }
         self.limited = 0
@@ -109,7 +112,7 @@ class AdjointSimulation:
                 happen[event.kind](event)
         zero = self.model.numbers.convert(0)
         for unit in self.model.neurons:
-            self._enter(unit, zero, *self.flow(unit, zero), self.history[unit][-1].held)
+            self._enter(unit, zero, *self.flow(unit, zero), self.history[unit][-1].is_refractory)
         return self
 
     def _events(self) -> list[Event | Jump]:
@@ -130,57 +133,69 @@ class AdjointSimulation:
         if unit not in self.model.neurons:
             return
         later_v, lambda_i, difference = self.flow(unit, emission.time)
-        if self.history[unit][-1].held:
+        if self.history[unit][-1].is_refractory:
             restart: Number = self._release_slopes[unit]
             self._release_slopes[unit] = self.model.numbers.convert(0)
         else:
             restart = emission.current * later_v
-        self.slopes[emission] += restart
+        self.spike_time_gradient[emission] += restart
         lambda_v = self._before(emission)
         self.threshold[unit] += self._tau_mem(unit) * lambda_v
         self._enter(
-            unit, emission.time, lambda_v, lambda_i, difference + (lambda_v - later_v), held=False
+            unit,
+            emission.time,
+            lambda_v,
+            lambda_i,
+            difference + (lambda_v - later_v),
+            is_refractory=False,
         )
 
     def _before(self, emission: Emission) -> Number:
-        """lambda_V right before an emission, with its limit and the jump of a rate regulariser."""
-        drive = self.model.neurons[emission.unit].drive(emission.current)
-        slope, limit = self.slopes[emission], self.cotangents.lambda_limit
-        if drive <= 0 and limit == float("inf"):
-            raise EngineError(self._grazing(emission, drive))
-        if abs(slope) > limit * max(drive, 0):
-            lambda_v = limit if slope > 0 else -limit
-            self.limited += 1
-        else:
-            lambda_v = slope / drive if slope else slope
-        return lambda_v - self.cotangents.rate_jumps.get(emission.unit, 0)
+        """lambda_V-, with the limit on it and the jump of a rate regulariser."""
+        neuron = self.model.neurons[emission.unit]
+        excess, limit = neuron.threshold_excess(emission.current), self.cotangents.lambda_limit
+        if excess <= 0 and limit == float("inf"):
+            raise EngineError(self._grazing(emission, excess))
+        rate_jump = self.cotangents.rate_jumps.get(emission.unit, 0)
+        lambda_v, is_limited = neuron.lambda_v_before_emission(
+            self.spike_time_gradient[emission], excess, limit, rate_jump
+        )
+        self.limited += is_limited
+        return lambda_v
 
     def _arrive(self, arrival: Arrival) -> None:
         unit = arrival.unit
         lambda_v, lambda_i, difference = self.flow(unit, arrival.time)
-        tau_syn = self.model.neurons[unit].tau_syn
-        seen = difference + self.cotangents.arrival_jumps.get(arrival, 0)
+        neuron = self.model.neurons[unit]
+        at_arrival = difference + self.cotangents.arrival_jumps.get(arrival, 0)
         for emission, synapse in arrival.spikes:
-            by_time = self.model.weight[synapse] * seen
-            self.weight[synapse] -= tau_syn * lambda_i
-            self.delay[synapse] += by_time
-            self.slopes[emission] += by_time
-        held = self.history[unit][-1].held
-        self._enter(unit, arrival.time, lambda_v, lambda_i, difference, held)
+            of_weight, of_time = neuron.arrival_gradient(
+                self.model.weight[synapse], lambda_i, at_arrival
+            )
+            self.weight[synapse] += of_weight
+            self.delay[synapse] += of_time
+            self.spike_time_gradient[emission] += of_time
+        is_refractory = self.history[unit][-1].is_refractory
+        self._enter(unit, arrival.time, lambda_v, lambda_i, difference, is_refractory)
 
     def _release(self, release: Release) -> None:
         unit = release.unit
         lambda_v, lambda_i, _ = self.flow(unit, release.time)
         self._release_slopes[unit] = release.current * lambda_v
         zero = self.model.numbers.convert(0)
-        self._enter(unit, release.time, zero, lambda_i, -lambda_i, held=True)
+        self._enter(unit, release.time, zero, lambda_i, -lambda_i, is_refractory=True)
 
     def _jump(self, jump: Jump) -> None:
         lambda_v, lambda_i, difference = self.flow(jump.unit, jump.time)
         if jump.phantom:
             self.threshold[jump.unit] += self._tau_mem(jump.unit) * jump.size
         self._enter(
-            jump.unit, jump.time, lambda_v + jump.size, lambda_i, difference + jump.size, held=False
+            jump.unit,
+            jump.time,
+            lambda_v + jump.size,
+            lambda_i,
+            difference + jump.size,
+            is_refractory=False,
         )
 
     def _enter(
@@ -190,19 +205,21 @@ class AdjointSimulation:
         lambda_v: Number,
         lambda_i: Number,
         difference: Number,
-        held: bool,
+        is_refractory: bool,
     ) -> None:
-        self.history[unit].append(AdjointSegment(time, lambda_v, lambda_i, difference, held))
+        self.history[unit].append(
+            AdjointSegment(time, lambda_v, lambda_i, difference, is_refractory)
+        )
 
     def _tau_mem(self, unit: int) -> Number:
         return self.model.neurons[unit].tau_mem
 
-    def _grazing(self, emission: Emission, drive: Number) -> str:
+    def _grazing(self, emission: Emission, excess: Number) -> str:
         population, unit = self.model.place_of(emission.unit)
         return (
             f"sample {self.forward.sample}, {population!r} unit {unit}, t = "
             f"{float(emission.time):g} ms: V only grazes the threshold, I - threshold = "
-            f"{float(drive):g} is not above 0 within rounding, so the gradient has no finite "
+            f"{float(excess):g} is not above 0 within rounding, so the gradient has no finite "
             "value; use more digits, Reference(digits=...), set a limit on lambda_V, or change "
             "the parameters or the input a little"
         )

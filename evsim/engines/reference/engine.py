@@ -107,7 +107,7 @@ class AdjointState(Brief):
             events = [event for sample in self.forward.input_events for event in sample]
             own = self._zeros(sum(event.unit in units for event in events))
             for sample in self.samples:
-                for emission, slope in sample.slopes.items():
+                for emission, slope in sample.spike_time_gradient.items():
                     if emission.unit in units:
                         own[emission.index] = slope
             slopes[population.name] = own
@@ -280,9 +280,9 @@ class Reference(Engine):
             for emission in simulation.emissions:
                 if emission.index is not None:
                     continue
-                drive = state.model.neurons[emission.unit].drive(emission.current)
-                if drive < smallest:
-                    smallest = drive
+                excess = state.model.neurons[emission.unit].threshold_excess(emission.current)
+                if excess < smallest:
+                    smallest = excess
                     population, unit = state.model.place_of(emission.unit)
                     place = population, sample, unit, float(emission.time)
         return Report(

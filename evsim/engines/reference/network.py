@@ -5,12 +5,12 @@ There are three kinds of events:
 - *emission*: V of a LIF unit reaches the threshold; V := 0, and I does not change.
 - *arrival*: spikes arrive at a unit, each a delay after its emission, and raise I by the sum of
   their weights.
-- *release*: the refractory period of a unit ends, and V changes again.
+- *release*: the refractory period of a unit ends, and V moves again.
 
-At one instant emissions come before arrivals, and arrivals before releases; events of one kind
-are ordered by unit.  So the slope dV/dt at an emission is the limit from the left.  All arrivals at
-a unit at one instant are summed before the next crossing is computed.  An arrival at the end of a
-refractory period belongs to the period.
+At one instant emissions come before arrivals, and arrivals before releases; beyond that the
+order is by unit.  So the slope dV/dt at an emission is that from the left, all arrivals due
+at one unit at one instant are summed before its next crossing is sought, and an arrival at
+the end of a period belongs to the period.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Arrival(Brief):
 
 @dataclass(eq=False)
 class Release:
-    """The refractory period of a unit ends; ``current`` is I at its end."""
+    """The refractory period of a unit ends.  ``current`` is I there."""
 
     kind: ClassVar[Kind] = Kind.RELEASE
     time: Number
@@ -234,7 +234,7 @@ class Simulation:
         self.debug = debug
         self.now = zero
         self.queue = SortedKeyList(key=order)
-        self.history = {u: [Segment(zero, zero, zero, held=False)] for u in model.neurons}
+        self.history = {u: [Segment(zero, zero, zero, is_refractory=False)] for u in model.neurons}
         self.resets: dict[int, list[int]] = {unit: [] for unit in model.neurons}
         self.events: list[Event] = []
         self.arrivals_after_end = 0
@@ -287,7 +287,9 @@ class Simulation:
             self._check_pace(unit)
             self.resets[unit].append(len(self.history[unit]))
             release = now + neuron.refractory
-            self._enter(unit, self.model.numbers.convert(0), emission.current, held=release > now)
+            self._enter(
+                unit, self.model.numbers.convert(0), emission.current, is_refractory=release > now
+            )
             if now < release <= self.duration:
                 self.queue.add(Release(release, unit))
         emission.dropped = self._drops(unit)
@@ -317,8 +319,8 @@ class Simulation:
             )
 
     def _place(self, unit: int) -> str:
-        population, own = self.model.place_of(unit)
-        return f"sample {self.sample}, unit {own} of {population!r}, at {float(self.now):.17g} ms"
+        population, index = self.model.place_of(unit)
+        return f"sample {self.sample}, unit {index} of {population!r}, at {float(self.now):.17g} ms"
 
     def _drops(self, unit: int) -> bool:
         """Whether the unit's next spike is dropped."""
@@ -355,20 +357,22 @@ class Simulation:
             raise EngineError(
                 f"{self._place(unit)}: its current is no longer finite: use smaller weights"
             )
-        self._enter(unit, voltage, current, before.held)
+        self._enter(unit, voltage, current, before.is_refractory)
 
     def _release(self, release: Release) -> None:
         unit = release.unit
         voltage, current = self.model.neurons[unit].flow(self.history[unit][-1], release.time)
         release.current = current
-        self._enter(unit, voltage, current, held=False)
+        self._enter(unit, voltage, current, is_refractory=False)
 
-    def _enter(self, unit: int, voltage: Number, current: Number, held: bool) -> None:
-        """Begin a new segment of a unit, and predict the unit's next emission."""
-        self.history[unit].append(Segment(self.now, voltage, current, held))
+    def _enter(self, unit: int, voltage: Number, current: Number, is_refractory: bool) -> None:
+        """Put a unit in a new state, and predict its next emission from there."""
+        self.history[unit].append(Segment(self.now, voltage, current, is_refractory))
         if unit in self._predicted:
             self.queue.remove(self._predicted.pop(unit))
-        wait = None if held else self.model.neurons[unit].time_to_threshold(voltage, current)
+        wait = (
+            None if is_refractory else self.model.neurons[unit].time_to_threshold(voltage, current)
+        )
         if wait is not None and self.now + wait <= self.duration:
             self._predicted[unit] = Emission(self.now + wait, unit)
             self.queue.add(self._predicted[unit])
@@ -416,14 +420,14 @@ class Simulation:
         assert voltage <= neuron.threshold + slack, (
             f"V of {place} is {voltage}, not below threshold"
         )
-        if segment.held:
-            assert voltage == 0, f"V of {place} is {voltage} within its refractory window"
+        if segment.is_refractory:
+            assert voltage == 0, f"V of {place} is {voltage} within its refractory period"
             last = next(e for e in reversed(self.emissions) if e.unit == unit)
             end = last.time + neuron.refractory
             waits = any(e.kind == Kind.RELEASE and e.unit == unit for e in self.queue)
-            assert end >= self.now, f"{place} is held after its refractory window"
-            assert waits == (end <= self.duration), f"nothing ends the refractory window of {place}"
-            assert unit not in self._predicted, f"{place} is to spike while it is held"
+            assert end >= self.now, f"{place} is refractory after its period"
+            assert waits == (end <= self.duration), f"nothing ends the refractory period of {place}"
+            assert unit not in self._predicted, f"{place} is to spike while it is refractory"
 
     def arrivals(self) -> int:
         """The number of spikes that have arrived at a synapse."""
@@ -442,10 +446,10 @@ class Simulation:
         return self.model.neurons[unit].flow(segment, time)
 
     def is_reset(self, unit: int, time: Number) -> bool:
-        """Whether V is 0 because the unit spikes at this time or is in its refractory period."""
+        """Whether V is 0 there because the unit has just spiked, or is refractory."""
         place = self._place_of(unit, time)
         segment = self.history[unit][place]
-        return segment.held or (segment.time == time and place in self.resets[unit])
+        return segment.is_refractory or (segment.time == time and place in self.resets[unit])
 
     def _place_of(self, unit: int, time: Number) -> int:
         """The index in ``history`` after the emissions and before the arrivals at a time."""

@@ -1,4 +1,4 @@
-"""One neuron between its events, in any number type: each equation beside its adjoint.
+"""One neuron and its events, in any number type: each equation beside its adjoint.
 
     tau_mem dV/dt = -V + I          tau_syn dI/dt = -I
 
@@ -7,9 +7,12 @@ difference of the exponential function,
 
     exp[x, y] = (e^x - e^y) / (x - y),    exp[x, y, z] = (exp[x, y] - exp[y, z]) / (x - z),
 
-and so on.  Where arguments are equal its value is the limit, so equal time constants are not a
-special case, and no digits are lost near them.  The derivative with respect to a time constant is a
-convolution in which the exponential of that time constant appears once more.
+and so on, whose value where arguments meet is a limit and no exception.  So equal time
+constants are no special case, and no digits are lost near them.  Derivatives with respect to a time
+constant are convolutions in which it appears once more.
+
+Papers: D is Mészáros, Knight, Nowotny (learning delays with EventProp),
+L is Nowotny, Turner, Knight (loss shaping).
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ def numbers_with(digits: int | None) -> Numbers:
         return Numbers(float, math.exp, math.expm1, math.log, math.log1p, math.ulp(1.0))
     import mpmath
 
-    # A separate context, so that the precision of the user's mpmath.mp does not change.
+    # A private context: the precision of the user's mpmath.mp must not change.
     context = mpmath.mp.clone()
     context.dps = digits
     functions = context.exp, context.expm1, context.log, context.log1p
@@ -108,13 +111,13 @@ def _taylor_series(numbers: Numbers, gaps: list[Number]) -> Number:
 class Segment(NamedTuple):
     """V and I right after an event at ``time``; until the next event they follow their equations.
 
-    If ``held``, the unit is in its refractory period and V stays at 0.
+    While ``is_refractory``, in a refractory period, V stays at 0.
     """
 
     time: Number
     voltage: Number
     current: Number
-    held: bool
+    is_refractory: bool
 
 
 class AdjointSegment(NamedTuple):
@@ -127,11 +130,11 @@ class AdjointSegment(NamedTuple):
     lambda_v: Number
     lambda_i: Number
     difference: Number
-    held: bool
+    is_refractory: bool
 
 
 class Slopes(NamedTuple):
-    """Derivatives with respect to the two time constants of a neuron."""
+    """Derivatives with respect to a neuron's two time constants."""
 
     tau_mem: Number
     tau_syn: Number
@@ -161,7 +164,7 @@ class Neuron:
         """V and I at a time in the segment, or at a later time if no event had happened."""
         span = time - segment.time
         current = segment.current * self._convolution(span, self.tau_syn)
-        if segment.held:
+        if segment.is_refractory:
             return segment.voltage, current
         return self._voltage(segment, partial(self._convolution, span)), current
 
@@ -183,7 +186,7 @@ class Neuron:
         """
         span = segment.time - time
         lambda_i = segment.lambda_i * self._convolution(span, self.tau_syn)
-        if segment.held:
+        if segment.is_refractory:
             return segment.lambda_v, lambda_i, segment.lambda_v - lambda_i
         lambda_v = segment.lambda_v * self._convolution(span, self.tau_mem)
         both = self._convolution(span, self.tau_mem, self.tau_syn)
@@ -204,10 +207,10 @@ class Neuron:
         it starts from the difference itself and never subtracts lambda_I from lambda_V.
         """
         if self.tau_syn <= self.tau_mem:
-            own = self._convolution(span, self.tau_syn)
-            return segment.difference * own - segment.lambda_v * both / self.tau_mem
-        own = self._convolution(span, self.tau_mem) - both / self.tau_syn
-        return segment.difference * own - segment.lambda_i * both / self.tau_mem
+            factor = self._convolution(span, self.tau_syn)
+            return segment.difference * factor - segment.lambda_v * both / self.tau_mem
+        factor = self._convolution(span, self.tau_mem) - both / self.tau_syn
+        return segment.difference * factor - segment.lambda_i * both / self.tau_mem
 
     def _integral_of_rise(self, form: WeightingForm, start: Number, span: Number) -> Number:
         """Integral of w(t) dV/dt from start to start + span; V starts at 0 and I at 1.
@@ -237,7 +240,7 @@ class Neuron:
 
     def integral(self, segment: Segment, end: Number, form: WeightingForm) -> Number:
         """Integral of w(t) V(t) dt from the segment's start to its end."""
-        if segment.held:
+        if segment.is_refractory:
             return self.numbers.convert(0)
         span = end - segment.time
         return self._voltage(segment, partial(self._weighted_integral, form, segment.time, span))
@@ -268,13 +271,13 @@ class Neuron:
         span = time - segment.time
         twice = self._convolution(span, self.tau_syn, self.tau_syn)
         current = segment.current * twice / self.tau_syn**2
-        if segment.held:
+        if segment.is_refractory:
             return self._no_slopes, current
         return self._voltage_slopes(segment, partial(self._convolution, span)), current
 
     def integral_slopes(self, segment: Segment, end: Number, form: WeightingForm) -> Slopes:
-        """Derivatives of ``integral`` with respect to both time constants."""
-        if segment.held:
+        """Derivatives of ``integral``."""
+        if segment.is_refractory:
             return self._no_slopes
         span = end - segment.time
         integral = partial(self._weighted_integral, form, segment.time, span)
@@ -299,7 +302,7 @@ class Neuron:
     # Maximum and threshold crossing.
 
     def time_to_maximum(self, voltage: Number, current: Number) -> Number | None:
-        """The time until V has its next positive maximum; None if it will have none.
+        """How long V goes on rising to a positive maximum; None if it does not reach one.
 
         At the maximum V = I.  With eps = 1 - tau_syn/tau_mem and u = eps (1 - V0/I0) the time is
         -tau_syn log(1 - u) / eps.  If V stays negative, it has no positive maximum.
@@ -329,7 +332,7 @@ class Neuron:
         to_maximum = self.time_to_maximum(voltage, current)
         if to_maximum is None:
             return None
-        start = Segment(time, voltage, current, held=False)
+        start = Segment(time, voltage, current, is_refractory=False)
         maximum, _ = self.flow(start, to_maximum)
         if maximum <= self.threshold:
             return None
@@ -343,8 +346,30 @@ class Neuron:
                 return time
             time = later
 
-    # Emission: V := 0.
+    # Emission: V := 0, and lambda_V jumps.
 
-    def drive(self, current: Number) -> Number:
-        """tau_mem dV/dt right before an emission."""
+    def threshold_excess(self, current: Number) -> Number:
+        """I - threshold right before an emission: tau_mem dV/dt there."""
         return current - self.threshold
+
+    def lambda_v_before_emission(
+        self, spike_time_gradient: Number, excess: Number, limit: Number, rate_jump: Number
+    ) -> tuple[Number, bool]:
+        """lambda_V- = S_k/(I - threshold) (D Table 1), and whether it was limited.
+
+        It is at most ``limit`` in size, and then changed by the rate regulariser (L 7).
+        """
+        is_limited = abs(spike_time_gradient) > limit * max(excess, 0)
+        if is_limited:
+            lambda_v = limit if spike_time_gradient > 0 else -limit
+        else:
+            lambda_v = spike_time_gradient / excess if spike_time_gradient else spike_time_gradient
+        return lambda_v - rate_jump, is_limited
+
+    # Arrival.
+
+    def arrival_gradient(
+        self, weight: Number, lambda_i: Number, difference: Number
+    ) -> tuple[Number, Number]:
+        """Gradients with respect to the weight and to the time of one arrival (D Table 1)."""
+        return -self.tau_syn * lambda_i, weight * difference

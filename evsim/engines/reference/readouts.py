@@ -1,4 +1,7 @@
-"""Readouts of one simulated sample, each beside what it brings into the adjoint."""
+"""Readouts of one simulated sample, each beside what it brings into the adjoint.
+
+Paper: L is Nowotny, Turner, Knight (loss shaping).
+"""
 
 from __future__ import annotations
 
@@ -133,7 +136,7 @@ def peak(simulation: Simulation, unit: int) -> PeakAt:
     history = simulation.history[unit]
     best = PeakAt(history[0].voltage, history[0].time, None)
     end, current = neuron.flow(history[-1], simulation.duration)
-    last = Segment(simulation.duration, end, current, held=False)
+    last = Segment(simulation.duration, end, current, is_refractory=False)
     for index, (segment, following) in enumerate(pairwise([*history, last])):
         arrival = index if index else None
         candidates = [PeakAt(segment.voltage, segment.time, arrival)]

@@ -1,7 +1,11 @@
-"""The time loop of a component, backward: from what drives the adjoints to every gradient.
+"""The time loop of a component, backward: from the readout's cotangents to every gradient.
 
 Between grid points it is the transpose of the forward loop's step; at emissions, and for delays,
-it is EventProp (D Table 1, L Table 6), with the drive D of the forward loop for I - threshold.
+it is EventProp (D Table 1, L Table 6), with the threshold excess of the forward loop for
+I - threshold.
+
+Papers: D is Mészáros, Knight, Nowotny (learning delays with EventProp), L is Nowotny, Turner,
+Knight (loss shaping).
 """
 
 from __future__ import annotations
@@ -12,17 +16,17 @@ import numpy as np
 
 from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped
-from evsim.engines.exact.kernels.backward.adjoint_intervals import emission_adjoint
+from evsim.equations.lif import lambda_v_before_emission, restart_gradient
 from evsim_gpu.cpu.records import Columns, Network, Spikes
 from evsim_gpu.cpu.synapses import pull_back_spike
 
 
-class Entering(NamedTuple):
-    """How a loss enters the adjoints: ``evsim_gpu.device.Drive`` as arrays.
+class SourceArrays(NamedTuple):
+    """The sources of the adjoints: ``evsim_gpu.device.Drive`` as arrays.
 
-    It reads the columns ``first_read`` to ``last_read - 1`` of component ``component``.  What
-    there is none of has zeros: cotangents, phantoms, peak steps; ``f`` and ``g`` are empty for
-    what is no mean.
+    The readout has the columns ``first_read`` to ``last_read - 1`` of component ``component``.
+    Cotangents, phantoms and peak steps are zeros if the readout has none; ``f`` and ``g`` are empty
+    unless it is a mean.
     """
 
     component: int
@@ -44,10 +48,10 @@ class Entering(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Sums over samples.
+    """Sums over samples: of weights and delays, (synapses,), and of the others, (columns,).
 
-    Per synapse, per unit, and per unit for both time constants; ``counts`` has the limited
-    emissions, and of a grazing one sample (-1 for none), unit and step.
+    ``limited`` (1,) counts the emissions at which lambda_V- was limited; ``grazing`` (3,) has the
+    sample, -1 for none, unit and step of the first one whose gradient is unbounded.
     """
 
     weight: np.ndarray
@@ -55,7 +59,8 @@ class Gradients(NamedTuple):
     threshold: np.ndarray
     tau_mem: np.ndarray
     tau_syn: np.ndarray
-    counts: np.ndarray
+    limited: np.ndarray
+    grazing: np.ndarray
 
 
 @compiled
@@ -68,43 +73,43 @@ def adjoint_step(columns: Columns, first: int, lambda_v: np.ndarray, lambda_i: n
 
 
 @compiled
-def add_drive(
+def add_readout(
     n: int,
     sample: int,
     moment: int,
-    entering: Entering,
+    sources: SourceArrays,
     columns: Columns,
     first: int,
-    held: np.ndarray,
+    is_refractory: np.ndarray,
     lambda_v: np.ndarray,
     lambda_i: np.ndarray,
 ) -> int:
-    """What the readout's dependence on V and I at a grid point adds; the next moment to come.
+    """Add the readout's derivatives with respect to V and I at a grid point.
 
-    Units whose V stays at 0 over the step that follows have no part in it.
+    Units whose V stays at 0 over the following step are left out.  Returns the next earlier moment.
     """
     moments = 0
-    while moment - moments >= entering.moment_start[sample]:
-        if entering.moment_step[moment - moments] != n:
+    while moment - moments >= sources.moment_start[sample]:
+        if sources.moment_step[moment - moments] != n:
             break
         moments += 1
-    for unit in range(entering.last_read - entering.first_read):
-        j = entering.first_read + unit
-        if held[j]:
+    for unit in range(sources.last_read - sources.first_read):
+        j = sources.first_read + unit
+        if is_refractory[j]:
             continue
         tau_mem, tau_syn = columns.tau_mem[first + j], columns.tau_syn[first + j]
-        cotangent = entering.cotangents[sample, unit]
-        if n < entering.f.size:
-            f, g = entering.f[n], entering.g[n]
-            of_v = f * entering.by_voltage[0, unit] + g * entering.by_voltage[1, unit]
-            of_i = f * entering.by_current[0, unit] + g * entering.by_current[1, unit]
+        cotangent = sources.cotangents[sample, unit]
+        if n < sources.f.size:
+            f, g = sources.f[n], sources.g[n]
+            of_v = f * sources.by_voltage[0, unit] + g * sources.by_voltage[1, unit]
+            of_i = f * sources.by_current[0, unit] + g * sources.by_current[1, unit]
             lambda_v[j] -= cotangent * of_v / tau_mem
             lambda_i[j] -= cotangent * of_i / tau_syn
-        elif n > 0 and entering.peak_step[sample, unit] == n:
+        elif n > 0 and sources.peak_step[sample, unit] == n:
             lambda_v[j] -= cotangent / tau_mem
         for m in range(moment, moment - moments, -1):
-            lambda_v[j] -= entering.moment_lambda_v[m, unit]
-            lambda_i[j] -= entering.moment_lambda_i[m, unit]
+            lambda_v[j] -= sources.moment_lambda_v[m, unit]
+            lambda_i[j] -= sources.moment_lambda_i[m, unit]
     return moment - moments
 
 
@@ -117,16 +122,16 @@ def pull_back_inside(
     network: Network,
     adjoint: np.ndarray,
     gradients: Gradients,
-    by_time: np.ndarray,
+    spike_time_gradient: np.ndarray,
 ) -> None:
-    """Pull an emission's arrivals inside its own component back."""
+    """Pull the arrivals of an emission inside its component back."""
     synapses = network.synapses
     for connection in range(synapses.inner_first[component], synapses.outer_first[component + 1]):
         i = j - synapses.source_column[connection]
         if 0 <= i < synapses.source_units[connection]:
             pull_back_spike(
                 synapses.row_first[connection] + i, step, network, network.first[component],
-                adjoint, gradients.weight, gradients.delay, by_time, spike,
+                adjoint, gradients.weight, gradients.delay, spike_time_gradient, spike,
             )  # fmt: skip
 
 
@@ -141,10 +146,10 @@ def add_time_constants(
     lambda_i: np.ndarray,
     gradients: Gradients,
 ) -> None:
-    """What the step from n to the grid point of these adjoints adds.
+    """Add the gradients of the step from grid point n to that of these adjoints.
 
-    dL/dV and dL/dI after it times the derivatives of V and I by the time constants,
-    ``GridLayout.time_constant_slopes``.  While V is held lambda_V is 0.
+    dL/dV and dL/dI after the step times the derivatives of V and I with respect to the time
+    constants, ``GridLayout.time_constant_slopes``.  In a refractory period lambda_V is 0.
     """
     for j in range(lambda_v.size):
         c = first + j
@@ -161,30 +166,36 @@ def pull_back_emission(
     spike: int,
     component: int,
     network: Network,
-    entering: Entering,
+    sources: SourceArrays,
     spikes: Spikes,
-    released: np.ndarray,
+    restart: np.ndarray,
     lambda_v: np.ndarray,
     adjoint: np.ndarray,
-    by_time: np.ndarray,
+    spike_time_gradient: np.ndarray,
     gradients: Gradients,
 ) -> None:
-    """lambda_V before an emission, from what is known of the derivative by its time."""
+    """Make lambda_V jump at an emission, and complete its S_k."""
     columns, c = network.columns, network.first[component] + j
-    step, drive = spikes.step[spike], spikes.drive[spike]
+    step, threshold_excess = spikes.step[spike], spikes.threshold_excess[spike]
     if columns.refractory[c] == 0:
-        by_time[spike] += (columns.threshold[c] + drive) * lambda_v[j]
+        current = columns.threshold[c] + threshold_excess
+        spike_time_gradient[spike] += restart_gradient(current, lambda_v[j])
     else:
-        by_time[spike] += released[j]
-        released[j] = 0.0
+        spike_time_gradient[spike] += restart[j]
+        restart[j] = 0.0
     if not spikes.dropped[spike]:
-        pull_back_inside(component, j, step, spike, network, adjoint, gradients, by_time)
-    limit, unit = entering.limit[0], columns.unit[c]
-    slope = by_time[spike]
-    if not drive > 0.0 and limit == np.inf and slope != 0.0 and gradients.counts[1] < 0:
-        gradients.counts[1], gradients.counts[2], gradients.counts[3] = sample, unit, step
-    lambda_v[j], is_limited = emission_adjoint(slope, drive, limit, entering.rate_jump[unit])
-    gradients.counts[0] += is_limited
+        pull_back_inside(
+            component, j, step, spike, network, adjoint, gradients, spike_time_gradient
+        )
+    limit, unit = sources.limit[0], columns.unit[c]
+    gradient = spike_time_gradient[spike]
+    is_grazing = not threshold_excess > 0.0 and limit == np.inf and gradient != 0.0
+    if is_grazing and gradients.grazing[0] < 0:
+        gradients.grazing[0], gradients.grazing[1], gradients.grazing[2] = sample, unit, step
+    lambda_v[j], is_limited = lambda_v_before_emission(
+        gradient, threshold_excess, limit, sources.rate_jump[unit]
+    )
+    gradients.limited[0] += is_limited
     gradients.threshold[c] += columns.tau_mem[c] * lambda_v[j]
 
 
@@ -193,33 +204,32 @@ def pull_back_component(
     component: int,
     sample: int,
     network: Network,
-    entering: Entering,
+    sources: SourceArrays,
     spikes: Spikes,
     start: np.ndarray,
     count: np.ndarray,
     slopes: np.ndarray,
     states: np.ndarray,
-    by_time: np.ndarray,
+    spike_time_gradient: np.ndarray,
     adjoint: np.ndarray,
     gradients: Gradients,
 ) -> None:
     """lambda_V and lambda_I of a component after every grid point, (steps + 1, columns, 2).
 
-    ``by_time`` comes with what is known of each emission's S_k, the derivative of the loss by
-    its time, and leaves with all of it.  ``states`` is empty unless time constants are asked
-    for.
+    ``spike_time_gradient`` comes with the readout's direct part of each emission's S_k, and leaves
+    complete.  ``states`` is empty unless gradients of time constants are asked for.
     """
     columns, first = network.columns, network.first[component]
     size = adjoint.shape[1]
     lambda_v, lambda_i = np.zeros_like(adjoint[0, :, 0]), np.zeros_like(adjoint[0, :, 0])
-    released = np.zeros_like(lambda_v)
-    held, free_at = np.zeros(size, np.bool_), np.empty(size, np.int64)
+    restart = np.zeros_like(lambda_v)
+    is_refractory, free_at = np.zeros(size, np.bool_), np.empty(size, np.int64)
     begin, latest = np.empty(size, np.int64), np.empty(size, np.int64)
     for j in range(size):
         begin[j] = start[columns.unit[first + j]]
         latest[j] = begin[j] + count[columns.unit[first + j]] - 1
-    is_read = component == entering.component
-    moment = entering.moment_start[sample + 1] - 1
+    is_read = component == sources.component
+    moment = sources.moment_start[sample + 1] - 1
     for n in range(network.steps, -1, -1):
         if is_stopped():
             return
@@ -231,20 +241,20 @@ def pull_back_component(
             free_at[j] = -1
             if latest[j] >= begin[j] and columns.refractory[first + j] > 0:
                 free_at[j] = spikes.step[latest[j]] + columns.refractory[first + j]
-            held[j] = n < free_at[j]
+            is_refractory[j] = n < free_at[j]
         if is_read:
-            moment = add_drive(
-                n, sample, moment, entering, columns, first, held, lambda_v, lambda_i
+            moment = add_readout(
+                n, sample, moment, sources, columns, first, is_refractory, lambda_v, lambda_i
             )
         for j in range(size):
             if free_at[j] == n:  # V moves again
-                released[j] = spikes.release[latest[j]] * lambda_v[j]
+                restart[j] = restart_gradient(spikes.release[latest[j]], lambda_v[j])
                 lambda_v[j] = 0.0
             adjoint[n, j, 0], adjoint[n, j, 1] = lambda_v[j], lambda_i[j]
         if is_read and n == network.steps:
             # Phantom spikes: emissions at the end of the trial, and so before arrivals there.
-            for j in range(entering.first_read, entering.last_read):
-                phantom = entering.phantom[sample, j - entering.first_read]
+            for j in range(sources.first_read, sources.last_read):
+                phantom = sources.phantom[sample, j - sources.first_read]
                 lambda_v[j] += phantom
                 gradients.threshold[first + j] += columns.tau_mem[first + j] * phantom
         for j in range(size):
@@ -252,7 +262,7 @@ def pull_back_component(
                 return
             if latest[j] >= begin[j] and spikes.step[latest[j]] == n:
                 pull_back_emission(
-                    sample, j, latest[j], component, network, entering, spikes, released,
-                    lambda_v, adjoint, by_time, gradients,
+                    sample, j, latest[j], component, network, sources, spikes, restart,
+                    lambda_v, adjoint, spike_time_gradient, gradients,
                 )  # fmt: skip
                 latest[j] -= 1

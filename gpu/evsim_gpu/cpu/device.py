@@ -12,7 +12,7 @@ from evsim._compile.threads import alone, over, piece_bounds
 from evsim.display.short_repr import Brief
 from evsim.network.ragged_arrays import places_of
 from evsim_gpu.cpu import samples
-from evsim_gpu.cpu.backward import Entering, Gradients
+from evsim_gpu.cpu.backward import Gradients, SourceArrays
 from evsim_gpu.cpu.records import Network, Spikes, flat_network
 from evsim_gpu.device import Activity, Device, Drive, Emissions, GridInputs, MeanForm, Pulled
 from evsim_gpu.model.layout import GridLayout
@@ -37,11 +37,11 @@ class CpuDevice(Device):
 
         def run(bound: tuple[int, int]) -> Piece:
             overflow = np.full(3, -1, np.int64)
-            spikes, used = samples.simulate_samples(
+            spikes, spike_count = samples.simulate_samples(
                 *bound, network, inputs.step, input_start, keys, start, count, input_place,
                 overflow,
             )  # fmt: skip
-            return Piece(*bound, Spikes(*(part[:used] for part in spikes)), overflow)
+            return Piece(*bound, Spikes(*(part[:spike_count] for part in spikes)), overflow)
 
         bounds = piece_bounds(batch, network.synapses.weight.size)
         pieces = over(run, bounds, self.threads)
@@ -158,19 +158,18 @@ class CpuActivity(Brief, Activity):
     # -- adjoints ---------------------------------------------------------------------------
 
     def pull_back(self, drive: Drive, *, time_constants: bool) -> Pulled:
-        entering = self._entering(drive)
-        run = partial(self._pull_back_piece, drive, entering, time_constants, -1, 0, *_NOTHING)
+        sources = self._source_arrays(drive)
+        run = partial(self._pull_back_piece, drive, sources, time_constants, -1, 0, *_NOTHING)
         results = over(run, self.pieces, self.threads)
         events = np.zeros(self.inputs.step.size)
-        for piece, (_, by_time) in zip(self.pieces, results, strict=True):
-            own = self._input_range(piece)
-            events[own] = by_time[self._input_places(piece)]
+        for piece, (_, spike_time_gradient) in zip(self.pieces, results, strict=True):
+            inputs = self._input_range(piece)
+            events[inputs] = spike_time_gradient[self._input_places(piece)]
         totals = [np.zeros(part.size) for part in results[0][0][:5]]
         for gradients, _ in results:
             for total, part in zip(totals, gradients[:5], strict=True):
                 total += part
-        counts = [gradients.counts for gradients, _ in results]
-        grazing = next((c for c in counts if c[1] >= 0), None)
+        grazing = next((g.grazing for g, _ in results if g.grazing[0] >= 0), None)
         return Pulled(
             weight=self._by_synapse(totals[0]),
             delay=self._by_synapse(totals[1]),
@@ -178,10 +177,10 @@ class CpuActivity(Brief, Activity):
             tau_mem=self._by_unit(totals[3]),
             tau_syn=self._by_unit(totals[4]),
             events=events,
-            limited=int(sum(c[0] for c in counts)),
+            limited=int(sum(gradients.limited[0] for gradients, _ in results)),
             grazing=None
             if grazing is None
-            else (int(grazing[1]), int(grazing[2]), int(grazing[3])),
+            else (int(grazing[0]), int(grazing[1]), int(grazing[2])),
             activity=self,
             drive=drive,
         )
@@ -192,7 +191,7 @@ class CpuActivity(Brief, Activity):
         lambda_v, lambda_i = np.zeros((2, *shape), self.layout.precision)
         drive = pulled.drive
         run = partial(
-            self._pull_back_piece, drive, self._entering(drive), False, component, first,
+            self._pull_back_piece, drive, self._source_arrays(drive), False, component, first,
             lambda_v, lambda_i,
         )  # fmt: skip
         over(run, self.pieces, self.threads)
@@ -201,7 +200,7 @@ class CpuActivity(Brief, Activity):
     def _pull_back_piece(
         self,
         drive: Drive,
-        entering: Entering,
+        sources: SourceArrays,
         time_constants: bool,
         wanted: int,
         first_column: int,
@@ -209,24 +208,26 @@ class CpuActivity(Brief, Activity):
         lambda_i: np.ndarray,
         piece: Piece,
     ) -> tuple[Gradients, np.ndarray]:
-        """The sums of a piece, and the derivative by the time of each of its spikes."""
+        """The sums of a piece, and S_k of each of its spikes."""
         real, network = self.layout.precision, self.network
-        by_time = self._direct_slopes(piece, drive)
+        spike_time_gradient = self._direct_spike_time_gradient(piece, drive)
         synapses, columns = network.synapses.weight.size, network.columns.unit.size
         by_synapse, by_column = (
             np.zeros((n, size), real) for n, size in ((2, synapses), (3, columns))
         )
-        gradients = Gradients(*by_synapse, *by_column, counts=np.array([0, -1, -1, -1]))  # type: ignore[misc]
+        gradients = Gradients(  # type: ignore[misc]
+            *by_synapse, *by_column, limited=np.zeros(1, np.int64), grazing=np.full(3, -1)
+        )
         slopes = self.layout.time_constant_slopes[network.columns.unit]
         samples.pull_back_samples(
-            piece.first, piece.last, network, entering, piece.spikes, self.start, self.count,
-            slopes, time_constants, by_time, gradients, wanted, first_column,
+            piece.first, piece.last, network, sources, piece.spikes, self.start, self.count,
+            slopes, time_constants, spike_time_gradient, gradients, wanted, first_column,
             *(part.astype(real, copy=False) for part in (lambda_v, lambda_i)),
         )  # fmt: skip
-        return gradients, by_time
+        return gradients, spike_time_gradient
 
-    def _direct_slopes(self, piece: Piece, drive: Drive) -> np.ndarray:
-        """The derivative of the loss by the time of each spike of a piece, as far as direct."""
+    def _direct_spike_time_gradient(self, piece: Piece, drive: Drive) -> np.ndarray:
+        """The part of S_k of each spike of a piece that comes from the readout directly."""
         slopes = np.zeros(piece.spikes.step.size, self.layout.precision)
         if drive.slopes is not None:
             first, last = self._units(drive.population)
@@ -237,14 +238,14 @@ class CpuActivity(Brief, Activity):
             slopes[places[order]] = drive.slopes[begin : begin + places.size]
         return slopes
 
-    def _entering(self, drive: Drive) -> Entering:
+    def _source_arrays(self, drive: Drive) -> SourceArrays:
         real, batch = self.layout.precision, self.inputs.batch
         component, first, last = self.layout.place(drive.population)
         shape = (batch, last - first)
         nothing, zeros = np.zeros(shape, real), np.zeros((2, last - first), real)
         mean = drive.mean or MeanForm(np.empty(0, real), np.empty(0, real), zeros, zeros)
         peak_step = np.zeros(shape, np.int32) if drive.peak_step is None else drive.peak_step
-        return Entering(
+        return SourceArrays(
             component, first, last, mean.f, mean.g, mean.by_voltage, mean.by_current,
             nothing if drive.cotangents is None else drive.cotangents,
             peak_step,

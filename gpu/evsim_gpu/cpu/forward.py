@@ -17,17 +17,17 @@ from evsim_gpu.cpu.synapses import deliver
 
 @compiled
 def flow_step(
-    columns: Columns, first: int, voltage: np.ndarray, current: np.ndarray, drive: np.ndarray
+    columns: Columns, first: int, voltage: np.ndarray, current: np.ndarray, excess: np.ndarray
 ) -> None:
-    """V and I of all units after a step without events, and what a crossing's drive would be.
+    """V and I of all units after a step without events, and the threshold excess of a crossing.
 
-    The drive stands for I - threshold at a crossing inside the step: tau_mem times the mean
-    slope of V, which is positive for any V that was below the threshold.
+    The excess replaces I - threshold at a crossing inside the step: tau_mem times the mean slope
+    of V, which is positive if V was below the threshold.
     """
     for j in range(voltage.size):
         c = first + j
         v, i = voltage[j], current[j]
-        drive[j] = columns.drive_scale[c] * (columns.fall[c] * v + columns.rise[c] * i)
+        excess[j] = columns.drive_scale[c] * (columns.fall[c] * v + columns.rise[c] * i)
         voltage[j] = columns.decay_mem[c] * v + columns.rise[c] * i
         current[j] = columns.decay_syn[c] * i
 
@@ -50,35 +50,41 @@ def run_component(
     columns, first = network.columns, network.first[component]
     size = network.first[component + 1] - first
     voltage, now = np.zeros_like(current[0]), current[0].copy()
-    drive = np.empty_like(voltage)
+    excess = np.empty_like(voltage)
     free_at, latest = np.full(size, -1), np.full(size, -1)
     number = np.zeros(size, np.int64)
-    used = 0
+    spike_count = 0
     for n in range(1, network.steps + 1):
         if is_stopped():
             break
-        flow_step(columns, first, voltage, now, drive)
-        before = used
-        if used + size > column.size:
-            events = with_room(events, used, size)
-            more = np.empty(events.step.size, np.int32)
-            more[:used] = column[:used]
-            column = more
+        flow_step(columns, first, voltage, now, excess)
+        before = spike_count
+        if spike_count + size > column.size:
+            events = with_room(events, spike_count, size)
+            larger = np.empty(events.step.size, np.int32)
+            larger[:spike_count] = column[:spike_count]
+            column = larger
         for j in range(size):
             if n <= free_at[j]:
                 voltage[j] = 0.0
             elif voltage[j] >= columns.threshold[first + j]:
                 voltage[j] = 0.0
                 unit = columns.unit[first + j]
-                events.step[used], events.drive[used], column[used] = n, drive[j], j
-                events.release[used] = 0.0
-                events.dropped[used] = is_dropped(key, unit, number[j], columns.drop_rate[unit])
+                (
+                    events.step[spike_count],
+                    events.threshold_excess[spike_count],
+                    column[spike_count],
+                ) = n, excess[j], j
+                events.release[spike_count] = 0.0
+                events.dropped[spike_count] = is_dropped(
+                    key, unit, number[j], columns.drop_rate[unit]
+                )
                 number[j] += 1
-                latest[j] = used
+                latest[j] = spike_count
                 free_at[j] = n + columns.refractory[first + j]
-                used += 1
-        if used > before:
-            deliver_inside(component, network, before, used, events, column, current)
+                spike_count += 1
+        if spike_count > before:
+            deliver_inside(component, network, before, spike_count, events, column, current)
         for j in range(size):
             now[j] += current[n, j]
             if n == free_at[j]:
@@ -87,7 +93,7 @@ def run_component(
     for j in range(size - 1, -1, -1):
         if columns.is_lif[first + j] and not np.isfinite(now[j]):
             overflow = j
-    return events, column, used, overflow
+    return events, column, spike_count, overflow
 
 
 @compiled
@@ -131,24 +137,27 @@ def sort_by_unit(
     column: np.ndarray,
     found: int,
     spikes: Spikes,
-    used: int,
+    spike_count: int,
     start: np.ndarray,
     count: np.ndarray,
     size: int,
 ) -> None:
-    """Write emissions, in the order of time, behind the ``used`` spikes, unit by unit."""
+    """Write emissions, in the order of time, behind the earlier spikes, unit by unit."""
     for j in range(size):
         count[columns.unit[first + j]] = 0
     for event in range(found):
         count[columns.unit[first + column[event]]] += 1
     place = np.empty(size, np.int64)
     for j in range(size):
-        place[j] = start[columns.unit[first + j]] = used
-        used += count[columns.unit[first + j]]
+        place[j] = start[columns.unit[first + j]] = spike_count
+        spike_count += count[columns.unit[first + j]]
     for event in range(found):
         if is_stopped_at(event):
             return
         to = place[column[event]]
         place[column[event]] += 1
-        spikes.step[to], spikes.drive[to] = events.step[event], events.drive[event]
+        spikes.step[to], spikes.threshold_excess[to] = (
+            events.step[event],
+            events.threshold_excess[event],
+        )
         spikes.release[to], spikes.dropped[to] = events.release[event], events.dropped[event]

@@ -1,7 +1,7 @@
-"""How a network and spikes lie in memory while the grid's loops run.
+"""The memory layout of a network and of spikes for the grid's loops.
 
-Columns number the units of all components, component after component; the units of inputs
-have none.  Reals are float32 or float64, the same in all arrays.
+Columns number the units of all components, component after component; inputs have no
+columns.  Reals are float32 or float64, the same in all arrays.
 """
 
 from __future__ import annotations
@@ -56,28 +56,29 @@ class Synapses(NamedTuple):
 class Spikes(NamedTuple):
     """Spikes of some samples: those of a unit in a sample lie one after the other, by time.
 
-    ``step`` int32; ``drive`` and ``release`` reals: what stands for I - threshold at an
+    ``step`` int32; ``threshold_excess`` and ``release`` reals: what replaces I - threshold at an
     emission, and I when V moves again after a refractory period; ``dropped`` bool.
     """
 
     step: np.ndarray
-    drive: np.ndarray
+    threshold_excess: np.ndarray
     release: np.ndarray
     dropped: np.ndarray
 
 
 @allocating
-def with_room(spikes: Spikes, used: int, more: int) -> Spikes:
-    """The same spikes in arrays with room for more of them."""
+def with_room(spikes: Spikes, count: int, extra: int) -> Spikes:
+    """The same ``count`` spikes in arrays with room for some more."""
     size = spikes.step.size
-    if used + more <= size:
+    if count + extra <= size:
         return spikes
-    larger = 2 * size + more
+    larger, real = 2 * size + extra, spikes.release.dtype
     step, dropped = np.empty(larger, np.int32), np.empty(larger, np.bool_)
-    drive, release = np.empty(larger, spikes.drive.dtype), np.empty(larger, spikes.drive.dtype)
-    step[:used], dropped[:used] = spikes.step[:used], spikes.dropped[:used]
-    drive[:used], release[:used] = spikes.drive[:used], spikes.release[:used]
-    return Spikes(step, drive, release, dropped)
+    threshold_excess, release = np.empty(larger, real), np.empty(larger, real)
+    step[:count], dropped[:count] = spikes.step[:count], spikes.dropped[:count]
+    threshold_excess[:count] = spikes.threshold_excess[:count]
+    release[:count] = spikes.release[:count]
+    return Spikes(step, threshold_excess, release, dropped)
 
 
 class Network(NamedTuple):

@@ -1,7 +1,7 @@
 """Loops over the samples of a batch: what Python calls.
 
-A piece of the batch has its own spikes and its own sums; how a batch is cut into pieces does
-not depend on the threads, so no result does.
+Each piece of the batch has separate spikes and sums.  The pieces do not depend on the number of
+threads, so the results do not either.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from evsim._compile.decorators import allocating, entry_point
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
 from evsim.engines.exact.kernels.dropout import is_dropped
-from evsim_gpu.cpu.backward import Entering, Gradients, pull_back_component
+from evsim_gpu.cpu.backward import Gradients, SourceArrays, pull_back_component
 from evsim_gpu.cpu.forward import first_overflow, run_component, sort_by_unit
 from evsim_gpu.cpu.records import Network, Spikes, with_room
 from evsim_gpu.cpu.states import fill_states, mean_of_unit, peak_of_unit
@@ -19,32 +19,34 @@ from evsim_gpu.cpu.synapses import collect, pull_back_connections
 
 
 @allocating
-def take_up_inputs(
+def write_inputs(
     network: Network,
     input_step: np.ndarray,
     input_start: np.ndarray,
     key: np.uint64,
     spikes: Spikes,
-    used: int,
+    spike_count: int,
     start: np.ndarray,
     count: np.ndarray,
 ) -> int:
-    """Write a sample's input spikes behind the ``used`` ones; how many are used now.
+    """Write a sample's input spikes behind the ``spike_count`` ones; how many there are then.
 
     ``input_start`` (units + 1,) says where those of each unit begin.  Units without any get
     a start as well, so that those that never emit have one.
     """
     for unit in range(count.size):
-        start[unit] = used
+        start[unit] = spike_count
         count[unit] = input_start[unit + 1] - input_start[unit]
         for number in range(count[unit]):
             if is_stopped_at(number):
-                return used
-            spikes.step[used] = input_step[input_start[unit] + number]
-            spikes.drive[used] = spikes.release[used] = 0.0
-            spikes.dropped[used] = is_dropped(key, unit, number, network.columns.drop_rate[unit])
-            used += 1
-    return used
+                return spike_count
+            spikes.step[spike_count] = input_step[input_start[unit] + number]
+            spikes.threshold_excess[spike_count] = spikes.release[spike_count] = 0.0
+            spikes.dropped[spike_count] = is_dropped(
+                key, unit, number, network.columns.drop_rate[unit]
+            )
+            spike_count += 1
+    return spike_count
 
 
 @entry_point
@@ -65,7 +67,7 @@ def simulate_samples(
     ``input_start`` (batch, units + 1) says where the input spikes of each unit begin.  Sets
     ``start`` and ``count`` (batch, units), ``input_place`` (batch,), where the inputs of each
     sample begin, and ``overflow``: the sample, -1 for none, and unit of the first current
-    that is no finite number, and the first step at which it is none.
+    that is not finite, and the first step at which it is not.
     """
     columns = network.columns
     real = columns.threshold.dtype
@@ -75,14 +77,16 @@ def simulate_samples(
     current = np.empty((network.steps + 1, widest), real)
     spikes, events = empty_spikes(64, real), empty_spikes(4 * widest, real)
     column = np.empty(events.step.size, np.int32)
-    used = 0
+    spike_count = 0
     overflow[0] = -1
     for sample in range(first, last):
-        own_start, own_count, key = start[sample], count[sample], keys[sample]
+        sample_start, sample_count, key = start[sample], count[sample], keys[sample]
         inputs = input_start[sample]
-        spikes = with_room(spikes, used, inputs[inputs.size - 1] - inputs[0])
-        input_place[sample] = used
-        used = take_up_inputs(network, input_step, inputs, key, spikes, used, own_start, own_count)
+        spikes = with_room(spikes, spike_count, inputs[inputs.size - 1] - inputs[0])
+        input_place[sample] = spike_count
+        spike_count = write_inputs(
+            network, input_step, inputs, key, spikes, spike_count, sample_start, sample_count
+        )
         for component in range(network.spiking.size):
             if not network.spiking[component]:
                 continue
@@ -90,30 +94,30 @@ def simulate_samples(
             arriving = current[:, :size]
             for n in range(network.steps + 1):
                 if is_stopped_at(n):
-                    return spikes, used
+                    return spikes, spike_count
                 arriving[n] = 0.0
             collect(
                 network.synapses.outer_first[component], network.synapses.inner_first[component],
-                network, spikes, own_start, own_count, arriving,
+                network, spikes, sample_start, sample_count, arriving,
             )  # fmt: skip
             events, column, found, too_large = run_component(
                 component, network, arriving, key, events, column
             )
             if is_stopped():
-                return spikes, used
+                return spikes, spike_count
             if too_large >= 0:
                 overflow[0] = sample
                 overflow[1] = columns.unit[network.first[component] + too_large]
                 decay = columns.decay_syn[network.first[component] + too_large]
                 overflow[2] = first_overflow(decay, arriving[:, too_large])
-                return spikes, used
-            spikes = with_room(spikes, used, found)
+                return spikes, spike_count
+            spikes = with_room(spikes, spike_count, found)
             sort_by_unit(
-                network.first[component], columns, events, column, found, spikes, used, own_start,
-                own_count, size,
+                network.first[component], columns, events, column, found, spikes, spike_count,
+                sample_start, sample_count, size,
             )  # fmt: skip
-            used += found
-    return spikes, used
+            spike_count += found
+    return spikes, spike_count
 
 
 @allocating
@@ -226,46 +230,46 @@ def pull_back_samples(
     first: int,
     last: int,
     network: Network,
-    entering: Entering,
+    sources: SourceArrays,
     spikes: Spikes,
     start: np.ndarray,
     count: np.ndarray,
     slopes: np.ndarray,
     with_time_constants: bool,
-    by_time: np.ndarray,
+    spike_time_gradient: np.ndarray,
     gradients: Gradients,
     wanted: int,
     first_column: int,
     lambda_v: np.ndarray,
     lambda_i: np.ndarray,
 ) -> None:
-    """Add the samples' gradients; ``by_time`` becomes the derivative by every spike's time.
+    """Add the samples' gradients, and complete S_k of every spike.
 
-    It comes with the direct derivatives.  The adjoints of some columns of the component
-    ``wanted``, -1 for none, are written to ``lambda_v`` and ``lambda_i`` (batch, steps + 1,
-    units).
+    ``spike_time_gradient`` comes with the readout's direct part.  The adjoints of some columns of
+    the component ``wanted``, -1 for none, are written to ``lambda_v`` and ``lambda_i`` (batch,
+    steps + 1, units).
     """
     real = network.columns.threshold.dtype
     for sample in range(first, last):
-        own_start, own_count = start[sample], count[sample]
+        sample_start, sample_count = start[sample], count[sample]
         for component in range(network.spiking.size - 1, -1, -1):
-            if not network.spiking[component] and component != entering.component:
+            if not network.spiking[component] and component != sources.component:
                 continue
             states = np.empty((0, 0, 2), real)
             if with_time_constants:
-                states = states_of(component, network, spikes, own_start, own_count)
+                states = states_of(component, network, spikes, sample_start, sample_count)
             if is_stopped():
                 return
             size = network.first[component + 1] - network.first[component]
             adjoint = np.empty((network.steps + 1, size, 2), real)
             pull_back_component(
-                component, sample, network, entering, spikes, own_start, own_count, slopes,
-                states, by_time, adjoint, gradients,
+                component, sample, network, sources, spikes, sample_start, sample_count, slopes,
+                states, spike_time_gradient, adjoint, gradients,
             )  # fmt: skip
             pull_back_connections(
                 network.synapses.outer_first[component], network.synapses.inner_first[component],
-                network, network.first[component], spikes, own_start, own_count, adjoint,
-                gradients.weight, gradients.delay, by_time,
+                network, network.first[component], spikes, sample_start, sample_count, adjoint,
+                gradients.weight, gradients.delay, spike_time_gradient,
             )  # fmt: skip
             if component == wanted:
                 for n in range(network.steps + 1):

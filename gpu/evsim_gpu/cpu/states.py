@@ -29,13 +29,13 @@ def fill_states(
         start, count, arriving,
     )  # fmt: skip
     voltage, current = np.zeros_like(arriving[0]), arriving[0].copy()
-    drive = np.empty_like(voltage)
+    excess = np.empty_like(voltage)
     emitted, free_at = np.zeros(size, np.int64), np.full(size, -1)
     for n in range(network.steps + 1):
         if is_stopped():
             return
         if n > 0:
-            flow_step(columns, first, voltage, current, drive)
+            flow_step(columns, first, voltage, current, excess)
             for j in range(size):
                 unit = columns.unit[first + j]
                 if n <= free_at[j]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from evsim._compile.decorators import compiled
 from evsim._compile.stop_polls import is_stopped
+from evsim.engines.exact.kernels.backward.arrival_gradients import add_arrival_gradient
 from evsim_gpu.cpu.records import Network, Spikes
 
 
@@ -28,14 +29,13 @@ def pull_back_spike(
     adjoint: np.ndarray,
     weight_gradient: np.ndarray,
     delay_gradient: np.ndarray,
-    by_time: np.ndarray,
+    spike_time_gradient: np.ndarray,
     spike: int,
 ) -> None:
-    """Add what a spike's arrivals contribute to gradients, and to its own derivative by time.
+    """Add the gradients of a spike's arrivals, and add to its S_k.
 
-    ``dL/dw = -tau_syn lambda_I`` and ``dL/dd = w (lambda_V - lambda_I)`` at each arrival, the
-    latter per ms; the sum of the latter goes to ``by_time[spike]``.  ``adjoint`` (steps + 1,
-    columns of the component, 2) holds lambda_V and lambda_I after every grid point.
+    ``adjoint`` (steps + 1, columns of the component, 2) has lambda_V and lambda_I after every grid
+    point.
     """
     synapses, tau_syn = network.synapses, network.columns.tau_syn
     for s in range(synapses.row_start[row], synapses.row_start[row + 1]):
@@ -43,10 +43,10 @@ def pull_back_spike(
         if arrival <= network.steps:
             target = synapses.target[s]
             lambda_v, lambda_i = adjoint[arrival, target, 0], adjoint[arrival, target, 1]
-            slope = synapses.weight[s] * (lambda_v - lambda_i)
-            weight_gradient[s] -= tau_syn[first_column + target] * lambda_i
-            delay_gradient[s] += slope
-            by_time[spike] += slope
+            spike_time_gradient[spike] += add_arrival_gradient(
+                s, synapses.weight[s], lambda_i, lambda_v - lambda_i,
+                tau_syn[first_column + target], weight_gradient, delay_gradient,
+            )  # fmt: skip
 
 
 @compiled
@@ -86,7 +86,7 @@ def pull_back_connections(
     adjoint: np.ndarray,
     weight_gradient: np.ndarray,
     delay_gradient: np.ndarray,
-    by_time: np.ndarray,
+    spike_time_gradient: np.ndarray,
 ) -> None:
     """The adjoint of ``collect``."""
     synapses = network.synapses
@@ -99,5 +99,5 @@ def pull_back_connections(
                 if not spikes.dropped[spike]:
                     pull_back_spike(
                         row, spikes.step[spike], network, first_column, adjoint,
-                        weight_gradient, delay_gradient, by_time, spike,
+                        weight_gradient, delay_gradient, spike_time_gradient, spike,
                     )  # fmt: skip

@@ -1,16 +1,21 @@
 """The compiled loops of the exact engine.
 
-``records`` says how networks and spikes lie in memory, ``trial`` what kernels look at, ``entering``
-what enters the adjoints.  ``arrivals`` collects what reaches a unit, ``decays`` how it decays in
-between; ``layered`` runs units that listen only to finished ones, ``recurrent`` those that reach
-each other: ``recurrent_state`` is what they share, ``stretches`` the arrivals of a part of the
-trial, ``looking_ahead`` how a unit finds its next emission, ``queue`` which one is first,
-``ordering`` synapses by delay.  ``windows`` has the adjoints of a unit between its events,
-``gathering`` pulls arrivals back through them, and ``recurrent_adjoint`` does so for units that
-reach each other.  ``dropout`` decides which spikes are dropped; ``integrators`` reads voltages of
-LI units that hear the same, ``peak`` their peaks; ``segments`` goes through a unit's trial once all
-its events are known.  ``stopped`` is what every long loop asks, ``sorting`` sorts so that it can.
+``forward`` finds the spikes of a batch.  ``simulate`` is what Python calls; ``feedforward`` runs a
+unit whose presynaptic spikes are all known, ``recurrent`` the units of a loop, which needs time
+slices, late arrivals, the search for the next spike and a queue of units.
 
-``samples`` (forward), ``readouts``, ``pull_back`` and ``traces`` loop over a batch and are what
-Python calls.
+``backward`` integrates the adjoints.  ``pull_back`` is what Python calls; ``adjoint_intervals`` has
+the adjoints of a unit between its jumps, ``arrival_gradients`` reads them at arrivals,
+``recurrent`` does so for the units of a loop, and ``adjoint_sources`` says what a readout adds to
+the adjoints.
+
+``readouts`` computes voltages and currents once all spikes are known, and the gradients of what is
+read of LI units: means in ``integrals``, peaks, traces, and the trajectory of a unit.
+
+The files beside these folders are shared: how networks and spikes lie in memory (``spike_records``,
+``trial``), collecting and sorting arrivals, the order of events at one instant (``event_order``),
+why a loop stopped (``failures``), dropout, and the check of a run (``verification``).
+
+Papers: D is Mészáros, Knight, Nowotny (learning delays with EventProp), L is Nowotny, Turner,
+Knight (loss shaping), W is Wunderlich, Pehle (EventProp).
 """

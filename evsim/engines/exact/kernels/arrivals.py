@@ -1,7 +1,6 @@
-"""Collecting and sorting what reaches a unit whose presynaptic spikes are all known.
+"""Collecting and sorting the arrivals at a unit whose presynaptic spikes are all known.
 
-A moment at which the unit's voltage is read may stand among its arrivals: it reaches no
-synapse, and at one instant it comes before arrivals.
+Readings of the unit's voltage may be merged into its arrivals; a reading has no synapse.
 """
 
 from __future__ import annotations
@@ -12,17 +11,19 @@ import numpy as np
 
 from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
+from evsim.engines.exact.kernels.event_order import is_after_reading
+from evsim.engines.exact.kernels.sorting import heap_sort
 from evsim.engines.exact.kernels.trial import Trial
 
-INSERTION_SORT_UP_TO = 48
+INSERTION_SORT_UP_TO = 48  # arrivals; more are sorted into buckets first
 
-MOMENT = -1  # in place of the synapse of an arrival
+NO_SYNAPSE = -1  # in place of a synapse: not an arrival, but a reading of the voltage
 
 
 class Arrivals(NamedTuple):
-    """Scratch memory for what reaches a unit: when, by which synapse, and which spike it is.
+    """Scratch memory for the arrivals at a unit: the time, synapse and spike of each.
 
-    ``place`` counts arrivals in parts of the trial while they are put in order.
+    ``place`` counts the arrivals in each bucket while they are sorted.
     """
 
     time: np.ndarray
@@ -36,13 +37,13 @@ def new_arrivals(size: int) -> Arrivals:
     """Room for so many."""
     return Arrivals(
         np.empty(size), np.empty(size, np.int64), np.empty(size, np.int64),
-        np.empty(parts_for(size) + 2, np.int64),
+        np.empty(buckets_for(size) + 2, np.int64),
     )  # fmt: skip
 
 
 @compiled
-def parts_for(arrivals: int) -> int:
-    """How many equal parts of the trial so many arrivals are sorted into."""
+def buckets_for(arrivals: int) -> int:
+    """How many buckets, equal parts of the trial, so many arrivals are sorted into."""
     return arrivals // 2
 
 
@@ -56,15 +57,15 @@ def possible_arrivals(unit: int, trial: Trial) -> int:
 
 
 @compiled
-def most_arrivals(first: int, last: int, trial: Trial) -> int:
-    """How many spikes are sent to one of the units first to last - 1 at most."""
-    most = 0
+def largest_arrival_count(first: int, last: int, trial: Trial) -> int:
+    """The largest number of spikes that are sent to one of the units first to last - 1."""
+    largest = 0
     for unit in range(first, last):
         if is_stopped():
             return 0
         if unit == first or trial.units[unit].arrival_group != trial.units[unit - 1].arrival_group:
-            most = max(most, possible_arrivals(unit, trial))
-    return most
+            largest = max(largest, possible_arrivals(unit, trial))
+    return largest
 
 
 @allocating
@@ -105,56 +106,53 @@ def collect_arrivals(unit: int, trial: Trial, arrivals: Arrivals) -> int:
 
 
 @compiled
-def collect_in_buckets(unit: int, trial: Trial, arrivals: Arrivals, parts: int) -> int:
-    """As ``collect_arrivals``, but in the order of time up to equal parts of the trial.
+def collect_in_buckets(unit: int, trial: Trial, arrivals: Arrivals, buckets: int) -> int:
+    """As ``collect_arrivals``, but by time as far as buckets tell; in each the order is the same.
 
-    Each arrival is put where its part begins: two rounds over all spikes, one to count, one to
-    place them, and nothing is moved.
+    Two passes over all spikes, one to count and one to write, so that nothing is moved.
     """
     place = arrivals.place
-    scale = parts / trial.duration
-    place[: parts + 2] = 0
-    for index in range(trial.incoming[unit], trial.incoming[unit + 1]):
-        source, delay = trial.synapses[index].source, trial.synapses[index].delay
-        spike, last = trial.starts[source], trial.starts[source] + trial.counts[source]
-        while spike < last:
-            if is_stopped():
-                return 0
-            end = min(spike + 4096, last)  # nothing is asked within the inner loop, for speed
-            while spike < end:
-                time = trial.spikes[spike].time + delay
-                if time > trial.duration:
-                    last = spike
-                    break
-                if not trial.spikes[spike].is_dropped:
-                    place[int(time * scale) + 1] += 1
-                spike += 1
-    for part in range(1, parts + 2):
-        if is_stopped_at(part):
+    place[: buckets + 2] = 0
+    pass_spikes(unit, trial, arrivals, buckets, False)
+    if is_stopped():
+        return 0
+    for bucket in range(1, buckets + 2):
+        if is_stopped_at(bucket):
             return 0
-        place[part] += place[part - 1]
-    n = place[parts + 1]
+        place[bucket] += place[bucket - 1]
+    n = place[buckets + 1]
+    pass_spikes(unit, trial, arrivals, buckets, True)
+    return n
+
+
+@compiled
+def pass_spikes(unit: int, trial: Trial, arrivals: Arrivals, buckets: int, writes: bool) -> None:
+    """Count the arrivals of each bucket, one place ahead, or write them from its place on."""
+    place = arrivals.place
+    scale = buckets / trial.duration
     for index in range(trial.incoming[unit], trial.incoming[unit + 1]):
         source, delay = trial.synapses[index].source, trial.synapses[index].delay
         spike, last = trial.starts[source], trial.starts[source] + trial.counts[source]
         while spike < last:
             if is_stopped():
-                return 0
-            end = min(spike + 4096, last)
+                return
+            end = min(spike + 4096, last)  # no check for a stop in the inner loop, for speed
             while spike < end:
                 time = trial.spikes[spike].time + delay
                 if time > trial.duration:
                     last = spike
                     break
                 if not trial.spikes[spike].is_dropped:
-                    part = int(time * scale)
-                    i = place[part]
-                    place[part] = i + 1
-                    arrivals.time[i] = time
-                    arrivals.synapse[i] = index
-                    arrivals.spike[i] = spike
+                    bucket = int(time * scale)
+                    if writes:
+                        i = place[bucket]
+                        place[bucket] = i + 1
+                        arrivals.time[i] = time
+                        arrivals.synapse[i] = index
+                        arrivals.spike[i] = spike
+                    else:
+                        place[bucket + 1] += 1
                 spike += 1
-    return n
 
 
 @compiled
@@ -164,12 +162,12 @@ def put_in_order(arrivals: Arrivals, n: int) -> None:
     They have been collected in that order, and most of them nearly by time.
     """
     if not insertion_sort(arrivals, n):
-        heap_sort(arrivals, n)
+        heap_sort(arrivals.time, arrivals.synapse, arrivals.spike, 0, n)
 
 
 @compiled
 def insertion_sort(arrivals: Arrivals, n: int) -> bool:
-    """Sort by insertion; false if that takes too many steps, as many arrivals in no order do."""
+    """Sort by insertion; false if that takes too many steps, as for many unordered arrivals."""
     allowed = 64 * n
     for i in range(1, n):
         if is_stopped_at(i):
@@ -192,65 +190,18 @@ def insertion_sort(arrivals: Arrivals, n: int) -> bool:
 
 
 @compiled
-def is_later(arrivals: Arrivals, i: int, time: float, synapse: int, spike: int) -> bool:
-    """Whether arrival i comes after another in the order that arrivals have."""
-    if arrivals.time[i] != time:
-        return arrivals.time[i] > time
-    if arrivals.synapse[i] != synapse:
-        return arrivals.synapse[i] > synapse
-    return arrivals.spike[i] > spike
-
-
-@compiled
-def heap_sort(arrivals: Arrivals, n: int) -> None:
-    """Sort by a heap, in a number of steps that does not depend on the order there was."""
-    for place in range(n // 2 - 1, -1, -1):
-        if is_stopped_at(place):
-            return
-        sink(
-            arrivals, place, n, arrivals.time[place], arrivals.synapse[place], arrivals.spike[place]
-        )
-    for end in range(n - 1, 0, -1):
-        if is_stopped_at(end):
-            return
-        time, synapse, spike = arrivals.time[end], arrivals.synapse[end], arrivals.spike[end]
-        copy_arrival(arrivals, 0, arrivals, end)
-        sink(arrivals, 0, end, time, synapse, spike)
-
-
-@compiled
-def sink(arrivals: Arrivals, place: int, n: int, time: float, synapse: int, spike: int) -> None:
-    """Put an arrival into a heap of n, from a free place down."""
-    while True:
-        child = 2 * place + 1
-        if child >= n:
-            break
-        other = child + 1
-        if other < n and is_later(
-            arrivals, other, arrivals.time[child], arrivals.synapse[child], arrivals.spike[child]
-        ):
-            child = other
-        if not is_later(arrivals, child, time, synapse, spike):
-            break
-        copy_arrival(arrivals, child, arrivals, place)
-        place = child
-    arrivals.time[place] = time
-    arrivals.synapse[place] = synapse
-    arrivals.spike[place] = spike
-
-
-@compiled
-def arrivals_at(unit: int, trial: Trial, arrivals: Arrivals, held: int, n: int) -> int:
+def arrivals_at(unit: int, trial: Trial, arrivals: Arrivals, cached: int, n: int) -> int:
     """Put all arrivals at a unit within the trial, sorted by time, into the scratch memory.
 
-    There is room for them.  Returns how many there are.  The memory still holds the ``n`` arrivals
-    of the unit ``held`` (-1 for none): a unit that hears the same at the same times takes them
-    over, with its own synapses.  What is there after a stop is of no use: ask ``is_stopped``.
+    The memory is large enough.  Returns how many arrivals there are.  The memory still has the
+    ``n`` arrivals of the unit ``cached`` (-1 for none).  If both units receive the same spikes at
+    the same times, only the synapses are changed.  After a stop the memory is not valid: check
+    ``is_stopped``.
     """
-    if is_stopped():  # so there may be less room
+    if is_stopped():  # the memory may be too small then
         return 0
-    if held >= 0 and trial.units[held].arrival_group == trial.units[unit].arrival_group:
-        shift = trial.incoming[unit] - trial.incoming[held]
+    if cached >= 0 and trial.units[cached].arrival_group == trial.units[unit].arrival_group:
+        shift = trial.incoming[unit] - trial.incoming[cached]
         for i in range(n):
             if is_stopped_at(i):
                 return 0
@@ -260,16 +211,16 @@ def arrivals_at(unit: int, trial: Trial, arrivals: Arrivals, held: int, n: int) 
     if possible <= INSERTION_SORT_UP_TO:
         n = collect_arrivals(unit, trial, arrivals)
     else:
-        n = collect_in_buckets(unit, trial, arrivals, parts_for(possible))
+        n = collect_in_buckets(unit, trial, arrivals, buckets_for(possible))
     put_in_order(arrivals, n)
     return n
 
 
 @compiled
-def merge_moments(arrivals: Arrivals, n: int, moments: np.ndarray) -> int:
-    """Merge ascending moments into sorted arrivals; the number of a moment stands for its spike.
+def merge_readings(arrivals: Arrivals, n: int, moments: np.ndarray) -> int:
+    """Merge readings at ascending moments into sorted arrivals; how many there are together.
 
-    There is room for them.  Returns how many there are together.
+    A reading has its number among the moments in place of a spike.  There is room for all.
     """
     total = n + moments.size
     i, m = n - 1, moments.size - 1
@@ -278,12 +229,12 @@ def merge_moments(arrivals: Arrivals, n: int, moments: np.ndarray) -> int:
             break
         if is_stopped_at(k):
             return 0
-        if i >= 0 and arrivals.time[i] >= moments[m]:
+        if i >= 0 and is_after_reading(arrivals.time[i], moments[m]):
             copy_arrival(arrivals, i, arrivals, k)
             i -= 1
         else:
             arrivals.time[k] = moments[m]
-            arrivals.synapse[k] = MOMENT
+            arrivals.synapse[k] = NO_SYNAPSE
             arrivals.spike[k] = m
             m -= 1
     return total

@@ -11,7 +11,7 @@ from evsim.engines.exact.kernels.sorting import stable_order
 
 @entry_point(part="loops for all networks")
 def order_by_delay(delay: np.ndarray, rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """The synapses ``rows``, each row of them by delay, and those of one delay as they stand.
+    """The synapses ``rows``, each row sorted by delay; equal delays keep their order.
 
     Row r is ``rows[starts[r]:starts[r + 1]]``; ``delay`` is that of every synapse.
     """
@@ -26,8 +26,8 @@ def order_by_delay(delay: np.ndarray, rows: np.ndarray, starts: np.ndarray) -> n
                 is_ordered = False
                 break
         if not is_ordered:
-            own = order[first:last].copy()
-            by_delay = stable_order(delay[own])
+            row_synapses = order[first:last].copy()
+            by_delay = stable_order(delay[row_synapses])
             for i in range(by_delay.size):
-                order[first + i] = own[by_delay[i]]
+                order[first + i] = row_synapses[by_delay[i]]
     return order

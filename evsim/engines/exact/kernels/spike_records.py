@@ -1,29 +1,20 @@
-"""How networks and spikes lie in memory while kernels run.
+"""The memory layout of networks and spikes for the loops.
 
-Kernels index units of all populations, synapses and spikes by one running number each, and
-keep what belongs together in one record of an array.  The
-spikes of one unit in one sample lie one after the other in the spike buffer, sorted by time:
-``start[unit]`` is the first and ``count[unit]`` their number.
+Units of all populations, synapses and spikes are numbered through, and all values of one of them
+make one record of an array.  The spikes of one unit in one sample lie one after the other in the
+spike buffer, sorted by time: ``start[unit]`` is the first and ``count[unit]`` their number.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from evsim._compile.decorators import allocating, record
+from evsim._compile.decorators import allocating, compiled, record
 from evsim._compile.stop_polls import is_stopped_at
+from evsim.engines.exact.kernels.dropout import is_dropped
+from evsim.equations.lif import is_refractory_after
 
-# Why a kernel stopped.
-DONE = 0
-TOO_FAST = 1  # a unit spikes again before time, in float64, has moved on
-NO_CROSSING = 2  # Newton's iteration for a threshold crossing did not end
-GRAZING = 3  # I - threshold rounds to 0 or below at an emission; its gradient is unbounded
-OVERFLOW = 4  # a current is no longer finite
-TOO_MANY = 5  # a sample emits more spikes than allowed
-RUNAWAY = 6  # a unit of a recurrent component emits faster and faster
-STOPPED = -1  # it has been told to, see ``stopped``
-
-FULL = -1  # in place of a number of spikes: the buffer has no room for more
+NO_ROOM = -1  # in place of a number of spikes: the buffer is too small
 
 
 UNIT = record(
@@ -36,7 +27,7 @@ UNIT = record(
         ("drop_rate", np.float64),  # probability that a spike reaches no synapse
         ("rate_jump", np.float64),  # subtracted from lambda_V- at each of its spikes
         ("shortest_blocks", np.float64),  # ms that two blocks of spikes take, or it runs away
-        ("arrival_group", np.int64),  # units of one group hear the same at the same times
+        ("arrival_group", np.int64),  # units of a group receive the same spikes at the same times
         ("is_lif", np.bool_),
     ],
     align=True,
@@ -57,7 +48,7 @@ SYNAPSE = record(
 SPIKE = record(
     [
         ("time", np.float64),  # ms
-        ("drive", np.float64),  # I - threshold at the emission; infinity for inputs
+        ("threshold_excess", np.float64),  # I - threshold at the emission; infinity for inputs
         ("release_current", np.float64),  # I when V moves again; 0 if after the trial
         ("is_dropped", np.bool_),  # reaches none of its synapses
     ],
@@ -66,11 +57,35 @@ SPIKE = record(
 """An emission."""
 
 
+@compiled
+def write_emission(
+    spikes: np.ndarray,
+    spike: int,
+    time: float,
+    current: float,
+    unit: int,
+    number: int,
+    units: np.ndarray,
+    key: np.uint64,
+) -> bool:
+    """Write a unit's emission, the ``number``-th of its sample, to a place of the buffer.
+
+    ``current`` is I there.  ``key`` decides whether the spike is dropped.  Returns whether a
+    refractory period follows; then I at its end is still missing.
+    """
+    is_refractory = is_refractory_after(time, units[unit].refractory)
+    spikes[spike].time = time
+    spikes[spike].threshold_excess = current - units[unit].threshold
+    spikes[spike].release_current = 0.0 if is_refractory else current
+    spikes[spike].is_dropped = is_dropped(key, unit, number, units[unit].drop_rate)
+    return is_refractory
+
+
 @allocating
-def grown_spikes(spikes: np.ndarray, used: int) -> np.ndarray:
-    """A buffer of twice the capacity with the same content."""
+def grown_spikes(spikes: np.ndarray, count: int) -> np.ndarray:
+    """A buffer of twice the capacity with the same ``count`` spikes."""
     larger = np.empty(2 * spikes.size + 16, SPIKE)
-    for i in range(used):
+    for i in range(count):
         if is_stopped_at(i):
             break
         larger[i] = spikes[i]

@@ -1,4 +1,4 @@
-"""What kernels look at: a network and the spikes of a batch, or of one of its samples."""
+"""What every loop reads: a network, and the spikes of a batch or of one of its samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a readout's cotangents, and what goes with them, enter the adjoints of a batch."""
+"""What a readout adds to the adjoints of a batch: the right-hand sides of the adjoint equations."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-PEAK = -1.0  # in place of the decay rate of a mean's weighting
 
-
-class Entering(NamedTuple):
-    """What is pulled back.
+class SourceArrays(NamedTuple):
+    """The sources of a readout's adjoints as arrays; those it does not have are zeros or empty.
 
     Parameters
     ----------
+    is_peak : bool
+        Whether the readout is the peak voltage.
     rate, slope : float
-        The weighting ``w(t) = (1 + slope t) e^{-rate t}`` of a mean; rate PEAK for a peak.
-    drive : array, shape (batch, units of all populations)
-        dF/dV = drive * w(t) of each unit; for a peak the cotangent of its voltage there.
+        The weighting ``w(t) = (1 + slope t) e^{-rate t}`` of a mean.
+    voltage_cotangent : array, shape (batch, units of all populations)
+        ``dF/dV = voltage_cotangent w(t)`` of each unit, per ms; for a peak, the cotangent of the
+        peak voltage.
     phantom : array, shape (batch, units of all populations)
-        lambda_V at the end of the trial, as a phantom spike makes it.
+        lambda_V at the end of the trial, of units with a phantom spike there.
     moments, moment_start : arrays, shapes (moments,) and (batch + 1,)
         Times in ms, ascending inside each sample, at which voltages are read.
     moment_cotangent : array, shape (moments, units of the population that is read)
@@ -29,9 +30,10 @@ class Entering(NamedTuple):
         The largest |lambda_V-| at an emission.
     """
 
+    is_peak: bool
     rate: float
     slope: float
-    drive: np.ndarray
+    voltage_cotangent: np.ndarray
     phantom: np.ndarray
     moments: np.ndarray
     moment_start: np.ndarray

@@ -1,7 +1,8 @@
-"""Pulling arrivals back: each looks up the adjoints of its target at its time.
+"""Pulling arrivals back: the adjoints of the target at each arrival, and the gradients they give.
 
-Arrivals are staged, a few hundred at a time: what belongs to each is looked up, then the adjoints
-of all are computed in one loop over flat arrays, then they are added where they belong.
+Arrivals are collected, a few hundred at a time.  The adjoints at the end of each one's interval are
+looked up first, then those at all arrivals are computed in one loop over flat arrays, then they are
+added to the gradients.
 """
 
 from __future__ import annotations
@@ -12,29 +13,51 @@ import numpy as np
 
 from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
-from evsim.engines.exact.kernels.backward.adjoint_intervals import adjoints_at, window_at
-from evsim.engines.exact.kernels.backward.adjoint_sources import Entering
+from evsim.engines.exact.kernels.backward.adjoint_intervals import adjoints_at, interval_at
+from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
 from evsim.engines.exact.kernels.trial import Trial
-from evsim.equations.lif import adjoint_flow, arrival_slopes
+from evsim.equations.lif import adjoint_flow, arrival_gradient
 
 
 class Gradients(NamedTuple):
-    """Sums over samples: by weights and delays, each (synapses,), and by thresholds, (units,)."""
+    """Sums over samples: of weights and delays, each (synapses,), and of thresholds, (units,).
+
+    ``limited`` (1,) counts the emissions at which lambda_V- was limited.
+    """
 
     weight: np.ndarray
     delay: np.ndarray
     threshold: np.ndarray
+    limited: np.ndarray
 
 
-STAGED = 512
-"""How many arrivals are staged at most; so many stay in the fastest cache."""
+@compiled
+def add_arrival_gradient(
+    synapse: int,
+    weight: float,
+    lambda_i: float,
+    difference: float,
+    tau_syn: float,
+    weight_gradient: np.ndarray,
+    delay_gradient: np.ndarray,
+) -> float:
+    """Add ``arrival_gradient`` to a synapse's weight and delay; returns the part of S_k."""
+    of_weight, of_time = arrival_gradient(weight, lambda_i, difference, tau_syn)
+    weight_gradient[synapse] += of_weight
+    delay_gradient[synapse] += of_time
+    return of_time
 
 
-class Stage(NamedTuple):
-    """Arrivals that wait to be pulled back; each array has room for STAGED.
+GROUP_SIZE = 512
+"""How many arrivals are pulled back together; so many stay in the fastest cache."""
 
-    ``elapsed`` ms from the arrival to the end of its window, and lambda_V, lambda_I and their
-    difference there, at first; then the last two at the arrival.
+
+class ArrivalGroup(NamedTuple):
+    """Arrivals that are pulled back together; each array has room for GROUP_SIZE.
+
+    At first ``elapsed`` is the time from the arrival to the end of its interval, in ms, and
+    lambda_V, lambda_I and their difference are those at the end; then the last two are those at
+    the arrival.
     """
 
     elapsed: np.ndarray
@@ -46,105 +69,108 @@ class Stage(NamedTuple):
 
 
 @allocating
-def new_stage() -> Stage:
-    """Room for STAGED arrivals."""
-    return Stage(
-        np.empty(STAGED), np.empty(STAGED), np.empty(STAGED), np.empty(STAGED),
-        np.empty(STAGED, np.int64), np.empty(STAGED, np.int64),
+def new_group() -> ArrivalGroup:
+    """Room for GROUP_SIZE arrivals."""
+    return ArrivalGroup(
+        np.empty(GROUP_SIZE), np.empty(GROUP_SIZE), np.empty(GROUP_SIZE), np.empty(GROUP_SIZE),
+        np.empty(GROUP_SIZE, np.int64), np.empty(GROUP_SIZE, np.int64),
     )  # fmt: skip
 
 
 @compiled
-def put_on_stage(
-    stage: Stage,
+def put_in_group(
+    group: ArrivalGroup,
     n: int,
     unit: int,
     time: float,
-    entering: Entering,
+    sources: SourceArrays,
     trial: Trial,
-    windows: np.ndarray,
-    w: int,
+    intervals: np.ndarray,
+    k: int,
 ) -> None:
-    """The adjoints at the end of an arrival's window; where something drives them, at its time."""
-    stage.elapsed[n] = windows[w].end - time
-    stage.lambda_v[n], stage.lambda_i[n] = windows[w].lambda_v, windows[w].lambda_i
-    stage.difference[n] = windows[w].difference
-    if windows[w].drive != 0.0:
-        stage.elapsed[n] = 0.0
-        stage.lambda_v[n], stage.lambda_i[n], stage.difference[n] = adjoints_at(
-            unit, time, entering, trial, windows, w
+    """Put the adjoints at the end of an arrival's interval in place n of the group.
+
+    If the readout has a dF/dV there, they are those at the arrival itself.
+    """
+    group.elapsed[n] = intervals[k].end - time
+    group.lambda_v[n], group.lambda_i[n] = intervals[k].lambda_v, intervals[k].lambda_i
+    group.difference[n] = intervals[k].difference
+    if intervals[k].voltage_cotangent != 0.0:
+        group.elapsed[n] = 0.0
+        group.lambda_v[n], group.lambda_i[n], group.difference[n] = adjoints_at(
+            unit, time, sources, trial, intervals, k
         )
 
 
 @compiled
-def flow_back(stage: Stage, n: int, tau_mem: float, tau_syn: float) -> None:
+def flow_back(group: ArrivalGroup, n: int, tau_mem: float, tau_syn: float) -> None:
     """The adjoints of n arrivals at units of these time constants, from those at later times."""
     for i in range(n):
-        _, stage.lambda_i[i], stage.difference[i] = adjoint_flow(
-            stage.lambda_v[i], stage.lambda_i[i], stage.difference[i], stage.elapsed[i], tau_mem,
+        _, group.lambda_i[i], group.difference[i] = adjoint_flow(
+            group.lambda_v[i], group.lambda_i[i], group.difference[i], group.elapsed[i], tau_mem,
             tau_syn,
         )  # fmt: skip
 
 
 @compiled
-def add_staged(
-    stage: Stage,
+def add_group(
+    group: ArrivalGroup,
     n: int,
     synapses: np.ndarray,
     tau_syn: float,
-    adjoint: np.ndarray,
+    spike_time_gradient: np.ndarray,
     gradients: Gradients,
 ) -> None:
-    """Add what n arrivals at a unit give to the gradients and to the adjoints of their spikes."""
+    """Add the gradients of n arrivals at a unit, and add to S_k of their spikes."""
     i = 0
     while i < n:
-        synapse = stage.synapse[i]
+        synapse = group.synapse[i]
         weight = synapses[synapse].weight
-        total_by_weight = total_by_time = 0.0
-        while i < n and stage.synapse[i] == synapse:
-            by_weight, by_time = arrival_slopes(
-                weight, stage.lambda_i[i], stage.difference[i], tau_syn
+        weight_total = delay_total = 0.0
+        while i < n and group.synapse[i] == synapse:
+            of_weight, of_time = arrival_gradient(
+                weight, group.lambda_i[i], group.difference[i], tau_syn
             )
-            total_by_weight += by_weight
-            total_by_time += by_time
-            adjoint[stage.spike[i]] += by_time
+            weight_total += of_weight
+            delay_total += of_time
+            spike_time_gradient[group.spike[i]] += of_time
             i += 1
-        gradients.weight[synapse] += total_by_weight
-        gradients.delay[synapse] += total_by_time
+        gradients.weight[synapse] += weight_total
+        gradients.delay[synapse] += delay_total
 
 
 @compiled
 def pull_back_arrivals(
     unit: int,
-    entering: Entering,
+    sources: SourceArrays,
     trial: Trial,
-    passed_over: np.ndarray,
-    windows: np.ndarray,
-    first_window: int,
-    last_window: int,
-    stage: Stage,
-    adjoint: np.ndarray,
+    left_out: np.ndarray,
+    intervals: np.ndarray,
+    first_interval: int,
+    last_interval: int,
+    group: ArrivalGroup,
+    spike_time_gradient: np.ndarray,
     gradients: Gradients,
 ) -> None:
     """Pull all arrivals at a unit back, synapse by synapse.
 
-    Its windows are ``first_window`` to ``last_window``.  Arrivals at the end of the trial have no
-    effect.  Sources with ``passed_over[source] >= 0`` are left out.
+    Its intervals are ``first_interval`` to ``last_interval``.  Arrivals at the end of the trial
+    have no effect.  Sources with ``left_out[source] >= 0`` are left out.
     """
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
-    # After the last jump both adjoints are 0, unless something drives them there.
-    is_still = (
-        windows[first_window].lambda_v == 0.0
-        and windows[first_window].lambda_i == 0.0
-        and windows[first_window].drive == 0.0
+    # After the last jump both adjoints are 0, unless the readout has a dF/dV there.
+    is_zero = (
+        intervals[first_interval].lambda_v == 0.0
+        and intervals[first_interval].lambda_i == 0.0
+        and intervals[first_interval].voltage_cotangent == 0.0
     )
-    latest = min(trial.duration, windows[first_window].begin) if is_still else trial.duration
+    latest = min(trial.duration, intervals[first_interval].begin) if is_zero else trial.duration
     n = 0
     for synapse in range(trial.incoming[unit], trial.incoming[unit + 1]):
         source, delay = trial.synapses[synapse].source, trial.synapses[synapse].delay
-        if passed_over.size > 0 and passed_over[source] >= 0:
+        if left_out.size > 0 and left_out[source] >= 0:
             continue
-        w = first_window
+        k = first_interval
         for spike in range(
             trial.starts[source] + trial.counts[source] - 1, trial.starts[source] - 1, -1
         ):
@@ -153,16 +179,16 @@ def pull_back_arrivals(
             time = trial.spikes[spike].time + delay
             if time >= latest or trial.spikes[spike].is_dropped:
                 continue
-            w = window_at(time, windows, w, last_window)
-            stage.synapse[n] = synapse
-            stage.spike[n] = spike
-            put_on_stage(stage, n, unit, time, entering, trial, windows, w)
+            k = interval_at(time, intervals, k, last_interval)
+            group.synapse[n] = synapse
+            group.spike[n] = spike
+            put_in_group(group, n, unit, time, sources, trial, intervals, k)
             n += 1
-            if n == STAGED:
+            if n == GROUP_SIZE:
                 if is_stopped():
                     return
-                flow_back(stage, n, tau_mem, tau_syn)
-                add_staged(stage, n, trial.synapses, tau_syn, adjoint, gradients)
+                flow_back(group, n, tau_mem, tau_syn)
+                add_group(group, n, trial.synapses, tau_syn, spike_time_gradient, gradients)
                 n = 0
-    flow_back(stage, n, tau_mem, tau_syn)
-    add_staged(stage, n, trial.synapses, tau_syn, adjoint, gradients)
+    flow_back(group, n, tau_mem, tau_syn)
+    add_group(group, n, trial.synapses, tau_syn, spike_time_gradient, gradients)

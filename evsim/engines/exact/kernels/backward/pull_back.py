@@ -1,4 +1,7 @@
-"""Loops over the samples of a batch that go backwards; see ``samples`` for how they share it."""
+"""The loops over the samples of a batch that Python calls for gradients.
+
+See ``forward.simulate`` for how threads share a batch.
+"""
 
 from __future__ import annotations
 
@@ -11,31 +14,32 @@ from evsim._compile.stop_polls import is_stopped
 from evsim.engines.exact.kernels.arrivals import (
     Arrivals,
     arrivals_at,
-    merge_moments,
-    most_arrivals,
+    largest_arrival_count,
+    merge_readings,
     new_arrivals,
     possible_arrivals,
     with_room,
 )
 from evsim.engines.exact.kernels.backward.adjoint_intervals import (
-    WINDOW,
-    fill_windows,
-    most_windows,
-    with_windows,
+    ADJOINT_INTERVAL,
+    fill_intervals,
+    interval_limit,
+    with_intervals,
 )
-from evsim.engines.exact.kernels.backward.adjoint_sources import PEAK, Entering
+from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
 from evsim.engines.exact.kernels.backward.arrival_gradients import (
+    ArrivalGroup,
     Gradients,
-    Stage,
-    new_stage,
+    new_group,
     pull_back_arrivals,
 )
 from evsim.engines.exact.kernels.backward.recurrent import (
     add_sent,
+    intervals_of_component,
     new_sent,
     pull_back_component,
-    windows_of_component,
 )
+from evsim.engines.exact.kernels.failures import Status, has_failed
 from evsim.engines.exact.kernels.forward.recurrent_state import Components
 from evsim.engines.exact.kernels.readouts.integrals import (
     end_of_group,
@@ -48,10 +52,9 @@ from evsim.engines.exact.kernels.readouts.peak import peak_moment, pull_back_pea
 from evsim.engines.exact.kernels.readouts.trajectory import (
     SEGMENT,
     add_time_constant_gradients,
-    fill_segments,
-    with_segments,
+    fill_trajectory,
+    with_segments_for,
 )
-from evsim.engines.exact.kernels.spike_records import STOPPED
 from evsim.engines.exact.kernels.trial import Batch, Trial, trial_of
 
 
@@ -60,18 +63,18 @@ class Scratch(NamedTuple):
 
     arrivals: Arrivals
     states: np.ndarray  # (3, units)
-    windows: np.ndarray
-    stage: Stage
+    intervals: np.ndarray
+    group: ArrivalGroup
 
 
 @allocating
-def with_scratch(scratch: Scratch, arrivals: int, units: int, windows: int) -> Scratch:
-    """Scratch memory with room for so many: the same if it suffices."""
+def with_scratch(scratch: Scratch, arrivals: int, units: int, intervals: int) -> Scratch:
+    """Scratch memory with room for at least these numbers: the same if it suffices."""
     return Scratch(
         with_room(scratch.arrivals, arrivals),
         with_states(scratch.states, units),
-        with_windows(scratch.windows, windows),
-        scratch.stage,
+        with_intervals(scratch.intervals, intervals),
+        scratch.group,
     )
 
 
@@ -79,34 +82,36 @@ def with_scratch(scratch: Scratch, arrivals: int, units: int, windows: int) -> S
 def pull_back_layer(
     component: int,
     sample: int,
-    entering: Entering,
+    sources: SourceArrays,
     trial: Trial,
     components: Components,
     scratch: Scratch,
-    adjoint: np.ndarray,
+    spike_time_gradient: np.ndarray,
     gradients: Gradients,
     failure: np.ndarray,
 ) -> Scratch:
-    """Pull adjoints of emissions, or cotangents of voltages, back; returns the scratch memory."""
+    """Pull a feedforward component back to its arrivals; returns the scratch memory."""
     # The component is one population: its units follow each other.
     first = components.units[components.first[component]]
     last = components.units[components.first[component + 1] - 1] + 1
     moments = 0
-    if entering.first_read == first:
-        moments = entering.moment_start[sample + 1] - entering.moment_start[sample]
+    if sources.first_read == first:
+        moments = sources.moment_start[sample + 1] - sources.moment_start[sample]
     if trial.units[first].is_lif:
         emissions = 0
         for unit in range(first, last):
             emissions = max(emissions, trial.counts[unit])
-        windows = most_windows(emissions, moments)
-        scratch = with_scratch(scratch, 0, 0, windows)
+        intervals = interval_limit(emissions, moments)
+        scratch = with_scratch(scratch, 0, 0, intervals)
         pull_back_lif_units(
-            first, last, sample, entering, trial, scratch, adjoint, gradients, failure
+            first, last, sample, sources, trial, scratch, spike_time_gradient, gradients, failure
         )
-    elif entering.first_read == first:
-        needed = most_arrivals(first, last, trial)
+    elif sources.first_read == first:
+        needed = largest_arrival_count(first, last, trial)
         scratch = with_scratch(scratch, needed + moments, last - first, 0)
-        pull_back_li_units(first, last, sample, entering, trial, scratch, adjoint, gradients)
+        pull_back_li_units(
+            first, last, sample, sources, trial, scratch, spike_time_gradient, gradients
+        )
     return scratch
 
 
@@ -115,37 +120,37 @@ def pull_back_lif_units(
     first: int,
     last: int,
     sample: int,
-    entering: Entering,
+    sources: SourceArrays,
     trial: Trial,
     scratch: Scratch,
-    adjoint: np.ndarray,
+    spike_time_gradient: np.ndarray,
     gradients: Gradients,
     failure: np.ndarray,
 ) -> None:
-    """Pull back what LIF units emit and what their voltages drive, to their arrivals."""
-    begin, end = entering.moment_start[sample], entering.moment_start[sample + 1]
-    no_one = entering.moment_start[:0]
+    """Pull emissions and cotangents of the voltages of LIF units back to their arrivals."""
+    begin, end = sources.moment_start[sample], sources.moment_start[sample + 1]
+    no_source = sources.moment_start[:0]
     for unit in range(first, last):
         if is_stopped():
-            failure[0] = STOPPED
+            failure.status = Status.STOPPED
             return
-        drive, phantom = entering.drive[sample, unit], entering.phantom[sample, unit]
-        is_read = entering.first_read <= unit < entering.last_read and end > begin
-        if trial.counts[unit] == 0 and phantom == 0.0 and drive == 0.0 and not is_read:
+        voltage_cotangent = sources.voltage_cotangent[sample, unit]
+        phantom = sources.phantom[sample, unit]
+        is_read = sources.first_read <= unit < sources.last_read and end > begin
+        if trial.counts[unit] == 0 and phantom == 0.0 and voltage_cotangent == 0.0 and not is_read:
             continue
-        column, read_end = (unit - entering.first_read, end) if is_read else (0, begin)
-        last_window, total = fill_windows(
-            unit, phantom, drive, entering.moments[begin:read_end],
-            entering.moment_cotangent[begin:read_end, column], entering, trial, adjoint,
-            scratch.windows, failure,
+        column, read_end = (unit - sources.first_read, end) if is_read else (0, begin)
+        last_interval, total = fill_intervals(
+            unit, phantom, voltage_cotangent, sources.moments[begin:read_end],
+            sources.moment_cotangent[begin:read_end, column], sources, trial, spike_time_gradient,
+            scratch.intervals, gradients.limited, failure,
         )  # fmt: skip
-        if failure[0] != 0.0:
-            failure[2] = unit
+        if has_failed(failure):
             return
         gradients.threshold[unit] += trial.units[unit].tau_mem * total
         pull_back_arrivals(
-            unit, entering, trial, no_one, scratch.windows, 0, last_window, scratch.stage, adjoint,
-            gradients,
+            unit, sources, trial, no_source, scratch.intervals, 0, last_interval, scratch.group,
+            spike_time_gradient, gradients,
         )  # fmt: skip
 
 
@@ -154,85 +159,90 @@ def pull_back_li_units(
     first: int,
     last: int,
     sample: int,
-    entering: Entering,
+    sources: SourceArrays,
     trial: Trial,
     scratch: Scratch,
-    adjoint: np.ndarray,
+    spike_time_gradient: np.ndarray,
     gradients: Gradients,
 ) -> None:
-    """Pull back what is read of LI units, to their arrivals."""
-    begin, end = entering.moment_start[sample], entering.moment_start[sample + 1]
-    drive, arrivals = entering.drive[sample], scratch.arrivals
-    held, n = -1, 0
+    """Pull cotangents of the voltages of LI units back to their arrivals."""
+    begin, end = sources.moment_start[sample], sources.moment_start[sample + 1]
+    voltage_cotangent, arrivals = sources.voltage_cotangent[sample], scratch.arrivals
+    cached, n = -1, 0
     unit = first
     while unit < last:
-        own, unit = unit, unit + 1
-        if entering.rate != PEAK:
-            unit = end_of_group(trial.units, own, last)
-        if end == begin and not np.any(drive[own:unit]):
-            continue
-        n = arrivals_at(own, trial, arrivals, held, n)
-        if is_stopped():
-            return
-        held = own
-        if end > begin:
-            n = merge_moments(arrivals, n, entering.moments[begin:end])
+        group_end = unit + 1
+        if not sources.is_peak:
+            group_end = end_of_group(trial.units, unit, last)
+        if end > begin or np.any(voltage_cotangent[unit:group_end]):
+            n = arrivals_at(unit, trial, arrivals, cached, n)
             if is_stopped():
                 return
-            held = -1
-            pull_back_group_moments(
-                own, unit, trial, arrivals, n, entering.moment_cotangent[begin:end, own - first :],
-                scratch.states, adjoint, gradients,
-            )  # fmt: skip
-        elif entering.rate == PEAK:
-            pull_back_peak(own, trial, arrivals, n, drive[own], adjoint, gradients)
-        else:
-            pull_back_group_mean(
-                own, unit, trial, arrivals, n, entering.rate, entering.slope, drive, adjoint,
-                gradients,
-            )  # fmt: skip
+            cached = unit
+            if end > begin:
+                n = merge_readings(arrivals, n, sources.moments[begin:end])
+                if is_stopped():
+                    return
+                cached = -1
+                pull_back_group_moments(
+                    unit, group_end, trial, arrivals, n,
+                    sources.moment_cotangent[begin:end, unit - first :], scratch.states,
+                    spike_time_gradient, gradients,
+                )  # fmt: skip
+            elif sources.is_peak:
+                pull_back_peak(
+                    unit, trial, arrivals, n, voltage_cotangent[unit], spike_time_gradient,
+                    gradients,
+                )  # fmt: skip
+            else:
+                pull_back_group_mean(
+                    unit, group_end, trial, arrivals, n, sources.rate, sources.slope,
+                    voltage_cotangent, spike_time_gradient, gradients,
+                )  # fmt: skip
+        unit = group_end
 
 
 @entry_point
 def pull_back_samples(
     first: int,
     last: int,
-    entering: Entering,
+    sources: SourceArrays,
     components: Components,
     recurrent: np.ndarray | None,
     batch: Batch,
-    adjoint: np.ndarray,
+    spike_time_gradient: np.ndarray,
     gradients: Gradients,
-    failure: np.ndarray,
+    failures: np.ndarray,
 ) -> None:
-    """Add the samples' gradients, and complete the adjoint of every spike.
+    """Add the samples' gradients, and complete S_k of every spike.
 
-    ``adjoint`` comes with the derivatives of the loss by each spike's time.  ``recurrent`` is that
-    of ``simulate_samples``.  ``failure`` is (status, time, unit, sample, number of limited
-    adjoints).
+    ``spike_time_gradient`` comes with the derivatives of the readout with respect to each spike's
+    time.  ``recurrent`` is that of ``simulate_samples``.  ``failures`` (1,) gets what stops the
+    loop.
     """
-    scratch = Scratch(new_arrivals(64), new_states(16), np.empty(64, WINDOW), new_stage())
+    failure = failures[0]
+    scratch = Scratch(new_arrivals(64), new_states(16), np.empty(64, ADJOINT_INTERVAL), new_group())
     if recurrent is not None:
         sent = new_sent(components.synapses.size)
     for sample in range(first, last):
         trial = trial_of(batch, sample)
         for component in range(components.recurrent.size - 1, -1, -1):
             if recurrent is not None and recurrent[component]:
-                needed = windows_of_component(component, sample, entering, trial, components)
+                needed = intervals_of_component(component, sample, sources, trial, components)
                 scratch = with_scratch(scratch, 0, 0, needed)
                 pull_back_component(
-                    component, sample, entering, trial, components, scratch.windows, scratch.stage,
-                    sent, adjoint, gradients, failure,
+                    component, sample, sources, trial, components, scratch.intervals, scratch.group,
+                    sent, spike_time_gradient, gradients, failure,
                 )  # fmt: skip
             else:
                 scratch = pull_back_layer(
-                    component, sample, entering, trial, components, scratch, adjoint, gradients,
-                    failure,
+                    component, sample, sources, trial, components, scratch, spike_time_gradient,
+                    gradients, failure,
                 )  # fmt: skip
             if is_stopped():
-                failure[0] = STOPPED
-            if failure[0] != 0.0:
-                failure[3] = sample
+                failure.status = Status.STOPPED
+            if has_failed(failure):
+                failure.sample = sample
                 return
     if recurrent is not None:
         add_sent(sent, components.synapses, gradients)
@@ -243,55 +253,57 @@ def pull_back_time_constants(
     first: int,
     last: int,
     wanted: np.ndarray,
-    entering: Entering,
+    sources: SourceArrays,
     batch: Batch,
-    adjoint: np.ndarray,
+    spike_time_gradient: np.ndarray,
     tau_mem_gradient: np.ndarray,
     tau_syn_gradient: np.ndarray,
 ) -> None:
-    """Add the samples' gradients by the time constants of the wanted units, each (units,).
+    """Add the samples' gradients of the wanted units' time constants, each (units,).
 
-    After ``pull_back_samples``, which has completed the adjoint of every spike: now all that a
-    unit hears and emits is known, and each can be gone through by itself.
+    To be called after ``pull_back_samples``, which completes S_k of every spike: then all arrivals
+    at a unit and all its emissions are known, and each unit can be treated alone.
     """
     arrivals = new_arrivals(64)
-    segments = np.empty(64, SEGMENT)
+    trajectory = np.empty(64, SEGMENT)
     peak, peak_cotangent = np.empty(1), np.empty(1)
     for sample in range(first, last):
         trial = trial_of(batch, sample)
-        begin, end = entering.moment_start[sample], entering.moment_start[sample + 1]
+        begin, end = sources.moment_start[sample], sources.moment_start[sample + 1]
         needed = 0
         for unit in wanted:
             needed = max(needed, possible_arrivals(unit, trial))
         arrivals = with_room(arrivals, needed)
-        held, n = -1, 0
+        cached, n = -1, 0
         for unit in wanted:
-            own, emissions = trial.starts[unit], trial.counts[unit]
-            drive, phantom = entering.drive[sample, unit], entering.phantom[sample, unit]
-            is_read = entering.first_read <= unit < entering.last_read and end > begin
-            if emissions == 0 and drive == 0.0 and phantom == 0.0 and not is_read:
+            first_spike, emissions = trial.starts[unit], trial.counts[unit]
+            voltage_cotangent = sources.voltage_cotangent[sample, unit]
+            phantom = sources.phantom[sample, unit]
+            is_read = sources.first_read <= unit < sources.last_read and end > begin
+            if emissions == 0 and voltage_cotangent == 0.0 and phantom == 0.0 and not is_read:
                 continue
-            n = arrivals_at(unit, trial, arrivals, held, n)
+            n = arrivals_at(unit, trial, arrivals, cached, n)
             if is_stopped():
                 return
-            held = unit
+            cached = unit
             moments, moment_cotangent = peak[:0], peak_cotangent[:0]
-            if entering.rate == PEAK and drive != 0.0:
+            if sources.is_peak and voltage_cotangent != 0.0:
                 found = peak_moment(unit, trial, arrivals, n, peak)
-                peak_cotangent[0] = drive
+                peak_cotangent[0] = voltage_cotangent
                 moments, moment_cotangent = peak[:found], peak_cotangent[:found]
-                drive = 0.0
+                voltage_cotangent = 0.0
             elif is_read:
-                column = unit - entering.first_read
-                moments = entering.moments[begin:end]
-                moment_cotangent = entering.moment_cotangent[begin:end, column]
-            segments = with_segments(segments, n + 2 * emissions + moments.size)
-            pieces = fill_segments(
-                unit, trial, arrivals, n, own, own + emissions, moments, segments
+                column = unit - sources.first_read
+                moments = sources.moments[begin:end]
+                moment_cotangent = sources.moment_cotangent[begin:end, column]
+            trajectory = with_segments_for(trajectory, n + 2 * emissions + moments.size)
+            segments = fill_trajectory(
+                unit, trial, arrivals, n, first_spike, first_spike + emissions, moments, trajectory
             )
             if is_stopped():
                 return
             add_time_constant_gradients(
-                unit, trial, segments, pieces, phantom, drive, entering.rate, entering.slope,
-                moment_cotangent, entering.limit, adjoint, tau_mem_gradient, tau_syn_gradient,
+                unit, trial, trajectory, segments, phantom, voltage_cotangent, sources.rate,
+                sources.slope, moment_cotangent, sources.limit, spike_time_gradient,
+                tau_mem_gradient, tau_syn_gradient,
             )  # fmt: skip

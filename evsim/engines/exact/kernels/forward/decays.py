@@ -1,6 +1,6 @@
 """How V and I of a unit decay between its arrivals: all factors in one loop over flat arrays.
 
-Units that hear the same at the same times, and have equal time constants, share them.
+Units share them if they receive the same spikes at the same times and have equal time constants.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from evsim.equations.lif import decays_and_convolution
 
 
 class Decays(NamedTuple):
-    """Factors of the flow to arrival i from the one before; after n arrivals that to the end.
+    """Factors of the flow from one arrival to the next; the last is the flow to the trial's end.
 
     ``V <- V mem + I response`` and ``I <- I syn``, see ``lif.flow``.
     """
@@ -76,7 +76,7 @@ def with_room_for(decays: Decays, arrivals: int) -> Decays:
 
 @compiled
 def share_decays(one: int, other: int, units: np.ndarray) -> bool:
-    """Whether two units hear the same at the same times and have equal time constants."""
+    """Whether two units receive the same spikes at the same times, with equal time constants."""
     return (
         units[one].arrival_group == units[other].arrival_group
         and units[one].tau_mem == units[other].tau_mem

@@ -1,7 +1,6 @@
-"""A LIF unit that listens only to units whose spikes are known: its trial in one sweep.
+"""A LIF unit that receives spikes only from units whose spikes are known: its trial in one pass.
 
-The sweep goes through its arrivals in the order of time and finds its emissions.  At one instant
-emissions come before arrivals, and all arrivals are summed before the next crossing is sought.
+The unit is taken from arrival to arrival, see ``event_order`` for what happens at one instant.
 """
 
 from __future__ import annotations
@@ -13,18 +12,73 @@ import numpy as np
 from evsim._compile.decorators import compiled
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
 from evsim.engines.exact.kernels.arrivals import Arrivals
-from evsim.engines.exact.kernels.dropout import is_dropped
+from evsim.engines.exact.kernels.event_order import is_after_emission, is_before_release
+from evsim.engines.exact.kernels.failures import Status, fail
 from evsim.engines.exact.kernels.forward.decays import Decays
-from evsim.engines.exact.kernels.spike_records import (
-    FULL,
-    NO_CROSSING,
-    OVERFLOW,
-    STOPPED,
-    TOO_FAST,
-    TOO_MANY,
-)
+from evsim.engines.exact.kernels.spike_records import NO_ROOM, write_emission
 from evsim.engines.exact.kernels.trial import Trial
-from evsim.equations.lif import crossing_time, flow, is_refractory_after, reaches_threshold
+from evsim.equations.lif import crossing_time, flow, reaches_threshold, refractory_decay
+
+
+@compiled
+def may_reach_threshold(
+    voltage: float,
+    current: float,
+    next_voltage: float,
+    next_current: float,
+    threshold: float,
+    highest_response: float,
+    tau_mem: float,
+    tau_syn: float,
+) -> bool:
+    """Whether V may reach the threshold before the next arrival.
+
+    V is at most what its start and the current alone can make of it.
+    """
+    # If V ends this close to the threshold, rounding does not tell on which side it is: the time
+    # of the crossing decides.
+    nearly = threshold * (1.0 - 1e-9)
+    highest = max(voltage, 0.0) + current * highest_response
+    # Operators in place of "and" and "or": the answer is nearly always no, its parts are not.
+    may_cross = (current > threshold) & (
+        (next_voltage >= nearly) | ((next_current < threshold) & (highest >= nearly))
+    )
+    return may_cross and (
+        threshold < next_voltage < inf
+        or reaches_threshold(voltage, current, threshold, tau_mem, tau_syn)
+    )
+
+
+@compiled
+def after_arrival(emission: float, arrival: float) -> float:
+    """An emission's time, made later than the arrival that caused it, if only by the last bit.
+
+    So times alone tell which of them came first.
+    """
+    return np.nextafter(arrival, inf) if emission == arrival else emission
+
+
+@compiled
+def may_emit(
+    unit: int,
+    emission: float,
+    now: float,
+    last_emission: float,
+    spike_count: int,
+    spike_limit: int,
+    failure: np.ndarray,
+) -> bool:
+    """Whether a unit's next emission is allowed; if not, ``failure`` says why."""
+    if emission <= last_emission:
+        fail(failure, Status.TOO_FAST, now, unit)
+        return False
+    if is_stopped():
+        failure.status = Status.STOPPED
+        return False
+    if spike_count == spike_limit:
+        fail(failure, Status.TOO_MANY, after_arrival(emission, now), unit)
+        return False
+    return True
 
 
 @compiled
@@ -34,98 +88,77 @@ def simulate_unit(
     arrivals: Arrivals,
     n: int,
     decays: Decays,
-    used: int,
-    most: int,
+    spike_count: int,
+    spike_limit: int,
     key: np.uint64,
     failure: np.ndarray,
 ) -> int:
-    """Write a unit's emissions behind the ``used`` ones of the buffer; how many are used now.
+    """Write a unit's emissions behind the ``spike_count`` spikes of the buffer.
 
-    ``most`` may be used.  ``key`` decides which are dropped.  FULL if the buffer is too small.
-    On failure ``failure`` holds the status and the time.
+    Returns how many spikes the buffer then has, at most ``spike_limit``, or NO_ROOM if it is too
+    small.  ``key`` decides which spikes are dropped.
     """
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     threshold, refractory = trial.units[unit].threshold, trial.units[unit].refractory
-    # Where V ends this close to the threshold, rounding does not tell on which side it was:
-    # the time of the crossing decides, so that an emission due with an arrival comes first.
-    nearly = threshold * (1.0 - 1e-9)
     highest_response = trial.units[unit].highest_response
     now, voltage, current = 0.0, 0.0, 0.0
     last_event = 0.0  # the arrival before the next one, or the beginning of the trial
     last_emission = free_at = -1.0
     is_refractory = False
-    i, first = 0, used
+    i, first = 0, spike_count
     while True:
         if is_stopped_at(i):
-            failure[0] = STOPPED
-            return used
+            failure.status = Status.STOPPED
+            return spike_count
         until = arrivals.time[i] if i < n else trial.duration
         while now < until:
             if is_refractory:
                 end = min(until, free_at)
-                current *= exp(-(end - now) / tau_syn)
+                current *= refractory_decay(end - now, tau_syn)
                 now = end
-                if until <= free_at:
+                if is_before_release(until, free_at):
                     break
-                trial.spikes[used - 1].release_current = current
+                trial.spikes[spike_count - 1].release_current = current
                 is_refractory = False
             if now == last_event:
                 next_voltage = voltage * decays.mem[i] + current * decays.response[i]
                 next_current = current * decays.syn[i]
             else:
                 next_voltage, next_current = flow(voltage, current, until - now, tau_mem, tau_syn)
-            # V may have turned; it is below what its voltage and current alone can make.  Operators
-            # in place of "and" and "or": the answer is nearly always no, its parts are not.
-            highest = max(voltage, 0.0) + current * highest_response
-            may_cross = (current > threshold) & (
-                (next_voltage >= nearly) | ((next_current < threshold) & (highest >= nearly))
-            )
-            if not may_cross or not (
-                threshold < next_voltage < inf
-                or reaches_threshold(voltage, current, threshold, tau_mem, tau_syn)
-            ):
+            if not may_reach_threshold(
+                voltage, current, next_voltage, next_current, threshold, highest_response, tau_mem,
+                tau_syn,
+            ):  # fmt: skip
                 voltage, current, now = next_voltage, next_current, until
                 break
             elapsed = crossing_time(voltage, current, threshold, tau_mem, tau_syn)
             if not elapsed >= 0.0:
-                failure[0], failure[1] = NO_CROSSING, now
-                return used
+                fail(failure, Status.NO_CROSSING, now, unit)
+                return spike_count
             emission = now + elapsed
-            if emission > until:
+            if not is_after_emission(until, emission):
                 voltage, current, now = next_voltage, next_current, until
                 break
-            if emission <= last_emission:
-                failure[0], failure[1] = TOO_FAST, now
-                return used
-            if emission == now:
-                # Later than what it follows from, so that times alone tell what came first.
-                emission = np.nextafter(now, inf)
-            if is_stopped():
-                failure[0] = STOPPED
-                return used
-            if used == most:
-                failure[0], failure[1] = TOO_MANY, emission
-                return used
-            if used == trial.spikes.size:
-                return FULL
+            if not may_emit(unit, emission, now, last_emission, spike_count, spike_limit, failure):
+                return spike_count
+            emission = after_arrival(emission, now)
+            if spike_count == trial.spikes.size:
+                return NO_ROOM
             current *= exp(-elapsed / tau_syn)
             voltage = 0.0
             now = last_emission = emission
             free_at = emission + refractory
-            trial.spikes[used].time = emission
-            trial.spikes[used].drive = current - threshold
-            is_refractory = is_refractory_after(emission, refractory)
-            trial.spikes[used].release_current = 0.0 if is_refractory else current
-            trial.spikes[used].is_dropped = is_dropped(
-                key, unit, used - first, trial.units[unit].drop_rate
-            )
-            used += 1
+            is_refractory = write_emission(
+                trial.spikes, spike_count, emission, current, unit, spike_count - first,
+                trial.units, key,
+            )  # fmt: skip
+            spike_count += 1
             if free_at > trial.duration:
-                return used
+                return spike_count
         if i == n:
             if not abs(current) < inf:
-                failure[0], failure[1] = OVERFLOW, now
-            return used
+                fail(failure, Status.OVERFLOW, now, unit)
+            return spike_count
         last_event = now
         while i < n and arrivals.time[i] <= now:
             current += trial.synapses[arrivals.synapse[i]].weight

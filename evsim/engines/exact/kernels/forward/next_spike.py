@@ -1,11 +1,11 @@
-"""How a unit that others reach looks ahead in a stretch of the trial for its next emission.
+"""How a unit of a recurrent component finds its next emission in a time slice.
 
-What reaches it are the events of the stretch, known when it begins, and links: arrivals that
-were sent since, in a list of each unit's by time.  A unit is taken through them up to a time
-that is certain, and looks ahead from there.
+It has two kinds of arrivals in the slice: those known when the slice began, in the slice's block,
+and late ones that have been sent since.  A unit is taken through its arrivals up to a time before
+which no other spike can still arrive.  From there it searches on for its next emission.
 
-An emission is later than every arrival that its unit has taken up, if only by the last bit.  So
-the times alone tell on which side of an emission an arrival is.
+An emission is later than every arrival that its unit has passed, if only by the last bit.  So the
+times alone tell which arrivals come before an emission, and which after it.
 """
 
 from __future__ import annotations
@@ -14,17 +14,12 @@ from math import exp, inf
 
 import numpy as np
 
-from evsim._compile.decorators import allocating, compiled, record
+from evsim._compile.decorators import compiled
+from evsim.engines.exact.kernels.event_order import is_after_emission, is_before_release
 from evsim.engines.exact.kernels.forward.queue import restore_unit
 from evsim.engines.exact.kernels.forward.recurrent_state import STEPS, Running
-from evsim.engines.exact.kernels.forward.time_slices import Chunk, Stretches, is_within
-from evsim.equations.lif import crossing_time, flow, reaches_threshold
-
-INNER = record([("time", np.float64), ("weight", np.float64), ("next", np.int64)])
-"""An arrival that was sent in the chunk it falls into: a link in a list of its target.
-
-The list of the stretch that runs is in the order of time; those of later ones are not yet.
-"""
+from evsim.engines.exact.kernels.forward.time_slices import SliceArrivals, SliceBlock, is_within
+from evsim.equations.lif import crossing_time, flow, reaches_threshold, refractory_decay
 
 
 @compiled
@@ -35,9 +30,9 @@ def advance(running: Running, unit: int, time: float, tau_mem: float, tau_syn: f
     spike = states[unit].spike
     if now <= free_at and free_at > spikes[spike].time:
         until = min(time, free_at)
-        states[unit].current *= exp(-(until - now) / tau_syn)
+        states[unit].current *= refractory_decay(until - now, tau_syn)
         now = until
-        if free_at < time:
+        if not is_before_release(time, free_at):
             spikes[spike].release_current = states[unit].current
     if now < time:
         states[unit].voltage, states[unit].current = flow(
@@ -52,108 +47,45 @@ def flow_to_event(
     current: float,
     now: float,
     i: int,
-    chunk: Chunk,
+    block: SliceBlock,
     tau_mem: float,
     tau_syn: float,
 ) -> tuple[float, float]:
-    """V and I at event i of the chunk, which is later, without events in between."""
-    if now == chunk.since[i]:
-        decays = chunk.decays
+    """V and I at event i of the block, which is later, without events in between."""
+    if now == block.since[i]:
+        decays = block.decays
         return voltage * decays.mem[i] + current * decays.response[i], current * decays.syn[i]
-    return flow(voltage, current, chunk.events[i].time - now, tau_mem, tau_syn)
-
-
-# -- the arrivals of a unit that are still to come ------------------------------------------
+    return flow(voltage, current, block.events[i].time - now, tau_mem, tau_syn)
 
 
 @compiled
 def next_arrival(
-    chunk: Chunk, inner: np.ndarray, i: int, last: int, link: int
+    arriving: SliceArrivals, i: int, last: int, link: int
 ) -> tuple[float, float, int, int]:
-    """Time and weight of the earlier of an event and a link, and what comes after it.
+    """Time and weight of the earlier of event i and late arrival ``link``, and what follows them.
 
     Infinity if there is neither.
     """
-    if i < last and (link < 0 or chunk.events[i].time <= inner[link].time):
-        return chunk.events[i].time, chunk.events[i].weight, i + 1, link
+    block, late = arriving.block, arriving.late
+    if i < last and (link < 0 or block.events[i].time <= late[link].time):
+        return block.events[i].time, block.events[i].weight, i + 1, link
     if link >= 0:
-        return inner[link].time, inner[link].weight, i, inner[link].next
+        return late[link].time, late[link].weight, i, late[link].next
     return inf, 0.0, i, link
 
 
 @compiled
-def insert_link(
-    running: Running, inner: np.ndarray, head: int, used: int, time: float, weight: float
-) -> tuple[int, int]:
-    """Put an arrival into a list by time, or add it to the one at its time.
-
-    Returns the head of the list, and how many links are used then.
-    """
-    before, link = -1, head
-    while link >= 0 and inner[link].time < time:
-        before, link = link, inner[link].next
-        running.work[STEPS] += 1
-    if link >= 0 and inner[link].time == time:
-        inner[link].weight += weight
-        return head, used
-    inner[used].time, inner[used].weight, inner[used].next = time, weight, link
-    if before < 0:
-        return used, used + 1
-    inner[before].next = used
-    return head, used + 1
-
-
-@compiled
-def sort_links(inner: np.ndarray, head: int) -> int:
-    """Sort a list by time, by merging sorted parts that get twice as long; its new head."""
-    if head < 0 or inner[head].next < 0:
-        return head
-    size = 1
-    while True:
-        left, head, tail, parts = head, -1, -1, 0
-        while left >= 0:
-            parts += 1
-            right, left_size = left, 0
-            while left_size < size and right >= 0:
-                left_size += 1
-                right = inner[right].next
-            right_size = size
-            while left_size > 0 or (right_size > 0 and right >= 0):
-                take_right = left_size == 0 or (
-                    right_size > 0 and right >= 0 and inner[right].time < inner[left].time
-                )
-                if take_right:
-                    link, right = right, inner[right].next
-                    right_size -= 1
-                else:
-                    link, left = left, inner[left].next
-                    left_size -= 1
-                if tail < 0:
-                    head = link
-                else:
-                    inner[tail].next = link
-                tail = link
-            left = right
-        inner[tail].next = -1
-        if parts == 1:
-            return head
-        size *= 2
-
-
-@compiled
-def pass_arrivals(
-    unit: int, until: float, running: Running, chunk: Chunk, inner: np.ndarray
-) -> None:
-    """Take a unit through its arrivals of the stretch before a time, up to which it emits not."""
-    units, states = running.units, running.states
+def pass_arrivals(unit: int, until: float, running: Running, arriving: SliceArrivals) -> None:
+    """Take a unit through its arrivals in the time slice before a time; it does not emit before."""
+    units, states, block = running.units, running.states, arriving.block
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
     free_at = states[unit].free_at
-    i, last, link = states[unit].next, states[unit].last, states[unit].inner
-    time, weight, next_i, next_link = next_arrival(chunk, inner, i, last, link)
+    i, last, link = states[unit].next, states[unit].last, states[unit].late
+    time, weight, next_i, next_link = next_arrival(arriving, i, last, link)
     while time < until:
-        if next_i > i and states[unit].now == chunk.since[i] and states[unit].now > free_at:
+        if next_i > i and states[unit].now == block.since[i] and states[unit].now > free_at:
             states[unit].voltage, states[unit].current = flow_to_event(
-                states[unit].voltage, states[unit].current, states[unit].now, i, chunk, tau_mem,
+                states[unit].voltage, states[unit].current, states[unit].now, i, block, tau_mem,
                 tau_syn,
             )  # fmt: skip
             states[unit].now = time
@@ -161,48 +93,42 @@ def pass_arrivals(
             advance(running, unit, time, tau_mem, tau_syn)
         states[unit].current += weight
         i, link = next_i, next_link
-        time, weight, next_i, next_link = next_arrival(chunk, inner, i, last, link)
-    states[unit].next, states[unit].inner = i, link
+        time, weight, next_i, next_link = next_arrival(arriving, i, last, link)
+    states[unit].next, states[unit].late = i, link
 
 
-# -- looking ahead ----------------------------------------------------------------------------
+# -- the next emission --------------------------------------------------------------------------
 
 
 @compiled
 def stays_below(unit: int, until: float, running: Running) -> bool:
-    """Whether a bound says that V does not reach the threshold before a time in this stretch.
+    """Whether a bound says that V does not reach the threshold before a time in this time slice.
 
     From tau_mem dV/dt = I - V follows V(t) <= max(V, 0) + the integral of max(I, 0)/tau_mem, and I
-    is at most what it is plus the positive weights of the stretch.
+    is at most its value now plus the positive weights of the slice.
     """
     units, states = running.units, running.states
     current = max(states[unit].current, 0.0) + states[unit].excitation
     rise = current * (until - states[unit].now) / units[unit].tau_mem
-    # The sum of weights is rounded; what it may lack is far below this margin.
+    # The sum of weights is rounded; the error is far below this margin.
     return max(states[unit].voltage, 0.0) + rise < units[unit].threshold * (1.0 - 1e-6)
 
 
 @compiled
-def look_ahead(
-    unit: int,
-    stretch: int,
-    stretches: Stretches,
-    running: Running,
-    chunk: Chunk,
-    inner: np.ndarray,
-    solve: bool,
+def find_next_spike(
+    unit: int, time_slice: int, running: Running, arriving: SliceArrivals, solve: bool
 ) -> bool:
-    """Set a unit's due time: its emission in this stretch if nothing more arrives, or infinity.
+    """Set a unit's due time: its emission in this slice if nothing more arrives, or infinity.
 
-    Unless crossings are to be solved for, it is a lower bound: where the tangent of V, which lies
-    above its concave rise, reaches the threshold.  Most are never needed any better.
-    False if the search for a crossing does not end.  An emission at the time of an arrival comes
-    first, and arrivals of one instant are summed before the next crossing is sought.
+    If ``solve`` is false, the due time may be a lower bound: where the tangent of V, which lies
+    above its concave rise, reaches the threshold.  Most emissions are never needed more exactly.
+    Returns false if the search for a crossing does not end.
     """
-    units, states = running.units, running.states
+    units, states, block = running.units, running.states, arriving.block
+    slices = arriving.slices
     states[unit].due, states[unit].is_exact = inf, True
-    end_of_stretch = stretches.origin + (stretch + 1) / stretches.scale
-    until = end_of_stretch * (1.0 + 1e-12)  # not before it, however it is rounded
+    end_of_slice = slices.origin + (time_slice + 1) / slices.scale
+    until = end_of_slice * (1.0 + 1e-12)  # not before it, however it is rounded
     if stays_below(unit, until, running):
         return True
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
@@ -210,14 +136,14 @@ def look_ahead(
     voltage, current, now = states[unit].voltage, states[unit].current, states[unit].now
     free_at = states[unit].free_at
     emitted = running.spikes[states[unit].spike].time if states[unit].spike >= 0 else -1.0
-    i, last, link = states[unit].next, states[unit].last, states[unit].inner
+    i, last, link = states[unit].next, states[unit].last, states[unit].late
     while True:
         running.work[STEPS] += 1
-        time, weight, next_i, next_link = next_arrival(chunk, inner, i, last, link)
+        time, weight, next_i, next_link = next_arrival(arriving, i, last, link)
         end = min(time, until)
         if now < free_at:
             moving = min(end, free_at)
-            current *= exp(-(moving - now) / tau_syn)
+            current *= refractory_decay(moving - now, tau_syn)
             now = moving
         if now >= free_at and current > threshold:
             slope = (current - voltage) / tau_mem
@@ -233,23 +159,23 @@ def look_ahead(
                 due = now + elapsed
                 if due == now and due != emitted:
                     due = np.nextafter(now, inf)
-                if due <= end and is_within(due, stretch + 1, stretches):
+                if is_after_emission(end, due) and is_within(due, time_slice + 1, slices):
                     states[unit].due = due
-                    # From the time that passes, not from due - now, which is rounded once more.
+                    # From the elapsed time, not from due - now, which is rounded once more.
                     states[unit].due_current = current * exp(-elapsed / tau_syn)
                     return True
         if time == inf:
             return True
         if now < time:
             if now >= free_at and next_i > i:
-                voltage, current = flow_to_event(voltage, current, now, i, chunk, tau_mem, tau_syn)
+                voltage, current = flow_to_event(voltage, current, now, i, block, tau_mem, tau_syn)
             elif now >= free_at:
                 voltage, current = flow(voltage, current, time - now, tau_mem, tau_syn)
             now = time
         current += weight
         i, link = next_i, next_link
         while True:
-            time, weight, next_i, next_link = next_arrival(chunk, inner, i, last, link)
+            time, weight, next_i, next_link = next_arrival(arriving, i, last, link)
             if time > now:
                 break
             current += weight
@@ -257,30 +183,13 @@ def look_ahead(
 
 
 @compiled
-def look_ahead_again(
-    unit: int,
-    stretch: int,
-    stretches: Stretches,
-    running: Running,
-    chunk: Chunk,
-    inner: np.ndarray,
-    solve: bool,
+def update_next_spike(
+    unit: int, time_slice: int, running: Running, arriving: SliceArrivals, solve: bool
 ) -> bool:
-    """Look ahead, and put the unit in its place among the others."""
+    """Find a unit's next emission, and put the unit in its place in the heap."""
     states, heap = running.states, running.heap
     before = states[unit].due
-    is_found = look_ahead(unit, stretch, stretches, running, chunk, inner, solve)
+    is_found = find_next_spike(unit, time_slice, running, arriving, solve)
     if states[unit].due != before:
         restore_unit(heap, states, heap.size, unit)
     return is_found
-
-
-@allocating
-def with_links(inner: np.ndarray, used: int, more: int) -> np.ndarray:
-    """The links, with room for more."""
-    if used + more <= inner.size:
-        return inner
-    larger = np.empty(2 * (used + more), INNER)
-    for i in range(used):  # a slice of records takes seconds to compile
-        larger[i] = inner[i]
-    return larger

@@ -1,7 +1,7 @@
-"""The queue of recurrent units: which one emits next.
+"""The queue of the units of a recurrent component: which one emits next.
 
-Units lie in a binary heap ordered by ``due``, and each knows its place there, so that a due
-time can change.
+The units form a binary heap ordered by their due times.  Each unit keeps its place in the heap, so
+that its due time can change.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from evsim._compile.decorators import compiled
 
 @compiled
 def restore_unit(heap: np.ndarray, states: np.ndarray, size: int, unit: int) -> None:
-    """Put a unit whose due time has changed back in order."""
+    """Move a unit whose due time has changed to its place."""
     i = states[unit].place
     key = states[unit].due
     while i > 0:

@@ -1,10 +1,10 @@
-"""Arrivals at units that reach each other, one part of the trial after the other.
+"""Arrivals at the units of a recurrent component, one part of the trial after the other.
 
-A spike in flight is a cursor that stands at its next synapse, synapses being sorted by delay.
-What arrives in a chunk of the trial is counted, then written where it belongs: by stretch, a short
-part of the chunk, and by unit.  Memory holds one chunk, however many arrivals the trial has.
-Chunks come in the order of time; a cursor stands at its spike's earliest arrival still to come.
-A chunk whose stretches turn out to be too long ends before its time, and the cursors go back.
+The trial is cut into short time slices; many of them make a block.  When a block begins, the
+arrivals in it of all spikes sent so far are counted, then written by slice and by unit.  So memory
+holds one block only, however many arrivals the trial has.  Synapses are sorted by delay, and each
+spike in flight keeps its next synapse; blocks come in the order of time.  If a slice turns out to
+be too long, its block ends early, and the spikes in flight go back to the synapses after that time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from evsim._compile.decorators import allocating, compiled, record
 from evsim._compile.stop_polls import is_stopped
 from evsim.engines.exact.kernels.forward.decays import Decays, new_decays, set_factors
+from evsim.engines.exact.kernels.sorting import heap_sort
 from evsim.engines.exact.kernels.trial import Trial
 
 EVENT = record(
@@ -27,14 +28,14 @@ EVENT = record(
 )
 """An arrival."""
 
-ARRIVALS_PER_UNIT = 8  # on average in a stretch
+ARRIVALS_PER_UNIT = 8  # on average in a time slice
 EXPECTED_SPIKES = 16  # of a unit of the component, before it has run
 SHORTEST = 1e-280  # ms that are cut; lengths of parts of less would not all be numbers
-MOST_LISTS = 4096  # stretches of a chunk times units; so many counters stay in the fast caches
+LIST_LIMIT = 4096  # slices of a block times units; so many counters stay in the fast caches
 
 
-class Chunk(NamedTuple):
-    """Arrivals of a chunk, list by list: those of stretch s at the m-th unit make list s M + m.
+class SliceBlock(NamedTuple):
+    """Arrivals of a block of time slices, list by list; slice s and the m-th unit: list s M + m.
 
     ``events[first[l]:first[l + 1]]`` are those of list l, by time; ``excitation[l]`` sums their
     positive weights.  ``decays`` has the factors of the flow to each event from ``since``, the
@@ -53,14 +54,14 @@ class Chunk(NamedTuple):
 class Flight(NamedTuple):
     """Spikes in flight: the first of ``spikes``, and for every spike its unit and next synapse.
 
-    While a chunk runs, ``next_synapse`` is the first that the spike reaches in the chunk, and
-    ``after_chunk`` the first that it reaches later.
+    While a block runs, ``next_synapse`` is the first synapse at which the spike arrives in the
+    block, and ``after_block`` the first at which it arrives later.
     """
 
     spikes: np.ndarray
     unit_of: np.ndarray
     next_synapse: np.ndarray
-    after_chunk: np.ndarray
+    after_block: np.ndarray
 
 
 @allocating
@@ -73,122 +74,134 @@ def new_flight(spikes: int) -> Flight:
 
 
 @compiled
-def most_lists(members: int) -> int:
-    """How many lists a chunk may have for a component of so many units."""
-    return max(MOST_LISTS, members)
+def list_limit(members: int) -> int:
+    """The largest number of lists of a block, for a component of so many units."""
+    return max(LIST_LIMIT, members)
 
 
 @compiled
-def arrivals_in_chunk(members: int) -> int:
-    """How many arrivals a chunk is meant to have at most."""
-    return ARRIVALS_PER_UNIT * most_lists(members)
+def arrivals_in_block(members: int) -> int:
+    """How many arrivals a block should have at most."""
+    return ARRIVALS_PER_UNIT * list_limit(members)
 
 
 @allocating
-def new_chunk(members: np.ndarray, units: int) -> Chunk:
-    """Room for the lists of a chunk; that for events grows when it is filled."""
-    lists = most_lists(members.size)
+def new_block(members: np.ndarray, units: int) -> SliceBlock:
+    """Room for the lists of a block; that for events grows when it is filled."""
+    lists = list_limit(members.size)
     member = np.full(units, -1)
     for m in range(members.size):
         member[members[m]] = m
-    return Chunk(
+    return SliceBlock(
         np.empty(lists + 2, np.int64), np.empty(lists), member, np.empty(256, EVENT),
         np.empty(256), new_decays(256),
     )  # fmt: skip
 
 
-class Stretches(NamedTuple):
-    """How what is left of a trial is cut: into ``number`` stretches, ``in_chunk`` to a chunk.
+class TimeSlices(NamedTuple):
+    """How the rest of a trial is cut: into ``number`` time slices, ``in_block`` to a block.
 
-    Time t falls into stretch int((t - origin) scale), however that is rounded.  The last one has
-    some room beyond the end of the trial, so that what happens at the end belongs to it.
+    Time t falls into slice int((t - origin) scale), however that is rounded.  The last slice
+    reaches a little beyond the end of the trial, so that events at the end belong to it.
     """
 
     number: int
-    in_chunk: int
+    in_block: int
     origin: float  # ms
     scale: float  # per ms
     duration: float  # of the trial, ms
 
 
+class SliceArrivals(NamedTuple):
+    """All arrivals of the block that runs: those known at its beginning, and the late ones.
+
+    ``late`` has the late arrivals; ``list_heads[l]`` is the first of list l, -1 for none.
+    """
+
+    slices: TimeSlices
+    block: SliceBlock
+    late: np.ndarray
+    list_heads: np.ndarray
+
+
 @compiled
-def cut(origin: float, duration: float, length: float, members: int) -> Stretches:
-    """Stretches from a time to the end of the trial, of about a length in ms."""
+def cut(origin: float, duration: float, length: float, members: int) -> TimeSlices:
+    """Time slices from a time to the end of the trial, of about a length in ms."""
     rest = max(duration - origin, SHORTEST)
     number = int(min(max(np.ceil(rest / length), 1.0), 2.0**40)) if rest > SHORTEST else 1
-    in_chunk = min(number, max(1, MOST_LISTS // members))
-    return Stretches(number, in_chunk, origin, number / (rest * (1.0 + 1e-12)), duration)
+    in_block = min(number, max(1, LIST_LIMIT // members))
+    return TimeSlices(number, in_block, origin, number / (rest * (1.0 + 1e-12)), duration)
 
 
 @compiled
 def length_for(outgoing: np.ndarray, trial: Trial, members: np.ndarray) -> float:
-    """The length with a few arrivals for each unit, if its units spike as often as is expected."""
+    """The length of a slice with a few arrivals per unit, if units spike as often as expected."""
     count, duration = trial.counts, trial.duration
     arrivals = 1
     for unit in range(count.size):
         arrivals += count[unit] * (outgoing[unit + 1] - outgoing[unit])
     for unit in members:
-        more = max(EXPECTED_SPIKES - count[unit], 0)
-        arrivals += more * (outgoing[unit + 1] - outgoing[unit])
+        expected = max(EXPECTED_SPIKES - count[unit], 0)
+        arrivals += expected * (outgoing[unit + 1] - outgoing[unit])
     return duration / arrivals * ARRIVALS_PER_UNIT * members.size
 
 
 @compiled
-def cut_again(stretches: Stretches, arrivals: int, members: int, longest: float) -> Stretches:
-    """Stretches from the end of the first chunk on, with a length that suits its arrivals.
+def cut_again(slices: TimeSlices, arrivals: int, members: int, longest: float) -> TimeSlices:
+    """Time slices from the end of the first block on, with a length that suits its arrivals.
 
-    None is longer than ``longest``: after a quiet chunk may come one that is not.
+    None is longer than ``longest``: a busy block may follow a quiet one.
     """
-    elapsed = stretches.in_chunk / stretches.scale
+    elapsed = slices.in_block / slices.scale
     length = elapsed / max(arrivals, 1) * ARRIVALS_PER_UNIT * members
-    return cut(stretches.origin + elapsed, stretches.duration, min(length, longest), members)
+    return cut(slices.origin + elapsed, slices.duration, min(length, longest), members)
 
 
 @compiled
 def cut_shorter(
-    stretches: Stretches, stretch: int, now: float, arrivals: int, members: int
-) -> Stretches:
-    """Stretches from now on, shorter than the one that runs, which has had so many arrivals."""
-    elapsed = now - (stretches.origin + stretch / stretches.scale)
+    slices: TimeSlices, time_slice: int, now: float, arrivals: int, members: int
+) -> TimeSlices:
+    """Time slices from now on, shorter than the one that runs, which has had so many arrivals."""
+    elapsed = now - (slices.origin + time_slice / slices.scale)
     length = max(elapsed, 0.0) / max(arrivals, 1) * ARRIVALS_PER_UNIT * members
-    return cut(now, stretches.duration, min(length, 0.5 / stretches.scale), members)
+    return cut(now, slices.duration, min(length, 0.5 / slices.scale), members)
 
 
 @compiled
-def stretch_at(time: float, stretches: Stretches) -> int:
-    """The stretch that a time falls into."""
-    return int((time - stretches.origin) * stretches.scale)
+def slice_at(time: float, slices: TimeSlices) -> int:
+    """The time slice that a time falls into."""
+    return int((time - slices.origin) * slices.scale)
 
 
 @compiled
-def is_inside(time: float, stretch: int, stretches: Stretches) -> bool:
-    """Whether a time is in a stretch and not at its very beginning."""
-    return (time - stretches.origin) * stretches.scale > stretch and (
-        stretch_at(time, stretches) == stretch
+def is_inside(time: float, time_slice: int, slices: TimeSlices) -> bool:
+    """Whether a time is in a time slice and not at its very beginning."""
+    return (time - slices.origin) * slices.scale > time_slice and (
+        slice_at(time, slices) == time_slice
     )
 
 
 @compiled
-def is_within(time: float, last: int, stretches: Stretches) -> bool:
-    """Whether a time is within the trial, and before stretch ``last``."""
-    return time <= stretches.duration and (time - stretches.origin) * stretches.scale < last
+def is_within(time: float, last: int, slices: TimeSlices) -> bool:
+    """Whether a time is within the trial, and before time slice ``last``."""
+    return time <= slices.duration and (time - slices.origin) * slices.scale < last
 
 
 @compiled
-def count_chunk(
-    chunk: Chunk,
+def count_block(
+    block: SliceBlock,
     flight: Flight,
     in_flight: int,
-    most: int,
-    stretches: Stretches,
+    limit: int,
+    slices: TimeSlices,
     members: int,
     spikes: np.ndarray,
     synapses: np.ndarray,
     outgoing: np.ndarray,
 ) -> bool:
-    """Count what arrives in the first chunk; false if that is more than ``most``."""
-    last = stretches.in_chunk
-    _clear(chunk, members * last)
+    """Count what arrives in the first block; false if that is more than ``limit``."""
+    last = slices.in_block
+    _clear(block, members * last)
     arrivals = 0
     for i in range(in_flight):
         if is_stopped():
@@ -196,94 +209,94 @@ def count_chunk(
         spike = flight.spikes[i]
         begin, end = flight.next_synapse[spike], outgoing[flight.unit_of[spike] + 1]
         time, place = spikes[spike].time, begin
-        while place < end and is_within(time + synapses[place].delay, last, stretches):
-            _count(chunk, place, time, synapses, stretches, members)
+        while place < end and is_within(time + synapses[place].delay, last, slices):
+            _count(block, place, time, synapses, slices, members)
             place += 1
-        flight.after_chunk[spike] = place
+        flight.after_block[spike] = place
         arrivals += place - begin
-        if arrivals > most:
+        if arrivals > limit:
             return False
     return True
 
 
 @compiled
 def cut_to_fit(
-    chunk: Chunk,
+    block: SliceBlock,
     flight: Flight,
     in_flight: int,
-    stretches: Stretches,
+    slices: TimeSlices,
     members: int,
     spikes: np.ndarray,
     synapses: np.ndarray,
     outgoing: np.ndarray,
-) -> Stretches:
-    """The same stretches, or shorter ones, so that the first chunk has not too many arrivals.
+) -> TimeSlices:
+    """The same slices, or shorter ones, so that the first block does not have too many arrivals.
 
-    More of them are allowed with every try: they may all come at one instant.  Leaves them counted.
+    Each try allows more of them: they may all come at one instant.  They are counted then.
     """
-    most = 4 * arrivals_in_chunk(members)
-    while not count_chunk(
-        chunk, flight, in_flight, most, stretches, members, spikes, synapses, outgoing
+    limit = 4 * arrivals_in_block(members)
+    while not count_block(
+        block, flight, in_flight, limit, slices, members, spikes, synapses, outgoing
     ):
-        most *= 2
-        stretches = cut(stretches.origin, stretches.duration, 0.25 / stretches.scale, members)
-    return stretches
+        limit *= 2
+        slices = cut(slices.origin, slices.duration, 0.25 / slices.scale, members)
+    return slices
 
 
 @allocating
 def fill(
-    chunk: Chunk,
+    block: SliceBlock,
     flight: Flight,
     in_flight: int,
-    stretches: Stretches,
+    slices: TimeSlices,
     members: np.ndarray,
     units: np.ndarray,
     spikes: np.ndarray,
     synapses: np.ndarray,
-) -> Chunk:
-    """Take up the arrivals of the spikes in flight, which have been counted, in the first chunk.
+) -> SliceBlock:
+    """Write the arrivals of the spikes in flight, which have been counted, into the first block.
 
-    What is there after a stop is of no use.
+    After a stop the block is not valid.
     """
-    lists = members.size * stretches.in_chunk
-    chunk = _with_places(chunk, lists)
+    lists = members.size * slices.in_block
+    block = _with_places(block, lists)
     for i in range(in_flight):
         if is_stopped():
-            return chunk
+            return block
         spike = flight.spikes[i]
         time = spikes[spike].time
-        for place in range(flight.next_synapse[spike], flight.after_chunk[spike]):
-            _write(chunk, place, time, synapses, stretches, members.size)
-    _finish(chunk, lists)
-    _fill_decays(chunk, lists, members, units)
-    return chunk
+        for place in range(flight.next_synapse[spike], flight.after_block[spike]):
+            _write(block, place, time, synapses, slices, members.size)
+    _finish(block, lists)
+    _fill_decays(block, lists, members, units)
+    return block
 
 
 @compiled
-def leave_chunk(
+def leave_block(
     flight: Flight,
     in_flight: int,
-    end_of_chunk: float,
+    end_of_block: float,
     duration: float,
     spikes: np.ndarray,
     synapses: np.ndarray,
     outgoing: np.ndarray,
 ) -> int:
-    """Move cursors on to what arrives after the chunk; how many spikes are in flight then.
+    """Move the spikes in flight on to their arrivals after the block; how many there are then.
 
-    The chunk ended as it was planned if ``end_of_chunk`` is infinite, otherwise before what
-    arrives at that time.
+    ``end_of_block`` is infinite if the block has run to its end; otherwise it ended early, before
+    the arrivals at that time.
     """
     remaining = 0
     for i in range(in_flight):
         if is_stopped():
             return 0
         spike = flight.spikes[i]
-        place, after = flight.next_synapse[spike], flight.after_chunk[spike]
+        place, after = flight.next_synapse[spike], flight.after_block[spike]
         time = spikes[spike].time
-        if end_of_chunk == inf:
+        if end_of_block == inf:
             place = after
-        while place < after and time + synapses[place].delay < end_of_chunk:
+        while place < after and time + synapses[place].delay < end_of_block:
             place += 1
         flight.next_synapse[spike] = place
         if place < outgoing[flight.unit_of[spike] + 1] and (
@@ -294,69 +307,70 @@ def leave_chunk(
     return remaining
 
 
-# Counters are one list ahead, ``first[l + 2]``, while arrivals are counted, and ``first[l + 1]`` is
-# where the next one of list l goes while they are written: then it ends where list l ends.
+# While arrivals are counted, ``first[l + 2]`` counts those of list l; while they are written,
+# ``first[l + 1]`` is the place of the next one of list l.  In the end it is where list l ends.
 
 
 @compiled
-def _clear(chunk: Chunk, lists: int) -> None:
-    chunk.first[: lists + 2] = 0
-    chunk.excitation[:lists] = 0.0
+def _clear(block: SliceBlock, lists: int) -> None:
+    block.first[: lists + 2] = 0
+    block.excitation[:lists] = 0.0
 
 
 @compiled
 def _count(
-    chunk: Chunk,
+    block: SliceBlock,
     place: int,
     time: float,
     synapses: np.ndarray,
-    stretches: Stretches,
+    slices: TimeSlices,
     members: int,
 ) -> None:
-    s = stretch_at(time + synapses[place].delay, stretches)
-    chunk.first[s * members + chunk.member[synapses[place].target] + 2] += 1
+    s = slice_at(time + synapses[place].delay, slices)
+    block.first[s * members + block.member[synapses[place].target] + 2] += 1
 
 
 @allocating
-def _with_places(chunk: Chunk, lists: int) -> Chunk:
+def _with_places(block: SliceBlock, lists: int) -> SliceBlock:
     for i in range(2, lists + 2):
-        chunk.first[i] += chunk.first[i - 1]
-    total = chunk.first[lists + 1]
-    if total <= chunk.events.size:
-        return chunk
-    return Chunk(
-        chunk.first, chunk.excitation, chunk.member, np.empty(2 * total, EVENT),
+        block.first[i] += block.first[i - 1]
+    total = block.first[lists + 1]
+    if total <= block.events.size:
+        return block
+    return SliceBlock(
+        block.first, block.excitation, block.member, np.empty(2 * total, EVENT),
         np.empty(2 * total), new_decays(2 * total),
     )  # fmt: skip
 
 
 @compiled
 def _write(
-    chunk: Chunk,
+    block: SliceBlock,
     place: int,
     time: float,
     synapses: np.ndarray,
-    stretches: Stretches,
+    slices: TimeSlices,
     members: int,
 ) -> None:
     time += synapses[place].delay
     weight = synapses[place].weight
-    s = stretch_at(time, stretches)
-    own = s * members + chunk.member[synapses[place].target]
-    i = chunk.first[own + 1]
-    chunk.first[own + 1] = i + 1
-    chunk.events[i].time = time
-    chunk.events[i].weight = weight
-    chunk.excitation[own] += max(weight, 0.0)
+    s = slice_at(time, slices)
+    index = s * members + block.member[synapses[place].target]
+    i = block.first[index + 1]
+    block.first[index + 1] = i + 1
+    block.events[i].time = time
+    block.events[i].weight = weight
+    block.excitation[index] += max(weight, 0.0)
 
 
 @compiled
-def _finish(chunk: Chunk, lists: int) -> None:
-    """Sort every list by time; there are few arrivals in most."""
-    for own in range(lists):
-        first, last = chunk.first[own], chunk.first[own + 1]
-        if not _sort_by_insertion(chunk.events, first, last):
-            _sort_by_heap(chunk.events, first, last)
+def _finish(block: SliceBlock, lists: int) -> None:
+    """Sort every list by time; most have few arrivals."""
+    events = block.events
+    for index in range(lists):
+        first, last = block.first[index], block.first[index + 1]
+        if not _sort_by_insertion(events, first, last):
+            heap_sort(events["time"], events["weight"], events["weight"], first, last)
 
 
 @compiled
@@ -379,63 +393,26 @@ def _sort_by_insertion(events: np.ndarray, first: int, last: int) -> bool:
     return True
 
 
-@compiled
-def _is_later(events: np.ndarray, i: int, time: float, weight: float) -> bool:
-    return events[i].time > time or (events[i].time == time and events[i].weight > weight)
-
-
-@compiled
-def _sort_by_heap(events: np.ndarray, first: int, last: int) -> None:
-    """Sort events first to last - 1 by time, and equal times by weight: many in no order."""
-    n = last - first
-    for place in range(n // 2 - 1, -1, -1):
-        _sink(events, first, place, n, events[first + place].time, events[first + place].weight)
-    for end in range(last - 1, first, -1):
-        time, weight = events[end].time, events[end].weight
-        events[end].time, events[end].weight = events[first].time, events[first].weight
-        _sink(events, first, 0, end - first, time, weight)
-
-
-@compiled
-def _sink(events: np.ndarray, first: int, place: int, n: int, time: float, weight: float) -> None:
-    """Put an event into the heap of n events that begins at ``first``, from a free place down."""
-    while True:
-        child = 2 * place + 1
-        if child >= n:
-            break
-        other = first + child + 1
-        if child + 1 < n and _is_later(
-            events, other, events[other - 1].time, events[other - 1].weight
-        ):
-            child += 1
-        if not _is_later(events, first + child, time, weight):
-            break
-        events[first + place].time = events[first + child].time
-        events[first + place].weight = events[first + child].weight
-        place = child
-    events[first + place].time, events[first + place].weight = time, weight
-
-
 @allocating
-def _fill_decays(chunk: Chunk, lists: int, members: np.ndarray, units: np.ndarray) -> None:
-    """How V and I decay before each event, if nothing else happens at its unit."""
+def _fill_decays(block: SliceBlock, lists: int, members: np.ndarray, units: np.ndarray) -> None:
+    """How V and I decay up to each event from the one before, without events in between."""
     latest = np.full(members.size, np.nan)
-    for own in range(lists):
-        m = own % members.size
-        for i in range(chunk.first[own], chunk.first[own + 1]):
-            chunk.since[i] = latest[m]
-            latest[m] = chunk.events[i].time
+    for index in range(lists):
+        m = index % members.size
+        for i in range(block.first[index], block.first[index + 1]):
+            block.since[i] = latest[m]
+            latest[m] = block.events[i].time
     tau_mem, tau_syn = units[members[0]].tau_mem, units[members[0]].tau_syn
     is_alike = True
     for unit in members:
         is_alike &= units[unit].tau_mem == tau_mem and units[unit].tau_syn == tau_syn
     if is_alike:
-        for i in range(chunk.first[lists]):
-            elapsed = chunk.events[i].time - chunk.since[i]
-            set_factors(chunk.decays, i, elapsed, tau_mem, tau_syn)
+        for i in range(block.first[lists]):
+            elapsed = block.events[i].time - block.since[i]
+            set_factors(block.decays, i, elapsed, tau_mem, tau_syn)
         return
-    for own in range(lists):
-        unit = members[own % members.size]
-        for i in range(chunk.first[own], chunk.first[own + 1]):
-            elapsed = chunk.events[i].time - chunk.since[i]
-            set_factors(chunk.decays, i, elapsed, units[unit].tau_mem, units[unit].tau_syn)
+    for index in range(lists):
+        unit = members[index % members.size]
+        for i in range(block.first[index], block.first[index + 1]):
+            elapsed = block.events[i].time - block.since[i]
+            set_factors(block.decays, i, elapsed, units[unit].tau_mem, units[unit].tau_syn)

@@ -1,1 +1,1 @@
-"""The loops that read voltages and currents, and their adjoint sources."""
+"""The loops that read voltages and currents, and pull back what is read of LI units."""

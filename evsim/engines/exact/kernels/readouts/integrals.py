@@ -1,8 +1,10 @@
-"""LI units that hear the same spikes at the same times: what depends on time alone, once for all.
+"""Voltages of LI units that receive the same spikes at the same times: a group shares one pass.
 
-The outputs of most networks have equal time constants and hear every hidden unit without
-delay.  Between two events all their voltages decay by the same factors, so that one pass goes
-through all of them; only weights differ.  A single unit is the smallest such group.
+The outputs of most networks have equal time constants and receive every hidden spike without a
+delay.  Then all their voltages decay by the same factors between two arrivals, which are computed
+once for all of them; only the weights differ.  A single unit is the smallest such group.
+
+Paper: L is Nowotny, Turner, Knight (loss shaping).
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ import numpy as np
 
 from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
-from evsim.engines.exact.kernels.arrivals import MOMENT, Arrivals
-from evsim.engines.exact.kernels.backward.arrival_gradients import Gradients
+from evsim.engines.exact.kernels.arrivals import NO_SYNAPSE, Arrivals
+from evsim.engines.exact.kernels.backward.arrival_gradients import Gradients, add_arrival_gradient
+from evsim.engines.exact.kernels.event_order import is_after_reading
 from evsim.engines.exact.kernels.forward.decays import share_decays
 from evsim.engines.exact.kernels.trial import Trial
 from evsim.equations.lif import (
-    arrival_slopes,
     decays_and_convolution,
     difference_factors,
     integral_of_rise,
@@ -60,14 +62,14 @@ def trace_group(
     arrivals: Arrivals,
     n: int,
     times: np.ndarray,
-    sees_arrivals: bool,
+    after_arrivals: bool,
     states: np.ndarray,
     voltage_out: np.ndarray,
     current_out: np.ndarray,
 ) -> None:
     """V and I of units first to end - 1 at ascending times, each output (times, units).
 
-    Before or after arrivals there, as ``sees_arrivals`` says; ``arrivals`` are those of the
+    Before or after arrivals there, as ``after_arrivals`` says; ``arrivals`` are those of the
     first unit.
     """
     tau_mem, tau_syn = trial.units[first].tau_mem, trial.units[first].tau_syn
@@ -75,7 +77,8 @@ def trace_group(
     now, i = 0.0, 0
     for k in range(times.size):
         while i < n and (
-            arrivals.time[i] < times[k] or (sees_arrivals and arrivals.time[i] == times[k])
+            not is_after_reading(arrivals.time[i], times[k])
+            or (after_arrivals and arrivals.time[i] == times[k])
         ):
             if is_stopped():
                 return
@@ -118,7 +121,7 @@ def pull_back_group_moments(
     n: int,
     moment_cotangent: np.ndarray,
     states: np.ndarray,
-    adjoint: np.ndarray,
+    spike_time_gradient: np.ndarray,
     gradients: Gradients,
 ) -> None:
     """Pull cotangents of voltages at the moments among the arrivals back; (moments, units)."""
@@ -132,23 +135,21 @@ def pull_back_group_moments(
         time, spike = arrivals.time[i], arrivals.spike[i]
         adjoint_flow_group(states, width, now - time, tau_mem, tau_syn)
         now = time
-        if arrivals.synapse[i] == MOMENT:
+        if arrivals.synapse[i] == NO_SYNAPSE:
             if time > 0.0:
                 for column in range(width):
                     jump = -moment_cotangent[spike, column] / tau_mem
                     states[0, column] += jump
                     states[2, column] += jump
             continue
-        by_time = 0.0
+        total = 0.0
         for column in range(width):
             synapse = arrivals.synapse[i] + trial.incoming[first + column] - trial.incoming[first]
-            by_weight, own = arrival_slopes(
-                trial.synapses[synapse].weight, states[1, column], states[2, column], tau_syn
-            )
-            gradients.weight[synapse] += by_weight
-            gradients.delay[synapse] += own
-            by_time += own
-        adjoint[spike] += by_time
+            total += add_arrival_gradient(
+                synapse, trial.synapses[synapse].weight, states[1, column], states[2, column],
+                tau_syn, gradients.weight, gradients.delay,
+            )  # fmt: skip
+        spike_time_gradient[spike] += total
 
 
 @compiled
@@ -160,12 +161,12 @@ def adjoint_flow_group(
         return
     decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
     response = coupling / tau_syn
-    own, by_v, by_i = difference_factors(decay_mem, decay_syn, response, tau_mem, tau_syn)
+    of_difference, of_v, of_i = difference_factors(decay_mem, decay_syn, response, tau_mem, tau_syn)
     for column in range(width):
         lambda_v, lambda_i = states[0, column], states[1, column]
         states[0, column] = lambda_v * decay_mem
         states[1, column] = lambda_i * decay_syn + lambda_v * response
-        states[2, column] = states[2, column] * own - lambda_v * by_v - lambda_i * by_i
+        states[2, column] = states[2, column] * of_difference - lambda_v * of_v - lambda_i * of_i
 
 
 # -- mean voltages ----------------------------------------------------------------------------
@@ -185,7 +186,7 @@ def mean_of_group(
 ) -> None:
     """``(1/T) * integral of w(t) V dt`` (L 2, 5) of each unit into ``values``, (units,).
 
-    A closed form of each arrival by itself; the rounding of their sum is made up for.
+    The sum of a closed form of each arrival; the sum's rounding errors are compensated.
     """
     tau_mem, tau_syn = trial.units[first].tau_mem, trial.units[first].tau_syn
     states[:, : end - first] = 0.0
@@ -219,11 +220,11 @@ def pull_back_group_mean(
     n: int,
     rate: float,
     slope: float,
-    drive: np.ndarray,
-    adjoint: np.ndarray,
+    voltage_cotangent: np.ndarray,
+    spike_time_gradient: np.ndarray,
     gradients: Gradients,
 ) -> None:
-    """Pull dF/dV = drive w(t) of each unit back; ``drive`` is that of all units."""
+    """Pull ``dF/dV = voltage_cotangent w(t)`` of each unit back; the argument has all units."""
     tau_mem, tau_syn = trial.units[first].tau_mem, trial.units[first].tau_syn
     time, by_current, rise = inf, 0.0, 0.0
     for i in range(n):
@@ -234,15 +235,13 @@ def pull_back_group_mean(
             span = trial.duration - time
             _, by_current = integral_slopes(time, span, rate, slope, tau_mem, tau_syn)
             rise = integral_of_rise(by_current, time, span, rate, slope, tau_mem, tau_syn)
-        by_time = 0.0
+        total = 0.0
         for column in range(end - first):
             synapse = arrivals.synapse[i] + trial.incoming[first + column] - trial.incoming[first]
-            lambda_i = -drive[first + column] * by_current / tau_syn
-            difference = -drive[first + column] * rise
-            by_weight, own = arrival_slopes(
-                trial.synapses[synapse].weight, lambda_i, difference, tau_syn
-            )
-            gradients.weight[synapse] += by_weight
-            gradients.delay[synapse] += own
-            by_time += own
-        adjoint[arrivals.spike[i]] += by_time
+            lambda_i = -voltage_cotangent[first + column] * by_current / tau_syn
+            difference = -voltage_cotangent[first + column] * rise
+            total += add_arrival_gradient(
+                synapse, trial.synapses[synapse].weight, lambda_i, difference, tau_syn,
+                gradients.weight, gradients.delay,
+            )  # fmt: skip
+        spike_time_gradient[arrivals.spike[i]] += total

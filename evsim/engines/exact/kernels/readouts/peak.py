@@ -1,4 +1,7 @@
-"""The peak of an LI unit's voltage, and its adjoint at the unit's arrivals."""
+"""The peak of an LI unit's voltage, and its gradients at the unit's arrivals.
+
+Paper: L is Nowotny, Turner, Knight (loss shaping).
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,19 @@ import numpy as np
 from evsim._compile.decorators import compiled
 from evsim._compile.stop_polls import is_stopped_at
 from evsim.engines.exact.kernels.arrivals import Arrivals
-from evsim.engines.exact.kernels.backward.arrival_gradients import Gradients
+from evsim.engines.exact.kernels.backward.arrival_gradients import Gradients, add_arrival_gradient
 from evsim.engines.exact.kernels.trial import Trial
-from evsim.equations.lif import adjoint_flow, arrival_slopes, flow, peak_time
+from evsim.equations.lif import adjoint_flow, flow, peak_time
 
 
 @compiled
 def peak_voltage(unit: int, trial: Trial, arrivals: Arrivals, n: int) -> tuple[float, float, float]:
-    """The largest voltage (L 29), its time, and the share of its adjoint that arrivals then see.
+    """The largest voltage (L 29), its time, and the share of lambda_V's jump for arrivals then.
 
-    At a smooth maximum V' = 0 and the share does not matter.  Where arrivals end a rise, the
-    peak is a kink that moves with them: they see the share ``V'-/(V'- - V'+)`` of the jump of
-    lambda_V, which makes the derivative by a single arrival's time V'-, what it is.  A voltage
-    or current that is no longer finite gives an infinite peak.
+    At a smooth maximum V' = 0 and the share does not matter.  If arrivals end a rise, the peak is a
+    kink at their time: for them lambda_V jumps by the share ``V'-/(V'- - V'+)`` only.  So the
+    derivative of the peak with respect to the time of a single arrival is V'-, as it must be.  The
+    peak is infinite if a voltage or current is not finite.
     """
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     now, voltage, current = 0.0, 0.0, 0.0
@@ -68,7 +71,7 @@ def pull_back_peak(
     arrivals: Arrivals,
     n: int,
     cotangent: float,
-    adjoint: np.ndarray,
+    spike_time_gradient: np.ndarray,
     gradients: Gradients,
 ) -> None:
     """Pull the cotangent of a unit's peak voltage back to its arrivals."""
@@ -83,11 +86,11 @@ def pull_back_peak(
         time, synapse = arrivals.time[i], arrivals.synapse[i]
         if time > peak:
             return
-        seen = share * jump if time == peak else jump
-        _, lambda_i, difference = adjoint_flow(seen, 0.0, seen, peak - time, tau_mem, tau_syn)
-        by_weight, by_time = arrival_slopes(
-            trial.synapses[synapse].weight, lambda_i, difference, tau_syn
+        lambda_v = share * jump if time == peak else jump
+        _, lambda_i, difference = adjoint_flow(
+            lambda_v, 0.0, lambda_v, peak - time, tau_mem, tau_syn
         )
-        gradients.weight[synapse] += by_weight
-        gradients.delay[synapse] += by_time
-        adjoint[arrivals.spike[i]] += by_time
+        spike_time_gradient[arrivals.spike[i]] += add_arrival_gradient(
+            synapse, trial.synapses[synapse].weight, lambda_i, difference, tau_syn,
+            gradients.weight, gradients.delay,
+        )  # fmt: skip

@@ -1,8 +1,8 @@
-"""States at given times, from spikes that are all known; what traces are drawn from."""
+"""V, I and their adjoints at given times, once all spikes are known."""
 
 from __future__ import annotations
 
-from math import exp, inf
+from math import inf
 
 import numpy as np
 
@@ -11,19 +11,21 @@ from evsim._compile.stop_polls import is_stopped, is_stopped_at
 from evsim.engines.exact.kernels.arrivals import (
     Arrivals,
     arrivals_at,
-    most_arrivals,
+    largest_arrival_count,
     new_arrivals,
     with_room,
 )
 from evsim.engines.exact.kernels.backward.adjoint_intervals import (
-    WINDOW,
+    ADJOINT_INTERVAL,
     adjoints_at,
-    fill_windows,
-    most_windows,
-    window_at,
-    with_windows,
+    fill_intervals,
+    interval_at,
+    interval_limit,
+    with_intervals,
 )
-from evsim.engines.exact.kernels.backward.adjoint_sources import PEAK, Entering
+from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
+from evsim.engines.exact.kernels.event_order import EMISSION, READING, next_event
+from evsim.engines.exact.kernels.failures import FAILURE
 from evsim.engines.exact.kernels.readouts.integrals import (
     end_of_group,
     new_states,
@@ -32,27 +34,7 @@ from evsim.engines.exact.kernels.readouts.integrals import (
 )
 from evsim.engines.exact.kernels.readouts.peak import peak_moment
 from evsim.engines.exact.kernels.trial import Batch, Trial, trial_of
-from evsim.equations.lif import flow
-
-
-@compiled
-def flow_through_refractory(
-    voltage: float,
-    current: float,
-    now: float,
-    time: float,
-    free_at: float,
-    tau_mem: float,
-    tau_syn: float,
-) -> tuple[float, float]:
-    """V and I at a later time; V stays where it is until ``free_at``."""
-    if now < free_at:
-        until = min(time, free_at)
-        current *= exp(-(until - now) / tau_syn)
-        now = until
-    if now < time:
-        return flow(voltage, current, time - now, tau_mem, tau_syn)
-    return voltage, current
+from evsim.equations.lif import flow_through_refractory
 
 
 @compiled
@@ -64,13 +46,13 @@ def trace_unit(
     first: int,
     last: int,
     times: np.ndarray,
-    sees_arrivals: bool,
+    after_arrivals: bool,
     voltage_out: np.ndarray,
     current_out: np.ndarray,
 ) -> None:
     """V and I of one unit at ascending times, after an emission there.
 
-    Before or after arrivals there, as ``sees_arrivals`` says.
+    Before or after arrivals there, as ``after_arrivals`` says.
     """
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     now, voltage, current, free_at = 0.0, 0.0, 0.0, 0.0
@@ -78,19 +60,18 @@ def trace_unit(
     for k in range(times.size):
         if is_stopped_at(k):
             return
+        reading = inf if after_arrivals else times[k]
         while not is_stopped_at(i + emission):
             arrival_time = arrivals.time[i] if i < n else inf
             emission_time = trial.spikes[emission].time if emission < last else inf
-            event = min(arrival_time, emission_time)
-            if event > times[k]:
-                break
-            if event == times[k] and emission_time > event and not sees_arrivals:
+            time, kind = next_event(emission_time, reading, arrival_time, inf)
+            if kind == READING or time > times[k]:
                 break
             voltage, current = flow_through_refractory(
-                voltage, current, now, event, free_at, tau_mem, tau_syn
+                voltage, current, now, time, free_at, tau_mem, tau_syn
             )
-            now = event
-            if emission_time <= arrival_time:
+            now = time
+            if kind == EMISSION:
                 voltage = 0.0
                 free_at = emission_time + trial.units[unit].refractory
                 emission += 1
@@ -110,7 +91,7 @@ def trace_samples(
     last_unit: int,
     times: np.ndarray,
     times_start: np.ndarray,
-    sees_arrivals: bool,
+    after_arrivals: bool,
     batch: Batch,
     voltage: np.ndarray,
     current: np.ndarray,
@@ -123,27 +104,28 @@ def trace_samples(
     states = new_states(16)
     for sample in range(first, last):
         trial = trial_of(batch, sample)
-        held, n = -1, 0
+        cached, n = -1, 0
         begin, end = times_start[sample], times_start[sample + 1]
-        needed = most_arrivals(first_unit, last_unit, trial)
+        needed = largest_arrival_count(first_unit, last_unit, trial)
         arrivals = with_room(arrivals, needed)
         unit = first_unit
         while unit < last_unit and end > begin:
-            n = arrivals_at(unit, trial, arrivals, held, n)
+            n = arrivals_at(unit, trial, arrivals, cached, n)
             if is_stopped():
                 return
-            held, own, column = unit, trial.starts[unit], unit - first_unit
+            cached, begin_spike, column = unit, trial.starts[unit], unit - first_unit
             if trial.units[unit].is_lif:
                 trace_unit(
-                    unit, trial, arrivals, n, own, own + trial.counts[unit], times[begin:end],
-                    sees_arrivals, voltage[begin:end, column], current[begin:end, column],
+                    unit, trial, arrivals, n, begin_spike, begin_spike + trial.counts[unit],
+                    times[begin:end], after_arrivals, voltage[begin:end, column],
+                    current[begin:end, column],
                 )  # fmt: skip
                 unit += 1
             else:
-                unit = end_of_group(trial.units, held, last_unit)
-                states = with_states(states, unit - held)
+                unit = end_of_group(trial.units, cached, last_unit)
+                states = with_states(states, unit - cached)
                 trace_group(
-                    held, unit, trial, arrivals, n, times[begin:end], sees_arrivals, states,
+                    cached, unit, trial, arrivals, n, times[begin:end], after_arrivals, states,
                     voltage[begin:end, column:], current[begin:end, column:],
                 )  # fmt: skip
 
@@ -152,34 +134,37 @@ def trace_samples(
 def adjoint_trace_unit(
     unit: int,
     phantom: float,
-    drive: float,
+    voltage_cotangent: float,
     moments: np.ndarray,
     moment_cotangent: np.ndarray,
-    entering: Entering,
+    sources: SourceArrays,
     trial: Trial,
-    adjoint: np.ndarray,
-    windows: np.ndarray,
+    spike_time_gradient: np.ndarray,
+    intervals: np.ndarray,
+    limited: np.ndarray,
     times: np.ndarray,
     failure: np.ndarray,
     lambda_v_out: np.ndarray,
     lambda_i_out: np.ndarray,
 ) -> None:
     """lambda_V and lambda_I of a unit at ascending times, before (backwards) the jumps there."""
-    last_window, _ = fill_windows(
-        unit, phantom, drive, moments, moment_cotangent, entering, trial, adjoint, windows, failure
-    )
-    w = 0
+    last_interval, _ = fill_intervals(
+        unit, phantom, voltage_cotangent, moments, moment_cotangent, sources, trial,
+        spike_time_gradient, intervals, limited, failure,
+    )  # fmt: skip
+    interval = 0
     for k in range(times.size - 1, -1, -1):
         if is_stopped_at(k):
             return
         if times[k] == trial.duration:  # from later times: before a phantom's jump
             lambda_v_out[k], lambda_i_out[k] = 0.0, 0.0
             continue
-        w = window_at(times[k], windows, w, last_window)
+        interval = interval_at(times[k], intervals, interval, last_interval)
         # At the end of a refractory period the limit from later times is not 0 yet.
-        of_later = w > 0 and times[k] == windows[w].end and windows[w].begin < times[k]
+        is_end = times[k] == intervals[interval].end and intervals[interval].begin < times[k]
+        is_from_later = interval > 0 and is_end
         lambda_v_out[k], lambda_i_out[k], _ = adjoints_at(
-            unit, times[k], entering, trial, windows, w - 1 if of_later else w
+            unit, times[k], sources, trial, intervals, interval - 1 if is_from_later else interval
         )
 
 
@@ -190,42 +175,43 @@ def adjoint_trace_samples(
     first_unit: int,
     last_unit: int,
     times: np.ndarray,
-    entering: Entering,
+    sources: SourceArrays,
     batch: Batch,
-    adjoint: np.ndarray,
+    spike_time_gradient: np.ndarray,
     lambda_v: np.ndarray,
     lambda_i: np.ndarray,
 ) -> None:
     """lambda_V and lambda_I, (batch, units, times), of units first_unit to last_unit - 1."""
     arrivals = new_arrivals(64)
     peak, peak_cotangent = np.empty(1), np.empty(1)
-    windows, failure = np.empty(64, WINDOW), np.zeros(5)
+    intervals = np.empty(64, ADJOINT_INTERVAL)
+    limited, failures = np.zeros(1, np.int64), np.zeros(1, FAILURE)
     for sample in range(first, last):
         trial = trial_of(batch, sample)
-        begin, end = entering.moment_start[sample], entering.moment_start[sample + 1]
-        needed = most_arrivals(first_unit, last_unit, trial)
+        begin, end = sources.moment_start[sample], sources.moment_start[sample + 1]
+        needed = largest_arrival_count(first_unit, last_unit, trial)
         arrivals = with_room(arrivals, needed)
         for unit in range(first_unit, last_unit):
-            drive = entering.drive[sample, unit]
+            voltage_cotangent = sources.voltage_cotangent[sample, unit]
             moments, moment_cotangent = peak[:0], peak_cotangent[:0]
-            if entering.rate == PEAK:
-                if drive != 0.0:
+            if sources.is_peak:
+                if voltage_cotangent != 0.0:
                     n = arrivals_at(unit, trial, arrivals, -1, 0)
                     if is_stopped():
                         return
-                    peak_cotangent[0] = drive
+                    peak_cotangent[0] = voltage_cotangent
                     found = peak_moment(unit, trial, arrivals, n, peak)
                     moments, moment_cotangent = peak[:found], peak_cotangent[:found]
-                drive = 0.0
-            elif entering.first_read <= unit < entering.last_read:
-                column = unit - entering.first_read
-                moments = entering.moments[begin:end]
-                moment_cotangent = entering.moment_cotangent[begin:end, column]
+                voltage_cotangent = 0.0
+            elif sources.first_read <= unit < sources.last_read:
+                column = unit - sources.first_read
+                moments = sources.moments[begin:end]
+                moment_cotangent = sources.moment_cotangent[begin:end, column]
             if is_stopped():
                 return
-            windows = with_windows(windows, most_windows(trial.counts[unit], moments.size))
+            intervals = with_intervals(intervals, interval_limit(trial.counts[unit], moments.size))
             adjoint_trace_unit(
-                unit, entering.phantom[sample, unit], drive, moments, moment_cotangent, entering,
-                trial, adjoint, windows, times, failure, lambda_v[sample, unit - first_unit],
-                lambda_i[sample, unit - first_unit],
+                unit, sources.phantom[sample, unit], voltage_cotangent, moments, moment_cotangent,
+                sources, trial, spike_time_gradient, intervals, limited, times, failures[0],
+                lambda_v[sample, unit - first_unit], lambda_i[sample, unit - first_unit],
             )  # fmt: skip

@@ -1,19 +1,28 @@
-"""A unit's trial as segments of free flow, with V and I at the start of each.
+"""The trajectory of a unit: V and I at the start of each segment between its events.
 
-What integrals over the trial are made of: the mean voltage of a unit that spikes, and the
-gradients of its time constants.  All its spikes and those it hears are known.
+Integrals over the trial are sums over segments: the mean voltage of a unit that spikes, and the
+gradients of its time constants.  All arrivals at the unit and its emissions are known.
+
+Papers: D is Mészáros, Knight, Nowotny (learning delays with EventProp),
+L is Nowotny, Turner, Knight (loss shaping).
 """
 
 from __future__ import annotations
 
-from math import exp, inf
+from math import inf
 
 import numpy as np
 
 from evsim._compile.decorators import allocating, compiled, record
 from evsim._compile.stop_polls import is_stopped_at
 from evsim.engines.exact.kernels.arrivals import Arrivals
-from evsim.engines.exact.kernels.backward.adjoint_intervals import emission_adjoint
+from evsim.engines.exact.kernels.event_order import (
+    ARRIVAL,
+    EMISSION,
+    READING,
+    RELEASE,
+    next_event,
+)
 from evsim.engines.exact.kernels.trial import Trial
 from evsim.equations.lif import (
     driven_adjoint_flow,
@@ -22,38 +31,35 @@ from evsim.equations.lif import (
     integral_slopes,
     integral_slopes_by_time_constants,
     is_refractory_after,
+    lambda_v_before_emission,
+    refractory_decay,
+    restart_gradient,
 )
-
-# What happens at the start of a segment.
-ARRIVAL = 0  # or the beginning of the trial
-MOMENT = 1
-EMISSION = 2
-RELEASE = 3  # the end of a refractory period
 
 SEGMENT = record(
     [
         ("time", np.float64),  # ms
-        ("voltage", np.float64),  # after what happens there
+        ("voltage", np.float64),  # after the event there
         ("current", np.float64),
-        ("kind", np.int64),
-        ("index", np.int64),  # of the emission among spikes, or of the moment
-        ("is_held", np.bool_),  # V stays at 0, within a refractory period
+        ("kind", np.int64),  # of the event, see ``event_order``; ARRIVAL at the trial's beginning
+        ("index", np.int64),  # of the emission among spikes, or of the reading
+        ("is_refractory", np.bool_),  # V stays at 0
     ],
     align=True,
 )
-"""A stretch without events; it ends where the next one begins, or with the trial."""
+"""A part of the trial without events; it ends where the next one begins, or with the trial."""
 
 
 @allocating
-def with_segments(segments: np.ndarray, events: int) -> np.ndarray:
+def with_segments_for(trajectory: np.ndarray, events: int) -> np.ndarray:
     """Scratch memory for that many events: the same if it suffices."""
-    if events + 1 <= segments.size:
-        return segments
+    if events + 1 <= trajectory.size:
+        return trajectory
     return np.empty(2 * events + 16, SEGMENT)
 
 
 @compiled
-def fill_segments(
+def fill_trajectory(
     unit: int,
     trial: Trial,
     arrivals: Arrivals,
@@ -61,64 +67,60 @@ def fill_segments(
     first: int,
     last: int,
     moments: np.ndarray,
-    segments: np.ndarray,
+    trajectory: np.ndarray,
 ) -> int:
-    """Fill the scratch memory with a unit's segments; their number.
-
-    At one instant emissions come first, then moments, arrivals, and the end of a period.
-    """
+    """Fill the scratch memory with a unit's segments; returns how many there are."""
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
-    now, voltage, current, is_held, free_at = 0.0, 0.0, 0.0, False, inf
+    now, voltage, current, is_refractory, free_at = 0.0, 0.0, 0.0, False, inf
     i, emission, m = 0, first, 0
     count = 0
     kind, index = ARRIVAL, 0
     while True:
-        is_together = count > 0 and segments[count - 1].time == now
-        if kind == ARRIVAL and is_together and segments[count - 1].kind <= MOMENT:
+        is_together = count > 0 and trajectory[count - 1].time == now
+        if kind == ARRIVAL and is_together and trajectory[count - 1].kind in (READING, ARRIVAL):
             count -= 1  # what arrives together is one event
-            kind, index = segments[count].kind, segments[count].index
+            kind, index = trajectory[count].kind, trajectory[count].index
         if is_stopped_at(count):
             return 0
-        segments[count].time = now
-        segments[count].voltage = voltage
-        segments[count].current = current
-        segments[count].kind = kind
-        segments[count].index = index
-        segments[count].is_held = is_held
+        trajectory[count].time = now
+        trajectory[count].voltage = voltage
+        trajectory[count].current = current
+        trajectory[count].kind = kind
+        trajectory[count].index = index
+        trajectory[count].is_refractory = is_refractory
         count += 1
         emission_time = trial.spikes[emission].time if emission < last else inf
         moment_time = moments[m] if m < moments.size else inf
         arrival_time = arrivals.time[i] if i < n else inf
-        event = min(emission_time, moment_time, arrival_time, free_at)
+        event, kind = next_event(emission_time, moment_time, arrival_time, free_at)
         if event > trial.duration:
             return count
         if event > now:
-            if is_held:
-                current *= exp(-(event - now) / tau_syn)
+            if is_refractory:
+                current *= refractory_decay(event - now, tau_syn)
             else:
                 voltage, current = flow(voltage, current, event - now, tau_mem, tau_syn)
             now = event
-        kind, index = ARRIVAL, 0
-        if emission_time == event:
+        index = 0
+        if kind == EMISSION:
             voltage = 0.0
-            kind, index = EMISSION, emission
-            is_held = is_refractory_after(event, trial.units[unit].refractory)
-            free_at = event + trial.units[unit].refractory if is_held else inf
+            index = emission
+            is_refractory = is_refractory_after(event, trial.units[unit].refractory)
+            free_at = event + trial.units[unit].refractory if is_refractory else inf
             emission += 1
-        elif moment_time == event:
-            kind, index = MOMENT, m
+        elif kind == READING:
+            index = m
             m += 1
-        elif arrival_time == event:
+        elif kind == ARRIVAL:
             current += trial.synapses[arrivals.synapse[i]].weight
             i += 1
         else:
-            kind = RELEASE
-            is_held, free_at = False, inf
+            is_refractory, free_at = False, inf
 
 
 @compiled
-def mean_over_segments(
-    unit: int, trial: Trial, segments: np.ndarray, count: int, rate: float, slope: float
+def mean_over_trajectory(
+    unit: int, trial: Trial, trajectory: np.ndarray, count: int, rate: float, slope: float
 ) -> float:
     """``(1/T) * integral of w(t) V dt`` (L 2, 5)."""
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
@@ -127,12 +129,12 @@ def mean_over_segments(
     for k in range(count - 1, -1, -1):
         if is_stopped_at(k):
             return 0.0
-        start = segments[k].time
-        if not segments[k].is_held and end > start:
+        start = trajectory[k].time
+        if not trajectory[k].is_refractory and end > start:
             by_voltage, by_current = integral_slopes(
                 start, end - start, rate, slope, tau_mem, tau_syn
             )
-            total += segments[k].voltage * by_voltage + segments[k].current * by_current
+            total += trajectory[k].voltage * by_voltage + trajectory[k].current * by_current
         end = start
     return total / trial.duration
 
@@ -141,34 +143,35 @@ def mean_over_segments(
 def add_time_constant_gradients(
     unit: int,
     trial: Trial,
-    segments: np.ndarray,
+    trajectory: np.ndarray,
     count: int,
     phantom: float,
-    drive: float,
+    voltage_cotangent: float,
     rate: float,
     slope: float,
     moment_cotangent: np.ndarray,
     limit: float,
-    adjoint: np.ndarray,
+    spike_time_gradient: np.ndarray,
     tau_mem_gradient: np.ndarray,
     tau_syn_gradient: np.ndarray,
 ) -> None:
     """Add ``integral of lambda_V V' dt`` and ``integral of lambda_I I' dt`` (D Table 1).
 
-    Segment by segment, backwards: with dL/dV = -tau_mem lambda_V and dL/dI = -tau_syn lambda_I
-    at the end of a segment, its part is what the time constant does to V and I there, and to
-    the readout's own integral.  ``adjoint`` is complete: S_k of every emission but for h.
+    Segment by segment, backwards: dL/dV = -tau_mem lambda_V and dL/dI = -tau_syn lambda_I at the
+    end of a segment times the derivatives of V and I there with respect to the time constant, plus
+    the derivative of the readout's integral over the segment.  ``spike_time_gradient`` is S_k of
+    every emission without ``restart_gradient``.
     """
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     by_mem = by_syn = 0.0
-    end, lambda_v, lambda_i, h = trial.duration, phantom, 0.0, 0.0
+    end, lambda_v, lambda_i, restart = trial.duration, phantom, 0.0, 0.0
     for k in range(count - 1, -1, -1):
         if is_stopped_at(k):
             return
-        start, voltage, current = segments[k].time, segments[k].voltage, segments[k].current
-        kind, span = segments[k].kind, end - start
-        if segments[k].is_held:
-            decay = exp(-span / tau_syn)
+        start, voltage, current = trajectory[k].time, trajectory[k].voltage, trajectory[k].current
+        kind, span = trajectory[k].kind, end - start
+        if trajectory[k].is_refractory:
+            decay = refractory_decay(span, tau_syn)
             by_syn -= tau_syn * lambda_i * current * decay * (span / tau_syn / tau_syn)
             lambda_i *= decay
         elif span > 0.0:
@@ -177,39 +180,41 @@ def add_time_constant_gradients(
             )
             by_mem -= tau_mem * lambda_v * v_by_mem
             by_syn -= tau_mem * lambda_v * v_by_syn + tau_syn * lambda_i * i_by_syn
-            if drive != 0.0:
+            if voltage_cotangent != 0.0:
                 voltage_by_mem, current_by_mem, current_by_syn = integral_slopes_by_time_constants(
                     start, span, rate, slope, tau_mem, tau_syn
                 )
-                by_mem += drive * (voltage * voltage_by_mem + current * current_by_mem)
-                by_syn += drive * current * current_by_syn
+                by_mem += voltage_cotangent * (voltage * voltage_by_mem + current * current_by_mem)
+                by_syn += voltage_cotangent * current * current_by_syn
             lambda_v, lambda_i, _ = driven_adjoint_flow(
-                lambda_v, lambda_i, 0.0, end, start, drive, rate, slope, tau_mem, tau_syn
-            )
+                lambda_v, lambda_i, 0.0, end, start, voltage_cotangent, rate, slope, tau_mem,
+                tau_syn,
+            )  # fmt: skip
         if kind == EMISSION:
-            spike = segments[k].index
-            if not segments[k].is_held:
-                h = current * lambda_v
-            lambda_v, _ = emission_adjoint(
-                adjoint[spike] + h, trial.spikes[spike].drive, limit, trial.units[unit].rate_jump
-            )
-            h = 0.0
+            spike = trajectory[k].index
+            if not trajectory[k].is_refractory:
+                restart = restart_gradient(current, lambda_v)
+            lambda_v, _ = lambda_v_before_emission(
+                spike_time_gradient[spike] + restart, trial.spikes[spike].threshold_excess, limit,
+                trial.units[unit].rate_jump,
+            )  # fmt: skip
+            restart = 0.0
         elif kind == RELEASE:
-            h = current * lambda_v
+            restart = restart_gradient(current, lambda_v)
             lambda_v = 0.0
-        elif kind == MOMENT and not segments[k].is_held and not resets_at(segments, k):
-            lambda_v -= moment_cotangent[segments[k].index] / tau_mem
+        elif kind == READING and not trajectory[k].is_refractory and not resets_at(trajectory, k):
+            lambda_v -= moment_cotangent[trajectory[k].index] / tau_mem
         end = start
     tau_mem_gradient[unit] += by_mem
     tau_syn_gradient[unit] += by_syn
 
 
 @compiled
-def resets_at(segments: np.ndarray, k: int) -> bool:
-    """Whether V was set to 0 by an emission at the very time at which segment k begins."""
+def resets_at(trajectory: np.ndarray, k: int) -> bool:
+    """Whether the unit emits at the time at which segment k begins, so that V is 0 there."""
     before = k - 1
-    while before >= 0 and segments[before].time == segments[k].time:
-        if segments[before].kind == EMISSION:
+    while before >= 0 and trajectory[before].time == trajectory[k].time:
+        if trajectory[before].kind == EMISSION:
             return True
         before -= 1
     return False

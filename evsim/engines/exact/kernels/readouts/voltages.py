@@ -1,4 +1,9 @@
-"""Loops over the samples of a batch that read voltages; see ``samples`` for how they share it."""
+"""The loops over the samples of a batch that Python calls to read voltages.
+
+See ``forward.simulate`` for how threads share a batch.
+
+Paper: L is Nowotny, Turner, Knight (loss shaping).
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,12 @@ import numpy as np
 
 from evsim._compile.decorators import allocating, entry_point
 from evsim._compile.stop_polls import is_stopped
-from evsim.engines.exact.kernels.arrivals import arrivals_at, most_arrivals, new_arrivals, with_room
-from evsim.engines.exact.kernels.backward.adjoint_sources import PEAK
+from evsim.engines.exact.kernels.arrivals import (
+    arrivals_at,
+    largest_arrival_count,
+    new_arrivals,
+    with_room,
+)
 from evsim.engines.exact.kernels.readouts.integrals import (
     end_of_group,
     mean_of_group,
@@ -17,16 +26,16 @@ from evsim.engines.exact.kernels.readouts.integrals import (
 from evsim.engines.exact.kernels.readouts.peak import peak_voltage
 from evsim.engines.exact.kernels.readouts.trajectory import (
     SEGMENT,
-    fill_segments,
-    mean_over_segments,
-    with_segments,
+    fill_trajectory,
+    mean_over_trajectory,
+    with_segments_for,
 )
 from evsim.engines.exact.kernels.sorting import stable_order
 from evsim.engines.exact.kernels.trial import Batch, trial_of
 
 
 @entry_point(part="readouts")
-def read_voltages(
+def read_means(
     first: int,
     last: int,
     first_unit: int,
@@ -36,33 +45,35 @@ def read_voltages(
     batch: Batch,
     values: np.ndarray,
 ) -> None:
-    """Mean (or, for rate PEAK, peak) voltage of units first_unit to last_unit - 1."""
+    """Mean voltages of units first_unit to last_unit - 1, weighted, into ``values`` (batch, units).
+
+    ``(1/T) * integral of w(t) V dt`` with ``w(t) = (1 + slope t) e^{-rate t}`` (L 2, 5).
+    """
     arrivals = new_arrivals(64)
-    segments = np.empty(64, SEGMENT)
+    trajectory = np.empty(64, SEGMENT)
     states = new_states(16)
     no_moments = np.empty(0)
     for sample in range(first, last):
         trial = trial_of(batch, sample)
-        needed = most_arrivals(first_unit, last_unit, trial)
+        needed = largest_arrival_count(first_unit, last_unit, trial)
         arrivals = with_room(arrivals, needed)
-        held, n = -1, 0
+        cached, n = -1, 0
         unit = first_unit
         while unit < last_unit:
-            n = arrivals_at(unit, trial, arrivals, held, n)
+            n = arrivals_at(unit, trial, arrivals, cached, n)
             if is_stopped():
                 return
-            held, end = unit, unit + 1
+            cached, end = unit, unit + 1
             column = unit - first_unit
-            if rate == PEAK:
-                values[sample, column], _, _ = peak_voltage(unit, trial, arrivals, n)
-            elif trial.units[unit].is_lif:
-                own, emissions = trial.starts[unit], trial.counts[unit]
-                segments = with_segments(segments, n + 2 * emissions)
-                pieces = fill_segments(
-                    unit, trial, arrivals, n, own, own + emissions, no_moments, segments
-                )
-                values[sample, column] = mean_over_segments(
-                    unit, trial, segments, pieces, rate, slope
+            if trial.units[unit].is_lif:
+                first_spike, emissions = trial.starts[unit], trial.counts[unit]
+                trajectory = with_segments_for(trajectory, n + 2 * emissions)
+                segments = fill_trajectory(
+                    unit, trial, arrivals, n, first_spike, first_spike + emissions, no_moments,
+                    trajectory,
+                )  # fmt: skip
+                values[sample, column] = mean_over_trajectory(
+                    unit, trial, trajectory, segments, rate, slope
                 )
             else:
                 end = end_of_group(trial.units, unit, last_unit)
@@ -73,13 +84,32 @@ def read_voltages(
             unit = end
 
 
+@entry_point(part="readouts")
+def read_peaks(
+    first: int, last: int, first_unit: int, last_unit: int, batch: Batch, values: np.ndarray
+) -> None:
+    """Peak voltages of units first_unit to last_unit - 1 into ``values`` (batch, units)."""
+    arrivals = new_arrivals(64)
+    for sample in range(first, last):
+        trial = trial_of(batch, sample)
+        needed = largest_arrival_count(first_unit, last_unit, trial)
+        arrivals = with_room(arrivals, needed)
+        cached, n = -1, 0
+        for unit in range(first_unit, last_unit):
+            n = arrivals_at(unit, trial, arrivals, cached, n)
+            if is_stopped():
+                return
+            cached = unit
+            values[sample, unit - first_unit], _, _ = peak_voltage(unit, trial, arrivals, n)
+
+
 @allocating
-def room_for_kinks(found: np.ndarray, used: int, more: int) -> np.ndarray:
-    """A buffer with room for more behind the used ones: the same if it has it."""
-    if used + more <= found.size:
+def with_room_for_kinks(found: np.ndarray, count: int, extra: int) -> np.ndarray:
+    """A buffer with room for some more kinks behind the ``count`` first: the same if it has it."""
+    if count + extra <= found.size:
         return found
-    larger = np.empty(2 * (used + more))
-    larger[:used] = found[:used]
+    larger = np.empty(2 * (count + extra))
+    larger[:count] = found[:count]
     return larger
 
 
@@ -99,43 +129,41 @@ def find_kinks(
     """
     arrivals = new_arrivals(64)
     found = np.empty(64)
-    used = 0
+    count = 0
     for sample in range(first, last):
         trial = trial_of(batch, sample)
-        begin = used
-        needed = most_arrivals(first_unit, last_unit, trial)
+        begin = count
+        needed = largest_arrival_count(first_unit, last_unit, trial)
         arrivals = with_room(arrivals, needed)
-        held, n = -1, 0
+        cached, n = -1, 0
         for unit in range(first_unit, last_unit):
             is_same = (
-                held >= 0 and trial.units[held].arrival_group == trial.units[unit].arrival_group
+                cached >= 0 and trial.units[cached].arrival_group == trial.units[unit].arrival_group
             )
-            n = arrivals_at(unit, trial, arrivals, held, n)
+            n = arrivals_at(unit, trial, arrivals, cached, n)
             if is_stopped():
                 return found
-            held = unit
-            own, emissions = trial.starts[unit], trial.counts[unit]
-            found = room_for_kinks(found, used, n + 2 * emissions)
+            cached = unit
+            first_spike, emissions = trial.starts[unit], trial.counts[unit]
+            found = with_room_for_kinks(found, count, n + 2 * emissions)
             if not is_same:
                 for i in range(n):
-                    found[used] = arrivals.time[i]
-                    used += 1
-            for spike in range(own, own + emissions):
-                found[used] = trial.spikes[spike].time
-                found[used + 1] = trial.spikes[spike].time + trial.units[unit].refractory
-                used += 2
-        own_times = found[begin:used].copy()
-        order = stable_order(own_times)
+                    found[count] = arrivals.time[i]
+                    count += 1
+            for spike in range(first_spike, first_spike + emissions):
+                found[count] = trial.spikes[spike].time
+                found[count + 1] = trial.spikes[spike].time + trial.units[unit].refractory
+                count += 2
+        times = found[begin:count].copy()
+        order = stable_order(times)
         if is_stopped():
             return found
-        for k in range(order.size):
-            found[begin + k] = own_times[order[k]]
-        end = used
-        used = begin
+        count = begin
         previous = 0.0
-        for k in range(begin, end):
-            if previous < found[k] < trial.duration:
-                previous = found[used] = found[k]
-                used += 1
-        kinks[sample] = used - begin
-    return found[:used]
+        for k in range(order.size):
+            time = times[order[k]]
+            if previous < time < trial.duration:
+                previous = found[count] = time
+                count += 1
+        kinks[sample] = count - begin
+    return found[:count]

@@ -1,0 +1,85 @@
+"""Late arrivals: those that are sent while the block of time slices they fall into already runs.
+
+Each unit has a linked list of them for each time slice.  The lists of the slice that runs are in
+the order of time; those of later slices are sorted when they begin.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evsim._compile.decorators import allocating, compiled, record
+from evsim.engines.exact.kernels.forward.recurrent_state import STEPS, Running
+
+LATE_ARRIVAL = record([("time", np.float64), ("weight", np.float64), ("next", np.int64)])
+"""A late arrival, and the number of the next one in its list; -1 at the end."""
+
+
+@allocating
+def with_room_for_late(late: np.ndarray, count: int, extra: int) -> np.ndarray:
+    """Memory with room for some more behind the ``count`` first: the same if it has it."""
+    if count + extra <= late.size:
+        return late
+    larger = np.empty(2 * (count + extra), LATE_ARRIVAL)
+    for i in range(count):  # a slice of records takes seconds to compile
+        larger[i] = late[i]
+    return larger
+
+
+@compiled
+def insert_late_arrival(
+    running: Running, late: np.ndarray, head: int, count: int, time: float, weight: float
+) -> tuple[int, int]:
+    """Put an arrival into a list by time, or add it to the one at its time.
+
+    Returns the head of the list, and how many late arrivals there are then.
+    """
+    before, link = -1, head
+    while link >= 0 and late[link].time < time:
+        before, link = link, late[link].next
+        running.work[STEPS] += 1
+    if link >= 0 and late[link].time == time:
+        late[link].weight += weight
+        return head, count
+    late[count].time, late[count].weight, late[count].next = time, weight, link
+    if before < 0:
+        return count, count + 1
+    late[before].next = count
+    return head, count + 1
+
+
+@compiled
+def sort_late_arrivals(late: np.ndarray, head: int) -> int:
+    """Sort a list by time, by merging sorted parts that get twice as long; its new head."""
+    if head < 0 or late[head].next < 0:
+        return head
+    size = 1
+    while True:
+        left, head, tail, parts = head, -1, -1, 0
+        while left >= 0:
+            parts += 1
+            right, left_size = left, 0
+            while left_size < size and right >= 0:
+                left_size += 1
+                right = late[right].next
+            right_size = size
+            while left_size > 0 or (right_size > 0 and right >= 0):
+                take_right = left_size == 0 or (
+                    right_size > 0 and right >= 0 and late[right].time < late[left].time
+                )
+                if take_right:
+                    link, right = right, late[right].next
+                    right_size -= 1
+                else:
+                    link, left = left, late[left].next
+                    left_size -= 1
+                if tail < 0:
+                    head = link
+                else:
+                    late[tail].next = link
+                tail = link
+            left = right
+        late[tail].next = -1
+        if parts == 1:
+            return head
+        size *= 2
