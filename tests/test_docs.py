@@ -38,7 +38,9 @@ def named(path):
         except ModuleNotFoundError:
             continue
         for part in parts[length:]:
-            found = inspect.getattr_static(found, part)
+            # A module may import a name when it is used; a class's attribute is not to be computed.
+            of = getattr if inspect.ismodule(found) else inspect.getattr_static
+            found = of(found, part)
         return found
     raise ModuleNotFoundError(path)
 
