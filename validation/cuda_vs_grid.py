@@ -37,7 +37,7 @@ class CudaVsGrid(Claim):
     seed: int = 0
 
     def examine(self, folder: Path) -> Finding:
-        """On the first GPU; not at all without one."""
+        """Compare on the first GPU; without a GPU, report that nothing was compared."""
         devices = cuda_devices()
         if not devices:
             return Finding(

@@ -43,7 +43,7 @@ MATCHED = TIME_CONSTANTS[2]  # tau_syn (tau_mem - tau_syn) = tau_mem, see nest_d
 
 FINE = 2.0**-4
 POWERS = (0, 1, 2, 4, 6, 8, 10)  # resolutions in ms are those of 1/2
-LONGEST = 1.0  # ms; a step, and so the shortest delay in a loop
+LONGEST = 1.0  # ms; the longest step, and thus the shortest delay in a loop
 DIGITS = 30
 
 Agreements = dict[tuple[str, str, str], Agreement]  # by time constants, kind and model
@@ -76,7 +76,7 @@ class ExactVsNest(Claim):
     counts: ClassVar[tuple[str, ...]] = ("networks", "samples", "steps", "finest")
 
     def examine(self, folder: Path) -> Finding:
-        """Compare random networks, walk through resolutions, and show what differs."""
+        """Compare random networks, also at many resolutions, and show what differs."""
         if not nest_networks.is_installed():
             return Finding(None, f"NEST is not installed: {nest_networks.INSTALL}")
         found = self.random_networks()
@@ -92,7 +92,7 @@ class ExactVsNest(Claim):
         return Finding.of(summary(found), refutations(everything), tables)
 
     def random_networks(self) -> Agreements:
-        """By time constants, kind and model; at one resolution."""
+        """The agreement by time constants, kind and model, at one resolution."""
         found: Agreements = {}
         for number in range(self.networks):
             rng = np.random.default_rng([self.seed, number])
@@ -107,7 +107,7 @@ class ExactVsNest(Claim):
         return found
 
     def resolutions(self) -> dict[tuple[float, str], Agreement]:
-        """By resolution and model: the same networks at all of them."""
+        """The agreement of the same networks by resolution and model."""
         found: dict[tuple[float, str], Agreement] = {}
         for number in range(self.steps):
             rng = np.random.default_rng([self.seed, 1, number])
@@ -121,7 +121,7 @@ class ExactVsNest(Claim):
 
 
 def refutations(found: list[Agreement]) -> Iterator[str]:
-    """What of the claim does not hold."""
+    """The parts of the claim that do not hold."""
     worst = max(own.worst[0] for own in found)
     if not worst <= LIMIT:
         yield f"a spike is {worst:.1e} ms off"
@@ -133,7 +133,7 @@ def refutations(found: list[Agreement]) -> Iterator[str]:
 
 
 def summary(found: Agreements) -> str:
-    """In two sentences."""
+    """The figures in two sentences."""
     spikes = sum(own.spikes for own in found.values())
     trials = sum(own.samples for own in found.values())
     reasons = sum((own.reasons for own in found.values()), start=Counter[str]())
@@ -187,13 +187,13 @@ def resolution_table(found: dict[tuple[float, str], Agreement]) -> Table:
 
 
 def reasons_of(agreement: Agreement) -> str:
-    """How many trials differ, and why."""
+    """The number of trials that differ, by reason."""
     names = [f"{agreement.reasons[name]} {name}" for name in REASONS if agreement.reasons[name]]
     return ", ".join(names) or "0"
 
 
 def referee_table(found: Agreements) -> Table:
-    """Whose fault it is, where the two are furthest apart: many digits know."""
+    """Compare the spikes that are furthest apart with the reference engine in many digits."""
     columns = ["networks", "NEST's model", "distance, ms", "exact engine off by, ms"]
     columns += ["NEST off by, ms", "I - threshold"]
     rows = []
@@ -209,7 +209,7 @@ def referee_table(found: Agreements) -> Table:
 
 
 def refereed(case: Case, nest: Nest) -> tuple[float, float, float]:
-    """Both errors of the spike that is furthest apart in ms, and how steeply V rose there."""
+    """Both errors in ms of the spike that is furthest apart, and the slope of V at that spike."""
     inputs = {"input": case.spikes}
     run = case.run()
     found = nest.simulate(case.network, inputs, case.duration).spikes

@@ -63,7 +63,7 @@ class ExactVsReference(Claim):
             )
 
     def examine(self, folder: Path) -> Finding:
-        """The same number of each kind of networks, at least one."""
+        """Test the same number of networks of each kind, at least one."""
         each = max(1, self.networks // len(KINDS))
         tasks = [(self.seed, kind, n, self.digits) for kind in KINDS for n in range(each)]
         results = for_each(
@@ -88,26 +88,27 @@ class ExactVsReference(Claim):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found on one network.
+    """The results for one network.
 
     Parameters
     ----------
     kind : str
     passed_over : int
-        Networks drawn before that were silent, or spiked too often.
+        The number of networks drawn before that were silent or spiked too often.
     differs : bool
-        Whether a unit spikes more often in one engine than in the other; nothing else then.
-    error, bound : list of float, of spikes
-        In units in the last place of the trial's length.
+        Whether a unit spikes more often in one engine than in the other; if so, the other fields
+        are empty.
+    error, bound : list of float, one per spike
+        The error and the rounding bound, in units in the last place of the trial's duration.
     largest_ms : float
-        The largest error.
-    gradients : list of float, of readouts
-        The largest error of any entry.
+        The largest error of a spike time in ms.
+    gradients : list of float, one per readout
+        The largest error of any entry of the gradients.
     along : float or None
-        The error of the derivative along a direction against the difference; None where a spike
-        appears or vanishes within the step.
+        The error of the derivative along a direction against the finite difference; None if a
+        spike appears or vanishes within the step.
     reference_along : float or None
-        The same of the reference engine.
+        The same error for the reference engine.
     """
 
     kind: str
@@ -122,7 +123,7 @@ class Outcome:
 
 
 def examine_network(seed: int, kind: str, number: int, digits: int) -> dict[str, Any]:
-    """The outcome of one random network, by names of what is in it."""
+    """The outcome for one random network, as a dict of its fields."""
     rng = np.random.default_rng([seed, KINDS.index(kind), number])
     passed_over, case, state = random_small_case(rng, kind)
     reference = ManyDigits(digits)
@@ -147,13 +148,13 @@ def examine_network(seed: int, kind: str, number: int, digits: int) -> dict[str,
 
 
 def random_small_case(rng: np.random.Generator, kind: str) -> tuple[int, Case, Any]:
-    """A network that spikes, but not more often than is to be compared; how many did not."""
+    """The number of rejected networks, then a network with spikes but not too many, its state."""
     passed_over = 0
     while True:
         case = random_case(rng, kind)
         try:
             state = EXACT.simulate(case.network, case.inputs, case.duration)
-        except EngineError:  # it runs away
+        except EngineError:  # the network runs away
             passed_over += 1
             continue
         counts = EXACT.spike_counts(state)
@@ -187,7 +188,7 @@ def gradient_errors(
 def derivative_errors(
     rng: np.random.Generator, case: Case, state: Any, truth: Any, reference: ManyDigits
 ) -> tuple[float | None, float | None]:
-    """Of both engines, along a random direction against the difference; see ``Outcome``."""
+    """The errors of both engines along a random direction; see ``Outcome``."""
     readout = case.readouts[rng.integers(len(case.readouts))]
     values = EXACT.read(state, readout)
     cotangents = np.where(np.isfinite(values), rng.normal(0, 1, values.shape), 0.0)
@@ -217,43 +218,43 @@ def derivative_errors(
 
 @dataclass(frozen=True)
 class Findings:
-    """Outcomes of one kind of networks, or of all."""
+    """The outcomes of one kind of networks, or of all kinds."""
 
     kind: str
     outcomes: list[Outcome]
 
     @property
     def compared(self) -> list[Outcome]:
-        """Those with the same spikes in both engines."""
+        """The outcomes with the same spikes in both engines."""
         return [own for own in self.outcomes if not own.differs]
 
     @property
     def error(self) -> np.ndarray:
-        """Of all spikes, in ulp."""
+        """The errors of all spikes, in ulp."""
         return np.array([error for own in self.compared for error in own.error])
 
     @property
     def bound(self) -> np.ndarray:
-        """Rounding bounds of all spikes, in ulp."""
+        """The rounding bounds of all spikes, in ulp."""
         return np.array([bound for own in self.compared for bound in own.bound])
 
     @property
     def gradient(self) -> np.ndarray:
-        """The largest errors of gradients, of all networks and readouts."""
+        """The largest error of a gradient for each network and readout."""
         return np.array([error for own in self.compared for error in own.gradients])
 
     @property
     def worst_bound(self) -> np.ndarray:
-        """The largest rounding bound of the spikes of their networks."""
+        """The largest rounding bound of a spike in the network of each gradient."""
         return np.array([max(own.bound) for own in self.compared for _ in own.gradients])
 
     def along(self, engine: str = "along") -> np.ndarray:
-        """Errors against differences, of the exact engine or "reference_along"."""
+        """The errors against differences: "along" or "reference_along"."""
         errors = (getattr(own, engine) for own in self.compared)
         return np.array([error for error in errors if error is not None])
 
     def refutations(self) -> Iterator[str]:
-        """What of the claim does not hold, and by how much."""
+        """The parts of the claim that do not hold, and by how much."""
         differ = sum(own.differs for own in self.outcomes)
         if differ:
             yield f"{self.kind}: {differ} of {len(self.outcomes)} networks have other spikes"
@@ -279,7 +280,7 @@ class Findings:
 
 
 def summary(found: Findings, digits: int) -> str:
-    """The figures of all kinds together."""
+    """The figures for all kinds together."""
     if not found.compared:
         return f"In none of {len(found.outcomes)} networks do both engines have the same spikes."
     error = found.error
@@ -295,7 +296,7 @@ def summary(found: Findings, digits: int) -> str:
 
 
 def table(title: str, kinds: list[Findings], rows: list[list[str]]) -> Table:
-    """A column for each kind of networks."""
+    """A table with a column for each kind of networks."""
     return Table(title, ["", *(own.kind for own in kinds)], rows)
 
 
@@ -324,7 +325,7 @@ def spikes_table(kinds: list[Findings]) -> Table:
 
 
 def gradients_table(kinds: list[Findings]) -> Table:
-    """Errors of gradients, against the reference engine and against differences."""
+    """Errors of gradients against the reference engine and against finite differences."""
     kinds = [own for own in kinds if own.along().size]
     gradients, along = [own.gradient for own in kinds], [own.along() for own in kinds]
     reference = [own.along("reference_along") for own in kinds]

@@ -22,7 +22,7 @@ from evsim.network.parameters import with_data
 EXACT = Exact(threads=1, debug=True)
 PARAMETERS = ("weight", "delay", "tau_mem", "tau_syn", "threshold", "times")
 UNITS = {"weight": 0.1, "threshold": 0.1, "delay": 0.5, "times": 0.5}
-"""How far entries move for a step of 1, where it is not 1 ms."""
+"""The change of an entry for a step of 1, by kind; 1 ms for the others."""
 NAMES = {kind: kind for kind in PARAMETERS} | {"times": "input times"}
 STEPS = 10.0 ** -np.arange(2, 13)
 FINE_STEPS = 10.0 ** -np.array([2, 3, 4, 5, 8, 11, 14])
@@ -30,7 +30,7 @@ PICTURE = "errors.png"
 NETWORKS = ("feedforward", "recurrent")
 
 FAR_ABOVE = 30.0
-"""How many times the one part of an error exceeds the other where a slope is measured."""
+"""A slope is measured where one part of the error is this many times the other."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class GradientVsFiniteDifferences(Claim):
     seed: int = 0
 
     def examine(self, folder: Path) -> Finding:
-        """Errors of each network by kind of parameter and step; a picture of their medians."""
+        """Measure the errors of each network by kind of parameter and step; plot their medians."""
         results = for_each(
             errors_of_network,
             [(self.seed, number, self.digits) for number in range(self.networks)],
@@ -113,7 +113,7 @@ class GradientVsFiniteDifferences(Claim):
 
 
 def errors_of_network(seed: int, number: int, digits: int) -> dict[str, dict[str, list[Any]]]:
-    """By kind of parameter: errors in float64 and in many digits, by step; None for none."""
+    """Errors in float64 and in many digits, by kind of parameter and step; None where missing."""
     rng = np.random.default_rng([seed, number])
     case = spiking_case(rng, NETWORKS[number % len(NETWORKS)])
     readout = case.readouts[rng.integers(len(case.readouts))]
@@ -156,14 +156,14 @@ def errors_of_network(seed: int, number: int, digits: int) -> dict[str, dict[str
 
 
 def relative(difference: Any, exact: Any, scale: float) -> float | None:
-    """The error over the scale; None where there is no difference, or nothing to compare."""
+    """The error over the scale; None without a difference or without anything to compare."""
     if difference is None or scale == 0:
         return None
     return float(abs(difference - exact) / scale)
 
 
 def spiking_case(rng: np.random.Generator, kind: str) -> Case:
-    """A network that spikes, not too often, and can be moved a little."""
+    """A network that spikes, but not too often, and whose parameters can change a little."""
     while True:
         case = random_case(
             rng, kind, delays="synaptic", heterogeneous=True, sparse=False, duration=30.0,
@@ -182,7 +182,7 @@ def spiking_case(rng: np.random.Generator, kind: str) -> Case:
 def float_difference(
     case: Case, direction: directional.Direction, step: float, readout: Any, cotangents: np.ndarray
 ) -> float | None:
-    """The central difference in float64; None where spikes are others."""
+    """The central difference in float64; None if the spike pattern changes."""
     moved = [moved_case(case, direction, sign * step) for sign in (-1, 1)]
     if any(own is None for own in moved):
         return None
@@ -199,7 +199,7 @@ def float_difference(
 
 
 def moved_case(case: Case, direction: directional.Direction, far: float) -> Case | None:
-    """The network with everything moved so far; None where a delay or a time would be negative."""
+    """The network after a step of length ``far``; None if a delay or time would be negative."""
     values, inputs = {}, dict(case.inputs)
     for name, sizes in direction.items():
         owner, kind = name.rsplit(".", 1)
@@ -229,30 +229,30 @@ def moved_case(case: Case, direction: directional.Direction, far: float) -> Case
 
 @dataclass(frozen=True)
 class Curves:
-    """Errors by network and step of one kind of parameter; NaN where spikes are others."""
+    """Errors by network and step for one kind of parameter; NaN where the pattern changes."""
 
     all_floats: np.ndarray
     all_digits: np.ndarray
 
     @property
     def kept(self) -> np.ndarray:
-        """Networks with the same spikes within every step; some do not depend on a parameter."""
+        """Whether each network keeps its spikes at every step, and depends on the parameter."""
         errors = np.hstack([self.all_floats, self.all_digits])
         return np.isfinite(errors).all(axis=1)
 
     @property
     def floats(self) -> np.ndarray:
-        """Errors in float64 of the networks that are kept."""
+        """The errors in float64 of the networks that are kept."""
         return self.all_floats[self.kept]
 
     @property
     def digits(self) -> np.ndarray:
-        """Errors in many digits of the networks that are kept."""
+        """The errors in many digits of the networks that are kept."""
         return self.all_digits[self.kept]
 
     @property
     def order(self) -> tuple[float, float]:
-        """The slope in float64 where the third derivative rules, and its standard error."""
+        """The slope in float64 where the third derivative dominates, and its standard error."""
         same = np.isin(STEPS, FINE_STEPS)
         steps, by_step = STEPS[same], self.digits[:, np.isin(FINE_STEPS, STEPS)]
         by_rounding = np.median(self.floats[:, -1]) * STEPS[-1] / steps
@@ -262,17 +262,18 @@ class Curves:
 
     @property
     def rounding(self) -> tuple[float, float]:
-        """The slope in float64 where nothing but rounding shows, and its standard error."""
+        """The slope in float64 where rounding dominates, and its standard error."""
         small = np.flatnonzero(STEPS < 1e-7)
         floats, left = self.floats[:, small], self.digits[:, FINE_STEPS == 1e-8]
         return common_slope(STEPS[small], floats, floats > FAR_ABOVE * left)
 
     @property
     def fine_orders(self) -> np.ndarray:
-        """The slope of each network in many digits, of those that are not linear.
+        """The slope in many digits of each network that is not linear.
 
-        At steps where nothing else shows: near a spike that grazes the threshold higher orders
-        rule down to 1e-5, and at 1e-14 what 50 digits lack may already be seen.
+        It is measured at steps where no other error contributes: near a spike that grazes the
+        threshold higher orders dominate down to 1e-5, and at 1e-14 the rounding of 50 digits may
+        already contribute.
         """
         used = (FINE_STEPS > 1e-12) & (FINE_STEPS < 1e-7)
         errors = self.digits[:, used]
@@ -282,16 +283,16 @@ class Curves:
 
     @property
     def best(self) -> float:
-        """The median at the best step, in float64."""
+        """The median error at the best step, in float64."""
         return float(np.median(self.floats, axis=0).min())
 
     @property
     def finest(self) -> float:
-        """The median at the smallest step, in many digits."""
+        """The median error at the smallest step, in many digits."""
         return float(np.median(self.digits[:, -1]))
 
     def wrong(self) -> list[str]:
-        """What of the claim does not hold."""
+        """The parts of the claim that do not hold."""
         if self.kept.mean() < 0.5:
             return [f"only {self.kept.sum()} of {self.kept.size} networks keep their spikes"]
         checks: list[tuple[str, float, Callable[[float], bool]]] = [
@@ -312,9 +313,10 @@ class Curves:
 
 
 def common_slope(steps: np.ndarray, errors: np.ndarray, used: np.ndarray) -> tuple[float, float]:
-    """Of the logarithms of what is used, and its standard error; 0 tells nothing and is left out.
+    """The common slope of log errors over log steps, and its standard error.
 
-    One line for each network, by least squares, all with the same slope.
+    One line is fitted for each network by least squares; all have the same slope.  Only the errors
+    marked in ``used`` count, and errors of 0 are left out.
     """
     x, y = [], []
     for own, chosen in zip(errors, used & (errors > 0), strict=True):
@@ -332,7 +334,7 @@ def common_slope(steps: np.ndarray, errors: np.ndarray, used: np.ndarray) -> tup
 
 
 def table(curves: dict[str, Curves]) -> Table:
-    """Slopes and errors by kind of parameter."""
+    """The slopes and errors by kind of parameter."""
     rows = [
         [
             NAMES[kind],
@@ -358,7 +360,7 @@ def table(curves: dict[str, Curves]) -> Table:
 
 
 def draw(curves: dict[str, Curves], file: Path) -> None:
-    """Medians over networks against the step, in both precisions."""
+    """Plot medians over networks against the step, in both precisions."""
     from evsim.plotting.style import COLOURS, GREY, SMALL_TEXT, TWO_COLUMNS, label, new_figure, save
 
     figure = new_figure(TWO_COLUMNS, 3.0)

@@ -1,4 +1,4 @@
-"""The grid engine against the exact engine, as its step goes to 0."""
+"""The grid engine against the exact engine, as dt goes to 0."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class GridVsExact(Claim):
     seed: int = 0
 
     def examine(self, folder: Path) -> Finding:
-        """Errors of all networks, their slopes, and a picture."""
+        """Measure the errors of all networks and their slopes, and draw them."""
         found = findings(self.networks, self.seed)
         draw(found, folder / PICTURE)
         medians = [
@@ -80,17 +80,17 @@ class GridVsExact(Claim):
         )
 
 
-# -- what is found --------------------------------------------------------------------------
+# -- findings -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Errors by kind of network and loss."""
+    """The errors by kind of network and loss."""
 
     errors: dict[Place, list[Errors]]
 
     def of(self, kind: str, loss: str | None = None) -> list[Errors]:
-        """Those of a kind; of all losses, if none is named."""
+        """The errors for a kind of network, and for one loss or for all."""
         return [
             own
             for (found, name), errors in self.errors.items()
@@ -100,12 +100,12 @@ class Findings:
 
     @property
     def count(self) -> tuple[int, int]:
-        """How many networks there are, and how many have other spikes at the smallest step."""
+        """The number of networks, and of those with another spike pattern at the smallest dt."""
         everything = [own for errors in self.errors.values() for own in errors]
         return len(everything), sum(not own.agrees[-1] for own in everything)
 
     def refutations(self) -> Iterator[str]:
-        """What of the claim does not hold."""
+        """The parts of the claim that do not hold."""
         for kind in KINDS:
             for quantity in QUANTITIES:
                 slopes = Slopes.of(self.of(kind), quantity)
@@ -124,13 +124,13 @@ class Findings:
 
 
 def examine(seed: int, kind: str, loss: str, number: int) -> Errors:
-    """The errors of one random network."""
+    """The errors for one random network."""
     places = KINDS.index(kind), list(LOSSES).index(loss)
     return errors_of(np.random.default_rng([seed, *places, number]), kind, LOSSES[loss])
 
 
 def findings(networks: int, seed: int) -> Findings:
-    """Examine that many networks of each kind and loss."""
+    """Measure that many networks of each kind and loss."""
     tasks = [
         (seed, kind, loss, number)
         for kind in KINDS
@@ -149,7 +149,7 @@ def findings(networks: int, seed: int) -> Findings:
 
 
 def slopes_table(found: Findings) -> Table:
-    """Slopes of all quantities, of both kinds of networks."""
+    """The slopes of all quantities for both kinds of networks."""
     rows = [["quantity"]]
     for kind in KINDS:
         rows[0] += [f"{kind}: median slope", "quartiles", "common slope", "95 % interval"]
@@ -173,7 +173,7 @@ def slopes_table(found: Findings) -> Table:
 
 
 def losses_table(found: Findings) -> Table:
-    """Common slopes by loss, and in how many networks they were measured."""
+    """The common slopes by loss, and the number of networks in which they were measured."""
     rows = [["networks", "loss", "measured in", *QUANTITIES]]
     for (kind, loss), errors in found.errors.items():
         slopes = [Slopes.of(errors, quantity) for quantity in QUANTITIES]
@@ -187,7 +187,7 @@ def losses_table(found: Findings) -> Table:
 
 
 def patterns_table(found: Findings) -> Table:
-    """How often spike patterns are those of continuous time, and the spikes where they are not."""
+    """How often the pattern is that of continuous time, and the spike errors where it is not."""
     rows = [["dt, ms"]]
     for kind in KINDS:
         rows[0] += [
@@ -219,26 +219,26 @@ def patterns_table(found: Findings) -> Table:
 
 
 def median(values: list[float]) -> float:
-    """The median of those that are numbers; NaN for none."""
+    """The median of the values that are not NaN; NaN if there are none."""
     numbers = np.array([value for value in values if np.isfinite(value)])
     return float(np.median(numbers)) if numbers.size else np.nan
 
 
 def number(value: float) -> str:
-    """Two digits of an error; a dash for none."""
+    """An error with two digits; a dash for NaN."""
     return f"{value:.1e}" if np.isfinite(value) else "–"
 
 
 def tables(found: Findings) -> list[Table]:
-    """All of them."""
+    """All tables."""
     return [slopes_table(found), losses_table(found), patterns_table(found)]
 
 
-# -- picture ------------------------------------------------------------------------------
+# -- plot ---------------------------------------------------------------------------------
 
 
 def draw(found: Findings, file: Path) -> None:
-    """A panel for each quantity, and one for how often spikes are those of continuous time."""
+    """Draw a panel for each quantity, and one for the share of networks with the same pattern."""
     from evsim.plotting.style import TWO_COLUMNS, label, new_figure, save
 
     figure = new_figure(TWO_COLUMNS, 0.9 * TWO_COLUMNS)
@@ -257,7 +257,7 @@ def draw(found: Findings, file: Path) -> None:
 
 
 def draw_errors(ax, found: Findings, quantity: str) -> None:
-    """Median and quartiles over networks, hollow where fewer than half of them have its spikes."""
+    """Draw median and quartiles over networks; hollow if fewer than half have the pattern."""
     from evsim.plotting.style import COLOURS, GREY, label
 
     lowest = np.inf
@@ -293,7 +293,7 @@ def draw_errors(ax, found: Findings, quantity: str) -> None:
 
 
 def draw_patterns(ax, found: Findings) -> None:
-    """The share of networks with the spikes of continuous time; and what is what."""
+    """Draw the share of networks with the pattern of continuous time, and the legend."""
     from evsim.plotting.style import BLACK, COLOURS, GREY, SMALL_TEXT, label
 
     for kind, colour, marker in zip(KINDS, COLOURS, "os", strict=False):

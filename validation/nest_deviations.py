@@ -1,7 +1,7 @@
-"""What NEST does otherwise than evsim: each thing by a network where it occurs, and by how much.
+"""The known deviations of NEST from evsim: a network in which each occurs, and its size.
 
-They were found by comparing, and explained by NEST's published sources.  Each is examined
-anew, so that a later version of NEST which does better is seen to do so.
+They were found by comparisons, and explained from NEST's published source.  Each is tested again,
+so that an improvement in a later version of NEST is noticed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DURATION = 100.0
 RESOLUTIONS = tuple(2.0**-power for power in (0, 2, 4, 6, 8))
 FINE = 2.0**-4
 TIMES = np.sort(np.random.default_rng(0).uniform(0.0, DURATION, 60))
-PEAK_AT_ONE = 4.0 ** (4.0 / 3.0)  # the weight that takes V just to 1, for a ratio of 4
+PEAK_AT_ONE = 4.0 ** (4.0 / 3.0)  # the weight for which V peaks at 1, for a ratio of 4
 
 Row = list[str]
 
@@ -58,13 +58,13 @@ def ring(delay: float) -> evsim.Network:
 
 
 def spikes_of(network: evsim.Network, times: Any, engine: Engine = EXACT) -> np.ndarray:
-    """By one of evsim's engines."""
+    """The spike times from one of evsim's engines."""
     run = evsim.simulate(network, trains(times), duration=DURATION, engine=engine)
     return run.spikes["unit"].times
 
 
 def nest_spikes(network: evsim.Network, times: Any, nest: Nest) -> np.ndarray | str:
-    """By NEST; or that it refuses, or stops."""
+    """The spike times from NEST; or a message if NEST refuses the network or stops."""
     try:
         return nest.simulate(network, {"input": trains(times)}, DURATION).spikes["unit"].times
     except NestRefusedError:
@@ -74,19 +74,19 @@ def nest_spikes(network: evsim.Network, times: Any, nest: Nest) -> np.ndarray | 
 
 
 def trains(times: Any) -> evsim.SpikeTrains:
-    """Of the one input."""
+    """The spike trains of the single input."""
     return evsim.SpikeTrains.from_lists([[(time, 0) for time in times]], units=1)
 
 
 def found(spikes: np.ndarray | str) -> str:
-    """For a cell."""
+    """The spikes as text for a cell of the table."""
     if isinstance(spikes, str):
         return spikes
     return f"{spikes.size} spike{'s' if spikes.size != 1 else ''}"
 
 
 def distance(own: np.ndarray, others: np.ndarray | str) -> str:
-    """The largest, for a cell."""
+    """The largest distance as text for a cell of the table."""
     if isinstance(others, str) or own.size != others.size:
         return "–"
     return f"{np.abs(own - others).max(initial=0.0):.1e} ms"
@@ -97,11 +97,11 @@ def row(what: str, case: str, own: np.ndarray, others: np.ndarray | str, why: st
     return [what, case, found(own), found(others), distance(own, others), why]
 
 
-# -- each by itself -----------------------------------------------------------------------
+# -- single deviations --------------------------------------------------------------------
 
 
 def deviations_table() -> Table:
-    """What differs, and why."""
+    """The table of all deviations and their causes."""
     columns = ["what", "where", "evsim", "NEST", "apart", "why"]
     rows = [
         *brief_crossings(),
@@ -116,7 +116,7 @@ def deviations_table() -> Table:
 
 
 def brief_crossings() -> Iterator[Row]:
-    """V touches the threshold between two steps: one input spike that takes it to 1 + 10⁻⁴."""
+    """V exceeds the threshold only between two steps: one input spike raises it to 1 + 10⁻⁴."""
     for tau_mem, tau_syn, name in ((20.0, 5.0, "20 and 5 ms"), (16 / 3, 4 / 3, "16/3 and 4/3 ms")):
         network = neuron(PEAK_AT_ONE * (1 + 1e-4), tau_mem, tau_syn)
         own = spikes_of(network, [0.3])
@@ -133,7 +133,7 @@ def brief_crossings() -> Iterator[Row]:
 
 
 def spikes_while_refractory() -> Iterator[Row]:
-    """A current so strong that V would get from 0 to 1 within a step."""
+    """A current so strong that V would rise from 0 to 1 within a step."""
     network = neuron(60.0, refractory=4.0)
     own = spikes_of(network, [0.3])
     for model in (PRECISE, LOSSLESS):
@@ -146,7 +146,7 @@ def spikes_while_refractory() -> Iterator[Row]:
 
 
 def refractory_periods() -> Iterator[Row]:
-    """None, and one that is no multiple of a step."""
+    """No refractory period, and one that is not a multiple of a step."""
     own = spikes_of(neuron(1.0, refractory=0.0), TIMES)
     for model, why in (
         (PRECISE, "the shortest is a step"),
@@ -168,7 +168,7 @@ def refractory_periods() -> Iterator[Row]:
 
 
 def time_constants() -> Iterator[Row]:
-    """Equal, and nearly so."""
+    """Equal and nearly equal time constants."""
     for excess, name in ((0.0, "equal"), (1e-15, "apart by 10⁻¹⁵"), (1e-12, "apart by 10⁻¹²")):
         network = neuron(0.8, 10.0 * (1 + excess), 10.0)
         own = spikes_of(network, TIMES)
@@ -181,7 +181,7 @@ def time_constants() -> Iterator[Row]:
 
 
 def grazing() -> Iterator[Row]:
-    """V just reaches the threshold: the time is then as uncertain as V's last digits say."""
+    """V only just reaches the threshold, so its last digits determine the time of the spike."""
     for excess, name in ((1e-4, "10⁻⁴"), (1e-8, "10⁻⁸"), (1e-12, "10⁻¹²")):
         network = neuron(PEAK_AT_ONE * (1 + excess), 16 / 3, 4 / 3)
         exact = spikes_of(network, [0.3], Reference(40))
@@ -193,7 +193,7 @@ def grazing() -> Iterator[Row]:
 
 
 def ticks() -> Iterator[Row]:
-    """NEST's own ticks of a microsecond, with steps that are no powers of two."""
+    """NEST's default ticks of a microsecond, with steps that are not powers of two."""
     network = neuron(1.0)
     own = spikes_of(network, TIMES)
     for resolution in (0.1, 0.01):
@@ -203,11 +203,11 @@ def ticks() -> Iterator[Row]:
         yield row("ticks of 1 µs", f"{PRECISE}, step {resolution:g} ms", own, others, why)
 
 
-# -- those that a finer resolution makes smaller ------------------------------------------
+# -- deviations that decrease with the resolution -----------------------------------------
 
 
 def first_order_table() -> Table:
-    """Largest distances in ms, by resolution."""
+    """The largest distances in ms by resolution."""
     columns = [
         "resolution, ms",
         "refractory period of a step, not 0",
@@ -225,7 +225,7 @@ def first_order_table() -> Table:
 
 
 def rounded_cases(resolution: float) -> Iterator[tuple[np.ndarray, np.ndarray | str]]:
-    """Spikes of evsim and of NEST, a pair for each column."""
+    """The spikes of evsim and of NEST, one pair for each column."""
     nest = Nest(PRECISE, resolution)
     no_refractory = neuron(1.0, refractory=0.0)
     own = spikes_of(no_refractory, TIMES)
@@ -238,7 +238,7 @@ def rounded_cases(resolution: float) -> Iterator[tuple[np.ndarray, np.ndarray | 
 
 
 def largest(own: np.ndarray, others: np.ndarray | str) -> str:
-    """The largest distance, or how many spikes there are, for a cell."""
+    """The largest distance, or the numbers of spikes, as text for a cell of the table."""
     if isinstance(others, str):
         return others
     if own.size != others.size:
