@@ -79,7 +79,7 @@ def trains(times: Any) -> evsim.SpikeTrains:
 
 
 def found(spikes: np.ndarray | str) -> str:
-    """The spikes as text for a cell of the table."""
+    """The number of spikes, or NEST's failure, as text for a cell of the table."""
     if isinstance(spikes, str):
         return spikes
     return f"{spikes.size} spike{'s' if spikes.size != 1 else ''}"

@@ -1,4 +1,4 @@
-"""The validation report: a page of what is in ``<ClaimName>.json``, and of nothing else."""
+"""Writes the validation report, a page made only from the files ``<ClaimName>.json``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ command under each heading runs one of them; with `--effort 0.01` it is faster a
 
 
 def write(file: Path, folder: Path) -> None:
-    """Write the page of a folder's findings, its pictures beside it."""
+    """Write the page of the findings in a folder, and copy its pictures beside it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     found = records(folder)
     copy_pictures(found, folder, file.parent / IMAGES)
@@ -36,7 +36,7 @@ def write(file: Path, folder: Path) -> None:
 
 
 def publish(folder: Path) -> None:
-    """Put a folder's findings among those kept with the programs; write the page of all of them."""
+    """Copy findings to those in the repository, and write the page of all of these."""
     found = records(folder)
     for record in found:
         record.write(FINDINGS)
@@ -45,18 +45,18 @@ def publish(folder: Path) -> None:
 
 
 def records(folder: Path) -> list[Record]:
-    """All that are in a folder, in the order of the page."""
+    """All records in a folder, in the order of the page."""
     found = (stored_record(folder, name) for name in modules())
     return [record for record in found if record is not None]
 
 
 def picture_name(record: Record, picture: Picture) -> str:
-    """Of the file beside the page."""
+    """The name of a picture's file beside the page."""
     return f"{record.claim}-{picture.file}"
 
 
 def copy_pictures(found: list[Record], folder: Path, images: Path) -> None:
-    """From the folders of the claims to that of the page."""
+    """Copy the pictures from the folders of the claims to that of the page."""
     for record in found:
         for picture in record.finding.pictures:
             images.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def copy_pictures(found: list[Record], folder: Path, images: Path) -> None:
 
 
 def page(found: list[Record]) -> str:
-    """In Markdown."""
+    """The page in Markdown."""
     parts = ["# Validation report", INTRODUCTION, *verdicts(found)]
     for record in found:
         parts += section(record)
@@ -76,7 +76,7 @@ def page(found: list[Record]) -> str:
 
 
 def verdicts(found: list[Record]) -> Iterator[str]:
-    """What does not hold, in plain words; then the table of all claims."""
+    """A summary of what does not hold; then the table of all claims."""
     refuted = [own for own in found if own.verdict == "refuted"]
     failed = [own for own in found if own.verdict == "failed"]
     unknown = [own for own in found if own.verdict == "not examined"]
@@ -111,12 +111,12 @@ def verdicts(found: list[Record]) -> Iterator[str]:
 
 
 def verdict(record: Record) -> str:
-    """Bold where something is wrong."""
+    """The verdict, in bold if the claim does not hold."""
     return record.verdict if record.verdict == "holds" else f"**{record.verdict}**"
 
 
 def section(record: Record) -> Iterator[str]:
-    """One claim: what is claimed, how to run it, what was found, with what."""
+    """The section of a claim: the claim, the command, the findings and the circumstances."""
     yield f"## {record.claim}"
     claim = claim_class(record.claim)
     first, *others = claim.paragraphs()
@@ -147,7 +147,7 @@ def full(record: Record) -> bool:
 
 
 def circumstances(record: Record) -> str:
-    """Sizes, time, machine and versions; and what a full run would have."""
+    """The sizes, time, machine and versions of the run, and the sizes of a full run."""
     defaults = full_sizes(record)
     sizes = [size(name, value, defaults.get(name)) for name, value in record.settings.items()]
     versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
@@ -164,7 +164,7 @@ def circumstances(record: Record) -> str:
 
 
 def size(name: str, value: Any, default: Any) -> str:
-    """A setting; where it is not that of the full run, that one too."""
+    """A setting, with that of the full run if they differ."""
     shown = f"{name} {text(value)}"
     if default is MISSING or text(value) == text(default):
         return shown
@@ -172,7 +172,7 @@ def size(name: str, value: Any, default: Any) -> str:
 
 
 def text(value: Any) -> str:
-    """Of a setting."""
+    """A setting as text."""
     if isinstance(value, (list, tuple)):
         return " ".join(map(text, value))
     if isinstance(value, int) and not isinstance(value, bool) and value >= 10_000:
@@ -181,26 +181,26 @@ def text(value: Any) -> str:
 
 
 def plain(paragraph: str) -> str:
-    """A docstring's paragraph: double backquotes are code, a list stays one."""
+    """A paragraph of a docstring in Markdown."""
     return paragraph.replace("``", "`").replace(".  ", ". ")
 
 
 def time_taken(record: Record) -> str:
-    """How long it took, where that is known: what was found may be of runs that kept no time."""
+    """How long the run took, or why its time is unknown."""
     if record.seconds > 0:
         return duration(record.seconds)
     return "time not recorded," if record.finding.holds is not None else "not run,"
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours."""
+    """A time in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def markdown(columns: list[str], rows: list[list[str]]) -> str:
-    """A table; figures are aligned to the right."""
+    """A table in Markdown; figures are aligned to the right."""
     rules = ["---"] + ["---"] * (len(columns) - 1)
     lines = [columns, rules, *rows]
     cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
