@@ -135,7 +135,7 @@ def least_difference() -> float:
     return float(found.x)
 
 
-# -- what was found -------------------------------------------------------------------------
+# -- findings -------------------------------------------------------------------------------
 
 
 def shown(values: np.ndarray) -> str:

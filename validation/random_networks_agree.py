@@ -1,6 +1,6 @@
-"""RandomNetworksAgree: small random networks, the exact engine against the reference.
+"""RandomNetworksAgree: the exact engine against the reference engine on small random networks.
 
-Also a program, for a disagreement that was written to a file:
+As a program, it tests a disagreement again that was written to a file:
 
     python validation/random_networks_agree.py runs/validation/random_networks/0-123.safetensors
 """
@@ -93,7 +93,7 @@ class RandomNetworksAgree(Claim):
     counts: ClassVar[tuple[str, ...]] = ("networks", "tied")
 
     def examine(self, folder: Path) -> Finding:
-        """Run all chunks that the folder has no results of yet."""
+        """Run all chunks whose results are not in the folder yet."""
         own = folder / "random_networks"
         own.mkdir(parents=True, exist_ok=True)
         starts = [
@@ -114,7 +114,7 @@ class RandomNetworksAgree(Claim):
         return self.finding(tally)
 
     def finding(self, tally: Counter[str]) -> Finding:
-        """What the counts say."""
+        """The finding from the counts."""
         wrong = {kind: count for kind, count in tally.items() if kind.startswith("disagree")}
         rows = [[kind, f"{count:,}"] for kind, count in sorted(tally.items())]
         refused = sum(n for kind, n in tally.items() if kind.startswith(("passed", "refused:")))
@@ -134,7 +134,7 @@ class RandomNetworksAgree(Claim):
 def examine_chunk(
     claim: RandomNetworksAgree, folder: Path, chunk: tuple[bool, int]
 ) -> Counter[str]:
-    """Counts of one chunk, from the folder if it is there."""
+    """The counts of one chunk; read from the folder if they are there."""
     is_tied, start = chunk
     count = min(claim.chunk, (claim.tied if is_tied else claim.networks) - start)
     prefix = "tied-" if is_tied else ""
@@ -159,14 +159,14 @@ def examine_chunk(
 
 
 def examine_any(case: SmallCase, digits: int, tally: Counter[str]) -> str | None:
-    """What kind of disagreement there is, None for none; counts what happened."""
+    """The kind of disagreement, or None; adds to the counts."""
     if isinstance(case, TiedCase):
         return examine_tied(case, digits, tally)
     return examine_case(case, digits, tally)
 
 
 def examine_tied(case: TiedCase, digits: int, tally: Counter[str]) -> str | None:
-    """The same of a network that was made to tie."""
+    """The same for a network whose events tie."""
     try:
         found = exact_results(case)
     except EngineError as error:
@@ -191,7 +191,7 @@ def examine_tied(case: TiedCase, digits: int, tally: Counter[str]) -> str | None
 
 
 def examine_case(case: SmallCase, digits: int, tally: Counter[str]) -> str | None:
-    """What kind of disagreement there is, None for none; counts what happened."""
+    """The kind of disagreement, or None; adds to the counts."""
     try:
         found = exact_results(case)
     except EngineError as error:
@@ -215,7 +215,7 @@ def examine_case(case: SmallCase, digits: int, tally: Counter[str]) -> str | Non
 
 
 def exact_results(case: SmallCase) -> Results:
-    """What the exact engine says."""
+    """The results of the exact engine."""
     state = EXACT.simulate(case.network, case.inputs, case.duration, case.dropout)
     readout = EXACT.read(state, case.readout)
     adjoint = EXACT.pull_back(state, case.readout, case.cotangents, case.wrt, case.adjustments)
@@ -240,10 +240,10 @@ def _entries(values: Any) -> np.ndarray:
 
 
 def agrees(case: SmallCase, found: Results) -> bool:
-    """Whether the reference in float64 says the same but for a few units in the last place.
+    """Whether the reference in float64 agrees up to a few units in the last place.
 
-    A quick look: only one that fails calls for ``is_close``, which knows from how large terms
-    each number was added up.
+    This is a quick test.  Only if it fails, ``is_close`` is needed, which considers the size of the
+    terms from which each number was summed.
     """
     model = Model.from_network(case.network, FLOATS.numbers)
     state = simulate(case, FLOATS, model, FLOATS.input_events(case.network, case.inputs))
@@ -264,7 +264,7 @@ def agrees(case: SmallCase, found: Results) -> bool:
         return False
     adjoint = FLOATS.pull_back(state, case.readout, case.cotangents, case.wrt, case.adjustments)
     adjoints = adjoint.state.samples
-    # A gradient by times is a sum of differences of two w lambda.
+    # A gradient with respect to a time is a sum of terms w lambda_V - w lambda_I.
     cancels = max(map(largest_lambda, adjoints)) * max(map(abs, state.model.weight), default=0.0)
     for name, expected in adjoint.parameters.items():
         own_values, other = found.gradients[name], _entries(expected).ravel()
@@ -285,7 +285,7 @@ def _close(found: np.ndarray, expected: np.ndarray, scale: float, cancelling: fl
     return all(a == b or abs(a - b) <= limit for a, b in pairs)
 
 
-# -- what the exact engine refuses --------------------------------------------------------
+# -- networks that the exact engine refuses -----------------------------------------------
 
 REFUSALS = {
     "spike_limit": "passed over: too many spikes",
@@ -296,7 +296,7 @@ REFUSALS = {
 
 
 def examine_refusal(case: SmallCase, message: str, digits: int, tally: Counter[str]) -> str | None:
-    """Whether the many digits show why: what kind of disagreement it is if they do not."""
+    """None if many digits justify the refusal, otherwise the kind of disagreement."""
     for words, kind in REFUSALS.items():
         if words in message:
             tally[kind] += 1
@@ -305,7 +305,7 @@ def examine_refusal(case: SmallCase, message: str, digits: int, tally: Counter[s
 
 
 def _is_justified(case: SmallCase, words: str, digits: int) -> bool:
-    """Whether the reference comes upon what the exact engine complains of."""
+    """Whether the reference engine finds the problem that the exact engine reports."""
     limit = EXACT.spike_limit
     spikes, shortest, smallest, current = 0, np.inf, np.inf, 0.0
     for sample in _simulations(case, None if words == "spike_limit" else digits):
@@ -332,7 +332,7 @@ def _is_justified(case: SmallCase, words: str, digits: int) -> bool:
 
 
 def _simulations(case: SmallCase, digits: int | None) -> Iterator[Simulation]:
-    """The samples, to be simulated event by event by whoever asks."""
+    """The simulations of the samples, which the caller runs event by event."""
     engine = Reference(digits)
     model = Model.from_network(case.network, engine.numbers)
     duration = engine.numbers.convert(case.duration)
@@ -342,7 +342,7 @@ def _simulations(case: SmallCase, digits: int | None) -> Iterator[Simulation]:
 
 
 def main() -> int:
-    """Examine the disagreement in a file again; 1 if it is still one."""
+    """Test the disagreement in a file again; 1 if the engines still disagree."""
     path = Path(sys.argv[1])
     case, description = load_case(path)
     print(case.network, case.readout, f"duration {case.duration} ms", description, sep="\n")
