@@ -132,8 +132,8 @@ def counted_arrivals(run: evsim.Run) -> int:
         step = np.rint(trains.times / DT)
         for unit in range(pre):
             latest = np.sort(round(DURATION / DT) - delay[:, unit])
-            own = step[trains.units == unit]
-            total += int((post - np.searchsorted(latest, own, side="left")).sum())
+            steps = step[trains.units == unit]
+            total += int((post - np.searchsorted(latest, steps, side="left")).sum())
     return total
 
 
@@ -228,9 +228,9 @@ def measure_processor(
                     ProcessorTime(shape.name, f"grid, {precision}", count, arrivals, *times)
                 )
         one = data[np.arange(1)]
-        own = evsim.simulate(network, one.spikes, DURATION, Exact(threads=1)).report.arrivals
+        of_exact = evsim.simulate(network, one.spikes, DURATION, Exact(threads=1)).report.arrivals
         times = timed(network, one, Exact(threads=1), min(repeats, 3))
-        found.append(ProcessorTime(shape.name, "exact", 1, own, *times))
+        found.append(ProcessorTime(shape.name, "exact", 1, of_exact, *times))
     return found
 
 
@@ -412,12 +412,12 @@ def markdown(rows: list[list[str]]) -> str:
 
 def processor_table(times: Sequence[ProcessorTime]) -> str:
     """The table of the measurements on the CPU."""
-    return markdown([ProcessorTime.columns(), *(own.row() for own in times)])
+    return markdown([ProcessorTime.columns(), *(one.row() for one in times)])
 
 
 def gpu_table(epochs: Sequence[Epoch]) -> str:
     """The table of the measurements on the GPU."""
-    return markdown([Epoch.columns(), *(own.row() for own in epochs)])
+    return markdown([Epoch.columns(), *(epoch.row() for epoch in epochs)])
 
 
 def published_table() -> str:

@@ -58,14 +58,14 @@ def work(kind: str, way: str, arrivals: float, samples: int = 1) -> Work:
     )
     # Weights are proportional to 1/units, so that the total input is the same for all sizes.
     weight = 8.0 / units
-    own = evsim.Connection("hidden", "hidden", evsim.Normal(0.0, weight), evsim.Uniform(1.0, 10.0))
+    loop = evsim.Connection("hidden", "hidden", evsim.Normal(0.0, weight), evsim.Uniform(1.0, 10.0))
     network = evsim.Network(
         [evsim.Input("input", units), evsim.LIF("hidden", units), evsim.LI("output", 2)],
         [
             evsim.Connection(
                 "input", "hidden", evsim.Normal(weight, weight), evsim.Uniform(0.0, 10.0)
             ),
-            *([own] if kind == "recurrent" else []),
+            *([loop] if kind == "recurrent" else []),
             evsim.Connection("hidden", "output", evsim.Normal(0.0, weight)),
         ],
         seed=0,
@@ -160,7 +160,7 @@ def spread_sentence(results: Sequence[tuple[str, str, dict[str, float]]]) -> str
 
 def threads_table(speeds: dict[str, list[float]]) -> str:
     """The speed-up by a second thread for each batch size."""
-    rows = [(kind, *(f"{speed:.2f}" for speed in own)) for kind, own in speeds.items()]
+    rows = [(kind, *(f"{speed:.2f}" for speed in both)) for kind, both in speeds.items()]
     return markdown(("two threads against one", *(f"{n} samples" for n in SAMPLES)), rows)
 
 
@@ -175,16 +175,16 @@ def draw(results: Sequence[tuple[str, str, dict[str, float]]], path: Path) -> No
         2, len(KINDS), figsize=(9, 6), sharex=True, sharey="row", layout="constrained"
     )
     for (top, bottom), kind in zip(axes.T, KINDS, strict=True):
-        own = {way: [v for k, w, v in results if (k, w) == (kind, way)] for way in WAYS}
-        costs = [1e9 * v["seconds"] / v["arrivals"] for part in own.values() for v in part]
+        series = {way: [v for k, w, v in results if (k, w) == (kind, way)] for way in WAYS}
+        costs = [1e9 * v["seconds"] / v["arrivals"] for part in series.values() for v in part]
         middle = float(np.exp(np.mean(np.log(costs))))
         top.axhspan(middle / 2**0.5, middle * 2**0.5, color="0.9", zorder=0, label="a factor of 2")
         for way, marker in zip(WAYS, "os", strict=True):
-            arrivals = [v["arrivals"] for v in own[way]]
-            cost = [1e9 * v["seconds"] / v["arrivals"] for v in own[way]]
+            arrivals = [v["arrivals"] for v in series[way]]
+            cost = [1e9 * v["seconds"] / v["arrivals"] for v in series[way]]
             top.semilogx(arrivals, cost, marker + "-", label=way)
             # Below 1 MB the interpreter's own allocations are of the same size.
-            memory = [v["memory"] / 1e6 if v["memory"] >= 1e6 else np.nan for v in own[way]]
+            memory = [v["memory"] / 1e6 if v["memory"] >= 1e6 else np.nan for v in series[way]]
             bottom.loglog(arrivals, memory, marker + "-", label=way)
         top.set_title(kind)
         bottom.set_xlabel("arrivals")

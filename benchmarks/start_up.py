@@ -47,7 +47,7 @@ import sys
 from evsim.engines import warm
     from evsim.precompile import COMPILED
 done = [warm(engine) for engine in COMPILED.values()]
-functions = sum(own.compiled for own in done), sum(own.found for own in done)
+functions = sum(warmed.compiled for warmed in done), sum(warmed.found for warmed in done)
 print(time.perf_counter() - clock, time.process_time() - processor, *functions)
 """
 
@@ -69,8 +69,8 @@ def gradient(case: str, samples: int, engine: evsim.engines.Engine | None = None
     settings = yin_yang.Settings(hidden=30, delays=True, train_size=samples)
     network = yin_yang.network(settings)
     if kind == "recurrent":
-        own = evsim.Connection("hidden", "hidden", evsim.Normal(0.0, 0.1), evsim.Uniform(0.0, 5.0))
-        connections = [network.connections[0], own, *network.connections[1:]]
+        loop = evsim.Connection("hidden", "hidden", evsim.Normal(0.0, 0.1), evsim.Uniform(0.0, 5.0))
+        connections = [network.connections[0], loop, *network.connections[1:]]
         network = evsim.Network(network.populations, connections, seed=0)
     batch = yin_yang.data(settings)[0]
     # The delays to the outputs are 0 and shared: they would shift all outputs without effect.

@@ -19,12 +19,12 @@ def network(
 ) -> evsim.Network:
     """Channels, hidden LIF units, 10 LI outputs; ``gain`` scales the weights from the channels."""
     delay = evsim.Uniform(0, 150) if delays else 0.0
-    own = evsim.Connection("hidden", "hidden", evsim.Normal(0, 0.02), evsim.Uniform(0, 5))
+    loop = evsim.Connection("hidden", "hidden", evsim.Normal(0, 0.02), evsim.Uniform(0, 5))
     return evsim.Network(
         [evsim.Input("input", channels), evsim.LIF("hidden", hidden), evsim.LI("output", 10)],
         [
             evsim.Connection("input", "hidden", evsim.Normal(0.03 * gain, 0.01 * gain), delay),
-            *([own] if recurrent else []),
+            *([loop] if recurrent else []),
             evsim.Connection("hidden", "output", evsim.Normal(0, 0.03)),
         ],
         seed=0,

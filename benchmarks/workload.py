@@ -175,8 +175,8 @@ def count_arrivals(run: evsim.Run, connection: evsim.Connection) -> int:
     in_time = trains.times + delay.max() <= run.duration
     total = int(np.diff(edges)[trains.units[in_time]].sum())
     for time, unit in zip(trains.times[~in_time], trains.units[~in_time], strict=True):
-        own = delay[edges[unit] : edges[unit + 1]]
-        total += int(np.count_nonzero(time + own <= run.duration))
+        delays = delay[edges[unit] : edges[unit + 1]]
+        total += int(np.count_nonzero(time + delays <= run.duration))
     return total
 
 

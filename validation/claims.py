@@ -132,7 +132,7 @@ class Claim(ABC):
 
     def settings(self) -> dict[str, Any]:
         """The fields by name, as JSON stores them, except the folder of the data."""
-        values = {own.name: getattr(self, own.name) for own in fields(self) if own.name != "data"}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "data"}
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()

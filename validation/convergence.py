@@ -139,7 +139,7 @@ def errors_of(rng: np.random.Generator, kind: str, loss: Loss) -> Errors:
     for index, dt in enumerate(STEPS):
         grid = gradient(Grid(float(dt), threads=1))
         pairs = list(paired_spikes(exact.run, grid.run))
-        agrees[index] = all(own.size == other.size for own, other in pairs)
+        agrees[index] = all(times.size == other.size for times, other in pairs)
         if agrees[index]:
             values["spike times"][index] = mean_error(pairs)
             for name, error in relative_errors(exact, grid).items():
@@ -147,8 +147,8 @@ def errors_of(rng: np.random.Generator, kind: str, loss: Loss) -> Errors:
         else:
             before = spikes_before(pairs, first_difference(pairs))
             early[index] = mean_error(before)
-            compared[index] = sum(own.size for own, _ in before)
-    count = sum(own.size for own, _ in paired_spikes(exact.run, exact.run))
+            compared[index] = sum(times.size for times, _ in before)
+    count = sum(times.size for times, _ in paired_spikes(exact.run, exact.run))
     return Errors(agrees, count, values, early, compared)
 
 
@@ -171,12 +171,12 @@ def first_difference(pairs: list[Pair]) -> float:
     with the same number, or that is nearer to another spike of the unit than to its counterpart.
     """
     moment = np.inf
-    for own, others in pairs:
-        if own.size == others.size:
+    for exact, others in pairs:
+        if exact.size == others.size:
             continue
-        for number in range(max(own.size, others.size)):
-            times = [train[number] for train in (own, others) if number < train.size]
-            nearest = np.argmin(np.abs(own - times[-1])) if own.size else -1
+        for number in range(max(exact.size, others.size)):
+            times = [train[number] for train in (exact, others) if number < train.size]
+            nearest = np.argmin(np.abs(exact - times[-1])) if exact.size else -1
             if len(times) < 2 or nearest != number:
                 moment = min(moment, *times)
                 break
@@ -186,15 +186,15 @@ def first_difference(pairs: list[Pair]) -> float:
 def spikes_before(pairs: list[Pair], moment: float) -> list[Pair]:
     """The pairs of spikes with the same unit and number that are both before a time."""
     found = []
-    for own, others in pairs:
-        count = min(int((own < moment).sum()), int((others < moment).sum()))
-        found.append((own[:count], others[:count]))
+    for exact, others in pairs:
+        count = min(int((exact < moment).sum()), int((others < moment).sum()))
+        found.append((exact[:count], others[:count]))
     return found
 
 
 def mean_error(pairs: list[Pair]) -> float:
     """The mean distance of spikes in ms; NaN without spikes."""
-    distances = np.concatenate([np.abs(own - others) for own, others in pairs])
+    distances = np.concatenate([np.abs(exact - others) for exact, others in pairs])
     return float(distances.mean()) if distances.size else np.nan
 
 
@@ -208,10 +208,10 @@ def relative_errors(exact: Gradient, grid: Gradient) -> dict[str, float]:
             for one in (exact, grid)
         )
     found["input times"] = exact.input_times, grid.input_times
-    norms = {name: np.linalg.norm(own) for name, (own, _) in found.items()}
+    norms = {name: np.linalg.norm(truth) for name, (truth, _) in found.items()}
     return {
-        name: float(np.linalg.norm(other - own) / norms[name]) if norms[name] else np.nan
-        for name, (own, other) in found.items()
+        name: float(np.linalg.norm(other - truth) / norms[name]) if norms[name] else np.nan
+        for name, (truth, other) in found.items()
     }
 
 

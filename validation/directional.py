@@ -92,8 +92,8 @@ def moved_state(case: Case, reference: Reference, direction: Direction, far: Num
     model = Model.from_network(network, reference.numbers)
     for kind in ("weight", "delay"):
         shifts = per_synapse(network, direction, kind).tolist()
-        own = getattr(model, kind)
-        moved = [x + far * convert(s) for x, s in zip(own, shifts, strict=True)]
+        values = getattr(model, kind)
+        moved = [x + far * convert(s) for x, s in zip(values, shifts, strict=True)]
         model = replace(model, **{kind: moved})
     neurons = dict(model.neurons)
     for kind in ("tau_mem", "tau_syn", "threshold"):

@@ -155,15 +155,15 @@ def scales(case: Case, told: dict[str, np.ndarray], name: str) -> float:
     what = kind_of(name)
     if what == "spike times":
         return float(np.spacing(case.duration))
-    own = _largest(told[name])
+    largest = _largest(told[name])
     if what == "gradients":
         kind = name.rsplit(".", 1)[1]
         alike = ("delay", "times") if kind in ("delay", "times") else (kind,)
         others = [_largest(a) for n, a in told.items() if n.rsplit(".", 1)[-1] in alike]
-        return max(own, 1e-2 * max(others)) or 1.0
+        return max(largest, 1e-2 * max(others)) or 1.0
     if what == "traces":
-        return max(own, 1e-3)
-    return max(own, 1.0)
+        return max(largest, 1e-3)
+    return max(largest, 1.0)
 
 
 def _largest(values: np.ndarray) -> float:

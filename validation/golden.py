@@ -338,13 +338,13 @@ def write(path: Path) -> None:
         arrays |= {f"{case.name}/given/{name}": a for name, a in case.arrays.items()}
         entry["answers"] = []
         for number, question in enumerate(asked):
-            own = answers(
+            results = answers(
                 case, question, spikes=not number or changes_spikes(question), traces=not number
             )
             # One array for all: names would take more space than numbers.
-            flat = [np.ravel(array).astype(np.float64) for array in own.values()]
+            flat = [np.ravel(array).astype(np.float64) for array in results.values()]
             arrays[f"{case.name}/{number}"] = np.concatenate(flat)
-            layout = [[name, list(np.shape(array))] for name, array in own.items()]
+            layout = [[name, list(np.shape(array))] for name, array in results.items()]
             if layout not in description["layouts"]:
                 description["layouts"].append(layout)
             entry["answers"].append(description["layouts"].index(layout))
@@ -368,8 +368,8 @@ def read(path: Path) -> tuple[str, list[tuple[Case, Answered]]]:
         given = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
         case = Case(**entry, arrays=given)
         answered = []
-        for number, (own, index) in enumerate(zip(asked, layouts, strict=True)):
-            question = Question(**{**own, "since": tuple(own["since"])})
+        for number, (settings, index) in enumerate(zip(asked, layouts, strict=True)):
+            question = Question(**{**settings, "since": tuple(settings["since"])})
             flat = arrays[f"{case.name}/{number}"]
             answered.append((question, _unpacked(flat, description["layouts"][index])))
         found.append((case, answered))

@@ -77,20 +77,20 @@ class GradientVsFiniteDifferences(Claim):
         )
         curves = {
             kind: Curves(
-                np.array([own[kind]["floats"] for own in results], float),
-                np.array([own[kind]["digits"] for own in results], float),
+                np.array([result[kind]["floats"] for result in results], float),
+                np.array([result[kind]["digits"] for result in results], float),
             )
             for kind in PARAMETERS
         }
-        refutations = [f"{NAMES[k]}: {line}" for k, own in curves.items() for line in own.wrong()]
-        curves = {kind: own for kind, own in curves.items() if own.kept.any()}
+        refutations = [f"{NAMES[k]}: {line}" for k, one in curves.items() for line in one.wrong()]
+        curves = {kind: curve for kind, curve in curves.items() if curve.kept.any()}
         if not curves:
             return Finding.of("No network keeps its spikes within the largest step.", refutations)
         draw(curves, folder / PICTURE)
-        best = max(own.best for own in curves.values())
-        finest = max(own.finest for own in curves.values())
-        orders = [own.order[0] for own in curves.values()]
-        fine = np.concatenate([own.fine_orders for own in curves.values()])
+        best = max(curve.best for curve in curves.values())
+        finest = max(curve.finest for curve in curves.values())
+        orders = [curve.order[0] for curve in curves.values()]
+        fine = np.concatenate([curve.fine_orders for curve in curves.values()])
         return Finding.of(
             f"{self.networks} networks: errors of differences fall with the step at slopes of "
             f"{min(orders):.3f} to {max(orders):.3f}, to medians of {best:.0e} or below, in "
@@ -184,12 +184,12 @@ def float_difference(
 ) -> float | None:
     """The central difference in float64; None if the spike pattern changes."""
     moved = [moved_case(case, direction, sign * step) for sign in (-1, 1)]
-    if any(own is None for own in moved):
+    if any(near is None for near in moved):
         return None
-    states = [EXACT.simulate(own.network, own.inputs, own.duration) for own in moved]
+    states = [EXACT.simulate(near.network, near.inputs, near.duration) for near in moved]
     unmoved = EXACT.simulate(case.network, case.inputs, case.duration)
     counts = [EXACT.spike_counts(state) for state in (unmoved, *states)]
-    if any(not np.array_equal(counts[0][n], own[n]) for own in counts[1:] for n in own):
+    if any(not np.array_equal(counts[0][n], count[n]) for count in counts[1:] for n in count):
         return None
     chosen = cotangents != 0
     below, above = (
@@ -216,11 +216,11 @@ def moved_case(case: Case, direction: directional.Direction, far: float) -> Case
                 unit_count=trains.unit_count,
             )
             continue
-        own = case.network.parameters[name]
-        shifted = entries(own) + far * sizes
+        parameter = case.network.parameters[name]
+        shifted = entries(parameter) + far * sizes
         if kind != "weight" and shifted.min(initial=0.0) < 0:
             return None
-        values[name] = with_data(own, shifted) if hasattr(own, "indptr") else shifted
+        values[name] = with_data(parameter, shifted) if hasattr(parameter, "indptr") else shifted
     return Case(case.network.replace(values), inputs, case.duration)
 
 
@@ -279,7 +279,7 @@ class Curves:
         errors = self.digits[:, used]
         errors = errors[errors[:, -1] > 1e-30]
         x = np.log10(FINE_STEPS[used])
-        return np.array([np.polyfit(x, np.log10(own), 1)[0] for own in errors])
+        return np.array([np.polyfit(x, np.log10(row), 1)[0] for row in errors])
 
     @property
     def best(self) -> float:
@@ -319,9 +319,9 @@ def common_slope(steps: np.ndarray, errors: np.ndarray, used: np.ndarray) -> tup
     marked in ``used`` count, and errors of 0 are left out.
     """
     x, y = [], []
-    for own, chosen in zip(errors, used & (errors > 0), strict=True):
+    for row, chosen in zip(errors, used & (errors > 0), strict=True):
         if chosen.sum() > 1:
-            for values, found in ((steps, x), (own, y)):
+            for values, found in ((steps, x), (row, y)):
                 logarithms = np.log10(values[chosen])
                 found.append(logarithms - logarithms.mean())
     if not x:
@@ -338,14 +338,14 @@ def table(curves: dict[str, Curves]) -> Table:
     rows = [
         [
             NAMES[kind],
-            f"{own.kept.sum()} of {own.kept.size}",
-            f"{own.order[0]:.3f}",
-            f"{own.rounding[0]:.2f}",
-            f"{own.best:.0e}",
-            f"{own.fine_orders.min():.3f} to {own.fine_orders.max():.3f}",
-            f"{own.finest:.0e}",
+            f"{curve.kept.sum()} of {curve.kept.size}",
+            f"{curve.order[0]:.3f}",
+            f"{curve.rounding[0]:.2f}",
+            f"{curve.best:.0e}",
+            f"{curve.fine_orders.min():.3f} to {curve.fine_orders.max():.3f}",
+            f"{curve.finest:.0e}",
         ]
-        for kind, own in curves.items()
+        for kind, curve in curves.items()
     ]
     columns = [
         "differences by",
@@ -365,10 +365,10 @@ def draw(curves: dict[str, Curves], file: Path) -> None:
 
     figure = new_figure(TWO_COLUMNS, 3.0)
     left, right = figure.subplots(1, 2)
-    for (kind, own), colour in zip(curves.items(), COLOURS, strict=False):
+    for (kind, curve), colour in zip(curves.items(), COLOURS, strict=False):
         look = {"color": colour, "linewidth": 1.0, "marker": "o", "markersize": 2.5}
-        left.plot(STEPS, np.median(own.floats, axis=0), label=NAMES[kind], **look)
-        right.plot(FINE_STEPS, np.median(own.digits, axis=0), **look)
+        left.plot(STEPS, np.median(curve.floats, axis=0), label=NAMES[kind], **look)
+        right.plot(FINE_STEPS, np.median(curve.digits, axis=0), **look)
     for ax, steps in ((left, STEPS[:4]), (right, FINE_STEPS)):
         ax.plot(steps, 1e2 * steps**2, "--", color=GREY, linewidth=0.8)
         ax.set_xscale("log")

@@ -227,13 +227,13 @@ def relative_errors(found: Gradient, truth: Gradient) -> dict[str, float]:
     errors = {"loss": relative(found.losses - truth.losses, np.linalg.norm(truth.losses))}
     for kind in GRADIENTS[:-1]:
         difference, scale = [], []
-        for name, own in truth.parameters.items():
+        for name, expected in truth.parameters.items():
             if name.endswith(f".{kind}"):
                 parts = getattr(truth.adjoint.state, kind)
                 fold = truth.run.network.fold
-                difference.append(np.ravel(entries(found.parameters[name]) - entries(own)))
+                difference.append(np.ravel(entries(found.parameters[name]) - entries(expected)))
                 summed, magnitudes = (entries(fold(name, p)) for p in (parts, np.abs(parts)))
-                scale.append(np.ravel(magnitudes + np.abs(entries(own) - summed)))
+                scale.append(np.ravel(magnitudes + np.abs(entries(expected) - summed)))
         errors[kind] = relative(np.concatenate(difference), np.linalg.norm(np.concatenate(scale)))
     times = [times_of(gradient) for gradient in (found, truth)]
     errors["input times"] = relative(times[0] - times[1], np.linalg.norm(times[1]))
@@ -243,7 +243,7 @@ def relative_errors(found: Gradient, truth: Gradient) -> dict[str, float]:
 def plain_errors(found: Gradient, truth: Gradient) -> Iterator[float]:
     """The error of each kind of gradient, relative to the norm of the gradient."""
     for kind in GRADIENTS[:-1]:
-        own, others = (
+        expected, others = (
             np.concatenate(
                 [
                     np.ravel(entries(values))
@@ -253,7 +253,7 @@ def plain_errors(found: Gradient, truth: Gradient) -> Iterator[float]:
             )
             for gradient in (truth, found)
         )
-        yield relative(others - own, np.linalg.norm(own))
+        yield relative(others - expected, np.linalg.norm(expected))
 
 
 def times_of(gradient: Gradient) -> np.ndarray:
@@ -284,16 +284,16 @@ class Comparison:
     def refutations(self) -> Iterator[str]:
         """The parts of the claim that do not hold: identical spikes, gradients up to rounding."""
         for precision, outcomes in self.outcomes.items():
-            others = [own for own in outcomes if not own.identical]
+            others = [outcome for outcome in outcomes if not outcome.identical]
             if others:
-                places = sorted({f"{own.kind}, {own.loss}" for own in others})
+                places = sorted({f"{outcome.kind}, {outcome.loss}" for outcome in others})
                 yield (
                     f"{precision}: spikes of {len(others)} of {len(outcomes)} are not those of the "
                     f"CPU: {'; '.join(places[:5])}"
                 )
-            far = [own for own in outcomes if own.too_far(precision)]
+            far = [outcome for outcome in outcomes if outcome.too_far(precision)]
             if far:
-                places = sorted({f"{own.kind}, {own.loss}" for own in far})
+                places = sorted({f"{outcome.kind}, {outcome.loss}" for outcome in far})
                 yield (
                     f"{precision}: gradients of {len(far)} of {len(outcomes)} are off by more than "
                     f"{LARGEST_ERROR[precision]:g}: {'; '.join(places[:5])}"
@@ -307,9 +307,9 @@ class Comparison:
         rows[0] += ["largest error, median", "of all"]
         for kind in KINDS:
             for precision, outcomes in self.outcomes.items():
-                own = [outcome for outcome in outcomes if outcome.kind == kind]
-                if own:
-                    rows.append([kind, precision, *summary(own)])
+                of_kind = [outcome for outcome in outcomes if outcome.kind == kind]
+                if of_kind:
+                    rows.append([kind, precision, *summary(of_kind)])
         return Table("By kind of network", rows[0], rows[1:])
 
     def exceptions(self) -> str:
@@ -317,8 +317,8 @@ class Comparison:
         lines = []
         for precision, outcomes in self.outcomes.items():
             limit = LARGEST_ERROR[precision]
-            beyond = sum(own.beyond(precision) for own in outcomes)
-            plain = [own.plain for own in outcomes]
+            beyond = sum(outcome.beyond(precision) for outcome in outcomes)
+            plain = [outcome.plain for outcome in outcomes]
             lines.append(
                 f"In {precision} {beyond} of {len(outcomes)} are off by more than {limit:g}; "
                 f"relative to the plain norm of a gradient, {sum(e > limit for e in plain)} are, "
@@ -330,7 +330,7 @@ class Comparison:
         """A table with a row for the loss and for each kind of gradient."""
         rows = [["quantity", *(f"largest error, {precision}" for precision in self.outcomes)]]
         for quantity in ("loss", *GRADIENTS):
-            found = (largest_error(own, quantity) for own in self.outcomes.values())
+            found = (largest_error(outcomes, quantity) for outcomes in self.outcomes.values())
             rows.append([quantity, *(f"{error:.1e}" for error in found)])
         return Table("By quantity", rows[0], rows[1:])
 
@@ -344,8 +344,8 @@ class Comparison:
                 for outcomes in self.outcomes.values()
             ]
             if by_precision[0]:
-                others = sum(not outcome.identical for own in by_precision for outcome in own)
-                largest = [f"{largest_error(own):.1e}" for own in by_precision]
+                others = sum(not outcome.identical for part in by_precision for outcome in part)
+                largest = [f"{largest_error(part):.1e}" for part in by_precision]
                 rows.append([loss, str(len(by_precision[0])), str(others), *largest])
         return Table("By loss", rows[0], rows[1:])
 
@@ -364,13 +364,13 @@ def compare_many(networks: int, seed: int, device: str, seconds: float = np.inf)
 
 def summary(outcomes: list[Outcome]) -> list[str]:
     """How many there are, what their spikes are like, and how far their gradients are off."""
-    compared = [own for own in outcomes if own.errors]
-    middle = np.median([max(own.errors.values()) for own in compared]) if compared else np.nan
+    compared = [one for one in outcomes if one.errors]
+    middle = np.median([max(one.errors.values()) for one in compared]) if compared else np.nan
     return [
         str(len(outcomes)),
-        str(sum(own.spikes for own in outcomes)),
-        str(sum(not own.identical for own in outcomes)),
-        str(sum(own.other_pattern for own in outcomes)),
+        str(sum(one.spikes for one in outcomes)),
+        str(sum(not one.identical for one in outcomes)),
+        str(sum(one.other_pattern for one in outcomes)),
         f"{middle:.1e}",
         f"{largest_error(outcomes):.1e}",
     ]
@@ -381,8 +381,8 @@ def largest_error(outcomes: list[Outcome], quantity: str | None = None) -> float
     return max(
         (
             error
-            for own in outcomes
-            for name, error in own.errors.items()
+            for one in outcomes
+            for name, error in one.errors.items()
             if quantity in (None, name)
         ),
         default=0.0,

@@ -126,7 +126,7 @@ def convergence(settings: Settings, part: Part) -> None:
             f"![Errors against dt](images/{PICTURE})",
             "Medians and quartiles over the networks with the same spikes; hollow where those are "
             "fewer than half.",
-            *(f"{own.title}:\n\n{as_text(own)}" for own in tables),
+            *(f"{table.title}:\n\n{as_text(table)}" for table in tables),
         ]
     )
 
@@ -162,7 +162,7 @@ def speed(settings: Settings, part: Part) -> None:
         settings.epochs,
         settings.end - time.perf_counter(),
     )
-    part.refutations += [f"{own.network}: {own.note}" for own in epochs if own.failed]
+    part.refutations += [f"{epoch.network}: {epoch.note}" for epoch in epochs if epoch.failed]
     part.text = "\n\n".join(
         [
             f"{before}### On the GPU",

@@ -92,17 +92,17 @@ class Findings:
     def of(self, kind: str, loss: str | None = None) -> list[Errors]:
         """The errors for a kind of network, and for one loss or for all."""
         return [
-            own
+            one
             for (found, name), errors in self.errors.items()
-            for own in errors
+            for one in errors
             if found == kind and loss in (None, name)
         ]
 
     @property
     def count(self) -> tuple[int, int]:
         """The number of networks, and of those with another spike pattern at the smallest dt."""
-        everything = [own for errors in self.errors.values() for own in errors]
-        return len(everything), sum(not own.agrees[-1] for own in everything)
+        everything = [one for errors in self.errors.values() for one in errors]
+        return len(everything), sum(not one.agrees[-1] for one in everything)
 
     def refutations(self) -> Iterator[str]:
         """The parts of the claim that do not hold."""
@@ -138,10 +138,10 @@ def findings(networks: int, seed: int) -> Findings:
         for number in range(networks)
     ]
     found: dict[Place, list[Errors]] = {}
-    for (_, kind, loss, _), own in zip(
+    for (_, kind, loss, _), errors in zip(
         tasks, for_each(examine, tasks, title="networks"), strict=True
     ):
-        found.setdefault((kind, loss), []).append(own)
+        found.setdefault((kind, loss), []).append(errors)
     return Findings(found)
 
 
@@ -177,8 +177,8 @@ def losses_table(found: Findings) -> Table:
     rows = [["networks", "loss", "measured in", *QUANTITIES]]
     for (kind, loss), errors in found.errors.items():
         slopes = [Slopes.of(errors, quantity) for quantity in QUANTITIES]
-        measured = f"{min(own.single.size for own in slopes)} of {len(errors)}"
-        rows.append([kind, loss, measured, *(f"{own.common:.2f}" for own in slopes)])
+        measured = f"{min(slope.single.size for slope in slopes)} of {len(errors)}"
+        rows.append([kind, loss, measured, *(f"{slope.common:.2f}" for slope in slopes)])
     title = (
         "By loss, the slope that networks have in common (networks with fewer than "
         f'{FEWEST_STEPS} such dt are left out, see "measured in")'
@@ -200,14 +200,14 @@ def patterns_table(found: Findings) -> Table:
         row = [f"{dt:g}" if dt > 0.1 else f"2^{int(np.log2(dt))}"]
         for kind in KINDS:
             errors = found.of(kind)
-            differing = [own for own in errors if not own.agrees[index]]
-            early = sum(int(own.compared[index]) for own in differing)
-            of_all = sum(own.spikes for own in differing)
+            differing = [one for one in errors if not one.agrees[index]]
+            early = sum(int(one.compared[index]) for one in differing)
+            of_all = sum(one.spikes for one in differing)
             row += [
                 f"{len(errors) - len(differing)} of {len(errors)}",
-                number(median([own.values["spike times"][index] for own in errors])),
+                number(median([one.values["spike times"][index] for one in errors])),
                 f"{early} of {of_all}" if differing else "–",
-                number(median([own.early[index] for own in differing])),
+                number(median([one.early[index] for one in differing])),
             ]
         rows.append(row)
     title = (
@@ -263,8 +263,8 @@ def draw_errors(ax, found: Findings, quantity: str) -> None:
     lowest = np.inf
     for kind, colour, marker in zip(KINDS, COLOURS, "os", strict=False):
         errors = found.of(kind)
-        values = np.array([own.values[quantity] for own in errors])
-        share = np.mean([own.agrees for own in errors], axis=0)
+        values = np.array([one.values[quantity] for one in errors])
+        share = np.mean([one.agrees for one in errors], axis=0)
         shown = np.isfinite(values).any(axis=0)
         if not shown.any():
             continue
@@ -280,7 +280,7 @@ def draw_errors(ax, found: Findings, quantity: str) -> None:
                 markersize=3, markeredgewidth=0.8,
             )  # fmt: skip
         if quantity == "spike times":
-            early = [median([own.early[index] for own in errors]) for index in range(STEPS.size)]
+            early = [median([one.early[index] for one in errors]) for index in range(STEPS.size)]
             ax.plot(STEPS, early, ":", color=colour, linewidth=1)
     reference = 0.35 * lowest * STEPS / STEPS[-1]
     ax.plot(STEPS, reference, "--", color=GREY, linewidth=0.8)
@@ -297,7 +297,7 @@ def draw_patterns(ax, found: Findings) -> None:
     from evsim.plotting.style import BLACK, COLOURS, GREY, SMALL_TEXT, label
 
     for kind, colour, marker in zip(KINDS, COLOURS, "os", strict=False):
-        share = 100 * np.mean([own.agrees for own in found.of(kind)], axis=0)
+        share = 100 * np.mean([one.agrees for one in found.of(kind)], axis=0)
         ax.plot(STEPS, share, marker=marker, color=colour, linewidth=1, markersize=3, label=kind)
     ax.plot([], [], "--", color=GREY, linewidth=0.8, label="slope 1")
     ax.plot([], [], ":", color=BLACK, linewidth=1, label="spikes before\na difference")

@@ -138,7 +138,7 @@ class Agreement:
     @property
     def spikes(self) -> int:
         """The number of spikes that were compared."""
-        return sum(own.size for own in self.distances)
+        return sum(part.size for part in self.distances)
 
     @property
     def median(self) -> float:
@@ -150,7 +150,7 @@ class Agreement:
         self.samples += other.samples
         self.reasons += other.reasons
         self.distances += other.distances
-        self.worst = max(self.worst, other.worst, key=lambda own: own[0])
+        self.worst = max(self.worst, other.worst, key=lambda worst: worst[0])
 
 
 def agreement_of(case: Case, nest: Nest) -> Agreement:
@@ -171,13 +171,13 @@ def compared(case: Case, run: Run, found: dict[str, evsim.SpikeTrains], nest: Ne
     """Compare spike by spike, up to the first difference of each sample."""
     total = Agreement()
     for number in range(len(case.spikes)):
-        own = list(trains_of(run.spikes, found, number))
+        pairs = list(trains_of(run.spikes, found, number))
         total.samples += 1
-        first = min(filter(None, (first_difference(*train) for train in own)), default=None)
+        first = min(filter(None, (first_difference(*train) for train in pairs)), default=None)
         if first is not None:
             total.reasons[reason_of(case, run, number, first, nest)] += 1
             continue
-        distances = np.concatenate([np.abs(a - b) for _, _, a, b in own])
+        distances = np.concatenate([np.abs(a - b) for _, _, a, b in pairs])
         total.distances.append(distances)
         largest = float(distances.max(initial=0.0)), case.sample(number), nest
         total.worst = max(total.worst, largest, key=lambda worst: worst[0])
@@ -192,9 +192,9 @@ def trains_of(
 ) -> Iterator[Train]:
     """The spike times of each unit except inputs, from both programs."""
     for name, trains in others.items():
-        own, other = exact[name][sample], trains[sample]
+        ours, other = exact[name][sample], trains[sample]
         for unit in range(trains.unit_count):
-            yield name, unit, own.times[own.units == unit], other.times[other.units == unit]
+            yield name, unit, ours.times[ours.units == unit], other.times[other.units == unit]
 
 
 @dataclass(frozen=True, order=True)
@@ -208,10 +208,10 @@ class Difference:
     before: float
 
 
-def first_difference(population: str, unit: int, own: np.ndarray, others: np.ndarray):
+def first_difference(population: str, unit: int, ours: np.ndarray, others: np.ndarray):
     """The first spike without a counterpart of the same number and time; None if all have one."""
-    for number in range(max(own.size, others.size)):
-        a = own[number] if number < own.size else np.inf
+    for number in range(max(ours.size, others.size)):
+        a = ours[number] if number < ours.size else np.inf
         b = others[number] if number < others.size else np.inf
         if not abs(a - b) < SAME_SPIKE:
             before = others[number - 1] if number else -np.inf
@@ -235,7 +235,7 @@ class Unit(NamedTuple):
         """The unit of a difference."""
         population = case.network.population(first.population)
         values = (getattr(population, name) for name in cls._fields)
-        return cls(*(float(np.broadcast_to(own, population.units)[first.unit]) for own in values))
+        return cls(*(float(np.broadcast_to(x, population.units)[first.unit]) for x in values))
 
 
 def reason_of(case: Case, run: Run, sample: int, first: Difference, nest: Nest) -> str:

@@ -132,8 +132,8 @@ class Nest:
             self._connect(nest, network, nodes)
             recorder = nest.Create("spike_recorder", params={"time_in_steps": True})
             is_input = self._is_input(network)
-            for own in nodes:
-                nest.Connect(nest.NodeCollection(np.sort(own[~is_input])), recorder)
+            for copy in nodes:
+                nest.Connect(nest.NodeCollection(np.sort(copy[~is_input])), recorder)
         except nest.NESTError as error:
             raise NestRefusedError(str(error)) from error
         steps = math.ceil(duration / self.resolution) + len(network.populations) + 2
@@ -163,7 +163,7 @@ class Nest:
                 made[-1].set(self._generators(trains, self._clock(index)))
             else:
                 made.append(nest.Create(self.model, population.units, self._neurons(population)))
-        return np.concatenate([np.array(own.tolist()) for own in made])
+        return np.concatenate([np.array(part.tolist()) for part in made])
 
     def _clock(self, index: int) -> float:
         """How late the clock of a population is, in ms."""
@@ -228,8 +228,8 @@ class Nest:
             "weight": network.weight_per_synapse(),
             "delay": whole_steps,
         }
-        for own in nodes:
-            nest.Connect(own[topology.source], own[topology.target], "one_to_one", synapses)
+        for copy in nodes:
+            nest.Connect(copy[topology.source], copy[topology.target], "one_to_one", synapses)
         if (whole_steps != delay).any():
             self._set_delays(nest, topology, nodes, delay)
 
@@ -241,7 +241,7 @@ class Nest:
         if np.unique(pairs).size < pairs.size:
             raise NestRefusedError("two synapses join the same units: which delay is whose?")
         sources, targets = (
-            np.concatenate([own[end] for own in nodes])
+            np.concatenate([copy[end] for copy in nodes])
             for end in (topology.source, topology.target)
         )
         made = nest.GetConnections(synapse_model="cont_delay_synapse")
@@ -264,9 +264,9 @@ class Nest:
     ) -> dict[str, evsim.SpikeTrains]:
         """The recorded spikes within the trial, in the time of the trial."""
         units = network.topology.unit_count
-        unit_of, sample_of = np.zeros((2, int(max(own.max() for own in nodes)) + 1), int)
-        for sample, own in enumerate(nodes):
-            unit_of[own], sample_of[own] = np.arange(units), sample
+        unit_of, sample_of = np.zeros((2, int(max(copy.max() for copy in nodes)) + 1), int)
+        for sample, copy in enumerate(nodes):
+            unit_of[copy], sample_of[copy] = np.arange(units), sample
         senders = np.asarray(events["senders"], int)
         unit, sample = unit_of[senders], sample_of[senders]
         found = {}

@@ -59,11 +59,11 @@ class NumberingDoesNotMatter(Claim):
         refutations = [
             f"{kind}: {line}" for kind, found in outcomes.items() for line in wrong(found)
         ]
-        everything = [own for found in outcomes.values() for own in found if not own.differs]
+        everything = [one for found in outcomes.values() for one in found if not one.differs]
         return Finding.of(
-            f"{self.networks} networks, {sum(own.spikes for own in everything)} spikes: times are "
-            f"off by at most {max((own.largest_ms for own in everything), default=0):.1e} ms, "
-            f"gradients by at most {max((own.gradient for own in everything), default=0):.1e}.",
+            f"{self.networks} networks, {sum(one.spikes for one in everything)} spikes: times are "
+            f"off by at most {max((one.largest_ms for one in everything), default=0):.1e} ms, "
+            f"gradients by at most {max((one.gradient for one in everything), default=0):.1e}.",
             refutations,
             [table(outcomes)],
         )
@@ -119,8 +119,8 @@ def reordered(population: evsim.Population, order: np.ndarray) -> evsim.Populati
     """The population with its units in that order."""
     names = [*population.unit_parameters, "refractory"]
     values = {n: getattr(population, n) for n in names if hasattr(population, n)}
-    own = {n: v[order] if np.ndim(v) else v for n, v in values.items()}
-    return type(population)(population.name, population.units, **own)
+    parameters = {n: v[order] if np.ndim(v) else v for n, v in values.items()}
+    return type(population)(population.name, population.units, **parameters)
 
 
 def moved(values: Any, rows: np.ndarray, columns: np.ndarray) -> Any:
@@ -159,7 +159,7 @@ class Outcome:
 def compare(rng: np.random.Generator, case: Case) -> Outcome:
     """Compare a network with itself in another order."""
     other, orders = renumbered(rng, case)
-    states = [EXACT.simulate(own.network, own.inputs, own.duration) for own in (case, other)]
+    states = [EXACT.simulate(one.network, one.inputs, one.duration) for one in (case, other)]
     trains = [EXACT.spikes(state) for state in states]
     distances = []
     for name in trains[0]:
@@ -168,8 +168,8 @@ def compare(rng: np.random.Generator, case: Case) -> Outcome:
         back = trains[1][name].units
         pair = trains[0][name], trains[1][name]
         sorted_times = [
-            own.times[np.lexsort((own.times, units, own.samples))]
-            for own, units in zip(pair, (pair[0].units, orders[name][back]), strict=True)
+            one.times[np.lexsort((one.times, units, one.samples))]
+            for one, units in zip(pair, (pair[0].units, orders[name][back]), strict=True)
         ]
         if not np.array_equal(pair[0].counts()[:, orders[name]], pair[1].counts()):
             return Outcome(True)
@@ -200,7 +200,7 @@ def compare_gradients(
     cotangents = np.where(places, rng.normal(0, 1, values.shape), 0.0)
     # Units are the second axis of the values of every readout.
     there = EXACT.read(states[1], readout)
-    there, here = (own[places[:, order]] for own in (there, values[:, order]))
+    there, here = (part[places[:, order]] for part in (there, values[:, order]))
     off = np.abs(there - here)
     names = list(case.network.parameters)
     one = EXACT.pull_back(states[0], readout, cotangents, names)
@@ -228,8 +228,8 @@ def largest_error(case: Case, other: Case, one: Adjoint, two: Adjoint, orders: O
     for population in case.network.populations:
         for kind in population.unit_parameters:
             name = f"{population.name}.{kind}"
-            own = one.parameters[name]
-            expected = own[orders[population.name]] if own.ndim else own
+            gradient = one.parameters[name]
+            expected = gradient[orders[population.name]] if gradient.ndim else gradient
             pairs.setdefault(kind, []).append((expected, two.parameters[name]))
     for name, slopes in one.input_times.items():
         # All times of inputs are different, so their order is the same in both networks.
@@ -238,14 +238,14 @@ def largest_error(case: Case, other: Case, one: Adjoint, two: Adjoint, orders: O
         pairs.setdefault("times", []).append(pair)
     worst = 0.0
     sizes = {
-        kind: max(np.abs(expected).max(initial=0.0) for expected, _ in own)
-        for kind, own in pairs.items()
+        kind: max(np.abs(expected).max(initial=0.0) for expected, _ in of_kind)
+        for kind, of_kind in pairs.items()
     }
     # The gradient of a shared delay or an input time sums over arrivals; the terms may cancel.
     sizes["delay"] = max(sizes["delay"], sizes["times"])
-    for kind, own in pairs.items():
+    for kind, of_kind in pairs.items():
         largest = sizes[kind]
-        for expected, found in own:
+        for expected, found in of_kind:
             off = np.abs(expected - found).max(initial=0.0)
             scale = np.abs(expected).max(initial=0.0) + 1e-2 * largest
             worst = max(worst, off / scale if off else 0.0)
@@ -255,11 +255,11 @@ def largest_error(case: Case, other: Case, one: Adjoint, two: Adjoint, orders: O
 def wrong(found: list[Outcome]) -> list[str]:
     """The parts of the claim that do not hold."""
     lines = []
-    differ = sum(own.differs for own in found)
+    differ = sum(one.differs for one in found)
     if differ:
         lines.append(f"{differ} of {len(found)} networks have other spikes in another order")
     for what, limit in (("largest_ms", LIMIT_MS), ("gradient", LIMIT)):
-        values = [getattr(own, what) for own in found if getattr(own, what) > limit]
+        values = [getattr(one, what) for one in found if getattr(one, what) > limit]
         if values:
             name = {"largest_ms": "spike times, ms", "gradient": "gradients"}[what]
             lines.append(
@@ -273,19 +273,19 @@ def table(outcomes: Mapping[str, list[Outcome]]) -> Table:
     """A table with a row for each kind of networks."""
     rows = []
     for kind, found in outcomes.items():
-        same = [own for own in found if not own.differs]
-        spikes = sum(own.spikes for own in same)
+        same = [one for one in found if not one.differs]
+        spikes = sum(one.spikes for one in same)
         if same and spikes:
             rows.append(
                 [
                     kind,
                     f"{len(found) - len(same)} of {len(found)}",
                     str(spikes),
-                    f"{100 * sum(own.same_bits for own in same) / spikes:.0f} %",
-                    f"{max(own.largest_ms for own in same):.1e}",
-                    f"{max(own.readout for own in same):.1e}",
-                    f"{np.median([own.gradient for own in same]):.1e}",
-                    f"{max(own.gradient for own in same):.1e}",
+                    f"{100 * sum(one.same_bits for one in same) / spikes:.0f} %",
+                    f"{max(one.largest_ms for one in same):.1e}",
+                    f"{max(one.readout for one in same):.1e}",
+                    f"{np.median([one.gradient for one in same]):.1e}",
+                    f"{max(one.gradient for one in same):.1e}",
                 ]
             )
     columns = [

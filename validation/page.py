@@ -77,35 +77,35 @@ def page(found: list[Record]) -> str:
 
 def verdicts(found: list[Record]) -> Iterator[str]:
     """A summary of what does not hold; then the table of all claims."""
-    refuted = [own for own in found if own.verdict == "refuted"]
-    failed = [own for own in found if own.verdict == "failed"]
-    unknown = [own for own in found if own.verdict == "not examined"]
-    held = sum(own.verdict == "holds" for own in found)
+    refuted = [record for record in found if record.verdict == "refuted"]
+    failed = [record for record in found if record.verdict == "failed"]
+    unknown = [record for record in found if record.verdict == "not examined"]
+    held = sum(record.verdict == "holds" for record in found)
     yield f"Of {len(found)} claims {held} {'holds' if held == 1 else 'hold'}."
-    for own in refuted:
-        lines = "\n".join(f"    - {line}" for line in own.finding.refutations)
-        yield f'!!! failure "{own.claim} is refuted"\n{lines}'
-    for own in failed:
-        yield f'!!! failure "{own.claim} could not be run to its end"\n    {own.error}'
-    for own in unknown:
-        yield f'!!! warning "{own.claim} was not examined"\n    {own.finding.summary}'
-    absent = [name for name in modules() if name not in {own.claim for own in found}]
+    for record in refuted:
+        lines = "\n".join(f"    - {line}" for line in record.finding.refutations)
+        yield f'!!! failure "{record.claim} is refuted"\n{lines}'
+    for record in failed:
+        yield f'!!! failure "{record.claim} could not be run to its end"\n    {record.error}'
+    for record in unknown:
+        yield f'!!! warning "{record.claim} was not examined"\n    {record.finding.summary}'
+    absent = [name for name in modules() if name not in {record.claim for record in found}]
     if absent:
         yield (
             '!!! warning "Not among these runs"\n'
             f"    {', '.join(absent)}: the program says what is claimed, and what would "
             "refute it."
         )
-    partial = [own.claim for own in found if own.error is None and not full(own)]
+    partial = [record.claim for record in found if record.error is None and not full(record)]
     if partial:
         yield (
             '!!! warning "Examined with smaller runs than the full ones"\n'
             f"    {', '.join(partial)}: the sizes are at the end of each section."
         )
     rows = [
-        [f"[{own.claim}](#{own.claim.lower()})", claim_class(own.claim).against,
-         verdict(own), own.finding.summary]
-        for own in found
+        [f"[{record.claim}](#{record.claim.lower()})", claim_class(record.claim).against,
+         verdict(record), record.finding.summary]
+        for record in found
     ]  # fmt: skip
     yield markdown(["claim", "against", "verdict", "figures"], rows)
 
@@ -126,9 +126,9 @@ def section(record: Record) -> Iterator[str]:
     yield f"**{record.verdict.capitalize()}.** {record.error or record.finding.summary}"
     if record.finding.refutations:
         yield "\n".join(f"- Refuted: {line}" for line in record.finding.refutations)
-    for own in record.finding.tables:
-        yield f"{own.title}:"
-        yield markdown(own.columns, own.rows)
+    for table in record.finding.tables:
+        yield f"{table.title}:"
+        yield markdown(table.columns, table.rows)
     for picture in record.finding.pictures:
         yield f"![{picture.text}]({IMAGES}/{picture_name(record, picture)})"
     yield f"*{circumstances(record)}*"
@@ -136,8 +136,8 @@ def section(record: Record) -> Iterator[str]:
 
 def full_sizes(record: Record) -> dict[str, Any]:
     """The settings of the full run."""
-    own = fields(claim_class(record.claim))
-    return {one.name: one.default for one in own if one.name != "data"}
+    settings = fields(claim_class(record.claim))
+    return {one.name: one.default for one in settings if one.name != "data"}
 
 
 def full(record: Record) -> bool:

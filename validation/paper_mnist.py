@@ -137,8 +137,10 @@ def accuracies(runs: Runs, loss: str) -> list[float]:
 
 def below_published(runs: Runs) -> float:
     """How many standard errors of the difference xent is below L; 0 for a single seed."""
-    own = accuracies(runs, "xent")
-    return (PUBLISHED - statistics.mean(own)) / math.hypot(standard_error(own), PUBLISHED_ERROR)
+    values = accuracies(runs, "xent")
+    return (PUBLISHED - statistics.mean(values)) / math.hypot(
+        standard_error(values), PUBLISHED_ERROR
+    )
 
 
 def table(runs: Runs) -> Table:
@@ -176,13 +178,13 @@ def refutations(runs: Runs) -> Iterator[str]:
             f"{below_published(runs):.1f} standard errors more"
         )
     for loss in runs:
-        own = accuracies(runs, loss)
-        if statistics.mean(own) < 0.9:
-            yield f"{loss} has {per_cent(own)} %, which is not reasonably well"
+        values = accuracies(runs, loss)
+        if statistics.mean(values) < 0.9:
+            yield f"{loss} has {per_cent(values)} %, which is not reasonably well"
         if "time" in runs:
-            above = standard_errors_above(accuracies(runs, "time"), own)
+            above = standard_errors_above(accuracies(runs, "time"), values)
             if above > MANY:
-                yield f"time is {above:.1f} standard errors above {loss}, {per_cent(own)} %"
+                yield f"time is {above:.1f} standard errors above {loss}, {per_cent(values)} %"
 
 
 # -- plot -----------------------------------------------------------------------------------

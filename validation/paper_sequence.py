@@ -174,11 +174,11 @@ def draw(differences: np.ndarray, longest: np.ndarray, best: float, file: Path) 
     left, right = figure.subplots(1, 2)
     gaps = np.linspace(0.0, SETTINGS.delay_max, 61)
     right.plot(gaps, [loss_at(gap) for gap in gaps], color=BLACK, linewidth=1)
-    for output, own in enumerate(differences.T):
+    for output, column in enumerate(differences.T):
         colour = COLOURS[output]
-        left.plot(range(own.size), own, "o-", color=colour, markersize=3, linewidth=1,
+        left.plot(range(column.size), column, "o-", color=colour, markersize=3, linewidth=1,
                   label=f"output {output}")  # fmt: skip
-        right.plot(own[-1], loss_at(own[-1]), "o", color=colour, markersize=4)
+        right.plot(column[-1], loss_at(column[-1]), "o", color=colour, markersize=4)
         right.plot(longest[output], loss_at(longest[output]), "x", color=colour, markersize=5)
     left.axhline(best, color=GREY, linewidth=0.8, linestyle="--")
     left.axhline(PUBLISHED, color=GREY, linewidth=0.8, linestyle=":")

@@ -202,8 +202,8 @@ def draw(found: Accuracies, file: Path) -> None:
             sizes(found), list(map(statistics.mean, values)), list(map(deviation, values)),
             color=colour, marker=marker, markersize=4, linewidth=1.2, capsize=2, label=name,
         )  # fmt: skip
-        for size, own in zip(sizes(found), values, strict=True):
-            ax.plot([size + beside] * len(own), own, ".", color=colour, alpha=0.5, markersize=4)
+        for size, dots in zip(sizes(found), values, strict=True):
+            ax.plot([size + beside] * len(dots), dots, ".", color=colour, alpha=0.5, markersize=4)
     for (size, _), published in DELGRAD.items():
         if size in sizes(found):
             ax.plot(size, 100 * published, "x", color=BLACK, markersize=5)

@@ -94,15 +94,15 @@ class RandomNetworksAgree(Claim):
 
     def examine(self, folder: Path) -> Finding:
         """Run all chunks whose results are not in the folder yet."""
-        own = folder / "random_networks"
-        own.mkdir(parents=True, exist_ok=True)
+        results = folder / "random_networks"
+        results.mkdir(parents=True, exist_ok=True)
         starts = [
             (is_tied, start)
             for is_tied, total in ((False, self.networks), (True, self.tied))
             for start in range(0, total, self.chunk)
         ]
         tally: Counter[str] = Counter()
-        work = partial(examine_chunk, self, own)
+        work = partial(examine_chunk, self, results)
         if self.processes == 1:
             for found in map(work, starts):
                 tally.update(found)
@@ -224,10 +224,10 @@ def exact_results(case: SmallCase) -> Results:
     for population, first, last in state.populations():
         if isinstance(population, evsim.Input):
             continue
-        own = trains[population.name]
+        train = trains[population.name]
         for b in range(case.batch_size):
-            begin, end = own.offsets[b], own.offsets[b + 1]
-            times, units = own.times[begin:end], own.units[begin:end]
+            begin, end = train.offsets[b], train.offsets[b + 1]
+            times, units = train.times[begin:end], train.units[begin:end]
             for unit in range(first, last):
                 spikes[b, unit] = times[units == unit - first] if end > begin else times
     gradients = {n: _entries(values).ravel() for n, values in adjoint.parameters.items()}
@@ -254,10 +254,10 @@ def agrees(case: SmallCase, found: Results) -> bool:
                 spikes[b, emission.unit].append(emission.time)
     limit = SAME_TIME * np.spacing(case.duration)
     for owner, times in spikes.items():
-        own = found.spikes[owner].tolist()
-        if len(own) != len(times):
+        exact = found.spikes[owner].tolist()
+        if len(exact) != len(times):
             return False
-        if any(abs(a - b) > limit for a, b in zip(own, times, strict=True)):
+        if any(abs(a - b) > limit for a, b in zip(exact, times, strict=True)):
             return False
     values = FLOATS.read(state, case.readout).ravel()
     if not _close(found.readout, values, largest(values) + drive_of(state)):
@@ -309,7 +309,7 @@ def _is_justified(case: SmallCase, words: str, digits: int) -> bool:
     limit = EXACT.spike_limit
     spikes, shortest, smallest, current = 0, np.inf, np.inf, 0.0
     for sample in _simulations(case, None if words == "spike_limit" else digits):
-        own = 0
+        count = 0
         last: dict[int, Any] = {}
         for event in sample:
             if event.kind != Kind.EMISSION or event.index is not None:
@@ -319,10 +319,10 @@ def _is_justified(case: SmallCase, words: str, digits: int) -> bool:
             shortest = min(shortest, interval / float(np.spacing(float(event.time))))
             smallest = min(smallest, float(event.current / threshold - 1))
             last[event.unit] = event.time
-            own += 1
-            if own > limit or shortest < FEWEST_ULP:
+            count += 1
+            if count > limit or shortest < FEWEST_ULP:
                 break
-        spikes = max(spikes, own)
+        spikes = max(spikes, count)
         current = max(current, drive_of_sample(sample))
     if words in ("spike_limit", "spikes again before time moves on"):
         return shortest < FEWEST_ULP or (words == "spike_limit" and spikes > limit)
@@ -337,8 +337,8 @@ def _simulations(case: SmallCase, digits: int | None) -> Iterator[Simulation]:
     model = Model.from_network(case.network, engine.numbers)
     duration = engine.numbers.convert(case.duration)
     events = engine.input_events(case.network, case.inputs)
-    for own, dropout in zip(events, sample_dropouts(case), strict=True):
-        yield Simulation(model, own, duration, dropout=dropout)
+    for inputs, dropout in zip(events, sample_dropouts(case), strict=True):
+        yield Simulation(model, inputs, duration, dropout=dropout)
 
 
 def main() -> int:

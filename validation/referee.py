@@ -145,12 +145,12 @@ def compare(
     and ``relative`` times the scale for other parts; ``more`` is added for each part.
     """
     worst, differs = 0.0, []
-    own = found.parts()
+    parts = found.parts()
     for name, values in truth.parts().items():
         base = ulp * np.spacing(case.duration) if name == "spikes" else relative
         scale = 1.0 if name == "spikes" else truth.scales[name]
         allowed = base * scale + more(name) + SMALLEST
-        error = distance(own[name], values)
+        error = distance(parts[name], values)
         ratio = error / allowed
         worst = max(worst, ratio)
         if not ratio <= 1.0:
@@ -178,7 +178,7 @@ def solve(case: SmallCase, digits: int | None, rng: np.random.Generator | None =
         adjoint = engine.pull_back_exact(state, case.readout, case.cotangents, case.adjustments)
     else:
         noise = Noise(model.numbers, case.duration, rng)
-        events = [[e._replace(time=noise.given_time(e.time)) for e in own] for own in events]
+        events = [[e._replace(time=noise.given_time(e.time)) for e in sample] for sample in events]
         state = simulate(case, engine, noise.moved_model(model), events, noise)
         adjoint = pull_back_moved(case, engine, state, noise)
     return results_of(case, state, adjoint, engine.read_exact(state, case.readout))
@@ -219,7 +219,7 @@ def results_of(
         if name.endswith(".delay"):
             scales[name] += 1e-2 * max([0.0, *times])
     return Results(
-        {owner: np.array(own, dtype=object) for owner, own in spikes.items()},
+        {owner: np.array(of_unit, dtype=object) for owner, of_unit in spikes.items()},
         readout.ravel(),
         gradients,
         scales,
@@ -255,22 +255,22 @@ def folded(case: SmallCase, name: str, flat: np.ndarray) -> np.ndarray:
     owner, kind = name.rsplit(".", 1)
     if kind not in ("weight", "delay"):
         first = int(network.topology.first_unit[network._index[owner]])
-        own = flat[first : first + network.population(owner).units]
-        return np.array([own.sum()]) if network.parameters[name].shape == () else own
+        of_units = flat[first : first + network.population(owner).units]
+        return np.array([of_units.sum()]) if network.parameters[name].shape == () else of_units
     index = [connection.name for connection in network.connections].index(owner)
     connection = network.connections[index]
-    own = flat[network.topology.slots[index]]
+    of_synapses = flat[network.topology.slots[index]]
     values = network.parameters[name]
     if hasattr(values, "indptr"):
-        return own
+        return of_synapses
     post = network.population(connection.target).units
     pre = network.population(connection.source).units
     full = np.zeros((post, pre), dtype=flat.dtype)
     if connection.is_sparse:
         rows = np.repeat(np.arange(post), np.diff(connection.weight.indptr))
-        full[rows, connection.weight.indices] = own
+        full[rows, connection.weight.indices] = of_synapses
     else:
-        full[...] = own.reshape(post, pre)
+        full[...] = of_synapses.reshape(post, pre)
     if values.shape == ():
         return np.array([full.sum()])
     shared = tuple(axis for axis in (0, 1) if values.shape[axis] == 1)
@@ -444,7 +444,7 @@ def simulate(
 
 
 def pull_back_moved(case: SmallCase, engine: Reference, state: State, noise: Noise) -> AdjointState:
-    """``Reference.pull_back_exact`` with all numbers perturbed, including the times of jumps."""
+    """``Reference.pull_back_exact`` with all numbers moved, the times of jumps included."""
     population = case.readout.population_of(case.network)
     units = state.model.units_of(population)
     samples = []

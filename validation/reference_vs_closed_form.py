@@ -55,8 +55,8 @@ class ReferenceVsClosedForm(Claim):
         for number, example in enumerate(EXAMPLES):
             rng = np.random.default_rng([self.seed, number])
             errors = [errors_of(example, example.draw(rng), self.digits) for _ in range(self.draws)]
-            of_values = max(own["value"] for own in errors)
-            of_slopes = {n: max(own[n] for own in errors) for n in errors[0] if n != "value"}
+            of_values = max(one["value"] for one in errors)
+            of_slopes = {n: max(one[n] for one in errors) for n in errors[0] if n != "value"}
             largest = max(of_slopes, key=of_slopes.__getitem__)
             rows.append(
                 [
@@ -228,8 +228,8 @@ def derivatives(example: Example, unit: Unit) -> Iterator[tuple[str, list[Number
     def by(vary: Callable[[Number], Unit]) -> Number:
         return mp.diff(lambda x: sum(example.formula(vary(x))), 0)
 
-    def moved(own: tuple[Number, ...], k: int, x: Number) -> tuple[Number, ...]:
-        return (*own[:k], own[k] + x, *own[k + 1 :])
+    def moved(values: tuple[Number, ...], k: int, x: Number) -> tuple[Number, ...]:
+        return (*values[:k], values[k] + x, *values[k + 1 :])
 
     numbers = range(example.inputs)
     yield (

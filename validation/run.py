@@ -172,7 +172,7 @@ class Clock:
 
 def configured(claim: type[Claim], chosen: argparse.Namespace) -> Claim:
     """The claim with the settings of the command line."""
-    known = {own.name for own in fields(claim)}
+    known = {item.name for item in fields(claim)}
     given = {}
     for setting in chosen.set:
         name, value = setting.split("=", 1)
@@ -196,8 +196,8 @@ def still_true(stored: Record, settings: dict[str, Any]) -> bool:
 
 def show(record: Record, console: Console) -> None:
     """Print the tables, the verdict and what does not hold."""
-    for own in record.finding.tables:
-        console.print(shown(own))
+    for one in record.finding.tables:
+        console.print(shown(one))
     style = STYLES[record.verdict]
     console.print(
         f"[{style}]{record.verdict}[/{style}] {escape(record.error or record.finding.summary)} "
@@ -209,14 +209,14 @@ def show(record: Record, console: Console) -> None:
     console.print()
 
 
-def shown(own: Table) -> table.Table:
+def shown(content: Table) -> table.Table:
     """A table for a terminal."""
     made = table.Table(
-        title=escape(own.title), title_justify="left", title_style="", box=box.SIMPLE_HEAD
+        title=escape(content.title), title_justify="left", title_style="", box=box.SIMPLE_HEAD
     )
-    for number, column in enumerate(own.columns):
+    for number, column in enumerate(content.columns):
         made.add_column(escape(column), justify="left" if number == 0 else "right")
-    for row in own.rows:
+    for row in content.rows:
         made.add_row(*map(escape, row))
     return made
 
@@ -226,9 +226,9 @@ def overview(records: list[Record]) -> table.Table:
     made = table.Table(box=box.SIMPLE_HEAD)
     for column in ("claim", "verdict", "time"):
         made.add_column(column)
-    for own in records:
-        verdict = f"[{STYLES[own.verdict]}]{own.verdict}"
-        made.add_row(own.claim, verdict, duration(own.seconds))
+    for record in records:
+        verdict = f"[{STYLES[record.verdict]}]{record.verdict}"
+        made.add_row(record.claim, verdict, duration(record.seconds))
     return made
 
 

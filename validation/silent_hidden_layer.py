@@ -168,7 +168,7 @@ def balanced(data: Dataset, samples: int, seed: int) -> Dataset:
     each = samples // CLASSES
     order = np.random.default_rng(seed).permutation(len(data))
     chosen = [order[data.labels[order] == label][:each] for label in range(CLASSES)]
-    if each == 0 or any(own.size < each for own in chosen):
+    if each == 0 or any(numbers.size < each for numbers in chosen):
         fewest = int(np.bincount(data.labels, minlength=CLASSES).min())
         raise ValueError(
             f"samples = {samples} asks for {each} of each class: give {CLASSES} to "
@@ -250,11 +250,11 @@ def pull(network: evsim.Network, data: Dataset, loss: Loss, duration: float) -> 
     def gradients(labels: np.ndarray) -> np.ndarray:
         by_class = []
         for label in range(CLASSES):
-            own = np.flatnonzero(data.labels == label)
+            of_class = np.flatnonzero(data.labels == label)
             gradient = evsim.gradient(
                 network,
-                data[own].spikes,
-                labels[own],
+                data[of_class].spikes,
+                labels[of_class],
                 loss,
                 duration,
                 wrt=[INTO_HIDDEN],

@@ -453,11 +453,11 @@ class TiedDraw(Draw):
     ) -> str:
         """Add a spike, or end the trial, at the time of an event; the kind of event, or ""."""
         events = events_in_floats(network, inputs, self.duration, dropout)
-        own = [e for e in events if e.kind == Kind.EMISSION and e.index is None]
-        if not own or len(events) == MOST_EVENTS:
+        emissions = [e for e in events if e.kind == Kind.EMISSION and e.index is None]
+        if not emissions or len(events) == MOST_EVENTS:
             return ""
         drawn = self.rng.random()
-        event = self.one_of(*own)
+        event = self.one_of(*emissions)
         if drawn < 0.15:
             event = self.one_of(*events)
             if event.time > 1e-9:

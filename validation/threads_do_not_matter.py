@@ -68,19 +68,19 @@ class ThreadsDoNotMatter(Claim):
                 for what, place, same in compare(problem, engine, self.threads, rng):
                     tallies.setdefault((engine, what), Tally()).add(f"{problem}, {place}", same)
         rows = [
-            [engine, what, str(own.compared), str(len(own.differ))]
-            for (engine, what), own in tallies.items()
+            [engine, what, str(tally.compared), str(len(tally.differ))]
+            for (engine, what), tally in tallies.items()
         ]
         refutations = [
-            f"{engine}, {what}: {len(own.differ)} of {own.compared} differ: "
-            f"{'; '.join(own.differ[:3])}"
-            for (engine, what), own in tallies.items()
-            if own.differ
+            f"{engine}, {what}: {len(tally.differ)} of {tally.compared} differ: "
+            f"{'; '.join(tally.differ[:3])}"
+            for (engine, what), tally in tallies.items()
+            if tally.differ
         ]
-        compared = sum(own.compared for own in tallies.values())
+        compared = sum(tally.compared for tally in tallies.values())
         return Finding.of(
             f"{self.networks} networks on two engines: of {compared} arrays, "
-            f"{sum(len(own.differ) for own in tallies.values())} differ.",
+            f"{sum(len(tally.differ) for tally in tallies.values())} differ.",
             refutations,
             [Table("Arrays compared", ["engine", "against", "compared", "differ"], rows)],
         )
@@ -131,9 +131,9 @@ def random_problem(rng: np.random.Generator, number: int, batch: int) -> Problem
     kind, output = KINDS[number % len(KINDS)], ("LI", "LIF")[number // len(KINDS) % 2]
     case = random_case(rng, kind, batch=batch, output=output, duration=20.0)
     spiking = isinstance(case.network.output, evsim.LIF)  # single neurons always spike
-    own = LOSSES["LIF" if spiking else "LI"]
+    choices = LOSSES["LIF" if spiking else "LI"]
     labels = rng.integers(0, case.network.output.units, batch)
-    return Problem(number, kind, case, own[number // (2 * len(KINDS)) % len(own)], labels)
+    return Problem(number, kind, case, choices[number // (2 * len(KINDS)) % len(choices)], labels)
 
 
 def compare(
@@ -152,8 +152,8 @@ def compare(
         "two halves": [np.arange(batch)[::2], np.arange(batch)[1::2]],
         "each alone": np.split(np.arange(batch), batch),
     }
-    for what, own in parts.items():
-        for samples in own:
+    for what, parts_of_batch in parts.items():
+        for samples in parts_of_batch:
             found = problem.solve(engine, 2, samples)
             for name, same in compare_samples(found, truth, samples):
                 yield what, name, same
@@ -171,8 +171,8 @@ def compare_samples(
     wanted = by_input(truth)
     for name, slopes in by_input(found).items():
         offsets = truth.run.inputs[name].offsets
-        own = [wanted[name][offsets[s] : offsets[s + 1]] for s in samples]
-        yield f"input times of {name}", identical(slopes * share, np.concatenate(own))
+        pieces = [wanted[name][offsets[s] : offsets[s + 1]] for s in samples]
+        yield f"input times of {name}", identical(slopes * share, np.concatenate(pieces))
 
 
 def arrays(found: Gradient) -> dict[str, Any]:
@@ -190,13 +190,13 @@ def by_input(found: Gradient) -> dict[str, np.ndarray]:
     return times if isinstance(times, dict) else {next(iter(found.run.inputs)): times}
 
 
-def identical(own: Any, other: Any) -> bool:
+def identical(one: Any, other: Any) -> bool:
     """Whether two arrays are identical; NaN equals NaN."""
-    if isinstance(own, evsim.SpikeTrains):
-        return own == other
-    if own is None or other is None:
-        return own is other
-    own, other = np.asarray(own), np.asarray(other)
+    if isinstance(one, evsim.SpikeTrains):
+        return one == other
+    if one is None or other is None:
+        return one is other
+    one, other = np.asarray(one), np.asarray(other)
     return (
-        own.dtype == other.dtype and own.shape == other.shape and own.tobytes() == other.tobytes()
+        one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
     )

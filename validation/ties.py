@@ -162,9 +162,9 @@ def follow(case: SmallCase, found: Results, digits: int | None) -> tuple[Results
     duration = engine.numbers.convert(case.duration)
     samples: list[Simulation] = []
     faults: list[str] = []
-    for b, (own, dropout) in enumerate(zip(events, sample_dropouts(case), strict=True)):
+    for b, (inputs, dropout) in enumerate(zip(events, sample_dropouts(case), strict=True)):
         spikes = {unit: found.spikes[b, unit] for unit in model.neurons}
-        follower = Follower(model, own, duration, spikes, dropout)
+        follower = Follower(model, inputs, duration, spikes, dropout)
         samples.append(follower.run())
         faults += [f"sample {b}, {fault}" for fault in follower.faults()]
     state = State(model, duration, events, samples)
@@ -272,8 +272,8 @@ def watch(case: TiedCase, digits: int | None) -> tuple[Results, list[NearTie]]:
     duration = engine.numbers.convert(case.duration)
     samples: list[Simulation] = []
     near_ties: list[NearTie] = []
-    for own, dropout in zip(events, sample_dropouts(case), strict=True):
-        watcher = Watcher(model, own, duration, dropout=dropout)
+    for inputs, dropout in zip(events, sample_dropouts(case), strict=True):
+        watcher = Watcher(model, inputs, duration, dropout=dropout)
         samples.append(watcher.run())
         near_ties += watcher.near_ties
     state = State(model, duration, events, samples)
@@ -312,13 +312,13 @@ def _same_spikes(case: SmallCase, found: Results, truth: Results, before: float)
     """Whether spikes agree that are before a time by more than rounding."""
     slack = SAME_TIME * float(np.spacing(case.duration))
     for owner, times in truth.spikes.items():
-        expected, own = times.astype(float), found.spikes[owner].astype(float)
+        expected, actual = times.astype(float), found.spikes[owner].astype(float)
         count = int(np.sum(expected < before - 2.0 * slack))
-        if own.size < count or (before == np.inf and own.size > count):
+        if actual.size < count or (before == np.inf and actual.size > count):
             return False
-        if np.any(np.abs(own[:count] - expected[:count]) > slack):
+        if np.any(np.abs(actual[:count] - expected[:count]) > slack):
             return False
-        if np.any(own[count:] < before - 2.0 * slack):
+        if np.any(actual[count:] < before - 2.0 * slack):
             return False
     return True
 
@@ -345,8 +345,8 @@ def looks_right(case: TiedCase, found: Results) -> bool:
     followed, faults = follow(case, found, None)
     if faults or _other_gradients(case, found, followed, SAME_VALUE):
         return False
-    own, _ = watch(case, None)
-    return judge_spikes(case, found, own, []).wrong is None
+    floats, _ = watch(case, None)
+    return judge_spikes(case, found, floats, []).wrong is None
 
 
 def _other_gradients(case: SmallCase, found: Results, truth: Results, relative: float) -> str:

@@ -74,7 +74,7 @@ class Work:
     def for_nest(self) -> evsim.Network:
         """The network without its outputs, which do not spike."""
         inputs, hidden, _ = self.network.populations
-        kept = [own for own in self.network.connections if own.target == HIDDEN]
+        kept = [c for c in self.network.connections if c.target == HIDDEN]
         return evsim.Network([inputs, hidden], kept)
 
     def simulate(self, engine: Engine) -> evsim.SpikeTrains:
@@ -143,10 +143,10 @@ class Truth:
         A difference is a spike that only one side has; spikes are paired unit by unit.
         """
         pairs = [
-            tuple(own.times[own.units == unit] for own in (self.spikes, found))
+            tuple(trains.times[trains.units == unit] for trains in (self.spikes, found))
             for unit in range(self.spikes.unit_count)
         ]
-        same = all(own.size == others.size for own, others in pairs)
+        same = all(ours.size == others.size for ours, others in pairs)
         return mean_error(pairs if same else spikes_before(pairs, first_difference(pairs))), same
 
     def gradient_error(self, found) -> tuple[float, bool]:
@@ -160,13 +160,13 @@ def flat_weights(gradient) -> np.ndarray:
     return np.concatenate([np.ravel(gradient.parameters[name]) for name in WEIGHTS])
 
 
-def truth(own: Work, digits: int, file: Path) -> Truth:
+def truth(problem: Work, digits: int, file: Path) -> Truth:
     """The true values, from the file if it exists; computing them takes a minute or two."""
     if file.exists():
         arrays, _ = load_arrays(file, KIND_OF_FILE)
         trains = (arrays[name] for name in ("times", "units", "offsets"))
         return Truth(evsim.SpikeTrains(*trains, int(arrays["unit_count"])), arrays["weights"])
-    gradient = own.gradient(Reference(digits), WEIGHTS)
+    gradient = problem.gradient(Reference(digits), WEIGHTS)
     found = Truth(gradient.run.spikes[HIDDEN], flat_weights(gradient))
     arrays = {name: getattr(found.spikes, name) for name in ("times", "units", "offsets")}
     arrays |= {"unit_count": np.array(found.spikes.unit_count), "weights": found.weights}
@@ -201,18 +201,22 @@ def engines(steps: tuple[float, ...]) -> Iterator[tuple[str, float | None, Engin
         yield GRID32, step, Grid(step, threads=1, precision="float32")
 
 
-def spike_points(own: Work, true: Truth, steps: tuple[float, ...], repeats: int) -> Iterator[Point]:
+def spike_points(
+    problem: Work, true: Truth, steps: tuple[float, ...], repeats: int
+) -> Iterator[Point]:
     """The points of the forward runs."""
     for series, step, engine in engines(steps):
-        seconds, found = timed(lambda engine=engine: own.simulate(engine), repeats)
+        seconds, found = timed(lambda engine=engine: problem.simulate(engine), repeats)
         yield Point(series, step, seconds, *true.spike_error(found))
     if nest_networks.is_installed():
-        yield from nest_points(own, true, steps, repeats)
+        yield from nest_points(problem, true, steps, repeats)
 
 
-def nest_points(own: Work, true: Truth, steps: tuple[float, ...], repeats: int) -> Iterator[Point]:
+def nest_points(
+    problem: Work, true: Truth, steps: tuple[float, ...], repeats: int
+) -> Iterator[Point]:
     """The points of NEST, whose time is that of its loop without building the network."""
-    network, inputs = own.for_nest, {"input": own.spikes}
+    network, inputs = problem.for_nest, {"input": problem.spikes}
     models = {NEST_GRID: ON_GRID, NEST_PRECISE: PRECISE, NEST_LOSSLESS: LOSSLESS}
     for series, model in models.items():
         chosen = [step for step in steps if step >= SHORTEST_FOR_NEST]
@@ -220,7 +224,7 @@ def nest_points(own: Work, true: Truth, steps: tuple[float, ...], repeats: int) 
             runs = range(min(repeats, 3) if step > SHORT else 1)
             nest = Nest(model, step)
             try:
-                found = [nest.simulate(network, inputs, own.duration) for _ in runs]
+                found = [nest.simulate(network, inputs, problem.duration) for _ in runs]
             except NestStoppedError:
                 yield Point(series, step, np.nan, np.nan, False)
                 continue
@@ -229,9 +233,9 @@ def nest_points(own: Work, true: Truth, steps: tuple[float, ...], repeats: int) 
 
 
 def gradient_points(
-    own: Work, true: Truth, steps: tuple[float, ...], repeats: int
+    problem: Work, true: Truth, steps: tuple[float, ...], repeats: int
 ) -> Iterator[Point]:
     """The points of the gradients with respect to every parameter."""
     for series, step, engine in engines(steps):
-        seconds, found = timed(lambda engine=engine: own.gradient(engine), repeats)
+        seconds, found = timed(lambda engine=engine: problem.gradient(engine), repeats)
         yield Point(series, step, seconds, *true.gradient_error(found))

@@ -64,12 +64,14 @@ class WorkPrecision(Claim):
     def examine(self, folder: Path) -> Finding:
         """Measure, draw and compare."""
         folder.mkdir(parents=True, exist_ok=True)
-        own = work(self.inputs, self.hidden, self.duration, self.seed)
+        problem = work(self.inputs, self.hidden, self.duration, self.seed)
         sizes = f"{self.inputs}-{self.hidden}-{self.duration:g}-{self.seed}-{self.digits}"
-        true = truth(own, self.digits, folder / f"truth-{evsim.__version__}-{sizes}.safetensors")
+        true = truth(
+            problem, self.digits, folder / f"truth-{evsim.__version__}-{sizes}.safetensors"
+        )
         steps = tuple(2.0**-power for power in range(self.finest + 1))
-        spikes = list(spike_points(own, true, steps, self.repeats))
-        gradients = list(gradient_points(own, true, steps, self.repeats))
+        spikes = list(spike_points(problem, true, steps, self.repeats))
+        gradients = list(gradient_points(problem, true, steps, self.repeats))
         draw(spikes, gradients, folder / PICTURE)
         count = true.spikes.times.size
         text = (
@@ -137,8 +139,8 @@ def curve(points: list[Point], series: str) -> list[Point]:
 
 def error_at(points: list[Point], seconds: float) -> float:
     """The error of a grid for a given time, interpolated between its steps in logarithms."""
-    own = sorted(curve(points, GRID64), key=lambda point: point.seconds)
-    x, y = (np.log([getattr(point, name) for point in own]) for name in ("seconds", "error"))
+    ordered = sorted(curve(points, GRID64), key=lambda point: point.seconds)
+    x, y = (np.log([getattr(point, name) for point in ordered]) for name in ("seconds", "error"))
     return float(np.exp(np.interp(np.log(seconds), x, y)))
 
 
@@ -258,19 +260,21 @@ def draw_panel(ax, points: list[Point]) -> None:
     exact = exact_of(points)
     ax.axvline(exact.seconds, color=GREY, linewidth=0.6, linestyle=":", zorder=0)
     for series, (marker, number, line) in LOOKS.items():
-        own = curve(points, series)
-        if not own:
+        shown = curve(points, series)
+        if not shown:
             continue
         colour = COLOURS[number]
-        times, errors = (np.array([getattr(p, name) for p in own]) for name in ("seconds", "error"))
-        same = np.array([point.same_spikes for point in own])
+        times, errors = (
+            np.array([getattr(p, name) for p in shown]) for name in ("seconds", "error")
+        )
+        same = np.array([point.same_spikes for point in shown])
         look = {"color": colour, "markersize": 3.5, "markeredgewidth": 0.8, "linewidth": 1}
         ax.plot(times, errors, line, **look)
         ax.plot([], [], line, marker=marker, label=series, **look)
         ax.plot(times[same], errors[same], marker, **look)
         ax.plot(times[~same], errors[~same], marker, markerfacecolor="white", **look)
         if series in (GRID64, NEST_LOSSLESS):
-            label_steps(ax, own, colour)
+            label_steps(ax, shown, colour)
     ax.plot(
         exact.seconds, exact.error, "*", color=COLOURS[5], markersize=9, label=EXACT,
         markeredgewidth=0,
