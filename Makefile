@@ -1,9 +1,9 @@
-# Every target creates the virtual environment .venv if necessary; only Python and make are needed.
-# To use another Python: make PYTHON=python3.12 test
+# Every target makes its own virtual environment in .venv; Python and make are all it takes.
+# Another Python: make PYTHON=python3.12 test
 
 PYTHON ?= python3
 PROCESSES ?= 2
-# The extra that installs CuPy: gpu13 for drivers with CUDA 13, gpu for CUDA 12
+# The extra with CuPy for the GPU's driver: gpu for CUDA 12
 CUPY ?= gpu13
 
 VENV := .venv
@@ -18,15 +18,15 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo      train Yin-Yang with learned delays; results and plots go into runs/demo"
+	@echo "make demo      train Yin-Yang with learned delays; pictures and figures in runs/demo"
 	@echo "make test      run the tests"
 	@echo "make lint      check style and types"
-	@echo "make docs      build the documentation in site/"
-	@echo "make bench     check the results of the benchmarks, then measure their speed"
-	@echo "make validate  test the claims about evsim; takes hours; continues after an interruption"
+	@echo "make docs      build the site into site/"
+	@echo "make bench     measure speed, after checking the work"
+	@echo "make validate  examine the claims; takes hours, and goes on where it was stopped"
 	@echo "make gpu-report"
-	@echo "               test the grid engine, on a GPU if there is one; writes docs/grid_report.md"
-	@echo "make clean     remove everything that the other targets created, except runs/"
+	@echo "               measure the grid engine, on a GPU if there is one: docs/grid_report.md"
+	@echo "make clean     remove what the others made, apart from runs/"
 
 demo: $(INSTALLED)
 	$(BIN)/evsim train yin-yang --hidden 30 --delays --time-limit 110 --out runs/demo --replace
@@ -56,19 +56,19 @@ clean:
 	rm -rf $(VENV) build dist site .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find evsim gpu tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Each file $(VENV)/installed... is written last, so an interrupted installation is repeated.
+# The stamps are written last, so that an interrupted installation is done again.
 $(INSTALLED): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || \
-	    { echo "$(PYTHON) was not found: evsim needs Python 3.11 or newer, make PYTHON=..."; exit 1; }
+	    { echo "$(PYTHON) is not there: evsim needs Python 3.11 or newer, make PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("$(PYTHON) is Python " + \
 	    sys.version.split()[0] + ": evsim needs 3.11 or newer, make PYTHON=...")'
-	@echo "installing evsim and its dependencies into $(VENV)"
+	@echo "installing evsim and what it needs into $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) --editable .
 	@touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)
-	@echo "installing the dependencies of the tests, about 1.1 GB"
+	@echo "installing what the tests need, some 1.1 GB"
 	@$(PIP) --editable ".[dev]"
 	@touch $@
 
@@ -76,7 +76,7 @@ $(INSTALLED_DOCS): $(INSTALLED)
 	@$(PIP) --editable ".[docs]"
 	@touch $@
 
-# Where an opponent cannot be installed, the claims about it report that they were not tested.
+# Claims about what cannot be installed here are not examined, and say so.
 $(INSTALLED_VALIDATION): $(INSTALLED_DEV)
 	@$(PIP) --editable ".[validation]" && touch $@ || \
-	    echo "some programs to compare with could not be installed: some claims are not tested"
+	    echo "not everything to compare with could be installed: some claims are not examined"

@@ -1,9 +1,9 @@
 """Dropout: spikes that are emitted but do not arrive at any synapse.
 
-Whether a spike is dropped depends only on the key of its sample, on its unit, and on its number
-among the spikes of the unit.  So it does not depend on threads or on the other samples of a batch.
-Nothing is scaled to compensate for the missing spikes; the programs published with Nowotny, Turner,
-Knight (loss shaping) do not scale either.
+Whether a spike is dropped depends on nothing but its sample's key, its unit and its number
+among the unit's spikes, so that it does not change with threads or with the rest of a batch.
+Nothing is scaled to make up for the spikes that are missing, as in the programs published
+with L.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ _WORD = 2**64 - 1
 
 
 def is_dropped(key: int, unit: int, number: int, rate: float) -> bool:
-    """Whether spike ``number`` of a unit in a sample, counted from 0, is dropped.
+    """Whether a unit's spike, the ``number``-th of its sample counted from 0, is dropped.
 
     A hash of the three integers (the finaliser of SplitMix64, once for the unit and once for
-    the spike) gives a number in [0, 1), which is compared with the rate.  ``unit`` is counted
+    the spike) gives a number in [0, 1) that is compared with the rate.  ``unit`` is counted
     over all populations.
     """
     word = _mixed(key + (unit + 1) * _GOLDEN)
@@ -104,7 +104,7 @@ def _mixed(word: int) -> int:
 
 
 def fractions(key: int, units: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """The number in [0, 1) that ``is_dropped`` compares with the rate, for each of many spikes."""
+    """For each of some spikes the number in [0, 1) that ``is_dropped`` compares with the rate."""
     golden = np.uint64(_GOLDEN)
     first = np.uint64(key) + (units.astype(np.uint64) + np.uint64(1)) * golden
     words = _all_mixed(_all_mixed(first) + (numbers.astype(np.uint64) + np.uint64(1)) * golden)

@@ -1,9 +1,7 @@
 """The adjoint of a simulated network: its events in reverse order (D Table 1).
 
-Besides the events, the adjoint has jumps of lambda_V that come from the readout: at the peak of a
-voltage, at times at which V is read, and at the end of the trial if a spike is missing.
-
-D is Mészáros, Knight, Nowotny (delay learning with EventProp).
+Beside each unit's events it meets the jumps of lambda_V that a readout makes: at the peak of
+a voltage, at moments at which V is read, and at the end of the trial for a phantom spike.
 """
 
 from __future__ import annotations
@@ -38,10 +36,10 @@ class Jump(NamedTuple):
 class Cotangents:
     """The sources of the adjoint of one sample.
 
-    ``drive`` is dF/dV / w(t) of each unit, and ``form`` is the form of w(t).  ``jumps`` change
-    lambda_V; ``arrival_jumps`` is the part of a jump that an arrival at the same instant sees.
-    ``emission_slopes`` is the derivative of the loss with respect to emission times.
-    ``rate_jumps``, by unit, and ``lambda_limit`` are those of ``protocol.Adjustments``.
+    ``drive`` of a unit is dF/dV / w(t) and ``form`` that of w(t), ``jumps`` change lambda_V,
+    ``arrival_jumps`` is what of a jump at the same instant an arrival sees, and
+    ``emission_slopes`` is the derivative of the loss by emission times.  ``rate_jumps``, by
+    unit, and ``lambda_limit`` are those of ``protocol.Adjustments``.
     """
 
     form: WeightingForm = FLAT
@@ -65,12 +63,11 @@ class AdjointSimulation:
     weight, delay : list of Number
         The gradient for each synapse.
     threshold : dict from unit to Number
-        The gradient for each unit.
+        Gradients.
     slopes : dict from Emission to Number
-        The derivative with respect to the time of each spike, including input spikes.
-    history : dict from unit to list of AdjointSegment
-        lambda_V and lambda_I before each event of the unit, last event first; the first entry is
-        lambda_V = lambda_I = 0 at the end of the trial.
+        Derivative by the time of each spike, input spikes included.
+    history : list of AdjointSegment, by unit
+        lambda_V and lambda_I before each of its events, beginning with 0 and 0 at the end.
     limited : int
         The number of spikes whose lambda_V- was set to the limit.
     """
@@ -119,7 +116,7 @@ class AdjointSimulation:
         return sorted(together, key=lambda event: event.time)  # stable: keeps the order of ties
 
     def flow(self, unit: int, time: Number, segment: int = -1) -> tuple[Number, Number, Number]:
-        """lambda_V, lambda_I and their difference of a unit at a time in a segment."""
+        """lambda_V, lambda_I and their difference of a unit at a time of a segment."""
         drive = self.cotangents.drive.get(unit, 0)
         return self.model.neurons[unit].adjoint_flow(
             self.history[unit][segment], time, drive, self.cotangents.form
@@ -143,7 +140,7 @@ class AdjointSimulation:
         )
 
     def _before(self, emission: Emission) -> Number:
-        """lambda_V right before an emission, with its limit and the jump of a rate regulariser."""
+        """lambda_V-, with the limit on it and the jump of a rate regulariser."""
         drive = self.model.neurons[emission.unit].drive(emission.current)
         slope, limit = self.slopes[emission], self.cotangents.lambda_limit
         if drive <= 0 and limit == float("inf"):

@@ -5,12 +5,12 @@ There are three kinds of events:
 - *emission*: V of a LIF unit reaches the threshold; V := 0, and I does not change.
 - *arrival*: spikes arrive at a unit, each a delay after its emission, and raise I by the sum of
   their weights.
-- *release*: the refractory period of a unit ends, and V changes again.
+- *release*: the refractory window of a unit ends, and V moves again.
 
-At one instant emissions come before arrivals, and arrivals before releases; events of one kind
-are ordered by unit.  So the slope dV/dt at an emission is the limit from the left.  All arrivals at
-a unit at one instant are summed before the next crossing is computed.  An arrival at the end of a
-refractory period belongs to the period.
+At one instant emissions come before arrivals, and arrivals before releases; beyond that the
+order is by unit.  So the slope dV/dt at an emission is that from the left, all arrivals due
+at one unit at one instant are summed before its next crossing is sought, and an arrival at
+the end of a window belongs to the window.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Arrival(Brief):
 
 @dataclass(eq=False)
 class Release:
-    """The refractory period of a unit ends; ``current`` is I at its end."""
+    """The refractory window of a unit ends.  ``current`` is I there."""
 
     kind: ClassVar[Kind] = Kind.RELEASE
     time: Number
@@ -364,7 +364,7 @@ class Simulation:
         self._enter(unit, voltage, current, held=False)
 
     def _enter(self, unit: int, voltage: Number, current: Number, held: bool) -> None:
-        """Begin a new segment of a unit, and predict the unit's next emission."""
+        """Put a unit in a new state, and predict its next emission from there."""
         self.history[unit].append(Segment(self.now, voltage, current, held))
         if unit in self._predicted:
             self.queue.remove(self._predicted.pop(unit))
@@ -442,7 +442,7 @@ class Simulation:
         return self.model.neurons[unit].flow(segment, time)
 
     def is_reset(self, unit: int, time: Number) -> bool:
-        """Whether V is 0 because the unit spikes at this time or is in its refractory period."""
+        """Whether V is 0 there because the unit has just spiked, or is held."""
         place = self._place_of(unit, time)
         segment = self.history[unit][place]
         return segment.held or (segment.time == time and place in self.resets[unit])

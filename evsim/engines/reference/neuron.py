@@ -7,9 +7,9 @@ difference of the exponential function,
 
     exp[x, y] = (e^x - e^y) / (x - y),    exp[x, y, z] = (exp[x, y] - exp[y, z]) / (x - z),
 
-and so on.  Where arguments are equal its value is the limit, so equal time constants are not a
-special case, and no digits are lost near them.  The derivative with respect to a time constant is a
-convolution in which the exponential of that time constant appears once more.
+and so on, whose value where arguments meet is a limit and no exception.  So equal time
+constants are no special case, and none of the digits is lost near them; derivatives by time
+constants are convolutions in which these appear once more.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def numbers_with(digits: int | None) -> Numbers:
         return Numbers(float, math.exp, math.expm1, math.log, math.log1p, math.ulp(1.0))
     import mpmath
 
-    # A separate context, so that the precision of the user's mpmath.mp does not change.
+    # A context of our own: the precision of the user's mpmath.mp is none of our business.
     context = mpmath.mp.clone()
     context.dps = digits
     functions = context.exp, context.expm1, context.log, context.log1p
@@ -108,7 +108,7 @@ def _taylor_series(numbers: Numbers, gaps: list[Number]) -> Number:
 class Segment(NamedTuple):
     """V and I right after an event at ``time``; until the next event they follow their equations.
 
-    If ``held``, the unit is in its refractory period and V stays at 0.
+    While ``held``, inside a refractory window, V stays at 0.
     """
 
     time: Number
@@ -131,7 +131,7 @@ class AdjointSegment(NamedTuple):
 
 
 class Slopes(NamedTuple):
-    """Derivatives with respect to the two time constants of a neuron."""
+    """Derivatives by a neuron's two time constants."""
 
     tau_mem: Number
     tau_syn: Number
@@ -273,7 +273,7 @@ class Neuron:
         return self._voltage_slopes(segment, partial(self._convolution, span)), current
 
     def integral_slopes(self, segment: Segment, end: Number, form: WeightingForm) -> Slopes:
-        """Derivatives of ``integral`` with respect to both time constants."""
+        """Derivatives of ``integral``."""
         if segment.held:
             return self._no_slopes
         span = end - segment.time
@@ -299,7 +299,7 @@ class Neuron:
     # Maximum and threshold crossing.
 
     def time_to_maximum(self, voltage: Number, current: Number) -> Number | None:
-        """The time until V has its next positive maximum; None if it will have none.
+        """How long V goes on rising to a positive maximum; None if there is none ahead.
 
         At the maximum V = I.  With eps = 1 - tau_syn/tau_mem and u = eps (1 - V0/I0) the time is
         -tau_syn log(1 - u) / eps.  If V stays negative, it has no positive maximum.
