@@ -1,10 +1,10 @@
-"""What an arrival costs as activity rises, and how soon a network that runs away is refused.
+"""The time per arrival as activity grows, and the time until a runaway network is refused.
 
     python benchmarks/activity.py [--largest 1e5]
 
-Recurrent networks in which every spike causes more than one, for trials that end after 10³, 10⁴ ...
-spikes.  The time for an arrival, forward on one thread, should not grow with them.  Arrivals are
-counted again before figures are printed.
+The networks are recurrent, and each spike causes more than one further spike.  The trials end after
+10³, 10⁴, ... spikes.  The time per arrival, forward on one thread, should not grow with the number
+of spikes.  Arrivals are counted independently before the figures are printed.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from evsim.engines import EngineError, Exact
 
 SPIKES = (1e3, 1e4, 1e5, 1e6)
 ONE_SPIKE = evsim.SpikeTrains.from_lists([[(0.0, 0)]], units=1)
-UNLIMITED = 1000.0  # ms; no network lasts as long
+UNLIMITED = 1000.0  # ms; every network is refused before this time
 
 
 def network(units: int, weight: evsim.Uniform | evsim.Normal, delay: object) -> evsim.Network:
-    """Units that excite each other, all set off by one spike."""
+    """Units that excite each other; a single input spike starts the activity."""
     return evsim.Network(
         [evsim.Input("input", 1), evsim.LIF("hidden", units)],
         [
@@ -46,7 +46,7 @@ NETWORKS = {
 
 
 def trial_with(net: evsim.Network, spikes: float) -> tuple[float, Exact]:
-    """The length of a trial with so many spikes, to a factor of 2, in ms, and the engine for it."""
+    """The duration in ms of a trial with so many spikes, within a factor of 2, and its engine."""
     engine = Exact(threads=1, rate_limit=np.inf, spike_limit=int(2 * spikes))
     low, high = 0.0, UNLIMITED
     while True:
@@ -62,7 +62,7 @@ def trial_with(net: evsim.Network, spikes: float) -> tuple[float, Exact]:
 
 
 def cost_of_an_arrival(net: evsim.Network, spikes: float) -> tuple[int, int, float]:
-    """Spikes and arrivals of a trial, and the ns of one arrival, the median of several runs."""
+    """The numbers of spikes and arrivals of a trial, and the median time per arrival in ns."""
     duration, engine = trial_with(net, spikes)
     times: list[float] = []
     while len(times) < 3 or (sum(times) < 1.0 and len(times) < 30):

@@ -1,4 +1,4 @@
-"""All cases, by name."""
+"""All benchmark cases, by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the benchmarks can be told on the command line."""
+"""The command-line options of the benchmarks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--seconds",
         type=float,
         default=1.0,
-        help="how long each measurement is repeated, but three times at least",
+        help="how long to repeat each measurement; at least three times",
     )
 
 

@@ -1,11 +1,11 @@
-"""How fast the grid engine is: spoken digits on the processor, and epochs of SHD's size on a GPU.
+"""The speed of the grid engine: samples on the CPU, and epochs of the size of SHD on a GPU.
 
     python benchmarks/grid.py [--samples 8] [--hidden 64] [--repeats 5] [--epochs 2]
 
-Input looks like spoken digits: 700 channels, 8000 spikes a sample, 1000 steps of 1 ms.  Before
-anything is timed, spikes are compared between threads and precisions, and with the GPU, and
-arrivals are counted by hand.  Without a GPU the part about it is left out.  Prints medians;
-times vary with the machine, so compare figures of one run.
+The input resembles spoken digits: 700 channels, 8000 spikes per sample, 1000 steps of 1 ms.  Before
+the timing, spikes are compared between threads, between precisions and with the GPU, and arrivals
+are counted independently.  Without a GPU its part is left out.  The program prints medians.  Times
+depend on the machine, so compare only figures of one run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from evsim_gpu import Grid
 
 LOSS = evsim.losses.CrossEntropy(evsim.readouts.Mean("exponential"))
 DT = 1.0
-SPIKES = 8000  # a sample
+SPIKES = 8000  # per sample
 SHD_SAMPLES = 8156
 BATCH = 256
 
@@ -39,18 +39,19 @@ PUBLISHED = (
     ("2 x 512 feedforward, delays up to 64 ms", 108.8, 5752, 515.7, 12754),
     ("2 x 512 feedforward, delays up to 1024 ms", 141.4, 8632, None, None),
 )
-"""Seconds an epoch and MiB on an RTX A5000: event-driven in mlGeNN, then dilated convolutions.
+"""Seconds per epoch and MiB on an RTX A5000: event-driven in mlGeNN, then dilated convolutions.
 
-Learning delays with EventProp, Figure 8: SHD, 1127 steps of 1 ms, batches of 256; the dilated
-convolutions at delays up to 1000 ms where mlGeNN has 1024, and out of memory at 2 x 512.
+The figures are from Mészáros, Knight, Nowotny (delay learning with EventProp), Figure 8: SHD, 1127
+steps of 1 ms, batches of 256.  The dilated convolutions have delays up to 1000 ms where mlGeNN has
+1024 ms, and run out of memory at 2 x 512.
 """
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A network: one recurrent layer or two feedforward ones, delays from 0 to so many ms.
+    """A network: one recurrent layer or two feedforward layers, and delays from 0 to a maximum.
 
-    ``gain`` multiplies weights from the inputs; 1 is for 8000 spikes a sample.
+    ``gain`` multiplies the weights from the inputs; 1 is for 8000 spikes per sample.
     """
 
     hidden: int
@@ -64,9 +65,9 @@ class Shape:
         return f"{layers}, delays of 0 to {self.delay_max:g} ms"
 
     def network(self) -> evsim.Network:
-        """Weights such that hidden units spike some 10 to 40 times in a sample.
+        """The network, with weights such that hidden units spike about 10 to 40 times per sample.
 
-        With long delays spikes spread over the trial, and many arrive after its end: there
+        Long delays spread the arrivals over the trial, and many fall after its end; then the
         weights are larger.
         """
         long = self.delay_max > 500
@@ -92,7 +93,7 @@ class Shape:
 
 
 def gpu_shapes(hidden: int = 256, gain: float = 1.0) -> list[Shape]:
-    """Two layers of so many units and of twice as many, and twice as many that are recurrent."""
+    """Two layers of ``hidden`` or twice as many units, or one recurrent layer of twice as many."""
     return [
         Shape(hidden, False, 100.0, gain),
         Shape(hidden, False, 999.0, gain),
@@ -106,9 +107,9 @@ def gpu_shapes(hidden: int = 256, gain: float = 1.0) -> list[Shape]:
 
 
 def check(run: evsim.Run, others: Sequence[evsim.Run]) -> float:
-    """Refuse to time wrong results; arrivals per sample.
+    """Check the results before they are timed; returns the number of arrivals per sample.
 
-    ``others`` must have the same spikes.
+    The runs in ``others`` must have the same spikes.
     """
     hidden = [name for name in run.spike_counts if name in ("first", "second")]
     for name in hidden:
@@ -121,7 +122,7 @@ def check(run: evsim.Run, others: Sequence[evsim.Run]) -> float:
 
 
 def counted_arrivals(run: evsim.Run) -> int:
-    """Pairs of a spike and a synapse whose steps add up to no more than the trial's."""
+    """The number of pairs of a spike and a synapse for which the arrival is within the trial."""
     total = 0
     for connection in run.network.connections:
         trains = run.spikes[connection.source]
@@ -131,13 +132,13 @@ def counted_arrivals(run: evsim.Run) -> int:
         step = np.rint(trains.times / DT)
         for unit in range(pre):
             latest = np.sort(round(DURATION / DT) - delay[:, unit])
-            own = step[trains.units == unit]
-            total += int((post - np.searchsorted(latest, own, side="left")).sum())
+            steps = step[trains.units == unit]
+            total += int((post - np.searchsorted(latest, steps, side="left")).sum())
     return total
 
 
 def learned(network: evsim.Network) -> list[str]:
-    """Weights, and the delays between units that spike."""
+    """The names of the trained parameters: weights, and the delays between spiking units."""
     return [
         name
         for name in network.parameters
@@ -146,7 +147,7 @@ def learned(network: evsim.Network) -> list[str]:
 
 
 def gradient_of(network: evsim.Network, data: evsim.Dataset, engine: Any) -> evsim.Gradient:
-    """The gradients that training asks for."""
+    """The gradients that training needs."""
     return evsim.gradient(
         network, data.spikes, data.labels, LOSS, DURATION, wrt=learned(network), engine=engine
     )
@@ -157,7 +158,7 @@ def gradient_of(network: evsim.Network, data: evsim.Dataset, engine: Any) -> evs
 
 @dataclass(frozen=True)
 class ProcessorTime:
-    """Seconds per sample on the processor; ``engine`` says which, and its precision."""
+    """Seconds per sample on the CPU; ``engine`` names the engine and its precision."""
 
     network: str
     engine: str
@@ -199,7 +200,7 @@ def measure_processor(
     repeats: int = 5,
     threads: Sequence[int] = (1, 2),
 ) -> list[ProcessorTime]:
-    """Both kinds of networks, both precisions; and the exact engine on the first sample."""
+    """Measure both kinds of networks in both precisions, and the exact engine on one sample."""
     data = spoken(samples, spikes)
     found = []
     for recurrent in (False, True):
@@ -227,16 +228,16 @@ def measure_processor(
                     ProcessorTime(shape.name, f"grid, {precision}", count, arrivals, *times)
                 )
         one = data[np.arange(1)]
-        own = evsim.simulate(network, one.spikes, DURATION, Exact(threads=1)).report.arrivals
+        of_exact = evsim.simulate(network, one.spikes, DURATION, Exact(threads=1)).report.arrivals
         times = timed(network, one, Exact(threads=1), min(repeats, 3))
-        found.append(ProcessorTime(shape.name, "exact", 1, own, *times))
+        found.append(ProcessorTime(shape.name, "exact", 1, of_exact, *times))
     return found
 
 
 def timed(
     network: evsim.Network, data: evsim.Dataset, engine: Any, repeats: int
 ) -> tuple[float, float]:
-    """Median seconds per sample, forward, and forward and backward."""
+    """Median seconds per sample: forward, and forward with backward."""
     forward = median(lambda: evsim.simulate(network, data.spikes, DURATION, engine), repeats)
     both = median(lambda: gradient_of(network, data, engine), repeats)
     return forward / len(data), both / len(data)
@@ -247,10 +248,10 @@ def timed(
 
 @dataclass(frozen=True)
 class Epoch:
-    """Training an epoch on a GPU: seconds, and bytes that CuPy took of its memory; or a note.
+    """The seconds of a training epoch on a GPU, and the bytes that CuPy allocated; or a note.
 
-    ``first`` is the epoch that warms up, ``epochs`` those that were timed after it.  The note
-    says why there are no figures: too little time, or, with ``failed``, an error.
+    ``first`` is the time of the first epoch, which warms up; ``epochs`` are the epochs timed after
+    it.  The note says why there are no figures: too little time, or, if ``failed``, an error.
     """
 
     network: str
@@ -297,7 +298,7 @@ def measure_gpu(
     epochs: int = 2,
     seconds: float = 240.0,
 ) -> list[Epoch]:
-    """An epoch of every shape, in about so many seconds; one without time left says so."""
+    """Measure an epoch of every shape, in about so many seconds; note those without time left."""
     end = time.perf_counter() + seconds
     shapes, data = gpu_shapes(hidden, SPIKES / spikes), spoken(samples, spikes)
     found = []
@@ -305,16 +306,16 @@ def measure_gpu(
         share = (end - time.perf_counter()) / (len(shapes) - number)
         try:
             found.append(measure_epoch(shape, data, epochs, share))
-        except Exception as error:  # the others may do: their figures are not to be lost
+        except Exception as error:  # keep the figures of the other shapes
             note = f"failed: {type(error).__name__}: {' '.join(str(error).split())}"
             found.append(Epoch(shape.name, len(data), 0.0, None, None, 0, None, note, True))
     return found
 
 
 def measure_epoch(shape: Shape, data: evsim.Dataset, epochs: int, seconds: float) -> Epoch:
-    """Median seconds of an epoch after the first, and the memory that they took.
+    """The median seconds of an epoch after the first, and the memory that the epochs used.
 
-    A few batches come first: they compile, and say how long an epoch will take.
+    A few batches run before: they compile the kernels, and show how long an epoch will take.
     """
     network = shape.network()
     few = data[np.arange(min(8, len(data)))]
@@ -329,7 +330,7 @@ def measure_epoch(shape: Shape, data: evsim.Dataset, epochs: int, seconds: float
         return Epoch(shape.name, len(data), arrivals, None, None, 0, None, note)
     epochs = max(1, min(epochs, int(seconds / estimate) - 1))
     first, *later = train(network, data, 1 + epochs)
-    # The pool keeps what it has had, so that this is the most there was at a time.
+    # The pool frees nothing, so its size is the peak of the allocated memory.
     memory = pool.total_bytes()
     gc.collect()
     pool.free_all_blocks()
@@ -337,7 +338,7 @@ def measure_epoch(shape: Shape, data: evsim.Dataset, epochs: int, seconds: float
 
 
 def check_gpu(network: evsim.Network, few: evsim.Dataset) -> float:
-    """Spikes to the bit, gradients to rounding; arrivals per sample."""
+    """Compare spikes (identical) and gradients (up to rounding); the arrivals per sample."""
     gpu, cpu = (
         gradient_of(network, few, Grid(DT, device, precision="float32"))
         for device in ("cuda", "cpu")
@@ -350,7 +351,7 @@ def check_gpu(network: evsim.Network, few: evsim.Dataset) -> float:
 
 
 def memory_pool() -> Any:
-    """CuPy's pool of the GPU's memory, emptied."""
+    """CuPy's memory pool of the GPU, after freeing its unused blocks."""
     import cupy
 
     gc.collect()
@@ -360,7 +361,7 @@ def memory_pool() -> Any:
 
 
 def train(network: evsim.Network, data: evsim.Dataset, epochs: int) -> list[float]:
-    """Seconds of each epoch of training weights and delays."""
+    """Train weights and delays; the seconds of each epoch."""
     result = evsim.fit(
         network,
         data,
@@ -385,7 +386,7 @@ def train(network: evsim.Network, data: evsim.Dataset, epochs: int) -> list[floa
 
 
 def machine() -> str:
-    """Name and number of the processor's cores, as far as the system tells."""
+    """The name and number of CPU cores, as far as the system reports them."""
     names = []
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo") as lines:
@@ -394,7 +395,7 @@ def machine() -> str:
 
 
 def median(call: Callable[[], object], repeats: int) -> float:
-    """Median seconds of a call, after one that warms up."""
+    """The median seconds of a call, after one call to warm up."""
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -404,23 +405,23 @@ def median(call: Callable[[], object], repeats: int) -> float:
 
 
 def markdown(rows: list[list[str]]) -> str:
-    """A table whose first row has the names of the columns."""
+    """A Markdown table; the first row holds the names of the columns."""
     lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def processor_table(times: Sequence[ProcessorTime]) -> str:
-    """What was measured on the processor."""
-    return markdown([ProcessorTime.columns(), *(own.row() for own in times)])
+    """The table of the measurements on the CPU."""
+    return markdown([ProcessorTime.columns(), *(one.row() for one in times)])
 
 
 def gpu_table(epochs: Sequence[Epoch]) -> str:
-    """What was measured on the GPU."""
-    return markdown([Epoch.columns(), *(own.row() for own in epochs)])
+    """The table of the measurements on the GPU."""
+    return markdown([Epoch.columns(), *(epoch.row() for epoch in epochs)])
 
 
 def published_table() -> str:
-    """What others have measured."""
+    """The table of the published figures."""
     rows = [
         ["network", "mlGeNN: an epoch, s", "memory, MiB", "dilated convolutions, s", "memory, MiB"]
     ]
@@ -433,10 +434,10 @@ def main() -> None:
     """Check, then time."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=8, help="on the processor")
-    parser.add_argument("--hidden", type=int, default=64, help="units a layer, on the processor")
+    parser.add_argument("--hidden", type=int, default=64, help="units per layer, on the CPU")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--epochs", type=int, default=2, help="on the GPU, after the first")
+    parser.add_argument("--epochs", type=int, default=2, help="epochs to time on the GPU")
     parser.add_argument("--seconds", type=float, default=240.0, help="for the GPU")
     chosen = parser.parse_args()
     from evsim_gpu.cuda.gpu import cuda_devices

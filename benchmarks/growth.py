@@ -1,12 +1,12 @@
-"""How time and memory grow from 10⁴ to 10⁸ arrivals, and what a second thread brings.
+"""How time and memory grow from 10⁴ to 10⁸ arrivals, and the speed-up by a second thread.
 
     python benchmarks/growth.py --out runs/growth [--largest 1e8] [--write docs/performance.md]
 
-Longer trials of one network and larger networks, layered and recurrent, forward + backward on
-one thread, each in an interpreter of its own; arrivals are counted again before figures are
-kept.  An exact engine's time for an arrival should stay within a factor of 2, and its memory
-proportional to spikes + synapses.  Prints a table and draws a picture; --write puts both into a
-page, with the picture in ``images`` beside it.
+It measures longer trials of one network, and larger networks, layered and recurrent: forward +
+backward on one thread, each in a separate interpreter.  Arrivals are counted independently before
+figures are kept.  The time per arrival should stay within a factor of 2, and the memory should be
+proportional to spikes + synapses.  The program prints a table and draws a plot; --write puts both
+into a page, with the plot in ``images`` beside the page.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from evsim.engines import Exact
 ARRIVALS = (1e4, 1e5, 1e6, 1e7, 1e8)
 KINDS = ("layered", "recurrent")
 WAYS = ("longer trials", "larger networks")
-SAMPLES = (4, 8, 16, 32)  # for the threads
+SAMPLES = (4, 8, 16, 32)  # batch sizes for the comparison of threads
 LOSS = evsim.losses.CrossEntropy(evsim.readouts.Mean())
-RATE = 0.04  # spikes a channel and ms
-UNITS, TRIAL = 50, 200.0  # of the network whose trials grow; the trial in ms of those that do
+RATE = 0.04  # spikes per channel and ms
+UNITS, TRIAL = 50, 200.0  # units of the network with longer trials; trial in ms of larger networks
 
 
-# -- what is measured ---------------------------------------------------------------------
+# -- measurement --------------------------------------------------------------------------
 
 
 def work(kind: str, way: str, arrivals: float, samples: int = 1) -> Work:
-    """About so many arrivals a sample; as many channels as hidden units."""
+    """A network with about so many arrivals per sample; as many channels as hidden units."""
     if kind == "recurrent":
-        arrivals /= 2  # as many again come from the hidden units
+        arrivals /= 2  # the hidden units cause the other half
     if way == "longer trials":
         units, duration = UNITS, arrivals / (RATE * UNITS**2)
     else:
@@ -56,16 +56,16 @@ def work(kind: str, way: str, arrivals: float, samples: int = 1) -> Work:
         batch_size=samples,
         unit_count=units,
     )
-    # The mean drive, which weights and units make up together, is the same for all sizes.
+    # Weights are proportional to 1/units, so that the total input is the same for all sizes.
     weight = 8.0 / units
-    own = evsim.Connection("hidden", "hidden", evsim.Normal(0.0, weight), evsim.Uniform(1.0, 10.0))
+    loop = evsim.Connection("hidden", "hidden", evsim.Normal(0.0, weight), evsim.Uniform(1.0, 10.0))
     network = evsim.Network(
         [evsim.Input("input", units), evsim.LIF("hidden", units), evsim.LI("output", 2)],
         [
             evsim.Connection(
                 "input", "hidden", evsim.Normal(weight, weight), evsim.Uniform(0.0, 10.0)
             ),
-            *([own] if kind == "recurrent" else []),
+            *([loop] if kind == "recurrent" else []),
             evsim.Connection("hidden", "output", evsim.Normal(0.0, weight)),
         ],
         seed=0,
@@ -74,7 +74,7 @@ def work(kind: str, way: str, arrivals: float, samples: int = 1) -> Work:
 
 
 def measure(kind: str, way: str, arrivals: float) -> dict[str, float]:
-    """Time and memory of one network, in an interpreter that did nothing else."""
+    """The time and the memory of one network, in a fresh interpreter."""
     engine = Exact(threads=1)
     kept: list[Work] = []
 
@@ -96,7 +96,7 @@ def measure(kind: str, way: str, arrivals: float) -> dict[str, float]:
 
 
 def repeated(work: Work, engine: Exact, seconds: float) -> list[float]:
-    """The times of gradients, 3 to 30 of them; 1 where it alone takes five times as long."""
+    """The times of 3 to 30 gradients; of one if it takes over five times ``seconds``."""
     times: list[float] = []
     while len(times) < 3 or (sum(times) < seconds and len(times) < 30):
         start = time.perf_counter()
@@ -108,7 +108,7 @@ def repeated(work: Work, engine: Exact, seconds: float) -> list[float]:
 
 
 def speed_of_two_threads(kind: str, samples: int) -> float:
-    """How many times as fast two threads take a batch of 10⁵ arrivals a sample, as one."""
+    """The speed-up by a second thread for a batch with 10⁵ arrivals per sample."""
     batch = work(kind, "longer trials", 1e5, samples)
     one, two = (
         statistics.median(repeated(batch, Exact(threads=threads), 1.0)[1:]) for threads in (1, 2)
@@ -116,7 +116,7 @@ def speed_of_two_threads(kind: str, samples: int) -> float:
     return one / two
 
 
-# -- what is shown ------------------------------------------------------------------------
+# -- tables and plot ----------------------------------------------------------------------
 
 
 def table(results: Sequence[tuple[str, str, dict[str, float]]]) -> str:
@@ -141,7 +141,7 @@ def table(results: Sequence[tuple[str, str, dict[str, float]]]) -> str:
 
 
 def _memory(values: dict[str, float]) -> tuple[str, str]:
-    """In MB, and bytes for each spike and synapse; what lies below a MB was there before."""
+    """The memory in MB, and in bytes per spike or synapse; below 1 MB it is not measurable."""
     if values["memory"] < 1e6:
         return "< 1", NONE
     per_part = values["memory"] / (values["spikes"] + values["synapses"])
@@ -149,7 +149,7 @@ def _memory(values: dict[str, float]) -> tuple[str, str]:
 
 
 def spread_sentence(results: Sequence[tuple[str, str, dict[str, float]]]) -> str:
-    """By what factor the time for an arrival varies within each series."""
+    """A sentence: by which factor the time per arrival varies within each series."""
     parts = []
     for kind in KINDS:
         for way in WAYS:
@@ -159,13 +159,13 @@ def spread_sentence(results: Sequence[tuple[str, str, dict[str, float]]]) -> str
 
 
 def threads_table(speeds: dict[str, list[float]]) -> str:
-    """Two threads against one, by the samples of a batch."""
-    rows = [(kind, *(f"{speed:.2f}" for speed in own)) for kind, own in speeds.items()]
+    """The speed-up by a second thread for each batch size."""
+    rows = [(kind, *(f"{speed:.2f}" for speed in both)) for kind, both in speeds.items()]
     return markdown(("two threads against one", *(f"{n} samples" for n in SAMPLES)), rows)
 
 
 def draw(results: Sequence[tuple[str, str, dict[str, float]]], path: Path) -> None:
-    """Time for an arrival, with a band of a factor 2, and memory, against arrivals."""
+    """Plot the time per arrival, with a band of a factor of 2, and the memory, against arrivals."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -175,16 +175,16 @@ def draw(results: Sequence[tuple[str, str, dict[str, float]]], path: Path) -> No
         2, len(KINDS), figsize=(9, 6), sharex=True, sharey="row", layout="constrained"
     )
     for (top, bottom), kind in zip(axes.T, KINDS, strict=True):
-        own = {way: [v for k, w, v in results if (k, w) == (kind, way)] for way in WAYS}
-        costs = [1e9 * v["seconds"] / v["arrivals"] for part in own.values() for v in part]
+        series = {way: [v for k, w, v in results if (k, w) == (kind, way)] for way in WAYS}
+        costs = [1e9 * v["seconds"] / v["arrivals"] for part in series.values() for v in part]
         middle = float(np.exp(np.mean(np.log(costs))))
         top.axhspan(middle / 2**0.5, middle * 2**0.5, color="0.9", zorder=0, label="a factor of 2")
         for way, marker in zip(WAYS, "os", strict=True):
-            arrivals = [v["arrivals"] for v in own[way]]
-            cost = [1e9 * v["seconds"] / v["arrivals"] for v in own[way]]
+            arrivals = [v["arrivals"] for v in series[way]]
+            cost = [1e9 * v["seconds"] / v["arrivals"] for v in series[way]]
             top.semilogx(arrivals, cost, marker + "-", label=way)
-            # Below a MB what the interpreter does at the same time is as much.
-            memory = [v["memory"] / 1e6 if v["memory"] >= 1e6 else np.nan for v in own[way]]
+            # Below 1 MB the interpreter's own allocations are of the same size.
+            memory = [v["memory"] / 1e6 if v["memory"] >= 1e6 else np.nan for v in series[way]]
             bottom.loglog(arrivals, memory, marker + "-", label=way)
         top.set_title(kind)
         bottom.set_xlabel("arrivals")
@@ -206,7 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/growth"))
     parser.add_argument("--largest", type=float, default=ARRIVALS[-1], help="arrivals")
-    parser.add_argument("--write", type=Path, help="a page to put the table and picture into")
+    parser.add_argument("--write", type=Path, help="the page to put the table and the plot into")
     parser.add_argument(
         "--one", nargs=3, metavar=("KIND", "WAY", "ARRIVALS"), help=argparse.SUPPRESS
     )
@@ -242,7 +242,7 @@ def main() -> None:
 
 
 def draw_into(folder: Path, results: Sequence[tuple[str, str, dict[str, float]]]) -> Path:
-    """Draw the picture in a folder; where it is."""
+    """Draw the plot in a folder; returns its path."""
     path = folder / "growth.png"
     draw(results, path)
     return path

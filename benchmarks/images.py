@@ -1,4 +1,4 @@
-"""Images as latencies: 784-128-10 without delays, in the shape of MNIST."""
+"""Images encoded as latencies: a network of 784-128-10 units without delays, as for MNIST."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from workload import Case, Work
 import evsim
 
 PIXELS = 784
-BRIGHT = 146  # pixels that spike, once each
+BRIGHT = 146  # pixels that spike, each once
 DURATION = 20.0  # ms
 
 
 def work(samples: int = 32, pixels: int = PIXELS, bright: int = BRIGHT, gain: float = 1.0) -> Work:
-    """Images of random bright pixels; ``gain`` scales the weights of the pixels."""
+    """Images with random bright pixels; ``gain`` scales the weights from the pixels."""
     rng = np.random.default_rng(0)
     units = np.concatenate([rng.permutation(pixels)[:bright] for _ in range(samples)])
     spikes = evsim.SpikeTrains.from_events(

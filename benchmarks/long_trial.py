@@ -14,7 +14,7 @@ RATE = 10.0  # input spikes per ms, of all channels together
 
 
 def work(duration: float = 100_000.0, channels: int = CHANNELS) -> Work:
-    """Random spikes of all channels, 10 LIF units with delays, 2 LI outputs."""
+    """Random input spikes, 10 LIF units with delays, 2 LI outputs."""
     rng = np.random.default_rng(0)
     total = int(RATE * duration)
     spikes = evsim.SpikeTrains.from_events(

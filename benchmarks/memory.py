@@ -1,8 +1,8 @@
-"""How much memory a case needs at most, forward and backward on one thread.
+"""The peak memory of a case, forward and backward on one thread.
 
     python benchmarks/memory.py yin-yang-30-delays
 
-Prints bytes, beyond those of the interpreter and the compiled code.
+Prints the bytes in addition to those of the interpreter and the compiled code.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ STATUS = Path("/proc/self/status")
 
 
 def extra_peak(prepare: Callable[[], object], work: Callable[[], object]) -> int:
-    """By how many bytes ``work`` raises the peak of this process after ``prepare`` has run.
+    """The bytes by which ``work`` raises the peak memory of this process after ``prepare``.
 
-    On Linux the peak is set back in between; elsewhere, what ``prepare`` needed hides as much.
+    On Linux the peak is reset in between.  On other systems memory that ``prepare`` has needed and
+    freed is missing from the result.
     """
     prepare()
     with suppress(OSError):
@@ -33,10 +34,10 @@ def extra_peak(prepare: Callable[[], object], work: Callable[[], object]) -> int
 
 
 def peak() -> int:
-    """The most memory this process has held, in bytes.
+    """The peak memory of this process, in bytes.
 
-    Of getrusage, Linux counts what the parent held when it started this process; what it tells
-    of the process itself is free of that.
+    On Linux, getrusage also counts memory that the parent held when it started this process; the
+    status of the process in /proc does not.
     """
     if STATUS.exists():
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
@@ -46,7 +47,7 @@ def peak() -> int:
 
 
 def in_subprocess(*arguments: str, script: str = __file__) -> str:
-    """What a script prints in an interpreter of its own."""
+    """The output of a script in a separate interpreter."""
     done = subprocess.run(
         [sys.executable, script, *arguments], capture_output=True, text=True, check=False
     )

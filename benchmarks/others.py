@@ -1,7 +1,8 @@
-"""What other programs need for a Yin-Yang sample: forward, backward and update, in float64.
+"""The times of other programs for a Yin-Yang sample: forward, backward and update, in float64.
 
-Measured elsewhere, on one core of a machine like the one that evsim's documentation names.  None
-of their code is here; who doubts a figure runs the program from its repository.
+The times were measured separately, on one core of a machine like the one that evsim's documentation
+names.  This repository contains none of their code; to check a figure, run the program from its own
+repository.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 
 class Other(NamedTuple):
-    """Another program's time for a sample, and the case that comes closest to what it did."""
+    """The time of another program per sample, and the most similar case of these benchmarks."""
 
     program: str
     network: str

@@ -1,12 +1,12 @@
-"""How fast the exact engine is: runs the benchmarks and prints one table of them.
+"""The speed of the exact engine: runs the benchmarks and prints a table.
 
     python benchmarks/report.py [--seconds 1.0] [--select "words and not 512"]
     python benchmarks/report.py --write docs/performance.md
     python benchmarks/report.py --from runs/benchmarks.json
 
 Every case is checked before it is timed, see ``workload.py``.  Figures are medians, with
-interquartile ranges in brackets.  Times vary with the machine and with what else it does, so
-compare figures of one run.
+interquartile ranges in brackets.  Times depend on the machine and on its load, so compare only
+figures of one run.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ FOLDER = Path(__file__).parent
 
 
 def main() -> None:
-    """Measure, or take up what was measured; print, and write if asked to."""
+    """Measure, or load earlier measurements; print the table, and write it into a page if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=1.0, help="for each measurement")
-    parser.add_argument("--select", default="", help="which cases, as pytest's -k")
+    parser.add_argument("--select", default="", help="the cases to run, as pytest's -k")
     parser.add_argument("--json", type=Path, default=Path("runs/benchmarks.json"))
     parser.add_argument("--from", dest="stored", type=Path, help="a file of --json: do not measure")
-    parser.add_argument("--write", type=Path, help="a page to put the tables into")
+    parser.add_argument("--write", type=Path, help="the page to put the tables into")
     arguments = parser.parse_args()
     if arguments.write and arguments.select:
         parser.error("--write is for all cases: leave out --select")
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def measure(file: Path, seconds: float, select: str) -> None:
-    """Run the benchmarks and leave what they measured in a file."""
+    """Run the benchmarks and store their measurements in a file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     command = [
         sys.executable, "-m", "pytest", str(FOLDER), "-q", "-p", "no:cacheprovider",
@@ -77,7 +77,7 @@ def measure(file: Path, seconds: float, select: str) -> None:
 
 
 def warn_if_busy() -> None:
-    """Say so if other programs want the processor too."""
+    """Print a warning if other programs use the CPU."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load > 0.5:
         print(

@@ -1,4 +1,4 @@
-"""A sparse recurrent network of 100,000 LIF units: 10⁷ synapses, each with its delay."""
+"""A sparse recurrent network of 100,000 LIF units: 10⁷ synapses, each with a delay."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def random_connection(
     source: str, target: str, pre: int, post: int, fan_out: int, rng: np.random.Generator,
     weight: tuple[float, float], delay: tuple[float, float],
 ) -> evsim.Connection:  # fmt: skip
-    """Each source unit reaches ``fan_out`` others; weights normal, delays uniform."""
+    """Each source unit has ``fan_out`` synapses; weights are normal, delays uniform."""
     columns = np.repeat(np.arange(pre), fan_out)
-    # Strides between 1 and post/fan_out: random, and no unit is hit twice.
+    # Random strides from 1 to post/fan_out, so that no target occurs twice.
     stride = post // fan_out
     rows = (np.arange(fan_out) * stride + rng.integers(0, stride, (pre, fan_out))).ravel()
     size = columns.size

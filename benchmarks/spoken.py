@@ -1,4 +1,4 @@
-"""Spikes that look like spoken digits behind an artificial cochlea, in any number."""
+"""Artificial spikes that resemble spoken digits after a cochlea model."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import evsim
 CHANNELS = 700
 CLASSES = 20
 DURATION = 1000.0  # ms
-RIDGES = 3  # bands of frequency in which a class has its spikes
+RIDGES = 3  # frequency bands in which the spikes of a class lie
 
 
 def spoken(samples: int, spikes: int = 8000, seed: int = 0) -> evsim.Dataset:
-    """Samples of 20 classes with exactly that many spikes in 700 channels, in about 700 ms.
+    """Samples of 20 classes, each with exactly ``spikes`` spikes in 700 channels in about 700 ms.
 
-    Each class has three bands that wander through the channels, and each sample its own onset,
-    tempo and pitch; channels are crowded in the bands, times towards the onset.
+    Each class has three bands that move through the channels; each sample has a random onset, tempo
+    and pitch.  Spikes are dense in the bands and near the onset.
     """
     classes = np.random.default_rng([seed, 0])
     start = classes.uniform(60, 640, (CLASSES, RIDGES))
@@ -27,7 +27,7 @@ def spoken(samples: int, spikes: int = 8000, seed: int = 0) -> evsim.Dataset:
     onset, tempo = rng.uniform(40, 140, samples), rng.uniform(500, 800, samples)
     pitch = rng.normal(0, 20, samples)
     times, units = np.empty((samples, spikes)), np.empty((samples, spikes), np.int32)
-    for first in range(0, samples, 256):  # a part at a time, for the sake of memory
+    for first in range(0, samples, 256):  # in parts, to save memory
         part = slice(first, first + 256)
         count = labels[part].size
         progress = rng.random((count, spikes))

@@ -1,12 +1,13 @@
-"""How long a new interpreter takes until its first gradient, and until everything is compiled.
+"""The time of a new interpreter until its first gradient, and until everything is compiled.
 
     python benchmarks/start_up.py [--repeats 3]
 
-Each figure is that of a fresh process: with an empty cache, in which everything that the
-gradient needs is compiled, and with what that has left.  Only what is right is timed: the
-gradient of two samples agrees with that of the reference engine, the grid's is near it, and the
-process with a cache computes the same bits as the one that has compiled.  Prints medians, of the
-time on the clock and of the processor's; the latter varies less where a machine is shared.
+Each figure is for a fresh process: with an empty cache, so that everything that the gradient needs
+is compiled, and with the cache that the former has filled.  Results are checked before they are
+timed: the gradient of two samples agrees with that of the reference engine (for the grid
+approximately), and the process with a full cache computes the same bits as the one that compiles.
+The program prints medians of the elapsed time and of the CPU time; the latter varies less on a
+shared machine.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ import sys
 from evsim.engines import warm
     from evsim.precompile import COMPILED
 done = [warm(engine) for engine in COMPILED.values()]
-functions = sum(own.compiled for own in done), sum(own.found for own in done)
+functions = sum(warmed.compiled for warmed in done), sum(warmed.found for warmed in done)
 print(time.perf_counter() - clock, time.process_time() - processor, *functions)
 """
 
@@ -55,7 +56,7 @@ CASES = ("exact, layered", "exact, recurrent", "grid, layered")
 
 
 class Start(NamedTuple):
-    """What a fresh process has measured, in s, and what it says besides."""
+    """The times in s that a fresh process has measured, and the rest of its output."""
 
     clock: float
     processor: float
@@ -68,11 +69,11 @@ def gradient(case: str, samples: int, engine: evsim.engines.Engine | None = None
     settings = yin_yang.Settings(hidden=30, delays=True, train_size=samples)
     network = yin_yang.network(settings)
     if kind == "recurrent":
-        own = evsim.Connection("hidden", "hidden", evsim.Normal(0.0, 0.1), evsim.Uniform(0.0, 5.0))
-        connections = [network.connections[0], own, *network.connections[1:]]
+        loop = evsim.Connection("hidden", "hidden", evsim.Normal(0.0, 0.1), evsim.Uniform(0.0, 5.0))
+        connections = [network.connections[0], loop, *network.connections[1:]]
         network = evsim.Network(network.populations, connections, seed=0)
     batch = yin_yang.data(settings)[0]
-    # The delays to the outputs are 0 and shared: they shift all outputs alike, without effect.
+    # The delays to the outputs are 0 and shared: they would shift all outputs without effect.
     wrt = [name for name in network.parameters if name.endswith((".weight", "hidden.delay"))]
     return evsim.gradient(
         network, batch.spikes, batch.labels, yin_yang.loss(settings),
@@ -81,7 +82,7 @@ def gradient(case: str, samples: int, engine: evsim.engines.Engine | None = None
 
 
 def check(case: str) -> None:
-    """Refuse to time wrong gradients."""
+    """Check the gradient before it is timed."""
     found, expected = gradient(case, 2), gradient(case, 2, Reference())
     assert expected.run.spike_counts["hidden"].sum() > 20
     for name, values in expected.parameters.items():
@@ -91,7 +92,7 @@ def check(case: str) -> None:
 
 
 def run(program: str, arguments: Sequence[str], cache: str) -> Start:
-    """Run a program in a fresh process with a cache in a folder."""
+    """Run a program in a fresh process, with its cache in a folder."""
     here = os.path.dirname(os.path.abspath(__file__))
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
@@ -106,7 +107,7 @@ def run(program: str, arguments: Sequence[str], cache: str) -> Start:
 def measure(
     program: str, arguments: Sequence[str], repeats: int
 ) -> tuple[list[Start], list[Start]]:
-    """Processes with an empty cache, and those with what they have left."""
+    """Measure processes with an empty cache, and then with the cache that they have filled."""
     empty, full = [], []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as cache:

@@ -1,4 +1,4 @@
-"""From what pytest-benchmark stores to tables in Markdown, and from there into a page."""
+"""Turns the stored results of pytest-benchmark into Markdown tables, and puts them into a page."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ Benchmarks = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Time:
-    """Median and interquartile range of the rounds of a call, in seconds, for so many samples."""
+    """The median and interquartile range of a call's time in seconds, for a batch of samples."""
 
     median: float
     iqr: float
     samples: int
 
     def per_sample(self) -> float:
-        """Median microseconds for a sample."""
+        """The median in microseconds per sample."""
         return 1e6 * self.median / self.samples
 
     def per_arrival(self, arrivals: float) -> tuple[float, float]:
-        """Median and interquartile range in nanoseconds, with so many arrivals a sample."""
+        """The median and interquartile range in nanoseconds, given the arrivals per sample."""
         scale = 1e9 / (self.samples * arrivals)
         return scale * self.median, scale * self.iqr
 
 
 @dataclass(frozen=True)
 class Row:
-    """A case on some threads: what it is, and the time of each quantity measured."""
+    """A case with a number of threads: its description, and the time of each measured quantity."""
 
     information: dict[str, Any] = field(default_factory=dict)
     times: dict[str, Time] = field(default_factory=dict)
 
 
 def rows_of(benchmarks: Benchmarks) -> dict[tuple[str, int], Row]:
-    """What was measured, by case and threads."""
+    """The measurements by case and number of threads."""
     rows: dict[tuple[str, int], Row] = {}
     for benchmark in benchmarks:
         extra, stats = benchmark["extra_info"], benchmark["stats"]
@@ -70,7 +70,7 @@ HEADER = (
 
 
 def speed_table(benchmarks: Benchmarks) -> str:
-    """Every case and number of threads."""
+    """A table with a row for every case and number of threads."""
     return markdown(HEADER, [_cells(row) for row in rows_of(benchmarks).values()])
 
 
@@ -100,7 +100,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def threads_sentence(benchmarks: Benchmarks) -> str:
-    """How many times as fast two threads are as one; empty if both were not measured."""
+    """A sentence with the speed-up by a second thread; empty if it was not measured."""
     rows = rows_of(benchmarks)
     ratios = [
         rows[name, 1].times["gradient"].median / row.times["gradient"].median
@@ -116,7 +116,7 @@ def threads_sentence(benchmarks: Benchmarks) -> str:
 
 
 def start_sentence(benchmarks: Benchmarks) -> str:
-    """How long the first gradient takes; empty if it was not measured."""
+    """A sentence with the time of the first gradient; empty if it was not measured."""
     seconds = {
         benchmark["extra_info"]["first_gradient"]: benchmark["stats"]["median"]
         for benchmark in benchmarks
@@ -132,7 +132,7 @@ def start_sentence(benchmarks: Benchmarks) -> str:
 
 
 def comparison_table(benchmarks: Benchmarks) -> str:
-    """Other programs beside the cases here that come closest, on one thread."""
+    """A table of other programs and the most similar cases here, on one thread."""
     rows = rows_of(benchmarks)
     cells = []
     for other in OTHERS:
@@ -150,7 +150,7 @@ def comparison_table(benchmarks: Benchmarks) -> str:
 
 
 def machine() -> str:
-    """The processor, its cores and the versions that matter."""
+    """The CPU, its cores and the relevant versions."""
     names = []
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo") as lines:
@@ -166,12 +166,12 @@ def machine() -> str:
 
 
 def figure(value: float) -> str:
-    """Three significant digits, and all of those before the point."""
+    """A number with three significant digits, or more if its integer part has more."""
     return f"{value:.0f}" if abs(value) >= 99.5 else f"{value:.3g}"
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose columns are aligned, for readers of the text and of the page."""
+    """A Markdown table with aligned columns, which is readable as text, too."""
     lines = [list(header), *map(list, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [
@@ -185,7 +185,7 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def write_between(page: Path, name: str, text: str) -> None:
-    """Replace what a page has between the markers of that name."""
+    """Replace the text between the markers of that name in a page."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     old = page.read_text(encoding="utf-8")
     for marker in (begin, end):

@@ -1,8 +1,8 @@
-"""Every case, checked first: forward, forward + backward, and epochs with updates.
+"""Checks and times every case: forward, forward + backward, and epochs with updates.
 
     python -m pytest benchmarks [-k "words and not 512"] [--seconds 0.2]
 
-``benchmarks/report.py`` runs these and makes the table.
+``benchmarks/report.py`` runs this file and prints the table.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FEWEST, MOST = 3, 100  # rounds
 
 
 class Measurement(NamedTuple):
-    """One thing to be timed: "forward", "gradient" or "epoch" of a case."""
+    """One quantity to time: "forward", "gradient" or "epoch" of a case."""
 
     case: str
     quantity: str
@@ -46,7 +46,7 @@ MEASUREMENTS = [
 
 @lru_cache(maxsize=1)
 def checked(name: str) -> tuple[Work, evsim.Run]:
-    """A case's work once it has been checked; kept until the next case, for the sake of memory."""
+    """The work of a case after its checks; only one case is kept, to save memory."""
     return CASES[name].checked()
 
 
@@ -81,7 +81,7 @@ def test_speed(measurement: Measurement, benchmark: Any, pytestconfig: pytest.Co
 
 
 def rounds(call: Callable[[], object], seconds: float) -> int:
-    """How often a call is repeated; the calls that find out warm it up."""
+    """The number of repetitions of a call; the calls that determine it also warm up."""
     start = time.perf_counter()
     call()
     once = time.perf_counter() - start
@@ -93,7 +93,7 @@ def rounds(call: Callable[[], object], seconds: float) -> int:
 
 
 def check_epoch(work: Work, before: evsim.Run, result: evsim.FitResult) -> None:
-    """All samples were trained on, all parameters moved, and there are as many spikes still."""
+    """Check that an epoch used all samples, changed all parameters and kept the spike counts."""
     batches = -(-len(work.training) // len(work.spikes))
     assert result.history[0].steps == batches
     for name in work.wrt:

@@ -1,4 +1,4 @@
-"""How long a new interpreter takes until its first gradient: with compilation, and without."""
+"""The time of a new interpreter until its first gradient, with compilation and without."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_first_gradient(what: str, rounds: int, cache: Path, benchmark: Any) -> None:
     is_there = any(cache.rglob("*.nbc"))
     if is_there != (what == "cached"):
-        pytest.skip("the two are measured one after the other: run the whole file")
+        pytest.skip("the second test uses the cache that the first has filled: run the whole file")
     benchmark.extra_info.update(first_gradient=what)
     benchmark.pedantic(
         subprocess.run,

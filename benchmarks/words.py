@@ -1,4 +1,4 @@
-"""Spoken words as spikes of 700 channels in a second, for layers and recurrent networks."""
+"""Spoken words as spikes of 700 channels within 1 s, for feedforward and recurrent networks."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from workload import Case, Target, Work
 import evsim
 
 LOSS = evsim.losses.CrossEntropy(evsim.readouts.Mean("exponential"))
-SPIKES = 5700  # a sample
+SPIKES = 5700  # per sample
 
 
 def network(
     hidden: int, *, delays: bool, recurrent: bool, channels: int = CHANNELS, gain: float = 1.0
 ) -> evsim.Network:
-    """Channels, hidden LIF units, 10 LI outputs; ``gain`` scales the weights of the channels."""
+    """Channels, hidden LIF units, 10 LI outputs; ``gain`` scales the weights from the channels."""
     delay = evsim.Uniform(0, 150) if delays else 0.0
-    own = evsim.Connection("hidden", "hidden", evsim.Normal(0, 0.02), evsim.Uniform(0, 5))
+    loop = evsim.Connection("hidden", "hidden", evsim.Normal(0, 0.02), evsim.Uniform(0, 5))
     return evsim.Network(
         [evsim.Input("input", channels), evsim.LIF("hidden", hidden), evsim.LI("output", 10)],
         [
             evsim.Connection("input", "hidden", evsim.Normal(0.03 * gain, 0.01 * gain), delay),
-            *([own] if recurrent else []),
+            *([loop] if recurrent else []),
             evsim.Connection("hidden", "output", evsim.Normal(0, 0.03)),
         ],
         seed=0,
@@ -32,7 +32,7 @@ def network(
 
 
 def work(hidden: int, samples: int, *, delays: bool, recurrent: bool = False) -> Work:
-    """A batch of whole words."""
+    """A batch of words at full size."""
     words = spoken(samples, SPIKES)
     return Work(
         network(hidden, delays=delays, recurrent=recurrent),
@@ -44,7 +44,7 @@ def work(hidden: int, samples: int, *, delays: bool, recurrent: bool = False) ->
 
 
 def reduced(*, delays: bool, recurrent: bool = False) -> Work:
-    """Two words of a tenth of the channels and a twentieth of the spikes, for a few units."""
+    """Two words with a tenth of the channels and a twentieth of the spikes, and a few units."""
     words = spoken(2, SPIKES // 20)
     spikes = evsim.SpikeTrains.from_events(
         words.spikes.times,

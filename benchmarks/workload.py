@@ -1,4 +1,4 @@
-"""What is timed: a network and a batch for it, and the checks that come before any timing."""
+"""A benchmark case: a network with a batch of samples, and the checks before the timing."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from evsim.engines import Engine, Exact, Reference
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """A network, a batch of samples and what is asked about them.
+    """A network, a batch of samples, and the loss.
 
-    ``training`` and ``optimizers`` are there where a whole training epoch is timed too.
+    ``training`` and ``optimizers`` are given if a whole training epoch is timed, too.
     """
 
     network: evsim.Network
@@ -29,7 +29,7 @@ class Work:
 
     @property
     def wrt(self) -> list[str]:
-        """All weights, and the delays that synapses do not share."""
+        """The parameters to differentiate: all weights, and the delays that are not shared."""
         names = []
         for connection in self.network.connections:
             names.append(f"{connection.name}.weight")
@@ -38,18 +38,18 @@ class Work:
         return names
 
     def forward(self, engine: Engine) -> evsim.Run:
-        """The batch, forward."""
+        """Simulate the batch."""
         return evsim.simulate(self.network, self.spikes, self.duration, engine)
 
     def gradient(self, engine: Engine) -> evsim.Gradient:
-        """The batch, forward and backward."""
+        """Simulate the batch and compute its gradients."""
         return evsim.gradient(
             self.network, self.spikes, self.labels, self.loss, self.duration,
             wrt=self.wrt, engine=engine,
         )  # fmt: skip
 
     def epoch(self, engine: Engine) -> evsim.FitResult:
-        """All training samples in batches, each with an update by Adam."""
+        """Train for one epoch; each batch is followed by an update with Adam."""
         assert self.training is not None
         return evsim.fit(
             self.network, self.training, self.loss, duration=self.duration,
@@ -59,35 +59,35 @@ class Work:
 
 
 class Target(NamedTuple):
-    """What forward + backward on one thread is meant to cost: printed, never asserted."""
+    """The intended time of forward + backward on one thread; printed, never asserted."""
 
     value: float
-    unit: str  # "ns" for an arrival, "µs" for a sample
+    unit: str  # "ns" per arrival, or "µs" per sample
 
 
 @dataclass(frozen=True)
 class Case:
-    """Something to be timed.
+    """A case to time.
 
     Parameters
     ----------
     name : str
-        For the command line.
+        The name on the command line.
     title : str
-        For the table.
+        The name in the table.
     build : function
-        Makes the work.
+        Builds the work.
     build_reduced : function
-        Makes a part of it that is small enough for the reference engine.
+        Builds a smaller version of the work for the reference engine.
     hidden_spikes : float
-        How many spikes the LIF units other than the outputs are to emit in a sample, to 10 %.
+        The expected number of spikes per sample of all LIF units except the outputs, within 10 %.
     target : Target, optional
     trains : bool
-        Whether an epoch with updates is timed too.
+        Whether an epoch with updates is timed, too.
     single : bool
-        Whether it is one sample, which threads cannot share.
+        Whether the batch has a single sample, which threads cannot share.
     slow : bool
-        Whether a call takes seconds, so that it is timed without a call to warm up.
+        Whether a call takes seconds; then it is timed without a call to warm up.
     """
 
     name: str
@@ -101,7 +101,7 @@ class Case:
     slow: bool = False
 
     def checked(self) -> tuple[Work, evsim.Run]:
-        """The work and its run, once results and counts have been found right."""
+        """The work and its run, after the checks of results and counts."""
         check_against_reference(self.build_reduced())
         work = self.build()
         run = work.forward(Exact(threads=1))
@@ -114,7 +114,7 @@ class Case:
 
 
 def check_against_reference(work: Work) -> None:
-    """Compare spikes and gradients with those of the reference engine."""
+    """Check spikes and gradients against the reference engine."""
     found, expected = (work.gradient(engine) for engine in (Exact(threads=1), Reference()))
     assert hidden_spikes(expected.run) >= 1, "the part that is compared has no spikes"
     for name, trains in expected.run.spikes.items():
@@ -129,26 +129,26 @@ def check_against_reference(work: Work) -> None:
 
 
 def check_arrivals(run: evsim.Run) -> None:
-    """Count the arrivals again, from spikes and delays."""
+    """Check the number of arrivals by counting them from spikes and delays."""
     counted = sum(count_arrivals(run, connection) for connection in run.network.connections)
     assert run.report.arrivals == counted, f"{run.report.arrivals} arrivals, not {counted}"
 
 
 def check_hidden_spikes(run: evsim.Run, wanted: float) -> None:
-    """A sample's mean number of hidden spikes is within 10 % of what the case is named for."""
+    """Check that the mean number of hidden spikes per sample is within 10 % of the expected one."""
     found = hidden_spikes(run)
     assert abs(found - wanted) <= 0.1 * wanted, f"{found:g} hidden spikes a sample, not {wanted:g}"
 
 
 def check_threads(work: Work) -> None:
-    """Two threads compute the same bits as one."""
+    """Check that two threads compute the same bits as one."""
     one, two = (work.gradient(Exact(threads=threads)) for threads in (1, 2))
     for name, values in one.parameters.items():
         np.testing.assert_array_equal(numbers(values), numbers(two.parameters[name]), name)
 
 
 def hidden_spikes(run: evsim.Run) -> float:
-    """Spikes a sample of all LIF units but the outputs."""
+    """The spikes per sample of all LIF units except the outputs."""
     names = [
         population.name
         for population in run.network.populations[:-1]
@@ -158,7 +158,7 @@ def hidden_spikes(run: evsim.Run) -> float:
 
 
 def count_arrivals(run: evsim.Run, connection: evsim.Connection) -> int:
-    """Pairs of a spike and a synapse whose times add up to no more than the trial."""
+    """The number of pairs of a spike and a synapse for which the arrival is within the trial."""
     trains = run.spikes[connection.source]
     post = run.network.population(connection.target).units
     pre = run.network.population(connection.source).units
@@ -175,11 +175,11 @@ def count_arrivals(run: evsim.Run, connection: evsim.Connection) -> int:
     in_time = trains.times + delay.max() <= run.duration
     total = int(np.diff(edges)[trains.units[in_time]].sum())
     for time, unit in zip(trains.times[~in_time], trains.units[~in_time], strict=True):
-        own = delay[edges[unit] : edges[unit + 1]]
-        total += int(np.count_nonzero(time + own <= run.duration))
+        delays = delay[edges[unit] : edges[unit + 1]]
+        total += int(np.count_nonzero(time + delays <= run.duration))
     return total
 
 
 def numbers(values: evsim.network.Parameter) -> np.ndarray:
-    """A parameter's values: those that are stored, if it is sparse."""
+    """The values of a parameter; the stored values if it is sparse."""
     return values.data if hasattr(values, "tocsr") else values

@@ -1,4 +1,4 @@
-"""Yin-Yang: with delays as it is trained here, and as the first EventProp program has it."""
+"""Yin-Yang: with delays, as evsim trains it, and with the network of Wunderlich and Pehle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EPOCH = 20  # batches
 
 
 def with_delays(samples: int = 150) -> Work:
-    """30 hidden units that spike once at most, and a delay at every synapse of both layers."""
+    """30 hidden units that spike at most once, and a delay at every synapse of both layers."""
     settings = yin_yang.Settings(
         hidden=30, delays=True, output_delays=True, train_size=EPOCH * samples
     )
@@ -28,10 +28,10 @@ def with_delays(samples: int = 150) -> Work:
 
 
 def without_delays(hidden: int, scale: float, samples: int = 200) -> Work:
-    """The network of Wunderlich and Pehle's own program, its first weights times ``scale``.
+    """The network of the program of Wunderlich and Pehle, with its input weights times ``scale``.
 
-    Input spikes are 10 to 40 ms after the start, with a fifth at 20 ms in every sample; hidden
-    units spike as often as they like, and the time constants are 20 and 5 ms
+    Input spikes are 10 to 40 ms after the start, and a fifth one is at 20 ms in every sample.
+    Hidden units may spike any number of times.  The time constants are 20 and 5 ms
     (https://github.com/eventprop/eventprop, as described there).  With 30 hidden units the
     weights to the outputs are doubled, so that outputs spike.
     """
@@ -43,7 +43,7 @@ def without_delays(hidden: int, scale: float, samples: int = 200) -> Work:
         [
             evsim.Input("input", 5),
             evsim.LIF("hidden", hidden, tau_mem=20.0, tau_syn=5.0),
-            # Later spikes of outputs change neither this loss nor its gradient.
+            # The loss depends only on the first spikes of outputs, so later ones have no effect.
             evsim.LIF("output", 3, tau_mem=20.0, tau_syn=5.0, refractory=np.inf),
         ],
         [
@@ -65,7 +65,7 @@ def _work(
 ) -> Work:
     """A batch of the training samples, and Adam.
 
-    Its steps are so small that the last batch of an epoch has as many spikes as the first.
+    The learning rate is so small that the last batch of an epoch has as many spikes as the first.
     """
     batch = training[np.arange(samples)]
     work = Work(network, batch.spikes, batch.labels, loss, duration, training)

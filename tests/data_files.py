@@ -1,4 +1,4 @@
-"""Small data files in the layouts of the published ones."""
+"""Writes small data files in the layouts of the published data sets."""
 
 import base64
 import gzip

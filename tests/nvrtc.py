@@ -1,7 +1,7 @@
-"""CUDA source compiled for a device without one: NVIDIA's NVRTC, from its wheel on PyPI.
+"""Compiles CUDA source without a GPU, with NVIDIA's NVRTC from its wheel on PyPI.
 
-What a CPU cannot tell of kernels is told here: that NVIDIA's compiler takes them, and how many
-registers and how much shared memory they want.
+This shows what an emulator on the CPU cannot show: that NVIDIA's compiler accepts the kernels, and
+how many registers and how much shared memory they need.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Derivatives by finite differences in many digits: an oracle that shares no backward code.
+"""Derivatives by finite differences in many digits: an oracle without a backward pass.
 
-Nothing but the forward simulation of the engine Reference is used.  With 50 digits and a
-step of 1e-20 a central difference has 25 good digits or more.  Losses that integrate over a
-voltage are integrated here by quadrature, whose differences have 20 good digits.
+It uses only the forward simulation of the reference engine.  With 50 digits and a step of 1e-20 a
+central difference is correct to 25 digits or more.  Losses that integrate a function of a voltage
+are computed by quadrature; their differences are correct to 20 digits.
 """
 
 from __future__ import annotations

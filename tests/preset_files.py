@@ -1,4 +1,4 @@
-"""Small data files in the published layouts, of classes that are easy to tell apart."""
+"""Writes small data files in the published layouts, with classes that are easy to distinguish."""
 
 import gzip
 

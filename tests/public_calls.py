@@ -1,4 +1,4 @@
-"""One valid call of everything public: functions, classes and methods, by name."""
+"""One valid call of every public function, class and method, by name."""
 
 from __future__ import annotations
 

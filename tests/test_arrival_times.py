@@ -1,9 +1,9 @@
-"""Gradients by delays and input times, at any ratio of the time constants.
+"""Gradients with respect to delays and input times, for any ratio of the time constants.
 
-Where the time constants are far apart, lambda_V and lambda_I are nearly equal, and so are many
-terms that a derivative by a time could be written with.  The oracles are closed forms of V in 100
-digits, whose derivatives are written out; they know nothing of adjoints.  The shorter time constant
-is 5 ms.  An arrival comes at 0 ms where all digits of the time from it to what follows are wanted.
+If the time constants are far apart, lambda_V and lambda_I are nearly equal, and differences of them
+lose digits.  The oracles are closed forms of V in 100 digits and their explicit derivatives, which
+do not use adjoints.  The shorter time constant is 5 ms.  Arrivals are at 0 ms where a test needs
+all digits of the time that has passed since the arrival.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Augmentation: against plain loops, by what must not matter, by its statistics, refusals."""
+"""Augmentation: comparison with plain loops, independence, statistics, and refused arguments."""
 
 from collections import Counter
 from dataclasses import replace

@@ -1,8 +1,8 @@
-"""Bad arguments: one argument of a valid call is replaced by what it cannot be.
+"""Bad arguments: each argument of a valid call is replaced by values that are mostly invalid.
 
-Either the call is refused by a ``raise`` of evsim's own, whose message names the argument or
-what was found, or the value is one that the argument may have.  Nothing else: no words of the
-interpreter or of NumPy, no other kind of error, no call that never ends.
+Either evsim refuses the call with a ``raise`` of its own, whose message names the argument or its
+value, or the value is valid.  There must be no message of the interpreter or of NumPy, no other
+kind of error, and no call that never ends.
 """
 
 import ast

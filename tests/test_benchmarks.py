@@ -1,4 +1,4 @@
-"""The benchmarks find wrong work before they time it, and put their tables where they belong."""
+"""The benchmarks detect wrong results before timing, and put their tables into the right places."""
 
 import sys
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What objects that hold arrays say of themselves."""
+"""The short representations of objects that hold arrays."""
 
 import dataclasses
 import importlib

@@ -1,4 +1,4 @@
-"""Settings that are no numbers are refused where they are given, by name."""
+"""A setting that is not a number is refused where it is given, and the error names it."""
 
 import numpy as np
 import pytest

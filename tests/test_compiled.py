@@ -1,4 +1,4 @@
-"""What is compiled when, and where it is kept: stale caches, folders, several processes."""
+"""When functions are compiled and where code is stored: stale caches, folders, processes."""
 
 import ctypes
 import errno

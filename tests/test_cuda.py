@@ -1,7 +1,7 @@
-"""The CUDA side of the grid engine, against its CPU side.
+"""The CUDA part of the grid engine against its CPU part.
 
-Without a GPU the kernels run on the CPU (see ``cuda_on_cpu``), and NVIDIA's compiler says
-whether it takes them; with one, the same tests run there too.
+Without a GPU the kernels run in an emulator on the CPU (see ``cuda_on_cpu``), and NVIDIA's compiler
+checks that they compile.  With a GPU the same tests run there, too.
 """
 
 from __future__ import annotations

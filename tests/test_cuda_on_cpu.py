@@ -1,4 +1,4 @@
-"""The means by which kernels are tested without a GPU: they must see what a GPU would do wrong."""
+"""Tests of the CUDA emulator itself: it must detect what would go wrong on a GPU."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Training that stays on the device, against training batch by batch through the host.
+"""Training that stays on the GPU against training that returns to the host after each batch.
 
-The device is pretended (see ``cuda_on_cpu``) where there is none.
+Without a GPU it is emulated (see ``cuda_on_cpu``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Damaged files of every format end in one error that names them, within bounded memory."""
+"""Damaged files of every format raise one error that names the file, within bounded memory."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Datasets: classes and targets, groups, selecting and joining."""
+"""Datasets: classes and targets, groups, selection and concatenation."""
 
 import numpy as np
 import pytest

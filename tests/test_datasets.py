@@ -1,4 +1,4 @@
-"""Data sets: files in their published layouts, what is refused, and where files are found."""
+"""Data sets: files in the published layouts, refused files, and where files are found."""
 
 import functools
 import gzip

@@ -1,4 +1,4 @@
-"""The site: it builds without a warning, leads to functions that exist, and shows real pictures."""
+"""The documentation: it builds without warnings, its links and names exist, its plots are real."""
 
 import ast
 import dataclasses

@@ -1,4 +1,4 @@
-"""How the engines are asked for by name, and what happens where one is not there."""
+"""Engines given by name, and the errors if an engine is unknown or not installed."""
 
 import subprocess
 import sys

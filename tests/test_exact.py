@@ -1,8 +1,8 @@
-"""The exact engine against the reference engine in 50 digits, and against its differences.
+"""The exact engine against the reference engine in 50 digits, and against finite differences.
 
-The two engines share no code.  What the reference computes backwards is itself checked
-against finite differences elsewhere; here a few entries of every kind of network are
-compared with finite differences directly.
+The two engines share no code.  Other tests check the backward pass of the reference engine against
+finite differences.  Here a few gradient entries of every kind of network are compared with finite
+differences directly.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Far from ordinary trials: empty, crowded, endless, or too strong to be simulated.
+"""Extreme trials: without spikes, with very many, very long ones, and currents that overflow.
 
-The oracles here are written out.  V of a LIF unit is that of an LI unit minus, for every
-spike at t_k, threshold e^{-(t - t_k)/tau_mem}: the resets.
+The oracles are explicit formulas.  V of a LIF unit is V of an LI unit minus the resets,
+threshold e^{-(t - t_k)/tau_mem} for every spike at t_k.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What must not matter: threads, neighbours in the batch, numbering, splitting, storage, code.
+"""Results do not depend on threads, other samples, numbering, splitting, storage or code path.
 
-Threads and neighbours change no bit.  The others change the order of sums, so agreement is
-to rounding.
+For threads and other samples of the batch the results must be identical.  The others change the
+order of sums, so results agree up to rounding.
 """
 
 from __future__ import annotations

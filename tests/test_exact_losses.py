@@ -1,8 +1,9 @@
-"""Every loss, weighting and parameter: gradients of the exact engine against 50 digits.
+"""Gradients of the exact engine for every loss, weighting and parameter, against 50 digits.
 
-The oracle is the loss's formula, written again, of the forward simulation of the engine
-Reference in 50 digits, and its central difference along a direction in which every weight,
-delay, time constant, threshold and input time moves.  It shares no code with the gradient.
+The oracle is a separate implementation of the loss, applied to a forward simulation of the
+reference engine in 50 digits.  Its central difference is taken along a direction in which all
+weights, delays, time constants, thresholds and input times change.  It shares no code with the
+gradient.
 """
 
 from __future__ import annotations

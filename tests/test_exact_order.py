@@ -1,7 +1,7 @@
-"""What happens at one instant, in the code for layers and in that for recurrent populations.
+"""The order of events at one instant, in the code for feedforward and for recurrent populations.
 
-Emissions come before arrivals, arrivals of one instant are summed before the next crossing is
-sought, and an arrival at the end of a refractory window belongs to the window.
+Emissions come before arrivals.  Arrivals at one instant are summed before the next crossing is
+computed.  An arrival at the end of a refractory period belongs to the period.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Networks that run away: each spike causes more than one, and the rate grows without end."""
+"""Runaway networks: each spike causes more than one more, and the rate grows without end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scripts in examples/: each runs, is short, and shows what it says it shows."""
+"""The scripts in examples/: each runs, is short, and shows what its docstring says."""
 
 import re
 import runpy

@@ -1,4 +1,4 @@
-"""exp and expm1 in arithmetic alone, against many digits."""
+"""exp and expm1 computed with basic arithmetic, against many digits."""
 
 from __future__ import annotations
 

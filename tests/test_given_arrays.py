@@ -1,4 +1,4 @@
-"""Whatever is given as an array keeps its masks, units and meaning, or is refused by name."""
+"""Arrays of all kinds keep their masks, units and meaning, or are refused by name."""
 
 import datetime
 

@@ -1,8 +1,8 @@
 """The grid engine on the CPU.
 
-Three oracles: a loop over grid points in plain Python for the forward pass; the exact engine,
-where no event is moved by the grid; and, where events are moved, the exact engine as dt goes
-to 0, with the order of convergence measured.
+There are three oracles: a loop over grid points in plain Python for the forward pass; the exact
+engine for trials whose events all lie on the grid; and for other trials the exact engine in the
+limit dt -> 0, where the order of convergence is measured.
 """
 
 from __future__ import annotations

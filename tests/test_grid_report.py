@@ -1,4 +1,4 @@
-"""The grid engine's validation: orders are measured right, claims can fail, the page is whole."""
+"""The report on the grid engine: orders are right, claims can fail, the page is complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What importing evsim costs, and that what it names is there."""
+"""The cost of importing evsim, and the existence of all names that it offers."""
 
 import json
 import subprocess

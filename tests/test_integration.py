@@ -1,4 +1,4 @@
-"""Integrals of functions of V against mpmath, and how they fail."""
+"""Integrals of functions of V against mpmath, and their errors."""
 
 import math
 from itertools import pairwise

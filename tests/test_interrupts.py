@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and ends of programs: what runs stops, and what is finished is kept."""
+"""Ctrl-C, SIGTERM and the end of the program: running work stops, and finished work is kept."""
 
 import os
 import random

@@ -1,7 +1,7 @@
-"""The closed forms of lif.py against the same formulas written plainly in 100 digits.
+"""The closed forms of lif.py against the textbook formulas in 100 digits.
 
-With so many digits a difference quotient may cancel: the textbook's difference of two
-exponentials is an oracle even one float64 away from equal time constants.
+With so many digits cancellation does no harm: the textbook's difference of two exponentials is an
+oracle even if the time constants are neighbouring float64 numbers.
 """
 
 from __future__ import annotations

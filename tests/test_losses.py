@@ -1,4 +1,4 @@
-"""Losses against their formulas in many digits, and their derivatives against differences."""
+"""Losses against their formulas in many digits, and derivatives against finite differences."""
 
 import mpmath
 import numpy as np

@@ -1,4 +1,4 @@
-"""Metrics of classifications against counting one by one."""
+"""The metrics of classification against counting sample by sample."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What people who know other programs try first, and what they are told."""
+"""Typical mistakes of users of other simulators, and the messages that they get."""
 
 import inspect
 import pickle

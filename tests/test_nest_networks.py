@@ -1,4 +1,4 @@
-"""Networks built in NEST by the validation: clocks, delays and refusals; skipped without NEST."""
+"""The validation's networks in NEST: clocks, delays and refusals; skipped without NEST."""
 
 import sys
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""Networks: what they refuse, and that they are frozen values."""
+"""Networks: refused arguments, and immutability."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""The claims about the papers: runs are kept, and figures are judged as the claims say."""
+"""The claims about the papers: runs are stored, and figures refute a claim as it says."""
 
 import json
 import math

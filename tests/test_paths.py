@@ -1,4 +1,4 @@
-"""The home folder in every path that a user may give."""
+"""``~`` stands for the home folder in every path that a user may give."""
 
 import gzip
 import shutil

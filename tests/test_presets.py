@@ -1,4 +1,4 @@
-"""The papers' experiments on MNIST, spoken words and Braille, at sizes of seconds."""
+"""The papers' experiments on MNIST, spoken words and Braille, at sizes that take seconds."""
 
 import json
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""The README and the site: examples run and print what is said, commands and names exist."""
+"""The README and the site: examples run and print the stated output; commands and names exist."""
 
 import re
 from pathlib import Path

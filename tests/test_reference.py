@@ -1,4 +1,4 @@
-"""The readable engine: against closed forms, against finite differences, against itself."""
+"""The reference engine against closed forms, against finite differences and against itself."""
 
 from __future__ import annotations
 

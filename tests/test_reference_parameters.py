@@ -1,7 +1,8 @@
-"""The readable engine's gradients by every parameter, and what may be asked beside them.
+"""The reference engine's gradients with respect to every parameter, and further options.
 
-Time constants and thresholds, means of spiking units, voltages at moments, dropout, rate jumps
-and the limit on lambda_V: against finite differences in 50 digits, and by hand.
+Time constants and thresholds, means of spiking units, voltages at given times, dropout, jumps of
+rate regularisers and the limit on lambda_V are compared with finite differences in 50 digits and
+with explicit values.
 """
 
 from __future__ import annotations

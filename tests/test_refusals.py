@@ -1,4 +1,4 @@
-"""What is refused that no other test looks at: each message names what was found and a remedy."""
+"""Refused arguments that no other test covers: each message names the value and a remedy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Networks that run away are refused early, by one rule; others are left alone."""
+"""Runaway networks are refused early, by one rule; other networks are accepted."""
 
 from __future__ import annotations
 

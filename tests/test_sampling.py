@@ -1,4 +1,4 @@
-"""Readouts made of voltages at moments, against dense quadratures and finite differences."""
+"""Readouts from voltages at given times, against dense quadrature and finite differences."""
 
 import mpmath
 import numpy as np

@@ -1,4 +1,4 @@
-"""Schedules of learning rates against their definitions, and when early stopping stops."""
+"""Learning-rate schedules against their definitions, and the time of early stopping."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What simulate and gradient refuse, before any engine runs."""
+"""Arguments that simulate and gradient refuse before any engine runs."""
 
 import numpy as np
 import pytest

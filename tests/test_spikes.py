@@ -1,4 +1,4 @@
-"""SpikeTrains: round trips between forms, selections, counts, and what is refused."""
+"""SpikeTrains: conversions between forms, selections, counts, and refused arguments."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Random walks through the public API: whatever was done before, what must hold does hold."""
+"""Random sequences of public calls: the invariants hold after every sequence."""
 
 from __future__ import annotations
 

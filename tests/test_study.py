@@ -1,4 +1,4 @@
-"""Folds divide the data exactly; scores are collected, averaged, and kept after Ctrl-C."""
+"""Folds partition the data; scores are collected, averaged, and kept after Ctrl-C."""
 
 import statistics
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""check_loss passes every loss of the library, and names what is wrong with others."""
+"""check_loss accepts every loss of the library, and names what is wrong with other losses."""
 
 from dataclasses import dataclass
 

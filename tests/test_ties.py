@@ -1,7 +1,8 @@
-"""Events that meet, exactly or within the last bits of their times, in either code.
+"""Events that coincide, exactly or up to the last bits of their times, in both code paths.
 
-At one instant emissions come before arrivals.  Rounding may put either first where they nearly
-meet; but spikes, currents and gradients must then all follow from that one order.
+At one instant emissions come before arrivals.  If an emission and an arrival nearly coincide,
+rounding may put either of them first, but then spikes, currents and gradients must all follow from
+the same order.
 """
 
 from __future__ import annotations

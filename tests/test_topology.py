@@ -1,4 +1,4 @@
-"""The flat view that engines loop over: synapses, sharing, and the order of populations."""
+"""The flat arrays that engines loop over: synapses, sharing, and the order of populations."""
 
 import numpy as np
 import pytest

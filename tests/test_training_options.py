@@ -1,4 +1,4 @@
-"""What fit can do besides descending: dropout, regularisers, schedules, stopping, targets, ..."""
+"""Options of fit: dropout, regularisers, schedules, stopping, targets and others."""
 
 import json
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Numbers too small for float64 are harmless, and no error whatever NumPy is told of them."""
+"""Numbers too small for float64 do no harm, and raise no error for any setting of NumPy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Claims hold at a tiny effort, the frame that examines them is honest, the page is theirs."""
+"""Claims hold at a small effort, the runner reports honestly, and the page shows the findings."""
 
 from __future__ import annotations
 

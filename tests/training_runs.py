@@ -1,4 +1,4 @@
-"""A small training run with every part in it, for tests that interrupt, vary or watch it."""
+"""A small training run with all options, for tests that interrupt, vary or observe it."""
 
 from dataclasses import dataclass, field, replace
 

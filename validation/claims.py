@@ -1,7 +1,8 @@
-"""What a claim is, and what is found when it is examined.
+"""The base class of claims, and the finding that a claim returns when it is tested.
 
-A claim is a class with one sentence that could be wrong, an opponent, and a way to find out.
-Claims return findings and print nothing; ``run.py`` runs them, ``page.py`` writes the page.
+A claim is a class with a sentence that could be wrong, an opponent (what evsim is compared with),
+and a program that tries to refute the sentence.  Claims return findings and print nothing;
+``run.py`` runs them, ``page.py`` writes the page.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-# -- what is found ------------------------------------------------------------------------
+# -- findings -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells as they are to be read; units are in the names of the ``columns``."""
+    """A table of formatted cells; the names of the ``columns`` include the units."""
 
     title: str
     columns: list[str]
@@ -35,7 +36,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file in the claim's folder, by its name there, and what it shows in words."""
+    """The name of a PNG file in the claim's folder, and a description of what it shows."""
 
     file: str
     text: str
@@ -43,18 +44,18 @@ class Picture:
 
 @dataclass(frozen=True)
 class Finding:
-    """What came out when a claim was examined.
+    """The result of testing a claim.
 
     Parameters
     ----------
     holds : bool or None
-        None if it could not be examined here; ``summary`` says why.
+        None if the claim could not be tested; ``summary`` says why.
     summary : str
         One or two sentences with the figures.
     tables : list of Table
     pictures : list of Picture
     refutations : list of str
-        What does not hold, by how much, and why if that is known.
+        Each says what does not hold, by how much, and why if that is known.
     """
 
     holds: bool | None
@@ -77,17 +78,17 @@ class Finding:
         tables: Sequence[Table] = (),
         pictures: Sequence[Picture] = (),
     ) -> Finding:
-        """Of a claim that was examined: it holds if nothing refutes it."""
+        """The finding of a claim that was tested; the claim holds if there are no refutations."""
         lines = list(refutations)
         return cls(not lines, summary, list(tables), list(pictures), lines)
 
     def to_json(self) -> dict[str, Any]:
-        """Nothing but dicts, lists, strings, booleans and None."""
+        """The finding as dicts, lists, strings, booleans and None."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Finding:
-        """What ``to_json`` gave."""
+        """The finding from the result of ``to_json``."""
         return cls(
             stored["holds"],
             stored["summary"],
@@ -102,11 +103,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim(ABC):
-    """A sentence that could be wrong, and how to find out.
+    """A sentence that could be wrong, and the program that tests it.
 
-    Fields are the sizes of the run, with those of the full run as defaults; a field of type
-    ``Path | None`` called ``data`` is a folder of data that the user names.  The docstring's
-    first paragraph is the claim, the last begins "Refuted".
+    The fields are the sizes of the run; their defaults are those of the full run.  The field
+    ``data``, of type ``Path | None``, is a folder of data that the user names.  The first paragraph
+    of the docstring is the claim; the last one begins with "Refuted".
     """
 
     against: ClassVar[str] = ""
@@ -117,21 +118,21 @@ class Claim(ABC):
 
     @abstractmethod
     def examine(self, folder: Path) -> Finding:
-        """Find out; pictures, and what lets an interrupted run go on, are put into the folder."""
+        """Test the claim; pictures and the state of an interrupted run go into the folder."""
 
     def smaller(self, effort: float) -> Self:
-        """The same claim with its counts multiplied, each at least 1."""
+        """The same claim with its counts multiplied by ``effort``; each count is at least 1."""
         scaled = {name: max(1, round(effort * getattr(self, name))) for name in self.counts}
         return replace(self, **scaled)
 
     @property
     def name(self) -> str:
-        """That of its class."""
+        """The name of the claim, which is that of its class."""
         return type(self).__name__
 
     def settings(self) -> dict[str, Any]:
-        """The fields by name as JSON has them; where data lie is no setting."""
-        values = {own.name: getattr(self, own.name) for own in fields(self) if own.name != "data"}
+        """The fields by name, as JSON stores them, except the folder of the data."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "data"}
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()
@@ -139,10 +140,10 @@ class Claim(ABC):
 
     @classmethod
     def paragraphs(cls) -> list[str]:
-        """Of the docstring: the claim first, what refutes it last."""
+        """The paragraphs of the docstring: first the claim, last what refutes it."""
         return inspect.cleandoc(cls.__doc__ or "").split("\n\n")
 
     @classmethod
     def sentence(cls) -> str:
-        """The claim, on one line."""
+        """The claim as one line."""
         return " ".join(cls.paragraphs()[0].split())

@@ -1,12 +1,12 @@
-"""What single units do, in closed form: written from the equations, with none of evsim's code.
+"""Closed forms for single units, derived from the equations without any of evsim's code.
 
-One unit hears spikes of weights w that arrive at times a (emission and delay together):
+A unit receives spikes with weights w that arrive at times a (emission time plus delay):
 
     V(t) = sum of w psi(t - a)
     psi(t) = tau_syn/(tau_mem - tau_syn) (e^(-t/tau_mem) - e^(-t/tau_syn))
 
-and psi(t) = t/tau e^(-t/tau) at equal time constants.  Each formula takes the parameters of a
-``Unit`` as numbers of mpmath and returns what is read: spike times, a mean, a peak.
+and psi(t) = t/tau e^(-t/tau) for equal time constants.  Each formula takes the parameters of a
+``Unit`` as numbers of mpmath and returns the value of a readout: spike times, a mean or a peak.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Number = Any
 
 @dataclass(frozen=True)
 class Unit:
-    """The parameters of one unit and of what it hears; times in ms."""
+    """The parameters of one unit and of its input; times in ms."""
 
     weights: tuple[Number, ...]
     arrivals: tuple[Number, ...]
@@ -31,19 +31,19 @@ class Unit:
     threshold: Number
     refractory: Number
     duration: Number
-    spikes: int = 1  # how many are read
+    spikes: int = 1  # the number of spike times that the readout gives
 
 
 Formula = Callable[[Unit], list[Number]]
 
 
 def psi(unit: Unit, t: Number) -> Number:
-    """V of one spike of weight 1, t ms after its arrival, at time constants that differ."""
+    """V for one spike of weight 1, t ms after its arrival, for different time constants."""
     mem, syn = unit.tau_mem, unit.tau_syn
     return syn / (mem - syn) * (mp.exp(-t / mem) - mp.exp(-t / syn))
 
 
-# -- when V reaches the threshold -----------------------------------------------------------
+# -- threshold crossings --------------------------------------------------------------------
 
 
 def quadratic(unit: Unit) -> list[Number]:
@@ -73,13 +73,13 @@ def cubic(unit: Unit) -> list[Number]:
 
 
 def lambert(unit: Unit) -> list[Number]:
-    """tau_mem = tau_syn = tau: w t/tau e^(-t/tau) = threshold, by the branch W_0 of Lambert's W."""
+    """tau_mem = tau_syn = tau: w t/tau e^(-t/tau) = threshold, with branch W_0 of Lambert's W."""
     (w,), (a,) = unit.weights, unit.arrivals
     return [a - unit.tau_mem * mp.lambertw(-unit.threshold / w).real]
 
 
 def lambert_by_taus(unit: Unit) -> tuple[Number, Number]:
-    """The derivatives of ``lambert`` by tau_mem and by tau_syn alone: -(dV/dtau)/(dV/dt).
+    """The derivatives of ``lambert`` with respect to tau_mem and tau_syn: -(dV/dtau)/(dV/dt).
 
     For rates x = 1/tau_mem and y = 1/tau_syn, V = w x (e^(-x t) - e^(-y t))/(y - x), whose
     derivatives at x = y are w e^(-x t) (t - x t^2/2) and -w e^(-x t) x t^2/2.
@@ -101,9 +101,9 @@ def any_ratio(unit: Unit) -> list[Number]:
 
 
 def train(unit: Unit) -> list[Number]:
-    """tau_mem = 2 tau_syn: spikes of one arrival, each the first crossing of what current is left.
+    """tau_mem = 2 tau_syn: the spikes after one arrival, each the first crossing after a reset.
 
-    After a spike V is 0 for the refractory period, and I goes on.
+    After a spike V is 0 for the refractory period, while I continues to decay.
     """
     (current,), (start,) = unit.weights, unit.arrivals
     times = []
@@ -117,13 +117,13 @@ def train(unit: Unit) -> list[Number]:
 
 
 def held_current(unit: Unit) -> list[Number]:
-    """tau_syn without end: I = w is held, and every interval is -tau_mem log(1 - threshold/w)."""
+    """tau_syn infinite: I = w is constant, and every interval is -tau_mem log(1 - threshold/w)."""
     (w,), (a,) = unit.weights, unit.arrivals
     interval = -unit.tau_mem * mp.log(1 - unit.threshold / w)
     return [a + interval * (k + 1) + unit.refractory * k for k in range(unit.spikes)]
 
 
-# -- what is read of an LI unit -------------------------------------------------------------
+# -- readouts of an LI unit -----------------------------------------------------------------
 
 
 def mean(unit: Unit) -> list[Number]:
@@ -149,7 +149,7 @@ def exponential_mean(unit: Unit) -> list[Number]:
 
 
 def equal_mean(unit: Unit) -> list[Number]:
-    """The same as ``mean`` at equal time constants: tau - (span + tau) e^(-span/tau) a spike."""
+    """``mean`` for equal time constants: each spike adds tau - (span + tau) e^(-span/tau)."""
     tau = unit.tau_mem
     total = 0
     for w, a in zip(unit.weights, unit.arrivals, strict=True):
@@ -159,7 +159,7 @@ def equal_mean(unit: Unit) -> list[Number]:
 
 
 def peak(unit: Unit) -> list[Number]:
-    """The largest V of one arrival: w r^(-r/(r - 1)) with r = tau_mem/tau_syn."""
+    """The largest V after one arrival: w r^(-r/(r - 1)) with r = tau_mem/tau_syn."""
     (w,) = unit.weights
     r = unit.tau_mem / unit.tau_syn
     return [w * r ** (-r / (r - 1))]

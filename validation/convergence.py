@@ -1,4 +1,4 @@
-"""How the grid engine goes to the exact engine as its step goes to 0: errors, and their slopes."""
+"""How the grid engine converges to the exact engine as dt goes to 0: errors and their slopes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXACT = Exact(threads=1, debug=True)
 STEPS = 2.0 ** -np.arange(11)
 DURATION = 32.0
 CLASSES = 3
-FEWEST_STEPS = 4  # that a slope is measured over
+FEWEST_STEPS = 4  # the smallest number of steps over which a slope is measured
 GRADIENTS = ("weight", "delay", "tau_mem", "tau_syn", "threshold", "input times")
 QUANTITIES = ("spike times", "loss", *GRADIENTS)
 KINDS = ("layered", "recurrent")
@@ -34,7 +34,7 @@ LOSSES: dict[str, Loss] = {
 
 
 def random_network(rng: np.random.Generator, kind: str, spiking: bool) -> evsim.Network:
-    """8-12-8-3, or 8-16-3 whose hidden units hear each other; a delay at every synapse.
+    """8-12-8-3, or 8-16-3 with a recurrent hidden layer; a delay at every synapse.
 
     Units differ in their time constants and thresholds; a third of the networks have a
     refractory period of 2 ms.
@@ -93,22 +93,22 @@ def random_spikes(rng: np.random.Generator) -> evsim.SpikeTrains:
 
 @dataclass(frozen=True)
 class Errors:
-    """Of one network and loss, at each step of ``STEPS``.
+    """The errors for one network and loss, at each step of ``STEPS``.
 
     Parameters
     ----------
     agrees : (steps,)
         Whether every unit spikes as often as in continuous time.
     spikes : int
-        How many there are in continuous time, those of inputs not counted.
+        The number of spikes in continuous time, without those of inputs.
     values : mapping from quantity to (steps,)
-        The mean error of spike times in ms; what others are off by, relative to their norm.
-        NaN where patterns differ.
+        The mean error of spike times in ms; the errors of other quantities relative to their
+        norms.  NaN where the spike patterns differ.
     early : (steps,)
-        The mean error of spikes before the first difference of the patterns, where they
-        differ; NaN if there are none.
+        Where the patterns differ, the mean error of spikes before the first difference; NaN if
+        there are no such spikes.
     compared : (steps,)
-        How many spikes ``early`` is about.
+        The number of spikes from which ``early`` is computed.
     """
 
     agrees: np.ndarray
@@ -119,7 +119,7 @@ class Errors:
 
     @property
     def fitted(self) -> np.ndarray:
-        """The steps below the longest one at which, and below which, patterns agree; (steps,)."""
+        """The steps for which this and all shorter steps have the same pattern, (steps,)."""
         return np.logical_and.accumulate(self.agrees[::-1])[::-1]
 
 
@@ -139,7 +139,7 @@ def errors_of(rng: np.random.Generator, kind: str, loss: Loss) -> Errors:
     for index, dt in enumerate(STEPS):
         grid = gradient(Grid(float(dt), threads=1))
         pairs = list(paired_spikes(exact.run, grid.run))
-        agrees[index] = all(own.size == other.size for own, other in pairs)
+        agrees[index] = all(times.size == other.size for times, other in pairs)
         if agrees[index]:
             values["spike times"][index] = mean_error(pairs)
             for name, error in relative_errors(exact, grid).items():
@@ -147,8 +147,8 @@ def errors_of(rng: np.random.Generator, kind: str, loss: Loss) -> Errors:
         else:
             before = spikes_before(pairs, first_difference(pairs))
             early[index] = mean_error(before)
-            compared[index] = sum(own.size for own, _ in before)
-    count = sum(own.size for own, _ in paired_spikes(exact.run, exact.run))
+            compared[index] = sum(times.size for times, _ in before)
+    count = sum(times.size for times, _ in paired_spikes(exact.run, exact.run))
     return Errors(agrees, count, values, early, compared)
 
 
@@ -156,7 +156,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 def paired_spikes(exact: Run, grid: Run) -> Iterator[Pair]:
-    """The spike times of each unit that is no input, in continuous time and on the grid."""
+    """The spike times of each unit except inputs, in continuous time and on the grid."""
     for name, trains in exact.spikes.items():
         others = grid.spikes[name]
         if name not in exact.inputs:
@@ -165,18 +165,18 @@ def paired_spikes(exact: Run, grid: Run) -> Iterator[Pair]:
 
 
 def first_difference(pairs: list[Pair]) -> float:
-    """When a spike appears or vanishes, in ms.
+    """The earliest time in ms at which a spike appears or vanishes on the grid.
 
-    In a unit that spikes more often on the grid, or less often, that is its first spike without
-    one of the same number, or one that is nearer to another spike of the unit than to that.
+    In a unit with a different number of spikes, this is its first spike that has no counterpart
+    with the same number, or that is nearer to another spike of the unit than to its counterpart.
     """
     moment = np.inf
-    for own, others in pairs:
-        if own.size == others.size:
+    for exact, others in pairs:
+        if exact.size == others.size:
             continue
-        for number in range(max(own.size, others.size)):
-            times = [train[number] for train in (own, others) if number < train.size]
-            nearest = np.argmin(np.abs(own - times[-1])) if own.size else -1
+        for number in range(max(exact.size, others.size)):
+            times = [train[number] for train in (exact, others) if number < train.size]
+            nearest = np.argmin(np.abs(exact - times[-1])) if exact.size else -1
             if len(times) < 2 or nearest != number:
                 moment = min(moment, *times)
                 break
@@ -184,22 +184,22 @@ def first_difference(pairs: list[Pair]) -> float:
 
 
 def spikes_before(pairs: list[Pair], moment: float) -> list[Pair]:
-    """Those with the same number of the same unit that both are before a moment."""
+    """The pairs of spikes with the same unit and number that are both before a time."""
     found = []
-    for own, others in pairs:
-        count = min(int((own < moment).sum()), int((others < moment).sum()))
-        found.append((own[:count], others[:count]))
+    for exact, others in pairs:
+        count = min(int((exact < moment).sum()), int((others < moment).sum()))
+        found.append((exact[:count], others[:count]))
     return found
 
 
 def mean_error(pairs: list[Pair]) -> float:
-    """The mean distance of spikes in ms; NaN for none."""
-    distances = np.concatenate([np.abs(own - others) for own, others in pairs])
+    """The mean distance of spikes in ms; NaN without spikes."""
+    distances = np.concatenate([np.abs(exact - others) for exact, others in pairs])
     return float(distances.mean()) if distances.size else np.nan
 
 
 def relative_errors(exact: Gradient, grid: Gradient) -> dict[str, float]:
-    """Of the loss and of each kind of gradient, relative to their norms; NaN for a norm of 0."""
+    """The errors of the loss and of each kind of gradient, relative to their norms; NaN for 0."""
     found = {"loss": (exact.losses, grid.losses)}
     for kind in GRADIENTS[:-1]:
         names = [name for name in exact.parameters if name.endswith(f".{kind}")]
@@ -208,10 +208,10 @@ def relative_errors(exact: Gradient, grid: Gradient) -> dict[str, float]:
             for one in (exact, grid)
         )
     found["input times"] = exact.input_times, grid.input_times
-    norms = {name: np.linalg.norm(own) for name, (own, _) in found.items()}
+    norms = {name: np.linalg.norm(truth) for name, (truth, _) in found.items()}
     return {
-        name: float(np.linalg.norm(other - own) / norms[name]) if norms[name] else np.nan
-        for name, (own, other) in found.items()
+        name: float(np.linalg.norm(other - truth) / norms[name]) if norms[name] else np.nan
+        for name, (truth, other) in found.items()
     }
 
 
@@ -220,17 +220,17 @@ def relative_errors(exact: Gradient, grid: Gradient) -> dict[str, float]:
 
 @dataclass
 class Slopes:
-    """The order at which a quantity converges, over networks.
+    """The order at which a quantity converges, over many networks.
 
     Parameters
     ----------
     single : (networks,)
         The slope of each network's log error over log dt, by least squares, over the steps
-        at which its pattern agrees, at least ``FEWEST_STEPS``.
+        at which its pattern agrees; there are at least ``FEWEST_STEPS``.
     common : float
-        One slope for all of them, each with a size of its own; over the same steps.
+        One slope for all networks, each with its own prefactor, over the same steps.
     interval : pair of float
-        In which ``common`` is with 95 %, by resampling networks.
+        The 95 % interval of ``common``, from resampling networks.
     """
 
     single: np.ndarray
@@ -239,18 +239,18 @@ class Slopes:
 
     @property
     def quartiles(self) -> tuple[float, float, float]:
-        """First quartile, median and third of those of single networks."""
+        """The first quartile, median and third quartile of the slopes of single networks."""
         return tuple(np.quantile(self.single, [0.25, 0.5, 0.75]).tolist())
 
     @property
     def highest_median(self) -> float:
-        """The upper end of the median's 95 % interval, by resampling networks."""
+        """The upper end of the median's 95 % interval, from resampling networks."""
         medians = np.median(self.single[resampled(self.single.size)], axis=1)
         return float(np.quantile(medians, 0.975))
 
     @classmethod
     def of(cls, found: list[Errors], quantity: str) -> Slopes:
-        """Measured on some networks; an error of 0 tells nothing of an order and is left out."""
+        """The slopes measured on some networks; errors of 0 are left out."""
         products, squares = [], []
         for errors in found:
             values = errors.values[quantity]
@@ -269,5 +269,5 @@ class Slopes:
 
 
 def resampled(count: int) -> np.ndarray:
-    """Numbers of networks, drawn with replacement; (draws, count)."""
+    """The numbers of networks, drawn with replacement, (draws, count)."""
     return np.random.default_rng(0).integers(0, count, (2000, count))

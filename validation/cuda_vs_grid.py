@@ -37,7 +37,7 @@ class CudaVsGrid(Claim):
     seed: int = 0
 
     def examine(self, folder: Path) -> Finding:
-        """On the first GPU; not at all without one."""
+        """Compare on the first GPU; without a GPU, report that nothing was compared."""
         devices = cuda_devices()
         if not devices:
             return Finding(
@@ -48,13 +48,13 @@ class CudaVsGrid(Claim):
         found = compare_many(self.networks, self.seed, "cuda")
         largest = {
             precision: max(
-                max(own.errors.values(), default=0.0) for own in found.outcomes[precision]
+                max(outcome.errors.values(), default=0.0) for outcome in found.outcomes[precision]
             )
             for precision in PRECISIONS
         }
-        everything = [own for outcomes in found.outcomes.values() for own in outcomes]
-        spikes = sum(own.spikes for own in everything)
-        others = sum(not own.identical for own in everything)
+        everything = [outcome for outcomes in found.outcomes.values() for outcome in outcomes]
+        spikes = sum(outcome.spikes for outcome in everything)
+        others = sum(not outcome.identical for outcome in everything)
         errors = " and ".join(
             f"{error:.1e} in {precision} (claimed: {LARGEST_ERROR[precision]:g})"
             for precision, error in largest.items()

@@ -1,7 +1,8 @@
-"""Derivatives along a random direction, in which every parameter and input time moves.
+"""Derivatives along a random direction, in which all parameters and input times change.
 
-One difference then checks all of a gradient: an entry that is wrong, or missing, shows in it.
-Nothing but forward simulations makes the difference; it shares no backward code.
+A single finite difference then checks all entries of a gradient: a wrong or missing entry changes
+the derivative.  The difference uses forward simulations only, and so shares no code with the
+backward pass.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ from evsim.network.parameters import spread
 STEP = "1e-20"
 CENTRAL = {-1: -1, 1: 1}
 ONE_SIDED = {0: -3, 1: 4, 2: -1}
-"""Coefficients of values at multiples of the step, over twice the step; of second order."""
+"""Coefficients of values at multiples of the step, divided by twice the step; second order."""
 
 Direction = Mapping[str, np.ndarray]
-"""How far entries move, by names of parameters, and "<input>.times" for those of spikes."""
+"""The change of each entry by parameter name; "<input>.times" for the times of input spikes."""
 
 
 class OtherPatternError(Exception):
-    """Spikes appear, vanish, or leave the trial within the step: there is no derivative."""
+    """Spikes appear, vanish or leave the trial within the step, so there is no derivative."""
 
 
 def random_direction(
     rng: np.random.Generator, case: Case, kinds: tuple[str, ...] | None = None
 ) -> dict[str, np.ndarray]:
-    """All parameters and times of inputs move, or those of some kinds; delays of 0 upwards."""
+    """A direction in all parameters and input times, or in some kinds; delays of 0 only grow."""
     moving = {name: entries(values) for name, values in case.network.parameters.items()}
     moving |= {f"{name}.times": trains.times for name, trains in case.inputs.items()}
     direction = {}
@@ -49,12 +50,12 @@ def random_direction(
 
 
 def at_bound(name: str, values: np.ndarray) -> np.ndarray:
-    """Which entries may only grow."""
+    """Whether each entry is at its lower bound and may only grow."""
     return (values == 0) & name.endswith((".delay", ".times"))
 
 
 def stencil(case: Case, direction: Direction) -> dict[int, int]:
-    """Central, if everything may move both ways."""
+    """The central difference, or a one-sided one if an entry may only grow."""
     bounded = (
         (at_bound(name, entries(case.network.parameters[name])) & (sizes != 0)).any()
         for name, sizes in direction.items()
@@ -73,9 +74,9 @@ def difference(
     value_of: Callable[[State], Number],
     step: Any = STEP,
 ) -> Number:
-    """Of what is computed from the state, by forward simulations in the engine's numbers.
+    """The finite difference of a function of the state, in the engine's number type.
 
-    Raises ``OtherPatternError`` where a spike appears or vanishes within the step.
+    Raises ``OtherPatternError`` if a spike appears or vanishes within the step.
     """
     h = reference.numbers.convert(step)
     weights = stencil(case, direction)
@@ -86,13 +87,13 @@ def difference(
 
 
 def moved_state(case: Case, reference: Reference, direction: Direction, far: Number) -> State:
-    """The network simulated with everything moved so far along the direction."""
+    """Simulate the network after a step of that length along the direction."""
     network, convert = case.network, reference.numbers.convert
     model = Model.from_network(network, reference.numbers)
     for kind in ("weight", "delay"):
         shifts = per_synapse(network, direction, kind).tolist()
-        own = getattr(model, kind)
-        moved = [x + far * convert(s) for x, s in zip(own, shifts, strict=True)]
+        values = getattr(model, kind)
+        moved = [x + far * convert(s) for x, s in zip(values, shifts, strict=True)]
         model = replace(model, **{kind: moved})
     neurons = dict(model.neurons)
     for kind in ("tau_mem", "tau_syn", "threshold"):
@@ -108,7 +109,7 @@ def moved_state(case: Case, reference: Reference, direction: Direction, far: Num
 
 
 def events_and_sizes(case: Case, reference: Reference, direction: Direction) -> Any:
-    """The input spikes of each sample, and how far each of them moves."""
+    """The input spikes of each sample, and the component of the direction for each spike."""
     names = {
         unit: population.name
         for population, start in zip(
@@ -127,7 +128,7 @@ def events_and_sizes(case: Case, reference: Reference, direction: Direction) -> 
 
 
 def per_synapse(network: Network, direction: Direction, kind: str) -> np.ndarray:
-    """How far the weight, or the delay, of each synapse moves; (synapses,)."""
+    """The direction's component for the weight or delay of each synapse, (synapses,)."""
     topology = network.topology
     flat = np.zeros(topology.source.size)
     for connection, slots in zip(network.connections, topology.slots, strict=True):
@@ -143,7 +144,7 @@ def per_synapse(network: Network, direction: Direction, kind: str) -> np.ndarray
 
 
 def per_unit(network: Network, direction: Direction, kind: str) -> np.ndarray:
-    """How far a parameter of each unit moves; (units of all populations,)."""
+    """The direction's component for one parameter of each unit, (units of all populations,)."""
     flat = np.zeros(network.topology.unit_count)
     starts = network.topology.first_unit.tolist()
     for population, start in zip(network.populations, starts, strict=False):
@@ -152,7 +153,7 @@ def per_unit(network: Network, direction: Direction, kind: str) -> np.ndarray:
 
 
 def pattern(state: State) -> tuple[Any, ...]:
-    """How often each unit spikes, and how many spikes arrive within the trial and after it."""
+    """The spike count of each unit, and the numbers of arrivals within and after the trial."""
     return tuple(
         (
             tuple(sorted(emission.unit for emission in sample.emissions)),
@@ -167,7 +168,7 @@ def pattern(state: State) -> tuple[Any, ...]:
 
 
 def contributions(adjoint: Adjoint, direction: Direction) -> np.ndarray:
-    """What each entry contributes to the derivative along the direction, in float64."""
+    """The contribution of each entry to the derivative along the direction, in float64."""
     parts = []
     for name, sizes in direction.items():
         owner, kind = name.rsplit(".", 1)
@@ -177,7 +178,7 @@ def contributions(adjoint: Adjoint, direction: Direction) -> np.ndarray:
 
 
 def derivative(case: Case, adjoint: AdjointState, direction: Direction) -> Number:
-    """The derivative along the direction in the engine's numbers."""
+    """The derivative along the direction, in the engine's number type."""
     total: Number = 0
     for kind in ("weight", "delay"):
         total += np.sum(getattr(adjoint, kind) * per_synapse(case.network, direction, kind))

@@ -43,7 +43,7 @@ MATCHED = TIME_CONSTANTS[2]  # tau_syn (tau_mem - tau_syn) = tau_mem, see nest_d
 
 FINE = 2.0**-4
 POWERS = (0, 1, 2, 4, 6, 8, 10)  # resolutions in ms are those of 1/2
-LONGEST = 1.0  # ms; a step, and so the shortest delay in a loop
+LONGEST = 1.0  # ms; the longest step, and thus the shortest delay in a loop
 DIGITS = 30
 
 Agreements = dict[tuple[str, str, str], Agreement]  # by time constants, kind and model
@@ -76,7 +76,7 @@ class ExactVsNest(Claim):
     counts: ClassVar[tuple[str, ...]] = ("networks", "samples", "steps", "finest")
 
     def examine(self, folder: Path) -> Finding:
-        """Compare random networks, walk through resolutions, and show what differs."""
+        """Compare random networks, also at many resolutions, and show what differs."""
         if not nest_networks.is_installed():
             return Finding(None, f"NEST is not installed: {nest_networks.INSTALL}")
         found = self.random_networks()
@@ -92,7 +92,7 @@ class ExactVsNest(Claim):
         return Finding.of(summary(found), refutations(everything), tables)
 
     def random_networks(self) -> Agreements:
-        """By time constants, kind and model; at one resolution."""
+        """The agreement by time constants, kind and model, at one resolution."""
         found: Agreements = {}
         for number in range(self.networks):
             rng = np.random.default_rng([self.seed, number])
@@ -102,12 +102,12 @@ class ExactVsNest(Claim):
             for model in (PRECISE, LOSSLESS):
                 if model == LOSSLESS and taus == EQUAL:
                     continue  # refused, see nest_deviations
-                own = found.setdefault((taus.name, kind, model), Agreement())
-                own.add(agreement_of(case, Nest(model, FINE)))
+                agreement = found.setdefault((taus.name, kind, model), Agreement())
+                agreement.add(agreement_of(case, Nest(model, FINE)))
         return found
 
     def resolutions(self) -> dict[tuple[float, str], Agreement]:
-        """By resolution and model: the same networks at all of them."""
+        """The agreement of the same networks by resolution and model."""
         found: dict[tuple[float, str], Agreement] = {}
         for number in range(self.steps):
             rng = np.random.default_rng([self.seed, 1, number])
@@ -115,29 +115,29 @@ class ExactVsNest(Claim):
             case = random_case(rng, KINDS[number % len(KINDS)], taus, self.samples, LONGEST)
             for resolution in (2.0**-power for power in POWERS if power <= self.finest):
                 for model in (PRECISE, LOSSLESS):
-                    own = found.setdefault((resolution, model), Agreement())
-                    own.add(agreement_of(case, Nest(model, resolution)))
+                    agreement = found.setdefault((resolution, model), Agreement())
+                    agreement.add(agreement_of(case, Nest(model, resolution)))
         return found
 
 
 def refutations(found: list[Agreement]) -> Iterator[str]:
-    """What of the claim does not hold."""
-    worst = max(own.worst[0] for own in found)
+    """The parts of the claim that do not hold."""
+    worst = max(agreement.worst[0] for agreement in found)
     if not worst <= LIMIT:
         yield f"a spike is {worst:.1e} ms off"
-    unexplained = sum(own.reasons[UNEXPLAINED] for own in found)
+    unexplained = sum(agreement.reasons[UNEXPLAINED] for agreement in found)
     if unexplained:
         yield f"{unexplained} trials differ, and neither known reason explains it"
-    if not any(own.spikes for own in found):
+    if not any(agreement.spikes for agreement in found):
         yield "no spike was compared"
 
 
 def summary(found: Agreements) -> str:
-    """In two sentences."""
-    spikes = sum(own.spikes for own in found.values())
-    trials = sum(own.samples for own in found.values())
-    reasons = sum((own.reasons for own in found.values()), start=Counter[str]())
-    worst = max(own.worst[0] for own in found.values())
+    """The figures in two sentences."""
+    spikes = sum(agreement.spikes for agreement in found.values())
+    trials = sum(agreement.samples for agreement in found.values())
+    reasons = sum((agreement.reasons for agreement in found.values()), start=Counter[str]())
+    worst = max(agreement.worst[0] for agreement in found.values())
     names = ", ".join(f"{reasons[name]} {name}" for name in REASONS if reasons[name])
     return (
         f"{spikes:,} spikes of {trials:,} trials were compared at a resolution of 2⁻⁴ ms; the "
@@ -159,10 +159,10 @@ def agreement_table(found: Agreements) -> Table:
             total = Agreement()
             largest = []
             for kind in KINDS:
-                own = found.get((taus.name, kind, model))
-                largest.append(f"{own.worst[0]:.1e}" if own and own.spikes else "–")
-                if own:
-                    total.add(own)
+                one = found.get((taus.name, kind, model))
+                largest.append(f"{one.worst[0]:.1e}" if one and one.spikes else "–")
+                if one:
+                    total.add(one)
             if total.samples:
                 counts = [f"{total.samples:,}", f"{total.spikes:,}", f"{total.median:.1e}"]
                 rows.append([taus.name, model, *counts, *largest, reasons_of(total)])
@@ -178,8 +178,8 @@ def resolution_table(found: dict[tuple[float, str], Agreement]) -> Table:
     for resolution in dict.fromkeys(resolution for resolution, _ in found):
         row = [power_of_two(resolution)]
         for model in (PRECISE, LOSSLESS):
-            own = found[resolution, model]
-            row += [f"{own.worst[0]:.1e}", f"{own.median:.1e}", reasons_of(own)]
+            one = found[resolution, model]
+            row += [f"{one.worst[0]:.1e}", f"{one.median:.1e}", reasons_of(one)]
         rows.append(row)
     trials = next(iter(found.values())).samples
     title = f"The same trials, {trials} of them, at several resolutions of NEST"
@@ -187,20 +187,20 @@ def resolution_table(found: dict[tuple[float, str], Agreement]) -> Table:
 
 
 def reasons_of(agreement: Agreement) -> str:
-    """How many trials differ, and why."""
+    """The number of trials that differ, by reason."""
     names = [f"{agreement.reasons[name]} {name}" for name in REASONS if agreement.reasons[name]]
     return ", ".join(names) or "0"
 
 
 def referee_table(found: Agreements) -> Table:
-    """Whose fault it is, where the two are furthest apart: many digits know."""
+    """Compare the spikes that are furthest apart with the reference engine in many digits."""
     columns = ["networks", "NEST's model", "distance, ms", "exact engine off by, ms"]
     columns += ["NEST off by, ms", "I - threshold"]
     rows = []
     for kind in KINDS:
         for model in (PRECISE, LOSSLESS):
-            worsts = [own.worst for (_, k, m), own in found.items() if (k, m) == (kind, model)]
-            distance, case, nest = max(worsts, key=lambda own: own[0], default=(0.0, None, None))
+            worsts = [one.worst for (_, k, m), one in found.items() if (k, m) == (kind, model)]
+            distance, case, nest = max(worsts, key=lambda one: one[0], default=(0.0, None, None))
             if case is not None and nest is not None:
                 figures = [distance, *refereed(case, nest)]
                 rows.append([kind, model, *(f"{value:.1e}" for value in figures)])
@@ -209,7 +209,7 @@ def referee_table(found: Agreements) -> Table:
 
 
 def refereed(case: Case, nest: Nest) -> tuple[float, float, float]:
-    """Both errors of the spike that is furthest apart in ms, and how steeply V rose there."""
+    """Both errors in ms of the spike that is furthest apart, and the slope of V at that spike."""
     inputs = {"input": case.spikes}
     run = case.run()
     found = nest.simulate(case.network, inputs, case.duration).spikes
@@ -217,14 +217,14 @@ def refereed(case: Case, nest: Nest) -> tuple[float, float, float]:
     state = reference.simulate(case.network, inputs, case.duration)
     truth = reference.spikes(state)
     worst = (-1.0, "", 0, 0)
-    for population, unit, own, others in trains_of(run.spikes, found, 0):
-        for number, distance in enumerate(np.abs(own - others)):
+    for population, unit, ours, others in trains_of(run.spikes, found, 0):
+        for number, distance in enumerate(np.abs(ours - others)):
             worst = max(worst, (float(distance), population, unit, number))
     _, population, unit, number = worst
-    own, others, exact = (
+    ours, others, exact = (
         trains[population].times[trains[population].units == unit][number]
         for trains in (run.spikes, found, truth)
     )
     threshold = np.broadcast_to(case.network.population(population).threshold, 20)[unit]
-    drive = run.current(population, [own])[0, unit, 0] - threshold
-    return abs(own - exact), abs(others - exact), float(drive)
+    drive = run.current(population, [ours])[0, unit, 0] - threshold
+    return abs(ours - exact), abs(others - exact), float(drive)

@@ -1,6 +1,6 @@
-"""ExactVsOlderEvsim: what evsim says now against what each earlier version said.
+"""ExactVsOlderEvsim: the results of evsim now against those of each earlier version.
 
-``golden`` wrote the files, and says how to add the next release.
+``golden.py`` has written the files, and says how to add the next release.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ LIMITS = {
     "gradients": 1e-12,
     "traces": 1e-12,
 }
-"""Of spike times in units in the last place of the trial's length, of the others relative to the
-largest entry of their array, and at least to a hundredth of the largest of their kind."""
+"""Limits for spike times in units in the last place of the trial's duration; for other quantities
+relative to the largest entry of their array, but at least to a hundredth of that of their kind."""
 
 ANNOUNCED = {
     "0.1.0": (
@@ -34,7 +34,7 @@ ANNOUNCED = {
         "largest entry"
     ),
 }
-"""Changes that CHANGELOG.md has under "Changes to spike times or gradients" since a version."""
+"""Changes since a version, from "Changes to spike times or gradients" in CHANGELOG.md."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class ExactVsOlderEvsim(Claim):
     counts: ClassVar[tuple[str, ...]] = ("cases",)
 
     def examine(self, folder: Path) -> Finding:
-        """Ask every version's questions again, of at most so many networks each."""
-        del folder  # seconds, so that nothing is kept
+        """Compute the results of every version again, for at most so many networks each."""
+        del folder  # it takes seconds, so no state is stored
         rows, refutations, identical, total = [], [], 0, 0
         files = sorted(FILES.glob("*.safetensors"), key=lambda f: golden.version_of(f.stem))
         for file in files:
@@ -82,7 +82,7 @@ class ExactVsOlderEvsim(Claim):
 
 @dataclass
 class Comparison:
-    """What one version said against what is said now."""
+    """The results of one version against those of the present one."""
 
     version: str
     worst: dict[str, float] = field(default_factory=lambda: dict.fromkeys(LIMITS, 0.0))
@@ -91,16 +91,16 @@ class Comparison:
 
     @property
     def numbers(self) -> int:
-        """How many numbers were compared."""
+        """The number of values that were compared."""
         return sum(number for number, _ in self.counts.values())
 
     @property
     def identical(self) -> int:
-        """How many of them have the same bits."""
+        """The number of compared values with identical bits."""
         return sum(same for _, same in self.counts.values())
 
     def add(self, case: Case, question: Question, told: dict[str, np.ndarray]) -> None:
-        """Ask the question again and compare."""
+        """Compute the answer again and compare it."""
         spikes, traces = (any(n.startswith(k) for n in told) for k in ("spikes/", "trace/"))
         now = golden.answers(case, question, spikes=spikes, traces=traces)
         place = f"{self.version}, {case.name}, {question.name()}"
@@ -131,7 +131,7 @@ class Comparison:
             )
 
     def rows(self) -> list[list[str]]:
-        """Rows of the table."""
+        """The rows of the table."""
         rows = []
         for what, (number, same) in self.counts.items():
             if not number:
@@ -145,25 +145,25 @@ class Comparison:
 
 
 def kind_of(name: str) -> str:
-    """Which limit holds."""
+    """The kind of a quantity, which decides its limit."""
     kinds = {"spikes": "spike times", "gradient": "gradients", "trace": "traces"}
     return kinds.get(name.split("/")[0], "readouts" if name == "readout" else "losses")
 
 
 def scales(case: Case, told: dict[str, np.ndarray], name: str) -> float:
-    """What a difference is relative to."""
+    """The scale to which a difference is relative."""
     what = kind_of(name)
     if what == "spike times":
         return float(np.spacing(case.duration))
-    own = _largest(told[name])
+    largest = _largest(told[name])
     if what == "gradients":
         kind = name.rsplit(".", 1)[1]
         alike = ("delay", "times") if kind in ("delay", "times") else (kind,)
         others = [_largest(a) for n, a in told.items() if n.rsplit(".", 1)[-1] in alike]
-        return max(own, 1e-2 * max(others)) or 1.0
+        return max(largest, 1e-2 * max(others)) or 1.0
     if what == "traces":
-        return max(own, 1e-3)
-    return max(own, 1.0)
+        return max(largest, 1e-3)
+    return max(largest, 1.0)
 
 
 def _largest(values: np.ndarray) -> float:

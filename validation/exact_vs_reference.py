@@ -64,7 +64,7 @@ class ExactVsReference(Claim):
             )
 
     def examine(self, folder: Path) -> Finding:
-        """The same number of each kind of networks, at least one."""
+        """Test the same number of networks of each kind, at least one."""
         each = max(1, self.networks // len(KINDS))
         tasks = [(self.seed, kind, n, self.digits) for kind in KINDS for n in range(each)]
         results = for_each(
@@ -75,7 +75,10 @@ class ExactVsReference(Claim):
             settings=self.settings(),
         )
         outcomes = [Outcome(**result) for result in results]
-        kinds = [Findings(kind, [own for own in outcomes if own.kind == kind]) for kind in KINDS]
+        kinds = [
+            Findings(kind, [outcome for outcome in outcomes if outcome.kind == kind])
+            for kind in KINDS
+        ]
         everything = Findings("all", outcomes)
         return Finding.of(
             summary(everything, self.digits),
@@ -89,26 +92,27 @@ class ExactVsReference(Claim):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found on one network.
+    """The results for one network.
 
     Parameters
     ----------
     kind : str
     passed_over : int
-        Networks drawn before that were silent, or spiked too often.
+        The number of networks drawn before that were silent or spiked too often.
     differs : bool
-        Whether a unit spikes more often in one engine than in the other; nothing else then.
-    error, bound : list of float, of spikes
-        In units in the last place of the trial's length.
+        Whether a unit spikes more often in one engine than in the other; if so, the other fields
+        are empty.
+    error, bound : list of float, one per spike
+        The error and the rounding bound, in units in the last place of the trial's duration.
     largest_ms : float
-        The largest error.
-    gradients : list of float, of readouts
-        The largest error of any entry.
+        The largest error of a spike time in ms.
+    gradients : list of float, one per readout
+        The largest error of any entry of the gradients.
     along : float or None
-        The error of the derivative along a direction against the difference; None where a spike
-        appears or vanishes within the step.
+        The error of the derivative along a direction against the finite difference; None if a
+        spike appears or vanishes within the step.
     reference_along : float or None
-        The same of the reference engine.
+        The same error for the reference engine.
     """
 
     kind: str
@@ -123,7 +127,7 @@ class Outcome:
 
 
 def examine_network(seed: int, kind: str, number: int, digits: int) -> dict[str, Any]:
-    """The outcome of one random network, by names of what is in it."""
+    """The outcome for one random network, as a dict of its fields."""
     rng = np.random.default_rng([seed, KINDS.index(kind), number])
     passed_over, case, state = random_small_case(rng, kind)
     reference = ManyDigits(digits)
@@ -148,13 +152,13 @@ def examine_network(seed: int, kind: str, number: int, digits: int) -> dict[str,
 
 
 def random_small_case(rng: np.random.Generator, kind: str) -> tuple[int, Case, Any]:
-    """A network that spikes, but not more often than is to be compared; how many did not."""
+    """The number of rejected networks, then a network with spikes but not too many, its state."""
     passed_over = 0
     while True:
         case = random_case(rng, kind)
         try:
             state = EXACT.simulate(case.network, case.inputs, case.duration)
-        except EngineError:  # it runs away
+        except EngineError:  # the network runs away
             passed_over += 1
             continue
         counts = EXACT.spike_counts(state)
@@ -177,18 +181,18 @@ def gradient_errors(
     found = []
     for readout in case.readouts:
         cotangents = rng.normal(0, 1, EXACT.read(state, readout).shape)
-        own, expected = (
+        adjoint, expected = (
             engine.pull_back(simulated, readout, cotangents, names)
             for engine, simulated in ((EXACT, state), (reference, truth))
         )
-        found.append(gradient_error(case.network, own, expected))
+        found.append(gradient_error(case.network, adjoint, expected))
     return found
 
 
 def derivative_errors(
     rng: np.random.Generator, case: Case, state: Any, truth: Any, reference: ManyDigits
 ) -> tuple[float | None, float | None]:
-    """Of both engines, along a random direction against the difference; see ``Outcome``."""
+    """The errors of both engines along a random direction; see ``Outcome``."""
     readout = case.readouts[rng.integers(len(case.readouts))]
     values = EXACT.read(state, readout)
     cotangents = np.where(np.isfinite(values), rng.normal(0, 1, values.shape), 0.0)
@@ -208,7 +212,7 @@ def derivative_errors(
     derivatives = parts.sum(), directional.derivative(case, fine, direction)
     scale = np.abs(parts).sum()
     along, of_reference = (
-        float(abs(own - difference) / scale) if scale else 0.0 for own in derivatives
+        float(abs(derivative - difference) / scale) if scale else 0.0 for derivative in derivatives
     )
     return along, of_reference
 
@@ -218,50 +222,52 @@ def derivative_errors(
 
 @dataclass(frozen=True)
 class Findings:
-    """Outcomes of one kind of networks, or of all."""
+    """The outcomes of one kind of networks, or of all kinds."""
 
     kind: str
     outcomes: list[Outcome]
 
     @property
     def compared(self) -> list[Outcome]:
-        """Those with the same spikes in both engines."""
-        return [own for own in self.outcomes if not own.differs]
+        """The outcomes with the same spikes in both engines."""
+        return [outcome for outcome in self.outcomes if not outcome.differs]
 
     @property
     def error(self) -> np.ndarray:
-        """Of all spikes, in ulp."""
-        return np.array([error for own in self.compared for error in own.error])
+        """The errors of all spikes, in ulp."""
+        return np.array([error for outcome in self.compared for error in outcome.error])
 
     @property
     def bound(self) -> np.ndarray:
-        """Rounding bounds of all spikes, in ulp."""
-        return np.array([bound for own in self.compared for bound in own.bound])
+        """The rounding bounds of all spikes, in ulp."""
+        return np.array([bound for outcome in self.compared for bound in outcome.bound])
 
     @property
     def gradient(self) -> np.ndarray:
-        """The largest errors of gradients, of all networks and readouts."""
-        return np.array([error for own in self.compared for error in own.gradients])
+        """The largest error of a gradient for each network and readout."""
+        return np.array([error for outcome in self.compared for error in outcome.gradients])
 
     @property
     def worst_bound(self) -> np.ndarray:
-        """The largest rounding bound of the spikes of their networks."""
-        return np.array([max(own.bound) for own in self.compared for _ in own.gradients])
+        """The largest rounding bound of a spike in the network of each gradient."""
+        return np.array(
+            [max(outcome.bound) for outcome in self.compared for _ in outcome.gradients]
+        )
 
     def along(self, engine: str = "along") -> np.ndarray:
-        """Errors against differences, of the exact engine or "reference_along"."""
-        errors = (getattr(own, engine) for own in self.compared)
+        """The errors against differences: "along" or "reference_along"."""
+        errors = (getattr(outcome, engine) for outcome in self.compared)
         return np.array([error for error in errors if error is not None])
 
     def refutations(self) -> Iterator[str]:
-        """What of the claim does not hold, and by how much."""
-        differ = sum(own.differs for own in self.outcomes)
+        """The parts of the claim that do not hold, and by how much."""
+        differ = sum(outcome.differs for outcome in self.outcomes)
         if differ:
             yield f"{self.kind}: {differ} of {len(self.outcomes)} networks have other spikes"
         error, bound = self.error, self.bound
         well_conditioned = self.gradient[self.worst_bound <= 200]
         recurrent = MOST_SPIKES.get(self.kind) == 99
-        in_ms = [own.largest_ms for own in self.compared] if recurrent else []
+        in_ms = [outcome.largest_ms for outcome in self.compared] if recurrent else []
         checks = [
             ("spikes by their rounding bounds", error / np.where(bound > 0, bound, 1.0), 1.0),
             ("well-conditioned spikes in ulp", error[bound <= MODERATE], 4.0),
@@ -280,15 +286,15 @@ class Findings:
 
 
 def summary(found: Findings, digits: int) -> str:
-    """The figures of all kinds together."""
+    """The figures for all kinds together."""
     if not found.compared:
         return f"In none of {len(found.outcomes)} networks do both engines have the same spikes."
     error = found.error
-    differ = sum(own.differs for own in found.outcomes)
+    differ = sum(outcome.differs for outcome in found.outcomes)
     return (
         f"{len(found.outcomes)} networks with {error.size} spikes, {digits} digits: patterns "
         f"differ in {differ}; spike times are off by at most "
-        f"{max(own.largest_ms for own in found.compared):.1e} ms and "
+        f"{max(outcome.largest_ms for outcome in found.compared):.1e} ms and "
         f"{(error / found.bound).max():.2f} of their rounding bounds, in the median by "
         f"{np.median(error):.2f} ulp; gradients by at most {found.gradient.max():.1e} of a "
         f"parameter's largest entry, in the median by {np.median(found.gradient):.1e}."
@@ -296,20 +302,20 @@ def summary(found: Findings, digits: int) -> str:
 
 
 def table(title: str, kinds: list[Findings], rows: list[list[str]]) -> Table:
-    """A column for each kind of networks."""
-    return Table(title, ["", *(own.kind for own in kinds)], rows)
+    """A table with a column for each kind of networks."""
+    return Table(title, ["", *(kind.kind for kind in kinds)], rows)
 
 
 def spikes_table(kinds: list[Findings]) -> Table:
     """Errors of spike times."""
-    kinds = [own for own in kinds if own.compared]
-    errors = [own.error for own in kinds]
-    moderate = [own.bound <= MODERATE for own in kinds]
-    in_ms = [max(outcome.largest_ms for outcome in own.compared) for own in kinds]
-    passed_over = [sum(outcome.passed_over for outcome in own.outcomes) for own in kinds]
+    kinds = [kind for kind in kinds if kind.compared]
+    errors = [kind.error for kind in kinds]
+    moderate = [kind.bound <= MODERATE for kind in kinds]
+    in_ms = [max(outcome.largest_ms for outcome in kind.compared) for kind in kinds]
+    passed_over = [sum(outcome.passed_over for outcome in kind.outcomes) for kind in kinds]
     small = [error[chosen] for error, chosen in zip(errors, moderate, strict=True)]
     rows = [
-        ["networks", *(str(len(own.outcomes)) for own in kinds)],
+        ["networks", *(str(len(kind.outcomes)) for kind in kinds)],
         ["passed over", *map(str, passed_over)],
         ["patterns that differ", *(str(len(k.outcomes) - len(k.compared)) for k in kinds)],
         ["spikes", *(str(error.size) for error in errors)],
@@ -318,24 +324,24 @@ def spikes_table(kinds: list[Findings]) -> Table:
         ["largest error, ulp", *(f"{error.max():.1f}" for error in errors)],
         ["largest error, ms", *(f"{error:.1e}" for error in in_ms)],
         ["largest error / bound", *(f"{(k.error / k.bound).max():.2f}" for k in kinds)],
-        [f"bound at most {MODERATE:g} ulp", *(f"{100 * own.mean():.0f} %" for own in moderate)],
-        ["largest error of these, ulp", *(f"{own.max(initial=0.0):.2f}" for own in small)],
+        [f"bound at most {MODERATE:g} ulp", *(f"{100 * part.mean():.0f} %" for part in moderate)],
+        ["largest error of these, ulp", *(f"{part.max(initial=0.0):.2f}" for part in small)],
     ]
     return table("Spike times", kinds, rows)
 
 
 def gradients_table(kinds: list[Findings]) -> Table:
-    """Errors of gradients, against the reference engine and against differences."""
-    kinds = [own for own in kinds if own.along().size]
-    gradients, along = [own.gradient for own in kinds], [own.along() for own in kinds]
-    reference = [own.along("reference_along") for own in kinds]
+    """Errors of gradients against the reference engine and against finite differences."""
+    kinds = [kind for kind in kinds if kind.along().size]
+    gradients, along = [kind.gradient for kind in kinds], [kind.along() for kind in kinds]
+    reference = [kind.along("reference_along") for kind in kinds]
     rows = [
-        ["gradients", *(str(own.size) for own in gradients)],
-        ["median error", *(f"{np.median(own):.1e}" for own in gradients)],
-        ["99.9 % below", *(f"{np.quantile(own, 0.999):.1e}" for own in gradients)],
-        ["largest error", *(f"{own.max():.1e}" for own in gradients)],
-        ["directions", *(str(own.size) for own in along)],
-        ["largest error against differences", *(f"{own.max():.1e}" for own in along)],
-        ["the same of the reference engine", *(f"{own.max():.1e}" for own in reference)],
+        ["gradients", *(str(part.size) for part in gradients)],
+        ["median error", *(f"{np.median(part):.1e}" for part in gradients)],
+        ["99.9 % below", *(f"{np.quantile(part, 0.999):.1e}" for part in gradients)],
+        ["largest error", *(f"{part.max():.1e}" for part in gradients)],
+        ["directions", *(str(part.size) for part in along)],
+        ["largest error against differences", *(f"{part.max():.1e}" for part in along)],
+        ["the same of the reference engine", *(f"{part.max():.1e}" for part in reference)],
     ]
     return table("Gradients, each by all parameters and input times", kinds, rows)

@@ -1,15 +1,15 @@
-"""What one version of evsim computes, written to a file that later versions are held to.
+"""Writes the results of one version of evsim to a file, with which later versions are compared.
 
     PYTHONPATH=<its checkout> python validation/golden.py validation/golden/0.3.0.safetensors
 
-The file holds networks, inputs and targets, and what that version said of them: spikes, readouts,
-losses, gradients and traces.  It is small, and reading it runs nothing.  This script uses what
-evsim has had since 0.1.0; whatever came later is named with its version in ``QUESTIONS``, and
-left out of the files of versions before it.
+The file holds networks, inputs and targets, and the results of that version: spikes, readouts,
+losses, gradients and traces.  It is small, and reading it executes no code.  This script uses only
+what evsim has had since 0.1.0.  Whatever came later is listed with its version in ``QUESTIONS`` and
+left out of the files of earlier versions.
 
-To add a release: check out its tag, run the line above, commit the file.  If the release can do
-something new, add questions with its version first.  Files of older versions are never written
-again: what they say is what that version said.
+To add a release: check out its tag, run the line above, and commit the file.  If the release has
+new features, first add questions with its version.  Files of older versions are never written
+again: they hold what those versions computed.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ Version = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Case:
-    """A network, its inputs and the length of the trial in ms, from numbers alone.
+    """A network, its inputs and the duration of the trial in ms, stored as plain numbers.
 
-    ``populations`` has kind, name and units, ``connections`` source, target and whether it is
-    sparse; ``arrays`` every number by name, those of inputs as "<name>/times" and so on.
+    ``populations`` has kind, name and units; ``connections`` has source, target and whether the
+    connection is sparse.  ``arrays`` has all arrays by name, those of inputs as "<name>/times" etc.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Case:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
     def network(self) -> evsim.Network:
-        """The network, built by the evsim that is there."""
+        """The network, built with the installed version of evsim."""
         units = {name: count for _, name, count in self.populations}
         populations = []
         for kind, name, count in self.populations:
@@ -79,7 +79,7 @@ class Case:
 
     @property
     def output(self) -> tuple[str, str, int]:
-        """Kind, name and units of the last population."""
+        """The kind, name and number of units of the last population."""
         kind, name, units = self.populations[-1]
         return kind, name, units
 
@@ -88,7 +88,7 @@ SAMPLES = 2
 
 
 def cases() -> list[Case]:
-    """Networks of every kind: ratios of time constants, sharing, refractory periods, loops."""
+    """Networks of many kinds: ratios of time constants, sharing, refractory periods, loops."""
     found = []
     settings = [
         # name, output, ratio, refractory, sharing of delays, sparse, recurrent, heterogeneous
@@ -178,11 +178,11 @@ def _delay_shape(sharing: str, shape: tuple[int, int]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of a network: a loss and its gradient, by an engine.
+    """What to compute for a network: a loss and its gradient, with an engine.
 
-    ``loss`` and ``readout`` are a class of evsim and its settings.  ``output`` is the kind of
-    output it is for, both if empty.  ``options`` are more arguments of ``gradient``: "dropout",
-    "regulariser" and "lambda_limit".
+    ``loss`` and ``readout`` are the name of a class of evsim and its settings.  ``output`` is the
+    kind of output population that the question is for; it is empty for both kinds.  ``options`` are
+    further arguments of ``gradient``: "dropout", "regulariser" and "lambda_limit".
     """
 
     since: Version
@@ -193,13 +193,13 @@ class Question:
     engine: list[Any] = field(default_factory=lambda: ["Exact", {"threads": 1}])
 
     def name(self) -> str:
-        """In words."""
+        """The question in words."""
         readout = "" if self.readout is None else f" of {_words(self.readout)}"
         options = "".join(f", {name} {value}" for name, value in self.options.items())
         return f"{_words(self.loss)}{readout}{options}, {_words(self.engine)}"
 
     def built_loss(self) -> Any:
-        """The loss of the evsim that is there."""
+        """The loss, built with the installed version of evsim."""
         name, settings = self.loss
         if self.readout is not None:
             kind, arguments = self.readout
@@ -207,14 +207,14 @@ class Question:
         return getattr(evsim.losses, name)(**settings)
 
     def built_engine(self) -> Any:
-        """The engine of the evsim that is there."""
+        """The engine, built with the installed version of evsim."""
         from evsim import engines
 
         name, settings = self.engine
         return getattr(engines, name)(**settings)
 
     def built_options(self) -> dict[str, Any]:
-        """Arguments of ``gradient``."""
+        """The further arguments of ``gradient``."""
         options = dict(self.options)
         if "dropout" in options:
             options["dropout"] = evsim.Dropout(options["dropout"], seed=3)
@@ -224,7 +224,7 @@ class Question:
         return options
 
     def labels(self, case: Case) -> np.ndarray:
-        """Classes, or targets for losses that do not classify."""
+        """Classes, or the targets of a loss that does not classify."""
         *_, units = case.output
         rng = np.random.default_rng(7)
         if self.loss[0] == "SpikeTimeMSE":
@@ -272,19 +272,19 @@ QUESTIONS = [
 
 
 def questions(case: Case, version: Version) -> Iterator[Question]:
-    """Those that a version can answer for a case."""
+    """The questions that a version can answer for a case."""
     for question in QUESTIONS:
         if question.since <= version and question.output in ("", case.output[0]):
             yield question
 
 
 def changes_spikes(question: Question) -> bool:
-    """Whether the spikes are not those of the plain exact engine, as for most questions."""
+    """Whether the spikes differ from those of the exact engine without dropout."""
     return "dropout" in question.options or question.engine[0] != "Exact"
 
 
 def answers(case: Case, question: Question, *, spikes: bool, traces: bool) -> dict[str, np.ndarray]:
-    """What the evsim that is there says, by name; with spikes and traces if asked for."""
+    """The results of the installed version by name, with spikes and traces if asked for."""
     network = case.network()
     result = evsim.gradient(
         network,
@@ -320,12 +320,12 @@ def answers(case: Case, question: Question, *, spikes: bool, traces: bool) -> di
 
 
 def version_of(text: str) -> Version:
-    """(0, 3) of "0.3.1"."""
+    """The version as numbers, such as (0, 3) for "0.3.1"."""
     return tuple(int(part) for part in text.split(".")[:2])
 
 
 def write(path: Path) -> None:
-    """Ask the evsim that is there and write what it says."""
+    """Write the results of the installed version to a file."""
     arrays: dict[str, np.ndarray] = {}
     description: dict[str, Any] = {"evsim": evsim.__version__, "cases": [], "layouts": []}
     for case in cases():
@@ -338,13 +338,13 @@ def write(path: Path) -> None:
         arrays |= {f"{case.name}/given/{name}": a for name, a in case.arrays.items()}
         entry["answers"] = []
         for number, question in enumerate(asked):
-            own = answers(
+            results = answers(
                 case, question, spikes=not number or changes_spikes(question), traces=not number
             )
-            # One array for all: names would take more room than numbers.
-            flat = [np.ravel(array).astype(np.float64) for array in own.values()]
+            # One array for all: names would take more space than numbers.
+            flat = [np.ravel(array).astype(np.float64) for array in results.values()]
             arrays[f"{case.name}/{number}"] = np.concatenate(flat)
-            layout = [[name, list(np.shape(array))] for name, array in own.items()]
+            layout = [[name, list(np.shape(array))] for name, array in results.items()]
             if layout not in description["layouts"]:
                 description["layouts"].append(layout)
             entry["answers"].append(description["layouts"].index(layout))
@@ -357,7 +357,7 @@ Answered = list[tuple[Question, dict[str, np.ndarray]]]
 
 
 def read(path: Path) -> tuple[str, list[tuple[Case, Answered]]]:
-    """The version, and each case with its questions and what that version said."""
+    """The version, and each case with its questions and the answers of that version."""
     with safe_open(path, framework="numpy") as file:
         description = json.loads(file.metadata()["description"])
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -368,8 +368,8 @@ def read(path: Path) -> tuple[str, list[tuple[Case, Answered]]]:
         given = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
         case = Case(**entry, arrays=given)
         answered = []
-        for number, (own, index) in enumerate(zip(asked, layouts, strict=True)):
-            question = Question(**{**own, "since": tuple(own["since"])})
+        for number, (settings, index) in enumerate(zip(asked, layouts, strict=True)):
+            question = Question(**{**settings, "since": tuple(settings["since"])})
             flat = arrays[f"{case.name}/{number}"]
             answered.append((question, _unpacked(flat, description["layouts"][index])))
         found.append((case, answered))

@@ -22,7 +22,7 @@ from evsim.network.parameters import with_data
 EXACT = Exact(threads=1, debug=True)
 PARAMETERS = ("weight", "delay", "tau_mem", "tau_syn", "threshold", "times")
 UNITS = {"weight": 0.1, "threshold": 0.1, "delay": 0.5, "times": 0.5}
-"""How far entries move for a step of 1, where it is not 1 ms."""
+"""The change of an entry for a step of 1, by kind; 1 ms for the others."""
 NAMES = {kind: kind for kind in PARAMETERS} | {"times": "input times"}
 STEPS = 10.0 ** -np.arange(2, 13)
 FINE_STEPS = 10.0 ** -np.array([2, 3, 4, 5, 8, 11, 14])
@@ -30,7 +30,7 @@ PICTURE = "errors.png"
 NETWORKS = ("feedforward", "recurrent")
 
 FAR_ABOVE = 30.0
-"""How many times the one part of an error exceeds the other where a slope is measured."""
+"""A slope is measured where one part of the error is this many times the other."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class GradientVsFiniteDifferences(Claim):
     seed: int = 0
 
     def examine(self, folder: Path) -> Finding:
-        """Errors of each network by kind of parameter and step; a picture of their medians."""
+        """Measure the errors of each network by kind of parameter and step; plot their medians."""
         results = for_each(
             errors_of_network,
             [(self.seed, number, self.digits) for number in range(self.networks)],
@@ -77,20 +77,20 @@ class GradientVsFiniteDifferences(Claim):
         )
         curves = {
             kind: Curves(
-                np.array([own[kind]["floats"] for own in results], float),
-                np.array([own[kind]["digits"] for own in results], float),
+                np.array([result[kind]["floats"] for result in results], float),
+                np.array([result[kind]["digits"] for result in results], float),
             )
             for kind in PARAMETERS
         }
-        refutations = [f"{NAMES[k]}: {line}" for k, own in curves.items() for line in own.wrong()]
-        curves = {kind: own for kind, own in curves.items() if own.kept.any()}
+        refutations = [f"{NAMES[k]}: {line}" for k, one in curves.items() for line in one.wrong()]
+        curves = {kind: curve for kind, curve in curves.items() if curve.kept.any()}
         if not curves:
             return Finding.of("No network keeps its spikes within the largest step.", refutations)
         draw(curves, folder / PICTURE)
-        best = max(own.best for own in curves.values())
-        finest = max(own.finest for own in curves.values())
-        orders = [own.order[0] for own in curves.values()]
-        fine = np.concatenate([own.fine_orders for own in curves.values()])
+        best = max(curve.best for curve in curves.values())
+        finest = max(curve.finest for curve in curves.values())
+        orders = [curve.order[0] for curve in curves.values()]
+        fine = np.concatenate([curve.fine_orders for curve in curves.values()])
         return Finding.of(
             f"{self.networks} networks: errors of differences fall with the step at slopes of "
             f"{min(orders):.3f} to {max(orders):.3f}, to medians of {best:.0e} or below, in "
@@ -113,7 +113,7 @@ class GradientVsFiniteDifferences(Claim):
 
 
 def errors_of_network(seed: int, number: int, digits: int) -> dict[str, dict[str, list[Any]]]:
-    """By kind of parameter: errors in float64 and in many digits, by step; None for none."""
+    """Errors in float64 and in many digits, by kind of parameter and step; None where missing."""
     rng = np.random.default_rng([seed, number])
     case = spiking_case(rng, NETWORKS[number % len(NETWORKS)])
     readout = case.readouts[rng.integers(len(case.readouts))]
@@ -156,14 +156,14 @@ def errors_of_network(seed: int, number: int, digits: int) -> dict[str, dict[str
 
 
 def relative(difference: Any, exact: Any, scale: float) -> float | None:
-    """The error over the scale; None where there is no difference, or nothing to compare."""
+    """The error over the scale; None without a difference or without anything to compare."""
     if difference is None or scale == 0:
         return None
     return float(abs(difference - exact) / scale)
 
 
 def spiking_case(rng: np.random.Generator, kind: str) -> Case:
-    """A network that spikes, not too often, and can be moved a little."""
+    """A network that spikes, but not too often, and whose parameters can change a little."""
     while True:
         case = random_case(
             rng, kind, delays="synaptic", heterogeneous=True, sparse=False, duration=30.0,
@@ -182,14 +182,14 @@ def spiking_case(rng: np.random.Generator, kind: str) -> Case:
 def float_difference(
     case: Case, direction: directional.Direction, step: float, readout: Any, cotangents: np.ndarray
 ) -> float | None:
-    """The central difference in float64; None where spikes are others."""
+    """The central difference in float64; None if the spike pattern changes."""
     moved = [moved_case(case, direction, sign * step) for sign in (-1, 1)]
-    if any(own is None for own in moved):
+    if any(near is None for near in moved):
         return None
-    states = [EXACT.simulate(own.network, own.inputs, own.duration) for own in moved]
+    states = [EXACT.simulate(near.network, near.inputs, near.duration) for near in moved]
     unmoved = EXACT.simulate(case.network, case.inputs, case.duration)
     counts = [EXACT.spike_counts(state) for state in (unmoved, *states)]
-    if any(not np.array_equal(counts[0][n], own[n]) for own in counts[1:] for n in own):
+    if any(not np.array_equal(counts[0][n], count[n]) for count in counts[1:] for n in count):
         return None
     chosen = cotangents != 0
     below, above = (
@@ -199,7 +199,7 @@ def float_difference(
 
 
 def moved_case(case: Case, direction: directional.Direction, far: float) -> Case | None:
-    """The network with everything moved so far; None where a delay or a time would be negative."""
+    """The network after a step of length ``far``; None if a delay or time would be negative."""
     values, inputs = {}, dict(case.inputs)
     for name, sizes in direction.items():
         owner, kind = name.rsplit(".", 1)
@@ -216,11 +216,11 @@ def moved_case(case: Case, direction: directional.Direction, far: float) -> Case
                 unit_count=trains.unit_count,
             )
             continue
-        own = case.network.parameters[name]
-        shifted = entries(own) + far * sizes
+        parameter = case.network.parameters[name]
+        shifted = entries(parameter) + far * sizes
         if kind != "weight" and shifted.min(initial=0.0) < 0:
             return None
-        values[name] = with_data(own, shifted) if hasattr(own, "indptr") else shifted
+        values[name] = with_data(parameter, shifted) if hasattr(parameter, "indptr") else shifted
     return Case(case.network.replace(values), inputs, case.duration)
 
 
@@ -229,30 +229,30 @@ def moved_case(case: Case, direction: directional.Direction, far: float) -> Case
 
 @dataclass(frozen=True)
 class Curves:
-    """Errors by network and step of one kind of parameter; NaN where spikes are others."""
+    """Errors by network and step for one kind of parameter; NaN where the pattern changes."""
 
     all_floats: np.ndarray
     all_digits: np.ndarray
 
     @property
     def kept(self) -> np.ndarray:
-        """Networks with the same spikes within every step; some do not depend on a parameter."""
+        """Whether each network keeps its spikes at every step, and depends on the parameter."""
         errors = np.hstack([self.all_floats, self.all_digits])
         return np.isfinite(errors).all(axis=1)
 
     @property
     def floats(self) -> np.ndarray:
-        """Errors in float64 of the networks that are kept."""
+        """The errors in float64 of the networks that are kept."""
         return self.all_floats[self.kept]
 
     @property
     def digits(self) -> np.ndarray:
-        """Errors in many digits of the networks that are kept."""
+        """The errors in many digits of the networks that are kept."""
         return self.all_digits[self.kept]
 
     @property
     def order(self) -> tuple[float, float]:
-        """The slope in float64 where the third derivative rules, and its standard error."""
+        """The slope in float64 where the third derivative dominates, and its standard error."""
         same = np.isin(STEPS, FINE_STEPS)
         steps, by_step = STEPS[same], self.digits[:, np.isin(FINE_STEPS, STEPS)]
         by_rounding = np.median(self.floats[:, -1]) * STEPS[-1] / steps
@@ -262,36 +262,37 @@ class Curves:
 
     @property
     def rounding(self) -> tuple[float, float]:
-        """The slope in float64 where nothing but rounding shows, and its standard error."""
+        """The slope in float64 where rounding dominates, and its standard error."""
         small = np.flatnonzero(STEPS < 1e-7)
         floats, left = self.floats[:, small], self.digits[:, FINE_STEPS == 1e-8]
         return common_slope(STEPS[small], floats, floats > FAR_ABOVE * left)
 
     @property
     def fine_orders(self) -> np.ndarray:
-        """The slope of each network in many digits, of those that are not linear.
+        """The slope in many digits of each network that is not linear.
 
-        At steps where nothing else shows: near a spike that grazes the threshold higher orders
-        rule down to 1e-5, and at 1e-14 what 50 digits lack may already be seen.
+        It is measured at steps where no other error contributes: near a spike that grazes the
+        threshold higher orders dominate down to 1e-5, and at 1e-14 the rounding of 50 digits may
+        already contribute.
         """
         used = (FINE_STEPS > 1e-12) & (FINE_STEPS < 1e-7)
         errors = self.digits[:, used]
         errors = errors[errors[:, -1] > 1e-30]
         x = np.log10(FINE_STEPS[used])
-        return np.array([np.polyfit(x, np.log10(own), 1)[0] for own in errors])
+        return np.array([np.polyfit(x, np.log10(row), 1)[0] for row in errors])
 
     @property
     def best(self) -> float:
-        """The median at the best step, in float64."""
+        """The median error at the best step, in float64."""
         return float(np.median(self.floats, axis=0).min())
 
     @property
     def finest(self) -> float:
-        """The median at the smallest step, in many digits."""
+        """The median error at the smallest step, in many digits."""
         return float(np.median(self.digits[:, -1]))
 
     def wrong(self) -> list[str]:
-        """What of the claim does not hold."""
+        """The parts of the claim that do not hold."""
         if self.kept.mean() < 0.5:
             return [f"only {self.kept.sum()} of {self.kept.size} networks keep their spikes"]
         checks: list[tuple[str, float, Callable[[float], bool]]] = [
@@ -312,14 +313,15 @@ class Curves:
 
 
 def common_slope(steps: np.ndarray, errors: np.ndarray, used: np.ndarray) -> tuple[float, float]:
-    """Of the logarithms of what is used, and its standard error; 0 tells nothing and is left out.
+    """The common slope of log errors over log steps, and its standard error.
 
-    One line for each network, by least squares, all with the same slope.
+    One line is fitted for each network by least squares; all have the same slope.  Only the errors
+    marked in ``used`` count, and errors of 0 are left out.
     """
     x, y = [], []
-    for own, chosen in zip(errors, used & (errors > 0), strict=True):
+    for row, chosen in zip(errors, used & (errors > 0), strict=True):
         if chosen.sum() > 1:
-            for values, found in ((steps, x), (own, y)):
+            for values, found in ((steps, x), (row, y)):
                 logarithms = np.log10(values[chosen])
                 found.append(logarithms - logarithms.mean())
     if not x:
@@ -332,18 +334,18 @@ def common_slope(steps: np.ndarray, errors: np.ndarray, used: np.ndarray) -> tup
 
 
 def table(curves: dict[str, Curves]) -> Table:
-    """Slopes and errors by kind of parameter."""
+    """The slopes and errors by kind of parameter."""
     rows = [
         [
             NAMES[kind],
-            f"{own.kept.sum()} of {own.kept.size}",
-            f"{own.order[0]:.3f}",
-            f"{own.rounding[0]:.2f}",
-            f"{own.best:.0e}",
-            f"{own.fine_orders.min():.3f} to {own.fine_orders.max():.3f}",
-            f"{own.finest:.0e}",
+            f"{curve.kept.sum()} of {curve.kept.size}",
+            f"{curve.order[0]:.3f}",
+            f"{curve.rounding[0]:.2f}",
+            f"{curve.best:.0e}",
+            f"{curve.fine_orders.min():.3f} to {curve.fine_orders.max():.3f}",
+            f"{curve.finest:.0e}",
         ]
-        for kind, own in curves.items()
+        for kind, curve in curves.items()
     ]
     columns = [
         "differences by",
@@ -358,15 +360,15 @@ def table(curves: dict[str, Curves]) -> Table:
 
 
 def draw(curves: dict[str, Curves], file: Path) -> None:
-    """Medians over networks against the step, in both precisions."""
+    """Plot medians over networks against the step, in both precisions."""
     from evsim.plotting.style import COLOURS, GREY, SMALL_TEXT, TWO_COLUMNS, label, new_figure, save
 
     figure = new_figure(TWO_COLUMNS, 3.0)
     left, right = figure.subplots(1, 2)
-    for (kind, own), colour in zip(curves.items(), COLOURS, strict=False):
+    for (kind, curve), colour in zip(curves.items(), COLOURS, strict=False):
         look = {"color": colour, "linewidth": 1.0, "marker": "o", "markersize": 2.5}
-        left.plot(STEPS, np.median(own.floats, axis=0), label=NAMES[kind], **look)
-        right.plot(FINE_STEPS, np.median(own.digits, axis=0), **look)
+        left.plot(STEPS, np.median(curve.floats, axis=0), label=NAMES[kind], **look)
+        right.plot(FINE_STEPS, np.median(curve.digits, axis=0), **look)
     for ax, steps in ((left, STEPS[:4]), (right, FINE_STEPS)):
         ax.plot(steps, 1e2 * steps**2, "--", color=GREY, linewidth=0.8)
         ax.set_xscale("log")

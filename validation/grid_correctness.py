@@ -1,4 +1,4 @@
-"""The grid engine's results on one device against those on another, on random networks."""
+"""Compares the results of the grid engine on one device with those on another."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ LOSSES: dict[str, dict[str, Loss]] = {
         "spike times": losses.SpikeTimeMSE(readouts.SpikeTimes(2)),
     },
 }
-"""Every loss, by the kind of the output's units."""
+"""All losses by the kind of output units."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is computed by every engine: one loss of a random network's batch."""
+    """A problem that every engine solves: one loss for a batch of a random network."""
 
     case: Case
     kind: str
@@ -63,7 +63,7 @@ class Problem:
     options: dict[str, Any]
 
     def solve(self, engine: Grid) -> Gradient | str:
-        """Spikes, loss and all gradients; or why there are none."""
+        """Spikes, loss and all gradients; or the message of the engine's error."""
         try:
             return evsim.gradient(
                 self.case.network, self.case.inputs, self.labels,
@@ -74,14 +74,14 @@ class Problem:
 
     @property
     def output(self) -> str:
-        """The kind of the output's units."""
+        """The kind of the output units."""
         return "LIF" if self.case.network.output.spiking else "LI"
 
 
 def problems(networks: int, seed: int) -> Iterator[Problem]:
-    """Random networks of every kind in turn, each with two losses: every one has its turn.
+    """Random networks of every kind in turn, each with two losses, which take turns, too.
 
-    A third of them has dropout, a third a regulariser.
+    A third of the networks has dropout, and a third has a regulariser.
     """
     turns = {"LI": 0, "LIF": 0}
     for number in range(networks):
@@ -106,7 +106,7 @@ def problems(networks: int, seed: int) -> Iterator[Problem]:
 
 
 def busy_case(rng: np.random.Generator, kind: str, output: str) -> Case:
-    """A random network in which something spikes, if it has units that can."""
+    """A random network with spikes, if it has units that can spike."""
     while True:
         case = random_case(rng, kind, batch=BATCH, output=output, duration=20.0)
         run = evsim.simulate(case.network, case.inputs, case.duration, Grid(1.0, threads=1))
@@ -116,7 +116,7 @@ def busy_case(rng: np.random.Generator, kind: str, output: str) -> Case:
 
 
 def random_labels(rng: np.random.Generator, loss: Loss, case: Case) -> np.ndarray:
-    """Classes, or targets for losses that do not classify; none for some."""
+    """Random classes, or targets for losses that do not classify; some samples have none."""
     units = case.network.output.units
     if loss.classifies:
         return rng.integers(0, units, BATCH)
@@ -133,25 +133,26 @@ def random_labels(rng: np.random.Generator, loss: Loss, case: Case) -> np.ndarra
 
 @dataclass(frozen=True)
 class Outcome:
-    """One problem in one precision, on the device that is examined.
+    """The result of one problem in one precision on the tested device.
 
     Parameters
     ----------
     kind, loss : str
     spikes : int
-        Emissions of all units that are no inputs.
+        The number of spikes of all units except inputs.
     identical : bool
-        Whether spikes are those of the CPU in the same precision; or, where an engine refuses,
-        whether both do, in the same words.
+        Whether the spikes are those of the CPU in the same precision; if an engine raises an
+        error, whether both raise it with the same message.
     other_pattern : bool
-        Whether they are not those of the CPU in float64, so that errors mean nothing.
+        Whether the spike pattern differs from that of the CPU in float64; errors then have no
+        meaning.
     errors : mapping to float
-        Of the losses and of each kind of gradient against the CPU in float64, see
+        The errors of the losses and of each kind of gradient against the CPU in float64, see
         ``relative_errors``.
     rounding : mapping to float
-        The same of the CPU in the precision; nothing where it is the CPU that is examined.
+        The same errors of the CPU in the same precision; empty if the CPU is the tested device.
     plain : float
-        The largest of the errors relative to the plain norm of each gradient.
+        The largest of the errors relative to the norm of each gradient alone.
     """
 
     kind: str
@@ -164,11 +165,11 @@ class Outcome:
     plain: float = 0.0
 
     def beyond(self, precision: str) -> bool:
-        """Whether an error exceeds what the precision allows."""
+        """Whether an error exceeds the limit for the precision."""
         return max(self.errors.values(), default=0.0) > LARGEST_ERROR[precision]
 
     def too_far(self, precision: str) -> bool:
-        """Whether one does and also exceeds ten times that of the CPU in the precision."""
+        """Whether an error exceeds this limit and also ten times the error of the CPU."""
         return any(
             error > max(LARGEST_ERROR[precision], 10 * self.rounding.get(quantity, 0.0))
             for quantity, error in self.errors.items()
@@ -176,7 +177,7 @@ class Outcome:
 
 
 def compare(problem: Problem, device: str) -> dict[str, Outcome]:
-    """By precision what a device makes of a problem; the CPU is examined with two threads."""
+    """The outcome of a problem on a device for each precision; the CPU uses two threads."""
     threads = 2 if device == "cpu" else None
     truth = problem.solve(Grid(problem.dt, precision="float64", threads=1))
     outcomes = {}
@@ -197,9 +198,9 @@ def outcome(
     *,
     rounds: bool,
 ) -> Outcome:
-    """See ``Outcome``: ``same`` has the same precision, ``truth`` is that of float64.
+    """The outcome: ``same`` is the CPU's result in the same precision, ``truth`` in float64.
 
-    ``rounds`` asks for the errors of ``same`` too.
+    If ``rounds`` is true, the errors of ``same`` are computed, too.
     """
     about = problem.kind, problem.loss
     if isinstance(found, str) or isinstance(same, str):
@@ -217,22 +218,22 @@ def outcome(
 
 
 def relative_errors(found: Gradient, truth: Gradient) -> dict[str, float]:
-    """Of the losses and of each kind of gradient, relative to what they are sums of.
+    """The errors of the losses and of each kind of gradient, relative to the summed terms.
 
-    The gradient of a parameter that synapses or units share is a sum over them, and that of a
-    time constant has a part that does not come through V and I; where these cancel, no device
-    is exact to digits of what is left.
+    The gradient of a shared parameter is a sum over synapses or units, and the gradient of a time
+    constant has a part that does not depend on V and I.  Where these terms cancel, the relative
+    error of the remaining sum is large on every device.
     """
     errors = {"loss": relative(found.losses - truth.losses, np.linalg.norm(truth.losses))}
     for kind in GRADIENTS[:-1]:
         difference, scale = [], []
-        for name, own in truth.parameters.items():
+        for name, expected in truth.parameters.items():
             if name.endswith(f".{kind}"):
                 parts = getattr(truth.adjoint.state, kind)
                 fold = truth.run.network.fold
-                difference.append(np.ravel(entries(found.parameters[name]) - entries(own)))
+                difference.append(np.ravel(entries(found.parameters[name]) - entries(expected)))
                 summed, magnitudes = (entries(fold(name, p)) for p in (parts, np.abs(parts)))
-                scale.append(np.ravel(magnitudes + np.abs(entries(own) - summed)))
+                scale.append(np.ravel(magnitudes + np.abs(entries(expected) - summed)))
         errors[kind] = relative(np.concatenate(difference), np.linalg.norm(np.concatenate(scale)))
     times = [times_of(gradient) for gradient in (found, truth)]
     errors["input times"] = relative(times[0] - times[1], np.linalg.norm(times[1]))
@@ -240,9 +241,9 @@ def relative_errors(found: Gradient, truth: Gradient) -> dict[str, float]:
 
 
 def plain_errors(found: Gradient, truth: Gradient) -> Iterator[float]:
-    """Of each kind of gradient, relative to its norm alone."""
+    """The error of each kind of gradient, relative to the norm of the gradient."""
     for kind in GRADIENTS[:-1]:
-        own, others = (
+        expected, others = (
             np.concatenate(
                 [
                     np.ravel(entries(values))
@@ -252,17 +253,17 @@ def plain_errors(found: Gradient, truth: Gradient) -> Iterator[float]:
             )
             for gradient in (truth, found)
         )
-        yield relative(others - own, np.linalg.norm(own))
+        yield relative(others - expected, np.linalg.norm(expected))
 
 
 def times_of(gradient: Gradient) -> np.ndarray:
-    """The gradient by the times of all inputs."""
+    """The gradient with respect to the spike times of all inputs."""
     times = gradient.input_times
     return np.concatenate(list(times.values()) if isinstance(times, dict) else [times])
 
 
 def relative(difference: np.ndarray, size: Any) -> float:
-    """The norm of a difference over a size; 0 for no difference."""
+    """The norm of a difference divided by a size; 0 without a difference."""
     error = np.linalg.norm(difference)
     if error == 0:
         return 0.0
@@ -274,50 +275,50 @@ def relative(difference: np.ndarray, size: Any) -> float:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Outcomes of many problems by precision, on a device."""
+    """The outcomes of many problems on a device, by precision."""
 
     device: str
     networks: int
     outcomes: dict[str, list[Outcome]]
 
     def refutations(self) -> Iterator[str]:
-        """What of the claim does not hold: spikes to the bit, gradients to rounding."""
+        """The parts of the claim that do not hold: identical spikes, gradients up to rounding."""
         for precision, outcomes in self.outcomes.items():
-            others = [own for own in outcomes if not own.identical]
+            others = [outcome for outcome in outcomes if not outcome.identical]
             if others:
-                places = sorted({f"{own.kind}, {own.loss}" for own in others})
+                places = sorted({f"{outcome.kind}, {outcome.loss}" for outcome in others})
                 yield (
                     f"{precision}: spikes of {len(others)} of {len(outcomes)} are not those of the "
                     f"CPU: {'; '.join(places[:5])}"
                 )
-            far = [own for own in outcomes if own.too_far(precision)]
+            far = [outcome for outcome in outcomes if outcome.too_far(precision)]
             if far:
-                places = sorted({f"{own.kind}, {own.loss}" for own in far})
+                places = sorted({f"{outcome.kind}, {outcome.loss}" for outcome in far})
                 yield (
                     f"{precision}: gradients of {len(far)} of {len(outcomes)} are off by more than "
                     f"{LARGEST_ERROR[precision]:g}: {'; '.join(places[:5])}"
                 )
 
     def kinds_table(self) -> Table:
-        """A row for each kind of network and precision."""
+        """A table with a row for each kind of network and precision."""
         rows = [
             ["networks", "precision", "compared", "spikes", "not identical", "others than float64"],
         ]
         rows[0] += ["largest error, median", "of all"]
         for kind in KINDS:
             for precision, outcomes in self.outcomes.items():
-                own = [outcome for outcome in outcomes if outcome.kind == kind]
-                if own:
-                    rows.append([kind, precision, *summary(own)])
+                of_kind = [outcome for outcome in outcomes if outcome.kind == kind]
+                if of_kind:
+                    rows.append([kind, precision, *summary(of_kind)])
         return Table("By kind of network", rows[0], rows[1:])
 
     def exceptions(self) -> str:
-        """What the claim makes allowances for, and how often it was needed."""
+        """A sentence on the exceptions that the claim allows, and how often they occurred."""
         lines = []
         for precision, outcomes in self.outcomes.items():
             limit = LARGEST_ERROR[precision]
-            beyond = sum(own.beyond(precision) for own in outcomes)
-            plain = [own.plain for own in outcomes]
+            beyond = sum(outcome.beyond(precision) for outcome in outcomes)
+            plain = [outcome.plain for outcome in outcomes]
             lines.append(
                 f"In {precision} {beyond} of {len(outcomes)} are off by more than {limit:g}; "
                 f"relative to the plain norm of a gradient, {sum(e > limit for e in plain)} are, "
@@ -326,15 +327,15 @@ class Comparison:
         return "  ".join(lines)
 
     def quantities_table(self) -> Table:
-        """A row for the loss, and for each kind of gradient."""
+        """A table with a row for the loss and for each kind of gradient."""
         rows = [["quantity", *(f"largest error, {precision}" for precision in self.outcomes)]]
         for quantity in ("loss", *GRADIENTS):
-            found = (largest_error(own, quantity) for own in self.outcomes.values())
+            found = (largest_error(outcomes, quantity) for outcomes in self.outcomes.values())
             rows.append([quantity, *(f"{error:.1e}" for error in found)])
         return Table("By quantity", rows[0], rows[1:])
 
     def losses_table(self) -> Table:
-        """A row for each loss."""
+        """A table with a row for each loss."""
         rows = [["loss", "compared", "spikes not identical"]]
         rows[0] += [f"largest error, {precision}" for precision in self.outcomes]
         for loss in dict.fromkeys([*LOSSES["LI"], *LOSSES["LIF"]]):
@@ -343,14 +344,14 @@ class Comparison:
                 for outcomes in self.outcomes.values()
             ]
             if by_precision[0]:
-                others = sum(not outcome.identical for own in by_precision for outcome in own)
-                largest = [f"{largest_error(own):.1e}" for own in by_precision]
+                others = sum(not outcome.identical for part in by_precision for outcome in part)
+                largest = [f"{largest_error(part):.1e}" for part in by_precision]
                 rows.append([loss, str(len(by_precision[0])), str(others), *largest])
         return Table("By loss", rows[0], rows[1:])
 
 
 def compare_many(networks: int, seed: int, device: str, seconds: float = np.inf) -> Comparison:
-    """Compare on so many networks, or on those for which there is time."""
+    """Compare so many networks, or as many as the time allows."""
     end = time.perf_counter() + seconds
     outcomes: dict[str, list[Outcome]] = {precision: [] for precision in PRECISIONS}
     for problem in problems(networks, seed):
@@ -363,13 +364,13 @@ def compare_many(networks: int, seed: int, device: str, seconds: float = np.inf)
 
 def summary(outcomes: list[Outcome]) -> list[str]:
     """How many there are, what their spikes are like, and how far their gradients are off."""
-    compared = [own for own in outcomes if own.errors]
-    middle = np.median([max(own.errors.values()) for own in compared]) if compared else np.nan
+    compared = [one for one in outcomes if one.errors]
+    middle = np.median([max(one.errors.values()) for one in compared]) if compared else np.nan
     return [
         str(len(outcomes)),
-        str(sum(own.spikes for own in outcomes)),
-        str(sum(not own.identical for own in outcomes)),
-        str(sum(own.other_pattern for own in outcomes)),
+        str(sum(one.spikes for one in outcomes)),
+        str(sum(not one.identical for one in outcomes)),
+        str(sum(one.other_pattern for one in outcomes)),
         f"{middle:.1e}",
         f"{largest_error(outcomes):.1e}",
     ]
@@ -380,8 +381,8 @@ def largest_error(outcomes: list[Outcome], quantity: str | None = None) -> float
     return max(
         (
             error
-            for own in outcomes
-            for name, error in own.errors.items()
+            for one in outcomes
+            for name, error in one.errors.items()
             if quantity in (None, name)
         ),
         default=0.0,

@@ -1,17 +1,17 @@
-"""The grid engine, measured: correct on a GPU, of first order, and how fast.  Writes a page.
+"""Tests and measures the grid engine: correctness, order of convergence, speed.  Writes a page.
 
     python validation/grid_report.py --out docs [--parts correctness convergence speed]
 
-correctness   random networks of every kind with every loss, on the GPU and on the processor:
-              spikes to the bit, gradients to rounding (see grid_correctness.py)
-convergence   against the exact engine as dt goes to 0 (see grid_vs_exact.py)
-speed         the processor, and epochs of SHD's size on the GPU (see benchmarks/grid.py)
+correctness   random networks of every kind with every loss, on the GPU and on the CPU: spikes must
+              be identical, gradients equal up to rounding (see grid_correctness.py)
+convergence   errors against the exact engine as dt goes to 0 (see grid_vs_exact.py)
+speed         on the CPU, and epochs of the size of SHD on the GPU (see benchmarks/grid.py)
 
-Without a GPU its figures are missing, and the page says so: correctness is then that of threads
-and of float32.  A part that fails is reported with its message and stops no other.  The page is
-grid_report.md in the folder, its picture in images, and it is written anew after each part.
-Exits with 1 if a part fails or a claim is refuted.  Takes a few minutes; less than 8 on a
-machine with a GPU.
+Without a GPU its figures are missing, and the page says so; correctness then compares threads and
+precisions.  If a part fails, the page shows its message, and the other parts still run.  The page
+is grid_report.md in the folder, its plot is in images, and it is written again after each part.
+The exit status is 1 if a part fails or a claim is refuted.  The program takes a few minutes, on a
+machine with a GPU less than 8.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ NO_DEVICE = "no CUDA device was found: the figures of the GPU are missing"
 
 @dataclass
 class Part:
-    """What a part of the report has found."""
+    """The result of one part of the report."""
 
     title: str
     text: str = "Not measured in this report."
@@ -60,7 +60,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Settings:
-    """Sizes of the parts; the GPU's devices by name, none without one."""
+    """The sizes of the parts, and the names of the GPUs."""
 
     devices: list[str]
     networks: int
@@ -74,14 +74,14 @@ class Settings:
     repeats: int
     epochs: int
     out: Path
-    end: float  # of the time that there is, by time.perf_counter
+    end: float  # when the available time ends, in the clock of time.perf_counter
 
 
 # -- the parts --------------------------------------------------------------------------------
 
 
 def correctness(settings: Settings, part: Part) -> None:
-    """Random networks on the GPU, or on the processor with two threads, against the processor."""
+    """Compare random networks on the GPU, or on the CPU with two threads, with the CPU."""
     device = "cuda" if settings.devices else "cpu"
     share = 0.5 * (settings.end - time.perf_counter())
     found = grid_correctness.compare_many(settings.networks, settings.seed, device, share)
@@ -110,7 +110,7 @@ def correctness(settings: Settings, part: Part) -> None:
 
 
 def convergence(settings: Settings, part: Part) -> None:
-    """The order at which it goes to the exact engine."""
+    """Measure the order of convergence to the exact engine."""
     found = grid_vs_exact.findings(settings.convergence_networks, settings.seed)
     part.refutations += found.refutations()
     (settings.out / "images").mkdir(parents=True, exist_ok=True)
@@ -126,13 +126,13 @@ def convergence(settings: Settings, part: Part) -> None:
             f"![Errors against dt](images/{PICTURE})",
             "Medians and quartiles over the networks with the same spikes; hollow where those are "
             "fewer than half.",
-            *(f"{own.title}:\n\n{as_text(own)}" for own in tables),
+            *(f"{table.title}:\n\n{as_text(table)}" for table in tables),
         ]
     )
 
 
 def speed(settings: Settings, part: Part) -> None:
-    """The processor first; what was measured stays if the GPU fails."""
+    """Measure the CPU first, so that its figures are kept if the GPU fails."""
     threads = sorted({1, min(2, parallel.processors())})
     times = benchmark.measure_processor(
         settings.hidden, settings.samples, settings.spikes, settings.repeats, threads
@@ -162,7 +162,7 @@ def speed(settings: Settings, part: Part) -> None:
         settings.epochs,
         settings.end - time.perf_counter(),
     )
-    part.refutations += [f"{own.network}: {own.note}" for own in epochs if own.failed]
+    part.refutations += [f"{epoch.network}: {epoch.note}" for epoch in epochs if epoch.failed]
     part.text = "\n\n".join(
         [
             f"{before}### On the GPU",
@@ -178,7 +178,7 @@ def speed(settings: Settings, part: Part) -> None:
 
 
 def published() -> str:
-    """What others have measured, and where."""
+    """The published figures and their source."""
     return (
         "Published, on an RTX A5000, an epoch of SHD of 1127 steps in batches of 256 "
         "(*Learning delays with EventProp*, Figure 8):\n\n" + benchmark.published_table()
@@ -196,7 +196,7 @@ PARTS: dict[str, tuple[str, Callable[[Settings, Part], None]]] = {
 
 
 def run_part(name: str, settings: Settings) -> Part:
-    """Run a part, whatever becomes of it."""
+    """Run a part and report its error, if any."""
     title, measure = PARTS[name]
     part = Part(title, text="")
     start = time.perf_counter()
@@ -231,7 +231,7 @@ def page(parts: dict[str, Part], devices: list[str], command: str, note: str) ->
 
 
 def markdown_environment(devices: list[str]) -> str:
-    """What it was measured with."""
+    """The hardware and the versions that were used."""
     rows = [
         ["what", "which"],
         ["GPU", f"{devices[0]}" if devices else NO_DEVICE],
@@ -250,7 +250,7 @@ def as_text(table: Table) -> str:
 
 
 def driver() -> str:
-    """The versions of NVIDIA's driver, and of CUDA for which it is."""
+    """The version of NVIDIA's driver, and the CUDA version that it supports."""
     cuda = check_cuda().cuda.runtime.driverGetVersion()
     found = f"CUDA {cuda // 1000}.{cuda % 1000 // 10}"
     tool = shutil.which("nvidia-smi")
@@ -263,14 +263,14 @@ def driver() -> str:
 
 
 def cupy_version() -> str:
-    """CuPy's version, and that of CUDA's runtime with it."""
+    """The versions of CuPy and of its CUDA runtime."""
     cupy = check_cuda()
     cuda = cupy.cuda.runtime.runtimeGetVersion()
     return f"{cupy.__version__}, CUDA {cuda // 1000}.{cuda % 1000 // 10}"
 
 
 def numba() -> str:
-    """Its version."""
+    """The version of numba."""
     try:
         return version("numba")
     except PackageNotFoundError:
@@ -281,7 +281,7 @@ def numba() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the parts, write the page after each; 1 if one fails or a claim is refuted."""
+    """Run the parts and write the page after each; 1 if a part fails or a claim is refuted."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -293,13 +293,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--convergence-networks", type=int, default=100, help="of each kind and loss"
     )
-    parser.add_argument("--hidden", type=int, default=64, help="units a layer, on the processor")
+    parser.add_argument("--hidden", type=int, default=64, help="units per layer, on the CPU")
     parser.add_argument("--gpu-hidden", type=int, default=256, help="the same on the GPU")
     parser.add_argument("--samples", type=int, default=8, help="a batch on the processor")
     parser.add_argument("--epoch-samples", type=int, default=benchmark.SHD_SAMPLES)
     parser.add_argument("--spikes", type=int, default=benchmark.SPIKES, help="of inputs, a sample")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=2, help="on the GPU, after the first")
+    parser.add_argument("--epochs", type=int, default=2, help="epochs to time on the GPU")
     parser.add_argument("--note", default="", help="a sentence for the page")
     chosen = vars(parser.parse_args(arguments))
     names, minutes, note = (chosen.pop(name) for name in ("parts", "minutes", "note"))

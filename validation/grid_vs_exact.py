@@ -1,4 +1,4 @@
-"""The grid engine against the exact engine, as its step goes to 0."""
+"""The grid engine against the exact engine, as dt goes to 0."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class GridVsExact(Claim):
     seed: int = 0
 
     def examine(self, folder: Path) -> Finding:
-        """Errors of all networks, their slopes, and a picture."""
+        """Measure the errors of all networks and their slopes, and draw them."""
         found = findings(self.networks, self.seed)
         draw(found, folder / PICTURE)
         medians = [
@@ -80,32 +80,32 @@ class GridVsExact(Claim):
         )
 
 
-# -- what is found --------------------------------------------------------------------------
+# -- findings -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Errors by kind of network and loss."""
+    """The errors by kind of network and loss."""
 
     errors: dict[Place, list[Errors]]
 
     def of(self, kind: str, loss: str | None = None) -> list[Errors]:
-        """Those of a kind; of all losses, if none is named."""
+        """The errors for a kind of network, and for one loss or for all."""
         return [
-            own
+            one
             for (found, name), errors in self.errors.items()
-            for own in errors
+            for one in errors
             if found == kind and loss in (None, name)
         ]
 
     @property
     def count(self) -> tuple[int, int]:
-        """How many networks there are, and how many have other spikes at the smallest step."""
-        everything = [own for errors in self.errors.values() for own in errors]
-        return len(everything), sum(not own.agrees[-1] for own in everything)
+        """The number of networks, and of those with another spike pattern at the smallest dt."""
+        everything = [one for errors in self.errors.values() for one in errors]
+        return len(everything), sum(not one.agrees[-1] for one in everything)
 
     def refutations(self) -> Iterator[str]:
-        """What of the claim does not hold."""
+        """The parts of the claim that do not hold."""
         for kind in KINDS:
             for quantity in QUANTITIES:
                 slopes = Slopes.of(self.of(kind), quantity)
@@ -124,13 +124,13 @@ class Findings:
 
 
 def examine(seed: int, kind: str, loss: str, number: int) -> Errors:
-    """The errors of one random network."""
+    """The errors for one random network."""
     places = KINDS.index(kind), list(LOSSES).index(loss)
     return errors_of(np.random.default_rng([seed, *places, number]), kind, LOSSES[loss])
 
 
 def findings(networks: int, seed: int) -> Findings:
-    """Examine that many networks of each kind and loss."""
+    """Measure that many networks of each kind and loss."""
     tasks = [
         (seed, kind, loss, number)
         for kind in KINDS
@@ -138,10 +138,10 @@ def findings(networks: int, seed: int) -> Findings:
         for number in range(networks)
     ]
     found: dict[Place, list[Errors]] = {}
-    for (_, kind, loss, _), own in zip(
+    for (_, kind, loss, _), errors in zip(
         tasks, for_each(examine, tasks, title="networks"), strict=True
     ):
-        found.setdefault((kind, loss), []).append(own)
+        found.setdefault((kind, loss), []).append(errors)
     return Findings(found)
 
 
@@ -149,7 +149,7 @@ def findings(networks: int, seed: int) -> Findings:
 
 
 def slopes_table(found: Findings) -> Table:
-    """Slopes of all quantities, of both kinds of networks."""
+    """The slopes of all quantities for both kinds of networks."""
     rows = [["quantity"]]
     for kind in KINDS:
         rows[0] += [f"{kind}: median slope", "quartiles", "common slope", "95 % interval"]
@@ -173,12 +173,12 @@ def slopes_table(found: Findings) -> Table:
 
 
 def losses_table(found: Findings) -> Table:
-    """Common slopes by loss, and in how many networks they were measured."""
+    """The common slopes by loss, and the number of networks in which they were measured."""
     rows = [["networks", "loss", "measured in", *QUANTITIES]]
     for (kind, loss), errors in found.errors.items():
         slopes = [Slopes.of(errors, quantity) for quantity in QUANTITIES]
-        measured = f"{min(own.single.size for own in slopes)} of {len(errors)}"
-        rows.append([kind, loss, measured, *(f"{own.common:.2f}" for own in slopes)])
+        measured = f"{min(slope.single.size for slope in slopes)} of {len(errors)}"
+        rows.append([kind, loss, measured, *(f"{slope.common:.2f}" for slope in slopes)])
     title = (
         "By loss, the slope that networks have in common (networks with fewer than "
         f'{FEWEST_STEPS} such dt are left out, see "measured in")'
@@ -187,7 +187,7 @@ def losses_table(found: Findings) -> Table:
 
 
 def patterns_table(found: Findings) -> Table:
-    """How often spike patterns are those of continuous time, and the spikes where they are not."""
+    """How often the pattern is that of continuous time, and the spike errors where it is not."""
     rows = [["dt, ms"]]
     for kind in KINDS:
         rows[0] += [
@@ -200,14 +200,14 @@ def patterns_table(found: Findings) -> Table:
         row = [f"{dt:g}" if dt > 0.1 else f"2^{int(np.log2(dt))}"]
         for kind in KINDS:
             errors = found.of(kind)
-            differing = [own for own in errors if not own.agrees[index]]
-            early = sum(int(own.compared[index]) for own in differing)
-            of_all = sum(own.spikes for own in differing)
+            differing = [one for one in errors if not one.agrees[index]]
+            early = sum(int(one.compared[index]) for one in differing)
+            of_all = sum(one.spikes for one in differing)
             row += [
                 f"{len(errors) - len(differing)} of {len(errors)}",
-                number(median([own.values["spike times"][index] for own in errors])),
+                number(median([one.values["spike times"][index] for one in errors])),
                 f"{early} of {of_all}" if differing else "–",
-                number(median([own.early[index] for own in differing])),
+                number(median([one.early[index] for one in differing])),
             ]
         rows.append(row)
     title = (
@@ -219,26 +219,26 @@ def patterns_table(found: Findings) -> Table:
 
 
 def median(values: list[float]) -> float:
-    """The median of those that are numbers; NaN for none."""
+    """The median of the values that are not NaN; NaN if there are none."""
     numbers = np.array([value for value in values if np.isfinite(value)])
     return float(np.median(numbers)) if numbers.size else np.nan
 
 
 def number(value: float) -> str:
-    """Two digits of an error; a dash for none."""
+    """An error with two digits; a dash for NaN."""
     return f"{value:.1e}" if np.isfinite(value) else "–"
 
 
 def tables(found: Findings) -> list[Table]:
-    """All of them."""
+    """All tables."""
     return [slopes_table(found), losses_table(found), patterns_table(found)]
 
 
-# -- picture ------------------------------------------------------------------------------
+# -- plot ---------------------------------------------------------------------------------
 
 
 def draw(found: Findings, file: Path) -> None:
-    """A panel for each quantity, and one for how often spikes are those of continuous time."""
+    """Draw a panel for each quantity, and one for the share of networks with the same pattern."""
     from evsim.plotting.style import TWO_COLUMNS, label, new_figure, save
 
     figure = new_figure(TWO_COLUMNS, 0.9 * TWO_COLUMNS)
@@ -257,14 +257,14 @@ def draw(found: Findings, file: Path) -> None:
 
 
 def draw_errors(ax, found: Findings, quantity: str) -> None:
-    """Median and quartiles over networks, hollow where fewer than half of them have its spikes."""
+    """Draw median and quartiles over networks; hollow if fewer than half have the pattern."""
     from evsim.plotting.style import COLOURS, GREY, label
 
     lowest = np.inf
     for kind, colour, marker in zip(KINDS, COLOURS, "os", strict=False):
         errors = found.of(kind)
-        values = np.array([own.values[quantity] for own in errors])
-        share = np.mean([own.agrees for own in errors], axis=0)
+        values = np.array([one.values[quantity] for one in errors])
+        share = np.mean([one.agrees for one in errors], axis=0)
         shown = np.isfinite(values).any(axis=0)
         if not shown.any():
             continue
@@ -280,7 +280,7 @@ def draw_errors(ax, found: Findings, quantity: str) -> None:
                 markersize=3, markeredgewidth=0.8,
             )  # fmt: skip
         if quantity == "spike times":
-            early = [median([own.early[index] for own in errors]) for index in range(STEPS.size)]
+            early = [median([one.early[index] for one in errors]) for index in range(STEPS.size)]
             ax.plot(STEPS, early, ":", color=colour, linewidth=1)
     reference = 0.35 * lowest * STEPS / STEPS[-1]
     ax.plot(STEPS, reference, "--", color=GREY, linewidth=0.8)
@@ -293,11 +293,11 @@ def draw_errors(ax, found: Findings, quantity: str) -> None:
 
 
 def draw_patterns(ax, found: Findings) -> None:
-    """The share of networks with the spikes of continuous time; and what is what."""
+    """Draw the share of networks with the pattern of continuous time, and the legend."""
     from evsim.plotting.style import BLACK, COLOURS, GREY, SMALL_TEXT, label
 
     for kind, colour, marker in zip(KINDS, COLOURS, "os", strict=False):
-        share = 100 * np.mean([own.agrees for own in found.of(kind)], axis=0)
+        share = 100 * np.mean([one.agrees for one in found.of(kind)], axis=0)
         ax.plot(STEPS, share, marker=marker, color=colour, linewidth=1, markersize=3, label=kind)
     ax.plot([], [], "--", color=GREY, linewidth=0.8, label="slope 1")
     ax.plot([], [], ":", color=BLACK, linewidth=1, label="spikes before\na difference")

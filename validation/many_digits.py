@@ -1,9 +1,9 @@
-"""The reference engine with MPFR's numbers, in which it is several times as fast as with mpmath's.
+"""The reference engine with the numbers of MPFR, which are several times faster than mpmath's.
 
-``Reference(digits)`` computes with mpmath, of pure Python: an addition takes microseconds.  The
-same engine with the numbers of MPFR, by gmpy2, takes a fifth of the time, and the results are
-the same to many digits: two libraries of arithmetic agree.  gmpy2 keeps the precision for a
-whole thread, where it would change other people's numbers; so evsim itself does not use it.
+``Reference(digits)`` computes with mpmath, which is pure Python: an addition takes microseconds.
+With the numbers of MPFR, from gmpy2, the same engine takes a fifth of the time.  The results of the
+two libraries agree to many digits.  gmpy2 sets the precision for a whole thread, which would change
+the numbers of other programs in it; so evsim itself does not use gmpy2.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from evsim.engines.reference.neuron import Numbers, numbers_with
 
 
 class ManyDigits(Reference):
-    """The engine Reference, all of whose code it runs, with numbers by gmpy2 if that is there."""
+    """The reference engine, with the numbers of gmpy2 if it is installed."""
 
     @property
     def numbers(self) -> Numbers:
-        assert self.digits is not None  # floats need no library
+        assert self.digits is not None  # floats do not need gmpy2
         return mpfr_numbers(self.digits) or numbers_with(self.digits)
 
 
@@ -28,7 +28,7 @@ class ManyDigits(Reference):
 def mpfr_numbers(digits: int) -> Numbers | None:
     """Numbers of MPFR with that many decimal digits; None without gmpy2.
 
-    Sets the precision of the thread, for good.
+    Changes the precision of the thread permanently.
     """
     try:
         import gmpy2

@@ -1,4 +1,4 @@
-"""How far the spikes of the exact engine and of NEST are apart, and why where they differ."""
+"""The distances between the spikes of the exact engine and of NEST, and why spikes differ."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INPUTS, UNITS = 10, 20
 KINDS = ("single neurons", "feedforward", "recurrent")
 Kind = Literal["single neurons", "feedforward", "recurrent"]
 
-SAME_SPIKE = 1e-6  # ms; those of the same number that are further apart are different ones
+SAME_SPIKE = 1e-6  # ms; spikes with the same number that are further apart count as different
 
 BETWEEN = "missed between two steps"
 REFRACTORY = "spiked while refractory"
@@ -34,7 +34,7 @@ REASONS = (BETWEEN, REFRACTORY, STOPPED, UNEXPLAINED)
 
 @dataclass(frozen=True)
 class TimeConstants:
-    """Of all units: one pair in ms, or each unit its own by drawing factors for both."""
+    """The time constants of all units in ms; if heterogeneous, times random factors per unit."""
 
     name: str
     tau_mem: float
@@ -44,31 +44,32 @@ class TimeConstants:
 
 @dataclass(frozen=True)
 class Case:
-    """A network, a batch of spikes for its inputs, and the length of a trial in ms."""
+    """A network, a batch of spikes for its inputs, and the duration of a trial in ms."""
 
     network: evsim.Network
     spikes: evsim.SpikeTrains
     duration: float
 
     def run(self) -> Run:
-        """By the exact engine."""
+        """Simulate with the exact engine."""
         return evsim.simulate(self.network, self.spikes, duration=self.duration, engine=EXACT)
 
     def sample(self, number: int) -> Case:
-        """With one of its samples only."""
+        """The case with one of its samples only."""
         return Case(self.network, self.spikes[number], self.duration)
 
 
 def random_case(
     rng: np.random.Generator, kind: Kind, taus: TimeConstants, samples: int, shortest: float
 ) -> Case:
-    """Weights of either sign and delays between any two units, in loops ``shortest`` ms or more.
+    """A random network with weights of both signs and a delay between any two units.
 
-    A trial is five membrane time constants long, with six spikes of each input.
+    Delays in loops are at least ``shortest`` ms.  A trial lasts five membrane time constants, and
+    each input spikes six times.
     """
     duration = 5.0 * taus.tau_mem
     needed = weight_to_threshold(taus)
-    # So long that all resolutions of a comparison have whole steps of it.
+    # The duration is a whole number of steps for every resolution of a comparison.
     refractory = shortest
 
     def layer(name: str) -> evsim.LIF:
@@ -104,7 +105,7 @@ def random_case(
 
 
 def weight_to_threshold(taus: TimeConstants) -> float:
-    """The weight whose single spike takes V to 1."""
+    """The weight with which a single spike raises V to 1."""
     ratio = taus.tau_mem / taus.tau_syn
     return float(np.e) if abs(ratio - 1) < 1e-6 else ratio ** (ratio / (ratio - 1))
 
@@ -114,18 +115,19 @@ def weight_to_threshold(taus: TimeConstants) -> float:
 
 @dataclass
 class Agreement:
-    """Of one case or several.
+    """The agreement for one case or several.
 
     Parameters
     ----------
     samples : int
-        How many trials were compared.
+        The number of trials that were compared.
     reasons : Counter
-        Why the others differ, each counted by its first difference: one of ``REASONS``.
+        The number of trials that differ, by the reason for the first difference: one of
+        ``REASONS``.
     distances : list of (spikes,)
-        Of all spikes of the trials without a difference, in ms.
+        The distances in ms of all spikes in the trials without a difference.
     worst : (float, Case or None, Nest or None)
-        The largest distance, the trial where it is, and how NEST simulated it.
+        The largest distance, its trial, and the settings with which NEST simulated the trial.
     """
 
     samples: int = 0
@@ -135,24 +137,24 @@ class Agreement:
 
     @property
     def spikes(self) -> int:
-        """How many were compared."""
-        return sum(own.size for own in self.distances)
+        """The number of spikes that were compared."""
+        return sum(part.size for part in self.distances)
 
     @property
     def median(self) -> float:
-        """Of the distances in ms."""
+        """The median distance in ms."""
         return float(np.median(np.concatenate(self.distances))) if self.spikes else 0.0
 
     def add(self, other: Agreement) -> None:
-        """That of another case."""
+        """Add the agreement of another case."""
         self.samples += other.samples
         self.reasons += other.reasons
         self.distances += other.distances
-        self.worst = max(self.worst, other.worst, key=lambda own: own[0])
+        self.worst = max(self.worst, other.worst, key=lambda worst: worst[0])
 
 
 def agreement_of(case: Case, nest: Nest) -> Agreement:
-    """Compare; where NEST stops before the end, sample by sample."""
+    """Compare a case; sample by sample if NEST stops before the end."""
     try:
         found = nest.simulate(case.network, {"input": case.spikes}, case.duration).spikes
     except NestStoppedError:
@@ -166,16 +168,16 @@ def agreement_of(case: Case, nest: Nest) -> Agreement:
 
 
 def compared(case: Case, run: Run, found: dict[str, evsim.SpikeTrains], nest: Nest) -> Agreement:
-    """Spike by spike, up to the first difference of a sample."""
+    """Compare spike by spike, up to the first difference of each sample."""
     total = Agreement()
     for number in range(len(case.spikes)):
-        own = list(trains_of(run.spikes, found, number))
+        pairs = list(trains_of(run.spikes, found, number))
         total.samples += 1
-        first = min(filter(None, (first_difference(*train) for train in own)), default=None)
+        first = min(filter(None, (first_difference(*train) for train in pairs)), default=None)
         if first is not None:
             total.reasons[reason_of(case, run, number, first, nest)] += 1
             continue
-        distances = np.concatenate([np.abs(a - b) for _, _, a, b in own])
+        distances = np.concatenate([np.abs(a - b) for _, _, a, b in pairs])
         total.distances.append(distances)
         largest = float(distances.max(initial=0.0)), case.sample(number), nest
         total.worst = max(total.worst, largest, key=lambda worst: worst[0])
@@ -188,16 +190,16 @@ Train = tuple[str, int, np.ndarray, np.ndarray]  # population, unit, evsim's tim
 def trains_of(
     exact: dict[str, evsim.SpikeTrains], others: dict[str, evsim.SpikeTrains], sample: int
 ) -> Iterator[Train]:
-    """The spike times of each unit but inputs, from either program."""
+    """The spike times of each unit except inputs, from both programs."""
     for name, trains in others.items():
-        own, other = exact[name][sample], trains[sample]
+        ours, other = exact[name][sample], trains[sample]
         for unit in range(trains.unit_count):
-            yield name, unit, own.times[own.units == unit], other.times[other.units == unit]
+            yield name, unit, ours.times[ours.units == unit], other.times[other.units == unit]
 
 
 @dataclass(frozen=True, order=True)
 class Difference:
-    """A spike that only one of the two has; ``before`` is the unit's last that NEST has."""
+    """A spike that only one program has; ``before`` is the unit's previous spike in NEST."""
 
     time: float
     is_missing: bool
@@ -206,10 +208,10 @@ class Difference:
     before: float
 
 
-def first_difference(population: str, unit: int, own: np.ndarray, others: np.ndarray):
-    """The first spike without one of the same number and time; None if there is none."""
-    for number in range(max(own.size, others.size)):
-        a = own[number] if number < own.size else np.inf
+def first_difference(population: str, unit: int, ours: np.ndarray, others: np.ndarray):
+    """The first spike without a counterpart of the same number and time; None if all have one."""
+    for number in range(max(ours.size, others.size)):
+        a = ours[number] if number < ours.size else np.inf
         b = others[number] if number < others.size else np.inf
         if not abs(a - b) < SAME_SPIKE:
             before = others[number - 1] if number else -np.inf
@@ -217,11 +219,11 @@ def first_difference(population: str, unit: int, own: np.ndarray, others: np.nda
     return None
 
 
-# -- why they differ ----------------------------------------------------------------------
+# -- reasons for differences --------------------------------------------------------------
 
 
 class Unit(NamedTuple):
-    """The parameters of one."""
+    """The parameters of one unit."""
 
     tau_mem: float
     tau_syn: float
@@ -230,14 +232,14 @@ class Unit(NamedTuple):
 
     @classmethod
     def of(cls, case: Case, first: Difference) -> Unit:
-        """That of a difference."""
+        """The unit of a difference."""
         population = case.network.population(first.population)
         values = (getattr(population, name) for name in cls._fields)
-        return cls(*(float(np.broadcast_to(own, population.units)[first.unit]) for own in values))
+        return cls(*(float(np.broadcast_to(x, population.units)[first.unit]) for x in values))
 
 
 def reason_of(case: Case, run: Run, sample: int, first: Difference, nest: Nest) -> str:
-    """Which of the known ways of NEST's models made the first difference of a sample."""
+    """Which known deviation of NEST's models explains the first difference of a sample."""
     if first.is_missing:
         explained = falls_back(case, run, sample, first, nest.resolution)
         return BETWEEN if explained else UNEXPLAINED
@@ -246,7 +248,7 @@ def reason_of(case: Case, run: Run, sample: int, first: Difference, nest: Nest) 
 
 
 def rises_at_once(case: Case, run: Run, sample: int, first: Difference, resolution: float) -> bool:
-    """Whether a unit is refractory, and its current takes V from 0 to the threshold in a step."""
+    """Whether a unit is refractory and its current would raise V to the threshold in one step."""
     unit = Unit.of(case, first)
     if first.time >= first.before + unit.refractory - SAME_SPIKE:
         return False
@@ -257,9 +259,9 @@ def rises_at_once(case: Case, run: Run, sample: int, first: Difference, resoluti
 
 
 def falls_back(case: Case, run: Run, sample: int, first: Difference, resolution: float) -> bool:
-    """Whether V, were it not reset, would be under the threshold when NEST looks at it next.
+    """Whether V, without the reset, is below the threshold when NEST tests it the next time.
 
-    That is at the end of the step, or at the next arrival.
+    NEST tests V at the end of the step and at the next arrival.
     """
     unit = Unit.of(case, first)
     current = run.current(first.population, [first.time])[sample, first.unit, 0]
@@ -272,7 +274,7 @@ def falls_back(case: Case, run: Run, sample: int, first: Difference, resolution:
 
 
 def arrivals_at(case: Case, run: Run, sample: int, first: Difference) -> Iterator[float]:
-    """When spikes arrive at the unit of a difference."""
+    """The times of arrivals at the unit of a difference."""
     for connection in case.network.connections:
         if connection.target != first.population:
             continue

@@ -1,7 +1,7 @@
-"""What NEST does otherwise than evsim: each thing by a network where it occurs, and by how much.
+"""The known deviations of NEST from evsim: a network in which each occurs, and its size.
 
-They were found by comparing, and explained by NEST's published sources.  Each is examined
-anew, so that a later version of NEST which does better is seen to do so.
+They were found by comparisons, and explained from NEST's published source.  Each is tested again,
+so that an improvement in a later version of NEST is noticed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DURATION = 100.0
 RESOLUTIONS = tuple(2.0**-power for power in (0, 2, 4, 6, 8))
 FINE = 2.0**-4
 TIMES = np.sort(np.random.default_rng(0).uniform(0.0, DURATION, 60))
-PEAK_AT_ONE = 4.0 ** (4.0 / 3.0)  # the weight that takes V just to 1, for a ratio of 4
+PEAK_AT_ONE = 4.0 ** (4.0 / 3.0)  # the weight for which V peaks at 1, for a ratio of 4
 
 Row = list[str]
 
@@ -58,13 +58,13 @@ def ring(delay: float) -> evsim.Network:
 
 
 def spikes_of(network: evsim.Network, times: Any, engine: Engine = EXACT) -> np.ndarray:
-    """By one of evsim's engines."""
+    """The spike times from one of evsim's engines."""
     run = evsim.simulate(network, trains(times), duration=DURATION, engine=engine)
     return run.spikes["unit"].times
 
 
 def nest_spikes(network: evsim.Network, times: Any, nest: Nest) -> np.ndarray | str:
-    """By NEST; or that it refuses, or stops."""
+    """The spike times from NEST; or a message if NEST refuses the network or stops."""
     try:
         return nest.simulate(network, {"input": trains(times)}, DURATION).spikes["unit"].times
     except NestRefusedError:
@@ -74,34 +74,34 @@ def nest_spikes(network: evsim.Network, times: Any, nest: Nest) -> np.ndarray | 
 
 
 def trains(times: Any) -> evsim.SpikeTrains:
-    """Of the one input."""
+    """The spike trains of the single input."""
     return evsim.SpikeTrains.from_lists([[(time, 0) for time in times]], units=1)
 
 
 def found(spikes: np.ndarray | str) -> str:
-    """For a cell."""
+    """The number of spikes, or NEST's failure, as text for a cell of the table."""
     if isinstance(spikes, str):
         return spikes
     return f"{spikes.size} spike{'s' if spikes.size != 1 else ''}"
 
 
-def distance(own: np.ndarray, others: np.ndarray | str) -> str:
-    """The largest, for a cell."""
-    if isinstance(others, str) or own.size != others.size:
+def distance(ours: np.ndarray, others: np.ndarray | str) -> str:
+    """The largest distance as text for a cell of the table."""
+    if isinstance(others, str) or ours.size != others.size:
         return "–"
-    return f"{np.abs(own - others).max(initial=0.0):.1e} ms"
+    return f"{np.abs(ours - others).max(initial=0.0):.1e} ms"
 
 
-def row(what: str, case: str, own: np.ndarray, others: np.ndarray | str, why: str) -> Row:
+def row(what: str, case: str, ours: np.ndarray, others: np.ndarray | str, why: str) -> Row:
     """A row of the table."""
-    return [what, case, found(own), found(others), distance(own, others), why]
+    return [what, case, found(ours), found(others), distance(ours, others), why]
 
 
-# -- each by itself -----------------------------------------------------------------------
+# -- single deviations --------------------------------------------------------------------
 
 
 def deviations_table() -> Table:
-    """What differs, and why."""
+    """The table of all deviations and their causes."""
     columns = ["what", "where", "evsim", "NEST", "apart", "why"]
     rows = [
         *brief_crossings(),
@@ -116,10 +116,10 @@ def deviations_table() -> Table:
 
 
 def brief_crossings() -> Iterator[Row]:
-    """V touches the threshold between two steps: one input spike that takes it to 1 + 10⁻⁴."""
+    """V exceeds the threshold only between two steps: one input spike raises it to 1 + 10⁻⁴."""
     for tau_mem, tau_syn, name in ((20.0, 5.0, "20 and 5 ms"), (16 / 3, 4 / 3, "16/3 and 4/3 ms")):
         network = neuron(PEAK_AT_ONE * (1 + 1e-4), tau_mem, tau_syn)
-        own = spikes_of(network, [0.3])
+        ours = spikes_of(network, [0.3])
         for model in (PRECISE, LOSSLESS):
             others = nest_spikes(network, [0.3], Nest(model, 1.0))
             if model == PRECISE:
@@ -129,31 +129,31 @@ def brief_crossings() -> Iterator[Row]:
                 why += "tau_mem tau_syn / (tau_mem - tau_syn): too late"
             else:
                 why = "agrees: with these the two factors are the same"
-            yield row("a crossing within a step", f"{model}, {name}, step 1 ms", own, others, why)
+            yield row("a crossing within a step", f"{model}, {name}, step 1 ms", ours, others, why)
 
 
 def spikes_while_refractory() -> Iterator[Row]:
-    """A current so strong that V would get from 0 to 1 within a step."""
+    """A current so strong that V would rise from 0 to 1 within a step."""
     network = neuron(60.0, refractory=4.0)
-    own = spikes_of(network, [0.3])
+    ours = spikes_of(network, [0.3])
     for model in (PRECISE, LOSSLESS):
         for resolution in (1.0, FINE):
             others = nest_spikes(network, [0.3], Nest(model, resolution))
-            agrees = not isinstance(others, str) and own.size == others.size
+            agrees = not isinstance(others, str) and ours.size == others.size
             why = "agrees" if agrees else "does not ask whether the unit is refractory"
             where = f"{model}, refractory 4 ms, weight 60, step {power_of_two(resolution)} ms"
-            yield row("spikes while refractory", where, own, others, why)
+            yield row("spikes while refractory", where, ours, others, why)
 
 
 def refractory_periods() -> Iterator[Row]:
-    """None, and one that is no multiple of a step."""
-    own = spikes_of(neuron(1.0, refractory=0.0), TIMES)
+    """No refractory period, and one that is not a multiple of a step."""
+    ours = spikes_of(neuron(1.0, refractory=0.0), TIMES)
     for model, why in (
         (PRECISE, "the shortest is a step"),
         (LOSSLESS, "taken, but the unit never leaves it"),
     ):
         others = nest_spikes(neuron(1.0, refractory=0.0), TIMES, Nest(model, FINE))
-        yield row("refractory period 0", model, own, others, why)
+        yield row("refractory period 0", model, ours, others, why)
     network = neuron(3.0, refractory=1.05)
     others = nest_spikes(network, TIMES, Nest(PRECISE, FINE))
     yield row(
@@ -168,46 +168,46 @@ def refractory_periods() -> Iterator[Row]:
 
 
 def time_constants() -> Iterator[Row]:
-    """Equal, and nearly so."""
+    """Equal and nearly equal time constants."""
     for excess, name in ((0.0, "equal"), (1e-15, "apart by 10⁻¹⁵"), (1e-12, "apart by 10⁻¹²")):
         network = neuron(0.8, 10.0 * (1 + excess), 10.0)
-        own = spikes_of(network, TIMES)
+        ours = spikes_of(network, TIMES)
         for model in (PRECISE, LOSSLESS):
             others = nest_spikes(network, TIMES, Nest(model, FINE))
             why = "agrees"
             if isinstance(others, str):
                 why = "its conditions for a crossing divide by tau_mem - tau_syn"
-            yield row(f"time constants {name}", f"{model}, 10 ms", own, others, why)
+            yield row(f"time constants {name}", f"{model}, 10 ms", ours, others, why)
 
 
 def grazing() -> Iterator[Row]:
-    """V just reaches the threshold: the time is then as uncertain as V's last digits say."""
+    """V only just reaches the threshold, so its last digits determine the time of the spike."""
     for excess, name in ((1e-4, "10⁻⁴"), (1e-8, "10⁻⁸"), (1e-12, "10⁻¹²")):
         network = neuron(PEAK_AT_ONE * (1 + excess), 16 / 3, 4 / 3)
         exact = spikes_of(network, [0.3], Reference(40))
-        own = spikes_of(network, [0.3])
+        ours = spikes_of(network, [0.3])
         others = nest_spikes(network, [0.3], Nest(LOSSLESS, 1.0))
-        why = f"NEST takes |V - 1| < 10⁻¹⁴ for 0; evsim itself is off by {distance(own, exact)}"
+        why = f"NEST takes |V - 1| < 10⁻¹⁴ for 0; evsim itself is off by {distance(ours, exact)}"
         where = f"{LOSSLESS}, V's peak at 1 + {name}"
         yield row("grazing", where, exact, others, why)
 
 
 def ticks() -> Iterator[Row]:
-    """NEST's own ticks of a microsecond, with steps that are no powers of two."""
+    """NEST's default ticks of a microsecond, with steps that are not powers of two."""
     network = neuron(1.0)
-    own = spikes_of(network, TIMES)
+    ours = spikes_of(network, TIMES)
     for resolution in (0.1, 0.01):
         nest = Nest(PRECISE, resolution, ticks_per_ms=1000)
         others = nest_spikes(network, TIMES, nest)
         why = "no deviation: spikes carry their offset from the step as a number of their own"
-        yield row("ticks of 1 µs", f"{PRECISE}, step {resolution:g} ms", own, others, why)
+        yield row("ticks of 1 µs", f"{PRECISE}, step {resolution:g} ms", ours, others, why)
 
 
-# -- those that a finer resolution makes smaller ------------------------------------------
+# -- deviations that decrease with the resolution -----------------------------------------
 
 
 def first_order_table() -> Table:
-    """Largest distances in ms, by resolution."""
+    """The largest distances in ms by resolution."""
     columns = [
         "resolution, ms",
         "refractory period of a step, not 0",
@@ -225,22 +225,22 @@ def first_order_table() -> Table:
 
 
 def rounded_cases(resolution: float) -> Iterator[tuple[np.ndarray, np.ndarray | str]]:
-    """Spikes of evsim and of NEST, a pair for each column."""
+    """The spikes of evsim and of NEST, one pair for each column."""
     nest = Nest(PRECISE, resolution)
     no_refractory = neuron(1.0, refractory=0.0)
-    own = spikes_of(no_refractory, TIMES)
-    yield own, nest_spikes(no_refractory, TIMES, replace(nest, refractory=resolution))
+    ours = spikes_of(no_refractory, TIMES)
+    yield ours, nest_spikes(no_refractory, TIMES, replace(nest, refractory=resolution))
     yield spikes_of(ring(0.0), TIMES), nest_spikes(ring(resolution), TIMES, nest)
-    own = spikes_of(ring(2.3), TIMES)
-    yield own, nest_spikes(ring(2.3), TIMES, replace(nest, synapse="static_synapse"))
-    yield own, nest_spikes(ring(2.3), TIMES, replace(nest, precise_inputs=False))
-    yield own, nest_spikes(ring(2.3), TIMES, nest)
+    ours = spikes_of(ring(2.3), TIMES)
+    yield ours, nest_spikes(ring(2.3), TIMES, replace(nest, synapse="static_synapse"))
+    yield ours, nest_spikes(ring(2.3), TIMES, replace(nest, precise_inputs=False))
+    yield ours, nest_spikes(ring(2.3), TIMES, nest)
 
 
-def largest(own: np.ndarray, others: np.ndarray | str) -> str:
-    """The largest distance, or how many spikes there are, for a cell."""
+def largest(ours: np.ndarray, others: np.ndarray | str) -> str:
+    """The largest distance, or the numbers of spikes, as text for a cell of the table."""
     if isinstance(others, str):
         return others
-    if own.size != others.size:
-        return f"{others.size} spikes, not {own.size}"
-    return f"{np.abs(own - others).max(initial=0.0):.1e}"
+    if ours.size != others.size:
+        return f"{others.size} spikes, not {ours.size}"
+    return f"{np.abs(ours - others).max(initial=0.0):.1e}"

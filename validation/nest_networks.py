@@ -1,15 +1,16 @@
-"""An evsim network built in NEST, unit by unit and synapse by synapse, and its spikes.
+"""Builds an evsim network in NEST, unit by unit and synapse by synapse, and records its spikes.
 
 NEST integrates ``tau_m dV/dt = -(V - E_L) + (tau_m / C_m) I`` with currents that decay with
 ``tau_syn_ex`` and ``tau_syn_in``.  With ``C_m = tau_m``, ``E_L = V_reset = 0`` and both synaptic
-time constants ``tau_syn`` these are evsim's equations, pA for pA and mV for one.
+time constants equal to ``tau_syn`` these are evsim's equations; evsim's V and I have the values of
+NEST's in mV and pA.
 
-NEST's delays are at least one step of its resolution, and its generators cannot spike at time
-0.  So each population has a clock of its own: that of the i-th runs i + 1 steps late, and a
-synapse to a later population is that much longer.  Delays of 0 are then possible between
-layers, though not in loops.  The samples of a batch are copies of the network side by side.
+NEST's delays are at least one step of its resolution, and its generators cannot spike at time 0.
+So each population has its own clock: the clock of population i is i + 1 steps late, and the delay
+to a later population is longer by the difference of the clocks.  Delays of 0 are thus possible
+between layers, but not in loops.  The samples of a batch are separate copies of the network.
 
-Ticks, NEST's smallest times, are 2^-14 ms, so that resolutions that are powers of two, and the
+NEST's smallest unit of time, a tick, is 2^-14 ms.  So resolutions that are powers of two, and the
 times of their steps, are exact.
 """
 
@@ -43,7 +44,7 @@ def is_installed() -> bool:
 
 
 def loaded() -> Any:
-    """The module nest, silent but for errors."""
+    """The module nest, which prints nothing but errors."""
     import nest
 
     nest.verbosity = nest.VerbosityLevel.ERROR
@@ -56,23 +57,23 @@ def version() -> str:
 
 
 def power_of_two(resolution: float) -> str:
-    """A resolution for a table."""
+    """A resolution as text for a table."""
     power = round(math.log2(resolution))
     digits = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
     return "2" + str(power).translate(digits) if power else "1"
 
 
 class NestStoppedError(RuntimeError):
-    """NEST gave up while it simulated."""
+    """NEST stopped during a simulation."""
 
 
 class NestRefusedError(ValueError):
-    """NEST does not take a value, or has no place for it."""
+    """NEST does not accept a value, or cannot represent it."""
 
 
 @dataclass(frozen=True)
 class NestRun:
-    """The spikes of all populations but inputs, and the processor's seconds in NEST's loop."""
+    """The spikes of all populations except inputs, and the CPU time in s of NEST's loop."""
 
     spikes: dict[str, evsim.SpikeTrains]
     seconds: float
@@ -85,19 +86,19 @@ class Nest:
     Parameters
     ----------
     model : str
-        ``iaf_psc_exp_ps`` and ``iaf_psc_exp_ps_lossless`` spike at any time, ``iaf_psc_exp`` on
-        the grid only.
+        Units of ``iaf_psc_exp_ps`` and ``iaf_psc_exp_ps_lossless`` spike at any time, units of
+        ``iaf_psc_exp`` only at steps.
     resolution : float
         The step in ms, a multiple of 2^-14.
     synapse : str, optional
-        ``cont_delay_synapse`` keeps delays as they are, ``static_synapse`` rounds them to steps;
-        the former if not given, and the latter for ``iaf_psc_exp``.
+        ``cont_delay_synapse`` keeps delays as they are, ``static_synapse`` rounds them to steps.
+        The default is the former; for ``iaf_psc_exp`` it is the latter.
     refractory : float, optional
-        In place of the network's own in ms, which must be a step at least.
+        A refractory period in ms in place of that of the network; at least one step.
     precise_inputs : bool, optional
-        Whether inputs spike between steps too; if not given, where the model does.
+        Whether inputs may spike between steps; by default if units of the model may.
     ticks_per_ms : int
-        How many of NEST's smallest times make a millisecond.
+        The number of NEST's ticks per millisecond.
     """
 
     model: Model = LOSSLESS
@@ -113,14 +114,14 @@ class Nest:
         inputs: Mapping[str, evsim.SpikeTrains],
         duration: float,
     ) -> NestRun:
-        """Simulate a batch of trials of that many ms.
+        """Simulate a batch of trials of ``duration`` ms.
 
         Raises
         ------
         NestRefusedError
             For delays in loops that are shorter than a step, and for values NEST refuses.
         NestStoppedError
-            If it does not come to the end.
+            If NEST stops before the end of the trial.
         """
         nest = loaded()
         nest.ResetKernel()
@@ -131,8 +132,8 @@ class Nest:
             self._connect(nest, network, nodes)
             recorder = nest.Create("spike_recorder", params={"time_in_steps": True})
             is_input = self._is_input(network)
-            for own in nodes:
-                nest.Connect(nest.NodeCollection(np.sort(own[~is_input])), recorder)
+            for copy in nodes:
+                nest.Connect(nest.NodeCollection(np.sort(copy[~is_input])), recorder)
         except nest.NESTError as error:
             raise NestRefusedError(str(error)) from error
         steps = math.ceil(duration / self.resolution) + len(network.populations) + 2
@@ -153,7 +154,7 @@ class Nest:
         inputs: Mapping[str, evsim.SpikeTrains],
         sample: int,
     ) -> np.ndarray:
-        """The nodes of one sample's units, (units,), in the order of ``network.topology``."""
+        """The NEST nodes of one sample's units, (units,), in the order of ``network.topology``."""
         made = []
         for index, population in enumerate(network.populations):
             if isinstance(population, evsim.Input):
@@ -162,10 +163,10 @@ class Nest:
                 made[-1].set(self._generators(trains, self._clock(index)))
             else:
                 made.append(nest.Create(self.model, population.units, self._neurons(population)))
-        return np.concatenate([np.array(own.tolist()) for own in made])
+        return np.concatenate([np.array(part.tolist()) for part in made])
 
     def _clock(self, index: int) -> float:
-        """By how much the clock of the population of that index is late, in ms."""
+        """How late the clock of a population is, in ms."""
         return (index + 1) * self.resolution
 
     def _generators(self, trains: evsim.SpikeTrains, clock: float) -> list[dict[str, Any]]:
@@ -180,7 +181,7 @@ class Nest:
         return np.floor(times / self.resolution + 0.5) * self.resolution
 
     def _neurons(self, population: evsim.Population) -> dict[str, Any]:
-        """The parameters of a population: one per unit."""
+        """The parameters of a population, with one value per unit."""
         if isinstance(population, evsim.LI):
             raise NestRefusedError(f"{population.name} has no threshold: NEST would not record it")
 
@@ -188,7 +189,7 @@ class Nest:
             return np.broadcast_to(value, population.units).tolist()
 
         refractory = population.refractory if self.refractory is None else self.refractory
-        longest = 1e6  # ms; once a trial
+        longest = 1e6  # ms; for units that spike at most once per trial
         return {
             "tau_m": per_unit(population.tau_mem),
             "C_m": per_unit(population.tau_mem),
@@ -220,27 +221,27 @@ class Nest:
                 f"a delay of {network.delay_per_synapse()[at]:g} ms in a loop: NEST's are at least "
                 f"a step of {self.resolution:g} ms"
             )
-        # Rounded down: NEST loses spikes that arrive before the shortest delay it was told of.
+        # Rounded down: NEST loses spikes that arrive earlier than its minimal delay allows.
         whole_steps = np.floor(delay / self.resolution) * self.resolution
         synapses = {
             "synapse_model": synapse,
             "weight": network.weight_per_synapse(),
             "delay": whole_steps,
         }
-        for own in nodes:
-            nest.Connect(own[topology.source], own[topology.target], "one_to_one", synapses)
+        for copy in nodes:
+            nest.Connect(copy[topology.source], copy[topology.target], "one_to_one", synapses)
         if (whole_steps != delay).any():
             self._set_delays(nest, topology, nodes, delay)
 
     def _set_delays(
         self, nest: Any, topology: Any, nodes: list[np.ndarray], delay: np.ndarray
     ) -> None:
-        """Delays between steps, which NEST rounds when it connects but keeps when they are set."""
+        """Set delays between steps: NEST rounds them if it is given them while connecting."""
         pairs = topology.source * topology.unit_count + topology.target
         if np.unique(pairs).size < pairs.size:
             raise NestRefusedError("two synapses join the same units: which delay is whose?")
         sources, targets = (
-            np.concatenate([own[end] for own in nodes])
+            np.concatenate([copy[end] for copy in nodes])
             for end in (topology.source, topology.target)
         )
         made = nest.GetConnections(synapse_model="cont_delay_synapse")
@@ -261,11 +262,11 @@ class Nest:
         events: Mapping[str, np.ndarray],
         duration: float,
     ) -> dict[str, evsim.SpikeTrains]:
-        """What was recorded within the trial, on the clocks of the network."""
+        """The recorded spikes within the trial, in the time of the trial."""
         units = network.topology.unit_count
-        unit_of, sample_of = np.zeros((2, int(max(own.max() for own in nodes)) + 1), int)
-        for sample, own in enumerate(nodes):
-            unit_of[own], sample_of[own] = np.arange(units), sample
+        unit_of, sample_of = np.zeros((2, int(max(copy.max() for copy in nodes)) + 1), int)
+        for sample, copy in enumerate(nodes):
+            unit_of[copy], sample_of[copy] = np.arange(units), sample
         senders = np.asarray(events["senders"], int)
         unit, sample = unit_of[senders], sample_of[senders]
         found = {}
@@ -273,7 +274,7 @@ class Nest:
         for index, population in enumerate(network.populations):
             if isinstance(population, evsim.Input):
                 continue
-            # First whole steps, so that nothing is lost to rounding but the offset's last place.
+            # Subtract whole steps first, so that only the last place of the offset is rounded.
             steps = events["times"] - (index + 1)
             times = steps * self.resolution - events["offsets"]
             chosen = (unit >= first[index]) & (unit < first[index + 1]) & (times <= duration)

@@ -1,4 +1,4 @@
-"""Units, connections and populations in another order: the same results within rounding."""
+"""Another order of units, connections and populations gives the same results up to rounding."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from evsim.engines import Adjoint, EngineError, Exact
 from evsim.readouts import Readout
 
 EXACT = Exact(threads=1, debug=True)
-MOST_SPIKES = 99  # of a network: where units drive each other, errors grow with every spike
+MOST_SPIKES = 99  # of a network: in recurrent networks errors grow with every spike
 LIMIT_MS = 1e-11
 LIMIT = 1e-9
 
 Orders = Mapping[str, np.ndarray]
-"""By population: which unit of the first network is the unit of that number in the second."""
+"""By population: for each unit of the second network, the corresponding unit of the first."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class NumberingDoesNotMatter(Claim):
     seed: int = 0
 
     def examine(self, folder: Path) -> Finding:
-        """Compare each network with itself, numbered otherwise."""
+        """Compare each network with the same network in another order."""
         outcomes: dict[str, list[Outcome]] = {kind: [] for kind in KINDS}
         for number in track(range(self.networks), "networks", transient=True):
             rng = np.random.default_rng([self.seed, number])
@@ -60,11 +60,11 @@ class NumberingDoesNotMatter(Claim):
         refutations = [
             f"{kind}: {line}" for kind, found in outcomes.items() for line in wrong(found)
         ]
-        everything = [own for found in outcomes.values() for own in found if not own.differs]
+        everything = [one for found in outcomes.values() for one in found if not one.differs]
         return Finding.of(
-            f"{self.networks} networks, {sum(own.spikes for own in everything)} spikes: times are "
-            f"off by at most {max((own.largest_ms for own in everything), default=0):.1e} ms, "
-            f"gradients by at most {max((own.gradient for own in everything), default=0):.1e}.",
+            f"{self.networks} networks, {sum(one.spikes for one in everything)} spikes: times are "
+            f"off by at most {max((one.largest_ms for one in everything), default=0):.1e} ms, "
+            f"gradients by at most {max((one.gradient for one in everything), default=0):.1e}.",
             refutations,
             [table(outcomes)],
         )
@@ -74,12 +74,12 @@ class NumberingDoesNotMatter(Claim):
 
 
 def small_case(rng: np.random.Generator, kind: str) -> Case:
-    """A network that spikes, not too often."""
+    """A network that spikes, but not too often."""
     while True:
         case = random_case(rng, kind)
         try:
             state = EXACT.simulate(case.network, case.inputs, case.duration)
-        except EngineError:  # it runs away
+        except EngineError:  # the network runs away
             continue
         counts = EXACT.spike_counts(state)
         spikes = sum(int(counts[name].sum()) for name in counts if name not in case.inputs)
@@ -88,7 +88,7 @@ def small_case(rng: np.random.Generator, kind: str) -> Case:
 
 
 def renumbered(rng: np.random.Generator, case: Case) -> tuple[Case, Orders]:
-    """The same network in another order, and in which."""
+    """The same network in another order, and the orders."""
     network = case.network
     orders = {p.name: rng.permutation(p.units) for p in network.populations}
     *others, output = [reordered(p, orders[p.name]) for p in network.populations]
@@ -120,14 +120,14 @@ def reordered(population: evsim.Population, order: np.ndarray) -> evsim.Populati
     """The population with its units in that order."""
     names = [*population.unit_parameters, "refractory"]
     values = {n: getattr(population, n) for n in names if hasattr(population, n)}
-    own = {n: v[order] if np.ndim(v) else v for n, v in values.items()}
-    return type(population)(population.name, population.units, **own)
+    parameters = {n: v[order] if np.ndim(v) else v for n, v in values.items()}
+    return type(population)(population.name, population.units, **parameters)
 
 
 def moved(values: Any, rows: np.ndarray, columns: np.ndarray) -> Any:
-    """A parameter of a connection, or its gradient, in those orders of its units."""
+    """A parameter of a connection, or its gradient, with units in another order."""
     if hasattr(values, "indptr"):
-        # Stored zeros stay: every entry is marked by its number, counted from 1.
+        # Entries are numbered from 1 before the move, so that stored zeros are kept.
         numbers = csr_array(
             (np.arange(1, values.nnz + 1), values.indices, values.indptr), values.shape
         )
@@ -147,7 +147,7 @@ def moved(values: Any, rows: np.ndarray, columns: np.ndarray) -> Any:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one network: spikes and how far they are off, and how far its gradients are."""
+    """The number of spikes of one network, and the errors of its spike times and gradients."""
 
     differs: bool
     spikes: int = 0
@@ -158,9 +158,9 @@ class Outcome:
 
 
 def compare(rng: np.random.Generator, case: Case) -> Outcome:
-    """A network with itself in another order."""
+    """Compare a network with itself in another order."""
     other, orders = renumbered(rng, case)
-    states = [EXACT.simulate(own.network, own.inputs, own.duration) for own in (case, other)]
+    states = [EXACT.simulate(one.network, one.inputs, one.duration) for one in (case, other)]
     trains = [EXACT.spikes(state) for state in states]
     distances = []
     for name in trains[0]:
@@ -169,8 +169,8 @@ def compare(rng: np.random.Generator, case: Case) -> Outcome:
         back = trains[1][name].units
         pair = trains[0][name], trains[1][name]
         sorted_times = [
-            own.times[np.lexsort((own.times, units, own.samples))]
-            for own, units in zip(pair, (pair[0].units, orders[name][back]), strict=True)
+            one.times[np.lexsort((one.times, units, one.samples))]
+            for one, units in zip(pair, (pair[0].units, orders[name][back]), strict=True)
         ]
         if not np.array_equal(pair[0].counts()[:, orders[name]], pair[1].counts()):
             return Outcome(True)
@@ -199,9 +199,9 @@ def compare_gradients(
     values = EXACT.read(states[0], readout)
     places = np.isfinite(values)
     cotangents = np.where(places, rng.normal(0, 1, values.shape), 0.0)
-    # Units are the second axis, of moments too.
+    # Units are the second axis of the values of every readout.
     there = EXACT.read(states[1], readout)
-    there, here = (own[places[:, order]] for own in (there, values[:, order]))
+    there, here = (part[places[:, order]] for part in (there, values[:, order]))
     off = np.abs(there - here)
     names = list(case.network.parameters)
     one = EXACT.pull_back(states[0], readout, cotangents, names)
@@ -214,9 +214,10 @@ def compare_gradients(
 
 
 def largest_error(case: Case, other: Case, one: Adjoint, two: Adjoint, orders: Orders) -> float:
-    """Of any gradient, relative to its largest entry and a hundredth of those of its kind.
+    """The largest error of a gradient, relative to its largest entry.
 
-    Input times are of the kind of delays.
+    The scale includes a hundredth of the largest entry of the same kind of parameter; input times
+    count as delays.
     """
     pairs: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for connection in case.network.connections:
@@ -228,24 +229,24 @@ def largest_error(case: Case, other: Case, one: Adjoint, two: Adjoint, orders: O
     for population in case.network.populations:
         for kind in population.unit_parameters:
             name = f"{population.name}.{kind}"
-            own = one.parameters[name]
-            expected = own[orders[population.name]] if own.ndim else own
+            gradient = one.parameters[name]
+            expected = gradient[orders[population.name]] if gradient.ndim else gradient
             pairs.setdefault(kind, []).append((expected, two.parameters[name]))
     for name, slopes in one.input_times.items():
-        # Times of inputs are all different, and so is their order in both.
+        # All times of inputs are different, so their order is the same in both networks.
         sort = [np.lexsort((c.inputs[name].times, c.inputs[name].samples)) for c in (case, other)]
         pair = slopes[sort[0]], two.input_times[name][sort[1]]
         pairs.setdefault("times", []).append(pair)
     worst = 0.0
     sizes = {
-        kind: max(np.abs(expected).max(initial=0.0) for expected, _ in own)
-        for kind, own in pairs.items()
+        kind: max(np.abs(expected).max(initial=0.0) for expected, _ in of_kind)
+        for kind, of_kind in pairs.items()
     }
-    # A shared delay sums what each arrival gives, as an input time does; it may come to nothing.
+    # The gradient of a shared delay or an input time sums over arrivals; the terms may cancel.
     sizes["delay"] = max(sizes["delay"], sizes["times"])
-    for kind, own in pairs.items():
+    for kind, of_kind in pairs.items():
         largest = sizes[kind]
-        for expected, found in own:
+        for expected, found in of_kind:
             off = np.abs(expected - found).max(initial=0.0)
             scale = np.abs(expected).max(initial=0.0) + 1e-2 * largest
             worst = max(worst, off / scale if off else 0.0)
@@ -253,13 +254,13 @@ def largest_error(case: Case, other: Case, one: Adjoint, two: Adjoint, orders: O
 
 
 def wrong(found: list[Outcome]) -> list[str]:
-    """What of the claim does not hold."""
+    """The parts of the claim that do not hold."""
     lines = []
-    differ = sum(own.differs for own in found)
+    differ = sum(one.differs for one in found)
     if differ:
         lines.append(f"{differ} of {len(found)} networks have other spikes in another order")
     for what, limit in (("largest_ms", LIMIT_MS), ("gradient", LIMIT)):
-        values = [getattr(own, what) for own in found if getattr(own, what) > limit]
+        values = [getattr(one, what) for one in found if getattr(one, what) > limit]
         if values:
             name = {"largest_ms": "spike times, ms", "gradient": "gradients"}[what]
             lines.append(
@@ -270,22 +271,22 @@ def wrong(found: list[Outcome]) -> list[str]:
 
 
 def table(outcomes: Mapping[str, list[Outcome]]) -> Table:
-    """A row for each kind of networks."""
+    """A table with a row for each kind of networks."""
     rows = []
     for kind, found in outcomes.items():
-        same = [own for own in found if not own.differs]
-        spikes = sum(own.spikes for own in same)
+        same = [one for one in found if not one.differs]
+        spikes = sum(one.spikes for one in same)
         if same and spikes:
             rows.append(
                 [
                     kind,
                     f"{len(found) - len(same)} of {len(found)}",
                     str(spikes),
-                    f"{100 * sum(own.same_bits for own in same) / spikes:.0f} %",
-                    f"{max(own.largest_ms for own in same):.1e}",
-                    f"{max(own.readout for own in same):.1e}",
-                    f"{np.median([own.gradient for own in same]):.1e}",
-                    f"{max(own.gradient for own in same):.1e}",
+                    f"{100 * sum(one.same_bits for one in same) / spikes:.0f} %",
+                    f"{max(one.largest_ms for one in same):.1e}",
+                    f"{max(one.readout for one in same):.1e}",
+                    f"{np.median([one.gradient for one in same]):.1e}",
+                    f"{max(one.gradient for one in same):.1e}",
                 ]
             )
     columns = [

@@ -1,4 +1,4 @@
-"""The validation report: a page of what is in ``<ClaimName>.json``, and of nothing else."""
+"""Writes the validation report, a page made only from the files ``<ClaimName>.json``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ them; with `--effort 0.01` it is faster and less thorough.
 
 
 def write(file: Path, folder: Path) -> None:
-    """Write the page of a folder's findings, its pictures beside it."""
+    """Write the page of the findings in a folder, and copy its pictures beside it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     found = records(folder)
     copy_pictures(found, folder, file.parent / IMAGES)
@@ -36,7 +36,7 @@ def write(file: Path, folder: Path) -> None:
 
 
 def publish(folder: Path) -> None:
-    """Put a folder's findings among those kept with the programs; write the page of all of them."""
+    """Copy findings to those in the repository, and write the page of all of these."""
     found = records(folder)
     for record in found:
         record.write(FINDINGS)
@@ -45,18 +45,18 @@ def publish(folder: Path) -> None:
 
 
 def records(folder: Path) -> list[Record]:
-    """All that are in a folder, in the order of the page."""
+    """All records in a folder, in the order of the page."""
     found = (stored_record(folder, name) for name in modules())
     return [record for record in found if record is not None]
 
 
 def picture_name(record: Record, picture: Picture) -> str:
-    """Of the file beside the page."""
+    """The name of a picture's file beside the page."""
     return f"{record.claim}-{picture.file}"
 
 
 def copy_pictures(found: list[Record], folder: Path, images: Path) -> None:
-    """From the folders of the claims to that of the page."""
+    """Copy the pictures from the folders of the claims to that of the page."""
     for record in found:
         for picture in record.finding.pictures:
             images.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def copy_pictures(found: list[Record], folder: Path, images: Path) -> None:
 
 
 def page(found: list[Record]) -> str:
-    """In Markdown."""
+    """The page in Markdown."""
     parts = ["# Validation report", INTRODUCTION, *verdicts(found)]
     for record in found:
         parts += section(record)
@@ -76,47 +76,47 @@ def page(found: list[Record]) -> str:
 
 
 def verdicts(found: list[Record]) -> Iterator[str]:
-    """What does not hold, in plain words; then the table of all claims."""
-    refuted = [own for own in found if own.verdict == "refuted"]
-    failed = [own for own in found if own.verdict == "failed"]
-    unknown = [own for own in found if own.verdict == "not examined"]
-    held = sum(own.verdict == "holds" for own in found)
+    """A summary of what does not hold; then the table of all claims."""
+    refuted = [record for record in found if record.verdict == "refuted"]
+    failed = [record for record in found if record.verdict == "failed"]
+    unknown = [record for record in found if record.verdict == "not examined"]
+    held = sum(record.verdict == "holds" for record in found)
     yield f"Of {len(found)} claims {held} {'holds' if held == 1 else 'hold'}."
-    for own in refuted:
-        lines = "\n".join(f"    - {line}" for line in own.finding.refutations)
-        yield f'!!! failure "{own.claim} is refuted"\n{lines}'
-    for own in failed:
-        yield f'!!! failure "{own.claim} could not be run to its end"\n    {own.error}'
-    for own in unknown:
-        yield f'!!! warning "{own.claim} was not examined"\n    {own.finding.summary}'
-    absent = [name for name in modules() if name not in {own.claim for own in found}]
+    for record in refuted:
+        lines = "\n".join(f"    - {line}" for line in record.finding.refutations)
+        yield f'!!! failure "{record.claim} is refuted"\n{lines}'
+    for record in failed:
+        yield f'!!! failure "{record.claim} could not be run to its end"\n    {record.error}'
+    for record in unknown:
+        yield f'!!! warning "{record.claim} was not examined"\n    {record.finding.summary}'
+    absent = [name for name in modules() if name not in {record.claim for record in found}]
     if absent:
         yield (
             '!!! warning "Not among these runs"\n'
             f"    {', '.join(absent)}: the program says what is claimed, and what would "
             "refute it."
         )
-    partial = [own.claim for own in found if own.error is None and not full(own)]
+    partial = [record.claim for record in found if record.error is None and not full(record)]
     if partial:
         yield (
             '!!! warning "Examined with smaller runs than the full ones"\n'
             f"    {', '.join(partial)}: the sizes are at the end of each section."
         )
     rows = [
-        [f"[{own.claim}](#{own.claim.lower()})", claim_class(own.claim).against,
-         verdict(own), own.finding.summary]
-        for own in found
+        [f"[{record.claim}](#{record.claim.lower()})", claim_class(record.claim).against,
+         verdict(record), record.finding.summary]
+        for record in found
     ]  # fmt: skip
     yield markdown(["claim", "against", "verdict", "figures"], rows)
 
 
 def verdict(record: Record) -> str:
-    """Bold where something is wrong."""
+    """The verdict, in bold if the claim does not hold."""
     return record.verdict if record.verdict == "holds" else f"**{record.verdict}**"
 
 
 def section(record: Record) -> Iterator[str]:
-    """One claim: what is claimed, how to run it, what was found, with what."""
+    """The section of a claim: the claim, the command, the findings and the circumstances."""
     yield f"## {record.claim}"
     claim = claim_class(record.claim)
     first, *others = claim.paragraphs()
@@ -126,9 +126,9 @@ def section(record: Record) -> Iterator[str]:
     yield f"**{record.verdict.capitalize()}.** {record.error or record.finding.summary}"
     if record.finding.refutations:
         yield "\n".join(f"- Refuted: {line}" for line in record.finding.refutations)
-    for own in record.finding.tables:
-        yield f"{own.title}:"
-        yield markdown(own.columns, own.rows)
+    for table in record.finding.tables:
+        yield f"{table.title}:"
+        yield markdown(table.columns, table.rows)
     for picture in record.finding.pictures:
         yield f"![{picture.text}]({IMAGES}/{picture_name(record, picture)})"
     yield f"*{circumstances(record)}*"
@@ -136,8 +136,8 @@ def section(record: Record) -> Iterator[str]:
 
 def full_sizes(record: Record) -> dict[str, Any]:
     """The settings of the full run."""
-    own = fields(claim_class(record.claim))
-    return {one.name: one.default for one in own if one.name != "data"}
+    settings = fields(claim_class(record.claim))
+    return {one.name: one.default for one in settings if one.name != "data"}
 
 
 def full(record: Record) -> bool:
@@ -147,7 +147,7 @@ def full(record: Record) -> bool:
 
 
 def circumstances(record: Record) -> str:
-    """Sizes, time, machine and versions; and what a full run would have."""
+    """The sizes, time, machine and versions of the run, and the sizes of a full run."""
     defaults = full_sizes(record)
     sizes = [size(name, value, defaults.get(name)) for name, value in record.settings.items()]
     versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
@@ -164,7 +164,7 @@ def circumstances(record: Record) -> str:
 
 
 def size(name: str, value: Any, default: Any) -> str:
-    """A setting; where it is not that of the full run, that one too."""
+    """A setting, with that of the full run if they differ."""
     shown = f"{name} {text(value)}"
     if default is MISSING or text(value) == text(default):
         return shown
@@ -172,7 +172,7 @@ def size(name: str, value: Any, default: Any) -> str:
 
 
 def text(value: Any) -> str:
-    """Of a setting."""
+    """A setting as text."""
     if isinstance(value, (list, tuple)):
         return " ".join(map(text, value))
     if isinstance(value, int) and not isinstance(value, bool) and value >= 10_000:
@@ -181,26 +181,26 @@ def text(value: Any) -> str:
 
 
 def plain(paragraph: str) -> str:
-    """A docstring's paragraph: double backquotes are code, a list stays one."""
+    """A paragraph of a docstring in Markdown."""
     return paragraph.replace("``", "`").replace(".  ", ". ")
 
 
 def time_taken(record: Record) -> str:
-    """How long it took, where that is known: what was found may be of runs that kept no time."""
+    """How long the run took, or why its time is unknown."""
     if record.seconds > 0:
         return duration(record.seconds)
     return "time not recorded," if record.finding.holds is not None else "not run,"
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours."""
+    """A time in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def markdown(columns: list[str], rows: list[list[str]]) -> str:
-    """A table; figures are aligned to the right."""
+    """A table in Markdown; figures are aligned to the right."""
     rules = ["---"] + ["---"] * (len(columns) - 1)
     lines = [columns, rules, *rows]
     cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]

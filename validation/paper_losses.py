@@ -1,4 +1,7 @@
-"""Claim: what a network learns of spoken words depends on the loss (L section 2, Figure 2)."""
+"""Claim: how well a network learns spoken words depends on the loss (L section 2, Figure 2).
+
+L is Nowotny, Turner, Knight (loss shaping).
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ LOSSES = {
     "time": "cross-entropy of first spikes",
     "xent": "cross-entropy at every moment, averaged",
 }
-"""By the name of each in L, without the L."""
+"""The losses by their names in L, without the prefix L."""
 
 SUM_TEACHES_OUTPUTS = (
     "; these words end well before the trial does, so that sum has no gradient for hidden units "
@@ -38,7 +41,7 @@ SUM_TEACHES_OUTPUTS = (
 )
 
 Runs = Mapping[str, list[dict[str, Any]]]
-"""The records of all seeds, by loss."""
+"""The records of all seeds by loss."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class PaperLosses(Claim):
     dt: float = 2.0
 
     def smaller(self, effort: float) -> Self:
-        """Fewer epochs and seeds, but two, for how they differ."""
+        """Fewer epochs and seeds, but at least two seeds, to estimate how they differ."""
         return replace(self, **fewer(self.seeds, self.epochs, effort))
 
     def examine(self, folder: Path) -> Finding:
@@ -90,7 +93,7 @@ class PaperLosses(Claim):
     # -- training -------------------------------------------------------------------------
 
     def runs(self, folder: Path) -> Runs:
-        """Every run of every loss, those that are missing after they were trained."""
+        """All runs of all losses; missing runs are trained first."""
         return with_each_loss(
             folder,
             self.losses,
@@ -100,7 +103,7 @@ class PaperLosses(Claim):
         )
 
     def same_for_all(self) -> dict[str, Any]:
-        """What all runs have in common, and none does that was made with something else."""
+        """The settings that all runs share; stored runs with other settings are not used."""
         names = ("train_size", "epochs", "hidden", "recurrent", "duration", "rate_factor",
                  "batch_size", "dt")  # fmt: skip
         return {name: getattr(self, name) for name in names}
@@ -134,7 +137,7 @@ class PaperLosses(Claim):
         return Grid(dt=self.dt, precision="float64") if self.dt else resolve("exact")
 
     def run(self, settings: spoken_digits.Settings) -> dict[str, Any]:
-        """Train one network, and test it after the epoch of the best training accuracy."""
+        """Train one network, and test it after the epoch with the best training accuracy."""
         started = time.process_time()
         result = spoken_digits.train(settings, engine=self.engine, progress=False)
         tested = spoken_digits.evaluate(result, settings, engine=self.engine)
@@ -152,28 +155,28 @@ class PaperLosses(Claim):
         }
 
 
-# -- what was found -------------------------------------------------------------------------
+# -- findings -------------------------------------------------------------------------------
 
 
 def values(runs: Runs, loss: str, name: str) -> list[float]:
-    """One number of all seeds."""
+    """One quantity for all seeds."""
     return [record[name] for record in runs[loss]]
 
 
 def ranked(runs: Runs) -> list[str]:
-    """The losses, that of the highest test accuracy first."""
+    """The losses in order of their test accuracy, the highest first."""
     return sorted(runs, key=lambda loss: -statistics.mean(values(runs, loss, "test_accuracy")))
 
 
 def below_best(runs: Runs, loss: str) -> float:
-    """By how many standard errors a loss is below sum_exp."""
+    """The number of standard errors by which a loss is below sum_exp."""
     return standard_errors_above(
         values(runs, "sum_exp", "test_accuracy"), values(runs, loss, "test_accuracy")
     )
 
 
 def table(runs: Runs) -> Table:
-    """A row for each loss, the best first."""
+    """A table with a row for each loss, the best first."""
     rows = []
     for loss in ranked(runs):
         spikes = values(runs, loss, "hidden_spikes")
@@ -195,7 +198,7 @@ def table(runs: Runs) -> Table:
 
 
 def summary(runs: Runs) -> str:
-    """The order, and how far apart its ends are."""
+    """The order of the losses, and the distance of each from the best."""
     order = ", ".join(
         f"{loss} {100 * statistics.mean(values(runs, loss, 'test_accuracy')):.1f}"
         for loss in ranked(runs)
@@ -233,11 +236,11 @@ def refutations(runs: Runs) -> Iterator[str]:
             yield f"xent learns {per_cent(learned)} % of the training samples"
 
 
-# -- the picture ----------------------------------------------------------------------------
+# -- plot -----------------------------------------------------------------------------------
 
 
 def draw(runs: Runs, file: Path) -> None:
-    """Test accuracy with each loss, every seed a dot; and training from epoch to epoch."""
+    """Draw the test accuracy with each loss, a dot per seed, and the training curves."""
     from evsim.plotting.style import COLOURS, GREY, SMALL_TEXT, TWO_COLUMNS, label, new_figure, save
 
     figure = new_figure(TWO_COLUMNS, 2.6)

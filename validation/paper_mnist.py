@@ -1,4 +1,7 @@
-"""Claim: networks learn MNIST with the losses of L as well as there (L section 2)."""
+"""Claim: networks learn MNIST with the losses of L as well as in L (section 2).
+
+L is Nowotny, Turner, Knight (loss shaping).
+"""
 
 from __future__ import annotations
 
@@ -27,16 +30,16 @@ LOSSES = {
     "max": "cross-entropy of the largest voltage",
     "time": "cross-entropy of first spikes",
 }
-"""By the name of each in L, without the L."""
+"""The losses by their names in L, without the prefix L."""
 
 PUBLISHED = 0.978
-"""Test accuracy of L with xent."""
+"""The test accuracy in L with xent."""
 
 PUBLISHED_ERROR = 0.001 / math.sqrt(10)
 """Its standard error, from the standard deviation over ten seeds."""
 
 Runs = Mapping[str, list[dict[str, Any]]]
-"""The records of all seeds, by loss."""
+"""The records of all seeds by loss."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class PaperMnist(Claim):
     engine: str = "exact"
 
     def smaller(self, effort: float) -> Self:
-        """Fewer epochs and seeds, but two, for how they differ; all samples."""
+        """Fewer epochs and seeds, but at least two seeds, to estimate how they differ."""
         return replace(self, **fewer(self.seeds, self.epochs, effort))
 
     def examine(self, folder: Path) -> Finding:
@@ -81,7 +84,7 @@ class PaperMnist(Claim):
     # -- training -------------------------------------------------------------------------
 
     def runs(self, folder: Path) -> Runs:
-        """Every run of every loss, those that are missing after they were trained."""
+        """All runs of all losses; missing runs are trained first."""
         return with_each_loss(
             folder,
             self.losses,
@@ -91,7 +94,7 @@ class PaperMnist(Claim):
         )
 
     def same_for_all(self) -> dict[str, Any]:
-        """What all runs have in common, and none does that was made with something else."""
+        """The settings that all runs share; stored runs with other settings are not used."""
         names = ("epochs", "train_size", "test_size", "rate_decay", "engine")
         return {name: getattr(self, name) for name in names}
 
@@ -109,7 +112,7 @@ class PaperMnist(Claim):
         )
 
     def run(self, settings: mnist.Settings, folder: Path) -> dict[str, Any]:
-        """Train one network, going on where it was interrupted, and test it."""
+        """Train one network, or continue its interrupted training, and test it."""
         result = mnist.train(
             settings, engine=self.engine, run_folder=folder, resume=True, progress=False
         )
@@ -124,22 +127,24 @@ class PaperMnist(Claim):
         }
 
 
-# -- what was found -------------------------------------------------------------------------
+# -- findings -------------------------------------------------------------------------------
 
 
 def accuracies(runs: Runs, loss: str) -> list[float]:
-    """Test accuracy of all seeds."""
+    """The test accuracy of all seeds."""
     return [record["test_accuracy"] for record in runs[loss]]
 
 
 def below_published(runs: Runs) -> float:
-    """By how many standard errors of the difference xent is below L; 0 for a single seed."""
-    own = accuracies(runs, "xent")
-    return (PUBLISHED - statistics.mean(own)) / math.hypot(standard_error(own), PUBLISHED_ERROR)
+    """How many standard errors of the difference xent is below L; 0 for a single seed."""
+    values = accuracies(runs, "xent")
+    return (PUBLISHED - statistics.mean(values)) / math.hypot(
+        standard_error(values), PUBLISHED_ERROR
+    )
 
 
 def table(runs: Runs) -> Table:
-    """A row for each loss."""
+    """A table with a row for each loss."""
     rows = []
     for loss in runs:
         published = f"{100 * PUBLISHED:.1f} ± 0.1" if loss == "xent" else ""
@@ -154,7 +159,7 @@ def table(runs: Runs) -> Table:
 
 
 def summary(runs: Runs) -> str:
-    """All losses, and how far xent is from L."""
+    """A sentence on all losses, and on the distance of xent from L."""
     text = ", ".join(f"{loss} {per_cent(accuracies(runs, loss))}" for loss in runs)
     text = f"Test accuracy in per cent: {text}"
     if "xent" in runs:
@@ -173,20 +178,20 @@ def refutations(runs: Runs) -> Iterator[str]:
             f"{below_published(runs):.1f} standard errors more"
         )
     for loss in runs:
-        own = accuracies(runs, loss)
-        if statistics.mean(own) < 0.9:
-            yield f"{loss} has {per_cent(own)} %, which is not reasonably well"
+        values = accuracies(runs, loss)
+        if statistics.mean(values) < 0.9:
+            yield f"{loss} has {per_cent(values)} %, which is not reasonably well"
         if "time" in runs:
-            above = standard_errors_above(accuracies(runs, "time"), own)
+            above = standard_errors_above(accuracies(runs, "time"), values)
             if above > MANY:
-                yield f"time is {above:.1f} standard errors above {loss}, {per_cent(own)} %"
+                yield f"time is {above:.1f} standard errors above {loss}, {per_cent(values)} %"
 
 
-# -- the picture ----------------------------------------------------------------------------
+# -- plot -----------------------------------------------------------------------------------
 
 
 def draw(runs: Runs, file: Path) -> None:
-    """Training error from epoch to epoch, a line for each seed."""
+    """Draw the training error over epochs, a line for each seed."""
     from evsim.plotting.style import COLOURS, ONE_COLUMN, SMALL_TEXT, label, new_figure, save
 
     figure = new_figure(1.4 * ONE_COLUMN, 2.8)

@@ -1,7 +1,7 @@
-"""Training runs that leave a file each, and what their accuracies say together.
+"""Training runs that each write a file, and statistics of their accuracies.
 
-A claim about training takes hours.  Every run of one writes its numbers to a file of its own,
-so that what was interrupted goes on with the runs that are missing.
+A claim about training takes hours.  Each run writes its results to a separate file, so that after
+an interruption only the missing runs are trained.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 from evsim.storage import write_atomically
 
 MANY = 2.0
-"""Standard errors from which on a difference counts as one."""
+"""The number of standard errors from which a difference counts."""
 
 
 def stored(file: Path, run: Callable[[], dict[str, Any]], **same: Any) -> dict[str, Any]:
-    """The numbers of a run: from its file, or from the run, which then writes it.
+    """The results of a run: from its file, or from ``run()``, whose results are then stored.
 
-    A file in which a number of ``same`` is another is of another run, and is replaced.
+    A file is replaced if its settings differ from those in ``same``.
     """
     if file.exists():
         record = json.loads(file.read_text(encoding="utf-8"))
@@ -42,10 +42,10 @@ def with_each_loss(
     run: Callable[[str, int], dict[str, Any]],
     same_for_all: dict[str, Any],
 ) -> dict[str, list[dict[str, Any]]]:
-    """The records of all seeds by loss, those that are missing after ``run(loss, seed)``.
+    """The records of all seeds by loss; missing ones come from ``run(loss, seed)``.
 
-    ``same_for_all`` is what all runs have in common, and none does that was made with something
-    else.
+    ``same_for_all`` has the settings that all runs share; stored runs with other settings are not
+    used.
     """
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in losses}
     for seed in range(seeds):
@@ -56,7 +56,7 @@ def with_each_loss(
 
 
 def fewer(seeds: int, epochs: int, effort: float) -> dict[str, int]:
-    """Fewer epochs and seeds, but two, for how they differ."""
+    """Fewer epochs and seeds, but at least two seeds, to estimate how they differ."""
     return {"seeds": max(2, round(effort * seeds)), "epochs": max(1, round(effort * epochs))}
 
 
@@ -64,25 +64,25 @@ def fewer(seeds: int, epochs: int, effort: float) -> dict[str, int]:
 
 
 def deviation(values: Sequence[float]) -> float:
-    """Standard deviation over seeds; 0 for one seed."""
+    """The standard deviation over seeds; 0 for one seed."""
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def per_cent(values: Sequence[float]) -> str:
-    """Mean and standard deviation over seeds; the value itself for one seed."""
+    """The mean and standard deviation over seeds as text; the value itself for one seed."""
     mean = f"{100 * statistics.mean(values):.2f}"
     return f"{mean} ± {100 * deviation(values):.2f}" if len(values) > 1 else mean
 
 
 def standard_error(values: Sequence[float]) -> float:
-    """Of the mean over seeds; infinite for one seed, which does not tell how seeds differ."""
+    """The standard error of the mean over seeds; infinite for one seed."""
     return deviation(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf
 
 
 def standard_errors_above(first: Sequence[float], second: Sequence[float]) -> float:
-    """By how many standard errors of the difference the first mean is above the second.
+    """The difference of two means over independent seeds, in standard errors of the difference.
 
-    Both are of independent seeds.  It is 0 where one seed leaves it open.
+    It is positive if the first mean is larger, and 0 if one of them has a single seed.
     """
     difference = statistics.mean(first) - statistics.mean(second)
     error = math.hypot(standard_error(first), standard_error(second))

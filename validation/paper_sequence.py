@@ -1,4 +1,7 @@
-"""Claim: delays alone learn to tell the order of two spikes (D section 2.1)."""
+"""Claim: delays alone learn to tell the order of two spikes (D section 2.1).
+
+D is Mészáros, Knight, Nowotny (delay learning with EventProp).
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,10 @@ from evsim.tasks import sequence
 DELAY = f"{sequence.CONNECTION}.delay"
 SETTINGS = sequence.Settings()
 PUBLISHED = 10.0
-"""Difference in ms of an output's two delays that D ends with."""
+"""The difference in ms of an output's two delays at the end of training in D."""
 
 CLOSE = 0.1
-"""Within how many ms longer training is to end in the loss's minimum."""
+"""The largest accepted distance in ms of the end of longer training from the loss's minimum."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def presented(times: int) -> list[Network]:
 
 
 def trained_on(network: Network, epochs: int) -> Network:
-    """Where training goes on to, with a rate that falls to a hundredth."""
+    """The network after longer training with a learning rate that falls to a hundredth."""
     result = evsim.fit(
         network,
         sequence.data(SETTINGS)[0],
@@ -106,7 +109,7 @@ def trained_on(network: Network, epochs: int) -> Network:
 
 
 def share_right(network: Network) -> float:
-    """Of the two sequences."""
+    """The share of the two sequences that is classified correctly."""
     both, _, _ = sequence.data(SETTINGS)
     tested = evsim.evaluate(network, both, sequence.loss(SETTINGS), SETTINGS.duration)
     assert tested.accuracy is not None  # this loss classifies
@@ -114,34 +117,34 @@ def share_right(network: Network) -> float:
 
 
 def difference(network: Network) -> np.ndarray:
-    """By how much the delay of the input that is first for an output is longer, shape (2,)."""
+    """For each output, how much longer the delay from the first input of its sequence is, (2,)."""
     (own, other), (another, last) = np.asarray(network.parameters[DELAY])
     return np.array([own - other, last - another])
 
 
 def loss_at(gap: float) -> float:
-    """The loss if the delay from the input that comes first is longer by so many ms."""
+    """The loss if each output's delay from the first input of its sequence is ``gap`` ms longer."""
     network = sequence.network(SETTINGS).replace({DELAY: gap * np.eye(2)})
     both, _, _ = sequence.data(SETTINGS)
     return evsim.evaluate(network, both, sequence.loss(SETTINGS), SETTINGS.duration).loss
 
 
 def least_difference() -> float:
-    """Where the loss is least, by a search that uses no gradient."""
+    """The difference of delays that minimises the loss, found by a search without gradients."""
     found = minimize_scalar(loss_at, bounds=(8.0, SETTINGS.delay_max), method="bounded")
     return float(found.x)
 
 
-# -- what was found -------------------------------------------------------------------------
+# -- findings -------------------------------------------------------------------------------
 
 
 def shown(values: np.ndarray) -> str:
-    """Of both outputs."""
+    """The values of both outputs as text."""
     return " and ".join(f"{value:.2f}" for value in values)
 
 
 def table(networks: list[Network], shares: list[float]) -> Table:
-    """A row for each presentation."""
+    """A table with a row for each presentation."""
     rows = []
     for number, (network, share) in enumerate(zip(networks, shares, strict=True)):
         delays = np.asarray(network.parameters[DELAY])
@@ -155,7 +158,7 @@ def table(networks: list[Network], shares: list[float]) -> Table:
 
 
 def draw(differences: np.ndarray, longest: np.ndarray, best: float, file: Path) -> None:
-    """Differences in training, and where they are on the curve of the loss."""
+    """Draw the differences during training, and their places on the curve of the loss."""
     from evsim.plotting.style import (
         BLACK,
         COLOURS,
@@ -171,11 +174,11 @@ def draw(differences: np.ndarray, longest: np.ndarray, best: float, file: Path) 
     left, right = figure.subplots(1, 2)
     gaps = np.linspace(0.0, SETTINGS.delay_max, 61)
     right.plot(gaps, [loss_at(gap) for gap in gaps], color=BLACK, linewidth=1)
-    for output, own in enumerate(differences.T):
+    for output, column in enumerate(differences.T):
         colour = COLOURS[output]
-        left.plot(range(own.size), own, "o-", color=colour, markersize=3, linewidth=1,
+        left.plot(range(column.size), column, "o-", color=colour, markersize=3, linewidth=1,
                   label=f"output {output}")  # fmt: skip
-        right.plot(own[-1], loss_at(own[-1]), "o", color=colour, markersize=4)
+        right.plot(column[-1], loss_at(column[-1]), "o", color=colour, markersize=4)
         right.plot(longest[output], loss_at(longest[output]), "x", color=colour, markersize=5)
     left.axhline(best, color=GREY, linewidth=0.8, linestyle="--")
     left.axhline(PUBLISHED, color=GREY, linewidth=0.8, linestyle=":")

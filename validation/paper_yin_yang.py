@@ -1,4 +1,7 @@
-"""Claim: delays let half the hidden units do the same work (D section 2.2, Figure 4)."""
+"""Claim: with delays half the hidden units are enough (D section 2.2, Figure 4).
+
+D is Mészáros, Knight, Nowotny (delay learning with EventProp).
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ from paper_runs import MANY, deviation, per_cent, standard_errors_above, stored
 from evsim.tasks import yin_yang
 
 HALVES = ((5, 10), (10, 20), (15, 30))
-"""Hidden units with delays, and twice as many without."""
+"""The numbers of hidden units with delays, and twice as many without."""
 
 DELGRAD = {(30, False): 0.967, (30, True): 0.982, (5, True): 0.954}
-"""Test accuracy of DelGrad's published runs, one each, by hidden units and delays."""
+"""The test accuracy of DelGrad's published single runs, by hidden units and delays."""
 
 Accuracies = Mapping[tuple[int, bool], list[float]]
-"""Of all seeds, by hidden units and whether delays are learned."""
+"""The accuracies of all seeds, by hidden units and whether delays are learned."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class PaperYinYang(Claim):
     epochs: int = 300
 
     def smaller(self, effort: float) -> Self:
-        """Fewer seeds and epochs, and for a very small effort only the size of the middle."""
+        """Fewer seeds and epochs; for a very small effort only the middle size."""
         seeds = max(2, round(effort * self.seeds))
         sizes = self.sizes if effort * len(self.sizes) >= 1 else self.sizes[1:2]
         return replace(self, sizes=sizes, seeds=seeds, epochs=max(4, round(effort * self.epochs)))
@@ -61,7 +64,7 @@ class PaperYinYang(Claim):
     # -- training -------------------------------------------------------------------------
 
     def accuracies(self, folder: Path) -> Accuracies:
-        """Of every run; those that are missing are trained."""
+        """The accuracies of all runs; missing runs are trained."""
         found: dict[tuple[int, bool], list[float]] = {}
         for seed in range(self.seeds):
             for hidden in self.sizes:
@@ -76,7 +79,7 @@ class PaperYinYang(Claim):
                     found.setdefault((hidden, delays), []).append(record["test_accuracy"])
         return found
 
-    # -- what was found -------------------------------------------------------------------
+    # -- findings -------------------------------------------------------------------------
 
     def refutations(self, found: Accuracies) -> Iterator[str]:
         """What contradicts the claim."""
@@ -93,7 +96,7 @@ class PaperYinYang(Claim):
 
 
 def run(settings: yin_yang.Settings) -> dict[str, Any]:
-    """Train one network, and test it after the epoch of the best validation accuracy."""
+    """Train one network, and test it after the epoch with the best validation accuracy."""
     result = yin_yang.train(settings, progress=False)
     tested = yin_yang.evaluate(result, settings)
     return {
@@ -104,11 +107,11 @@ def run(settings: yin_yang.Settings) -> dict[str, Any]:
     }
 
 
-# -- what was found -------------------------------------------------------------------------
+# -- findings -------------------------------------------------------------------------------
 
 
 def curve_table(found: Accuracies) -> Table:
-    """Every size, without delays and with."""
+    """A table of all sizes, without and with delays."""
     rows = []
     for size in sizes(found):
         without, with_delays = found[size, False], found[size, True]
@@ -120,7 +123,7 @@ def curve_table(found: Accuracies) -> Table:
 
 
 def halves_table(found: Accuracies) -> Iterator[Table]:
-    """Delays in place of half the hidden units, where both sizes were trained."""
+    """A table that compares delays with twice the hidden units, where both were trained."""
     rows = []
     for few, many in HALVES:
         if {few, many} <= set(sizes(found)):
@@ -135,7 +138,7 @@ def halves_table(found: Accuracies) -> Iterator[Table]:
 
 
 def delgrad_table(found: Accuracies) -> Iterator[Table]:
-    """DelGrad's single runs among the seeds."""
+    """A table that compares DelGrad's single runs with the seeds."""
     rows = []
     for key, published in DELGRAD.items():
         if key in found:
@@ -152,12 +155,12 @@ def delgrad_table(found: Accuracies) -> Iterator[Table]:
 
 
 def sizes(found: Accuracies) -> list[int]:
-    """Numbers of hidden units, ascending."""
+    """The numbers of hidden units, ascending."""
     return sorted({size for size, _ in found})
 
 
 def summary(found: Accuracies) -> str:
-    """At how many sizes which part holds."""
+    """A sentence on the number of sizes at which each part of the claim holds."""
     every = sizes(found)
     better = sum(
         statistics.mean(found[size, True]) > statistics.mean(found[size, False]) for size in every
@@ -173,11 +176,11 @@ def summary(found: Accuracies) -> str:
     return text + "."
 
 
-# -- the picture ----------------------------------------------------------------------------
+# -- plot -----------------------------------------------------------------------------------
 
 
 def draw(found: Accuracies, file: Path) -> None:
-    """The curve in the manner of D Figure 4, a dot beside it for every seed; DelGrad's crosses."""
+    """Draw the curve as in D Figure 4, with a dot for every seed and crosses for DelGrad."""
     from evsim.plotting.style import (
         BLACK,
         COLOURS,
@@ -199,8 +202,8 @@ def draw(found: Accuracies, file: Path) -> None:
             sizes(found), list(map(statistics.mean, values)), list(map(deviation, values)),
             color=colour, marker=marker, markersize=4, linewidth=1.2, capsize=2, label=name,
         )  # fmt: skip
-        for size, own in zip(sizes(found), values, strict=True):
-            ax.plot([size + beside] * len(own), own, ".", color=colour, alpha=0.5, markersize=4)
+        for size, dots in zip(sizes(found), values, strict=True):
+            ax.plot([size + beside] * len(dots), dots, ".", color=colour, alpha=0.5, markersize=4)
     for (size, _), published in DELGRAD.items():
         if size in sizes(found):
             ax.plot(size, 100 * published, "x", color=BLACK, markersize=5)

@@ -1,4 +1,4 @@
-"""The same for many tasks, on all processors; what is done is kept, so that it can go on."""
+"""Runs a function for many tasks on all CPUs, and stores results, so that a run can continue."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.progress import track
 
 import evsim
 
-FEW = 16  # tasks, for which other processes are not worth their start
+FEW = 16  # tasks, for which starting other processes takes longer than the work
 
 
 def for_each(
@@ -25,21 +25,21 @@ def for_each(
     kept: Path | None = None,
     settings: dict[str, Any] | None = None,
 ) -> list[Any]:
-    """Call a function with each task's arguments; what it returns, in the order of the tasks.
+    """Call a function with the arguments of each task; the results in the order of the tasks.
 
     Parameters
     ----------
     function : callable
-        Of a module, for other processes to find it.  Its results must not depend on the
-        process, or on what it was called with before.
+        A function at the top level of a module, so that other processes find it.  Its results must
+        not depend on the process or on earlier calls.
     tasks : sequence of tuple
     title : str
-        For the progress bar.
+        The title of the progress bar.
     kept : Path, optional
-        A file of results, which are what JSON can hold; those in it are not computed again if
-        they are of the same settings and version of evsim.
+        A file for the results, which must be valid JSON.  Results in the file are not computed
+        again if the settings and the version of evsim are the same.
     settings : dict, optional
-        Of the claim, see ``Claim.settings``.
+        The settings of the claim, see ``Claim.settings``.
     """
     header = {"evsim": evsim.__version__, "tasks": len(tasks), "settings": settings}
     results = {} if kept is None else stored(kept, header)
@@ -58,30 +58,30 @@ def for_each(
 
 
 def stored(kept: Path, header: dict[str, Any]) -> dict[int, Any]:
-    """Results by the number of their task; none if the file has another header."""
+    """The stored results by the number of their task; none if the file has another header."""
     if not kept.exists():
         return {}
     first, *lines = kept.read_text(encoding="utf-8").split("\n")
-    # Through JSON, as that which is compared has been.
+    # Converted to JSON and back, as the header in the file was.
     if first != json.dumps(header):
         return {}
-    # The last line is empty, or was not finished.
+    # The last line is empty or incomplete.
     return dict(json.loads(line) for line in lines[:-1])
 
 
 def over_processes(function: Callable[..., Any], tasks: Sequence[tuple]) -> Iterator[Any]:
-    """Results in the order of the tasks, as they come."""
+    """Yield the results in the order of the tasks."""
     processes = processors()
     if processes == 1 or len(tasks) <= FEW:
         yield from (function(*task) for task in tasks)
         return
-    yield function(*tasks[0])  # compiled once, before all of them ask for it
-    # Started anew, because processes with a GPU, or threads, must not be forked.
+    yield function(*tasks[0])  # compiles everything, so that the processes need not
+    # Processes are spawned, because a process that uses a GPU or threads must not be forked.
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         columns = zip(*tasks[1:], strict=True)
         yield from pool.map(function, *columns, chunksize=4)
 
 
 def processors() -> int:
-    """How many the process may use."""
+    """The number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,6 +1,6 @@
-"""RandomNetworksAgree: small random networks, the exact engine against the reference.
+"""RandomNetworksAgree: the exact engine against the reference engine on small random networks.
 
-Also a program, for a disagreement that was written to a file:
+As a program, it tests a disagreement again that was written to a file:
 
     python validation/random_networks_agree.py runs/validation/random_networks/0-123.safetensors
 """
@@ -93,16 +93,16 @@ class RandomNetworksAgree(Claim):
     counts: ClassVar[tuple[str, ...]] = ("networks", "tied")
 
     def examine(self, folder: Path) -> Finding:
-        """Run all chunks that the folder has no results of yet."""
-        own = folder / "random_networks"
-        own.mkdir(parents=True, exist_ok=True)
+        """Run all chunks whose results are not in the folder yet."""
+        results = folder / "random_networks"
+        results.mkdir(parents=True, exist_ok=True)
         starts = [
             (is_tied, start)
             for is_tied, total in ((False, self.networks), (True, self.tied))
             for start in range(0, total, self.chunk)
         ]
         tally: Counter[str] = Counter()
-        work = partial(examine_chunk, self, own)
+        work = partial(examine_chunk, self, results)
         if self.processes == 1:
             for found in map(work, starts):
                 tally.update(found)
@@ -114,7 +114,7 @@ class RandomNetworksAgree(Claim):
         return self.finding(tally)
 
     def finding(self, tally: Counter[str]) -> Finding:
-        """What the counts say."""
+        """The finding from the counts."""
         wrong = {kind: count for kind, count in tally.items() if kind.startswith("disagree")}
         rows = [[kind, f"{count:,}"] for kind, count in sorted(tally.items())]
         refused = sum(n for kind, n in tally.items() if kind.startswith(("passed", "refused:")))
@@ -134,7 +134,7 @@ class RandomNetworksAgree(Claim):
 def examine_chunk(
     claim: RandomNetworksAgree, folder: Path, chunk: tuple[bool, int]
 ) -> Counter[str]:
-    """Counts of one chunk, from the folder if it is there."""
+    """The counts of one chunk; read from the folder if they are there."""
     is_tied, start = chunk
     count = min(claim.chunk, (claim.tied if is_tied else claim.networks) - start)
     prefix = "tied-" if is_tied else ""
@@ -159,14 +159,14 @@ def examine_chunk(
 
 
 def examine_any(case: SmallCase, digits: int, tally: Counter[str]) -> str | None:
-    """What kind of disagreement there is, None for none; counts what happened."""
+    """The kind of disagreement, or None; adds to the counts."""
     if isinstance(case, TiedCase):
         return examine_tied(case, digits, tally)
     return examine_case(case, digits, tally)
 
 
 def examine_tied(case: TiedCase, digits: int, tally: Counter[str]) -> str | None:
-    """The same of a network that was made to tie."""
+    """The same for a network whose events tie."""
     try:
         found = exact_results(case)
     except EngineError as error:
@@ -191,7 +191,7 @@ def examine_tied(case: TiedCase, digits: int, tally: Counter[str]) -> str | None
 
 
 def examine_case(case: SmallCase, digits: int, tally: Counter[str]) -> str | None:
-    """What kind of disagreement there is, None for none; counts what happened."""
+    """The kind of disagreement, or None; adds to the counts."""
     try:
         found = exact_results(case)
     except EngineError as error:
@@ -215,7 +215,7 @@ def examine_case(case: SmallCase, digits: int, tally: Counter[str]) -> str | Non
 
 
 def exact_results(case: SmallCase) -> Results:
-    """What the exact engine says."""
+    """The results of the exact engine."""
     state = EXACT.simulate(case.network, case.inputs, case.duration, case.dropout)
     readout = EXACT.read(state, case.readout)
     adjoint = EXACT.pull_back(state, case.readout, case.cotangents, case.wrt, case.adjustments)
@@ -224,10 +224,10 @@ def exact_results(case: SmallCase) -> Results:
     for population, first, last in state.populations():
         if isinstance(population, evsim.Input):
             continue
-        own = trains[population.name]
+        train = trains[population.name]
         for b in range(case.batch_size):
-            begin, end = own.offsets[b], own.offsets[b + 1]
-            times, units = own.times[begin:end], own.units[begin:end]
+            begin, end = train.offsets[b], train.offsets[b + 1]
+            times, units = train.times[begin:end], train.units[begin:end]
             for unit in range(first, last):
                 spikes[b, unit] = times[units == unit - first] if end > begin else times
     gradients = {n: _entries(values).ravel() for n, values in adjoint.parameters.items()}
@@ -240,10 +240,10 @@ def _entries(values: Any) -> np.ndarray:
 
 
 def agrees(case: SmallCase, found: Results) -> bool:
-    """Whether the reference in float64 says the same but for a few units in the last place.
+    """Whether the reference in float64 agrees up to a few units in the last place.
 
-    A quick look: only one that fails calls for ``is_close``, which knows from how large terms
-    each number was added up.
+    This is a quick test.  Only if it fails, ``is_close`` is needed, which considers the size of the
+    terms from which each number was summed.
     """
     model = Model.from_network(case.network, FLOATS.numbers)
     state = simulate(case, FLOATS, model, FLOATS.input_events(case.network, case.inputs))
@@ -254,17 +254,17 @@ def agrees(case: SmallCase, found: Results) -> bool:
                 spikes[b, emission.unit].append(emission.time)
     limit = SAME_TIME * np.spacing(case.duration)
     for owner, times in spikes.items():
-        own = found.spikes[owner].tolist()
-        if len(own) != len(times):
+        exact = found.spikes[owner].tolist()
+        if len(exact) != len(times):
             return False
-        if any(abs(a - b) > limit for a, b in zip(own, times, strict=True)):
+        if any(abs(a - b) > limit for a, b in zip(exact, times, strict=True)):
             return False
     values = FLOATS.read(state, case.readout).ravel()
     if not _close(found.readout, values, largest(values) + drive_of(state)):
         return False
     adjoint = FLOATS.pull_back(state, case.readout, case.cotangents, case.wrt, case.adjustments)
     adjoints = adjoint.state.samples
-    # A gradient by times is a sum of differences of two w lambda.
+    # A gradient with respect to a time is a sum of terms w lambda_V - w lambda_I.
     cancels = max(map(largest_lambda, adjoints)) * max(map(abs, state.model.weight), default=0.0)
     for name, expected in adjoint.parameters.items():
         own_values, other = found.gradients[name], _entries(expected).ravel()
@@ -285,7 +285,7 @@ def _close(found: np.ndarray, expected: np.ndarray, scale: float, cancelling: fl
     return all(a == b or abs(a - b) <= limit for a, b in pairs)
 
 
-# -- what the exact engine refuses --------------------------------------------------------
+# -- networks that the exact engine refuses -----------------------------------------------
 
 REFUSALS = {
     "spike_limit": "passed over: too many spikes",
@@ -296,7 +296,7 @@ REFUSALS = {
 
 
 def examine_refusal(case: SmallCase, message: str, digits: int, tally: Counter[str]) -> str | None:
-    """Whether the many digits show why: what kind of disagreement it is if they do not."""
+    """None if many digits justify the refusal, otherwise the kind of disagreement."""
     for words, kind in REFUSALS.items():
         if words in message:
             tally[kind] += 1
@@ -305,11 +305,11 @@ def examine_refusal(case: SmallCase, message: str, digits: int, tally: Counter[s
 
 
 def _is_justified(case: SmallCase, words: str, digits: int) -> bool:
-    """Whether the reference comes upon what the exact engine complains of."""
+    """Whether the reference engine finds the problem that the exact engine reports."""
     limit = EXACT.spike_limit
     spikes, shortest, smallest, current = 0, np.inf, np.inf, 0.0
     for sample in _simulations(case, None if words == "spike_limit" else digits):
-        own = 0
+        count = 0
         last: dict[int, Any] = {}
         for event in sample:
             if event.kind != Kind.EMISSION or event.index is not None:
@@ -319,10 +319,10 @@ def _is_justified(case: SmallCase, words: str, digits: int) -> bool:
             shortest = min(shortest, interval / float(np.spacing(float(event.time))))
             smallest = min(smallest, float(event.current / threshold - 1))
             last[event.unit] = event.time
-            own += 1
-            if own > limit or shortest < FEWEST_ULP:
+            count += 1
+            if count > limit or shortest < FEWEST_ULP:
                 break
-        spikes = max(spikes, own)
+        spikes = max(spikes, count)
         current = max(current, drive_of_sample(sample))
     if words in ("spike_limit", "spikes again before time moves on"):
         return shortest < FEWEST_ULP or (words == "spike_limit" and spikes > limit)
@@ -332,17 +332,17 @@ def _is_justified(case: SmallCase, words: str, digits: int) -> bool:
 
 
 def _simulations(case: SmallCase, digits: int | None) -> Iterator[Simulation]:
-    """The samples, to be simulated event by event by whoever asks."""
+    """The simulations of the samples, which the caller runs event by event."""
     engine = Reference(digits)
     model = Model.from_network(case.network, engine.numbers)
     duration = engine.numbers.convert(case.duration)
     events = engine.input_events(case.network, case.inputs)
-    for own, dropout in zip(events, sample_dropouts(case), strict=True):
-        yield Simulation(model, own, duration, dropout=dropout)
+    for inputs, dropout in zip(events, sample_dropouts(case), strict=True):
+        yield Simulation(model, inputs, duration, dropout=dropout)
 
 
 def main() -> int:
-    """Examine the disagreement in a file again; 1 if it is still one."""
+    """Test the disagreement in a file again; 1 if the engines still disagree."""
     path = Path(sys.argv[1])
     case, description = load_case(path)
     print(case.network, case.readout, f"duration {case.duration} ms", description, sep="\n")

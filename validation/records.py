@@ -1,4 +1,4 @@
-"""A finding as it is kept: with the settings, versions, machine and seconds that made it."""
+"""The record of a finding, with the settings, versions, machine and time of its run."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ PACKAGES = ("numpy", "scipy", "numba", "mpmath", "gmpy2", "nest-simulator", "cup
 
 @dataclass(frozen=True)
 class Record:
-    """One ``<ClaimName>.json``.
+    """The content of a file ``<ClaimName>.json``.
 
     Parameters
     ----------
     claim : str
-        Its name.
+        The name of the claim.
     settings : dict
-        Of the run, see ``Claim.settings``.
+        The settings of the run, see ``Claim.settings``.
     finding : Finding
     error : str or None
-        What ended the run, where the claim's program failed; the finding then says no more.
+        The error that ended the run, if the claim's program failed; the finding is then empty.
     seconds : float
+        The duration of the run.
     date : str
         Year, month and day.
     machine : str
     versions : dict
-        Of Python, evsim, and what it computes with.
+        The versions of Python, evsim and its dependencies.
     """
 
     claim: str
@@ -50,18 +51,18 @@ class Record:
 
     @property
     def verdict(self) -> str:
-        """In a word or two."""
+        """The verdict in a word or two."""
         if self.error is not None:
             return "failed"
         return {True: "holds", False: "refuted", None: "not examined"}[self.finding.holds]
 
     @property
     def finished(self) -> bool:
-        """Whether the claim was examined to the end, so that it need not be again."""
+        """Whether the test of the claim ran to its end, so that it need not be repeated."""
         return self.finding.holds is not None
 
     def write(self, folder: Path) -> None:
-        """Put it into a folder, complete or not at all."""
+        """Write the record into a folder; the file is complete or does not exist."""
         folder.mkdir(parents=True, exist_ok=True)
         stored = {**vars(self), "finding": self.finding.to_json()}
         file = folder / f"{self.claim}.json"
@@ -70,13 +71,13 @@ class Record:
 
     @classmethod
     def read(cls, file: Path) -> Record:
-        """What ``write`` put there."""
+        """The record in a file that ``write`` has written."""
         stored = json.loads(file.read_text(encoding="utf-8"))
         return cls(**{**stored, "finding": Finding.from_json(stored["finding"])})
 
 
 def stored_record(folder: Path, claim: str) -> Record | None:
-    """That of a claim in a folder, if there is one that can be read."""
+    """The record of a claim in a folder; None if there is none or it cannot be read."""
     try:
         return Record.read(folder / f"{claim}.json")
     except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
@@ -84,7 +85,7 @@ def stored_record(folder: Path, claim: str) -> Record | None:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, evsim, and what is installed of what they compute with."""
+    """The versions of Python, evsim, and those dependencies that are installed."""
     found = {"Python": platform.python_version(), "evsim": evsim.__version__}
     for package in PACKAGES:
         try:
@@ -95,7 +96,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> str:
-    """The processor, and how many of them, as far as the system tells."""
+    """The name and number of CPUs, as far as the system reports them."""
     names = []
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo") as lines:

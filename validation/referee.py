@@ -1,17 +1,16 @@
-"""Who is right when two engines differ: many digits, and how far rounding may take a result.
+"""Decides which engine is right when two differ: many digits, and the possible effect of rounding.
 
-An engine in float64 rounds each of its numbers by a unit in its last place.  How far that takes
-spike times, readouts and gradients is measured, not estimated: the network is run in many
-digits again, forward and backward, with every weight, threshold and time constant, every V, I
-and lambda moved at random by up to two units in its last place, and every spike time, delay,
-input time and refractory period by up to two units in the last place of the trial's length.
-As times are known no better than that, V, I and lambda also move by as much as they decay in
-such a time, which counts where time constants are a thousandth of the trial's length or less.
-What moves with all of these is the network's *condition*.
+An engine in float64 rounds each of its numbers by up to a unit in the last place.  The effect on
+spike times, readouts and gradients is measured, not estimated.  The network is simulated again in
+many digits, forward and backward, with random perturbations.  Every weight, threshold and time
+constant, and every V, I and lambda, changes by up to two units in its last place.  Every spike
+time, delay, input time and refractory period changes by up to two units in the last place of the
+trial's duration.  V, I and lambda also change by as much as they decay in such a time; this matters
+if time constants are a thousandth of the trial's duration or less.  The resulting change of each
+result is the network's *condition*.
 
-Times given as multiples of 2^-10 ms stay where they are: sums of such times are exact in
-float64, so that events which coincide do so in every engine, and their order is no question of
-rounding.
+Times given as multiples of 2^-10 ms are not perturbed.  Sums of such times are exact in float64, so
+events that coincide do so in every engine, and their order does not depend on rounding.
 """
 
 from __future__ import annotations
@@ -33,24 +32,24 @@ from evsim.readouts import WeightingForm
 
 UNITS_IN_THE_LAST_PLACE = 2.0
 DRAWS = 12
-"""As many as it takes: a peak among several of the same height is found by chance."""
+"""The number of random perturbations; among equal peaks, the largest one changes by chance."""
 ALLOWANCE = 16.0
-"""How many times as far as the condition an engine may be off: it rounds many numbers."""
+"""The largest accepted error in multiples of the condition; an engine rounds many numbers."""
 FEWEST_ULP = 8.0
-"""Of the trial's length, or of the largest number of a kind, which are always allowed."""
+"""An error of this many ulp of the trial's duration, or of the largest value, is accepted."""
 SMALLEST = float(np.finfo(float).tiny)
-"""Numbers below have fewer digits."""
+"""The smallest normal float64; smaller numbers have fewer digits."""
 SAME_TIME, SAME_VALUE = 16.0, 1e-12
-"""Units in the last place of the trial's length, and of the size of what is added up, within
-which nobody asks for the condition."""
+"""Limits below which the condition is not computed: for times in units in the last place of the
+trial's duration, for other results relative to the size of the summed terms."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """What an engine says about a case, as flat arrays of float64 or of many digits.
+    """The results of an engine for a case, as flat arrays of float64 or of many digits.
 
-    ``spikes`` has the times of each unit of each sample.  ``gradients`` has one array by
-    parameter and one by input; ``scales`` the size of what was added up for each.
+    ``spikes`` has the spike times of each unit in each sample.  ``gradients`` has one array per
+    parameter and one per input; ``scales`` has the size of the terms that were summed for each.
     """
 
     spikes: dict[tuple[int, int], np.ndarray]
@@ -59,11 +58,11 @@ class Results:
     scales: dict[str, float]
 
     def pattern(self) -> dict[tuple[int, int], int]:
-        """How often each unit spikes in each sample."""
+        """The spike count of each unit in each sample."""
         return {owner: times.size for owner, times in self.spikes.items()}
 
     def parts(self) -> dict[str, np.ndarray]:
-        """All numbers by name; times of spikes, the readout, and gradients."""
+        """All results by name: spike times, the readout, and gradients."""
         times = [self.spikes[owner] for owner in sorted(self.spikes)]
         together = np.concatenate([np.empty(0), *times])
         return {"spikes": together, "readout": self.readout, **self.gradients}
@@ -71,10 +70,10 @@ class Results:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the referee finds: ``worst`` is the largest error in units of what is allowed.
+    """The verdict; ``worst`` is the largest error relative to the accepted error.
 
-    ``is_decided`` is false where rounding alone makes spikes appear or vanish, so that float64
-    cannot decide.  ``differs`` names what is further off than it may be.
+    ``is_decided`` is false if rounding alone makes spikes appear or vanish, so that float64 cannot
+    decide.  ``differs`` names the results whose error is larger than accepted.
     """
 
     is_decided: bool
@@ -83,7 +82,7 @@ class Verdict:
 
 
 def judge(case: SmallCase, found: Results, digits: int, seed: int) -> Verdict:
-    """Compare what an engine has found with the reference in many digits."""
+    """Compare the results of an engine with the reference engine in many digits."""
     truth = solve(case, digits)
     if is_close(case, found, truth):
         return Verdict(True, 0.0, ())
@@ -108,7 +107,7 @@ def judge(case: SmallCase, found: Results, digits: int, seed: int) -> Verdict:
 
 
 def is_close(case: SmallCase, found: Results, truth: Results) -> bool:
-    """Whether two engines are so close that nobody asks for the condition."""
+    """Whether two engines are so close that the condition is not needed."""
     if found.pattern() != truth.pattern():
         return False
     _, differs = compare(case, found, truth, lambda name: 0.0, SAME_TIME, SAME_VALUE)
@@ -116,7 +115,7 @@ def is_close(case: SmallCase, found: Results, truth: Results) -> bool:
 
 
 def is_decided(case: SmallCase, digits: int, seed: int = 0) -> bool:
-    """Whether rounding cannot make a spike appear or vanish."""
+    """Whether rounding can make no spike appear or vanish."""
     rng = np.random.default_rng(seed)
     quiet = case.without_gradients()
     truth = solve(quiet, digits)
@@ -125,7 +124,7 @@ def is_decided(case: SmallCase, digits: int, seed: int = 0) -> bool:
 
 
 def is_other_pattern(case: SmallCase, moved: Results, truth: Results) -> bool:
-    """Whether spikes have appeared or vanished, or one has by a jump taken another's place."""
+    """Whether spikes have appeared or vanished, or one has jumped to the place of another."""
     if moved.pattern() != truth.pattern():
         return True
     jump = distance(moved.parts()["spikes"], truth.parts()["spikes"])
@@ -140,18 +139,18 @@ def compare(
     ulp: float,
     relative: float,
 ) -> tuple[float, tuple[str, ...]]:
-    """The largest error in units of what is allowed, and which parts are beyond it.
+    """The largest error relative to the accepted error, and the parts that exceed it.
 
-    Allowed are ``ulp`` units in the last place of the trial's length for times of spikes,
-    ``relative`` to its scale for any other part, and ``more`` for each.
+    The accepted error is ``ulp`` units in the last place of the trial's duration for spike times,
+    and ``relative`` times the scale for other parts; ``more`` is added for each part.
     """
     worst, differs = 0.0, []
-    own = found.parts()
+    parts = found.parts()
     for name, values in truth.parts().items():
         base = ulp * np.spacing(case.duration) if name == "spikes" else relative
         scale = 1.0 if name == "spikes" else truth.scales[name]
         allowed = base * scale + more(name) + SMALLEST
-        error = distance(own[name], values)
+        error = distance(parts[name], values)
         ratio = error / allowed
         worst = max(worst, ratio)
         if not ratio <= 1.0:
@@ -160,7 +159,7 @@ def compare(
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest difference, 0 where both are the same infinity."""
+    """The largest difference; 0 where both are the same infinity."""
     equal = a == b
     difference = np.abs(np.where(equal, 0.0, a) - np.where(equal, 0.0, b))
     return float(difference.max(initial=0.0))
@@ -170,7 +169,7 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def solve(case: SmallCase, digits: int | None, rng: np.random.Generator | None = None) -> Results:
-    """The reference's results; with all its numbers moved a little if there is an ``rng``."""
+    """The results of the reference engine; with perturbed numbers if ``rng`` is given."""
     engine = Reference(digits)
     model = Model.from_network(case.network, engine.numbers)
     events = engine.input_events(case.network, case.inputs)
@@ -179,14 +178,14 @@ def solve(case: SmallCase, digits: int | None, rng: np.random.Generator | None =
         adjoint = engine.pull_back_exact(state, case.readout, case.cotangents, case.adjustments)
     else:
         noise = Noise(model.numbers, case.duration, rng)
-        events = [[e._replace(time=noise.given_time(e.time)) for e in own] for own in events]
+        events = [[e._replace(time=noise.given_time(e.time)) for e in sample] for sample in events]
         state = simulate(case, engine, noise.moved_model(model), events, noise)
         adjoint = pull_back_moved(case, engine, state, noise)
     return results_of(case, state, adjoint, engine.read_exact(state, case.readout))
 
 
 def sample_dropouts(case: SmallCase) -> list[SampleDropout | None]:
-    """What is dropped of each sample."""
+    """The dropout of each sample."""
     if case.dropout is None:
         return [None] * case.batch_size
     rates = case.dropout.rate_per_unit(case.network).tolist()
@@ -196,7 +195,7 @@ def sample_dropouts(case: SmallCase) -> list[SampleDropout | None]:
 def results_of(
     case: SmallCase, state: State, adjoint: AdjointState, readout: np.ndarray
 ) -> Results:
-    """What a run of the reference says, in its number type."""
+    """The results of a run of the reference engine, in its number type."""
     spikes: dict[tuple[int, int], list[Any]] = {
         (b, unit): [] for b in range(case.batch_size) for unit in state.model.neurons
     }
@@ -222,7 +221,7 @@ def results_of(
         if name.endswith(".delay"):
             scales[name] += 1e-2 * max([0.0, *times])
     return Results(
-        {owner: np.array(own, dtype=object) for owner, own in spikes.items()},
+        {owner: np.array(of_unit, dtype=object) for owner, of_unit in spikes.items()},
         readout.ravel(),
         gradients,
         scales,
@@ -230,50 +229,50 @@ def results_of(
 
 
 def drive_of(state: State) -> float:
-    """The largest |I| or |V| that any unit has right after an event, which rounding goes by."""
+    """The largest |I| or |V| of any unit right after an event, which sets the size of rounding."""
     return max((drive_of_sample(sample) for sample in state.samples), default=0.0)
 
 
 def drive_of_sample(sample: Simulation) -> float:
-    """The same of one sample."""
+    """The same for one sample."""
     segments = (segment for history in sample.history.values() for segment in history)
     return max((float(max(abs(s.voltage), abs(s.current))) for s in segments), default=0.0)
 
 
 def terms_of_time_constants(samples: list[Simulation], adjoints: list[AdjointSimulation]) -> float:
-    """The size of the integral of lambda dV, or dI, as V or I rises: where it falls, it cancels."""
+    """The integral of lambda dV, or dI, over rises of V or I only, which the falls may cancel."""
     pairs = zip(samples, adjoints, strict=True)
     return sum((drive_of_sample(s) * largest_lambda(a) for s, a in pairs), start=0.0)
 
 
 def largest_lambda(adjoint: AdjointSimulation) -> float:
-    """The largest |lambda_V| or |lambda_I| that any unit has right before an event."""
+    """The largest |lambda_V| or |lambda_I| of any unit right before an event."""
     segments = (segment for history in adjoint.history.values() for segment in history)
     return max((float(max(abs(s.lambda_v), abs(s.lambda_i))) for s in segments), default=0.0)
 
 
 def folded(case: SmallCase, name: str, flat: np.ndarray) -> np.ndarray:
-    """Entries of a gradient from those per synapse or unit, in any number type."""
+    """The entries of a gradient, summed from those per synapse or unit, in any number type."""
     network = case.network
     owner, kind = name.rsplit(".", 1)
     if kind not in ("weight", "delay"):
         first = int(network.topology.first_unit[network._index[owner]])
-        own = flat[first : first + network.population(owner).units]
-        return np.array([own.sum()]) if network.parameters[name].shape == () else own
+        of_units = flat[first : first + network.population(owner).units]
+        return np.array([of_units.sum()]) if network.parameters[name].shape == () else of_units
     index = [connection.name for connection in network.connections].index(owner)
     connection = network.connections[index]
-    own = flat[network.topology.slots[index]]
+    of_synapses = flat[network.topology.slots[index]]
     values = network.parameters[name]
     if hasattr(values, "indptr"):
-        return own
+        return of_synapses
     post = network.population(connection.target).units
     pre = network.population(connection.source).units
     full = np.zeros((post, pre), dtype=flat.dtype)
     if connection.is_sparse:
         rows = np.repeat(np.arange(post), np.diff(connection.weight.indptr))
-        full[rows, connection.weight.indices] = own
+        full[rows, connection.weight.indices] = of_synapses
     else:
-        full[...] = own.reshape(post, pre)
+        full[...] = of_synapses.reshape(post, pre)
     if values.shape == ():
         return np.array([full.sum()])
     shared = tuple(axis for axis in (0, 1) if values.shape[axis] == 1)
@@ -286,26 +285,26 @@ def largest(values: np.ndarray) -> float:
     return float(sizes[np.isfinite(sizes)].max(initial=0.0))
 
 
-# -- moving numbers a little --------------------------------------------------------------
+# -- random perturbations -----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Moves numbers by up to two units in the last place of float64."""
+    """Perturbs numbers by up to two units in the last place of float64."""
 
     numbers: Numbers
     duration: float
     rng: np.random.Generator
 
     def by(self, size: float) -> Number:
-        """A random number of up to two such sizes."""
+        """A random number between minus two and two times the size."""
         most = UNITS_IN_THE_LAST_PLACE * size
         return self.numbers.convert(most * self.rng.uniform(-1.0, 1.0))
 
     def value(self, value: Number, *parts: Number, neuron: Neuron | None = None) -> Number:
-        """A value moved relative to itself and to what it was added up from.
+        """A value, perturbed relative to its own size and that of the ``parts`` of its sum.
 
-        That of a neuron also by what it decays within a unit in the last place of time.
+        The value of a neuron also changes by its decay within a unit in the last place of time.
         """
         relative = float(np.finfo(float).eps)
         if neuron is not None:
@@ -314,17 +313,17 @@ class Noise:
         return value + self.by(relative * max(abs(float(part)) for part in (value, *parts)))
 
     def time(self, time: Number) -> Number:
-        """A computed time moved by units in the last place of the trial's length."""
+        """A computed time, perturbed by units in the last place of the trial's duration."""
         moved = time + self.by(float(np.spacing(self.duration)))
         return moved if moved > 0 else time
 
     def given_time(self, time: Number) -> Number:
-        """The same of a given time; those on the grid, and infinity, stay."""
+        """The same for a given time; multiples of 2^-10 ms and infinity do not change."""
         is_exact = not np.isfinite(float(time)) or float(time) * 1024.0 % 1.0 == 0.0
         return time if is_exact else self.time(time)
 
     def moved_model(self, model: Model) -> Model:
-        """The model with all its parameters moved."""
+        """The model with all its parameters perturbed."""
         neurons: dict[int, Neuron] = {}
         for unit, neuron in model.neurons.items():
             tau_mem, tau_syn = self.value(neuron.tau_mem), self.value(neuron.tau_syn)
@@ -340,7 +339,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class MovedNeuron(Neuron):
-    """A neuron whose derivatives by time constants are moved, each of their parts by itself."""
+    """A neuron whose derivatives in the time constants are perturbed, each part separately."""
 
     noise: Noise
 
@@ -359,11 +358,11 @@ MOST_EVENTS = 20_000
 
 
 class RunawayError(Exception):
-    """A sample that does not end, though the other engine's did."""
+    """A simulation does not end, although that of the other engine did."""
 
 
 class BoundedSimulation(Simulation):
-    """A simulation that gives up where spikes follow each other without end."""
+    """A simulation that stops with an error if there are too many spikes."""
 
     def run(self) -> Simulation:
         for count, _ in enumerate(self):
@@ -373,10 +372,10 @@ class BoundedSimulation(Simulation):
 
 
 class MovedSimulation(BoundedSimulation):
-    """A simulation in which V and I after each event, and each emission's time, are moved.
+    """A simulation that perturbs V and I after each event, and the time of each emission.
 
-    I at an emission moves by itself: an engine may take it at the crossing or at its rounded
-    time.
+    I at an emission is perturbed separately, because an engine may compute it at the crossing or at
+    the rounded time of the crossing.
     """
 
     noise: Noise
@@ -403,9 +402,10 @@ class MovedSimulation(BoundedSimulation):
 
 
 class MovedAdjoint(AdjointSimulation):
-    """An adjoint in which lambda_V, lambda_I and their difference are moved where they are read.
+    """An adjoint that perturbs lambda_V, lambda_I and their difference wherever they are read.
 
-    The difference by as much as the larger of the other two, which are what jumps add to it.
+    The perturbation of the difference is relative to the larger of lambda_V and lambda_I, because
+    jumps add to the difference what they add to these.
     """
 
     noise: Noise
@@ -432,7 +432,7 @@ def simulate(
     events: list[list[InputEvent]],
     noise: Noise | None = None,
 ) -> State:
-    """``Reference.simulate_model``, bounded; with all numbers moved if there is noise."""
+    """``Reference.simulate_model`` with a limit on spikes, and perturbed if there is noise."""
     duration = engine.numbers.convert(case.duration)
     samples: list[Simulation] = []
     for b, (own, dropout) in enumerate(zip(events, sample_dropouts(case), strict=True)):
@@ -463,7 +463,7 @@ def pull_back_moved(case: SmallCase, engine: Reference, state: State, noise: Noi
 
 
 def _moved_jump(jump: Jump, simulation: Simulation, noise: Noise) -> Jump:
-    """A jump at another time, unless it is at an event's, or at the end of the trial."""
+    """A jump at a perturbed time, unless it is at an event or at the end of the trial."""
     fixed = {segment.time for segment in simulation.history[jump.unit]} | {simulation.duration}
     if jump.time in fixed:
         return jump

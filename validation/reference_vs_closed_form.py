@@ -18,7 +18,7 @@ from evsim.engines import Reference
 from evsim.readouts import Mean, Peak, Readout, SpikeTimes
 
 FLAT, EXPONENTIAL = Mean("flat"), Mean("exponential")
-GUARD = 10  # digits that rounding may take
+GUARD = 10  # digits that may be lost to rounding
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class ReferenceVsClosedForm(Claim):
     seed: int = 0
 
     def examine(self, folder: Path) -> Finding:
-        """Random parameters for every formula; values and derivatives."""
+        """Compare values and derivatives of every formula for random parameters."""
         limit = 10.0 ** (GUARD - self.digits)
         rows, refutations, worst, values = [], [], 0.0, 0
         for number, example in enumerate(EXAMPLES):
             rng = np.random.default_rng([self.seed, number])
             errors = [errors_of(example, example.draw(rng), self.digits) for _ in range(self.draws)]
-            of_values = max(own["value"] for own in errors)
-            of_slopes = {n: max(own[n] for own in errors) for n in errors[0] if n != "value"}
+            of_values = max(one["value"] for one in errors)
+            of_slopes = {n: max(one[n] for one in errors) for n in errors[0] if n != "value"}
             largest = max(of_slopes, key=of_slopes.__getitem__)
             rows.append(
                 [
@@ -89,11 +89,11 @@ class ReferenceVsClosedForm(Claim):
 
 @dataclass(frozen=True)
 class Example:
-    """A formula, the units it is for, and by what it may be differentiated.
+    """A formula, and the units for which it holds.
 
-    ``ratio`` is tau_mem/tau_syn, or None for any; ``by_taus`` are the derivatives by
-    each time constant where the formula holds at one ratio only; ``readout`` is that of a unit
-    that does not spike.
+    ``ratio`` is tau_mem/tau_syn, or None for any ratio.  If the formula holds for one ratio only,
+    ``by_taus`` has the derivatives with respect to each time constant.  ``readout`` is the readout
+    of a unit that does not spike.
     """
 
     name: str
@@ -106,29 +106,29 @@ class Example:
 
     @property
     def spiking(self) -> bool:
-        """Whether spike times are read, and not a voltage."""
+        """Whether the readout is spike times, and not a voltage."""
         return self.readout is None
 
     @property
     def what(self) -> str:
-        """What is read, in words."""
+        """The readout in words."""
         if self.readout is None:
             return "spike time" if self.spikes == 1 else f"{self.spikes} spike times"
         return "peak" if isinstance(self.readout, Peak) else f"mean, {self.readout.weighting}"
 
     def draw(self, rng: np.random.Generator) -> Unit:
-        """A unit whose spikes are far from grazing, in float64."""
+        """A random unit whose V crosses the threshold steeply, in float64."""
         ratio = rng.uniform(0.3, 0.9) ** rng.choice([-1, 1]) if self.ratio is None else self.ratio
-        tau_syn = 2.0 ** rng.integers(1, 4)  # so that the ratio is what it is, in binary too
+        tau_syn = 2.0 ** rng.integers(1, 4)  # so that the ratio is exact in binary
         tau_mem = tau_syn * ratio
         if self.formula is closed_forms.held_current:
             tau_mem, tau_syn = rng.uniform(5, 30), 1e70
         threshold = rng.uniform(0.5, 1.5)
-        # A spike of this weight takes V to the threshold.
+        # With this weight a single spike raises V to the threshold.
         needed = threshold * (np.e if ratio == 1 else ratio ** (ratio / (ratio - 1)))
         if self.formula is closed_forms.held_current:
             needed = threshold
-        # V of a single spike turns within two of the longer time constant, and within the trial.
+        # V peaks within twice the longer time constant after a spike, and within the trial.
         duration = 1000.0 if self.spiking else 100.0 if isinstance(self.readout, Peak) else 40.0
         strength = rng.uniform(1.6, 4.0) * (8.0 if self.formula is closed_forms.train else 1.0)
         arrivals = np.sort(rng.uniform(0, 1, self.inputs))
@@ -164,9 +164,9 @@ EXAMPLES = (
 
 
 def errors_of(example: Example, unit: Unit, digits: int) -> dict[str, float]:
-    """Of what is read, and of its derivative by each parameter, relative to their sizes.
+    """The relative errors of the readout and of its derivative with respect to each parameter.
 
-    Of several spike times the sum is differentiated.
+    If there are several spike times, their sum is differentiated.
     """
     delays = tuple(2.0**-k for k in range(example.inputs))
     found, slopes = by_engine(example, unit, delays, digits)
@@ -186,9 +186,9 @@ def errors_of(example: Example, unit: Unit, digits: int) -> dict[str, float]:
 def by_engine(
     example: Example, unit: Unit, delays: tuple[float, ...], digits: int
 ) -> tuple[list[Number], dict[str, list[Number]]]:
-    """What the engine reads, and its gradient by the names in ``derivatives``.
+    """The engine's readout, and its gradient by the names that ``derivatives`` uses.
 
-    What arrives was emitted a delay earlier; the delays are powers of 2, so that no digit is lost.
+    Inputs spike one delay before they arrive; delays are powers of 2, so that no digit is lost.
     """
     times = np.array(unit.arrivals) - np.array(delays)
     taus = {"tau_mem": unit.tau_mem, "tau_syn": unit.tau_syn}
@@ -223,13 +223,13 @@ def by_engine(
 
 
 def derivatives(example: Example, unit: Unit) -> Iterator[tuple[str, list[Number]]]:
-    """Of the formula, by the names of what varies."""
+    """The derivatives of the formula, by the names of the parameters."""
 
     def by(vary: Callable[[Number], Unit]) -> Number:
         return mp.diff(lambda x: sum(example.formula(vary(x))), 0)
 
-    def moved(own: tuple[Number, ...], k: int, x: Number) -> tuple[Number, ...]:
-        return (*own[:k], own[k] + x, *own[k + 1 :])
+    def moved(values: tuple[Number, ...], k: int, x: Number) -> tuple[Number, ...]:
+        return (*values[:k], values[k] + x, *values[k + 1 :])
 
     numbers = range(example.inputs)
     yield (
@@ -239,7 +239,7 @@ def derivatives(example: Example, unit: Unit) -> Iterator[tuple[str, list[Number
     arrivals = [
         by(lambda x, k=k: replace(unit, arrivals=moved(unit.arrivals, k, x))) for k in numbers
     ]
-    if not isinstance(example.readout, Peak):  # whose height does not depend on when it is
+    if not isinstance(example.readout, Peak):  # the height of a peak does not depend on its time
         yield "delay", arrivals
         yield "input time", arrivals
     if example.spiking:
@@ -249,7 +249,7 @@ def derivatives(example: Example, unit: Unit) -> Iterator[tuple[str, list[Number
             yield name, [slope]
     if example.ratio is None:
         yield "tau_mem", [by(lambda x: replace(unit, tau_mem=unit.tau_mem + x))]
-        if example.formula is not closed_forms.held_current:  # which no longer depends on it
+        if example.formula is not closed_forms.held_current:  # an infinite tau_syn has no effect
             yield "tau_syn", [by(lambda x: replace(unit, tau_syn=unit.tau_syn + x))]
         return
     scaled = lambda x: replace(  # noqa: E731
@@ -271,8 +271,8 @@ def exactly(unit: Unit) -> Unit:
 
 
 def relative(found: Any, expected: Number) -> float:
-    """The error relative to what is expected, which is not 0."""
-    if isinstance(found, float):  # a spike that is missing
+    """The error relative to the expected value, which is not 0."""
+    if isinstance(found, float):  # the spike is missing
         return float("inf")
-    # The engine's numbers are of a context of its own.
+    # The engine's numbers belong to a separate mpmath context.
     return float(abs(mp.mpf(found._mpf_) - expected) / abs(expected))

@@ -1,4 +1,4 @@
-"""Which claims there are, and where: names are found without importing what may be missing."""
+"""Finds all claims and their modules without importing them: a dependency may be missing."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ ORDER = (
     "PaperLosses",
     "SilentHiddenLayer",
 )
-"""From the equations outwards: each stands on those before it."""
+"""The order of the page: each claim relies on those before it."""
 
 
 @cache
 def modules() -> dict[str, str]:
-    """The module of each claim, in the order of the page; others come last."""
+    """The module of each claim, in the order of the page; unlisted claims come last."""
     found = {}
     for file in sorted(FOLDER.glob("*.py")):
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
@@ -51,11 +51,11 @@ def modules() -> dict[str, str]:
 
 
 def claim_class(name: str) -> type[Claim]:
-    """The class of a claim; ImportError if its module needs what is not installed."""
+    """The class of a claim; ImportError if a dependency of its module is not installed."""
     return getattr(import_module(modules()[name]), name)
 
 
 def selected(words: str) -> list[str]:
-    """Names of the claims that contain one of the words, upper and lower case alike; all for ''."""
+    """The names of the claims that contain one of the words, in any case; all for ''."""
     wanted = words.lower().split()
     return [name for name in modules() if not wanted or any(w in name.lower() for w in wanted)]

@@ -1,14 +1,15 @@
-"""Examine what evsim claims, and write down what was found.
+"""Tests the claims about evsim and records the findings.
 
     python validation/run.py --out runs/validation
     python validation/run.py --list
     python validation/run.py --out runs/validation -k "ExactVsNest grid" --effort 0.01
     python validation/run.py --out runs/validation -k ExactVsNest --set networks=100
 
-Every claim leaves <ClaimName>.json and its pictures in the folder.  One that is there with the
-same settings and version of evsim is not examined again, and one that was interrupted goes on
-where it can.  Exits with 1 if a claim is refuted or its program fails; claims that cannot be
-examined here, for want of a GPU or of another simulator, are named.  All of them take hours.
+Each claim writes <ClaimName>.json and its plots into the folder.  A claim that has been tested with
+the same settings and version of evsim is not tested again; an interrupted test continues where
+possible.  The exit status is 1 if a claim is refuted or its program fails.  Claims that cannot be
+tested, because there is no GPU or another simulator is missing, are named.  All claims together
+take hours.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ STYLES = {"holds": "green", "refuted": "bold red", "failed": "bold red", "not ex
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Examine, show, write; 1 if a claim is refuted or could not be run to its end."""
+    """Test the claims, and show and write the findings; 1 if one is refuted or fails."""
     chosen = parsed(arguments)
-    # As Ctrl-C does: files are closed, and the time that was spent is kept.
+    # SIGTERM acts like Ctrl-C: files are closed, and the elapsed time is stored.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     console = Console()
     names = selected(chosen.select)
@@ -68,28 +69,32 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, default=Path("runs/validation"), help="a folder")
     parser.add_argument(
-        "-k", dest="select", default="", metavar="WORDS", help="only claims with one in their names"
+        "-k",
+        dest="select",
+        default="",
+        metavar="WORDS",
+        help="only claims whose names contain one of them",
     )
     parser.add_argument(
-        "--effort", type=float, default=1.0, help="of the full run's counts, such as 0.01"
+        "--effort", type=float, default=1.0, help="the share of the full counts, such as 0.01"
     )
     parser.add_argument(
-        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the claims chosen"
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the selected claims"
     )
-    parser.add_argument("--data", type=Path, help="the folder of data sets, for claims about them")
+    parser.add_argument("--data", type=Path, help="the folder of data sets, if claims need it")
     parser.add_argument(
-        "--again", action="store_true", help="examine anew, forgetting what was found before"
+        "--again", action="store_true", help="test again, and ignore earlier findings"
     )
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="write the page of the folder")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="write the findings to a page")
     parser.add_argument(
         "--publish",
         action="store_true",
-        help="put the folder's findings among validation/findings, and write docs/validation.md",
+        help="copy the findings into validation/findings, and write docs/validation.md",
     )
     parser.add_argument(
-        "--render-only", action="store_true", help="examine nothing; for --write and --publish"
+        "--render-only", action="store_true", help="test nothing; only --write and --publish"
     )
-    parser.add_argument("--list", action="store_true", help="name the claims and their files")
+    parser.add_argument("--list", action="store_true", help="list the claims and their files")
     chosen = parser.parse_args(arguments)
     if not 0 < chosen.effort <= 1:
         parser.error(f"--effort {chosen.effort:g}: give a share of the full run, 0 to 1")
@@ -105,7 +110,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def examined(name: str, chosen: argparse.Namespace, console: Console) -> Record:
-    """The record of a claim: found now, or in the folder; shown either way."""
+    """The record of a claim, from a new test or from the folder; prints it."""
     console.rule(f"[bold]{name}", align="left")
     folder = chosen.out / name
     clock = Clock(folder / "seconds.json", {})
@@ -114,7 +119,7 @@ def examined(name: str, chosen: argparse.Namespace, console: Console) -> Record:
         console.print(escape(claim.sentence()), highlight=False)
         stored = stored_record(chosen.out, name)
         if not chosen.again and stored is not None and still_true(stored, claim.settings()):
-            console.print("[dim]examined before; --again examines it anew[/dim]")
+            console.print("[dim]tested before; --again tests it again[/dim]")
             show(stored, console)
             return stored
         if chosen.again:
@@ -123,10 +128,10 @@ def examined(name: str, chosen: argparse.Namespace, console: Console) -> Record:
         clock = Clock(folder / "seconds.json", claim.settings())
         with clock:
             finding, error = claim.examine(folder), None
-    except Exception as failure:  # the other claims are to be examined all the same
+    except Exception as failure:  # the other claims are tested nevertheless
         traceback.print_exc()
         message = " ".join(str(failure).split()) or "no message"
-        finding = Finding(None, "The program that examines this claim failed.")
+        finding = Finding(None, "The program that tests this claim failed.")
         error = f"{type(failure).__name__}: {message}"
     record = Record(
         name,
@@ -144,7 +149,7 @@ def examined(name: str, chosen: argparse.Namespace, console: Console) -> Record:
 
 
 class Clock:
-    """How long a run takes, interrupted runs of the same settings and version included."""
+    """Measures the time of a run, including interrupted runs of the same settings and version."""
 
     def __init__(self, file: Path, settings: dict[str, Any]) -> None:
         self.file = file
@@ -166,8 +171,8 @@ class Clock:
 
 
 def configured(claim: type[Claim], chosen: argparse.Namespace) -> Claim:
-    """The claim with the sizes that the command line asks for."""
-    known = {own.name for own in fields(claim)}
+    """The claim with the settings of the command line."""
+    known = {item.name for item in fields(claim)}
     given = {}
     for setting in chosen.set:
         name, value = setting.split("=", 1)
@@ -181,18 +186,18 @@ def configured(claim: type[Claim], chosen: argparse.Namespace) -> Claim:
 
 
 def still_true(stored: Record, settings: dict[str, Any]) -> bool:
-    """Whether a record is of the same run of the same evsim, to its end."""
+    """Whether a record is finished and has the same settings and version of evsim."""
     same = stored.settings == settings and stored.versions.get("evsim") == evsim.__version__
     return stored.finished and same
 
 
-# -- what is shown ------------------------------------------------------------------------
+# -- output -------------------------------------------------------------------------------
 
 
 def show(record: Record, console: Console) -> None:
-    """Tables, the verdict and what does not hold."""
-    for own in record.finding.tables:
-        console.print(shown(own))
+    """Print the tables, the verdict and what does not hold."""
+    for one in record.finding.tables:
+        console.print(shown(one))
     style = STYLES[record.verdict]
     console.print(
         f"[{style}]{record.verdict}[/{style}] {escape(record.error or record.finding.summary)} "
@@ -204,31 +209,31 @@ def show(record: Record, console: Console) -> None:
     console.print()
 
 
-def shown(own: Table) -> table.Table:
+def shown(content: Table) -> table.Table:
     """A table for a terminal."""
     made = table.Table(
-        title=escape(own.title), title_justify="left", title_style="", box=box.SIMPLE_HEAD
+        title=escape(content.title), title_justify="left", title_style="", box=box.SIMPLE_HEAD
     )
-    for number, column in enumerate(own.columns):
+    for number, column in enumerate(content.columns):
         made.add_column(escape(column), justify="left" if number == 0 else "right")
-    for row in own.rows:
+    for row in content.rows:
         made.add_row(*map(escape, row))
     return made
 
 
 def overview(records: list[Record]) -> table.Table:
-    """A line for each claim."""
+    """A table with a line for each claim."""
     made = table.Table(box=box.SIMPLE_HEAD)
     for column in ("claim", "verdict", "time"):
         made.add_column(column)
-    for own in records:
-        verdict = f"[{STYLES[own.verdict]}]{own.verdict}"
-        made.add_row(own.claim, verdict, duration(own.seconds))
+    for record in records:
+        verdict = f"[{STYLES[record.verdict]}]{record.verdict}"
+        made.add_row(record.claim, verdict, duration(record.seconds))
     return made
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours."""
+    """A time in seconds, minutes or hours."""
     return page.duration(seconds)
 
 

@@ -1,4 +1,7 @@
-"""Claim: time-averaged cross-entropy silences the hidden layer, a shaped loss does not (L 2)."""
+"""Claim: time-averaged cross-entropy silences the hidden layer, a shaped loss does not (L 2).
+
+L is Nowotny, Turner, Knight (loss shaping).
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ TO_OUTPUT = "hidden->output.weight"
 
 @dataclass(frozen=True)
 class Case:
-    """One loss, and how it is shown."""
+    """One loss, with its name and colour in the plots."""
 
     name: str
     shown: str
@@ -77,7 +80,7 @@ class SilentHiddenLayer(Claim):
     seed: int = 0
 
     def smaller(self, effort: float) -> Self:
-        """Fewer samples, but all classes; and fewer epochs."""
+        """Fewer samples, but of all classes, and fewer epochs."""
         samples = CLASSES * max(1, round(effort * self.samples / CLASSES))
         return replace(self, samples=samples, epochs=max(1, round(effort * self.epochs)))
 
@@ -103,7 +106,7 @@ class SilentHiddenLayer(Claim):
 
 
 class Activity(NamedTuple):
-    """A network's output weights beside what its hidden units do.
+    """The output weights of a network and the activity of its hidden units.
 
     ``weights`` and ``counts`` have shape (classes, hidden): the weight from a unit to the output
     of a class, and the unit's mean number of spikes on samples of that class.
@@ -116,27 +119,28 @@ class Activity(NamedTuple):
 
     @property
     def spikes(self) -> float:
-        """Hidden spikes per sample; classes are equally frequent."""
+        """The hidden spikes per sample; all classes are equally frequent."""
         return float(self.counts.sum(axis=1).mean())
 
     @property
     def silent(self) -> int:
-        """Units that spike on no sample."""
+        """The number of units that spike in no sample."""
         return int((self.counts.sum(axis=0) == 0).sum())
 
     @property
     def correlation(self) -> float:
-        """Of weights with counts; not a number where there are no spikes."""
+        """The correlation of weights with spike counts; NaN without spikes."""
         return correlation(self.weights, self.counts)
 
 
 class Pull(NamedTuple):
-    """What gradient descent asks of the hidden units before the first step.
+    """The effect of the first step of gradient descent on the hidden units.
 
-    ``upwards`` is minus the derivative of a class's loss by the logarithm of a factor on all
-    input weights of a unit, shape (classes, hidden): above 0 the unit is to spike sooner and
-    more.  ``size`` is the norm of the gradient by the input weights over all samples, and
-    ``by_labels`` that of its change when every label is replaced by the next class.
+    ``upwards`` is minus the derivative of the loss of a class with respect to the logarithm of a
+    factor on all input weights of a unit, shape (classes, hidden).  If it is positive, descent
+    makes the unit spike earlier and more often.  ``size`` is the norm of the gradient with respect
+    to the input weights over all samples; ``by_labels`` is the norm of the change of this gradient
+    when every label is replaced by the next class.
     """
 
     upwards: np.ndarray
@@ -153,18 +157,18 @@ class Trained(NamedTuple):
 
 
 Runs = Mapping[str, Trained]
-"""By the loss's name."""
+"""The runs by the name of the loss."""
 
 
 # -- data and network -----------------------------------------------------------------------
 
 
 def balanced(data: Dataset, samples: int, seed: int) -> Dataset:
-    """Equally many samples of each class, drawn from the seed."""
+    """A random selection with the same number of samples of each class."""
     each = samples // CLASSES
     order = np.random.default_rng(seed).permutation(len(data))
     chosen = [order[data.labels[order] == label][:each] for label in range(CLASSES)]
-    if each == 0 or any(own.size < each for own in chosen):
+    if each == 0 or any(numbers.size < each for numbers in chosen):
         fewest = int(np.bincount(data.labels, minlength=CLASSES).min())
         raise ValueError(
             f"samples = {samples} asks for {each} of each class: give {CLASSES} to "
@@ -174,7 +178,7 @@ def balanced(data: Dataset, samples: int, seed: int) -> Dataset:
 
 
 def initial_network(settings: SilentHiddenLayer) -> evsim.Network:
-    """Input weights and time constants as in L section 2.2."""
+    """The network with input weights and time constants as in L section 2.2."""
     return evsim.Network(
         [
             evsim.Input("input", 700),
@@ -199,7 +203,7 @@ def train(
     test: Dataset,
     settings: SilentHiddenLayer,
 ) -> Trained:
-    """Train with one loss; the network after the last epoch counts, not the best."""
+    """Train with one loss; the result is the network after the last epoch, not the best one."""
     result = evsim.fit(
         network,
         training,
@@ -222,7 +226,7 @@ def train(
 def activity(
     network: evsim.Network, training: Dataset, test: Dataset, loss: Loss, duration: float
 ) -> Activity:
-    """What hidden units do on the training samples, and the accuracy on both."""
+    """The hidden activity on the training samples, and the training and test accuracy."""
     run = evsim.simulate(network, training.spikes, duration, ENGINE)
     counts = run.spike_counts["hidden"]
     return Activity(
@@ -234,23 +238,23 @@ def activity(
 
 
 def accuracy(network: evsim.Network, data: Dataset, loss: Loss, duration: float) -> float:
-    """The share of samples that are classified rightly."""
+    """The share of samples that are classified correctly."""
     share = evaluate(network, data, loss, duration=duration, engine=ENGINE).accuracy
     assert share is not None  # these losses classify
     return share
 
 
 def pull(network: evsim.Network, data: Dataset, loss: Loss, duration: float) -> Pull:
-    """The gradient of a loss by the input weights, class by class."""
+    """The gradient of a loss with respect to the input weights, class by class."""
 
     def gradients(labels: np.ndarray) -> np.ndarray:
         by_class = []
         for label in range(CLASSES):
-            own = np.flatnonzero(data.labels == label)
+            of_class = np.flatnonzero(data.labels == label)
             gradient = evsim.gradient(
                 network,
-                data[own].spikes,
-                labels[own],
+                data[of_class].spikes,
+                labels[of_class],
                 loss,
                 duration,
                 wrt=[INTO_HIDDEN],
@@ -270,17 +274,17 @@ def pull(network: evsim.Network, data: Dataset, loss: Loss, duration: float) -> 
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Pearson's; not a number where either is constant."""
+    """Pearson's correlation; NaN if one of the arrays is constant."""
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")
     return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
 
 
-# -- what was found -------------------------------------------------------------------------
+# -- findings -------------------------------------------------------------------------------
 
 
 def gradients_table(before: Activity, runs: Runs) -> Table:
-    """The gradient at the start."""
+    """A table of the gradients before training."""
     rows = []
     for name, run in runs.items():
         alike = correlation(before.weights, run.pull.upwards)
@@ -292,7 +296,7 @@ def gradients_table(before: Activity, runs: Runs) -> Table:
 
 
 def networks_table(before: Activity, runs: Runs) -> Table:
-    """The network before training and after."""
+    """A table of the networks before and after training."""
     named = {"before": before, **{f"after {name}": run.after for name, run in runs.items()}}
     columns = ["network", "training accuracy (%)", "test accuracy (%)",
                "hidden spikes per sample", "silent units",
@@ -302,7 +306,7 @@ def networks_table(before: Activity, runs: Runs) -> Table:
 
 
 def row(name: str, found: Activity) -> list[str]:
-    """One network's row."""
+    """The row of one network."""
     return [
         name,
         f"{100 * found.training_accuracy:.1f}",
@@ -314,7 +318,7 @@ def row(name: str, found: Activity) -> list[str]:
 
 
 def summary(before: Activity, runs: Runs) -> str:
-    """What depends on labels, and what is left of the spikes."""
+    """Sentences on the dependence on labels, and on the remaining spikes."""
     xent, _, shaped = (runs[case.name] for case in CASES)
     return (
         f"Of the first gradient of L_xent, {xent.pull.size:.1e}, {xent.pull.by_labels:.1e} depends "
@@ -348,11 +352,11 @@ def refutations(before: Activity, runs: Runs) -> Iterator[str]:
         )
 
 
-# -- the picture ----------------------------------------------------------------------------
+# -- plot -----------------------------------------------------------------------------------
 
 
 def draw(before: Activity, runs: Runs, file: Path) -> None:
-    """Pull at the start, spike counts before and after, and learning curves."""
+    """Draw the first gradients, spike counts before and after training, and learning curves."""
     from evsim.plotting.style import TWO_COLUMNS, new_figure, save
 
     figure = new_figure(TWO_COLUMNS, 7.0)
@@ -375,7 +379,7 @@ def draw(before: Activity, runs: Runs, file: Path) -> None:
 
 
 def draw_pulls(axes: Sequence[Axes], before: Activity, runs: Runs) -> None:
-    """Pull against weight, one dot for each class and hidden unit."""
+    """Draw the first gradient against weight, one dot for each class and hidden unit."""
     from evsim.plotting.style import GREY, label
 
     strongest = max(float(np.abs(run.pull.upwards).max()) for run in runs.values())
@@ -388,7 +392,7 @@ def draw_pulls(axes: Sequence[Axes], before: Activity, runs: Runs) -> None:
         if runs[case.name].pull.size < 1e-12:
             said = "0 but for rounding"
         else:
-            # Adding 0 makes -0 a 0.
+            # Adding 0 turns -0 into 0.
             mean = round(float(upwards.mean()) / 10.0**exponent, 2) + 0.0
             said = f"correlation {correlation(before.weights, upwards):+.2f}, mean {mean:+.2f}"
         label(ax, "weight to the output of the class", title=f"{case.shown}\n{said}")
@@ -397,7 +401,7 @@ def draw_pulls(axes: Sequence[Axes], before: Activity, runs: Runs) -> None:
 
 
 def draw_counts(axes: Sequence[Axes], before: Activity, runs: Runs) -> None:
-    """Spike counts against weight, one dot for each class and hidden unit."""
+    """Draw spike counts against weight, one dot for each class and hidden unit."""
     from evsim.plotting.style import GREY, SMALL_TEXT, label
 
     highest = max(before.counts.max(), *(run.after.counts.max() for run in runs.values()))
@@ -421,12 +425,12 @@ def draw_counts(axes: Sequence[Axes], before: Activity, runs: Runs) -> None:
 
 
 def dots(ax: Axes, x: np.ndarray, y: np.ndarray, colour: str, name: str | None = None) -> None:
-    """One dot for each class and hidden unit."""
+    """Draw one dot for each class and hidden unit."""
     ax.plot(x.ravel(), y.ravel(), ".", color=colour, markersize=3.0, alpha=0.6, label=name, mew=0)
 
 
 def draw_training(axes: Sequence[Axes], before: Activity, runs: Runs) -> None:
-    """Hidden spikes, silent units and training accuracy over epochs."""
+    """Draw hidden spikes, silent units and training accuracy over epochs."""
     from evsim.plotting.style import GREY, SMALL_TEXT, label
 
     for case in CASES:
@@ -449,6 +453,6 @@ def draw_training(axes: Sequence[Axes], before: Activity, runs: Runs) -> None:
 
 
 def right(record: EpochRecord) -> float:
-    """The share of samples that were classified rightly in an epoch."""
+    """The share of samples that were classified correctly in an epoch."""
     assert record.accuracy is not None  # these losses classify
     return record.accuracy

@@ -1,10 +1,10 @@
-"""Small random networks with all that is awkward, for engines to disagree about.
+"""Small random networks with many difficulties, on which engines might disagree.
 
-One to about five units and up to eight input spikes: small enough for plain Python to run a
-million of them.  Times lie on a grid of 1/2 ms, so that events coincide, or anywhere; time
-constants are equal, nearly equal or a million times apart; weights take V exactly to the
-threshold, cancel each other, are tiny or huge.  Every network follows from two numbers, a seed
-and its own number.
+The networks have one to about five units and up to eight input spikes, so plain Python can simulate
+a million of them.  Times are arbitrary or lie on a grid of 1/2 ms, so that events coincide.  Time
+constants are equal, nearly equal, or differ by a factor of up to a million.  Weights raise V to the
+threshold exactly, cancel each other, are tiny or huge.  A network is determined by a seed and a
+number.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ KIND_OF_FILE = "disagreement"
 
 @dataclass(frozen=True, eq=False)
 class SmallCase:
-    """A network, what goes in, what is read, and what is pulled back.
+    """A network, its inputs, a readout, and the cotangents to propagate back.
 
-    ``cotangents`` has the shape of the readout's values, ``wrt`` names parameters.
+    ``cotangents`` has the shape of the readout's values; ``wrt`` names the parameters.
     """
 
     network: evsim.Network
@@ -47,17 +47,17 @@ class SmallCase:
 
     @property
     def batch_size(self) -> int:
-        """Number of samples."""
+        """The number of samples."""
         return len(next(iter(self.inputs.values())))
 
     def without_gradients(self) -> SmallCase:
-        """The same case with nothing to pull back, which needs no finite gradient."""
+        """The same case without cotangents, which needs no finite gradient."""
         nothing = np.zeros_like(self.cotangents)
         return replace(self, cotangents=nothing, wrt=(), adjustments=Adjustments(None, {}, 1.0))
 
 
 def small_case(seed: int, number: int) -> SmallCase:
-    """The network of that number."""
+    """The random network of that number."""
     return Draw(np.random.default_rng([seed, number])).case()
 
 
@@ -66,7 +66,7 @@ def small_case(seed: int, number: int) -> SmallCase:
 
 @dataclass
 class Draw:
-    """One random network in the making, and the habits its parts have in common."""
+    """Draws one random network, and holds the choices that its parts share."""
 
     rng: np.random.Generator
     duration: float = 20.0
@@ -96,7 +96,7 @@ class Draw:
             self.dropout(network), self.adjustments(network),
         )  # fmt: skip
 
-    # Chance.
+    # Random choices.
 
     def chance(self, probability: float) -> bool:
         return bool(self.rng.random() < probability)
@@ -108,13 +108,13 @@ class Draw:
         return low + (high - low) * self.rng.random()
 
     def scale(self, decades: float) -> float:
-        """From 10^-decades to 10^decades, each power of ten as likely as another."""
+        """A number from 10^-decades to 10^decades, uniform on a logarithmic scale."""
         return 10.0 ** self.uniform(-decades, decades)
 
     # Populations and connections.
 
     def network(self) -> evsim.Network:
-        """One or two inputs, up to two layers of LIF units, LI units at the end or none."""
+        """One or two inputs, up to two layers of LIF units, and LI outputs or none."""
         rng = self.rng
         populations: list[evsim.Population] = [evsim.Input("input", int(rng.integers(1, 4)))]
         if self.chance(0.15):
@@ -133,7 +133,7 @@ class Draw:
                 if is_next or self.chance(0.25):
                     ends = populations[source], populations[target]
                     connections.append(self.connection(*ends, is_next))
-        if self.chance(0.08):  # a second one between the same populations
+        if self.chance(0.08):  # a second connection between the same populations
             last = connections[-1]
             ends = (next(p for p in populations if p.name == n) for n in (last.source, last.target))
             connections.append(self.connection(*ends, False, name="again"))
@@ -181,9 +181,9 @@ class Draw:
         return evsim.Connection(source.name, target.name, weight, self.delay(shape), name=name)
 
     def weight(self, shape: tuple[int, int], needed: float) -> Any:
-        """Weights around the one whose single spike takes V to the threshold.
+        """Weights near the one with which a single spike raises V exactly to the threshold.
 
-        One in twenty is that weight itself, or one of its neighbours; some cancel.
+        One in twenty is that weight itself or a neighbouring float; some weights cancel.
         """
         rng = self.rng
         drawn = rng.random()
@@ -192,7 +192,7 @@ class Draw:
             return np.full(shape, needed * (1.0 + off))
         if drawn < 0.15:
             return np.asarray(needed * rng.normal(1.2, 0.5))
-        if drawn < 0.3:  # multiples of a quarter, zero and opposite ones among them
+        if drawn < 0.3:  # multiples of a quarter, including 0 and opposite weights
             return needed * rng.integers(-4, 9, shape) / 4.0
         if drawn < 0.33:
             return rng.normal(0.0, 1.0, shape) * 10.0 ** rng.uniform(-300, 0)
@@ -221,7 +221,7 @@ class Draw:
         return np.round(2.0 * times) / 2.0 if self.on_grid else times
 
     def trains(self, units: int, batch_size: int) -> evsim.SpikeTrains:
-        """Up to eight spikes of each sample, some together, at 0, at the end or after it."""
+        """Up to eight spikes per sample; some coincide, or are at 0, at the end or after it."""
         rng = self.rng
         counts = rng.integers(0, 9, batch_size)
         total = int(counts.sum())
@@ -236,7 +236,7 @@ class Draw:
             times[begin:end].sort()
         return evsim.SpikeTrains(times, rng.integers(0, units, total), offsets, units)
 
-    # What is read, and what else there is.
+    # The readout, dropout and adjustments.
 
     def readout(self, network: evsim.Network, batch_size: int) -> Readout:
         read = [p for p in network.populations if not isinstance(p, evsim.Input)]
@@ -273,10 +273,10 @@ class Draw:
 
 @dataclass(frozen=True, eq=False)
 class TiedCase(SmallCase):
-    """A network whose events meet, exactly or within units in the last place of their times.
+    """A network whose events coincide, exactly or within a few units in the last place.
 
-    ``kind`` says by what.  In one that is ``is_symmetric`` all units of the first layer are the
-    same but for their numbers, in floats as well: ties among them are no question of rounding.
+    ``kind`` is the cause of the ties.  If ``is_symmetric``, all units of the first layer are
+    identical, also in floats, so ties among them do not depend on rounding.
     """
 
     kind: str = ""
@@ -284,33 +284,33 @@ class TiedCase(SmallCase):
 
 
 def tied_case(seed: int, number: int) -> TiedCase:
-    """The network of that number among those that tie."""
+    """The random network with ties of that number."""
     return TiedDraw(np.random.default_rng([seed, number, 1])).tied_case()
 
 
 TIES = "equal sums", "twins", "few values", "self-connections", "copied layers"
-"""By what units tie, before spikes are put where others are."""
+"""The causes of ties, before spikes are added at the times of other events."""
 
 POKE = "poke"
-"""The input whose spikes meet emissions, arrivals and the ends of refractory periods."""
+"""The input whose spikes coincide with emissions, arrivals and ends of refractory periods."""
 
 ULPS = 0, 0, 0, 1, -1, 1, -1, 2, -2, 3, -3, 5, -5
-"""How many floats away from each other events are put."""
+"""The distances in floats between events that nearly coincide."""
 
 
 @dataclass
 class TiedDraw(Draw):
-    """One random network that ties.
+    """Draws one random network with ties.
 
-    Weights and delays are multiples of a few tenths, so that sums of the same weights in
-    another order differ in their last bits.  Spikes of an input of their own are then put where
-    a run in floats has emissions, arrivals and ends of refractory periods, or a few floats
-    beside; the trial may end there too.  The reference engine makes that run, so that networks
-    do not depend on the engine they are meant for.
+    Weights and delays are multiples of a few tenths, so sums of the same weights in another order
+    differ in their last bits.  Then an extra input gets spikes at the times at which a simulation
+    in floats has emissions, arrivals and ends of refractory periods, or a few floats before or
+    after; the trial may end there, too.  The reference engine runs that simulation, so networks do
+    not depend on the tested engine.
     """
 
-    needed: float = 6.3  # the weight whose single spike takes V to the threshold, rounded
-    lag: float = 0.5  # of which delays are multiples
+    needed: float = 6.3  # the weight with which one spike raises V to the threshold, rounded
+    lag: float = 0.5  # delays are multiples of it
 
     def tied_case(self) -> TiedCase:
         """Draw everything."""
@@ -339,7 +339,7 @@ class TiedDraw(Draw):
     # Populations and connections.
 
     def tied_network(self, kind: str) -> tuple[evsim.Network, bool]:
-        """The network, and whether its first layer's units are the same in floats."""
+        """The network, and whether all units of its first layer are identical in floats."""
         rng = self.rng
         units = 1 if kind == "self-connections" else int(rng.integers(2, 7))
         sources = int(rng.integers(1, 5))
@@ -388,11 +388,11 @@ class TiedDraw(Draw):
         return replace(layer, name=name)
 
     def rounded(self, shares: Any) -> Any:
-        """Weights that are such shares of what is needed, in tenths."""
+        """Weights that are shares of ``needed``, rounded to tenths."""
         return np.round(self.needed * shares, 1)
 
     def multiples(self, shape: tuple[int, ...]) -> Any:
-        """Delays: none, one, or multiples of one."""
+        """Delays: none, one for all, or multiples of one delay."""
         drawn = self.rng.random()
         if drawn < 0.5:
             return 0.0
@@ -401,14 +401,14 @@ class TiedDraw(Draw):
         return self.lag * self.rng.integers(0, 4, shape)
 
     def sent(self, source: str, target: str, pre: int, post: int) -> evsim.Connection:
-        """A connection of few weights, of both signs."""
+        """A connection with few different weights of both signs."""
         shares = self.rng.choice([0.3, 0.5, -0.3, -1.5, 0.0], (post, pre))
         if self.chance(0.4):
             shares = np.full((post, pre), self.one_of(0.5, 0.2, -1.5, -4.0))
         return evsim.Connection(source, target, self.rounded(shares), self.multiples((post, pre)))
 
     def loop(self, units: int) -> tuple[np.ndarray, Any, bool]:
-        """Weights and delays within the layer, and whether they are the same for all units."""
+        """Weights and delays within the layer, and whether they are equal for all units."""
         size = self.one_of(0.8, 0.4, 0.2, 0.1, 0.0, -0.3, -1.0, -3.0)
         if units == 1 or self.chance(0.6):
             diagonal = self.one_of(0.0, 1.0) if units > 1 else 1.0
@@ -421,7 +421,7 @@ class TiedDraw(Draw):
     # Spikes.
 
     def copied_trains(self, units: int) -> evsim.SpikeTrains:
-        """Groups of spikes at one instant, and the same groups later."""
+        """Groups of coinciding spikes, and the same groups again later."""
         rng, events = self.rng, []
         group = rng.integers(0, units, int(rng.integers(1, 5))).tolist()
         if self.chance(0.7):
@@ -432,14 +432,14 @@ class TiedDraw(Draw):
         return evsim.SpikeTrains.from_lists([sorted(events)], units=units)
 
     def boundary(self) -> float:
-        """A time at which the exact engine may cut the trial, or its beginning or end."""
+        """The beginning or end of the trial, or a time at which the exact engine may divide it."""
         parts = int(self.rng.integers(1, 17))
         share = int(self.rng.integers(0, parts + 1)) / parts
         slack = self.one_of(1.0, 1.0 + 1e-12)
         return float(min(self.beside(self.duration * share * slack), self.duration))
 
     def beside(self, time: float) -> float:
-        """The same time or one of the floats next to it, not before 0."""
+        """The same time or a nearby float, not before 0."""
         ulps = self.one_of(*ULPS)
         for _ in range(abs(ulps)):
             time = float(np.nextafter(time, np.inf if ulps > 0 else 0.0))
@@ -451,13 +451,13 @@ class TiedDraw(Draw):
         inputs: dict[str, evsim.SpikeTrains],
         dropout: evsim.Dropout | None,
     ) -> str:
-        """Put one more spike, or the end of the trial, where something happens; what, or ""."""
+        """Add a spike, or end the trial, at the time of an event; the kind of event, or ""."""
         events = events_in_floats(network, inputs, self.duration, dropout)
-        own = [e for e in events if e.kind == Kind.EMISSION and e.index is None]
-        if not own or len(events) == MOST_EVENTS:
+        emissions = [e for e in events if e.kind == Kind.EMISSION and e.index is None]
+        if not emissions or len(events) == MOST_EVENTS:
             return ""
         drawn = self.rng.random()
-        event = self.one_of(*own)
+        event = self.one_of(*emissions)
         if drawn < 0.15:
             event = self.one_of(*events)
             if event.time > 1e-9:
@@ -483,7 +483,7 @@ class TiedDraw(Draw):
 
 
 MOST_EVENTS = 400
-"""Networks in which more happens are left as they are."""
+"""Networks with more events are not changed."""
 
 
 def events_in_floats(
@@ -492,7 +492,7 @@ def events_in_floats(
     duration: float,
     dropout: evsim.Dropout | None,
 ) -> list[Event]:
-    """The first events of the only sample, as the reference engine has them in floats."""
+    """The first events of the only sample, from the reference engine in floats."""
     engine = evsim.engines.Reference()
     model = Model.from_network(network, engine.numbers)
     (events,) = engine.input_events(network, inputs)
@@ -507,9 +507,9 @@ _topologies: dict[Any, Topology] = {}
 
 
 def with_known_topology(network: evsim.Network) -> evsim.Network:
-    """The network with the topology of an earlier one that has the same populations and synapses.
+    """The network with the topology of an earlier network with the same units and synapses.
 
-    As ``Network.replace`` does it; working it out takes longer than a simulation.
+    ``Network.replace`` does the same; computing a topology takes longer than a simulation.
     """
     if any(connection.is_sparse for connection in network.connections):
         return network
@@ -523,7 +523,7 @@ def with_known_topology(network: evsim.Network) -> evsim.Network:
 
 
 def weight_for_threshold(ratio: float) -> float:
-    """The weight whose single spike takes V just to 1, for that tau_mem / tau_syn."""
+    """The weight with which a single spike raises V exactly to 1, for a tau_mem / tau_syn."""
     if abs(ratio - 1.0) < 1e-8:
         return float(np.e)
     return float(ratio ** (ratio / (ratio - 1.0)))
@@ -537,7 +537,7 @@ _READOUTS: dict[str, type[Readout]] = {
 
 
 def save_case(path: Path, case: SmallCase, description: dict[str, Any]) -> None:
-    """Write all of a case, and a description that json can hold, as one safetensors file."""
+    """Write a case, and a description that is valid JSON, to one safetensors file."""
     arrays = {f"network/{n}": a for n, a in storage.network_arrays(case.network).items()}
     for name, trains in case.inputs.items():
         for part in ("times", "units", "offsets"):

@@ -1,4 +1,4 @@
-"""To the bit the same for any number of threads and any composition of the batch."""
+"""Results are identical for any number of threads and any composition of the batch."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ThreadsDoNotMatter(Claim):
     seed: int = 0
 
     def examine(self, folder: Path) -> Finding:
-        """Count what is compared, and what of it differs."""
+        """Count the compared arrays, and those that differ."""
         tallies: dict[tuple[str, str], Tally] = {}
         for number in track(range(self.networks), "networks", transient=True):
             rng = np.random.default_rng([self.seed, number])
@@ -68,33 +68,33 @@ class ThreadsDoNotMatter(Claim):
                 for what, place, same in compare(problem, engine, self.threads, rng):
                     tallies.setdefault((engine, what), Tally()).add(f"{problem}, {place}", same)
         rows = [
-            [engine, what, str(own.compared), str(len(own.differ))]
-            for (engine, what), own in tallies.items()
+            [engine, what, str(tally.compared), str(len(tally.differ))]
+            for (engine, what), tally in tallies.items()
         ]
         refutations = [
-            f"{engine}, {what}: {len(own.differ)} of {own.compared} differ: "
-            f"{'; '.join(own.differ[:3])}"
-            for (engine, what), own in tallies.items()
-            if own.differ
+            f"{engine}, {what}: {len(tally.differ)} of {tally.compared} differ: "
+            f"{'; '.join(tally.differ[:3])}"
+            for (engine, what), tally in tallies.items()
+            if tally.differ
         ]
-        compared = sum(own.compared for own in tallies.values())
+        compared = sum(tally.compared for tally in tallies.values())
         return Finding.of(
             f"{self.networks} networks on two engines: of {compared} arrays, "
-            f"{sum(len(own.differ) for own in tallies.values())} differ.",
+            f"{sum(len(tally.differ) for tally in tallies.values())} differ.",
             refutations,
             [Table("Arrays compared", ["engine", "against", "compared", "differ"], rows)],
         )
 
 
 class Tally:
-    """How many arrays were compared, and where they differ."""
+    """Counts the compared arrays, and records where they differ."""
 
     def __init__(self) -> None:
         self.compared = 0
         self.differ: list[str] = []
 
     def add(self, place: str, same: bool) -> None:
-        """Count one more."""
+        """Count one comparison."""
         self.compared += 1
         if not same:
             self.differ.append(place)
@@ -105,7 +105,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Problem:
-    """A batch, a loss and labels; by its number it can be made again."""
+    """A batch, a loss and labels; its number determines it."""
 
     number: int
     kind: str
@@ -114,7 +114,7 @@ class Problem:
     labels: np.ndarray
 
     def solve(self, engine: str, threads: int, samples: np.ndarray | None = None) -> Gradient:
-        """On all samples or on some."""
+        """The gradient for all samples or for some."""
         chosen = np.arange(self.labels.size) if samples is None else samples
         inputs = {name: trains[chosen] for name, trains in self.case.inputs.items()}
         return evsim.gradient(
@@ -127,19 +127,19 @@ class Problem:
 
 
 def random_problem(rng: np.random.Generator, number: int, batch: int) -> Problem:
-    """Kinds of networks and losses in turn."""
+    """A random problem; the kinds of networks and the losses take turns."""
     kind, output = KINDS[number % len(KINDS)], ("LI", "LIF")[number // len(KINDS) % 2]
     case = random_case(rng, kind, batch=batch, output=output, duration=20.0)
-    spiking = isinstance(case.network.output, evsim.LIF)  # single neurons always are
-    own = LOSSES["LIF" if spiking else "LI"]
+    spiking = isinstance(case.network.output, evsim.LIF)  # single neurons always spike
+    choices = LOSSES["LIF" if spiking else "LI"]
     labels = rng.integers(0, case.network.output.units, batch)
-    return Problem(number, kind, case, own[number // (2 * len(KINDS)) % len(own)], labels)
+    return Problem(number, kind, case, choices[number // (2 * len(KINDS)) % len(choices)], labels)
 
 
 def compare(
     problem: Problem, engine: str, threads: tuple[int, ...], rng: np.random.Generator
 ) -> Iterator[tuple[str, str, bool]]:
-    """Against what, of which array, and whether it is the same to the bit."""
+    """For each comparison: the opponent, the array, and whether it is identical."""
     truth = problem.solve(engine, 1)
     for count in threads:
         other = problem.solve(engine, count)
@@ -152,8 +152,8 @@ def compare(
         "two halves": [np.arange(batch)[::2], np.arange(batch)[1::2]],
         "each alone": np.split(np.arange(batch), batch),
     }
-    for what, own in parts.items():
-        for samples in own:
+    for what, parts_of_batch in parts.items():
+        for samples in parts_of_batch:
             found = problem.solve(engine, 2, samples)
             for name, same in compare_samples(found, truth, samples):
                 yield what, name, same
@@ -162,21 +162,21 @@ def compare(
 def compare_samples(
     found: Gradient, truth: Gradient, samples: np.ndarray
 ) -> Iterator[tuple[str, bool]]:
-    """What belongs to single samples: spikes, losses, gradients by input times."""
+    """Compare what belongs to single samples: spikes, losses, gradients in the input times."""
     yield "losses", identical(found.losses, truth.losses[samples])
     for name, trains in found.run.spikes.items():
         yield f"spikes of {name}", trains == truth.run.spikes[name][samples]
-    # Of the mean over the batch, whose size is another power of two: that rounds nothing.
+    # The loss is the mean over the batch; its size is a power of two, so nothing is rounded.
     share = samples.size / truth.losses.size
     wanted = by_input(truth)
     for name, slopes in by_input(found).items():
         offsets = truth.run.inputs[name].offsets
-        own = [wanted[name][offsets[s] : offsets[s + 1]] for s in samples]
-        yield f"input times of {name}", identical(slopes * share, np.concatenate(own))
+        pieces = [wanted[name][offsets[s] : offsets[s + 1]] for s in samples]
+        yield f"input times of {name}", identical(slopes * share, np.concatenate(pieces))
 
 
 def arrays(found: Gradient) -> dict[str, Any]:
-    """All results by name."""
+    """All result arrays by name."""
     results: dict[str, Any] = {"losses": found.losses, "readout": found.readout}
     results |= {f"spikes of {name}": trains for name, trains in found.run.spikes.items()}
     results |= {f"gradient by {n}": entries(values) for n, values in found.parameters.items()}
@@ -185,18 +185,18 @@ def arrays(found: Gradient) -> dict[str, Any]:
 
 
 def by_input(found: Gradient) -> dict[str, np.ndarray]:
-    """Gradients by the times of each input."""
+    """The gradients with respect to the spike times of each input."""
     times = found.input_times
     return times if isinstance(times, dict) else {next(iter(found.run.inputs)): times}
 
 
-def identical(own: Any, other: Any) -> bool:
-    """To the bit; NaN is NaN."""
-    if isinstance(own, evsim.SpikeTrains):
-        return own == other
-    if own is None or other is None:
-        return own is other
-    own, other = np.asarray(own), np.asarray(other)
+def identical(one: Any, other: Any) -> bool:
+    """Whether two arrays are identical; NaN equals NaN."""
+    if isinstance(one, evsim.SpikeTrains):
+        return one == other
+    if one is None or other is None:
+        return one is other
+    one, other = np.asarray(one), np.asarray(other)
     return (
-        own.dtype == other.dtype and own.shape == other.shape and own.tobytes() == other.tobytes()
+        one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
     )

@@ -1,23 +1,23 @@
-"""Who is right where events tie, or nearly do: the same events, in many digits.
+"""Tests engines where events tie or nearly tie, by computing the same events in many digits.
 
-An engine in float64 cannot always tell which of two events comes first: the sums of the same
-weights in another order differ in their last bits, and so does the time at which V reaches the
-threshold.  What it must do is to be right about *some* order, the one of its own times.  So there
-are two questions.
+An engine in float64 cannot always tell which of two events comes first: sums of the same weights in
+another order differ in their last bits, and so does the time at which V reaches the threshold.  But
+its results must be right for *some* order, that of its own event times.  So there are two
+questions.
 
-*Is each spike right, given those before it?*  A run of the reference engine in many digits is
-made to spike at the engine's times, with arrivals and the ends of refractory periods at theirs,
-in float64, and in the order of events that the documentation states.  V and I between these
-events then have many digits.  V must be at the threshold at each emission and nowhere above it,
-up to what a few units in the last place of times, V and I make of it.  The gradient is that of
-the same events in the same order, pulled back in many digits.  No network is exempt.
+*Is each spike right, given the spikes before it?*  A simulation of the reference engine in many
+digits is forced to spike at the engine's times.  Arrivals and ends of refractory periods are at
+their float64 times, in the documented order of events.  Between these events V and I have many
+digits.  V must be at the threshold at each emission, and never above it, up to the effect of a few
+units in the last place of times, V and I.  The gradient must be that of the same events in the same
+order, propagated back in many digits.  No network is exempt.
 
-*Is it the right network, from the first spike to the last?*  The reference engine's own run in
-many digits says.  Spikes must agree with it, unless that run itself has a *near-tie*, which
-float64 cannot decide: an emission and an inhibition that would have prevented it, a few units in
-the last place apart; a peak of V as close to the threshold; an emission as close to the end of
-the trial.  Then spikes must agree up to the first one.  In a network that is symmetric, emissions
-of its units tie in floats as well, and those near-ties do not count.
+*Are all spikes right, from the first to the last?*  The spikes must agree with those of the
+reference engine's own simulation in many digits, unless that simulation has a *near-tie*, which
+float64 cannot decide: an emission within a few units in the last place of an inhibition that would
+have prevented it, a peak of V as close to the threshold, or an emission as close to the end of the
+trial.  Then the spikes must agree up to the first near-tie.  In a symmetric network emissions of
+identical units tie in floats, too; these near-ties do not count.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from evsim.engines.reference.network import (
 from evsim.engines.reference.neuron import Neuron, Number, Segment
 
 ULPS = 8.0
-"""How many units in the last place times, V and I and their parts may be off in each step."""
+"""The accepted error of times, V, I and their terms in each step, in units in the last place."""
 NEAR = 64.0
-"""How many units in the last place of the trial's length apart events nearly tie."""
+"""Events nearly tie within this many units in the last place of the trial's duration."""
 SAME_TIME = 256.0
-"""Units in the last place of the trial's length that spikes may be off at the end of it all."""
+"""The accepted error of spike times overall, in units in the last place of the trial's duration."""
 SAME_VALUE = 1e-11
-"""Of the size of what is added up, that gradients and readouts may be off."""
+"""The accepted error of gradients and readouts, relative to the size of the summed terms."""
 EPSILON = float(np.finfo(float).eps)
 
 
@@ -57,10 +57,10 @@ EPSILON = float(np.finfo(float).eps)
 
 
 class Follower(Simulation):
-    """A sample whose neurons spike when they are told to, whatever V is.
+    """A simulation whose neurons spike at given times, whatever V is.
 
-    Arrivals and the ends of refractory periods are at the times that float64 gives them.
-    ``drive`` has, beside each entry of ``history``, the sum of the magnitudes that I is made of.
+    Arrivals and the ends of refractory periods are at their float64 times.  For each entry of
+    ``history``, ``drive`` has the sum of the magnitudes of the terms of I.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Follower(Simulation):
         self.history[unit].append(Segment(self.now, voltage, current, is_refractory))
 
     def faults(self) -> list[str]:
-        """What is wrong with the spikes."""
+        """Descriptions of all wrong spikes."""
         return [fault for unit in self.model.neurons for fault in self._faults_of(unit)]
 
     def _faults_of(self, unit: int) -> list[str]:
@@ -149,7 +149,7 @@ def _highest(neuron: Neuron, segment: Segment, end: Number) -> Number:
 
 
 def _allowed(neuron: Neuron, segment: Segment, end: Number, drive: float) -> float:
-    """How far rounding may take V at the end of a segment, or at the end of an earlier one."""
+    """The possible effect of rounding on V at the end of this segment or of an earlier one."""
     tau_mem, tau_syn = float(neuron.tau_mem), float(neuron.tau_syn)
     size = drive + float(neuron.threshold) + abs(float(segment.voltage))
     by_time = float(np.spacing(float(end))) * size / min(tau_mem, tau_syn)
@@ -157,16 +157,16 @@ def _allowed(neuron: Neuron, segment: Segment, end: Number, drive: float) -> flo
 
 
 def follow(case: SmallCase, found: Results, digits: int | None) -> tuple[Results, list[str]]:
-    """What many digits say of an engine's spikes; its readout and gradient at those."""
+    """The readout and gradient for an engine's spikes in many digits, and the wrong spikes."""
     engine = Reference(digits)
     model = Model.from_network(case.network, engine.numbers)
     events = engine.input_events(case.network, case.inputs)
     duration = engine.numbers.convert(case.duration)
     samples: list[Simulation] = []
     faults: list[str] = []
-    for b, (own, dropout) in enumerate(zip(events, sample_dropouts(case), strict=True)):
+    for b, (inputs, dropout) in enumerate(zip(events, sample_dropouts(case), strict=True)):
         spikes = {unit: found.spikes[b, unit] for unit in model.neurons}
-        follower = Follower(model, own, duration, spikes, dropout)
+        follower = Follower(model, inputs, duration, spikes, dropout)
         samples.append(follower.run())
         faults += [f"sample {b}, {fault}" for fault in follower.faults()]
     state = State(model, duration, events, samples)
@@ -179,10 +179,10 @@ def follow(case: SmallCase, found: Results, digits: int | None) -> tuple[Results
 
 @dataclass(frozen=True)
 class NearTie:
-    """A time in ms from which float64 may go another way, and why.
+    """A time in ms after which float64 may give other spikes, and the reason.
 
-    ``is_exact`` if the events are at one instant in many digits.  ``matters`` if a spike hangs on
-    it; where none does, it is a derivative that has two sides.
+    ``is_exact`` is true if the events coincide exactly in many digits.  ``matters`` is true if a
+    spike depends on the order; otherwise only a derivative does, which has two one-sided values.
     """
 
     time: float
@@ -194,7 +194,7 @@ class NearTie:
 
 @dataclass
 class Crossing:
-    """A unit's latest emission, and the inhibition that came within rounding of it."""
+    """A unit's latest emission, and the inhibition that arrived within rounding of it."""
 
     time: Number
     current: Number
@@ -202,7 +202,7 @@ class Crossing:
 
 
 class Watcher(BoundedSimulation):
-    """A sample that notes what float64 cannot decide."""
+    """A simulation that records near-ties, which float64 cannot decide."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.near_ties: list[NearTie] = []
@@ -233,7 +233,7 @@ class Watcher(BoundedSimulation):
             self._meet(arrival, latest, self.model.neurons[unit])
 
     def _meet(self, arrival: Arrival, latest: Crossing, neuron: Neuron) -> None:
-        """Note how an arrival meets its unit's latest emission, and the end of its period."""
+        """Record an arrival close to its unit's latest emission or end of refractory period."""
         if abs(float(self.now - latest.time - neuron.refractory)) <= self.near:
             self._note(arrival.unit, "an arrival at the end of a period", matters=False)
         if self.now - latest.time > self.near:
@@ -263,19 +263,19 @@ class Watcher(BoundedSimulation):
 
 
 SLOWED = 1e-3
-"""An inhibition that slows V down to this share of its rise could have prevented the emission."""
+"""An inhibition that reduces dV/dt to less than this share could have prevented the emission."""
 
 
 def watch(case: TiedCase, digits: int | None) -> tuple[Results, list[NearTie]]:
-    """The run in many digits, and its near-ties that count, earliest first."""
+    """The results in many digits, and the near-ties that count, earliest first."""
     engine = Reference(digits)
     model = Model.from_network(case.network, engine.numbers)
     events = engine.input_events(case.network, case.inputs)
     duration = engine.numbers.convert(case.duration)
     samples: list[Simulation] = []
     near_ties: list[NearTie] = []
-    for own, dropout in zip(events, sample_dropouts(case), strict=True):
-        watcher = Watcher(model, own, duration, dropout=dropout)
+    for inputs, dropout in zip(events, sample_dropouts(case), strict=True):
+        watcher = Watcher(model, inputs, duration, dropout=dropout)
         samples.append(watcher.run())
         near_ties += watcher.near_ties
     state = State(model, duration, events, samples)
@@ -290,7 +290,7 @@ def watch(case: TiedCase, digits: int | None) -> tuple[Results, list[NearTie]]:
 
 @dataclass(frozen=True)
 class TieVerdict:
-    """What is wrong, None for nothing, in words; and by what near-tie a network was exempt."""
+    """What is wrong, in words or None; and the near-tie that exempts the network, if any."""
 
     wrong: str | None = None
     exempt: str | None = None
@@ -299,7 +299,7 @@ class TieVerdict:
 def judge_spikes(
     case: SmallCase, found: Results, truth: Results, ties: list[NearTie]
 ) -> TieVerdict:
-    """Whether spikes are those of the run in many digits, or are up to its first near-tie."""
+    """Compare spikes with those in many digits, up to the first near-tie if there is one."""
     if _same_spikes(case, found, truth, np.inf):
         return TieVerdict()
     decisive = next((tie for tie in ties if tie.matters), None)
@@ -311,22 +311,22 @@ def judge_spikes(
 
 
 def _same_spikes(case: SmallCase, found: Results, truth: Results, before: float) -> bool:
-    """Whether spikes before a time, by more than rounding, are the same."""
+    """Whether spikes agree that are before a time by more than rounding."""
     slack = SAME_TIME * float(np.spacing(case.duration))
     for owner, times in truth.spikes.items():
-        expected, own = times.astype(float), found.spikes[owner].astype(float)
+        expected, actual = times.astype(float), found.spikes[owner].astype(float)
         count = int(np.sum(expected < before - 2.0 * slack))
-        if own.size < count or (before == np.inf and own.size > count):
+        if actual.size < count or (before == np.inf and actual.size > count):
             return False
-        if np.any(np.abs(own[:count] - expected[:count]) > slack):
+        if np.any(np.abs(actual[:count] - expected[:count]) > slack):
             return False
-        if np.any(own[count:] < before - 2.0 * slack):
+        if np.any(actual[count:] < before - 2.0 * slack):
             return False
     return True
 
 
 def judge_ties(case: TiedCase, found: Results, digits: int) -> TieVerdict:
-    """All that is asked of an engine in float64 that follows the documented order of events."""
+    """The verdict on an engine in float64 that follows the documented order of events."""
     followed, faults = follow(case, found, digits)
     if faults:
         return TieVerdict(wrong=f"wrong spike: {faults[0]}")
@@ -343,19 +343,19 @@ def judge_ties(case: TiedCase, found: Results, digits: int) -> TieVerdict:
 
 
 def looks_right(case: TiedCase, found: Results) -> bool:
-    """Whether the reference engine in floats finds nothing that many digits should judge."""
+    """Whether the reference engine in floats agrees, so that many digits are not needed."""
     followed, faults = follow(case, found, None)
     if faults or _other_gradients(case, found, followed, SAME_VALUE):
         return False
-    own, _ = watch(case, None)
-    return judge_spikes(case, found, own, []).wrong is None
+    floats, _ = watch(case, None)
+    return judge_spikes(case, found, floats, []).wrong is None
 
 
 def _other_gradients(case: SmallCase, found: Results, truth: Results, relative: float) -> str:
-    """Which kinds of gradients, or the readout, are further off than rounding explains.
+    """The kinds of gradients, or the readout, whose errors rounding cannot explain.
 
-    That of gradients that cancel to nothing, or are weighted with next to nothing, is a matter
-    of the largest one.
+    The error of gradients whose terms cancel, or have tiny weights, is compared with the largest
+    gradient.
     """
     largest = max([0.0, *(float(truth.scales[name]) for name in truth.gradients)])
     more = ULPS * EPSILON * largest
@@ -364,4 +364,4 @@ def _other_gradients(case: SmallCase, found: Results, truth: Results, relative: 
 
 
 CARRIED_VALUE = 1e-8
-"""As ``SAME_VALUE``, of the gradient at spikes that rounding has moved."""
+"""Like ``SAME_VALUE``, for the gradient at spikes that rounding has moved."""

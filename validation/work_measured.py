@@ -1,4 +1,4 @@
-"""What a network costs and how far off it is, by engine and step: the points of a diagram."""
+"""Measures the time and the error of a network by engine and step: the points of a plot."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from evsim_gpu import Grid
 HIDDEN = "hidden"
 WEIGHTS = ("input->hidden.weight", "hidden->hidden.weight")
 CLASSES = 10
-RATE = 0.02  # spikes of an input a ms
+RATE = 0.02  # spikes per input and ms
 LONGEST_DELAY = 10.0
 LOSS = evsim.losses.CrossEntropy(evsim.readouts.Mean())
-SHORT = 2.0**-6  # ms; runs with steps as short as this are long enough to be timed once
-SHORTEST_FOR_NEST = 2.0**-8  # ms; its time grows, and nothing else
+SHORT = 2.0**-6  # ms; with steps this short or shorter a run takes long enough to be timed once
+SHORTEST_FOR_NEST = 2.0**-8  # ms; shorter steps take longer without smaller errors
 KIND_OF_FILE = "validation truth"
 
 EXACT = "evsim, exact"
@@ -42,9 +42,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Point:
-    """A series, its step in ms (none for exact), seconds, an error, and whether spikes agree.
+    """A series, its step in ms (None if exact), seconds, an error, and whether spikes agree.
 
-    Seconds and error are NaN where a simulator stopped before the end.
+    Seconds and error are NaN if the simulator stopped before the end of the trial.
     """
 
     series: str
@@ -55,7 +55,7 @@ class Point:
 
     @property
     def is_measured(self) -> bool:
-        """Whether the simulator came to the end."""
+        """Whether the simulator reached the end of the trial."""
         return bool(np.isfinite(self.error))
 
 
@@ -64,7 +64,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Work:
-    """A network, one sample and its label, and the length of the trial in ms."""
+    """A network, one sample and its label, and the duration of the trial in ms."""
 
     network: evsim.Network
     spikes: evsim.SpikeTrains
@@ -72,9 +72,9 @@ class Work:
 
     @property
     def for_nest(self) -> evsim.Network:
-        """Without its outputs, which do not spike."""
+        """The network without its outputs, which do not spike."""
         inputs, hidden, _ = self.network.populations
-        kept = [own for own in self.network.connections if own.target == HIDDEN]
+        kept = [c for c in self.network.connections if c.target == HIDDEN]
         return evsim.Network([inputs, hidden], kept)
 
     def simulate(self, engine: Engine) -> evsim.SpikeTrains:
@@ -83,7 +83,7 @@ class Work:
         return run.spikes[HIDDEN]
 
     def gradient(self, engine: Engine, wrt: tuple[str, ...] | None = None):
-        """By all parameters unless some are named."""
+        """The gradient with respect to all parameters, or to those that are named."""
         label = np.array([1])
         return evsim.gradient(
             self.network, self.spikes, label, LOSS, self.duration, engine=engine, wrt=wrt
@@ -91,7 +91,7 @@ class Work:
 
 
 def work(inputs: int, hidden: int, duration: float, seed: int) -> Work:
-    """Inputs at 20 Hz, recurrent hidden units with a delay at every synapse, and outputs."""
+    """A network with inputs at 20 Hz, recurrent hidden units, outputs, and delays everywhere."""
     rng = np.random.default_rng(seed)
     input_weight, loop_weight = 10.0 / inputs, 4.0 / hidden
     network = evsim.Network(
@@ -127,46 +127,46 @@ def work(inputs: int, hidden: int, duration: float, seed: int) -> Work:
     return Work(network, spikes, duration)
 
 
-# -- the truth ----------------------------------------------------------------------------
+# -- the true values ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Hidden spikes and the gradients by their weights, of the reference engine in many digits."""
+    """Hidden spikes and gradients in the hidden weights, from the reference in many digits."""
 
     spikes: evsim.SpikeTrains
     weights: np.ndarray
 
     def spike_error(self, found: evsim.SpikeTrains) -> tuple[float, bool]:
-        """The mean distance in ms, of spikes before the first that only one has; if there is none.
+        """The mean distance in ms of spikes before the first difference, and whether there is none.
 
-        Spikes are counted unit by unit.
+        A difference is a spike that only one side has; spikes are paired unit by unit.
         """
         pairs = [
-            tuple(own.times[own.units == unit] for own in (self.spikes, found))
+            tuple(trains.times[trains.units == unit] for trains in (self.spikes, found))
             for unit in range(self.spikes.unit_count)
         ]
-        same = all(own.size == others.size for own, others in pairs)
+        same = all(ours.size == others.size for ours, others in pairs)
         return mean_error(pairs if same else spikes_before(pairs, first_difference(pairs))), same
 
     def gradient_error(self, found) -> tuple[float, bool]:
-        """The norm of what the gradient by hidden weights is off by, relative to its own."""
+        """The norm of the error of the hidden weights' gradient, relative to its norm."""
         off = np.linalg.norm(flat_weights(found) - self.weights) / np.linalg.norm(self.weights)
         return float(off), self.spike_error(found.run.spikes[HIDDEN])[1]
 
 
 def flat_weights(gradient) -> np.ndarray:
-    """The gradients by the weights of hidden units, one after the other."""
+    """The gradients with respect to the hidden units' weights, as one array."""
     return np.concatenate([np.ravel(gradient.parameters[name]) for name in WEIGHTS])
 
 
-def truth(own: Work, digits: int, file: Path) -> Truth:
-    """From the file if it is there; it takes a minute or two."""
+def truth(problem: Work, digits: int, file: Path) -> Truth:
+    """The true values, from the file if it exists; computing them takes a minute or two."""
     if file.exists():
         arrays, _ = load_arrays(file, KIND_OF_FILE)
         trains = (arrays[name] for name in ("times", "units", "offsets"))
         return Truth(evsim.SpikeTrains(*trains, int(arrays["unit_count"])), arrays["weights"])
-    gradient = own.gradient(Reference(digits), WEIGHTS)
+    gradient = problem.gradient(Reference(digits), WEIGHTS)
     found = Truth(gradient.run.spikes[HIDDEN], flat_weights(gradient))
     arrays = {name: getattr(found.spikes, name) for name in ("times", "units", "offsets")}
     arrays |= {"unit_count": np.array(found.spikes.unit_count), "weights": found.weights}
@@ -174,13 +174,13 @@ def truth(own: Work, digits: int, file: Path) -> Truth:
     return found
 
 
-# -- measured -----------------------------------------------------------------------------
+# -- measurements -------------------------------------------------------------------------
 
 
 def timed(what: Callable[[], T], repeats: int) -> tuple[float, T]:
-    """The median of the processor's seconds, and the result; compiled before.
+    """The median CPU time in s without compilation, and the result.
 
-    The processor's time, not the clock's, so that other programs on the machine matter little.
+    CPU time depends less on other programs than the elapsed time does.
     """
     result = what()
     seconds = []
@@ -194,25 +194,29 @@ def timed(what: Callable[[], T], repeats: int) -> tuple[float, T]:
 
 
 def engines(steps: tuple[float, ...]) -> Iterator[tuple[str, float | None, Engine]]:
-    """Those of evsim: the exact one, and the grids."""
+    """The engines of evsim: the exact engine and the grids."""
     yield EXACT, None, Exact(threads=1)
     for step in steps:
         yield GRID64, step, Grid(step, threads=1, precision="float64")
         yield GRID32, step, Grid(step, threads=1, precision="float32")
 
 
-def spike_points(own: Work, true: Truth, steps: tuple[float, ...], repeats: int) -> Iterator[Point]:
-    """Forward only."""
+def spike_points(
+    problem: Work, true: Truth, steps: tuple[float, ...], repeats: int
+) -> Iterator[Point]:
+    """The points of the forward runs."""
     for series, step, engine in engines(steps):
-        seconds, found = timed(lambda engine=engine: own.simulate(engine), repeats)
+        seconds, found = timed(lambda engine=engine: problem.simulate(engine), repeats)
         yield Point(series, step, seconds, *true.spike_error(found))
     if nest_networks.is_installed():
-        yield from nest_points(own, true, steps, repeats)
+        yield from nest_points(problem, true, steps, repeats)
 
 
-def nest_points(own: Work, true: Truth, steps: tuple[float, ...], repeats: int) -> Iterator[Point]:
-    """NEST's time is that of its loop; building a network is left out."""
-    network, inputs = own.for_nest, {"input": own.spikes}
+def nest_points(
+    problem: Work, true: Truth, steps: tuple[float, ...], repeats: int
+) -> Iterator[Point]:
+    """The points of NEST, whose time is that of its loop without building the network."""
+    network, inputs = problem.for_nest, {"input": problem.spikes}
     models = {NEST_GRID: ON_GRID, NEST_PRECISE: PRECISE, NEST_LOSSLESS: LOSSLESS}
     for series, model in models.items():
         chosen = [step for step in steps if step >= SHORTEST_FOR_NEST]
@@ -220,7 +224,7 @@ def nest_points(own: Work, true: Truth, steps: tuple[float, ...], repeats: int) 
             runs = range(min(repeats, 3) if step > SHORT else 1)
             nest = Nest(model, step)
             try:
-                found = [nest.simulate(network, inputs, own.duration) for _ in runs]
+                found = [nest.simulate(network, inputs, problem.duration) for _ in runs]
             except NestStoppedError:
                 yield Point(series, step, np.nan, np.nan, False)
                 continue
@@ -229,9 +233,9 @@ def nest_points(own: Work, true: Truth, steps: tuple[float, ...], repeats: int) 
 
 
 def gradient_points(
-    own: Work, true: Truth, steps: tuple[float, ...], repeats: int
+    problem: Work, true: Truth, steps: tuple[float, ...], repeats: int
 ) -> Iterator[Point]:
-    """Forward and backward, by every parameter."""
+    """The points of the gradients with respect to every parameter."""
     for series, step, engine in engines(steps):
-        seconds, found = timed(lambda engine=engine: own.gradient(engine), repeats)
+        seconds, found = timed(lambda engine=engine: problem.gradient(engine), repeats)
         yield Point(series, step, seconds, *true.gradient_error(found))

@@ -1,4 +1,4 @@
-"""WorkPrecision: what accuracy costs, on a grid and exactly."""
+"""WorkPrecision: the time that accuracy costs, on a grid and with the exact engine."""
 
 from __future__ import annotations
 
@@ -63,14 +63,16 @@ class WorkPrecision(Claim):
     counts: ClassVar[tuple[str, ...]] = ("repeats",)
 
     def examine(self, folder: Path) -> Finding:
-        """Measure, draw, compare."""
+        """Measure, draw and compare."""
         folder.mkdir(parents=True, exist_ok=True)
-        own = work(self.inputs, self.hidden, self.duration, self.seed)
+        problem = work(self.inputs, self.hidden, self.duration, self.seed)
         sizes = f"{self.inputs}-{self.hidden}-{self.duration:g}-{self.seed}-{self.digits}"
-        true = truth(own, self.digits, folder / f"truth-{evsim.__version__}-{sizes}.safetensors")
+        true = truth(
+            problem, self.digits, folder / f"truth-{evsim.__version__}-{sizes}.safetensors"
+        )
         steps = tuple(2.0**-power for power in range(self.finest + 1))
-        spikes = list(spike_points(own, true, steps, self.repeats))
-        gradients = list(gradient_points(own, true, steps, self.repeats))
+        spikes = list(spike_points(problem, true, steps, self.repeats))
+        gradients = list(gradient_points(problem, true, steps, self.repeats))
         draw(spikes, gradients, folder / PICTURE)
         count = true.spikes.times.size
         text = (
@@ -92,10 +94,10 @@ class WorkPrecision(Claim):
         )
 
     def smaller(self, effort: float) -> Self:
-        """A smaller network, for a shorter time, down to a fifth of either.
+        """A smaller network and a shorter trial, down to a fifth of each.
 
-        Where that takes less than a millisecond most of it is Python's own, on either side; so
-        what is asked of a grid is then a thousandth.
+        Such a run takes less than a millisecond, most of it in Python, for every engine; so the
+        grid is then compared at an error of a thousandth.
         """
         share = max(effort**0.5, 0.2)
         return replace(
@@ -109,12 +111,12 @@ class WorkPrecision(Claim):
 
 
 def exact_of(points: list[Point]) -> Point:
-    """The exact engine's."""
+    """The point of the exact engine."""
     return next(point for point in points if point.series == EXACT)
 
 
 def refutations(what: str, points: list[Point], error: float) -> Iterator[str]:
-    """What of the claim does not hold."""
+    """The parts of the claim that do not hold."""
     exact = exact_of(points)
     if not exact.error <= EXACT_LIMIT:
         yield f"{what}: the exact engine is off by {exact.error:.1e}"
@@ -137,17 +139,17 @@ def curve(points: list[Point], series: str) -> list[Point]:
 
 
 def error_at(points: list[Point], seconds: float) -> float:
-    """The error of a grid that is given that much time, between its steps by their logarithms."""
-    own = sorted(curve(points, GRID64), key=lambda point: point.seconds)
-    x, y = (np.log([getattr(point, name) for point in own]) for name in ("seconds", "error"))
+    """The error of a grid for a given time, interpolated between its steps in logarithms."""
+    ordered = sorted(curve(points, GRID64), key=lambda point: point.seconds)
+    x, y = (np.log([getattr(point, name) for point in ordered]) for name in ("seconds", "error"))
     return float(np.exp(np.interp(np.log(seconds), x, y)))
 
 
 def time_for(points: list[Point], error: float) -> tuple[float, bool]:
-    """The time in which a grid is off by no more than that; and whether it was measured.
+    """The time that a grid needs for an error, and whether it was measured.
 
-    Of the longest step from which on errors are no larger.  If none is as small, what the
-    finest one leads one to expect, at first order.
+    It is the time of the longest step for which this and all shorter steps have no larger error.
+    If there is none, it is extrapolated from the shortest step at first order.
     """
     best = None
     for point in reversed(curve(points, GRID64)):
@@ -161,7 +163,7 @@ def time_for(points: list[Point], error: float) -> tuple[float, bool]:
 
 
 def summary(count: int, spikes: list[Point], gradients: list[Point]) -> str:
-    """In three sentences."""
+    """The figures in three sentences."""
     parts = [f"{count} hidden spikes."]
     for what, unit, points in (("spikes", " ms", spikes), ("gradients", "", gradients)):
         exact = exact_of(points)
@@ -177,7 +179,7 @@ def summary(count: int, spikes: list[Point], gradients: list[Point]) -> str:
 
 
 def table(title: str, error: str, points: list[Point]) -> Table:
-    """A row for each point."""
+    """A table with a row for each point."""
     columns = ["engine", "step, ms", "time, ms", error, "same spikes"]
     rows = [
         [
@@ -193,7 +195,7 @@ def table(title: str, error: str, points: list[Point]) -> Table:
 
 
 def costs_table(spikes: list[Point], gradients: list[Point]) -> Table:
-    """What a grid in float64 needs for an error, in times of the exact engine."""
+    """The time of a grid in float64 for an error, in multiples of the exact engine's time."""
     columns = ["error", "spikes: grid, ms", "of exact", "gradients: grid, ms", "of exact"]
     rows = []
     for error, name in ((1e-1, "10⁻¹"), (1e-2, "10⁻²"), (1e-3, "10⁻³"), (1e-6, "10⁻⁶")):
@@ -209,11 +211,11 @@ def costs_table(spikes: list[Point], gradients: list[Point]) -> Table:
 
 
 def two_digits(value: float) -> str:
-    """Rounded to two digits, and written out."""
+    """A number rounded to two digits, without an exponent."""
     return f"{float(f'{value:.2g}'):,.10g}"
 
 
-# -- picture ------------------------------------------------------------------------------
+# -- plot ---------------------------------------------------------------------------------
 
 LOOKS = {
     GRID64: ("o", 0, "-"),
@@ -226,7 +228,7 @@ LABELLED = (1.0, 2.0**-4, 2.0**-6, 2.0**-8, 2.0**-10)
 
 
 def draw(spikes: list[Point], gradients: list[Point], file: Path) -> None:
-    """Two panels: errors against time."""
+    """Draw two panels of errors against time."""
     from evsim.plotting.style import SMALL_TEXT, TWO_COLUMNS, label, new_figure, save
 
     figure = new_figure(TWO_COLUMNS, 0.55 * TWO_COLUMNS)
@@ -253,25 +255,27 @@ def draw(spikes: list[Point], gradients: list[Point], file: Path) -> None:
 
 
 def draw_panel(ax, points: list[Point]) -> None:
-    """Curves of the series, hollow where spikes are others; exact as a star."""
+    """Draw the curves, hollow where spikes differ, and a star for the exact engine."""
     from evsim.plotting.style import COLOURS, GREY, SMALL_TEXT
 
     exact = exact_of(points)
     ax.axvline(exact.seconds, color=GREY, linewidth=0.6, linestyle=":", zorder=0)
     for series, (marker, number, line) in LOOKS.items():
-        own = curve(points, series)
-        if not own:
+        shown = curve(points, series)
+        if not shown:
             continue
         colour = COLOURS[number]
-        times, errors = (np.array([getattr(p, name) for p in own]) for name in ("seconds", "error"))
-        same = np.array([point.same_spikes for point in own])
+        times, errors = (
+            np.array([getattr(p, name) for p in shown]) for name in ("seconds", "error")
+        )
+        same = np.array([point.same_spikes for point in shown])
         look = {"color": colour, "markersize": 3.5, "markeredgewidth": 0.8, "linewidth": 1}
         ax.plot(times, errors, line, **look)
         ax.plot([], [], line, marker=marker, label=series, **look)
         ax.plot(times[same], errors[same], marker, **look)
         ax.plot(times[~same], errors[~same], marker, markerfacecolor="white", **look)
         if series in (GRID64, NEST_LOSSLESS):
-            label_steps(ax, own, colour)
+            label_steps(ax, shown, colour)
     ax.plot(
         exact.seconds, exact.error, "*", color=COLOURS[5], markersize=9, label=EXACT,
         markeredgewidth=0,
@@ -283,7 +287,7 @@ def draw_panel(ax, points: list[Point]) -> None:
 
 
 def label_steps(ax, points: list[Point], colour: str) -> None:
-    """The steps, below some of the points."""
+    """Write the steps below some of the points."""
     from evsim.plotting.style import SMALL_TEXT
 
     for point in points:

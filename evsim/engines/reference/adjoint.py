@@ -38,10 +38,10 @@ class Jump(NamedTuple):
 class Cotangents:
     """The sources of the adjoint of one sample.
 
-    ``drive`` is dF/dV / w(t) of each unit, and ``form`` is the form of w(t).  ``jumps`` change
-    lambda_V; ``arrival_jumps`` is the part of a jump that an arrival at the same instant sees.
-    ``emission_slopes`` is the derivative of the loss with respect to emission times.
-    ``rate_jumps``, by unit, and ``lambda_limit`` are those of ``protocol.Adjustments``.
+    ``drive`` of a unit is dF/dV / w(t) and ``form`` that of w(t), ``jumps`` change lambda_V,
+    ``arrival_jumps`` is what of a jump at the same instant an arrival sees, and
+    ``emission_slopes`` is the derivative of the loss by emission times.  ``rate_jumps``, by
+    unit, and ``lambda_limit`` are those of ``protocol.Adjustments``.
     """
 
     form: WeightingForm = FLAT
@@ -122,7 +122,7 @@ class AdjointSimulation:
         return sorted(together, key=lambda event: event.time)  # stable: keeps the order of ties
 
     def flow(self, unit: int, time: Number, segment: int = -1) -> tuple[Number, Number, Number]:
-        """lambda_V, lambda_I and their difference of a unit at a time in a segment."""
+        """lambda_V, lambda_I and their difference of a unit at a time of a segment."""
         drive = self.cotangents.drive.get(unit, 0)
         return self.model.neurons[unit].adjoint_flow(
             self.history[unit][segment], time, drive, self.cotangents.form
