@@ -13,13 +13,23 @@ INSTALLED_DEV := $(VENV)/installed-dev
 INSTALLED_DOCS := $(VENV)/installed-docs
 INSTALLED_VALIDATION := $(VENV)/installed-validation
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Installs other versions than the newest; it trusts the certificates that pip trusts.
+UV := UV_SYSTEM_CERTS=1 $(BIN)/uv --quiet
+INSTALLED_UV := $(VENV)/installed-uv
+LOWEST := $(CURDIR)/build/lowest
+WHEEL := $(CURDIR)/build/wheel
 
-.PHONY: help demo test lint docs bench validate gpu-report clean
+.PHONY: help demo test test-fast test-lowest test-wheel lint docs bench validate gpu-report clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo      train Yin-Yang with learned delays; pictures and figures in runs/demo"
-	@echo "make test      run the tests"
+	@echo "make test      run all tests"
+	@echo "make test-fast run those to run while working: all that take long are left out"
+	@echo "make test-lowest"
+	@echo "               run some with the lowest versions of everything that is needed"
+	@echo "make test-wheel"
+	@echo "               build the wheel, install it, and try it outside this folder"
 	@echo "make lint      check style and types"
 	@echo "make docs      build the site into site/"
 	@echo "make bench     measure speed, after checking the work"
@@ -33,6 +43,21 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest -n $(PROCESSES)
+
+test-fast: $(INSTALLED_DEV)
+	$(BIN)/python -m pytest -n $(PROCESSES) -m "not slow"
+
+test-lowest: $(INSTALLED_UV)
+	$(UV) venv --clear --python $(BIN)/python $(LOWEST)
+	$(UV) pip install --python $(LOWEST) --resolution lowest-direct --editable ".[dev]"
+	NUMBA_CACHE_DIR=$(LOWEST)/numba $(LOWEST)/bin/python -m pytest -n $(PROCESSES) -m "not slow"
+
+test-wheel: $(INSTALLED_UV)
+	rm -rf $(WHEEL)
+	$(UV) build --wheel --out-dir $(WHEEL)
+	$(UV) venv --python $(BIN)/python $(WHEEL)/installed
+	$(UV) pip install --python $(WHEEL)/installed $(WHEEL)/*.whl
+	cd $(WHEEL) && installed/bin/python -I $(CURDIR)/tests/installed_wheel.py *.whl
 
 lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check
@@ -70,6 +95,10 @@ $(INSTALLED): pyproject.toml
 $(INSTALLED_DEV): $(INSTALLED)
 	@echo "installing what the tests need, some 1.1 GB"
 	@$(PIP) --editable ".[dev]"
+	@touch $@
+
+$(INSTALLED_UV): $(INSTALLED)
+	@$(PIP) uv
 	@touch $@
 
 $(INSTALLED_DOCS): $(INSTALLED)

@@ -15,7 +15,7 @@ import pytest
 
 import evsim
 from evsim import cli, storage
-from evsim.cli import TASKS, _field_docstrings, _flags, main
+from evsim.cli import TASKS, main
 
 
 def run(*arguments):
@@ -69,16 +69,22 @@ def test_every_setting_of_every_task_is_a_flag_with_its_help(task, capsys):
         main(["train", task, "--help"])
     assert stop.value.code == 0
     said = capsys.readouterr().out
-    helps = _field_docstrings(TASKS[task].Settings)
+    lines = "\n".join(line.strip("│") for line in said.splitlines())
+    flag = re.compile(r"^ {1,2}--([a-z0-9-]+)[ ,](.*?)(?=^ {0,2}\S|^ *$|\Z)", re.M | re.S)
+    helps = dict(flag.findall(lines))
     for field in dataclasses.fields(TASKS[task].Settings):
-        assert f"--{field.name.replace('_', '-')}" in said
-        assert helps[field.name].endswith(".")
+        told = " ".join(helps[field.name.replace("_", "-")].split())
+        assert re.search(r"[A-Z][\w-]+ .+\.( \(|$)", told), (field.name, told)  # a sentence
 
 
-def test_the_default_settings_of_every_task_are_those_of_its_flags():
-    for task in TASKS.values():
-        flags = _flags(task.Settings)()
-        assert vars(flags) == vars(task.Settings())
+@pytest.mark.parametrize("task", TASKS)
+def test_the_default_settings_of_every_task_are_those_of_its_flags(task, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        cli, "train", lambda name, task, settings, run: asked.append((name, settings)) or 0
+    )
+    assert run("train", task) == 0
+    assert asked == [(task, TASKS[task].Settings())]
 
 
 def test_a_run_leaves_everything_in_its_folder_and_can_be_resumed(tmp_path, capsys):
@@ -184,36 +190,33 @@ def test_the_time_limit_ends_training_after_an_epoch_and_that_is_said_once(tmp_p
 
 
 def test_the_time_limit_begins_after_compiling(tmp_path):
-    """In a process that finds no machine code: all of it is compiled before the first epoch."""
-    program = (
-        "import sys\n"
-        "from evsim import cli\n"
-        "from evsim.engines import warming\n"
-        "compiled = []\n"
-        "begin = cli._TimeLimit.__init__\n"
-        "def spied(self, seconds):\n"
-        "    compiled.append(warming._counts()[0])\n"
-        "    begin(self, seconds)\n"
-        "cli._TimeLimit.__init__ = spied\n"
-        "status = cli.main(sys.argv[1:])\n"
-        "compiled.append(warming._counts()[0])\n"
-        "print('compiled', *compiled)\n"
-        "sys.exit(status)\n"
-    )
+    """In a process that finds no machine code: all of it is there before the first epoch."""
+    cache = tmp_path / "cache"
     arguments = ("train", "yin-yang", "--hidden", 5, "--delays", "--epochs", 2, "--time-limit", 900,
                  "--out", tmp_path / "run", "--no-pictures", *TINY)  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")},
-        capture_output=True, text=True, timeout=900, check=True,
+    process = subprocess.Popen(
+        [sys.executable, "-m", "evsim", *map(str, arguments)],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(cache)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    before, after = map(int, re.search(r"^compiled (\d+) (\d+)$", done.stdout, re.M).groups())
-    assert before == after > 3
-    said = done.stderr.splitlines()
-    place = next(i for i, line in enumerate(said) if line.startswith("yin-yang: compiled in "))
-    assert said[place].endswith(" s; the time limit counts from here")
-    assert any("compiling" in line for line in said[:place])
-    assert any(line.startswith("epoch 1/2: ") for line in said[place:])
+
+    def machine_code():
+        return {path.name for path in cache.rglob("*.nbc")}
+
+    told, at_the_limit = [], None
+    with process:
+        for line in process.stderr:
+            told.append(line)
+            if line.startswith("yin-yang: compiled in "):
+                assert line.endswith(" s; the time limit counts from here\n")
+                at_the_limit = machine_code()
+                assert any("compiling" in before for before in told)
+                assert not any(before.startswith("epoch") for before in told)
+    assert process.returncode == 0, told
+    assert len(at_the_limit) > 3
+    training = [line for line in told if line.startswith("epoch 1/2: ")]
+    assert len(training) == 1
+    assert machine_code() == at_the_limit
 
 
 def test_the_traces_are_those_of_the_hidden_unit_that_learns_most(tmp_path, monkeypatch):
