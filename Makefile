@@ -13,6 +13,8 @@ INSTALLED_DEV := $(VENV)/installed-dev
 INSTALLED_DOCS := $(VENV)/installed-docs
 INSTALLED_VALIDATION := $(VENV)/installed-validation
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Each process runs its own share of the files, so that what they keep is made once.
+PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
 # Installs other versions than the newest; it trusts the certificates that pip trusts.
 UV := UV_SYSTEM_CERTS=1 $(BIN)/uv --quiet
 INSTALLED_UV := $(VENV)/installed-uv
@@ -42,10 +44,10 @@ demo: $(INSTALLED)
 	$(BIN)/evsim train yin-yang --hidden 30 --delays --time-limit 110 --out runs/demo --replace
 
 test: $(INSTALLED_DEV)
-	$(BIN)/python -m pytest -n $(PROCESSES)
+	$(PYTEST)
 
 test-fast: $(INSTALLED_DEV)
-	$(BIN)/python -m pytest -n $(PROCESSES) -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-lowest: $(INSTALLED_UV)
 	$(UV) venv --clear --python $(BIN)/python $(LOWEST)

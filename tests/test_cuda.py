@@ -27,6 +27,8 @@ from evsim_gpu.device import Activity, Drive, MeanForm, Pulled
 from evsim_gpu.grid_state import grid_inputs
 from evsim_gpu.layout import GridLayout
 
+pytestmark = pytest.mark.slow
+
 PRECISIONS = (np.float64, np.float32)
 
 

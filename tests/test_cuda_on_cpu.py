@@ -9,6 +9,8 @@ import pytest
 from cuda_on_cpu import install, needs_compiler
 from nvrtc import NvrtcError, compile_kernels, needs_nvrtc
 
+pytestmark = pytest.mark.slow
+
 SOURCE = r"""
 #ifndef DYNAMIC_SHARED
 #define DYNAMIC_SHARED(type, name) extern __shared__ type name[]

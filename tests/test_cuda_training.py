@@ -36,6 +36,8 @@ from evsim_gpu.layout import GridLayout
 from evsim_gpu.training import ResidentTrainer
 from evsim_gpu.training_data import TrainingData
 
+pytestmark = pytest.mark.slow
+
 UNITS, HIDDEN, CLASSES = 5, 4, 3
 DURATION = 40.0
 

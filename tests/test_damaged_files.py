@@ -25,6 +25,8 @@ import evsim
 from evsim import datasets, storage
 from evsim.datasets import DataFileError
 
+pytestmark = pytest.mark.slow
+
 # -- what is read, and how --------------------------------------------------------------------
 
 

@@ -16,6 +16,8 @@ from evsim import stopping
 from evsim.engines import Exact, Grid, threads
 from evsim.readouts import Mean, Peak
 
+pytestmark = pytest.mark.slow
+
 WITHIN = 60  # seconds, after which a process hangs
 
 

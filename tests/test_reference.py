@@ -332,7 +332,7 @@ def random_inputs(seed, *, samples=1, spikes=5, duration=20.0):
     return {"left": trains(2), "right": trains(1)}
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 10**6),
     ratio=st.sampled_from(RATIOS),
@@ -459,7 +459,9 @@ def test_gradients_equal_finite_differences(case):
     names = [name for name in network.parameters if name.endswith((".weight", ".delay"))]
     rng = np.random.default_rng(2)
     tied = CASES[case].get("zero_delays", False)
-    entries = [(name, rng.choice(entries_of(network, name))) for name in names]
+    # Half of the parameters, and the other half with the next network.
+    chosen = names[list(CASES).index(case) % 2 :: 2]
+    entries = [(name, rng.choice(entries_of(network, name))) for name in chosen]
     entries += [("left.times", 1), ("right.times", 0)]
     largest = np.zeros(len(READOUTS))
     for name, index in entries:

@@ -4,6 +4,7 @@ import mpmath
 import numpy as np
 import pytest
 from mpmath import mp, mpf
+from networks import random_case
 
 import evsim
 from evsim import losses, sampling
@@ -12,7 +13,8 @@ from evsim.engines.protocol import Adjustments
 from evsim.integration import Panels
 from evsim.readouts import Mean, Voltage, VoltageTrace
 from evsim.sampling import gauss_moments, nodes_wanted, sigmoid
-from networks import random_case
+
+pytestmark = pytest.mark.slow
 
 ENGINES = ("exact", "reference")
 OUTPUTS = (("LI", 0.0), ("LIF", 0.0), ("LIF", 3.0), ("LIF", np.inf))
