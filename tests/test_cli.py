@@ -41,6 +41,7 @@ def test_help_is_there_without_the_libraries_that_are_slow_to_import():
         assert words in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_help_has_room_on_50_columns(task, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "50")
@@ -154,6 +155,7 @@ def test_training_on_a_grid_says_which_and_goes_on_with_no_other(tmp_path, capsy
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 7
 
 
+@pytest.mark.slow
 def test_the_grid_of_the_run_is_the_one_asked_for(tmp_path, capsys):
     arguments = ("train", "yin-yang", "--hidden", 5, "--epochs", 1, "--engine", "grid", *TINY)
     losses = []
@@ -189,6 +191,7 @@ def test_the_time_limit_ends_training_after_an_epoch_and_that_is_said_once(tmp_p
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_the_time_limit_begins_after_compiling(tmp_path):
     """In a process that finds no machine code: all of it is there before the first epoch."""
     cache = tmp_path / "cache"
@@ -219,6 +222,7 @@ def test_the_time_limit_begins_after_compiling(tmp_path):
     assert machine_code() == at_the_limit
 
 
+@pytest.mark.slow
 def test_the_traces_are_those_of_the_hidden_unit_that_learns_most(tmp_path, monkeypatch):
     from evsim import plotting
 
@@ -251,6 +255,7 @@ def test_the_module_is_the_command():
     assert {"evsim", "Python", "numpy", "numba", "cores", "CuPy", "GPU"} <= set(names)
 
 
+@pytest.mark.slow
 def test_info_compiles_everything_ahead_and_once():
     """What is there is found, and what is damaged is compiled again."""
 
@@ -507,6 +512,7 @@ def test_the_version_is_told(capsys):
     assert capsys.readouterr().out == f"evsim {evsim.__version__}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["yin-yang", "braille"])
 def test_letters_that_cannot_be_shown_are_replaced(task):
     done = command("train", task, "--help", environment={"PYTHONIOENCODING": "ascii"})
@@ -516,6 +522,7 @@ def test_letters_that_cannot_be_shown_are_replaced(task):
     assert b"?" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [(), ("train",), *(("train", task) for task in TASKS)])
 def test_all_help_can_be_shown_in_ascii(arguments, monkeypatch):
     shown = io.BytesIO()
@@ -528,6 +535,7 @@ def test_all_help_can_be_shown_in_ascii(arguments, monkeypatch):
     assert "?" not in text
 
 
+@pytest.mark.slow
 def test_every_way_of_training_goes_in_ascii_and_without_a_home(tmp_path):
     bare = {
         "PYTHONIOENCODING": "ascii",
@@ -547,6 +555,7 @@ def test_every_way_of_training_goes_in_ascii_and_without_a_home(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["info"]])
 def test_a_reader_that_has_gone_ends_the_command_without_a_word(arguments):
     reading, writing = os.pipe()
@@ -557,6 +566,7 @@ def test_a_reader_that_has_gone_ends_the_command_without_a_word(arguments):
     assert done.stderr == b""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="streams are closed by a shell")
 @pytest.mark.parametrize("arguments", ["--version", "--help", "train sequence --help", "info"])
 def test_closed_streams_do_not_matter(arguments):

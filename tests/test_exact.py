@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from math import log, sqrt
 from typing import Any
 
@@ -66,15 +67,22 @@ def weights_and_delays(network: evsim.Network) -> list[str]:
     return [name for name in network.parameters if name.endswith((".weight", ".delay"))]
 
 
-every_kind = pytest.mark.parametrize("kind", KINDS)
+QUICK = (("feedforward", 4.0), ("recurrent", 1.0))  # those that make test-fast runs
+
 every_ratio = pytest.mark.parametrize("ratio", RATIOS)
+every_network = pytest.mark.parametrize(
+    ("kind", "ratio"),
+    [
+        pytest.param(*pair, marks=[pytest.mark.slow] * (pair not in QUICK))
+        for pair in product(KINDS, RATIOS)
+    ],
+)
 
 
 # -- all of it, against 50 digits -----------------------------------------------------------
 
 
-@every_kind
-@every_ratio
+@every_network
 def test_spike_times(kind, ratio):
     """At most 4 units in the last place of the trial's length, where rounding allows it.
 
@@ -92,8 +100,7 @@ def test_spike_times(kind, ratio):
     assert (errors.error * np.spacing(case.duration) <= 1e-11).all()
 
 
-@every_kind
-@every_ratio
+@every_network
 def test_readouts_and_gradients(kind, ratio):
     rng = np.random.default_rng(0)
     network = solved(kind, ratio)
@@ -113,8 +120,7 @@ def test_readouts_and_gradients(kind, ratio):
             assert gradient.shape == case.network.parameters[name].shape
 
 
-@every_kind
-@every_ratio
+@every_network
 def test_traces(kind, ratio):
     rng = np.random.default_rng(1)
     network = solved(kind, ratio)
@@ -194,8 +200,7 @@ def test_traces_at_the_very_time_of_an_event(is_recurrent):
 # -- finite differences -----------------------------------------------------------------------
 
 
-@every_kind
-@every_ratio
+@every_network
 def test_gradients_equal_finite_differences(kind, ratio):
     """Some entries of every parameter, by the 50-digit forward simulation alone."""
     rng = np.random.default_rng(2)
@@ -253,7 +258,9 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("output", LOSSES)
-@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize(
+    "kind", [KINDS[1], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[2:])]
+)
 def test_every_loss(kind, output):
     """Through ``evsim.gradient``, batches with silent outputs and silent true classes included."""
     rng = np.random.default_rng(3)

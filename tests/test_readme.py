@@ -41,6 +41,7 @@ def test_every_example_is_run():
         assert {language for language, _ in FENCE.findall(text)} <= {"", "python", "text"}, page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_example(name, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
