@@ -14,7 +14,7 @@ INSTALLED_DOCS := $(VENV)/installed-docs
 INSTALLED_VALIDATION := $(VENV)/installed-validation
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Each process runs its own share of the files, so that what they keep is made once.
-PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
+PYTEST := python -m pytest -n $(PROCESSES) --dist worksteal
 # Installs other versions than the newest; it trusts the certificates that pip trusts.
 UV := UV_SYSTEM_CERTS=1 $(BIN)/uv --quiet
 INSTALLED_UV := $(VENV)/installed-uv
@@ -44,15 +44,17 @@ demo: $(INSTALLED)
 	$(BIN)/evsim train yin-yang --hidden 30 --delays --time-limit 110 --out runs/demo --replace
 
 test: $(INSTALLED_DEV)
-	$(PYTEST)
+	$(BIN)/$(PYTEST)
 
 test-fast: $(INSTALLED_DEV)
-	$(PYTEST) -m "not slow"
+	$(BIN)/$(PYTEST) -m "not slow"
 
+# Old versions may warn of what newer ones of yet others have renamed.
 test-lowest: $(INSTALLED_UV)
 	$(UV) venv --clear --python $(BIN)/python $(LOWEST)
 	$(UV) pip install --python $(LOWEST) --resolution lowest-direct --editable ".[dev]"
-	NUMBA_CACHE_DIR=$(LOWEST)/numba $(LOWEST)/bin/python -m pytest -n $(PROCESSES) -m "not slow"
+	NUMBA_CACHE_DIR=$(LOWEST)/numba $(LOWEST)/bin/$(PYTEST) -m "not slow" \
+	    -W ignore::DeprecationWarning
 
 test-wheel: $(INSTALLED_UV)
 	rm -rf $(WHEEL)

@@ -21,6 +21,7 @@ import evsim_gpu
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = {"evsim": ROOT / "evsim", "evsim_gpu": ROOT / "gpu" / "evsim_gpu"}
+PARAMETERS = ["input->hidden.weight", "input->hidden.delay", "hidden->output.weight"]
 SUFFIXES = (".py", ".typed", ".cu", ".cuh")
 
 
@@ -53,7 +54,7 @@ def check_installation() -> None:
 
 
 def check_gradients() -> None:
-    """One hidden unit; the exact engine against the readable one, the grid against the exact."""
+    """The exact engine against the readable one, the grid against the exact."""
     network = evsim.Network(
         [evsim.Input("input", 2), evsim.LIF("hidden", 3), evsim.LI("output", 2)],
         [
@@ -65,7 +66,13 @@ def check_gradients() -> None:
     spikes = evsim.SpikeTrains.from_lists([[(1.0, 0), (4.0, 1)], [(2.0, 1)]], units=2)
     found = {
         engine: evsim.gradient(
-            network, spikes, [0, 1], evsim.losses.CrossEntropy(), 30.0, engine=engine
+            network,
+            spikes,
+            [0, 1],
+            evsim.losses.CrossEntropy(),
+            30.0,
+            wrt=PARAMETERS,
+            engine=engine,
         )
         for engine in ("reference", "exact", evsim.engines.Grid(dt=0.01))
     }
