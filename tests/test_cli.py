@@ -268,7 +268,7 @@ def test_info_compiles_everything_ahead_and_once():
 
     for engine in ("exact", Grid(), Grid(precision="float32")):
         warm(engine)
-    (folder,) = (path for path in warming.cache().folders if path.name == "kernels")
+    (folder,) = (path for path in warming.cache().folders if "kernels" in str(path))
     newest = max(folder.glob("ordering.*.nbc"), key=lambda file: file.stat().st_mtime)
     newest.write_bytes(newest.read_bytes()[:-1])
     done, (exact, *_) = warmed()
