@@ -18,7 +18,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 def pytest_sessionstart(session):
     """Where nothing is compiled yet, one process compiles the exact engine, another the grid."""
     worker = getattr(session.config, "workerinput", {}).get("workerid")
-    if worker not in ("gw0", "gw1"):
+    if worker not in ("gw0", "gw1") or os.environ.get("NUMBA_DISABLE_JIT"):
         return
     from evsim.engines import Grid, warm, warming
 

@@ -117,6 +117,7 @@ def test_a_run_leaves_everything_in_its_folder_and_can_be_resumed(tmp_path, caps
     assert all(one[name].tobytes() == other[name].tobytes() for name in one)
 
 
+@pytest.mark.slow
 def test_yin_yang_flags_reach_the_network(tmp_path, capsys):
     folder = tmp_path / "run"
     assert run("train", "yin-yang", "--hidden", 5, "--delays", "--epochs", 2, "--threads", 1,
@@ -130,6 +131,7 @@ def test_yin_yang_flags_reach_the_network(tmp_path, capsys):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_training_on_a_grid_says_which_and_goes_on_with_no_other(tmp_path, capsys):
     folder = tmp_path / "run"
     train = ("train", "sequence", "--engine", "grid", "--out", folder, "--no-progress")
@@ -178,6 +180,7 @@ def test_the_step_of_a_grid_is_the_published_one_if_none_is_given(capsys):
     assert set(steps.values()) == {1.0}
 
 
+@pytest.mark.slow
 def test_the_time_limit_ends_training_after_an_epoch_and_that_is_said_once(tmp_path, capsys):
     folder = tmp_path / "run"
     arguments = ("train", "yin-yang", "--hidden", 5, "--out", folder, "--no-pictures", *TINY)
@@ -379,6 +382,7 @@ def test_settings_that_do_not_fit_end_with_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_is_replaced_and_nothing_else(tmp_path, capsys):
     folder = tmp_path / "run"
     train = ("train", "sequence", "--no-progress", "--out", folder)
@@ -417,6 +421,7 @@ def test_a_run_is_replaced_and_nothing_else(tmp_path, capsys):
     assert "leave one out" in refused(capsys, *train, "--replace", "--resume")
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_is_not_replaced(tmp_path, capsys):
     folder = tmp_path / "run"
     train = ("train", "sequence", "--no-progress", "--no-pictures", "--out", folder)
@@ -427,6 +432,7 @@ def test_a_run_that_goes_on_is_not_replaced(tmp_path, capsys):
     assert (folder / "checkpoint.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_folders_with_something_else_in_them_are_refused(tmp_path, capsys):
     train = ("train", "sequence", "--no-pictures", "--no-progress", "--out")
     file = tmp_path / "file"
@@ -437,6 +443,7 @@ def test_folders_with_something_else_in_them_are_refused(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.slow
 def test_resuming_with_other_settings_names_them(tmp_path, capsys):
     train = ("train", "sequence", "--no-pictures", "--no-progress", "--out", tmp_path / "run")
     assert run(*train, "--epochs", 1) == 0
