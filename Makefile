@@ -13,13 +13,25 @@ INSTALLED_DEV := $(VENV)/installed-dev
 INSTALLED_DOCS := $(VENV)/installed-docs
 INSTALLED_VALIDATION := $(VENV)/installed-validation
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Each process runs its own share of the files, so that what they keep is made once.
+PYTEST := python -m pytest -n $(PROCESSES) --dist worksteal
+# Installs other versions than the newest; it trusts the certificates that pip trusts.
+UV := UV_SYSTEM_CERTS=1 $(BIN)/uv --quiet
+INSTALLED_UV := $(VENV)/installed-uv
+LOWEST := $(CURDIR)/build/lowest
+WHEEL := $(CURDIR)/build/wheel
 
-.PHONY: help demo test lint docs bench validate gpu-report clean
+.PHONY: help demo test test-fast test-lowest test-wheel lint docs bench validate gpu-report clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo      train a network on Yin-Yang with learned delays; results and plots in runs/demo"
-	@echo "make test      run the tests"
+	@echo "make test      run all tests"
+	@echo "make test-fast run the fast tests only, while you work"
+	@echo "make test-lowest"
+	@echo "               run some tests with the lowest supported version of every dependency"
+	@echo "make test-wheel"
+	@echo "               build the wheel, install it, and try it outside this folder"
 	@echo "make lint      check style and types"
 	@echo "make docs      build the site into site/"
 	@echo "make bench     check results, then measure speed"
@@ -32,7 +44,24 @@ demo: $(INSTALLED)
 	$(BIN)/evsim train yin-yang --hidden 30 --delays --time-limit 110 --out runs/demo --replace
 
 test: $(INSTALLED_DEV)
-	$(BIN)/python -m pytest -n $(PROCESSES)
+	$(BIN)/$(PYTEST)
+
+test-fast: $(INSTALLED_DEV)
+	$(BIN)/$(PYTEST) -m "not slow"
+
+# Old versions may warn of what newer ones of yet others have renamed.
+test-lowest: $(INSTALLED_UV)
+	$(UV) venv --clear --python $(BIN)/python $(LOWEST)
+	$(UV) pip install --python $(LOWEST) --resolution lowest-direct --editable ".[dev]"
+	NUMBA_CACHE_DIR=$(LOWEST)/numba $(LOWEST)/bin/$(PYTEST) -m "not slow" \
+	    -W ignore::DeprecationWarning
+
+test-wheel: $(INSTALLED_UV)
+	rm -rf $(WHEEL)
+	$(UV) build --wheel --out-dir $(WHEEL)
+	$(UV) venv --python $(BIN)/python $(WHEEL)/installed
+	$(UV) pip install --python $(WHEEL)/installed $(WHEEL)/*.whl
+	cd $(WHEEL) && installed/bin/python -I $(CURDIR)/tests/installed_wheel.py *.whl
 
 lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check
@@ -70,6 +99,10 @@ $(INSTALLED): pyproject.toml
 $(INSTALLED_DEV): $(INSTALLED)
 	@echo "installing what the tests need, some 1.1 GB"
 	@$(PIP) --editable ".[dev]"
+	@touch $@
+
+$(INSTALLED_UV): $(INSTALLED)
+	@$(PIP) uv
 	@touch $@
 
 $(INSTALLED_DOCS): $(INSTALLED)

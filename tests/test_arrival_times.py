@@ -21,6 +21,8 @@ from evsim import losses
 from evsim.engines import Engine, Exact, Reference
 from evsim.readouts import Mean, Moments, Peak, SpikeTimes, Voltage, VoltageAt
 
+pytestmark = pytest.mark.slow
+
 mp = mpmath.mp.clone()
 mp.dps = 100
 EPSILON = 2.0**-52

@@ -26,6 +26,8 @@ from evsim import datasets, losses, readouts
 from evsim.arguments.checks import shown
 from evsim.engines import EngineError
 
+pytestmark = pytest.mark.slow
+
 PACKAGES = tuple(str(Path(package.__file__).parent) for package in (evsim, evsim_gpu))
 
 BAD = {

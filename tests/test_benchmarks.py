@@ -10,6 +10,8 @@ import pytest
 import evsim
 from evsim.engines import Exact
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 

@@ -20,9 +20,10 @@ PUBLIC = """
 @pytest.fixture(scope="module")
 def network():
     """A network with parameters of every shape, recurrent and sparse connections included."""
-    from scipy.sparse import random_array
+    from scipy.sparse import csr_array
 
-    sparse = random_array((60, 60), density=0.2, format="csr", rng=np.random.default_rng(0))
+    generator = np.random.default_rng(0)
+    sparse = csr_array(generator.random((60, 60)) * (generator.random((60, 60)) < 0.2))
     return evsim.Network(
         [
             evsim.Input("input", 40),

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +15,8 @@ import pytest
 import evsim
 from evsim import cli, storage
 from evsim.cli import TASKS, main
+from evsim.engines import Grid, warm
+from evsim.precompile import cache as compiled_code
 
 
 def run(*arguments):
@@ -41,6 +42,7 @@ def test_help_is_there_without_the_libraries_that_are_slow_to_import():
         assert words in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_help_has_room_on_50_columns(task, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "50")
@@ -115,6 +117,7 @@ def test_a_run_leaves_everything_in_its_folder_and_can_be_resumed(tmp_path, caps
     assert all(one[name].tobytes() == other[name].tobytes() for name in one)
 
 
+@pytest.mark.slow
 def test_yin_yang_flags_reach_the_network(tmp_path, capsys):
     folder = tmp_path / "run"
     assert run("train", "yin-yang", "--hidden", 5, "--delays", "--epochs", 2, "--threads", 1,
@@ -128,6 +131,7 @@ def test_yin_yang_flags_reach_the_network(tmp_path, capsys):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_training_on_a_grid_says_which_and_goes_on_with_no_other(tmp_path, capsys):
     folder = tmp_path / "run"
     train = ("train", "sequence", "--engine", "grid", "--out", folder, "--no-progress")
@@ -153,6 +157,7 @@ def test_training_on_a_grid_says_which_and_goes_on_with_no_other(tmp_path, capsy
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 7
 
 
+@pytest.mark.slow
 def test_the_grid_of_the_run_is_the_one_asked_for(tmp_path, capsys):
     arguments = ("train", "yin-yang", "--hidden", 5, "--epochs", 1, "--engine", "grid", *TINY)
     losses = []
@@ -174,6 +179,7 @@ def test_the_step_of_a_grid_is_the_published_one_if_none_is_given(capsys):
     assert set(steps.values()) == {1.0}
 
 
+@pytest.mark.slow
 def test_the_time_limit_ends_training_after_an_epoch_and_that_is_said_once(tmp_path, capsys):
     folder = tmp_path / "run"
     arguments = ("train", "yin-yang", "--hidden", 5, "--out", folder, "--no-pictures", *TINY)
@@ -188,40 +194,38 @@ def test_the_time_limit_ends_training_after_an_epoch_and_that_is_said_once(tmp_p
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_the_time_limit_begins_after_compiling(tmp_path):
-    """In a process that finds no machine code: all of it is compiled before the first epoch."""
-    program = (
-        "import sys\n"
-        "from evsim import cli\n"
-        "from evsim.cli import train\n"
-        "from evsim.engines import warming\n"
-        "compiled = []\n"
-        "begin = train._TimeLimit.__init__\n"
-        "def spied(self, seconds):\n"
-        "    compiled.append(warming._counts()[0])\n"
-        "    begin(self, seconds)\n"
-        "train._TimeLimit.__init__ = spied\n"
-        "status = cli.main(sys.argv[1:])\n"
-        "compiled.append(warming._counts()[0])\n"
-        "print('compiled', *compiled)\n"
-        "sys.exit(status)\n"
-    )
+    """In a process that finds no machine code: all of it is there before the first epoch."""
+    cache = tmp_path / "cache"
     arguments = ("train", "yin-yang", "--hidden", 5, "--delays", "--epochs", 2, "--time-limit", 900,
                  "--out", tmp_path / "run", "--no-pictures", *TINY)  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")},
-        capture_output=True, text=True, timeout=900, check=True,
+    process = subprocess.Popen(
+        [sys.executable, "-m", "evsim", *map(str, arguments)],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(cache)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    before, after = map(int, re.search(r"^compiled (\d+) (\d+)$", done.stdout, re.M).groups())
-    assert before == after > 3
-    said = done.stderr.splitlines()
-    place = next(i for i, line in enumerate(said) if line.startswith("yin-yang: compiled in "))
-    assert said[place].endswith(" s; the time limit counts from here")
-    assert any("compiling" in line for line in said[:place])
-    assert any(line.startswith("epoch 1/2: ") for line in said[place:])
+
+    def machine_code():
+        return {path.name for path in cache.rglob("*.nbc")}
+
+    told, at_the_limit = [], None
+    with process:
+        for line in process.stderr:
+            told.append(line)
+            if line.startswith("yin-yang: compiled in "):
+                assert line.endswith(" s; the time limit counts from here\n")
+                at_the_limit = machine_code()
+                assert any("compiling" in before for before in told)
+                assert not any(before.startswith("epoch") for before in told)
+    assert process.returncode == 0, told
+    assert len(at_the_limit) > 3
+    training = [line for line in told if line.startswith("epoch 1/2: ")]
+    assert len(training) == 1
+    assert machine_code() == at_the_limit
 
 
+@pytest.mark.slow
 def test_the_traces_are_those_of_the_hidden_unit_that_learns_most(tmp_path, monkeypatch):
     from evsim import plotting
 
@@ -254,8 +258,9 @@ def test_the_module_is_the_command():
     assert {"evsim", "Python", "numpy", "numba", "cores", "CuPy", "GPU"} <= set(names)
 
 
+@pytest.mark.slow
 def test_info_compiles_everything_ahead_and_once():
-    """Each in a process of its own, that finds what the one before has left; damage is mended."""
+    """What is there is found, and what is damaged is compiled again."""
 
     def warmed():
         done = subprocess.run(
@@ -264,9 +269,9 @@ def test_info_compiles_everything_ahead_and_once():
         )  # fmt: skip
         return done, done.stdout.splitlines()[-4:]
 
-    *_, cache = warmed()[1]
-    folders = [Path(path) for path in cache.split(" in ")[1].split(", ")]
-    kept = [file for folder in folders for file in folder.glob("input_order.*.nbc")]
+    for engine in ("exact", Grid(), Grid(precision="float32")):
+        warm(engine)
+    kept = [file for folder in compiled_code().folders for file in folder.glob("input_order.*.nbc")]
     newest = max(kept, key=lambda file: file.stat().st_mtime)
     newest.write_bytes(newest.read_bytes()[:-1])
     done, (exact, *_) = warmed()
@@ -376,6 +381,7 @@ def test_settings_that_do_not_fit_end_with_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_is_replaced_and_nothing_else(tmp_path, capsys):
     folder = tmp_path / "run"
     train = ("train", "sequence", "--no-progress", "--out", folder)
@@ -414,6 +420,7 @@ def test_a_run_is_replaced_and_nothing_else(tmp_path, capsys):
     assert "leave one out" in refused(capsys, *train, "--replace", "--resume")
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_is_not_replaced(tmp_path, capsys):
     folder = tmp_path / "run"
     train = ("train", "sequence", "--no-progress", "--no-pictures", "--out", folder)
@@ -424,6 +431,7 @@ def test_a_run_that_goes_on_is_not_replaced(tmp_path, capsys):
     assert (folder / "checkpoint.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_folders_with_something_else_in_them_are_refused(tmp_path, capsys):
     train = ("train", "sequence", "--no-pictures", "--no-progress", "--out")
     file = tmp_path / "file"
@@ -434,6 +442,7 @@ def test_folders_with_something_else_in_them_are_refused(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.slow
 def test_resuming_with_other_settings_names_them(tmp_path, capsys):
     train = ("train", "sequence", "--no-pictures", "--no-progress", "--out", tmp_path / "run")
     assert run(*train, "--epochs", 1) == 0
@@ -510,6 +519,7 @@ def test_the_version_is_told(capsys):
     assert capsys.readouterr().out == f"evsim {evsim.__version__}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["yin-yang", "braille"])
 def test_letters_that_cannot_be_shown_are_replaced(task):
     done = command("train", task, "--help", environment={"PYTHONIOENCODING": "ascii"})
@@ -519,6 +529,7 @@ def test_letters_that_cannot_be_shown_are_replaced(task):
     assert b"?" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [(), ("train",), *(("train", task) for task in TASKS)])
 def test_all_help_can_be_shown_in_ascii(arguments, monkeypatch):
     shown = io.BytesIO()
@@ -531,6 +542,7 @@ def test_all_help_can_be_shown_in_ascii(arguments, monkeypatch):
     assert "?" not in text
 
 
+@pytest.mark.slow
 def test_every_way_of_training_goes_in_ascii_and_without_a_home(tmp_path):
     bare = {
         "PYTHONIOENCODING": "ascii",
@@ -550,6 +562,7 @@ def test_every_way_of_training_goes_in_ascii_and_without_a_home(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["info"]])
 def test_a_reader_that_has_gone_ends_the_command_without_a_word(arguments):
     reading, writing = os.pipe()
@@ -560,6 +573,7 @@ def test_a_reader_that_has_gone_ends_the_command_without_a_word(arguments):
     assert done.stderr == b""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="streams are closed by a shell")
 @pytest.mark.parametrize("arguments", ["--version", "--help", "train sequence --help", "info"])
 def test_closed_streams_do_not_matter(arguments):

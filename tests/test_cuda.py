@@ -100,6 +100,7 @@ def assert_same_activity(pair: Pair) -> None:
         np.testing.assert_array_equal(*means, strict=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -171,6 +172,7 @@ def assert_same_gradients(pair: Pair, drive: Drive) -> tuple[Pulled, Pulled]:
     return found, expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("kind", KINDS[1:])
 @pytest.mark.parametrize("what", ["mean", "peak", "spikes", "moments"])
@@ -182,6 +184,7 @@ def test_gradients_are_those_of_the_cpu(gpu, kind, what, precision):
         assert_same_gradients(pair, random_drive(rng, pair, "output", what))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("kind", ["feedforward", "recurrent"])
 def test_dropout_rate_jumps_and_the_limit_act_as_on_the_cpu(gpu, kind, precision):
@@ -198,6 +201,7 @@ def test_dropout_rate_jumps_and_the_limit_act_as_on_the_cpu(gpu, kind, precision
     assert found.limited == expected.limited > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refractory", [0.0, 3.0, np.inf])
 @pytest.mark.parametrize("kind", ["feedforward", "two populations, mutual"])
 def test_refractory_periods_are_those_of_the_cpu(gpu, kind, refractory):
@@ -208,6 +212,7 @@ def test_refractory_periods_are_those_of_the_cpu(gpu, kind, refractory):
     assert_same_gradients(pair, random_drive(rng, pair, "output", "mean"))
 
 
+@pytest.mark.slow
 def test_a_loss_may_read_a_recurrent_population(gpu):
     rng = np.random.default_rng(5)
     case = random_case(rng, "two populations, mutual", batch=3, duration=50.0, refractory=3.0)
@@ -253,6 +258,7 @@ def narrow_windows(monkeypatch):
     monkeypatch.setattr(cuda_kernels, "GATHERING_BYTES", 4 * 2 * 8 * 9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_wide_layers_many_samples_and_several_windows(gpu, narrow_windows, precision):
     rng = np.random.default_rng(0)
@@ -262,6 +268,7 @@ def test_wide_layers_many_samples_and_several_windows(gpu, narrow_windows, preci
     assert_same_gradients(pair, random_drive(rng, pair, "output", "mean"))
 
 
+@pytest.mark.slow
 def test_more_spikes_and_steps_than_a_warp_reads_at_once(gpu):
     rng = np.random.default_rng(6)
     case = random_case(rng, "recurrent", batch=2, duration=100.0, output="LIF", refractory=0.0)
@@ -273,6 +280,7 @@ def test_more_spikes_and_steps_than_a_warp_reads_at_once(gpu):
     assert_same_gradients(pair, random_drive(rng, pair, "output", "mean"))
 
 
+@pytest.mark.slow
 def test_a_recurrent_component_of_more_units_than_a_block_has_threads(gpu):
     rng = np.random.default_rng(1)
     pair = simulated(wide_case(rng, 1100, 1, 8.0), np.float32, dt=1.0)
@@ -281,6 +289,7 @@ def test_a_recurrent_component_of_more_units_than_a_block_has_threads(gpu):
     assert_same_gradients(pair, random_drive(rng, pair, "output", "mean"))
 
 
+@pytest.mark.slow
 def test_silence_and_units_that_nobody_reaches(gpu):
     network = evsim.Network(
         [evsim.Input("input", 3), evsim.LIF("alone", 4), evsim.LIF("heard", 2), evsim.LI("out", 2)],
@@ -295,6 +304,7 @@ def test_silence_and_units_that_nobody_reaches(gpu):
         assert_same_gradients(pair, random_drive(rng, pair, population, what))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", [np.float32, np.float64])
 def test_tied_networks_are_those_of_the_cpu(gpu, precision):
     for seed in range(4):
@@ -304,6 +314,7 @@ def test_tied_networks_are_those_of_the_cpu(gpu, precision):
         assert_same_gradients(pair, random_drive(rng, pair, "output", "spikes"))
 
 
+@pytest.mark.slow
 def test_currents_beyond_all_numbers_are_found_where_the_cpu_finds_them(gpu):
     weight = np.array([[3.0, 3.0], [1.6e308, 1.6e308], [3.0, 3.0]])
     network = evsim.Network(
@@ -315,6 +326,7 @@ def test_currents_beyond_all_numbers_are_found_where_the_cpu_finds_them(gpu):
     assert pair.gpu.overflow == pair.cpu.overflow == (1, 3, 2)
 
 
+@pytest.mark.slow
 def test_an_emission_that_grazes_the_threshold_is_told(gpu):
     rng = np.random.default_rng(0)
     case = random_case(rng, "recurrent", batch=3, duration=50.0, output="LI")
@@ -376,6 +388,7 @@ def everything(case: Case) -> list[np.ndarray]:
     return [*found, *(getattr(pulled, name) for name in names)]
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_results_do_not_depend_on_the_order_of_threads(monkeypatch, narrow_windows):
     case = wide_case(np.random.default_rng(4), 45, 3, 10.0)
@@ -388,6 +401,7 @@ def test_results_do_not_depend_on_the_order_of_threads(monkeypatch, narrow_windo
             np.testing.assert_array_equal(part, one)
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_no_two_threads_race(monkeypatch, narrow_windows):
     cuda_on_cpu.install(monkeypatch, seed=1, races=True)
@@ -397,6 +411,7 @@ def test_no_two_threads_race(monkeypatch, narrow_windows):
 # -- what is refused -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_too_little_memory_is_told_with_what_is_needed(monkeypatch):
     cupy = cuda_on_cpu.install(monkeypatch)
@@ -410,6 +425,7 @@ def test_too_little_memory_is_told_with_what_is_needed(monkeypatch):
         pool.set_limit(0)
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_recurrent_populations_too_large_for_a_block_are_refused(monkeypatch):
     cupy = cuda_on_cpu.install(monkeypatch)
@@ -418,6 +434,7 @@ def test_recurrent_populations_too_large_for_a_block_are_refused(monkeypatch):
         kernels.recurrent_block(20_000, cuda_kernels.FORWARD_CELL)
 
 
+@pytest.mark.slow
 def test_without_cupy_the_installation_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     assert cuda_devices() == []
@@ -425,6 +442,7 @@ def test_without_cupy_the_installation_is_told(monkeypatch):
         CudaDevice()
 
 
+@pytest.mark.slow
 def test_without_a_gpu_there_is_none(monkeypatch):
     cupy = cuda_on_cpu.install(monkeypatch)
     assert cuda_devices() == ["CPU pretending"]
@@ -443,6 +461,7 @@ def test_without_a_gpu_there_is_none(monkeypatch):
 # -- NVIDIA's compiler -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_nvrtc
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])

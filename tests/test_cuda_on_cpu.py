@@ -9,6 +9,8 @@ import pytest
 from cuda_on_cpu import install, needs_compiler
 from nvrtc import NvrtcError, compile_kernels, needs_nvrtc
 
+pytestmark = pytest.mark.slow
+
 SOURCE = r"""
 #ifndef DYNAMIC_SHARED
 #define DYNAMIC_SHARED(type, name) extern __shared__ type name[]
@@ -423,7 +425,7 @@ class TestArrays:
         assert isinstance(x.sum(), cupy.ndarray)
         assert float(x.sum()) == 45
 
-    def test_memory_is_counted_limited_and_full_of_garbage(self, cupy, monkeypatch):
+    def test_memory_is_counted_limited_and_full_of_garbage(self, cupy):
         pool = cupy.get_default_memory_pool()
         before = pool.used_bytes()
         x = cupy.empty(1000, np.float32)
@@ -431,9 +433,12 @@ class TestArrays:
         assert (cupy.empty(3, np.int32).get() == -1).all()
         assert pool.used_bytes() - before == 4096
         assert cupy.cuda.Device(0).mem_info[1] - cupy.cuda.Device(0).mem_info[0] == before + 4096
-        monkeypatch.setattr(pool, "_limit", before + 5000)
-        with pytest.raises(cupy.cuda.memory.OutOfMemoryError, match=r"allocating 1,024 bytes"):
-            cupy.empty(113, np.float64)
+        pool.set_limit(before + 5000)
+        try:
+            with pytest.raises(cupy.cuda.memory.OutOfMemoryError, match=r"allocating 1,024 bytes"):
+                cupy.empty(113, np.float64)
+        finally:
+            pool.set_limit(0)
         del x
         assert pool.used_bytes() == before
 

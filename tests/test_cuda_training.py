@@ -37,6 +37,8 @@ from evsim_gpu.state import grid_inputs
 from evsim_gpu.training.data import TrainingData
 from evsim_gpu.training.trainer import ResidentTrainer
 
+pytestmark = pytest.mark.slow
+
 UNITS, HIDDEN, CLASSES = 5, 4, 3
 DURATION = 40.0
 

@@ -123,6 +123,7 @@ def test_every_picture_is_shown_on_a_page_and_made_by_a_script(pictures):
         assert any(f"images/{image.as_posix()}" in page for page in PAGES.values()), image
 
 
+@pytest.mark.slow
 def test_quick_pictures_are_drawn(pictures, tmp_path):
     for name in ("one_neuron.png", "grazing.png"):
         pictures.PICTURES[name](tmp_path)
@@ -204,6 +205,7 @@ class Loaded(HTMLParser):
             self.addresses.append(attributes.get("href") or "")
 
 
+@pytest.mark.slow
 def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(site):
     pages = list(site.glob("**/*.html"))
     assert len(pages) >= len(PAGES)
@@ -213,6 +215,7 @@ def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(site):
         assert not [a for a in loaded.addresses if re.match(r"(https?:)?//", a)], page
 
 
+@pytest.mark.slow
 def test_formulas_are_drawn_by_the_browser(site):
     equations = (site / "equations" / "index.html").read_text()
     assert equations.count("<math") > 60
@@ -258,6 +261,7 @@ def italic_of(letter):
     return letter
 
 
+@pytest.mark.slow
 def test_the_site_brings_the_font_of_its_formulas(site):
     css = (site / "stylesheets" / "site.css").read_text()
     (address,) = re.findall(r"url\(\"?([^\")]*)\"?\)", css)
@@ -283,6 +287,7 @@ def test_the_site_brings_the_font_of_its_formulas(site):
 TASK = "Settings data network loss optimizers train evaluate class_names pictures"
 
 
+@pytest.mark.slow
 def test_every_name_stands_on_the_page_of_names(site):
     names = (site / "reference" / "index.html").read_text()
     tasks = importlib.import_module("evsim.tasks").__all__
@@ -355,6 +360,7 @@ def worth(default, module):
     return repr(eval(default, {"np": np, "inf": np.inf, **vars(module)}))  # noqa: S307 (our own page)
 
 
+@pytest.mark.slow
 def test_signatures_and_tables_of_the_site_are_those_of_the_code(site):
     tables = signatures = 0
     for page in site.glob("**/index.html"):
@@ -373,6 +379,7 @@ def test_signatures_and_tables_of_the_site_are_those_of_the_code(site):
     assert signatures > 250
 
 
+@pytest.mark.slow
 def test_the_changelog_of_the_site_is_that_of_the_repository(site):
     changelog = (site / "changelog" / "index.html").read_text()
     versions = re.findall(r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(), re.M)

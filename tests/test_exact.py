@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from math import log, sqrt
 from typing import Any
 
@@ -52,74 +53,77 @@ def count_spikes(case: Case, state: Any) -> int:
 
 
 @cache
-def solved(kind: str, ratio: float) -> tuple[Solved, ...]:
-    """Some networks of a kind, with no more spikes than are to be compared."""
+def solved(kind: str, ratio: float) -> Solved:
+    """A network of a kind, with no more spikes than are to be compared."""
     rng = np.random.default_rng([KINDS.index(kind), RATIOS.index(ratio)])
-    found: list[Solved] = []
-    while len(found) < 2:
+    while True:
         case = random_case(rng, kind, ratio=ratio, batch=2)
         state = EXACT.simulate(case.network, case.inputs, case.duration)
         if 2 <= count_spikes(case, state) < FEW:
-            found.append(solve(case))
-    return tuple(found)
+            return solve(case)
 
 
 def weights_and_delays(network: evsim.Network) -> list[str]:
     return [name for name in network.parameters if name.endswith((".weight", ".delay"))]
 
 
-every_kind = pytest.mark.parametrize("kind", KINDS)
+QUICK = (("feedforward", 4.0), ("recurrent", 1.0))  # those that make test-fast runs
+
 every_ratio = pytest.mark.parametrize("ratio", RATIOS)
+every_network = pytest.mark.parametrize(
+    ("kind", "ratio"),
+    [
+        pytest.param(*pair, marks=[pytest.mark.slow] * (pair not in QUICK))
+        for pair in product(KINDS, RATIOS)
+    ],
+)
 
 
 # -- all of it, against 50 digits -----------------------------------------------------------
 
 
-@every_kind
-@every_ratio
+@every_network
 def test_spike_times(kind, ratio):
     """At most 4 units in the last place of the trial's length, where rounding allows it.
 
     How far rounding alone may take a spike is its bound, see ``agreement``; a spike just
     before its unit falls silent may be a hundred times worse conditioned than the first.
     """
-    for network in solved(kind, ratio):
-        case = network.case
-        trains = EXACT.spikes(network.exact)
-        errors = spike_errors(case.network, case.inputs, case.duration, trains, network.reference)
-        assert not errors.pattern_differs
-        assert errors.error.size == network.spikes
-        assert errors.well_conditioned.max(initial=0.0) <= 4.0
-        assert (errors.error <= errors.bound).all()
-        assert (errors.error * np.spacing(case.duration) <= 1e-11).all()
+    network = solved(kind, ratio)
+    case = network.case
+    trains = EXACT.spikes(network.exact)
+    errors = spike_errors(case.network, case.inputs, case.duration, trains, network.reference)
+    assert not errors.pattern_differs
+    assert errors.error.size == network.spikes
+    assert errors.well_conditioned.max(initial=0.0) <= 4.0
+    assert (errors.error <= errors.bound).all()
+    assert (errors.error * np.spacing(case.duration) <= 1e-11).all()
 
 
-@every_kind
-@every_ratio
+@every_network
 def test_readouts_and_gradients(kind, ratio):
     rng = np.random.default_rng(0)
-    for network in solved(kind, ratio):
-        case = network.case
-        names = list(case.network.parameters)
-        for readout in case.readouts:
-            values = EXACT.read(network.exact, readout)
-            truth = REFERENCE.read(network.reference, readout)
-            np.testing.assert_allclose(values, truth, rtol=1e-13, atol=1e-13)
-            cotangents = rng.normal(0, 1, values.shape)
-            found, expected = (
-                engine.pull_back(state, readout, cotangents, names)
-                for engine, state in ((EXACT, network.exact), (REFERENCE, network.reference))
-            )
-            assert gradient_error(case.network, found, expected) <= 1e-12
-            for name, gradient in found.parameters.items():
-                assert gradient.shape == case.network.parameters[name].shape
+    network = solved(kind, ratio)
+    case = network.case
+    names = list(case.network.parameters)
+    for readout in case.readouts:
+        values = EXACT.read(network.exact, readout)
+        truth = REFERENCE.read(network.reference, readout)
+        np.testing.assert_allclose(values, truth, rtol=1e-13, atol=1e-13)
+        cotangents = rng.normal(0, 1, values.shape)
+        found, expected = (
+            engine.pull_back(state, readout, cotangents, names)
+            for engine, state in ((EXACT, network.exact), (REFERENCE, network.reference))
+        )
+        assert gradient_error(case.network, found, expected) <= 1e-12
+        for name, gradient in found.parameters.items():
+            assert gradient.shape == case.network.parameters[name].shape
 
 
-@every_kind
-@every_ratio
+@every_network
 def test_traces(kind, ratio):
     rng = np.random.default_rng(1)
-    network, *_ = solved(kind, ratio)
+    network = solved(kind, ratio)
     case = network.case
     times = rng.permutation(np.concatenate([rng.uniform(0, case.duration, 12), [0, case.duration]]))
     for population in case.network.populations[len(case.network.inputs) :]:
@@ -196,12 +200,11 @@ def test_traces_at_the_very_time_of_an_event(is_recurrent):
 # -- finite differences -----------------------------------------------------------------------
 
 
-@every_kind
-@every_ratio
+@every_network
 def test_gradients_equal_finite_differences(kind, ratio):
     """Some entries of every parameter, by the 50-digit forward simulation alone."""
     rng = np.random.default_rng(2)
-    network = solved(kind, ratio)[0]
+    network = solved(kind, ratio)
     case = network.case
     readout = case.readouts[rng.integers(len(case.readouts))]
     values = EXACT.read(network.exact, readout)
@@ -255,7 +258,9 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("output", LOSSES)
-@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize(
+    "kind", [KINDS[1], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[2:])]
+)
 def test_every_loss(kind, output):
     """Through ``evsim.gradient``, batches with silent outputs and silent true classes included."""
     rng = np.random.default_rng(3)

@@ -16,6 +16,8 @@ import evsim
 from evsim.engines import EngineError, Exact, Reference
 from evsim.readouts import FirstSpike, Mean, Peak
 
+pytestmark = pytest.mark.slow
+
 EXACT = Exact(threads=1)
 TAU_MEM, TAU_SYN = 20.0, 5.0
 

@@ -18,6 +18,8 @@ import evsim
 from evsim.engines import Exact, Reference
 from evsim.readouts import FirstSpike, Mean, Peak
 
+pytestmark = pytest.mark.slow
+
 EXACT = Exact(threads=1)
 DEEP = KINDS[1:]
 BATCH = 64  # a power of two, so that the mean over the batch divides without rounding

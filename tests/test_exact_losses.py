@@ -32,6 +32,8 @@ from evsim.engines.exact.kernels.forward import simulate as samples
 from evsim.engines.exact.kernels.readouts import traces
 from evsim.engines.exact.kernels.readouts import voltages as readout_kernels
 
+pytestmark = pytest.mark.slow
+
 EXACT = Exact(threads=1)
 REFERENCE = Reference(digits=50)
 NUMBERS = REFERENCE.numbers
@@ -198,17 +200,27 @@ def compare(name, kind, chosen, seed, **fixed):
     raise AssertionError("spikes came and went in every network tried")
 
 
-@pytest.mark.parametrize("kind", ["feedforward", "recurrent"])
-@pytest.mark.parametrize("ratio", [2.0, 1.0])
-@pytest.mark.parametrize("name", LI_LOSSES)
-def test_losses_of_integrators(name, ratio, kind):
+def in_turn(chosen, kinds, numbers):
+    """Each loss with both kinds and both numbers, in the pairs that its neighbour has not."""
+    return [
+        (name, kinds[k], numbers[(k + place) % 2])
+        for place, name in enumerate(chosen)
+        for k in range(2)
+    ]
+
+
+BOTH_KINDS = "feedforward", "recurrent"
+
+
+@pytest.mark.parametrize(("name", "kind", "ratio"), in_turn(LI_LOSSES, BOTH_KINDS, (2.0, 1.0)))
+def test_losses_of_integrators(name, kind, ratio):
     tolerance = 1e-9 if name == "time-averaged" else 1e-12
     assert compare(name, kind, LI_LOSSES, 1, output="LI", ratio=ratio) <= tolerance
 
 
-@pytest.mark.parametrize("refractory", [0.0, 3.0])
-@pytest.mark.parametrize("kind", ["feedforward", "recurrent"])
-@pytest.mark.parametrize("name", LIF_LOSSES)
+@pytest.mark.parametrize(
+    ("name", "kind", "refractory"), in_turn(LIF_LOSSES, BOTH_KINDS, (0.0, 3.0))
+)
 def test_losses_of_spiking_outputs(name, kind, refractory):
     """Voltages that are reset: l_V- - l_V+ at each spike of an output."""
     tolerance = 1e-9 if name == "time-averaged" else 1e-12

@@ -80,6 +80,7 @@ def test_an_emission_comes_before_an_arrival_of_its_time(is_recurrent):
         assert run(end=np.nextafter(spike, 0))[0] == np.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inhibition", [-200.0, 30.0])
 @either_code
 def test_twins_spike_together_whatever_one_sends_the_other(is_recurrent, inhibition):
@@ -172,6 +173,7 @@ def test_an_arrival_at_the_end_of_a_refractory_window_belongs_to_it(is_recurrent
         assert found.parameters["back.delay"] != 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refractory", [0.0, 1e-17, 1e-16])
 @pytest.mark.parametrize("engine", [EXACT, Reference(), REFERENCE])
 def test_the_gradient_with_a_refractory_period_of_next_to_nothing(engine, refractory):
@@ -226,6 +228,7 @@ def test_a_refractory_period_below_rounding_is_none(source, at, refractory):
             assert gradient_error(network(0.0), short, expected) <= 1e-12
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.integers(0, 10**6), st.booleans(), st.sampled_from([0.0, 2.0, np.inf]))
 def test_times_on_a_lattice(seed, is_recurrent, refractory):

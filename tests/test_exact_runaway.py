@@ -14,6 +14,8 @@ from evsim.engines.protocol import EngineError
 from evsim.engines.runaway import BLOCK, RATE_LIMIT, runaways
 from evsim.network.initialisers import Normal, Uniform
 
+pytestmark = pytest.mark.slow
+
 ONE_SPIKE = evsim.SpikeTrains.from_lists([[(0.0, 0)]], units=1)
 
 

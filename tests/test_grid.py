@@ -215,6 +215,7 @@ def test_voltages_near_a_grid_point_are_not_those_at_it():
             np.testing.assert_allclose(grid, exact, rtol=2e-12)
 
 
+@pytest.mark.slow
 def test_the_sigmoid_weighting_of_short_time_constants_against_30_digits():
     """Random time constants from 0.01 to 1000 ms, on a fine grid that moves no spike."""
     rng, dt, duration = np.random.default_rng(0), 2.0**-10, 8.0

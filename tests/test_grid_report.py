@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+import convergence
 import cuda_on_cpu
+import grid as benchmark
+import grid_correctness
+import grid_report
+import grid_vs_exact
 import numpy as np
 import pytest
 from cuda_on_cpu import needs_compiler
@@ -14,14 +16,7 @@ import evsim
 from evsim import losses
 from evsim_gpu.cuda import device as cuda
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "validation"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
-import convergence
-import grid as benchmark
-import grid_correctness
-import grid_report
-import grid_vs_exact
+pytestmark = pytest.mark.slow
 
 STEPS = convergence.STEPS
 TINY = ["--networks", "3", "--hidden", "8", "--samples", "2", "--spikes", "200", "--repeats", "1"]

@@ -77,6 +77,7 @@ def test_the_rules_are_exact_to_their_degrees(weights, degree):
 # -- the integral -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-4, 1e-7, 1e-10, 1e-13])
 @pytest.mark.parametrize("scale", [1.0, 300.0])
 def test_integrals_against_many_digits(scale, tolerance):

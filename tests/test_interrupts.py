@@ -16,6 +16,8 @@ from evsim._compile import stopping, threads
 from evsim.engines import Exact, Grid
 from evsim.readouts import Mean, Peak
 
+pytestmark = pytest.mark.slow
+
 WITHIN = 60  # seconds, after which a process hangs
 
 

@@ -304,7 +304,7 @@ def slope_at_zero(function, step=4e-5):
     return (4 * fine - rough) / 3
 
 
-@pytest.mark.parametrize("engine", ["exact", "reference"])
+@pytest.mark.parametrize("engine", ["exact", pytest.param("reference", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("loss", "labels", "output", "refractory"),
     COMBINATIONS,

@@ -1,18 +1,15 @@
 """The validation's networks in NEST: clocks, delays and refusals; skipped without NEST."""
 
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
+from nest_networks import LOSSLESS, ON_GRID, PRECISE, Nest, NestRefusedError, power_of_two
 
 import evsim
 from evsim.engines import Exact
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "validation"))
-
-from nest_networks import LOSSLESS, ON_GRID, PRECISE, Nest, NestRefusedError, power_of_two
+pytestmark = pytest.mark.slow
 
 needs_nest = pytest.mark.skipif(find_spec("nest") is None, reason="NEST is not installed")
 DURATION = 60.0

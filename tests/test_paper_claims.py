@@ -2,19 +2,16 @@
 
 import json
 import math
-import sys
-from pathlib import Path
 
 import pytest
-from preset_files import write_mnist, write_words
-
-sys.path.append(str(Path(__file__).parents[1] / "validation"))
-
 from paper_losses import PaperLosses, refutations, table
 from paper_mnist import PaperMnist
 from paper_runs import standard_errors_above, stored
 from paper_yin_yang import PaperYinYang
+from preset_files import write_mnist, write_words
 from silent_hidden_layer import SilentHiddenLayer
+
+pytestmark = pytest.mark.slow
 
 
 def test_run_is_kept_and_one_of_other_settings_replaced(tmp_path):

@@ -323,6 +323,7 @@ def test_a_notebook_shows_a_picture_once(gradient, windows, monkeypatch, registe
     assert windows == []
 
 
+@pytest.mark.slow
 def test_saving_where_nothing_can_be_shown_leaves_no_figure_open(gradient, tmp_path):
     assert matplotlib.get_backend().lower() == "agg"
     mine = pyplot.figure()
@@ -332,6 +333,7 @@ def test_saving_where_nothing_can_be_shown_leaves_no_figure_open(gradient, tmp_p
     assert pyplot.get_fignums() == [mine.number]
 
 
+@pytest.mark.slow
 def test_training_and_tasks_leave_pyplot_alone(gradient, windows, tmp_path, monkeypatch):
     mine = pyplot.figure()
     monkeypatch.setattr(pyplot, "figure", None)

@@ -332,7 +332,8 @@ def random_inputs(seed, *, samples=1, spikes=5, duration=20.0):
     return {"left": trains(2), "right": trains(1)}
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@pytest.mark.slow
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 10**6),
     ratio=st.sampled_from(RATIOS),
@@ -361,6 +362,7 @@ def test_invariants_hold_after_every_event(seed, digits, **parameters):
         assert (voltage[0] <= np.reshape(thresholds, (-1, 1)) + 1e-12).all()
 
 
+@pytest.mark.slow
 def test_numbering_does_not_matter():
     network, inputs = random_network(3, heterogeneous=True), random_inputs(3, samples=2)
     order = {"first": [2, 0, 1], "second": [1, 0], "output": [0, 1], "left": [0, 1], "right": [0]}
@@ -437,7 +439,10 @@ def some_cotangents(values):
     return np.where(np.isfinite(values), drawn, 0.0)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[pytest.mark.slow] * (case != "refractory")) for case in CASES],
+)
 def test_gradients_equal_finite_differences(case):
     network, duration = random_network(11, **CASES[case]), 15.0
     inputs = random_inputs(5, spikes=3, duration=8.0)
@@ -459,7 +464,9 @@ def test_gradients_equal_finite_differences(case):
     names = [name for name in network.parameters if name.endswith((".weight", ".delay"))]
     rng = np.random.default_rng(2)
     tied = CASES[case].get("zero_delays", False)
-    entries = [(name, rng.choice(entries_of(network, name))) for name in names]
+    # Half of the parameters, and the other half with the next network.
+    chosen = names[list(CASES).index(case) % 2 :: 2]
+    entries = [(name, rng.choice(entries_of(network, name))) for name in chosen]
     entries += [("left.times", 1), ("right.times", 0)]
     largest = np.zeros(len(READOUTS))
     for name, index in entries:

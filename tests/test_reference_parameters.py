@@ -29,6 +29,8 @@ from evsim.engines.reference.engine import Reference
 from evsim.network.dropout import Dropout, is_dropped
 from evsim.readouts import FirstSpike, Mean, Moments, SpikeTimes, VoltageAt
 
+pytestmark = pytest.mark.slow
+
 EXACT, FLOATS = Reference(digits=50), Reference()
 WEIGHTINGS = ("flat", "exponential", "linear")
 
@@ -93,14 +95,12 @@ def weighted_sums(readouts, cotangents):
 @pytest.mark.parametrize(
     ("kind", "output", "ratio", "refractory", "delays"),
     [
-        ("feedforward", "LI", 4.0, 0.0, "none"),
         ("feedforward", "LIF", 2.0, np.inf, "synaptic"),
         ("feedforward", "LIF", 1.0, 3.0, "axonal"),
         ("feedforward", "LI", 1.0 + 1e-9, 0.0, "dendritic"),
         ("recurrent", "LIF", 1.0 + 1e-9, 3.0, "none"),
         ("recurrent", "LI", 1 / 3, 3.0, "synaptic"),
         ("recurrent", "LIF", 4.0, 0.0, "one"),
-        ("two populations, mutual", "LI", 1.0, 0.0, "synaptic"),
         ("two populations, mutual", "LIF", 1 / 3, 0.0, "axonal"),
     ],
 )
@@ -460,7 +460,7 @@ def test_rate_jumps_and_limits_are_spike_slopes_of_their_size():
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**6))
 def test_spike_slopes_are_derivatives_by_spike_times(seed):
     # Of the first spikes, given as slopes, they do what FirstSpike does.

@@ -11,6 +11,8 @@ import evsim
 from evsim.engines import EngineError, Grid, Reference
 from evsim.engines.runaway import SpikeBlocks, runaways, shortest_blocks
 
+pytestmark = pytest.mark.slow
+
 
 def looked_up(times: np.ndarray, allowed: float) -> tuple[int, float] | None:
     """The rule as it is told: at which spike, counted from 0, and how long the blocks took."""

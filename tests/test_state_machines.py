@@ -21,6 +21,8 @@ from evsim.losses import CrossEntropy
 from evsim.readouts import FirstSpike, Mean
 from evsim.training import StopTraining
 
+pytestmark = pytest.mark.slow
+
 WALK = settings(
     derandomize=True, deadline=None, database=None, print_blob=False,
     suppress_health_check=list(HealthCheck),

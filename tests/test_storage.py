@@ -258,11 +258,13 @@ def test_where_a_file_system_has_no_locks_that_is_said(tmp_path, monkeypatch, co
         pass
 
 
-def test_checkpoints_of_another_version_are_refused_with_what_to_do(tmp_path, monkeypatch):
+def test_checkpoints_of_another_version_are_refused_with_what_to_do(tmp_path):
     folder = storage.RunFolder(tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setitem(storage._VERSIONS, "checkpoint", 1)
-        folder.write_checkpoint({"x": np.zeros(3)}, {"settings": {}})
+    folder.write_checkpoint({"x": np.zeros(3)}, {"settings": {}})
+    file = tmp_path / "checkpoint.safetensors"
+    content = file.read_bytes()
+    assert content.count(b"evsim checkpoint 2") == 1
+    file.write_bytes(content.replace(b"evsim checkpoint 2", b"evsim checkpoint 1"))
     with pytest.raises(
         StorageError,
         match="is 'evsim checkpoint 1', not 'evsim checkpoint 2': it was written by another",

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 import evsim
 from evsim.study import Fold, Scores, cross_validate, k_fold, leave_one_group_out, repeat
 
+pytestmark = pytest.mark.slow
+
 
 def small_data(labels, groups=None):
     """One spike per sample, at a time that tells which."""

@@ -8,6 +8,8 @@ from scipy.optimize import minimize_scalar
 
 from evsim.tasks import sequence, yin_yang
 
+pytestmark = pytest.mark.slow
+
 # -- the Yin-Yang figure ------------------------------------------------------------------
 
 

@@ -7,25 +7,22 @@ the same order.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from networks import KINDS, looped, random_case
+from random_networks_agree import exact_results
+from referee import Results, results_of
+from small_networks import POKE, TiedCase, small_case, tied_case
+from ties import judge_spikes, judge_ties, looks_right, watch
 
 import evsim
 from evsim.engines import EngineError, Exact, Reference
 from evsim.engines.exact import engine as exact
 from evsim.readouts import FirstSpike, SpikeTimes
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "validation"))
-
-from random_networks_agree import exact_results
-from referee import Results, results_of
-from small_networks import POKE, TiedCase, small_case, tied_case
-from ties import judge_spikes, judge_ties, looks_right, watch
+pytestmark = pytest.mark.slow
 
 DIGITS = 40
 EXACT = Exact(threads=1, debug=True)

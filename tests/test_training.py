@@ -2,12 +2,8 @@ import io
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -232,28 +228,6 @@ def test_a_run_killed_at_any_write_resumes_to_the_same_bits(
     result = train(tmp_path, resume=True)
     assert bits(result) == bits(uninterrupted)
     check_folder(tmp_path, result)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
-def test_a_run_whose_process_is_killed_resumes_to_the_same_bits(tmp_path):
-    script = "import sys, training_runs; training_runs.train(sys.argv[1], epochs=10**6)"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), "."])}
-    root = Path(evsim.__file__).parents[1]
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)], cwd=root, env=environment
-    )
-    metrics = tmp_path / "metrics.jsonl"
-    deadline = time.monotonic() + 300  # the process may have to compile first
-    while not (metrics.exists() and len(metrics.read_text().splitlines()) >= 3):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    done = storage.load_arrays(tmp_path / "checkpoint.safetensors", "checkpoint")[1]["epoch"]
-    result = train(tmp_path, epochs=done + 1, resume=True)
-    assert len(result.history) == done + 1
-    assert bits(result) == bits(train(epochs=done + 1))
 
 
 def test_ctrl_c_after_an_epoch_ends_training_with_what_is_finished(tmp_path, uninterrupted):

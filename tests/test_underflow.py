@@ -57,6 +57,7 @@ def network(output):
 SPIKES = evsim.SpikeTrains.from_lists([[(1.0, 0), (4.0, 1)], [(2.0, 2), (3.0, 1)]], units=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["exact", Grid(dt=0.5), Grid(dt=0.5, precision="float32")])
 @pytest.mark.parametrize(
     ("output", "loss"),

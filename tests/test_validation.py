@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "validation"))
-
 import page
 import parallel
+import pytest
 import registry
 import run
 from claims import Claim, Finding, Table
 from records import Record
+
+pytestmark = pytest.mark.slow
 
 EFFORT = {"GradientVsFiniteDifferences": 0.005, "GridVsExact": 0.02}
 TINY = 0.001  # the effort of the others

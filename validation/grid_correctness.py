@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from agreement import entries
+from claims import Table
+from networks import KINDS, Case, random_case
 
 import evsim
 from evsim import losses, readouts
@@ -19,13 +20,6 @@ from evsim.losses.regularisers import RateRegulariser
 from evsim.network.dropout import Dropout
 from evsim.simulation import Gradient
 from evsim_gpu import Grid
-
-# The networks are those of the tests.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-
-from agreement import entries
-from claims import Table
-from networks import KINDS, Case, random_case
 
 BATCH = 3
 PRECISIONS = ("float64", "float32")

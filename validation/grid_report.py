@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import grid as benchmark
 import grid_correctness
 import grid_vs_exact
 import numpy as np
@@ -39,10 +40,6 @@ from page import markdown
 
 import evsim
 from evsim_gpu.cuda.gpu import check_cuda, cuda_devices
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
-import grid as benchmark
 
 PICTURE = "grid_against_exact.png"
 NO_DEVICE = "no CUDA device was found: the figures of the GPU are missing"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import sys
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -12,9 +11,6 @@ from claims import Claim
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
-
-# Claims share the random networks of the tests, and how agreement is measured there.
-sys.path += [str(ROOT / "tests")]
 
 ORDER = (
     "ReferenceVsClosedForm",
