@@ -20,9 +20,10 @@ def pytest_sessionstart(session):
     worker = getattr(session.config, "workerinput", {}).get("workerid")
     if worker not in ("gw0", "gw1") or os.environ.get("NUMBA_DISABLE_JIT"):
         return
-    from evsim.engines import Grid, warm, warming
+    from evsim import precompile
+    from evsim.engines import Grid, warm
 
-    if warming.cache().size == 0:
+    if precompile.cache().size == 0:
         for engine in [["exact"], [Grid(), Grid(precision="float32")]][worker == "gw1"]:
             warm(engine)
 

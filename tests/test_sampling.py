@@ -11,6 +11,7 @@ from evsim import losses
 from evsim.engines import Engine, Exact
 from evsim.engines.protocol import Adjustments
 from evsim.readouts import Mean, Voltage, VoltageTrace
+from evsim.readouts import composite as sampling
 from evsim.readouts.composite import gauss_moments, nodes_wanted, sigmoid
 from evsim.readouts.integration import Panels
 
