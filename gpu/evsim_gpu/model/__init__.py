@@ -1,1 +1,1 @@
-"""A network as the arrays and coefficients of a time grid."""
+"""A network on a time grid: its grid points, the propagator of each unit, and its layout."""

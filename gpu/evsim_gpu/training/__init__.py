@@ -1,1 +1,1 @@
-"""Training whole epochs on the GPU, where all arrays stay."""
+"""Training whole epochs on a GPU, where all arrays stay."""
