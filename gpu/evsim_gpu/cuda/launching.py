@@ -24,14 +24,14 @@ FILES = (
     "parameter_gradients.cu",
 )
 TRAINING_FILES = (
-    "input_batches.cu",
-    "losses.cu",
-    "tally.cu",
-    "folded_gradients.cu",
-    "batch_check.cu",
-    "optimisers.cu",
-    "parameter_values.cu",
-    "propagators.cu",
+    "training/input_batches.cu",
+    "training/losses.cu",
+    "training/tally.cu",
+    "training/folded_gradients.cu",
+    "training/batch_check.cu",
+    "training/optimisers.cu",
+    "training/parameter_values.cu",
+    "training/propagators.cu",
 )
 
 # Bytes of shared memory per unit of a recurrent component, forward and backward, by the size of a

@@ -34,7 +34,7 @@ SAMPLE_PART = np.dtype(
     ],
     align=True,
 )
-"""A part of a sample; ``SamplePart`` of kernels/input_batches.cu has the same fields."""
+"""A part of a sample; ``SamplePart`` of kernels/training/input_batches.cu has the same fields."""
 
 
 def unsupported_augmentation(augmentation: Sequence[AugmentationLike]) -> str | None:
@@ -63,9 +63,9 @@ class ChannelCounts:
         self.before = np.zeros((samples, channels + 1), np.int64)
         self.times = np.empty((samples, channels))
         for sample in range(samples):  # one by one: the keys of all would be a large array
-            own = slice(sample, sample + 1)
-            counts, self.times[own] = unit_sums(spikes, own)
-            np.cumsum(counts, axis=1, out=self.before[own, 1:])
+            row = slice(sample, sample + 1)
+            counts, self.times[row] = unit_sums(spikes, row)
+            np.cumsum(counts, axis=1, out=self.before[row, 1:])
 
     @property
     def channels(self) -> int:
@@ -84,9 +84,9 @@ class ChannelCounts:
         """Mean channels and times of parts that are not blended, one part per sample in order."""
         if (parts["shift"] == 0).all():
             return self._unshifted
-        chunk = max(1, 2**22 // self.channels)
-        rows = [slice(first, first + chunk) for first in range(0, parts.size, chunk)]
-        return Means.joined([self._means(parts[own], own) for own in rows])
+        size = max(1, 2**22 // self.channels)  # limits the memory of a chunk of samples
+        chunks = [slice(first, first + size) for first in range(0, parts.size, size)]
+        return Means.joined([self._means(parts[chunk], chunk) for chunk in chunks])
 
     @cached_property
     def _unshifted(self) -> Means:
@@ -160,9 +160,9 @@ class AugmentedSamples:
         """The samples after ``evsim.augment.Shift``."""
         shifts = augmentation.draw(len(self), generator)
         parts = _shifted(self.parts, shifts[:, None], self.channels)
-        whole = self.parts["blended"][:, 0] == 0
+        unblended = self.parts["blended"][:, 0] == 0
         before, after = (
-            spike_counts.spikes_of(each[whole, 0]).sum() for each in (self.parts, parts)
+            spike_counts.spikes_of(each[unblended, 0]).sum() for each in (self.parts, parts)
         )
         return replace(self, parts=parts, lost=self.lost + int(before - after))
 
@@ -170,11 +170,11 @@ class AugmentedSamples:
         self, augmentation: Blend, generator: np.random.Generator, spike_counts: ChannelCounts
     ) -> AugmentedSamples:
         """The samples after ``evsim.augment.Blend``; none of them may be blended already."""
-        whole = self.parts[:, 0]
-        spiking = spike_counts.spikes_of(whole) > 0
+        samples = self.parts[:, 0]  # each has one part only
+        spiking = spike_counts.spikes_of(samples) > 0
         pairs = augmentation.draw_pairs(self.labels, self.groups, spiking, generator)
-        moves = Alignment.of(spike_counts.means(whole), pairs, augmentation.time_step)
-        new = whole[pairs]
+        moves = Alignment.of(spike_counts.means(samples), pairs, augmentation.time_step)
+        new = samples[pairs]
         new["blended"], new["shift_before_blend"] = 1, new["shift"]
         new["first_before_blend"], new["last_before_blend"] = new["first"], new["last"]
         new["delay"], new["key"] = moves.delays, draw_keys(len(pairs), generator)

@@ -46,11 +46,11 @@ TRAINED_PARAMETER = np.dtype(
     ],
     align=True,
 )
-"""A trained parameter; kernels/trained_parameters.cuh has a struct with the same fields."""
+"""A trained parameter; kernels/training/trained_parameters.cuh has the same struct."""
 
 KINDS = ("weight", "delay", "threshold", "tau_mem", "tau_syn")
 SYNAPSE_KINDS = 2  # the first two kinds are of synapses
-SUM_THREADS = 256  # threads of a block that sums, as in kernels/block_sum.cuh
+SUM_THREADS = 256  # threads of a block that sums, as in kernels/training/block_sum.cuh
 ENTRIES_PER_BLOCK = 4 * SUM_THREADS
 
 

@@ -20,8 +20,8 @@ from evsim_gpu.model.layout import GridLayout
 # Indices into ``totals``: arrivals within the trial and after it, spikes that dropout drops,
 # limited emissions, spikes that blends lose, and input spikes.
 WITHIN, AFTER, DROPPED, LIMITED, LOST, SPIKES = range(6)
-WRONG_VALUE = 3  # index into ``failures``, as in kernels/failures.cuh
-SUM_THREADS = 256  # threads of ``check_batch``, as in kernels/block_sum.cuh
+WRONG_VALUE = 3  # index into ``failures``, as in kernels/training/failures.cuh
+SUM_THREADS = 256  # threads of ``check_batch``, as in kernels/training/block_sum.cuh
 
 
 class EpochTally:
@@ -38,10 +38,10 @@ class EpochTally:
     Attributes
     ----------
     status : uint64, shape (3,)
-        Why training stopped, as ``Stop`` of kernels/trained_parameters.cuh, 0 if it did not; the
-        batch, counted from 1; and the number of what failed.
+        Why training stopped, as ``Stop`` of kernels/training/trained_parameters.cuh, 0 if it did
+        not; the batch, counted from 1; and the number of what failed.
     failures : uint64, shape (4,)
-        ``Failures`` of kernels/failures.cuh.
+        ``Failures`` of kernels/training/failures.cuh.
     counts, spikes : uint64, shape (columns of all components,)
         Emissions in the current batch, and in the batches before it.
     totals : uint64, shape (6,)

@@ -28,13 +28,11 @@ __device__ inline uint64 emission_rank(int sample, int unit, int n, int steps, i
 }
 
 // Adds what the step from n to n + 1 contributes to the gradients with respect to the time
-// constants.  `adjoint` is that at n + 1, `state` is (V, I) at n, and `time_constant_slopes` is the
-// unit's row of those of GridLayout.  While V is held at 0, lambda_V is 0 as well.
+// constants.  `adjoint` is that at n + 1, `state` is (V, I) at n, and `slopes` is the unit's row of
+// GridLayout.time_constant_slopes.  While V is held at 0, lambda_V is 0 as well.
 __device__ inline void add_time_constant_gradients(const Unit &unit, const Adjoint &adjoint,
-    const real *time_constant_slopes, real2 state, double &tau_mem_gradient,
-    double &tau_syn_gradient) {
+    const real *slopes, real2 state, double &tau_mem_gradient, double &tau_syn_gradient) {
     const real of_v = -unit.tau_mem * adjoint.v, of_i = -unit.tau_syn * adjoint.i;
-    const real *const slopes = time_constant_slopes;
     tau_mem_gradient += of_v * (slopes[0] * state.x + slopes[1] * state.y);
     tau_syn_gradient += (of_v * slopes[2] + of_i * slopes[3]) * state.y;
 }
@@ -66,7 +64,8 @@ __device__ inline void pull_back_emission(const Unit &unit, real spike_time_grad
     real threshold_excess, real limit, real rate_jump, uint64 rank, const EmissionReports &reports,
     double &threshold_gradient, Adjoint &adjoint) {
     if (unit.refractory == 0) {
-        spike_time_gradient += (unit.threshold + threshold_excess) * adjoint.v;
+        const real current = unit.threshold + threshold_excess;
+        spike_time_gradient += current * adjoint.v;
     } else {
         spike_time_gradient += adjoint.restart;
         adjoint.restart = 0;

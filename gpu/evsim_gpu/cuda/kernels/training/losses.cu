@@ -1,8 +1,8 @@
 // Losses of a batch and their cotangents, a thread per sample, in double: what evsim.losses
 // computes on the host.  L is Nowotny, Turner and Knight (loss shaping); W is Wunderlich and Pehle
 // (EventProp); D is Mészáros, Knight and Nowotny (delay learning with EventProp).
-#include "failures.cuh"
 #include "grid.cuh"
+#include "training/failures.cuh"
 
 __device__ inline bool is_finite_double(double value) {
     return value - value == 0;

@@ -1,7 +1,7 @@
 // The steps of the optimisers, in double: what evsim.optim does on the host.
-#include "failures.cuh"
 #include "grid.cuh"
-#include "trained_parameters.cuh"
+#include "training/failures.cuh"
+#include "training/trained_parameters.cuh"
 
 // Moves a value into the bounds of its parameter, and sets momentum that leads out again to 0.
 __device__ inline void project(const TrainedParameter &parameter, double &value, double *moment) {

@@ -1,8 +1,8 @@
 // Whether a step of the optimisers may follow a batch, and how much gradients are clipped.
-#include "block_sum.cuh"
-#include "failures.cuh"
 #include "grid.cuh"
-#include "trained_parameters.cuh"
+#include "training/block_sum.cuh"
+#include "training/failures.cuh"
+#include "training/trained_parameters.cuh"
 
 // Stops training at the first reason against a step, in the order in which training batch by batch
 // finds them: `status` gets the Stop, the batch, and the number of what failed.  `scale` gets the

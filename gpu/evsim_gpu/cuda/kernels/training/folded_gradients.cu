@@ -1,8 +1,8 @@
 // Gradients of dense synapses and columns, summed to gradients of the entries of trained
 // parameters, in double.
-#include "block_sum.cuh"
 #include "grid.cuh"
-#include "trained_parameters.cuh"
+#include "training/block_sum.cuh"
+#include "training/trained_parameters.cuh"
 
 // The gradients of all dense synapses and of all columns.
 struct Gradients {

@@ -1,6 +1,6 @@
 // The values of trained parameters, written to where the simulation and its adjoints read them.
 #include "grid.cuh"
-#include "trained_parameters.cuh"
+#include "training/trained_parameters.cuh"
 
 // Weights and delays, the latter in steps: a thread per dense synapse of a trained parameter.
 extern "C" __global__ void __launch_bounds__(128)
