@@ -18,7 +18,7 @@ from evsim_gpu.training.parameters import TrainingParameters
 from evsim_gpu.training.tally import SPIKES, WRONG_VALUE, EpochTally
 
 STOPS = ("", "overflow", "readout", "early spike term", "grazing", "loss", "gradient", "value")
-"""Why training stopped, in the order of ``Stop`` in kernels/training/trained_parameters.cuh."""
+"""Why training stopped, in the order of ``Stop`` in kernels/training/failures.cuh."""
 
 
 class Failures:

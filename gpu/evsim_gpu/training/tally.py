@@ -38,8 +38,8 @@ class EpochTally:
     Attributes
     ----------
     status : uint64, shape (3,)
-        Why training stopped, as ``Stop`` of kernels/training/trained_parameters.cuh, 0 if it did
-        not; the batch, counted from 1; and the number of what failed.
+        Why training stopped, as ``Stop`` of kernels/training/failures.cuh, 0 if it did not; the
+        batch, counted from 1; and the number of what failed.
     failures : uint64, shape (4,)
         ``Failures`` of kernels/training/failures.cuh.
     counts, spikes : uint64, shape (columns of all components,)

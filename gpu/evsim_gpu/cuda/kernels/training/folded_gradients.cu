@@ -2,6 +2,7 @@
 // parameters, in double.
 #include "grid.cuh"
 #include "training/block_sum.cuh"
+#include "training/failures.cuh"
 #include "training/trained_parameters.cuh"
 
 // The gradients of all dense synapses and of all columns.

@@ -137,7 +137,7 @@ extern "C" __global__ void __launch_bounds__(128)
     const double exponent = spikes.time(label) / tau1;
     const double early_spike_term = alpha != 0 ? alpha * expm1(exponent) : 0;
     const double term_gradient = alpha != 0 ? alpha / tau1 * exp(exponent) : 0;
-    if (status[0] == 0) true_times[sample] = spikes.time(label);
+    if (status[0] == NOT_STOPPED) true_times[sample] = spikes.time(label);
     if (!is_finite_double(early_spike_term) || !is_finite_double(term_gradient))
         atomicMin(&found->early_spike_term, static_cast<uint64>(sample));
     for (int k = 0; k < width; ++k) {

@@ -13,9 +13,6 @@ struct TrainedParameter {
 enum Kind { WEIGHT, DELAY, THRESHOLD, TAU_MEM, TAU_SYN };  // the parameters of units come last
 enum Method { SGD, MOMENTUM, ADAM };
 
-// Why training stopped; STOPS in evsim_gpu/training/failures.py has the same order.
-enum Stop { NOT_STOPPED, OVERFLOW, READOUT, EARLY_SPIKE_TERM, GRAZING, LOSS, GRADIENT, VALUE };
-
 // The parameter that an index belongs to, if the indices of all parameters follow each other.
 // `first` is the field that has the first index of each parameter.
 __device__ inline int parameter_at(const TrainedParameter *parameters, int count,
