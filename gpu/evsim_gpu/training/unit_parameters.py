@@ -70,7 +70,7 @@ class UnitParameters:
                 )
 
     @property
-    def train_time_constants(self) -> bool:
+    def trains_time_constants(self) -> bool:
         """Whether any time constant is trained."""
         return bool(self.time_constants)
 

@@ -68,9 +68,9 @@ __device__ void sum_arrival_adjoints(const Source &spikes, int samples, int step
 
 extern "C" __global__ void __launch_bounds__(512) sum_arrival_adjoints_of_inputs(int samples,
     int steps, int columns, int source_units, int target_column, int target_units,
-    index_t first_synapse,
-    const int *__restrict__ delays, const real2 *adjoint, int chunk_samples, int window_steps,
-    real2 *chunk_sums, const int *step, const index_t *start, int units, int first_unit) {
+    index_t first_synapse, const int *__restrict__ delays, const real2 *adjoint,
+    int chunk_samples, int window_steps, real2 *chunk_sums, const int *step, const index_t *start,
+    int units, int first_unit) {
     const InputSpikes spikes = {step, start, units, first_unit};
     sum_arrival_adjoints(spikes, samples, steps, columns, source_units, target_column, target_units,
         delays + first_synapse, adjoint, chunk_samples, window_steps, chunk_sums);
@@ -78,9 +78,9 @@ extern "C" __global__ void __launch_bounds__(512) sum_arrival_adjoints_of_inputs
 
 extern "C" __global__ void __launch_bounds__(512) sum_arrival_adjoints_of_emissions(int samples,
     int steps, int columns, int source_units, int target_column, int target_units,
-    index_t first_synapse,
-    const int *__restrict__ delays, const real2 *adjoint, int chunk_samples, int window_steps,
-    real2 *chunk_sums, const unsigned *delivered, int source_columns, int source_column) {
+    index_t first_synapse, const int *__restrict__ delays, const real2 *adjoint,
+    int chunk_samples, int window_steps, real2 *chunk_sums, const unsigned *delivered,
+    int source_columns, int source_column) {
     const DeliveredSpikes spikes = {delivered, steps, source_columns, source_column};
     sum_arrival_adjoints(spikes, samples, steps, columns, source_units, target_column, target_units,
         delays + first_synapse, adjoint, chunk_samples, window_steps, chunk_sums);
