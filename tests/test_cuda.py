@@ -254,8 +254,8 @@ def wide_case(rng: np.random.Generator, hidden: int, batch: int, duration: float
 @pytest.fixture
 def narrow_windows(monkeypatch):
     """So little shared memory that a trial takes several windows."""
-    monkeypatch.setattr(cuda_kernels, "COLLECTING_BYTES", 32 * 8 * 7)
-    monkeypatch.setattr(cuda_kernels, "GATHERING_BYTES", 4 * 2 * 8 * 9)
+    monkeypatch.setattr(cuda_kernels, "ARRIVAL_WINDOW_BYTES", 32 * 8 * 7)
+    monkeypatch.setattr(cuda_kernels, "GRADIENT_WINDOW_BYTES", 4 * 2 * 8 * 9)
 
 
 @pytest.mark.slow

@@ -312,7 +312,7 @@ def test_coefficients_of_trained_time_constants_are_those_of_a_layout(gpu):
         {}, {}, (), np.inf, (), None, "loss", 5, 5, Grid(),
     )  # fmt: skip
     trainer = ResidentTrainer(task, 0.5, np.float64)
-    arrays = trainer.simulated.units[0], trainer.simulated.slopes[0]
+    arrays = trainer.simulated.coefficients[0], trainer.simulated.time_constant_slopes[0]
     expected = [array.get() for array in arrays]
     trained = [
         TrainedParameter(name, net.parameters[name], own) for name, own in optimizers.items()

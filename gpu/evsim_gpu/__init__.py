@@ -1,10 +1,11 @@
-"""evsim_gpu: the grid engine, the same networks on a time grid, for large data.
+"""evsim_gpu: the grid engine, which simulates the networks of evsim on a time grid.
 
-grid        Grid: the protocol of evsim's engines on a grid
-layout      a network as steps and coefficients
-device      what a device does: simulate, read, pull back
-cpu         that by numba, on the processor; loops/ are the specification
-cuda        that by CUDA kernels, on an NVIDIA GPU; kernels/
+grid            Grid, an engine of evsim
+device          what a device does: simulate, read voltages, pull cotangents back
+model           a network on a grid: grid points, coefficients, layout
+cpu             a device: the processor, by numba
+cuda            a device: an NVIDIA GPU, by CUDA kernels
+training        training on a GPU without leaving it between batches
 """
 
 from __future__ import annotations

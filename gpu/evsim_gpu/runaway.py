@@ -1,7 +1,7 @@
-"""Networks that run away on a grid, found in the spikes of a simulated batch.
+"""Checks whether a simulated network runs away.
 
-A unit emits at most once a step, so that the spikes of a network that runs away are bounded and
-its simulation ends; what it ends with means nothing.
+In such a network units excite each other to ever more spikes.  On a grid a unit emits at most once
+per step, so the simulation ends, but its results are meaningless.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evsim.arguments.checks import is_sparse
 from evsim.engines import runaway
@@ -17,14 +18,16 @@ from evsim.network.populations import LIF
 from evsim.network.ragged_arrays import counted
 from evsim_gpu.state import GridState
 
-RUN = 2 * runaway.BLOCK  # steps one after the other at which a unit emits
+RUN = 2 * runaway.BLOCK
+"""A unit that emits at this many consecutive steps has reached the highest rate on a grid."""
 
 
 def check_rates(state: GridState, rate_limit: float) -> None:
-    """Refuse the first unit that runs away, see ``evsim.engines.runaway``.
+    """Raise an EngineError for the first unit that runs away, see ``evsim.engines.runaway``.
 
-    On the grid also one that has reached the highest rate there is, an emission at each of 100
-    steps, where its own loop brings it more current over the trial than all else does.
+    On a grid a unit also runs away if it emits at ``RUN`` consecutive steps, and if the loop of
+    connections that it is part of brings it more current over the trial than all other
+    connections.
     """
     if rate_limit == np.inf:
         return
@@ -42,41 +45,54 @@ def check_rates(state: GridState, rate_limit: float) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Busy:
-    """The spikes of units with enough of them in a sample, by sample, unit and step.
+class _SpikeTrains:
+    """The spike trains of a population that have at least ``RUN`` spikes, one per unit and sample.
 
-    ``sample``, ``unit``, ``first`` and ``count`` have one entry for each, ``step`` holds int64.
+    Parameters
+    ----------
+    sample, unit : shape (trains,)
+        Whose spike train it is.
+    first, count : shape (trains,)
+        The index of its first spike in ``step``, and the number of its spikes.
+    step : shape (spikes,)
+        The steps of all spikes, sorted by sample, unit and time.
     """
 
-    sample: np.ndarray
-    unit: np.ndarray
-    first: np.ndarray
-    count: np.ndarray
-    step: np.ndarray
+    sample: NDArray[np.int64]
+    unit: NDArray[np.int64]
+    first: NDArray[np.int64]
+    count: NDArray[np.int64]
+    step: NDArray[np.int64]
+
+    def step_of(self, train: NDArray[np.int64], spike: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The steps of some spikes, given by train and by number in the train."""
+        steps: NDArray[np.int64] = self.step[self.first[train] + spike]
+        return steps
 
 
 def _check_population(
-    state: GridState, population: LIF, counts: np.ndarray, rate_limit: float
+    state: GridState, population: LIF, counts: NDArray[np.int64], rate_limit: float
 ) -> None:
+    """Raise an EngineError if a unit of the population runs away; ``counts`` (batch, units)."""
     layout, name = state.layout, population.name
-    busy = _busy(state, name, counts)
-    first = state.units(name).start
-    shortest = runaway.shortest_blocks(layout.network, rate_limit)[first:]
-    allowed = shortest[busy.unit] / layout.dt
-    found = runaway.runaways(busy.step, busy.first, busy.count, allowed)
+    trains = _busy_trains(state, name, counts)
+    first_unit = state.units(name).start
+    shortest = runaway.shortest_blocks(layout.network, rate_limit)[first_unit:]
+    allowed = shortest[trains.unit] / layout.dt
+    found = runaway.runaways(trains.step, trains.first, trains.count, allowed)
     if found.unit.size:
-        at = _earliest(busy, found.unit, found.spike)
-        place = _place(state, name, busy, found.unit[at], found.spike[at])
+        at = _earliest(trains, found.unit, found.spike)
+        place = _place(state, name, trains, found.unit[at], found.spike[at])
         span = float(found.span[at]) * layout.dt
         raise EngineError(runaway.message(place, span, "Grid"))
-    owner, spike = _full(busy)
-    if owner.size:
-        driven = _driven_by_loop(state, name)[busy.sample[owner], busy.unit[owner]]
-        owner, spike = owner[driven], spike[driven]
-    if owner.size:
-        at = _earliest(busy, owner, spike)
+    train, spike = _ends_of_runs(trains)
+    if train.size:
+        driven = _driven_by_loop(state, name)[trains.sample[train], trains.unit[train]]
+        train, spike = train[driven], spike[driven]
+    if train.size:
+        at = _earliest(trains, train, spike)
         raise EngineError(
-            _place(state, name, busy, owner[at], spike[at])
+            _place(state, name, trains, train[at], spike[at])
             + f": it has emitted at each of {RUN} steps, the highest rate on a grid of "
             f"{layout.dt:g} ms, and the spikes of its own loop drive it: the network runs away; "
             "use smaller weights, inhibition or a refractory period, or allow it with "
@@ -84,36 +100,39 @@ def _check_population(
         )
 
 
-def _earliest(busy: _Busy, owner: np.ndarray, spike: np.ndarray) -> int:
-    """Which of some spikes is the first of the first sample."""
-    return int(np.lexsort((busy.step[busy.first[owner] + spike], busy.sample[owner]))[0])
-
-
-def _busy(state: GridState, name: str, counts: np.ndarray) -> _Busy:
+def _busy_trains(state: GridState, name: str, counts: NDArray[np.int64]) -> _SpikeTrains:
+    """The spike trains of a population with at least ``RUN`` spikes."""
     emissions = state.emissions(name)
     samples = emissions.samples
-    own = np.flatnonzero(counts[samples, emissions.unit] >= RUN)
-    own = own[np.lexsort((emissions.step[own], emissions.unit[own], samples[own]))]
+    index = np.flatnonzero(counts[samples, emissions.unit] >= RUN)
+    index = index[np.lexsort((emissions.step[index], emissions.unit[index], samples[index]))]
     sample, unit = np.nonzero(counts >= RUN)
     count = counts[sample, unit]
-    return _Busy(
-        sample, unit, np.cumsum(count) - count, count, emissions.step[own].astype(np.int64)
-    )
+    first = np.cumsum(count) - count
+    return _SpikeTrains(sample, unit, first, count, emissions.step[index].astype(np.int64))
 
 
-def _full(busy: _Busy) -> tuple[np.ndarray, np.ndarray]:
-    """Whose spike ends a run of steps with an emission each, and its number, each (found,)."""
-    owner, number = counted(busy.count - RUN + 1)
-    begin = busy.first[owner] + number
-    ends = np.flatnonzero(busy.step[begin + RUN - 1] - busy.step[begin] == RUN - 1)
-    whose, place = np.unique(owner[ends], return_index=True)
-    return whose, number[ends[place]] + RUN - 1
+def _earliest(trains: _SpikeTrains, train: NDArray[np.int64], spike: NDArray[np.int64]) -> int:
+    """Which of some spikes is the first one of the first sample."""
+    return int(np.lexsort((trains.step_of(train, spike), trains.sample[train]))[0])
 
 
-def _driven_by_loop(state: GridState, name: str) -> np.ndarray:
-    """Which units get more current from their own component than from elsewhere, over the trial.
+def _ends_of_runs(trains: _SpikeTrains) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Trains with ``RUN`` spikes at consecutive steps, and the last spike of their first such run.
 
-    bool, (batch, units): sums of the weights of all spikes sent to each.
+    Both have shape (trains found,); spikes are numbered from 0 in their train.
+    """
+    train, number = counted(trains.count - RUN + 1)
+    begin = trains.first[train] + number
+    runs = np.flatnonzero(trains.step[begin + RUN - 1] - trains.step[begin] == RUN - 1)
+    found, first_run = np.unique(train[runs], return_index=True)
+    return found, number[runs[first_run]] + RUN - 1
+
+
+def _driven_by_loop(state: GridState, name: str) -> NDArray[np.bool_]:
+    """Which units get more current from their component than from elsewhere, (batch, units).
+
+    Currents are compared as sums over the trial of the weights of all spikes sent to a unit.
     """
     layout = state.layout
     network = layout.network
@@ -137,8 +156,10 @@ def _driven_by_loop(state: GridState, name: str) -> np.ndarray:
     return balance > 0
 
 
-def _place(state: GridState, name: str, busy: _Busy, owner: np.int64, spike: np.int64) -> str:
-    """Whose spike it is, and when, for a message."""
-    step = int(busy.step[busy.first[owner] + spike])
-    unit = state.units(name).start + int(busy.unit[owner])
-    return state.place(int(busy.sample[owner]), unit, step).removesuffix(": ")
+def _place(
+    state: GridState, name: str, trains: _SpikeTrains, train: np.int64, spike: np.int64
+) -> str:
+    """The sample, unit and time of a spike, for a message."""
+    step = int(trains.step[trains.first[train] + spike])
+    unit = state.units(name).start + int(trains.unit[train])
+    return state.place(int(trains.sample[train]), unit, step).removesuffix(": ")

@@ -1,4 +1,4 @@
-"""A batch simulated on a GPU, as the host asks for it."""
+"""A batch simulated on a GPU, as NumPy arrays on the host."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from evsim.display.short_repr import Brief
 from evsim_gpu.cuda.backward import CudaDrive, CudaGradients, adjoints, pull_back
-from evsim_gpu.cuda.batch import NONE, CudaBatch
+from evsim_gpu.cuda.batch import NOTHING_FOUND, CudaBatch
 from evsim_gpu.cuda.gpu import Gpu
 from evsim_gpu.device import Activity, Drive, Emissions, GridInputs, MeanForm, Pulled
 from evsim_gpu.model.layout import GridConnection, GridLayout
@@ -18,30 +19,30 @@ from evsim_gpu.model.layout import GridConnection, GridLayout
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ComponentSpikes(Brief):
-    """Emissions of a component, sorted by sample, step and column."""
+    """Emissions of a component, sorted by sample, step and column, each (emissions,)."""
 
-    sample: np.ndarray
-    step: np.ndarray
-    column: np.ndarray
-    dropped: np.ndarray
+    sample: NDArray[np.int64]
+    step: NDArray[np.int64]
+    column: NDArray[np.int64]
+    dropped: NDArray[np.bool_]
 
     @classmethod
     def of(cls, emitted: np.ndarray, delivered: np.ndarray) -> ComponentSpikes:
-        """From bits, each (batch, words, columns)."""
+        """From emissions and delivered emissions as bits, each uint32, (batch, words, columns)."""
         sample, word, column = np.nonzero(emitted)
-        fired, sent = (part[sample, word, column] for part in (emitted, delivered))
+        fired, sent = (bits[sample, word, column] for bits in (emitted, delivered))
         octets = fired.astype("<u4").view(np.uint8).reshape(-1, 4)
-        which, bit = np.nonzero(np.unpackbits(octets, axis=1, bitorder="little"))
-        sample, column = sample[which], column[which]
-        step = 32 * word[which] + bit
+        index, bit = np.nonzero(np.unpackbits(octets, axis=1, bitorder="little"))
+        sample, column = sample[index], column[index]
+        step = 32 * word[index] + bit
         order = np.lexsort((column, step, sample))
-        dropped = (sent[which] >> bit.astype(np.uint32)) & 1 == 0
+        dropped = (sent[index] >> bit.astype(np.uint32)) & 1 == 0
         return cls(sample[order], step[order], column[order], dropped[order])
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CudaActivity(Brief, Activity):
-    """A simulated batch."""
+    """A simulated batch, see ``Activity``."""
 
     gpu: Gpu
     layout: GridLayout
@@ -52,14 +53,15 @@ class CudaActivity(Brief, Activity):
     @cached_property
     def overflow(self) -> tuple[int, int, int] | None:  # type: ignore[override]
         first = self.batch.overflow.get()[0]
-        if first == NONE:
+        if first == NOTHING_FOUND:
             return None
-        sample, column = divmod(int(first), self.batch.network.unit_of.size)
-        component = next(c for c in self.batch.network.components if column < c.first + c.columns)
+        sample, column = divmod(int(first), self.batch.network.columns)
+        components = self.batch.network.components
+        component = next(c for c in components if column < c.first_column + c.columns)
         with self.gpu.current():
-            states = self.batch.states(component.index, column - component.first, 1).get()
+            states = self.batch.states(component.index, column - component.first_column, 1).get()
         finite = np.isfinite(states[sample, :, 0, 1])
-        return sample, int(self.batch.network.unit_of[column]), int(np.argmin(finite))
+        return sample, int(self.batch.network.unit_of_column[column]), int(np.argmin(finite))
 
     # -- spikes --------------------------------------------------------------------------
 
@@ -70,62 +72,68 @@ class CudaActivity(Brief, Activity):
             self._spikes[component] = ComponentSpikes.of(*bits)
         return self._spikes[component]
 
-    def _places(self, population: str) -> tuple[np.ndarray, np.ndarray]:
-        """A population's emissions among those of its component, and in the latter's arrays."""
+    def _emissions_of(self, population: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The emissions of a population, each (emissions,).
+
+        As indices into the emissions of its component, and as entries of the component's arrays.
+        """
         component, first, last = self.layout.place(population)
         spikes = self._spikes_of(component)
-        own = np.flatnonzero((first <= spikes.column) & (spikes.column < last))
+        index = np.flatnonzero((first <= spikes.column) & (spikes.column < last))
         columns = self.layout.components[component].columns
-        row = spikes.sample[own] * (self.layout.steps + 1) + spikes.step[own]
-        return own, row * columns + spikes.column[own]
+        row = spikes.sample[index] * (self.layout.steps + 1) + spikes.step[index]
+        return index, row * columns + spikes.column[index]
 
     def emissions(self, population: str) -> Emissions:
         component, first, _ = self.layout.place(population)
         spikes = self._spikes_of(component)
-        own, places = self._places(population)
+        index, entries = self._emissions_of(population)
         with self.gpu.current():
-            drive = self.batch.take(component, self.gpu.cupy.asarray(places)).get()
+            excess = self.batch.threshold_excess(component, self.gpu.cupy.asarray(entries)).get()
         offsets = np.zeros(self.inputs.batch + 1, np.int64)
-        np.cumsum(np.bincount(spikes.sample[own], minlength=self.inputs.batch), out=offsets[1:])
+        np.cumsum(np.bincount(spikes.sample[index], minlength=self.inputs.batch), out=offsets[1:])
         return Emissions(
-            step=spikes.step[own].astype(np.int32),
-            unit=(spikes.column[own] - first).astype(np.int32),
-            drive=drive,
-            dropped=spikes.dropped[own],
+            step=spikes.step[index].astype(np.int32),
+            unit=(spikes.column[index] - first).astype(np.int32),
+            drive=excess,
+            dropped=spikes.dropped[index],
             offsets=offsets,
         )
 
     def counts(self, population: str) -> np.ndarray:
         component, first, last = self.layout.place(population)
-        spikes, (own, _) = self._spikes_of(component), self._places(population)
-        index = spikes.sample[own] * (last - first) + spikes.column[own] - first
-        counts = np.bincount(index, minlength=self.inputs.batch * (last - first))
+        spikes, (index, _) = self._spikes_of(component), self._emissions_of(population)
+        unit = spikes.sample[index] * (last - first) + spikes.column[index] - first
+        counts = np.bincount(unit, minlength=self.inputs.batch * (last - first))
         return counts.reshape(self.inputs.batch, last - first)
 
     def arrivals(self) -> tuple[int, int, int]:
         within = after = 0
-        for own in self.layout.connections:
-            heard = self._heard(own)
-            rows = np.repeat(np.arange(own.source_units), np.diff(own.row_start))
-            in_time = own.delay <= self.layout.steps
-            latest = self.layout.steps - own.delay[in_time]
-            arrived = int(heard[rows[in_time], latest].sum())
+        for connection in self.layout.connections:
+            spikes = self._spikes_up_to_step(connection)
+            synapses = np.diff(connection.row_start)
+            source = np.repeat(np.arange(connection.source_units), synapses)
+            in_time = connection.delay <= self.layout.steps
+            latest = self.layout.steps - connection.delay[in_time]
+            arrived = int(spikes[source[in_time], latest].sum())
             within += arrived
-            after += int((heard[:, -1] * np.diff(own.row_start)).sum()) - arrived
+            after += int((spikes[:, -1] * synapses).sum()) - arrived
         dropped = int((self._kept_inputs < 0).sum())
         for component in self.batch.emitted:
             dropped += int(self._spikes_of(component).dropped.sum())
         return within, after, dropped
 
     @cached_property
-    def _kept_inputs(self) -> np.ndarray:
+    def _kept_inputs(self) -> NDArray[np.int64]:
         with self.gpu.current():
-            return self.batch.kept_inputs.get()
+            kept = self.batch.kept_inputs.get()
+        return np.asarray(kept, np.int64)
 
-    def _heard(self, connection: GridConnection) -> np.ndarray:
-        """How many spikes of each source unit its synapses got up to each step.
+    def _spikes_up_to_step(self, connection: GridConnection) -> NDArray[np.int64]:
+        """The number of delivered spikes of each source unit up to each step, over all samples.
 
-        (source units, steps + 2); the last column holds those after the end too.
+        Shape (source units, steps + 2); the last column includes spikes after the end of the
+        trial.
         """
         if connection.source_component < 0:
             unit = np.repeat(
@@ -142,9 +150,9 @@ class CudaActivity(Brief, Activity):
         width = self.layout.steps + 2
         size = connection.source_units * width
         counts = np.bincount(unit[kept] * width + step[kept], minlength=size)
-        return counts.reshape(-1, width).cumsum(axis=1)
+        return np.cumsum(counts.reshape(-1, width), axis=1)
 
-    # -- states and readouts ------------------------------------------------------------------
+    # -- states and readouts --------------------------------------------------------------
 
     def states(self, population: str) -> tuple[np.ndarray, np.ndarray]:
         component, first, last = self.layout.place(population)
@@ -155,35 +163,38 @@ class CudaActivity(Brief, Activity):
     def mean(self, population: str, form: MeanForm) -> np.ndarray:
         component, first, last = self.layout.place(population)
         with self.gpu.current():
-            parts = self._form(form)
-            return self.batch.mean(component, first, last - first, *parts).get()
+            values: np.ndarray = self.batch.mean(
+                component, first, last - first, *self._form(form)
+            ).get()
+        return values
 
-    def _form(self, form: MeanForm) -> list[Any]:
+    def _form(self, form: MeanForm) -> tuple[Any, Any, Any]:
+        """The weights f and g per step, and P, Q, R, U per unit, (4, units), on the device."""
         rows = np.concatenate([form.by_voltage, form.by_current])
-        return [self._upload(part) for part in (form.f, form.g, rows)]
+        return self._upload(form.f), self._upload(form.g), self._upload(rows)
 
     def peak(self, population: str) -> tuple[np.ndarray, np.ndarray]:
         component, first, last = self.layout.place(population)
         with self.gpu.current():
-            values, at = self.batch.peak(component, first, last - first)
-            return values.get(), at.get()
+            values, step = self.batch.peak(component, first, last - first)
+            return values.get(), step.get()
 
     # -- adjoints -----------------------------------------------------------------------------
 
     def pull_back(self, drive: Drive, *, time_constants: bool, events: bool = True) -> Pulled:
-        """See ``Activity``; without ``events`` there are zeros for those of inputs."""
+        """See ``Activity``; without ``events``, the gradients of input times are 0."""
         with self.gpu.current():
             found = pull_back(
                 self.batch, self._drive(drive), time_constants=time_constants, events=events
             )
-            by_event = found.events.get() if events else np.zeros(self.inputs.step.size)
+            input_times = found.events.get() if events else np.zeros(self.inputs.step.size)
             return Pulled(
-                weight=self._by_synapse(found.weight),
-                delay=self._by_synapse(found.delay),
-                threshold=self._by_unit(found.threshold),
-                tau_mem=self._by_unit(found.tau_mem),
-                tau_syn=self._by_unit(found.tau_syn),
-                events=by_event.astype(np.float64),
+                weight=self._of_synapses(found.weight),
+                delay=self._of_synapses(found.delay),
+                threshold=self._of_units(found.threshold),
+                tau_mem=self._of_units(found.tau_mem),
+                tau_syn=self._of_units(found.tau_syn),
+                events=input_times.astype(np.float64),
                 limited=int(found.limited.get()[0]),
                 grazing=self._grazing(found),
                 activity=self,
@@ -194,10 +205,11 @@ class CudaActivity(Brief, Activity):
         component, first, last = self.layout.place(population)
         with self.gpu.current():
             adjoint = adjoints(self.batch, self._drive(pulled.drive), component).get()
-        own = adjoint[:, :, first:last]
-        return np.ascontiguousarray(own[..., 0]), np.ascontiguousarray(own[..., 1])
+        lambdas = adjoint[:, :, first:last]
+        return np.ascontiguousarray(lambdas[..., 0]), np.ascontiguousarray(lambdas[..., 1])
 
-    def _upload(self, host: np.ndarray, dtype: Any = None) -> Any:
+    def _upload(self, host: np.ndarray, dtype: DTypeLike | None = None) -> Any:
+        """An array copied to the device, in the engine's precision unless a type is given."""
         dtype = self.layout.precision if dtype is None else dtype
         return self.gpu.cupy.asarray(np.ascontiguousarray(host, dtype))
 
@@ -207,9 +219,9 @@ class CudaActivity(Brief, Activity):
         if drive.mean is not None:
             optional |= dict(zip(("f", "g", "form"), self._form(drive.mean), strict=True))
         if drive.slopes is not None:
-            _, places = self._places(drive.population)
-            optional["slope_places"] = self._upload(places, np.int64)
-            optional["slopes"] = self._upload(drive.slopes)
+            _, entries = self._emissions_of(drive.population)
+            optional["emission_entries"] = self._upload(entries, np.int64)
+            optional["spike_time_gradient"] = self._upload(drive.slopes)
         for name in ("cotangents", "phantom"):
             if getattr(drive, name) is not None:
                 optional[name] = self._upload(getattr(drive, name))
@@ -228,19 +240,22 @@ class CudaActivity(Brief, Activity):
             **optional,
         )
 
-    def _by_synapse(self, of_pairs: Any) -> np.ndarray:
-        """Values of the topology's synapses, from those of all pairs."""
-        return of_pairs.get().astype(np.float64)[self.batch.network.stored]
+    def _of_synapses(self, dense: Any) -> NDArray[np.float64]:
+        """The values of the topology's synapses, from those of dense synapses."""
+        values: NDArray[np.float64] = dense.get().astype(np.float64)
+        return values[self.batch.network.dense_index]
 
-    def _by_unit(self, of_columns: Any) -> np.ndarray:
+    def _of_units(self, of_columns: Any) -> NDArray[np.float64]:
+        """The values of the units of all populations, from those of columns."""
         values = np.zeros(self.layout.units.size)
-        values[self.batch.network.unit_of] = of_columns.get()
+        values[self.batch.network.unit_of_column] = of_columns.get()
         return values
 
     def _grazing(self, found: CudaGradients) -> tuple[int, int, int] | None:
+        """Sample, unit and step of the first grazing emission, from its rank."""
         rank = int(found.grazing.get()[0])
-        if rank == NONE:
+        if rank == NOTHING_FOUND:
             return None
-        own, before_end = divmod(rank, self.layout.steps + 1)
-        sample, unit = divmod(own, self.layout.units.size)
+        unit_of_batch, before_end = divmod(rank, self.layout.steps + 1)
+        sample, unit = divmod(unit_of_batch, self.layout.units.size)
         return sample, unit, self.layout.steps - before_end

@@ -1,7 +1,8 @@
-"""A batch's adjoints on a CUDA device, and the gradients that come of them.
+"""A batch on a CUDA device, backward: its adjoints and the gradients that follow from them.
 
-Components come last to first, as do the steps inside: see the kernels in ``backward.cu`` and
-``gradients.cu``.  Like everything in ``batch`` it all stays on the device.
+Components are processed last to first, the steps of each from the end of the trial to its start;
+see the kernels in ``backward.cu``, ``spike_time_gradients.cu`` and ``parameter_gradients.cu``.  As
+in ``batch``, all data stay on the device.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from evsim.display.short_repr import Brief
-from evsim_gpu.cuda.batch import NONE, CudaBatch
-from evsim_gpu.cuda.launching import BACKWARD_CELL, GATHERED_TARGETS
+from evsim_gpu.cuda.batch import NOTHING_FOUND, CudaBatch
+from evsim_gpu.cuda.launching import BACKWARD_CELL, TARGETS_PER_BLOCK
 from evsim_gpu.cuda.network import CudaComponent, CudaConnection
 from evsim_gpu.model.layout import UNIT_FIELDS
 
@@ -23,11 +24,34 @@ TAU_SYN = UNIT_FIELDS.index("tau_syn")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CudaDrive(Brief):
-    """``Drive`` on the device: how a loss enters the adjoints of ``width`` columns.
+    """``Drive`` on the device: how a loss enters the adjoints of the units that it reads.
 
-    ``form`` (4, width) holds P, Q, R and U; ``slopes`` are direct slopes of emissions at
-    ``slope_places`` (int64) of the component's arrays.  None for what there is not;
-    ``rate_jump`` is of all units.
+    All arrays are on the device, of reals unless another type is given.  None stands for what
+    the loss does not have.
+
+    Parameters
+    ----------
+    component, first, width : int
+        The loss reads the columns ``first`` to ``first + width - 1`` of this component.
+    rate_jump : shape (units of all populations,)
+        Subtracted from lambda_V before each emission.
+    moment_step, moment_start : int32 (moments,), int64 (batch + 1,)
+        Grid points, ascending in each sample, at which the adjoints jump.
+    moment_lambda_v, moment_lambda_i : shape (moments, width)
+        By how much lambda_V and lambda_I are less before these grid points.
+    limit : float
+        The largest |lambda_V| before an emission.
+    f, g, form : shapes (steps,), (steps,) and (4, width)
+        Of a mean: its weights per step, and P, Q, R and U of ``MeanForm``.
+    peak_step : int32, shape (batch, width)
+        The step at which V peaks; 0 for no peak.
+    cotangents : shape (batch, width)
+        Of the mean or of the peak.
+    phantom : shape (batch, width)
+        lambda_V at the end of the trial.
+    emission_entries, spike_time_gradient : int64 and reals, shape (emissions,)
+        What the loss contributes directly to S_k of the emissions at these entries of the
+        component's arrays.  An entry below 0 stands for no emission.
     """
 
     component: int
@@ -45,18 +69,25 @@ class CudaDrive(Brief):
     peak_step: Any = None
     cotangents: Any = None
     phantom: Any = None
-    slope_places: Any = None
-    slopes: Any = None
+    emission_entries: Any = None
+    spike_time_gradient: Any = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CudaGradients(Brief):
-    """Sums over the batch, on the device.
+    """Gradients summed over the batch, on the device.
 
-    ``weight`` and ``delay`` are reals, one per pair of ``CudaNetwork``; ``threshold``,
-    ``tau_mem`` and ``tau_syn`` float64, one per column of all components; ``events`` reals,
-    one per input event, or None.  ``limited`` counts emissions, ``grazing`` ranks the first
-    (see ``rank_of`` in the kernels), uint64, (1,).
+    Parameters
+    ----------
+    weight, delay : reals, shape (dense synapses,)
+    threshold, tau_mem, tau_syn : float64, shape (columns of all components,)
+    events : reals, shape (input spikes,), or None
+        With respect to the times of the input spikes.
+    limited : uint64, shape (1,)
+        How many emissions had their lambda_V limited.
+    grazing : uint64, shape (1,)
+        The first emission with a threshold excess that is not > 0 and no limit, by
+        ``emission_rank`` of kernels/adjoint.cuh, or ``NOTHING_FOUND``.
     """
 
     weight: Any
@@ -72,54 +103,59 @@ class CudaGradients(Brief):
 def pull_back(
     batch: CudaBatch, drive: CudaDrive, *, time_constants: bool = False, events: bool = False
 ) -> CudaGradients:
-    """Gradients by everything; by time constants and input events only if asked for."""
+    """The gradients with respect to all parameters.
+
+    Those with respect to time constants and input times only if asked for.
+    """
     with batch.kernels.memory_for(_bytes(batch, time_constants), "pulling back"):
-        gradients = _no_gradients(batch, events)
-        sweep = Sweep(batch, drive, gradients, time_constants)
-        for component, adjoint in sweep.adjoints():
-            for connection in (*component.outer, *component.inner):
-                sweep.gather(component, connection, adjoint)
-                if events and connection.source_component < 0:
-                    sweep.add_slopes(component, connection, adjoint, gradients.events)
+        gradients = _zero_gradients(batch, events)
+        backward = BackwardPass(batch, drive, gradients, time_constants)
+        for component, adjoint in backward.adjoints():
+            for connection in component.connections:
+                backward.set_synapse_gradients(component, connection, adjoint)
+                if events and connection.is_from_input:
+                    backward.add_spike_time_gradients(
+                        component, connection, adjoint, gradients.events
+                    )
     return gradients
 
 
 def adjoints(batch: CudaBatch, drive: CudaDrive, index: int) -> Any:
     """lambda_V and lambda_I of a component, (batch, steps + 1, columns, 2)."""
     with batch.kernels.memory_for(_bytes(batch, time_constants=False), "pulling back"):
-        sweep = Sweep(batch, drive, _no_gradients(batch, events=False), time_constants=False)
-        for component, adjoint in sweep.adjoints():
+        gradients = _zero_gradients(batch, events=False)
+        for component, adjoint in BackwardPass(batch, drive, gradients, False).adjoints():
             if component.index == index:
                 return adjoint
-        zeros = batch.new(batch.network.components[index], 2)
-        zeros[...] = 0  # nobody reads these units
+        zeros = batch.empty_grid(batch.network.components[index], 2)
+        zeros[...] = 0  # the loss does not depend on these units
         return zeros
 
 
-def _no_gradients(batch: CudaBatch, events: bool) -> CudaGradients:
+def _zero_gradients(batch: CudaBatch, events: bool) -> CudaGradients:
     zeros = batch.cupy.zeros
-    columns, pairs = batch.network.unit_of.size, batch.network.pairs
+    columns, synapses = batch.network.columns, batch.network.dense_synapses
     return CudaGradients(
-        weight=zeros(pairs, batch.real),
-        delay=zeros(pairs, batch.real),
+        weight=zeros(synapses, batch.real),
+        delay=zeros(synapses, batch.real),
         threshold=zeros(columns, np.float64),
         tau_mem=zeros(columns, np.float64),
         tau_syn=zeros(columns, np.float64),
         events=zeros(batch.inputs.step.shape, batch.real) if events else None,
         limited=zeros(1, np.uint64),
-        grazing=batch.cupy.full(1, NONE, np.uint64),
+        grazing=batch.cupy.full(1, NOTHING_FOUND, np.uint64),
     )
 
 
 def _bytes(batch: CudaBatch, time_constants: bool) -> int:
-    """About how much the adjoints of all components take, and their states if they are needed."""
-    slots = sum(batch.slots(component) for component in batch.network.components)
-    return (5 if time_constants else 2) * slots * batch.real.itemsize
+    """About how much memory the adjoints of all components take, and their states if needed."""
+    entries = sum(batch.grid_size(component) for component in batch.network.components)
+    return (5 if time_constants else 2) * entries * batch.real.itemsize
 
 
 @dataclass(eq=False, repr=False)
-class Sweep(Brief):
-    """One way through a batch backward, that adds to ``gradients``."""
+class BackwardPass(Brief):
+    """One backward pass through a batch; it adds to ``gradients``."""
 
     batch: CudaBatch
     drive: CudaDrive
@@ -131,142 +167,154 @@ class Sweep(Brief):
         self.empty, self.real = self.batch.cupy.empty, self.batch.real
 
     def adjoints(self) -> Iterator[tuple[CudaComponent, Any]]:
-        """The adjoints of components; adds what comes per unit, not what comes per synapse."""
+        """The adjoints of each component, last to first; sets the gradients of its units."""
         components = self.batch.network.components
-        begun: dict[int, Any] = {}
+        started: dict[int, Any] = {}
         for component in reversed(components):
             index = component.index
             if not component.spiking and index != self.drive.component:
                 continue
-            adjoint = begun.pop(index) if index in begun else self._begin(component)
+            adjoint = started.pop(index) if index in started else self._start(component)
             self._integrate(component, adjoint)
             yield component, adjoint
-            for connection in component.outer:
+            for connection in component.external:
                 source = connection.source_component
-                if source >= 0:
-                    if source not in begun:
-                        begun[source] = self._begin(components[source])
-                    self.add_slopes(component, connection, adjoint, begun[source])
+                if not connection.is_from_input:
+                    if source not in started:
+                        started[source] = self._start(components[source])
+                    self.add_spike_time_gradients(component, connection, adjoint, started[source])
 
-    def _begin(self, component: CudaComponent) -> Any:
-        """An array of adjoints that holds the direct slopes of emissions."""
-        adjoint = self.batch.new(component, 2)
+    def _start(self, component: CudaComponent) -> Any:
+        """A new array of adjoints, with the direct part of S_k at each emission."""
+        adjoint = self.batch.empty_grid(component, 2)
         if component.spiking:
-            sizes = self.batch.sizes_of(component)
+            sizes = self.batch.size_arguments(component)
             arguments = *sizes, self.batch.emitted[component.index], adjoint
             count = int(np.prod(self.batch.word_shape(component)))
-            self.kernels.launch_each("begin_slopes", count, arguments)
-        if self.drive.slopes is not None and component.index == self.drive.component:
-            count = self.drive.slopes.size
-            direct = np.int64(count), self.drive.slope_places, self.drive.slopes, adjoint
-            self.kernels.launch_each("add_direct_slopes", count, direct)
+            self.kernels.launch_each("clear_spike_time_gradients", count, arguments)
+        drive = self.drive
+        if drive.spike_time_gradient is not None and component.index == drive.component:
+            count = drive.spike_time_gradient.size
+            direct = np.int64(count), drive.emission_entries, drive.spike_time_gradient, adjoint
+            self.kernels.launch_each("add_direct_spike_time_gradients", count, direct)
         return adjoint
 
     def _integrate(self, component: CudaComponent, adjoint: Any) -> None:
-        """Run a component's backward time loop, and sum over samples what comes per unit."""
-        index = component.index
-        shape = self.batch.inputs.batch, component.columns
-        kinds = 3 if self.time_constants else 1
-        by_unit = [self.empty(shape, np.float64) for _ in range(kinds)]
-        states = self.batch.states(index, 0, component.columns) if self.time_constants else None
-        arrays = (
-            adjoint, by_unit[0], by_unit[kinds // 2], by_unit[-1],
+        """Run the backward time loop of a component and set the gradients of its units."""
+        batch, index = self.batch, component.index
+        shape = batch.inputs.batch, component.columns
+        kinds = 3 if self.time_constants else 1  # threshold, tau_mem, tau_syn
+        by_sample = [self.empty(shape, np.float64) for _ in range(kinds)]
+        states = batch.states(index, 0, component.columns) if self.time_constants else adjoint
+        results = (
+            adjoint, by_sample[0], by_sample[kinds // 2], by_sample[-1],
             self.gradients.limited, self.gradients.grazing, np.int32(self.time_constants),
-            self.batch.parameters.slopes[index], adjoint if states is None else states,
-            *self._entering(component),
+            batch.parameters.time_constant_slopes[index], states,
+            *self._source_arguments(component),
         )  # fmt: skip
-        of_units = (
-            np.int32(component.columns), np.int32(self.batch.network.units),
-            *self.batch.units_of(index), component.unit_of, self.drive.rate_jump,
+        unit_arguments = (
+            np.int32(component.columns), np.int32(batch.network.units),
+            *batch.coefficient_arguments(index), component.unit_of_column, self.drive.rate_jump,
             self.real.type(self.drive.limit),
         )  # fmt: skip
-        emitted = self.batch.emitted.get(index, self.batch.nothing(np.uint32))
-        current = self.batch.current.get(index, self.batch.nothing(self.real))
+        emitted = batch.emitted.get(index, batch.unread(np.uint32))
+        current = batch.current.get(index, batch.unread(self.real))
         if component.recurrent:
             threads, shared = self.kernels.recurrent_block(component.columns, BACKWARD_CELL)
             arguments = (
-                self.batch.sizes[1], *of_units, emitted, self.batch.delivered[index], current,
-                *self.batch.inner_of(component), *arrays,
+                np.int32(batch.steps), *unit_arguments, emitted, batch.delivered[index], current,
+                *batch.internal_arguments(component), *results,
             )  # fmt: skip
-            self.kernels.launch(
-                "adjoint_recurrent", self.batch.inputs.batch, threads, arguments, shared
-            )
+            self.kernels.launch("adjoint_recurrent", batch.inputs.batch, threads, arguments, shared)
         else:
             arguments = (
-                *self.batch.sizes, *of_units, np.int32(component.spiking), emitted, current,
-                *arrays,
+                *batch.batch_arguments, *unit_arguments, np.int32(component.spiking), emitted,
+                current, *results,
             )  # fmt: skip
-            count = self.batch.inputs.batch * component.columns
+            count = batch.inputs.batch * component.columns
             self.kernels.launch_each("adjoint_layer", count, arguments)
-        totals = self.gradients.threshold, self.gradients.tau_mem, self.gradients.tau_syn
-        for values, total in zip(by_unit, totals, strict=False):
-            own = total[component.first : component.first + component.columns]
-            sizes = np.int32(self.batch.inputs.batch), np.int32(component.columns)
-            self.kernels.launch_each("sum_samples", component.columns, (*sizes, values, own))
+        self._sum_samples(component, by_sample)
 
-    def _entering(self, component: CudaComponent) -> tuple[Any, ...]:
-        """How the loss enters a component's adjoints, as the kernels are given it."""
+    def _sum_samples(self, component: CudaComponent, by_sample: list[Any]) -> None:
+        """Sum the gradients of units over the samples, each (batch, columns)."""
+        totals = self.gradients.threshold, self.gradients.tau_mem, self.gradients.tau_syn
+        columns = slice(component.first_column, component.first_column + component.columns)
+        sizes = np.int32(self.batch.inputs.batch), np.int32(component.columns)
+        for values, total in zip(by_sample, totals, strict=False):
+            arguments = (*sizes, values, total[columns])
+            self.kernels.launch_each("sum_samples", component.columns, arguments)
+
+    def _source_arguments(self, component: CudaComponent) -> tuple[Any, ...]:
+        """What the loss adds to a component's adjoints: ``ADJOINT_SOURCE_PARAMETERS``."""
         drive = self.drive
-        real, nothing = self.batch.nothing(self.real), self.batch.nothing(np.int32)
+        reals, integers = self.batch.unread(self.real), self.batch.unread(np.int32)
         if component.index != drive.component:
             start = self.batch.cupy.zeros(self.batch.inputs.batch + 1, np.int64)
             return (
-                np.int32(0), np.int32(0), np.int32(0), real, real, real, real, np.int32(0), nothing,
-                np.int32(0), real, nothing, start, real, real,
+                np.int32(0), np.int32(0), np.int32(0), reals, reals, reals, reals, np.int32(0),
+                integers, np.int32(0), reals, integers, start, reals, reals,
             )  # fmt: skip
-        f, g, form = (drive.f, drive.g, drive.form) if drive.f is not None else (real, real, real)
+        has_mean = drive.f is not None
+        f, g, form = (drive.f, drive.g, drive.form) if has_mean else (reals, reals, reals)
         return (
             np.int32(drive.first), np.int32(drive.width), np.int32(f.size), f, g, form,
-            real if drive.cotangents is None else drive.cotangents,
+            reals if drive.cotangents is None else drive.cotangents,
             np.int32(drive.peak_step is not None),
-            nothing if drive.peak_step is None else drive.peak_step,
+            integers if drive.peak_step is None else drive.peak_step,
             np.int32(drive.phantom is not None),
-            real if drive.phantom is None else drive.phantom,
+            reals if drive.phantom is None else drive.phantom,
             drive.moment_step, drive.moment_start, drive.moment_lambda_v, drive.moment_lambda_i,
         )  # fmt: skip
 
-    def add_slopes(
-        self, component: CudaComponent, connection: CudaConnection, adjoint: Any, slopes: Any
+    def add_spike_time_gradients(
+        self, component: CudaComponent, connection: CudaConnection, adjoint: Any, gradients: Any
     ) -> None:
-        """Add what a connection's arrivals say of the times of its source's spikes."""
-        arguments = (
-            *self.batch.sizes_of(component),
-            np.int32(connection.source_units), np.int32(connection.target_column),
-            np.int32(connection.target_units), np.int64(connection.first),
-            self.batch.parameters.weight, self.batch.parameters.delay, adjoint,
-            *self.batch.source_of(connection), slopes,
-        )  # fmt: skip
-        of_inputs = connection.source_component < 0
-        name = "slopes_of_inputs" if of_inputs else "slopes_of_emissions"
-        self.kernels.launch_each(
-            name, 32 * self.batch.inputs.batch * connection.source_units, arguments
-        )
+        """Add what the arrivals through a connection contribute to S_k of its source's spikes.
 
-    def gather(self, component: CudaComponent, connection: CudaConnection, adjoint: Any) -> None:
-        """Sum a connection's gradients, first chunk by chunk of samples, then over chunks."""
-        # So many samples in a chunk, and so the order of the sum, is a function of the batch alone.
-        chunk = max(16, -(-self.batch.inputs.batch // 64))
-        chunks = -(-self.batch.inputs.batch // chunk)
-        window = self.kernels.gathering_window(self.batch.steps)
+        ``gradients`` are those of input spikes, or the adjoints of the source component.
+        """
+        arguments = (
+            *self.batch.size_arguments(component),
+            np.int32(connection.source_units), np.int32(connection.target_column),
+            np.int32(connection.target_units), np.int64(connection.first_synapse),
+            self.batch.parameters.weight, self.batch.parameters.delay, adjoint,
+            *self.batch.source_arguments(connection), gradients,
+        )  # fmt: skip
+        source = "inputs" if connection.is_from_input else "emissions"
+        threads = 32 * self.batch.inputs.batch * connection.source_units
+        self.kernels.launch_each(f"add_spike_time_gradients_of_{source}", threads, arguments)
+
+    def set_synapse_gradients(
+        self, component: CudaComponent, connection: CudaConnection, adjoint: Any
+    ) -> None:
+        """Set the gradients of a connection's synapses: sums over chunks of samples, then of these.
+
+        The number of samples in a chunk, and so the order of the sum, depends on the batch size
+        alone.
+        """
+        batch = self.batch
+        chunk_samples = max(16, -(-batch.inputs.batch // 64))
+        chunks = -(-batch.inputs.batch // chunk_samples)
+        window = self.kernels.gradient_window(batch.steps)
         threads = min(512, -(-connection.source_units // 32) * 32)
-        partial = self.empty((chunks, connection.size, 2), self.real)
+        chunk_sums = self.empty((chunks, connection.size, 2), self.real)
         sizes = (
             np.int32(connection.source_units), np.int32(connection.target_column),
-            np.int32(connection.target_units), np.int64(connection.first),
+            np.int32(connection.target_units), np.int64(connection.first_synapse),
         )  # fmt: skip
         arguments = (
-            *self.batch.sizes_of(component), *sizes,
-            self.batch.parameters.delay, adjoint, np.int32(chunk), np.int32(window), partial,
-            *self.batch.source_of(connection),
+            *batch.size_arguments(component), *sizes, batch.parameters.delay, adjoint,
+            np.int32(chunk_samples), np.int32(window), chunk_sums,
+            *batch.source_arguments(connection),
         )  # fmt: skip
-        of_inputs = connection.source_component < 0
-        name = "gather_of_inputs" if of_inputs else "gather_of_emissions"
-        tiles = -(-connection.target_units // GATHERED_TARGETS)
+        source = "inputs" if connection.is_from_input else "emissions"
+        tiles = -(-connection.target_units // TARGETS_PER_BLOCK)
         blocks = tiles * -(-connection.source_units // threads) * chunks
-        shared = window * GATHERED_TARGETS * 2 * self.real.itemsize
-        self.kernels.launch(name, blocks, threads, arguments, shared)
-        finish = (
-            *sizes, self.batch.parameters.weight, self.batch.units_of(component.index)[0][TAU_SYN],
-            np.int32(chunks), partial, self.gradients.weight, self.gradients.delay,
+        shared = window * TARGETS_PER_BLOCK * 2 * self.real.itemsize
+        self.kernels.launch(f"sum_arrival_adjoints_of_{source}", blocks, threads, arguments, shared)
+        tau_syn = batch.parameters.coefficients[component.index][TAU_SYN]
+        arguments = (
+            *sizes, batch.parameters.weight, tau_syn, np.int32(chunks), chunk_sums,
+            self.gradients.weight, self.gradients.delay,
         )  # fmt: skip
-        self.kernels.launch_each("finish_synapses", connection.size, finish)
+        self.kernels.launch_each("synapse_gradients", connection.size, arguments)

@@ -1,6 +1,7 @@
-"""The grid on an NVIDIA GPU: CUDA kernels, compiled and launched by CuPy.
+"""The grid on an NVIDIA GPU, by CUDA kernels that CuPy compiles and launches.
 
-``batch`` and ``backward`` do the work on the GPU; ``activity`` hands its results to the host.
+``batch`` runs the forward pass on the GPU, ``backward`` the backward pass; ``activity`` copies
+their results to the host.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from evsim_gpu.cuda.network import CudaNetwork, CudaParameters
 from evsim_gpu.device import Device, GridInputs
 from evsim_gpu.model.layout import GridLayout
 
-# What layouts of a topology share is kept as long as the topology; kernels are kept for good.
+# The structure of a network is kept as long as its topology; compiled kernels are kept for good.
 _networks: WeakKeyDictionary[Topology, dict[tuple[int, int], CudaNetwork]] = WeakKeyDictionary()
 
 
 @cache
 def kernels_for(cupy: Any, number: int, precision: str, files: tuple[str, ...] = FILES) -> Kernels:
-    """The kernels of some files for a GPU and a precision, compiled once."""
+    """The kernels of some files for a GPU and a precision, compiled once per process."""
     return Kernels(cupy, np.dtype(precision).type, files)
 
 
 def network_on(cupy: Any, number: int, layout: GridLayout) -> CudaNetwork:
-    """The structure of a layout's network in a GPU's memory, copied there once."""
+    """The structure of a layout's network in the memory of a GPU, copied there once."""
     known = _networks.setdefault(layout.network.topology, {})
     key = id(cupy), number
     if key not in known:
@@ -45,7 +46,7 @@ class CudaDevice(Device):
     Parameters
     ----------
     precision : str
-        "float32" or "float64", that of the layouts it is given.
+        "float32" or "float64"; the layouts that it simulates must have the same.
     number : int
         Which GPU, as CUDA counts them.
 
@@ -54,7 +55,7 @@ class CudaDevice(Device):
     ImportError
         If CuPy is not installed.
     EngineError
-        If there is no such GPU; while simulating, if its memory does not suffice.
+        If there is no such GPU; while simulating, if its memory is too small.
     """
 
     def __init__(self, precision: str = "float32", number: int = 0) -> None:
@@ -66,7 +67,7 @@ class CudaDevice(Device):
         return f"CudaDevice({self.kernels.precision}, {self.gpu.number}: {self.gpu.name})"
 
     def current(self) -> Any:
-        """A context in which this GPU is the one that CuPy uses."""
+        """A context in which CuPy uses this GPU."""
         return self.gpu.current()
 
     def simulate(
@@ -82,7 +83,7 @@ class CudaDevice(Device):
         size = layout.units.nbytes + 3 * 4 * inputs.step.size + inputs.start.nbytes
         with self.current():
             network = network_on(self.gpu.cupy, self.gpu.number, layout)
-            size += 2 * self.kernels.precision.itemsize * network.pairs
+            size += 2 * self.kernels.precision.itemsize * network.dense_synapses
             with self.kernels.memory_for(size, "the network with its input spikes"):
                 parameters = CudaParameters.of(self.gpu.cupy, layout, network)
                 step, start = (self.gpu.cupy.asarray(part) for part in (inputs.step, inputs.start))

@@ -1,4 +1,4 @@
-"""Which NVIDIA GPUs there are, and which of them CuPy uses."""
+"""The NVIDIA GPUs of this machine, and which of them CuPy uses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INSTALLATION = (
 
 
 def check_cuda() -> Any:
-    """CuPy, if there is one that finds a GPU; else ImportError or EngineError."""
+    """The module of CuPy; ImportError without CuPy, EngineError if it finds no GPU."""
     try:
         import cupy
     except ImportError as error:
@@ -30,7 +30,7 @@ def check_cuda() -> Any:
 
 
 def cuda_devices() -> list[str]:
-    """The names of the GPUs that can be used; none without CuPy."""
+    """The names of the GPUs that can be used; an empty list without CuPy."""
     try:
         runtime = check_cuda().cuda.runtime
     except (ImportError, EngineError):
@@ -40,7 +40,7 @@ def cuda_devices() -> list[str]:
 
 
 class Gpu:
-    """One GPU, with CuPy's module.
+    """One GPU, and the module of CuPy.
 
     Parameters
     ----------
@@ -67,5 +67,5 @@ class Gpu:
         return f"Gpu({self.number}: {self.name})"
 
     def current(self) -> Any:
-        """A context in which this GPU is the one that CuPy uses."""
+        """A context in which CuPy uses this GPU."""
         return self.cupy.cuda.Device(self.number)

@@ -1,4 +1,4 @@
-"""The CUDA kernels: their source as one text, compiled by CuPy, and how they are launched."""
+"""The CUDA kernels: their source as one text, which CuPy compiles, and their launches."""
 
 from __future__ import annotations
 
@@ -14,28 +14,44 @@ import numpy as np
 from evsim.engines.protocol import EngineError
 
 FOLDER = resources.files("evsim_gpu.cuda") / "kernels"
-FILES = ("arrivals.cu", "forward.cu", "states.cu", "backward.cu", "gradients.cu")
-TRAINING_FILES = ("batches.cu", "losses.cu", "tallies.cu", "optimisers.cu", "flows.cu")
+FILES = (
+    "dropout.cu",
+    "arrivals.cu",
+    "forward.cu",
+    "readouts.cu",
+    "spike_time_gradients.cu",
+    "backward.cu",
+    "parameter_gradients.cu",
+)
+TRAINING_FILES = (
+    "training/input_batches.cu",
+    "training/losses.cu",
+    "training/tally.cu",
+    "training/folded_gradients.cu",
+    "training/batch_check.cu",
+    "training/optimisers.cu",
+    "training/parameter_values.cu",
+    "training/propagators.cu",
+)
 
-# Bytes of shared memory of a unit of a recurrent component, forward and backward; the kernels'
-# static_asserts say the same.
+# Bytes of shared memory per unit of a recurrent component, forward and backward, by the size of a
+# real.  The static_asserts in the kernels check them.
 FORWARD_CELL = {4: 24, 8: 40}
 BACKWARD_CELL = {4: 20, 8: 40}
 
-# Bytes of shared memory that a block of a kernel with windows takes: enough for a good part of
-# a trial, and little enough for several blocks at once.  No result of the forward pass depends
-# on them.
-COLLECTING_BYTES = 28 * 1024
-GATHERING_BYTES = 64 * 1024
-WITHOUT_ASKING = 48 * 1024  # what any kernel gets
-GATHERED_TARGETS = 4  # TILE of gradients.cu
-MOST_STEPS = 2**29  # sums of steps and delays are 32-bit integers
+# Bytes of shared memory for the window of steps that a block keeps: enough for a good part of a
+# trial, and few enough for several blocks at once.  No result of the forward pass depends on them.
+ARRIVAL_WINDOW_BYTES = 28 * 1024
+GRADIENT_WINDOW_BYTES = 64 * 1024
+DEFAULT_SHARED_BYTES = 48 * 1024  # what a kernel gets without an attribute that asks for more
+TARGETS_PER_BLOCK = 4  # TILE in parameter_gradients.cu
+STEP_LIMIT = 2**29  # sums of steps and delays are 32-bit integers
 
 
 def kernel_source(files: tuple[str, ...] = FILES) -> str:
-    """Kernels as one text, each header where it is included first.
+    """The kernels of some files as one text, with each header where it is first included.
 
-    CuPy's cache of compiled kernels looks at the text, not at the files that it includes.
+    CuPy's cache of compiled kernels compares the text, and not the files that it includes.
     """
     included: set[str] = set()
     return "\n".join(_with_headers(FOLDER / name, included) for name in files)
@@ -53,13 +69,13 @@ def _with_headers(file: Traversable, included: set[str]) -> str:
 
 
 def compile_options(precision: type[np.floating]) -> tuple[str, ...]:
-    """For NVRTC; without fused multiply-add results are those of the CPU, bit for bit."""
+    """The options of NVRTC; without fused multiply-add, results equal the CPU's bit for bit."""
     real = {4: "float", 8: "double"}[np.dtype(precision).itemsize]
     return "--std=c++17", "--fmad=false", f"-DREAL={real}"
 
 
 class Kernels:
-    """Kernels of one precision, on the device that is current when they are first launched.
+    """The kernels of some files in one precision, on the device that is current at first launch.
 
     Parameters
     ----------
@@ -67,7 +83,7 @@ class Kernels:
     precision : type
         ``numpy.float32`` or ``numpy.float64``.
     files : tuple of str
-        Which kernels: those of batches if not given.
+        Of the folder kernels/; those that simulate and pull back if not given.
     """
 
     def __init__(
@@ -75,54 +91,67 @@ class Kernels:
     ) -> None:
         self.cupy = cupy
         self.precision = np.dtype(precision)
-        self.most_shared = int(cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"])
+        self.shared_limit = int(cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"])
         self._module = cupy.RawModule(code=kernel_source(files), options=compile_options(precision))
         self._functions: dict[str, Any] = {}
 
     def launch(
         self, name: str, blocks: int, threads: int, arguments: tuple[Any, ...], shared: int = 0
     ) -> None:
-        """Launch a kernel; its numbers are NumPy's, of the kernel's types."""
+        """Launch a kernel; numbers among the arguments are NumPy's, of the kernel's types.
+
+        ``shared`` is in bytes.
+        """
         if blocks == 0:
             return
         if name not in self._functions:
             self._functions[name] = self._module.get_function(name)
         function = self._functions[name]
-        if shared > WITHOUT_ASKING and shared > function.max_dynamic_shared_size_bytes:
+        if shared > DEFAULT_SHARED_BYTES and shared > function.max_dynamic_shared_size_bytes:
             function.max_dynamic_shared_size_bytes = shared
         function((blocks,), (threads,), arguments, shared_mem=shared)
 
     def launch_each(self, name: str, count: int, arguments: tuple[Any, ...]) -> None:
-        """Launch a kernel with a thread for each of so many."""
+        """Launch a kernel with at least ``count`` threads, in blocks of 128."""
         self.launch(name, -(-count // 128), 128, arguments)
 
-    def collecting_window(self, steps: int) -> int:
-        """How many steps a block of ``collect`` keeps for its 32 targets."""
-        return max(1, min(steps + 1, COLLECTING_BYTES // (32 * self.precision.itemsize)))
+    def arrival_window(self, steps: int) -> int:
+        """How many steps a block that adds arrivals keeps for its 32 target units."""
+        return max(1, min(steps + 1, ARRIVAL_WINDOW_BYTES // (32 * self.precision.itemsize)))
 
-    def gathering_window(self, steps: int) -> int:
-        """How many steps a block of ``gather`` keeps for its few targets."""
-        most = min(GATHERING_BYTES, self.most_shared)
-        return max(1, min(steps + 1, most // (GATHERED_TARGETS * 2 * self.precision.itemsize)))
+    def gradient_window(self, steps: int) -> int:
+        """How many steps a block that sums adjoints at arrivals keeps for its target units."""
+        limit = min(GRADIENT_WINDOW_BYTES, self.shared_limit)
+        return max(1, min(steps + 1, limit // (TARGETS_PER_BLOCK * 2 * self.precision.itemsize)))
 
     def recurrent_block(self, columns: int, cell: dict[int, int]) -> tuple[int, int]:
-        """Threads and bytes of shared memory for a recurrent component of so many units.
+        """Threads and bytes of shared memory of a block for a recurrent component.
 
-        EngineError if it has too many.
+        Parameters
+        ----------
+        columns : int
+            Units of the component.
+        cell : dict
+            ``FORWARD_CELL`` or ``BACKWARD_CELL``.
+
+        Raises
+        ------
+        EngineError
+            If shared memory has no room for so many units.
         """
         size = cell[self.precision.itemsize]
         shared = columns * size + 2 * 4 * -(-columns // 32)
-        if shared > self.most_shared:
+        if shared > self.shared_limit:
             raise EngineError(
                 f"{columns} units reach each other, and the GPU's shared memory has room for "
-                f"about {int(self.most_shared / (size + 0.25))}: use precision float32 or "
+                f"about {int(self.shared_limit / (size + 0.25))}: use precision float32 or "
                 f"smaller recurrent populations"
             )
         return min(1024, -(-columns // 32) * 32), shared
 
     @contextmanager
     def memory_for(self, needed: int, purpose: str) -> Iterator[None]:
-        """Tell how much is needed and free where CuPy finds no memory: EngineError."""
+        """Raise an EngineError that says how much is needed and free, if CuPy finds no memory."""
         try:
             yield
         except self.cupy.cuda.memory.OutOfMemoryError as error:

@@ -1,13 +1,14 @@
-"""What the engine's precision cannot hold, refused by name before anything runs.
+"""Checks that the engine's precision can hold the parameters of a network and its coefficients.
 
-A parameter is a float64.  Rounded to float32, one below 1.18e-38 would lose digits or become 0,
-so that a threshold is reached at every step, and one above 3.4e38 would become infinite.
-Delays, refractory periods and times of spikes become whole steps in float64, and so are safe.
+Parameters are float64.  In float32 a parameter below 1.18e-38 would lose digits or become 0, so
+that a threshold would be reached at every step; one above 3.4e38 would become infinite.  Delays,
+refractory periods and spike times are converted to steps in float64 and need no check.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evsim.arguments.checks import is_sparse
 from evsim.network.network import Network
@@ -15,7 +16,7 @@ from evsim.network.parameters import refuse
 
 
 def check_parameters(network: Network, precision: type[np.floating]) -> None:
-    """Refuse the first parameter that the precision cannot hold."""
+    """Raise a ValueError for the first parameter that the precision cannot hold."""
     if precision is np.float64:
         return
     limits = np.finfo(precision)
@@ -30,17 +31,33 @@ def check_parameters(network: Network, precision: type[np.floating]) -> None:
 
 
 def check_coefficients(
-    network: Network, tau_mem: np.ndarray, tau_syn: np.ndarray, dt: float, precision: type
+    network: Network,
+    tau_mem: NDArray[np.float64],
+    tau_syn: NDArray[np.float64],
+    dt: float,
+    precision: type[np.floating],
 ) -> None:
-    """Refuse time constants whose ratios to each other or to dt the precision cannot hold.
+    """Raise a ValueError for time constants whose ratios the precision cannot hold.
 
-    They have shape (units of all populations,), NaN for units that have none.  The coefficients
-    of a step are such ratios, times exponentials that may well vanish.
+    That is, ratios to each other and to dt: the coefficients of a step are such ratios times
+    exponentials, and the latter may become 0.
+
+    Parameters
+    ----------
+    network : Network
+    tau_mem, tau_syn : float64, shape (units of all populations,)
+        In ms; NaN for units without time constants.
+    dt : float
+        In ms.
+    precision : type
+        ``numpy.float32`` or ``numpy.float64``.
     """
-    pairs = (tau_mem, dt), (np.minimum(dt, tau_syn), tau_mem), (np.minimum(dt, tau_mem), tau_syn)
+    fractions = (
+        (tau_mem, dt), (np.minimum(dt, tau_syn), tau_mem), (np.minimum(dt, tau_mem), tau_syn),
+    )  # fmt: skip
     limits = np.finfo(precision)
     with np.errstate(over="ignore", under="ignore"):
-        ratios = np.array([a / b for a, b in pairs])
+        ratios = np.array([numerator / denominator for numerator, denominator in fractions])
     wrong = ((ratios > limits.max) | (ratios < limits.tiny)).any(axis=0)
     if not wrong.any():
         return

@@ -1,7 +1,7 @@
-"""What the samples of an epoch are made of: augmentation as a list of parts, not of spikes.
+"""Augmented samples, each described as two parts of samples of the data instead of as spikes.
 
-The host draws what ``evsim.augment`` draws, from the same generators; the device makes the
-spikes of a batch when its turn comes.
+The host draws the same random numbers as ``evsim.augment``; the device makes the spikes of a batch
+when it trains on the batch.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evsim.data.augment import Blend, Shift
 from evsim.data.augment.alignment import Alignment, Means, unit_sums
@@ -18,26 +19,26 @@ from evsim.data.augment.blending import draw_keys, kinds_of_pairs
 from evsim.network.spike_trains import SpikeTrains
 from evsim.training.task import AugmentationLike, Task
 
-PART = np.dtype(
+SAMPLE_PART = np.dtype(
     [
-        ("delay", np.float64),  # ms by which its spikes come later
-        ("key", np.uint64),  # decides which of its spikes are kept, if it is blended
-        ("source", np.int32),  # sample of the data; -1 for no part
-        ("shift", np.int32),  # channels by which its spikes move in all
-        ("first", np.int32),  # the first channel of the source that stays among the channels,
-        ("last", np.int32),  # and the one after the last
-        ("moved", np.int32),  # channels by which its spikes had moved when it was blended
-        ("known_first", np.int32),  # the first channel of the source that was there then,
-        ("known_last", np.int32),  # and the one after the last
-        ("blended", np.int32),  # 1 if it is part of a blend
+        ("delay", np.float64),  # by how much later its spikes come, ms
+        ("key", np.uint64),  # decides which of its spikes a blend keeps
+        ("source", np.int32),  # the sample of the data that it is a part of; -1 for no part
+        ("shift", np.int32),  # by how many channels its spikes are shifted in total
+        ("first", np.int32),  # the first channel of the source that is not shifted out,
+        ("last", np.int32),  # and the channel after the last one
+        ("shift_before_blend", np.int32),  # ``shift``, ``first`` and ``last`` before the blend
+        ("first_before_blend", np.int32),
+        ("last_before_blend", np.int32),
+        ("blended", np.int32),  # 1 if it is a part of a blend
     ],
     align=True,
 )
-"""A part of a sample, as kernels/batches.cu reads it."""
+"""A part of a sample; ``SamplePart`` of kernels/training/input_batches.cu has the same fields."""
 
 
 def unsupported_augmentation(augmentation: Sequence[AugmentationLike]) -> str | None:
-    """What of an augmentation cannot be done on the device; None if all of it can."""
+    """Why the device cannot augment samples; None if it can."""
     for each in augmentation:
         if type(each) not in (Shift, Blend):
             return f"spikes are augmented by {each!r}"
@@ -47,10 +48,14 @@ def unsupported_augmentation(augmentation: Sequence[AugmentationLike]) -> str | 
 
 
 class ChannelCounts:
-    """How many spikes each channel of each sample of the data has, and when in the mean.
+    """Counts and mean times of the spikes of each channel in each sample of the data.
 
-    ``before`` counts those of lower channels, int64, (samples, channels + 1); ``times`` holds
-    the sums of their times, float64, (samples, channels).
+    Attributes
+    ----------
+    before : int64, shape (samples, channels + 1)
+        The number of spikes of all lower channels.
+    times : float64, shape (samples, channels)
+        The sums of the spike times, ms.
     """
 
     def __init__(self, spikes: SpikeTrains) -> None:
@@ -58,30 +63,33 @@ class ChannelCounts:
         self.before = np.zeros((samples, channels + 1), np.int64)
         self.times = np.empty((samples, channels))
         for sample in range(samples):  # one by one: the keys of all would be a large array
-            own = slice(sample, sample + 1)
-            counts, self.times[own] = unit_sums(spikes, own)
-            np.cumsum(counts, axis=1, out=self.before[own, 1:])
+            row = slice(sample, sample + 1)
+            counts, self.times[row] = unit_sums(spikes, row)
+            np.cumsum(counts, axis=1, out=self.before[row, 1:])
 
     @property
     def channels(self) -> int:
-        """How many channels there are."""
+        """The number of channels."""
         return self.times.shape[1]
 
-    def spikes_of(self, parts: np.ndarray) -> np.ndarray:
-        """How many spikes of their sources stay among the channels, (parts,)."""
+    def spikes_of(self, parts: np.ndarray) -> NDArray[np.int64]:
+        """The number of spikes of each part that are not shifted out, (parts,)."""
         source = parts["source"]
-        return self.before[source, parts["last"]] - self.before[source, parts["first"]]
+        counts: NDArray[np.int64] = (
+            self.before[source, parts["last"]] - self.before[source, parts["first"]]
+        )
+        return counts
 
     def means(self, parts: np.ndarray) -> Means:
-        """Mean channels and times of parts that are not blended, one for each sample in order."""
+        """Mean channels and times of parts that are not blended, one part per sample in order."""
         if (parts["shift"] == 0).all():
-            return self._unmoved
-        chunk = max(1, 2**22 // self.channels)
-        rows = [slice(first, first + chunk) for first in range(0, parts.size, chunk)]
-        return Means.joined([self._means(parts[own], own) for own in rows])
+            return self._unshifted
+        size = max(1, 2**22 // self.channels)  # limits the memory of a chunk of samples
+        chunks = [slice(first, first + size) for first in range(0, parts.size, size)]
+        return Means.joined([self._means(parts[chunk], chunk) for chunk in chunks])
 
     @cached_property
-    def _unmoved(self) -> Means:
+    def _unshifted(self) -> Means:
         return Means.by_unit(np.diff(self.before, axis=1), self.times)
 
     def _means(self, parts: np.ndarray, rows: slice) -> Means:
@@ -94,10 +102,18 @@ class ChannelCounts:
 
 @dataclass(frozen=True, eq=False)
 class AugmentedSamples:
-    """Samples made of parts of others.
+    """Samples that consist of parts of samples of the data.
 
-    ``parts`` has shape (samples, 2), of ``PART``; ``lost`` counts spikes that left the channels
-    of samples that are not blended.  Those of blends are counted when they are made.
+    Parameters
+    ----------
+    parts : records of SAMPLE_PART, shape (samples, 2)
+    labels, groups : shape (samples,)
+    channels : int
+    lost : int
+        The number of spikes that were shifted out of the channels, of samples that are not
+        blended.  Those of blends are counted when the batches are made.
+    probability : float
+        With which blends keep a spike.
     """
 
     parts: np.ndarray
@@ -111,8 +127,8 @@ class AugmentedSamples:
     def plain(
         cls, labels: np.ndarray, groups: np.ndarray | None, channels: int
     ) -> AugmentedSamples:
-        """The data as they are."""
-        parts = np.zeros((labels.shape[0], 2), PART)
+        """The samples of the data without augmentation."""
+        parts = np.zeros((labels.shape[0], 2), SAMPLE_PART)
         parts["source"][:, 0], parts["source"][:, 1] = np.arange(labels.shape[0]), -1
         parts["last"] = channels
         return cls(parts, labels, groups, channels)
@@ -121,11 +137,11 @@ class AugmentedSamples:
     def of_epoch(
         cls, task: Task, epoch: int, spike_counts: ChannelCounts | None
     ) -> AugmentedSamples:
-        """The training data of an epoch; the counts of the data are for augmentation."""
+        """The samples of an epoch; ``spike_counts`` are needed only if there is augmentation."""
         spikes = next(iter(task.data.inputs.values()))
         augmented = cls.plain(task.data.labels, task.data.groups, spikes.unit_count)
-        for place, augmentation in enumerate(task.augmentation):
-            generator = task.augmentation_generator(epoch, place)
+        for number, augmentation in enumerate(task.augmentation):
+            generator = task.augmentation_generator(epoch, number)
             assert spike_counts is not None
             if isinstance(augmentation, Shift):
                 augmented = augmented.shifted(augmentation, generator, spike_counts)
@@ -135,32 +151,34 @@ class AugmentedSamples:
         return augmented
 
     def __len__(self) -> int:
-        """Number of samples."""
-        return self.parts.shape[0]
+        """The number of samples."""
+        return int(self.parts.shape[0])
 
     def shifted(
         self, augmentation: Shift, generator: np.random.Generator, spike_counts: ChannelCounts
     ) -> AugmentedSamples:
-        """What ``evsim.augment.Shift`` makes of the samples."""
+        """The samples after ``evsim.augment.Shift``."""
         shifts = augmentation.draw(len(self), generator)
-        parts = _moved(self.parts, shifts[:, None], self.channels)
-        whole = self.parts["blended"][:, 0] == 0
-        before, after = (spike_counts.spikes_of(own[whole, 0]).sum() for own in (self.parts, parts))
+        parts = _shifted(self.parts, shifts[:, None], self.channels)
+        unblended = self.parts["blended"][:, 0] == 0
+        before, after = (
+            spike_counts.spikes_of(each[unblended, 0]).sum() for each in (self.parts, parts)
+        )
         return replace(self, parts=parts, lost=self.lost + int(before - after))
 
     def blended(
         self, augmentation: Blend, generator: np.random.Generator, spike_counts: ChannelCounts
     ) -> AugmentedSamples:
-        """What ``evsim.augment.Blend`` makes of the samples, none of which is blended."""
-        whole = self.parts[:, 0]
-        spiking = spike_counts.spikes_of(whole) > 0
+        """The samples after ``evsim.augment.Blend``; none of them may be blended already."""
+        samples = self.parts[:, 0]  # each has one part only
+        spiking = spike_counts.spikes_of(samples) > 0
         pairs = augmentation.draw_pairs(self.labels, self.groups, spiking, generator)
-        moves = Alignment.of(spike_counts.means(whole), pairs, augmentation.time_step)
-        new = whole[pairs]
-        new["blended"], new["moved"] = 1, new["shift"]
-        new["known_first"], new["known_last"] = new["first"], new["last"]
+        moves = Alignment.of(spike_counts.means(samples), pairs, augmentation.time_step)
+        new = samples[pairs]
+        new["blended"], new["shift_before_blend"] = 1, new["shift"]
+        new["first_before_blend"], new["last_before_blend"] = new["first"], new["last"]
         new["delay"], new["key"] = moves.delays, draw_keys(len(pairs), generator)
-        new = _moved(new, moves.channels, self.channels)
+        new = _shifted(new, moves.channels, self.channels)
         labels, groups = kinds_of_pairs(self.labels, self.groups, pairs)
         if augmentation.keep_originals:
             new = np.concatenate([self.parts, new])
@@ -172,13 +190,13 @@ class AugmentedSamples:
         )
 
 
-def _moved(parts: np.ndarray, shifts: np.ndarray, channels: int) -> np.ndarray:
-    """Parts whose spikes move by so many channels more, (samples, 1 or 2)."""
+def _shifted(parts: np.ndarray, shifts: NDArray[np.int64], channels: int) -> np.ndarray:
+    """The same parts, shifted by more channels; ``shifts`` has shape (samples, 1 or 2)."""
     parts = parts.copy()
-    # No spike stays that moves by as many channels as there are, or more.
+    # A shift by the number of channels already shifts every spike out.
     parts["shift"] += np.clip(shifts, -channels, channels).astype(np.int32)
     parts["first"] = np.maximum(parts["first"], -parts["shift"])
     parts["last"] = np.minimum(parts["last"], channels - parts["shift"])
-    parts["first"] = np.minimum(parts["first"], channels)  # of a part that has left them all
+    parts["first"] = np.minimum(parts["first"], channels)  # if all spikes are shifted out
     parts["last"] = np.maximum(parts["last"], parts["first"])
     return parts

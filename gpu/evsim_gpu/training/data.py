@@ -1,4 +1,4 @@
-"""A data set that stays on the device, and the batches that are made of it there."""
+"""A data set that stays on the device, and the batches that are made from it there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evsim.data.augment import Blend
 from evsim.data.augment.events import order_by_unit
@@ -16,15 +17,22 @@ from evsim.training.task import Task
 from evsim_gpu.cuda.batch import CudaInputs
 from evsim_gpu.cuda.launching import Kernels
 from evsim_gpu.model.layout import GridLayout
-from evsim_gpu.training.augmented_samples import PART, AugmentedSamples, ChannelCounts
+from evsim_gpu.training.augmented_samples import SAMPLE_PART, AugmentedSamples, ChannelCounts
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EpochInputs(Brief):
-    """What the batches of an epoch are made of, sample by sample in the order of training.
+    """What the batches of an epoch are made from, on the device, in the order of training.
 
-    ``parts`` holds two records of ``PART`` for each, as bytes, ``keys`` those of dropout
-    (uint64) and ``labels`` the classes (int32).
+    Parameters
+    ----------
+    parts : uint8
+        The bytes of two records of ``SAMPLE_PART`` per sample.
+    keys : uint64, shape (samples,)
+        The dropout keys.
+    labels : int32, shape (samples,)
+    probability : float
+        With which blends keep a spike.
     """
 
     parts: Any
@@ -34,15 +42,22 @@ class EpochInputs(Brief):
 
 
 class TrainingData:
-    """The spikes of a task's data on the device, in float64 and sorted by sample, unit, time.
+    """The spikes of a task's data on the device.
 
     Parameters
     ----------
     kernels : Kernels
-        Those of training.
+        Of ``TRAINING_FILES``.
     layout : GridLayout
     task : Task
-        With one input population.
+        Of a network with one input population.
+
+    Attributes
+    ----------
+    times : float64, shape (spikes,)
+        In ms, sorted by sample, channel and time.
+    starts : int64, shape (samples * channels + 1,)
+        The first spike of each channel in each sample.
     """
 
     def __init__(self, kernels: Kernels, layout: GridLayout, task: Task) -> None:
@@ -54,34 +69,35 @@ class TrainingData:
         self.first_unit = int(layout.network.topology.first_unit[inputs.index(True)])
         self.units = layout.units.size
         lists = task.batch_size * self.units
-        capacity = self._most_spikes(spikes)
-        self.needed = spikes.times.nbytes + 8 * self.channels * len(spikes) + 16 * lists
-        self.needed += (2 if layout.drop_rate.any() else 1) * 4 * capacity
+        capacity = self._spike_limit(spikes)
+        needed = spikes.times.nbytes + 8 * self.channels * len(spikes) + 16 * lists
+        needed += (2 if layout.drop_rate.any() else 1) * 4 * capacity
         cupy = kernels.cupy
-        with kernels.memory_for(self.needed, "the training data"):
-            self.times, self.starts = (cupy.asarray(part) for part in _by_unit(spikes))
+        with kernels.memory_for(needed, "the training data"):
+            self.times, self.starts = (cupy.asarray(part) for part in _sorted_by_unit(spikes))
             self.step = cupy.empty(capacity, np.int32)
             self.count = cupy.empty(lists, np.int64)
             self.start = cupy.zeros(lists + 1, np.int64)
 
-    def _most_spikes(self, spikes: SpikeTrains) -> int:
-        """The most spikes that a batch can have, whichever samples it is made of."""
+    def _spike_limit(self, spikes: SpikeTrains) -> int:
+        """The largest number of spikes that a batch can have, whatever its samples."""
         counts = np.sort(np.diff(spikes.offsets))[::-1]
         if any(isinstance(each, Blend) for each in self.task.augmentation):
             return 2 * self.task.batch_size * int(counts.max(initial=0))
         return int(counts[: self.task.batch_size].sum())
 
     def augmented(self, epoch: int) -> AugmentedSamples:
-        """What the samples of an epoch are made of."""
+        """The augmented samples of an epoch, as parts of samples of the data."""
         return AugmentedSamples.of_epoch(self.task, epoch, self.spike_counts)
 
     def upload(
         self, augmented: AugmentedSamples, order: np.ndarray, keys: np.ndarray | None
     ) -> EpochInputs:
-        """Copy the samples of an epoch to the device; keys are those of dropout."""
+        """Copy the samples of an epoch to the device; ``keys`` are the dropout keys, uint64."""
         asarray = self.kernels.cupy.asarray
         keys = np.zeros(order.size, np.uint64) if keys is None else keys[order]
-        with self.kernels.memory_for(order.size * (2 * PART.itemsize + 12), "an epoch's order"):
+        needed = order.size * (2 * SAMPLE_PART.itemsize + 12)
+        with self.kernels.memory_for(needed, "an epoch's order"):
             return EpochInputs(
                 parts=asarray(augmented.parts[order].view(np.uint8).ravel()),
                 keys=asarray(keys),
@@ -90,10 +106,10 @@ class TrainingData:
             )
 
     def make_batch(self, inputs: EpochInputs, samples: slice, lost: Any) -> CudaInputs:
-        """The spikes of some samples; what blends lose is added to ``lost``, uint64, (1,)."""
+        """The spikes of some samples; adds those that blends lose to ``lost``, uint64, (1,)."""
         batch = samples.stop - samples.start
         lists = batch * self.units
-        record = 2 * PART.itemsize
+        record = 2 * SAMPLE_PART.itemsize
         sources = (
             np.int32(batch), np.int32(self.units), np.int32(self.first_unit),
             np.int32(self.channels), inputs.parts[samples.start * record : samples.stop * record],
@@ -101,15 +117,15 @@ class TrainingData:
             np.float64(self.layout.duration),
         )  # fmt: skip
         count, start = self.count[:lists], self.start[: lists + 1]
-        self.kernels.launch_each("count_inputs", lists, (*sources, count, lost))
+        self.kernels.launch_each("count_input_spikes", lists, (*sources, count, lost))
         self.kernels.cupy.cumsum(count, out=start[1:])
         grid = np.float64(self.layout.dt), np.int32(self.layout.steps)
-        self.kernels.launch_each("write_inputs", lists, (*sources, *grid, start, self.step))
+        self.kernels.launch_each("write_input_spikes", lists, (*sources, *grid, start, self.step))
         return CudaInputs(self.step, start, batch, inputs.keys[samples])
 
 
-def _by_unit(spikes: SpikeTrains) -> tuple[np.ndarray, np.ndarray]:
-    """Times by sample, unit and time, and where those of each unit begin, int64."""
+def _sorted_by_unit(spikes: SpikeTrains) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Times sorted by sample, unit and time, and where those of each unit begin."""
     samples, channels = len(spikes), spikes.unit_count
     times = np.empty_like(spikes.times)
     counts = np.empty((samples, channels), np.int64)

@@ -1,4 +1,4 @@
-"""What stopped an epoch on the device, told as training batch by batch tells it."""
+"""The errors of an epoch on the device, the same as those of training batch by batch."""
 
 from __future__ import annotations
 
@@ -10,19 +10,28 @@ from evsim.engines.protocol import EngineError
 from evsim.losses import FirstSpikeCrossEntropy
 from evsim.training.loop import gradient_error, loss_error
 from evsim.training.trained_parameters import TrainedParameter
-from evsim_gpu.cuda.batch import NONE
+from evsim_gpu.cuda.batch import NOTHING_FOUND
 from evsim_gpu.model.layout import grid_points
 from evsim_gpu.model.precision import check_parameters
 from evsim_gpu.state import GRAZING, overflow_message, place_in_batch
 from evsim_gpu.training.parameters import TrainingParameters
-from evsim_gpu.training.tally import SPIKES, VALUE, EpochTally
+from evsim_gpu.training.tally import SPIKES, WRONG_VALUE, EpochTally
 
-# What ``status`` says, as Stop in kernels/optimisers.cu.
-STOPS = ("", "overflow", "readout", "pull", "grazing", "loss", "gradient", "value")
+STOPS = ("", "overflow", "readout", "early spike term", "grazing", "loss", "gradient", "value")
+"""Why training stopped, in the order of ``Stop`` in kernels/training/failures.cuh."""
 
 
 class Failures:
-    """Looks for what went wrong in an epoch."""
+    """Finds out what went wrong in an epoch, and raises the error of it.
+
+    Parameters
+    ----------
+    tally : EpochTally
+    trained : TrainingParameters
+    epoch : int
+    order : shape (samples,)
+        The order of the samples in training.
+    """
 
     def __init__(
         self, tally: EpochTally, trained: TrainingParameters, epoch: int, order: np.ndarray
@@ -32,13 +41,13 @@ class Failures:
 
     def check(self, parameters: Sequence[TrainedParameter]) -> None:
         """Raise the error that training batch by batch would have raised, if any."""
-        reason, batch, about = (int(word) for word in self.tally.status.get())
-        wrong_value = int(self.tally.incidents.get()[VALUE])
-        if reason == 0 and wrong_value != NONE:  # of the last step
-            reason, batch, about = STOPS.index("value"), self.tally.batches, wrong_value
+        reason, batch, failed = (int(word) for word in self.tally.status.get())
+        wrong_value = int(self.tally.failures.get()[WRONG_VALUE])
+        if reason == 0 and wrong_value != NOTHING_FOUND:  # of the last step
+            reason, batch, failed = STOPS.index("value"), self.tally.batches, wrong_value
         if reason:
             place = f"epoch {self.epoch}, batch {batch} of {self.tally.batches}"
-            error = self._error(STOPS[reason], batch - 1, about, place, parameters)
+            error = self._error(STOPS[reason], batch - 1, failed, place, parameters)
             if place not in str(error):
                 error.add_note(f"in {place}")
             raise error
@@ -54,47 +63,48 @@ class Failures:
         self,
         reason: str,
         batch: int,
-        about: int,
+        failed: int,
         place: str,
         parameters: Sequence[TrainedParameter],
     ) -> Exception:
-        """Why training stopped at a batch, counted from 0."""
+        """Why training stopped at a batch, counted from 0; ``failed`` numbers what failed."""
         if reason == "loss":
-            sample = batch * self.task.batch_size + about
+            sample = batch * self.task.batch_size + failed
             loss = float(self.tally.losses.get()[sample])
             return loss_error(place, int(self.order[sample]), loss)
         if reason == "gradient":
-            parameter = parameters[about]
-            values = self.trained.split(self.trained.folded)[about]
-            drive = float(self.tally.smallest_drives()[batch])
+            parameter = parameters[failed]
+            values = self.trained.split(self.trained.folded)[failed]
+            excess = float(self.tally.smallest_threshold_excess()[batch])
             shaped = values.reshape(parameter.values.shape)
-            return gradient_error(place, parameter.name, shaped, drive)
+            return gradient_error(place, parameter.name, shaped, excess)
         if reason == "value":
-            return self._wrong_value(parameters[about], about, place)
-        if reason == "pull":
-            return self._too_late(about)
-        return EngineError(self._place(reason, about))
+            return self._wrong_value(parameters[failed], failed, place)
+        if reason == "early spike term":
+            return self._too_late(failed)
+        return EngineError(self._place(reason, failed))
 
-    def _place(self, reason: str, about: int) -> str:
-        """Where a simulation or its adjoints cannot go on, and why."""
+    def _place(self, reason: str, failed: int) -> str:
+        """Where in the batch the simulation or its backward pass failed, and why."""
         layout, network = self.layout, self.tally.network
         if reason == "overflow":
-            sample, column = divmod(about, network.unit_of.size)
-            place = place_in_batch(layout, sample, int(network.unit_of[column]))
+            sample, column = divmod(failed, network.columns)
+            place = place_in_batch(layout, sample, int(network.unit_of_column[column]))
             return place + overflow_message(layout)
         if reason == "grazing":
-            own, before_end = divmod(about, layout.steps + 1)
-            sample, unit = divmod(own, layout.units.size)
+            unit_of_batch, before_end = divmod(failed, layout.steps + 1)
+            sample, unit = divmod(unit_of_batch, layout.units.size)
             time = float(grid_points(layout.duration, layout.steps)[layout.steps - before_end])
             return place_in_batch(layout, sample, unit, time) + GRAZING
         readout = self.task.loss.readout
         component, first, last = layout.place(readout.population_of(layout.network))
-        sample, column = divmod(about, last - first)
+        sample, column = divmod(failed, last - first)
         unit = int(layout.components[component].unit_of_column[first + column])
         what = f"{type(readout).__name__} is no finite number; {overflow_message(layout)}"
         return place_in_batch(layout, sample, unit) + what
 
     def _wrong_value(self, parameter: TrainedParameter, number: int, place: str) -> Exception:
+        """The error of a parameter that a step gave a value that is not allowed."""
         values = self.trained.split(self.trained.values)[number]
         np.copyto(parameter.values, values.reshape(parameter.values.shape))
         try:
@@ -103,9 +113,10 @@ class Failures:
             check_parameters(network, self.layout.precision)
         except ValueError as error:
             return error
-        raise AssertionError(f"{parameter.name} may have its values after all")
+        raise AssertionError(f"the values of {parameter.name} are allowed")
 
     def _too_late(self, sample: int) -> Exception:
+        """The error of a true class that spikes so late that the loss overflows."""
         loss = self.task.loss
         assert isinstance(loss, FirstSpikeCrossEntropy)
         return OverflowError(loss.overflow(sample, float(self.tally.true_times.get()[sample])))

@@ -1,4 +1,4 @@
-"""Losses on the device: from a simulated batch to what drives its adjoints."""
+"""Losses on the device: from a simulated batch to what a loss adds to its adjoints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from evsim_gpu.training.tally import EpochTally
 
 
 def unsupported_loss(loss: Loss, network: Network) -> str | None:
-    """What of a loss is not known on the device."""
+    """Why the device cannot compute a loss; None if it can."""
     if type(loss) in (FirstSpikeCrossEntropy, TimeInvariantMSE):
         return None
     if type(loss) is not CrossEntropy:
@@ -35,23 +35,23 @@ def unsupported_loss(loss: Loss, network: Network) -> str | None:
 
 
 def loss_on_device(kernels: Kernels, layout: GridLayout, loss: Loss, batch: int) -> DeviceLoss:
-    """A loss of batches of up to so many samples."""
+    """A loss of batches of at most ``batch`` samples."""
     if isinstance(loss, CrossEntropy):
         return VoltageLoss(kernels, layout, loss, batch)
     return FirstSpikeLoss(kernels, layout, loss, batch)
 
 
 class DeviceLoss(ABC):
-    """A loss of one population.
+    """A loss that reads one population.
 
     Parameters
     ----------
     kernels : Kernels
-        Those of training.
+        Of ``TRAINING_FILES``.
     layout : GridLayout
     loss : Loss
     batch : int
-        The most samples of a batch.
+        The largest number of samples in a batch.
     """
 
     def __init__(self, kernels: Kernels, layout: GridLayout, loss: Loss, batch: int) -> None:
@@ -61,27 +61,33 @@ class DeviceLoss(ABC):
         self.width = last - self.first
         cupy, real = kernels.cupy, layout.precision
         with kernels.memory_for(batch * self.width * 24, "the loss"):
-            nothing = cupy.empty((0, self.width), real)
+            no_jumps = cupy.empty((0, self.width), real)
             self._no_moments = {
                 "moment_step": cupy.empty(0, np.int32),
                 "moment_start": cupy.zeros(batch + 1, np.int64),
-                "moment_lambda_v": nothing,
-                "moment_lambda_i": nothing,
+                "moment_lambda_v": no_jumps,
+                "moment_lambda_i": no_jumps,
             }
             self.cotangents, self.phantom = (
                 cupy.empty((batch, self.width), real) for _ in range(2)
             )
             self.first_step = cupy.empty((batch, self.width), np.int32)
-            self.place = cupy.empty((batch, self.width), np.int64)
+            self.emission_entries = cupy.empty((batch, self.width), np.int64)
 
     @abstractmethod
-    def evaluate(self, batch: CudaBatch, labels: Any, samples: slice, tally: EpochTally) -> dict:
-        """Losses and right answers of samples go to the tally; a ``CudaDrive``'s part returns."""
+    def evaluate(
+        self, batch: CudaBatch, labels: Any, samples: slice, tally: EpochTally
+    ) -> dict[str, Any]:
+        """Evaluate a batch: write losses and correct predictions of its samples to the tally.
+
+        Returns the fields of ``CudaDrive`` that the loss has.  ``samples`` are the samples of
+        the batch in the order of the epoch, ``labels`` the classes of all samples.
+        """
 
     def drive(
         self, batch: CudaBatch, labels: Any, samples: slice, tally: EpochTally, limit: float
     ) -> CudaDrive:
-        """What drives the adjoints of a batch, whose samples have these places in the epoch."""
+        """Evaluate a batch, see ``evaluate``; ``limit`` is the largest |lambda_V| at emissions."""
         return CudaDrive(
             component=self.component, first=self.first, width=self.width,
             rate_jump=tally.rate_jump, limit=limit, **self._no_moments,
@@ -90,7 +96,7 @@ class DeviceLoss(ABC):
 
 
 class VoltageLoss(DeviceLoss):
-    """Cross-entropy of means or peaks of LI units."""
+    """Cross-entropy of means or peaks of the voltages of LI units."""
 
     def __init__(self, kernels: Kernels, layout: GridLayout, loss: Loss, batch: int) -> None:
         super().__init__(kernels, layout, loss, batch)
@@ -101,47 +107,51 @@ class VoltageLoss(DeviceLoss):
             parts = {"f": form.f, "g": form.g, "form": rows}
             self._form = {name: kernels.cupy.asarray(part) for name, part in parts.items()}
 
-    def evaluate(self, batch: CudaBatch, labels: Any, samples: slice, tally: EpochTally) -> dict:
-        own = self.component, self.first, self.width
+    def evaluate(
+        self, batch: CudaBatch, labels: Any, samples: slice, tally: EpochTally
+    ) -> dict[str, Any]:
+        columns = self.component, self.first, self.width
         parts: dict[str, Any] = {"cotangents": self.cotangents, **self._form}
         if self._form:
-            values = batch.mean(*own, *self._form.values())
+            values = batch.mean(*columns, *self._form.values())
         else:
-            values, parts["peak_step"] = batch.peak(*own)
+            values, parts["peak_step"] = batch.peak(*columns)
         size = batch.inputs.batch
         arguments = (
             np.int32(size), np.int32(self.width), values, labels[samples], self.cotangents,
-            *tally.of_samples(samples), tally.incidents,
+            *tally.of_samples(samples), tally.failures,
         )  # fmt: skip
         self.kernels.launch_each("cross_entropy", size, arguments)
         return parts
 
 
 class FirstSpikeLoss(DeviceLoss):
-    """A loss of the first spikes of LIF units."""
+    """A loss on the times of the first spikes of LIF units."""
 
-    def evaluate(self, batch: CudaBatch, labels: Any, samples: slice, tally: EpochTally) -> dict:
+    def evaluate(
+        self, batch: CudaBatch, labels: Any, samples: slice, tally: EpochTally
+    ) -> dict[str, Any]:
         size, steps = batch.inputs.batch, np.int32(batch.steps)
         columns = np.int32(batch.network.components[self.component].columns)
         sizes = np.int32(size), steps, columns, np.int32(self.first), np.int32(self.width)
         emitted = batch.emitted[self.component]
-        found = self.first_step, self.place
-        self.kernels.launch_each("find_first_spikes", size * self.width, (*sizes, emitted, *found))
+        arguments = *sizes, emitted, self.first_step, self.emission_entries
+        self.kernels.launch_each("find_first_spikes", size * self.width, arguments)
         trial = np.float64(self.layout.duration), steps
         given = np.int32(size), np.int32(self.width), self.first_step, labels[samples], *trial
         results = (
-            self.cotangents, self.phantom, *tally.of_samples(samples), tally.incidents,
+            self.cotangents, self.phantom, *tally.of_samples(samples), tally.failures,
         )  # fmt: skip
-        name, settings = self._settings(tally)
-        self.kernels.launch_each(name, size, (*given, *settings, *results))
+        kernel, settings = self._kernel(tally)
+        self.kernels.launch_each(kernel, size, (*given, *settings, *results))
         return {
             "phantom": self.phantom,
-            "slope_places": self.place[:size].ravel(),
-            "slopes": self.cotangents[:size].ravel(),
+            "emission_entries": self.emission_entries[:size].ravel(),
+            "spike_time_gradient": self.cotangents[:size].ravel(),
         }
 
-    def _settings(self, tally: EpochTally) -> tuple[str, tuple[Any, ...]]:
-        """The kernel of the loss, and what it is given besides."""
+    def _kernel(self, tally: EpochTally) -> tuple[str, tuple[Any, ...]]:
+        """The kernel of the loss, and the arguments that only this kernel has."""
         loss = self.loss
         if isinstance(loss, FirstSpikeCrossEntropy):
             numbers = (np.float64(part) for part in (loss.tau0, loss.tau1, loss.alpha))

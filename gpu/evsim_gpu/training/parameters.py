@@ -1,4 +1,4 @@
-"""Parameters in training on the device: values, optimisers' states, and their steps."""
+"""Trained parameters on the device: their values, the optimisers' states, and the steps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evsim.arguments.checks import is_sparse
 from evsim.readouts.readouts import Mean
@@ -17,52 +18,53 @@ from evsim_gpu.cuda.launching import Kernels
 from evsim_gpu.cuda.network import CudaNetwork, CudaParameters
 from evsim_gpu.model.layout import GridLayout
 from evsim_gpu.training.tally import EpochTally
-from evsim_gpu.training.units import UnitParameters
+from evsim_gpu.training.unit_parameters import UnitParameters
 
-TRAINED = np.dtype(
+TRAINED_PARAMETER = np.dtype(
     [
-        ("first", np.int64),  # of its entries among those of all parameters
-        ("size", np.int64),  # how many entries it has
-        ("place", np.int64),  # of its first pair among all, or of its first unit among columns
-        ("spread", np.int64),  # of its first pair among those of all trained weights and delays
-        ("beta1", np.float64),  # or the momentum
+        ("first_entry", np.int64),  # its first entry among the entries of all trained parameters
+        ("size", np.int64),  # the number of its entries
+        ("first_synapse_or_column", np.int64),  # its first dense synapse, or its first column
+        ("first_trained_synapse", np.int64),  # counts the dense synapses of trained parameters only
+        ("beta1", np.float64),  # of Adam, or the momentum of SGD
         ("beta2", np.float64),
         ("epsilon", np.float64),
         ("weight_decay", np.float64),
-        ("clip", np.float64),
-        ("low", np.float64, 2),  # bounds, one pair after the other
+        ("clip", np.float64),  # the largest norm of its gradient
+        ("low", np.float64, 2),  # bounds, applied one pair after the other
         ("high", np.float64, 2),
-        ("pre", np.int32),  # source units
-        ("post", np.int32),  # target units
-        ("rows", np.int32),  # of its shape: target units, or 1 if they share it
-        ("columns", np.int32),  # of its shape: source units, or 1 if they share it
-        ("kind", np.int32),  # of KINDS
-        ("method", np.int32),  # 0 SGD, 1 with momentum, 2 Adam
-        ("bounds", np.int32),  # how many pairs
-        ("first_task", np.int32),  # of its tasks among all
-        ("tasks", np.int32),  # how many tasks it has
+        ("source_units", np.int32),  # 1 for a parameter of units
+        ("target_units", np.int32),
+        ("rows", np.int32),  # of its shape: the target units, or 1 if they share an entry
+        ("columns", np.int32),  # of its shape: the source units, or 1 if they share an entry
+        ("kind", np.int32),  # index into KINDS
+        ("method", np.int32),  # 0 SGD, 1 SGD with momentum, 2 Adam
+        ("bounds", np.int32),  # the number of pairs of bounds
+        ("first_block", np.int32),  # its first block of ``fold_gradients``
+        ("blocks", np.int32),  # how many blocks sum its gradient
         ("padding", np.int32),
     ],
     align=True,
 )
-"""A parameter in training, as kernels/optimisers.cu reads it."""
+"""A trained parameter; kernels/training/trained_parameters.cuh has the same struct."""
 
 KINDS = ("weight", "delay", "threshold", "tau_mem", "tau_syn")
-SUM_THREADS = 256  # threads of a block that sums, as in the kernels
-CHUNK = 4 * SUM_THREADS  # entries of a task
+SYNAPSE_KINDS = 2  # the first two kinds are of synapses
+SUM_THREADS = 256  # threads of a block that sums, as in kernels/training/block_sum.cuh
+ENTRIES_PER_BLOCK = 4 * SUM_THREADS
 
 
 def unsupported_steps(task: Task) -> str | None:
-    """What of a task's parameters and optimisers is not known on the device."""
+    """Why the device cannot train the parameters of a task; None if it can."""
     readout = task.loss.readout
-    read = readout.population_of(task.network)
+    population = readout.population_of(task.network)
     for name, optimizer in task.optimizers.items():
-        if name in (f"{read}.tau_mem", f"{read}.tau_syn") and isinstance(readout, Mean):
-            return f"{name} is trained, and the loss reads a mean of {read!r}"
+        if name in (f"{population}.tau_mem", f"{population}.tau_syn") and isinstance(readout, Mean):
+            return f"{name} is trained, and the loss reads a mean of {population!r}"
         if type(optimizer) not in (Adam, SGD):
             return f"{name} is trained by {type(optimizer).__name__}"
-        chain = task.projections[name]
-        if any(type(projection) is not Bounds for projection in chain) or len(chain) > 2:
+        projections = task.projections[name]
+        if any(type(each) is not Bounds for each in projections) or len(projections) > 2:
             return f"{name} is projected by a function"
     for connection in task.network.connections:
         if is_sparse(connection.weight):
@@ -71,17 +73,29 @@ def unsupported_steps(task: Task) -> str | None:
 
 
 class TrainingParameters:
-    """The trained parameters of a task on the device, in float64 and their own shapes.
+    """The trained parameters of a task on the device, in float64 and in their shapes.
 
     Parameters
     ----------
     kernels : Kernels
-        Those of training.
+        Of ``TRAINING_FILES``.
     layout : GridLayout
     network : CudaNetwork
     parameters : CudaParameters
-        What simulations read; ``spread`` renews what is trained.
+        Those that simulations read; every step writes the trained ones.
     task : Task
+
+    Attributes
+    ----------
+    records : records of TRAINED_PARAMETER, shape (trained parameters,), on the host
+    records_on_device : uint8
+        The bytes of ``records``.
+    values, first_moment, second_moment, folded : float64, shape (entries,)
+        Values, states of the optimisers, and gradients of the last batch.
+    block_squares : float64, shape (blocks,)
+        Sums of squares of the gradients.
+    scale : float64, shape (trained parameters,)
+        The factors that clip the gradients of the last batch.
     """
 
     def __init__(
@@ -93,31 +107,36 @@ class TrainingParameters:
         task: Task,
     ) -> None:
         self.kernels, self.layout, self.parameters = kernels, layout, parameters
-        self.records, tasks = _records(layout, network, task)
+        self.records, block_entries = _records(layout, network, task)
         self.units = UnitParameters(kernels, layout, parameters, task, self.records)
         self.entries = int(self.records["size"].sum())
-        self.blocks = len(tasks)
+        self.blocks = len(block_entries)
         cupy = kernels.cupy
         with kernels.memory_for(5 * 8 * self.entries, "the parameters in training"):
-            self.trained = cupy.asarray(self.records.view(np.uint8))
-            self.tasks = cupy.asarray(tasks)
-            self.values, self.first, self.second, self.folded = (
+            self.records_on_device = cupy.asarray(self.records.view(np.uint8))
+            self.block_entries = cupy.asarray(block_entries)
+            self.values, self.first_moment, self.second_moment, self.folded = (
                 cupy.zeros(self.entries, np.float64) for _ in range(4)
             )
-            self.partial = cupy.zeros(self.blocks, np.float64)
+            self.block_squares = cupy.zeros(self.blocks, np.float64)
             self.scale = cupy.zeros(self.records.size, np.float64)
         self.rates: Any = None
+
+    @property
+    def _moments(self) -> dict[str, Any]:
+        """The states of the optimisers, by their names on the host."""
+        return {"first_moment": self.first_moment, "second_moment": self.second_moment}
 
     # -- between host and device -----------------------------------------------------------
 
     def upload(
         self, parameters: Sequence[TrainedParameter], rates: Sequence[Mapping[str, float]]
     ) -> None:
-        """Bring values, states and an epoch's learning rates to the device."""
+        """Copy values, states and the learning rates of an epoch's batches to the device."""
         self.values.set(_joined([parameter.values for parameter in parameters]))
-        for array, name in ((self.first, "first_moment"), (self.second, "second_moment")):
-            zeros = [parameter.state.get(name, 0.0 * parameter.values) for parameter in parameters]
-            array.set(_joined(zeros))
+        for name, array in self._moments.items():
+            array.set(_joined([p.state.get(name, 0.0 * p.values) for p in parameters]))
+        # The learning rate of each batch and parameter, and Adam's two bias corrections.
         table = np.ones((len(rates), len(parameters), 3))
         for number, parameter in enumerate(parameters):
             table[:, number, 0] = [rate[parameter.name] for rate in rates]
@@ -128,13 +147,12 @@ class TrainingParameters:
                     table[batch, number, 1] -= optimizer.beta1 ** (steps + batch + 1)
                     table[batch, number, 2] -= optimizer.beta2 ** (steps + batch + 1)
         self.rates = self.kernels.cupy.asarray(table)
-        self.spread()
+        self.write()
 
     def download(self, parameters: Sequence[TrainedParameter], steps: int) -> None:
-        """Bring values and states back, after so many steps."""
-        parts = {"first_moment": self.first, "second_moment": self.second}
+        """Copy values and states to the host, after this number of steps."""
         values = self.split(self.values)
-        moments = {name: self.split(array) for name, array in parts.items()}
+        moments = {name: self.split(array) for name, array in self._moments.items()}
         for number, parameter in enumerate(parameters):
             np.copyto(parameter.values, values[number].reshape(parameter.values.shape))
             for name, state in parameter.state.items():
@@ -145,38 +163,39 @@ class TrainingParameters:
 
     def split(self, array: Any) -> list[np.ndarray]:
         """The entries of each parameter, on the host."""
-        return np.split(array.get(), self.records["first"][1:])
+        return np.split(array.get(), self.records["first_entry"][1:])
 
     # -- a batch ---------------------------------------------------------------------------
 
     def fold(self, gradients: CudaGradients, tally: EpochTally) -> None:
-        """Sum gradients into the shapes of the parameters."""
+        """Sum the gradients of a batch to the shapes of the parameters."""
         arguments = (
-            self.trained, self.tasks, gradients.weight, gradients.delay, gradients.threshold,
-            gradients.tau_mem, gradients.tau_syn, tally.status, self.folded, self.partial,
+            self.records_on_device, self.block_entries, gradients.weight, gradients.delay,
+            gradients.threshold, gradients.tau_mem, gradients.tau_syn, tally.status, self.folded,
+            self.block_squares,
         )  # fmt: skip
         self.kernels.launch("fold_gradients", self.blocks, SUM_THREADS, arguments)
 
     def step(self, batch: int, tally: EpochTally) -> None:
-        """A step of every optimiser, unless training has stopped."""
+        """Take a step of every optimiser, unless training has stopped."""
         arguments = (
-            np.int64(self.entries), np.int32(self.records.size), self.trained, self.rates[batch],
-            self.scale, tally.status, self.folded, self.values, self.first, self.second,
-            tally.incidents,
+            np.int64(self.entries), np.int32(self.records.size), self.records_on_device,
+            self.rates[batch], self.scale, tally.status, self.folded, self.values,
+            self.first_moment, self.second_moment, tally.failures,
         )  # fmt: skip
         self.kernels.launch_each("step_parameters", self.entries, arguments)
-        self.spread()
+        self.write()
 
-    def spread(self) -> None:
-        """Give simulations the values as they are now."""
-        pairs = int((self.records["pre"] * self.records["post"])[self.records["kind"] < 2].sum())
+    def write(self) -> None:
+        """Write the values to the parameters that simulations read."""
+        synapses = int(_synapse_counts(self.records).sum())
         arguments = (
-            np.int64(pairs), np.int32(self.records.size), self.trained, self.values,
+            np.int64(synapses), np.int32(self.records.size), self.records_on_device, self.values,
             np.float64(self.layout.dt), np.int32(self.layout.steps), self.parameters.weight,
             self.parameters.delay,
         )  # fmt: skip
-        self.kernels.launch_each("spread_parameters", pairs, arguments)
-        self.units.spread(self.values)
+        self.kernels.launch_each("write_synapses", synapses, arguments)
+        self.units.write(self.values)
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
@@ -184,10 +203,10 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _records(layout: GridLayout, network: CudaNetwork, task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """A record of each trained parameter, and the tasks of summing their gradients."""
-    records = np.zeros(len(task.optimizers), TRAINED)
+    """The record of each trained parameter, and the entries of each block of ``fold_gradients``."""
+    records = np.zeros(len(task.optimizers), TRAINED_PARAMETER)
     for record, (name, optimizer) in zip(records, task.optimizers.items(), strict=True):
-        _place(record, name, layout, network)
+        _set_place(record, name, layout, network)
         record["size"] = task.network.parameters[name].size
         record["clip"], record["weight_decay"] = optimizer.clip, optimizer.weight_decay
         if isinstance(optimizer, Adam):
@@ -199,39 +218,47 @@ def _records(layout: GridLayout, network: CudaNetwork, task: Task) -> tuple[np.n
             assert isinstance(bounds, Bounds)
             record["low"][number], record["high"][number] = bounds.low, bounds.high
             record["bounds"] = number + 1
-    records["first"] = np.cumsum(records["size"]) - records["size"]
-    pairs = np.where(records["kind"] < 2, records["pre"] * records["post"], 0)
-    records["spread"] = np.cumsum(pairs) - pairs
-    tasks = [_tasks(number, record) for number, record in enumerate(records)]
-    records["tasks"] = [len(own) for own in tasks]
-    records["first_task"] = np.cumsum(records["tasks"]) - records["tasks"]
-    return records, np.concatenate(tasks)
+    records["first_entry"] = np.cumsum(records["size"]) - records["size"]
+    synapses = _synapse_counts(records)
+    records["first_trained_synapse"] = np.cumsum(synapses) - synapses
+    blocks = [_block_entries(number, record) for number, record in enumerate(records)]
+    records["blocks"] = [len(rows) for rows in blocks]
+    records["first_block"] = np.cumsum(records["blocks"]) - records["blocks"]
+    return records, np.concatenate(blocks)
 
 
-def _place(record: np.void, name: str, layout: GridLayout, network: CudaNetwork) -> None:
-    """Fill in where a parameter's pairs are, and how its entries are shared among them."""
+def _synapse_counts(records: np.ndarray) -> np.ndarray:
+    """The number of dense synapses of each parameter; 0 for a parameter of units."""
+    synapses = records["source_units"] * records["target_units"]
+    return np.where(records["kind"] < SYNAPSE_KINDS, synapses, 0)
+
+
+def _set_place(record: np.void, name: str, layout: GridLayout, network: CudaNetwork) -> None:
+    """Set which dense synapses or columns a parameter is of, and how they share its entries."""
     owner, kind = name.rsplit(".", 1)
     record["kind"] = KINDS.index(kind)
     shape = layout.network.parameters[name].shape
-    if kind not in KINDS[:2]:
+    if record["kind"] >= SYNAPSE_KINDS:
         component, first, last = layout.place(owner)
-        record["place"] = network.components[component].first + first
-        record["pre"], record["post"] = 1, last - first
+        record["first_synapse_or_column"] = network.components[component].first_column + first
+        record["source_units"], record["target_units"] = 1, last - first
         record["rows"], record["columns"] = shape[0] if shape else 1, 1
         return
     index = [connection.name for connection in layout.network.connections].index(owner)
-    for grid, cuda in zip(layout.components, network.components, strict=True):
-        for own, placed in zip((*grid.outer, *grid.inner), (*cuda.outer, *cuda.inner), strict=True):
-            if own.index == index:
-                record["place"] = placed.first
-                record["pre"], record["post"] = placed.source_units, placed.target_units
+    cuda_connections = [c for component in network.components for c in component.connections]
+    for grid, cuda in zip(layout.connections, cuda_connections, strict=True):
+        if grid.index == index:
+            record["first_synapse_or_column"] = cuda.first_synapse
+            record["source_units"], record["target_units"] = cuda.source_units, cuda.target_units
     record["rows"], record["columns"] = shape or (1, 1)
 
 
-def _tasks(number: int, record: np.void) -> np.ndarray:
-    """The tasks of a parameter: (itself, first entry, one after the last), int64."""
-    is_shared = record["rows"] < record["post"] or record["columns"] < record["pre"]
-    size, chunk = int(record["size"]), 1 if is_shared else CHUNK
-    firsts = np.arange(0, size, chunk)
-    lasts = np.minimum(firsts + chunk, size)
+def _block_entries(number: int, record: np.void) -> NDArray[np.int64]:
+    """For each block: the parameter's number, its first entry and the entry after its last."""
+    rows_shared = record["rows"] < record["target_units"]
+    columns_shared = record["columns"] < record["source_units"]
+    size = int(record["size"])
+    entries = 1 if rows_shared or columns_shared else ENTRIES_PER_BLOCK
+    firsts = np.arange(0, size, entries)
+    lasts = np.minimum(firsts + entries, size)
     return np.stack([np.full(firsts.size, number), firsts, lasts], axis=1).astype(np.int64)

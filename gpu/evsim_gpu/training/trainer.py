@@ -1,7 +1,7 @@
-"""Training on a GPU that waits for the host once per epoch.
+"""Training on a GPU that synchronises with the host once per epoch.
 
-Data, parameters and optimisers' states stay on the device, where the batches are made and every
-step is taken; what an epoch gives is what training batch by batch gives, to rounding.
+Data, parameters and the states of the optimisers stay on the device, which makes the batches and
+takes the steps.  The results equal those of training batch by batch, to rounding.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from evsim_gpu.training.tally import EpochTally
 
 
 def unsupported(task: Task) -> str | None:
-    """Why a task cannot be trained without leaving the device, None if it can."""
+    """Why a task cannot be trained entirely on the device; None if it can."""
     inputs = task.network.inputs
     if len(inputs) > 1:
         return f"the network has {len(inputs)} inputs"
@@ -45,7 +45,7 @@ def unsupported(task: Task) -> str | None:
 
 
 def trainer_for(task: Task, dt: float, precision: type[np.floating]) -> ResidentTrainer | None:
-    """What trains a task on the device; None, and a line on stderr, if that cannot be done."""
+    """The trainer of a task on the device; None, and a line on stderr, if there is none."""
     reason = unsupported(task)
     if reason is not None:
         print(f"evsim: this run goes batch by batch through the host: {reason}", file=sys.stderr)
@@ -54,12 +54,12 @@ def trainer_for(task: Task, dt: float, precision: type[np.floating]) -> Resident
 
 
 class ResidentTrainer:
-    """Trains whole epochs on a GPU, see ``evsim.training.epoch_trainers.EpochTrainer``.
+    """Trains whole epochs on a GPU: an ``evsim.training.epoch_trainers.EpochTrainer``.
 
     Parameters
     ----------
     task : Task
-        One for which ``unsupported`` gives no reason.
+        One for which ``unsupported`` returns None.
     dt : float
         The step of the grid in ms.
     precision : type
@@ -68,7 +68,7 @@ class ResidentTrainer:
     Raises
     ------
     EngineError
-        If the device's memory does not suffice.
+        If the memory of the device is too small.
     """
 
     def __init__(self, task: Task, dt: float, precision: type[np.floating]) -> None:
@@ -81,7 +81,7 @@ class ResidentTrainer:
             number, name = self.device.gpu.number, self.device.kernels.precision.name
             kernels = kernels_for(cupy, number, name, TRAINING_FILES)
             self.network = network_on(cupy, number, self.layout)
-            size = 2 * kernels.precision.itemsize * self.network.pairs
+            size = 2 * kernels.precision.itemsize * self.network.dense_synapses
             with kernels.memory_for(size, "the network"):
                 self.simulated = CudaParameters.of(cupy, self.layout, self.network)
             self.data = TrainingData(kernels, self.layout, task)
@@ -98,7 +98,7 @@ class ResidentTrainer:
         rates: Callable[[int], Mapping[str, float]],
         display: Progress,
     ) -> tuple[Tally, int]:
-        """Train one epoch; the parameters get their new values and states at its end."""
+        """Train one epoch; then the parameters on the host get the new values and states."""
         task = self.task
         augmented = self.data.augmented(epoch)
         samples = len(augmented)
@@ -120,14 +120,14 @@ class ResidentTrainer:
             return tally, augmented.lost + int(self.tally.lost.get()[0])
 
     def _train(self, number: int, samples: slice, inputs: EpochInputs) -> None:
-        """Launch a batch and the step after it; nothing waits for them."""
-        made = self.data.make_batch(inputs, samples, self.tally.lost)
+        """Launch the kernels of a batch and of the step after it, without waiting for them."""
+        spikes = self.data.make_batch(inputs, samples, self.tally.lost)
         batch = CudaBatch(
-            self.device.kernels, self.network, self.simulated, made, self.layout.steps
+            self.device.kernels, self.network, self.simulated, spikes, self.layout.steps
         )
         drive = self.loss.drive(batch, inputs.labels, samples, self.tally, self.task.lambda_limit)
         self.tally.count(batch, number)
-        gradients = pull_back(batch, drive, time_constants=self.trained.units.time_constants)
+        gradients = pull_back(batch, drive, time_constants=self.trained.units.trains_time_constants)
         self.trained.fold(gradients, self.tally)
         self.tally.check_batch(number, batch, gradients, self.trained)
         self.trained.step(number, self.tally)

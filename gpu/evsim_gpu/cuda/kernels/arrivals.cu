@@ -1,24 +1,12 @@
-// Arrivals of spikes that are known, added to the currents of a component step by step.
+// The arrivals of spikes that are already known, added to the currents of a component.
 #include "grid.cuh"
+#include "source_spikes.cuh"
 
-// Steps of input spikes as the other kernels read them: dropped ones become ~step.
-extern "C" __global__ void drop_inputs(int samples, int units, const int *step,
-    const index_t *start, const word_t *keys, const double *drop_rate, int *kept) {
-    const index_t list = thread_of_grid();
-    if (list >= static_cast<index_t>(samples) * units) return;
-    const int sample = static_cast<int>(list / units), unit = static_cast<int>(list % units);
-    for (index_t place = start[list]; place < start[list + 1]; ++place) {
-        const int number = static_cast<int>(place - start[list]);
-        const bool dropped = is_dropped(keys[sample], unit, number, drop_rate[unit]);
-        kept[place] = dropped ? ~step[place] : step[place];
-    }
-}
-
-// A warp adds what reaches 32 targets of a sample during a window of steps, which it keeps in
-// shared memory: each lane the slots of its own target, in a bank of its own.  The sums continue
-// those of earlier connections, so that their order is connection, source unit, time.
+// A warp adds the arrivals at 32 target units of a sample during a window of steps.  The window is
+// in shared memory, where each lane has the entries of one target unit, in a bank of its own.  The
+// sums continue those of earlier connections: terms are added by connection, source unit and time.
 template <class Source>
-__device__ void collect(const Source &spikes, int steps, int columns, int source_units,
+__device__ void add_arrivals(const Source &spikes, int steps, int columns, int source_units,
     int target_column, int target_units, const real *__restrict__ weights,
     const int *__restrict__ delays, int window_steps, int is_first, real *current) {
     DYNAMIC_SHARED(real, window);
@@ -29,29 +17,29 @@ __device__ void collect(const Source &spikes, int steps, int columns, int source
     const int sample = static_cast<int>(blockIdx.x) / tiles / windows;
     const int count = min(window_steps, steps + 1 - begin);
     const bool active = target < target_units;
-    const index_t place = static_cast<index_t>(begin) * columns + target_column + target;
-    real *const column = current + row_of(sample, steps, columns) + place;
+    const index_t first_entry = static_cast<index_t>(begin) * columns + target_column + target;
+    real *const column = current + sample_begin(sample, steps, columns) + first_entry;
     for (int n = 0; n < count; ++n)
         window[n * 32 + lane] = active && !is_first ? column[static_cast<index_t>(n) * columns] : 0;
-    // What the next source unit needs is on its way while this one's arrivals are added.
-    auto next = spikes.fetch(sample, 0);
+    // The data of the next source unit are loaded while the arrivals of this one are added.
+    auto next_spikes = spikes.fetch(sample, 0);
     real next_weight = active ? weights[target] : real(0);
     int next_delay = active ? delays[target] : steps + 1;
     for (int source = 0; source < source_units; ++source) {
-        const auto own = next;
+        const auto source_spikes = next_spikes;
         const real weight = next_weight;
         const int shift = next_delay - begin;
         if (source + 1 < source_units) {
             const index_t synapse = static_cast<index_t>(source + 1) * target_units + target;
-            next = spikes.fetch(sample, source + 1);
+            next_spikes = spikes.fetch(sample, source + 1);
             if (active) {
                 next_weight = weights[synapse];
                 next_delay = delays[synapse];
             }
         }
-        spikes.visit_by_warp(own, begin + count, [&](int n, index_t) {
-            const int slot = n + shift;
-            if (slot >= 0 && slot < count) window[slot * 32 + lane] += weight;
+        spikes.visit_by_warp(source_spikes, begin + count, [&](int n, index_t) {
+            const int arrival = n + shift;
+            if (arrival >= 0 && arrival < count) window[arrival * 32 + lane] += weight;
         });
     }
     if (active)
@@ -59,20 +47,21 @@ __device__ void collect(const Source &spikes, int steps, int columns, int source
             column[static_cast<index_t>(n) * columns] = window[n * 32 + lane];
 }
 
-extern "C" __global__ void __launch_bounds__(32) collect_inputs(int steps, int columns,
-    int source_units, int target_column, int target_units, index_t synapses,
+// `is_first` says that the sums begin here and not with what `current` holds.
+extern "C" __global__ void __launch_bounds__(32) add_arrivals_of_inputs(int steps, int columns,
+    int source_units, int target_column, int target_units, index_t first_synapse,
     const real *__restrict__ weights, const int *__restrict__ delays, int window_steps,
     int is_first, real *current, const int *step, const index_t *start, int units, int first_unit) {
     const InputSpikes spikes = {step, start, units, first_unit};
-    collect(spikes, steps, columns, source_units, target_column, target_units, weights + synapses,
-        delays + synapses, window_steps, is_first, current);
+    add_arrivals(spikes, steps, columns, source_units, target_column, target_units,
+        weights + first_synapse, delays + first_synapse, window_steps, is_first, current);
 }
 
-extern "C" __global__ void __launch_bounds__(32) collect_delivered(int steps, int columns,
-    int source_units, int target_column, int target_units, index_t synapses,
+extern "C" __global__ void __launch_bounds__(32) add_arrivals_of_emissions(int steps, int columns,
+    int source_units, int target_column, int target_units, index_t first_synapse,
     const real *__restrict__ weights, const int *__restrict__ delays, int window_steps,
     int is_first, real *current, const unsigned *delivered, int source_columns, int source_column) {
     const DeliveredSpikes spikes = {delivered, steps, source_columns, source_column};
-    collect(spikes, steps, columns, source_units, target_column, target_units, weights + synapses,
-        delays + synapses, window_steps, is_first, current);
+    add_arrivals(spikes, steps, columns, source_units, target_column, target_units,
+        weights + first_synapse, delays + first_synapse, window_steps, is_first, current);
 }

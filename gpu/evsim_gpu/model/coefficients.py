@@ -1,0 +1,78 @@
+"""The propagator of every unit over one step of dt: the closed forms of D Table 1 at t = dt.
+
+D is Mészáros, Knight and Nowotny (delay learning with EventProp).  Coefficients are computed in
+float64 and rounded once to the engine's precision.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evsim.equations import lif
+from evsim.network.network import Network
+from evsim_gpu.model.precision import check_coefficients
+from evsim_gpu.model.time_grid import to_steps
+
+UNIT_FIELDS = (
+    "decay_mem",  # V after a step, per V before it
+    "rise",  # V after a step, per I before it
+    "decay_syn",  # I after a step, per I before it
+    "feed",  # lambda_I before a step, per lambda_V after it
+    "fall",  # change of V over a step, per V before it: decay_mem - 1 without cancellation
+    "drive_scale",  # tau_mem/dt: the change of V over a step, times this, is the threshold excess
+    "threshold",
+    "tau_mem",  # ms
+    "tau_syn",  # ms
+)
+"""The coefficients of a unit, in the order of ``Unit`` of kernels/neuron.cuh."""
+
+
+def unit_record(precision: type[np.floating]) -> np.dtype:
+    """The record of a unit: its coefficients, and its refractory period in steps."""
+    reals = [(name, precision) for name in UNIT_FIELDS]
+    return np.dtype([*reals, ("refractory", np.int32)], align=True)
+
+
+def unit_coefficients(
+    network: Network, dt: float, steps: int, precision: type[np.floating]
+) -> np.ndarray:
+    """The records of all units, of ``unit_record``, shape (units of all populations,).
+
+    NaN for units of inputs.  ValueError if the precision cannot hold a coefficient.
+    """
+    units = np.zeros(network.topology.unit_count, unit_record(precision))
+    tau_mem, tau_syn = network.per_unit("tau_mem"), network.per_unit("tau_syn")
+    check_coefficients(network, tau_mem, tau_syn, dt, precision)
+    # Units with the same time constants share one computation.
+    taus, index = np.unique(np.stack([tau_mem, tau_syn]), axis=1, return_inverse=True)
+    propagators = np.array([lif.decays_and_convolution(dt, *pair) for pair in taus.T])
+    decay_mem, decay_syn, coupling = propagators[index.ravel()].T
+    units["decay_mem"], units["decay_syn"] = decay_mem, decay_syn
+    units["rise"], units["feed"] = coupling / tau_mem, coupling / tau_syn
+    units["fall"] = np.expm1(-dt / tau_mem)
+    units["drive_scale"] = tau_mem / dt
+    units["threshold"] = network.per_unit("threshold")
+    units["tau_mem"], units["tau_syn"] = tau_mem, tau_syn
+    refractory = network.per_unit("refractory", default=0.0)
+    units["refractory"] = to_steps(refractory, dt, steps)
+    return units
+
+
+def time_constant_slopes(
+    network: Network, dt: float, precision: type[np.floating]
+) -> NDArray[np.floating]:
+    """Derivatives of V and I after a step, shape (units of all populations, 4).
+
+    Of V with respect to tau_mem, per V and per I before the step; of V and of I with respect to
+    tau_syn, each per I.  NaN for units of inputs.
+    """
+    slopes = np.full((network.topology.unit_count, 4), np.nan)
+    taus = zip(network.per_unit("tau_mem"), network.per_unit("tau_syn"), strict=True)
+    for unit, (tau_mem, tau_syn) in enumerate(taus):
+        if np.isnan(tau_mem):
+            continue
+        per_voltage = lif.flow_by_time_constants(1.0, 0.0, dt, tau_mem, tau_syn)
+        per_current = lif.flow_by_time_constants(0.0, 1.0, dt, tau_mem, tau_syn)
+        slopes[unit] = per_voltage[0], *per_current
+    return slopes.astype(precision)
