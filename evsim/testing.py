@@ -21,16 +21,9 @@ from evsim.network.connections import Connection
 from evsim.network.network import Network
 from evsim.network.populations import LI, LIF, Input
 from evsim.network.spike_trains import MOST_UNITS, SpikeTrains
-from evsim.readouts.readouts import (
-    FirstSpike,
-    Mean,
-    Peak,
-    Readout,
-    SpikeTimes,
-    Voltage,
-    VoltageTrace,
-)
-from evsim.simulation.gradients import quiet_gradient
+from evsim.readouts import Readout, VoltageAt
+from evsim.readouts.spike_times import SpikeReadout
+from evsim.simulation.gradients import GradientOptions, quiet_gradient
 from evsim.simulation.run import simulate
 
 # Of values (rows, units, ...) and a label for each row: the losses (rows,) and the derivative.
@@ -151,16 +144,18 @@ def _random_values(
     readout: Readout, units: int, batch_size: int, duration: float, generator: np.random.Generator
 ) -> np.ndarray:
     """Values such as the readout may have, shape (batch, units) or (batch, units, ...)."""
-    shape = (batch_size, units)
-    if isinstance(readout, (Mean, Peak, VoltageTrace)):
-        return generator.normal(0.0, 1.0, shape)
-    if isinstance(readout, Voltage):
-        return generator.normal(0.0, 1.0, (*shape, len(readout.times)))
-    if isinstance(readout, FirstSpike):
-        return _random_spike_times(shape, 1, duration, generator)[:, :, 0]
-    if isinstance(readout, SpikeTimes):
-        return _random_spike_times(shape, readout.count, duration, generator)
-    raise TypeError(f"check_loss does not know what values {readout} has")
+    if isinstance(readout, VoltageAt):
+        raise TypeError(f"check_loss does not know what values {readout} has")
+    shape = readout.shape(batch_size, units)
+    if isinstance(readout, SpikeReadout):
+        times = _random_spike_times((batch_size, units), _count(readout), duration, generator)
+        return times.reshape(shape)
+    return generator.normal(0.0, 1.0, shape)
+
+
+def _count(readout: SpikeReadout) -> int:
+    """How many spikes of each unit it reads."""
+    return readout.shape(1, 1)[2] if len(readout.shape(1, 1)) > 2 else 1
 
 
 def _random_spike_times(
@@ -177,8 +172,8 @@ def _random_spike_times(
 
 def _step(readout: Readout, duration: float) -> float:
     """The largest step of a difference."""
-    if isinstance(readout, (FirstSpike, SpikeTimes)):
-        return 0.05 * duration / getattr(readout, "count", 1)
+    if isinstance(readout, SpikeReadout):
+        return 0.05 * duration / _count(readout)
     return 0.1
 
 
@@ -382,7 +377,9 @@ def _check_network(
 def _compare_weights(
     loss: Loss, network: Network, spikes: SpikeTrains, duration: float, labels: np.ndarray
 ) -> None:
-    result = quiet_gradient(network, spikes, labels, loss, duration, engine="reference")
+    result = quiet_gradient(
+        network, spikes, labels, loss, duration, GradientOptions(engine="reference")
+    )
     for connection in network.connections:
         name = f"{connection.name}.weight"
         found, weight = result.parameters[name], network.parameters[name]
@@ -422,8 +419,8 @@ def _reads(readout: Readout, kind: type[LI | LIF]) -> bool:
 
 def _wanted_spikes(readout: Readout, kind: type[LI | LIF]) -> int:
     """How many spikes each output unit must have: a missing one has no difference to compare."""
-    if isinstance(readout, SpikeTimes):
-        return readout.count
+    if isinstance(readout, SpikeReadout):
+        return _count(readout)
     return 1 if kind is LIF else 0
 
 

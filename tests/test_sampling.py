@@ -8,11 +8,10 @@ from mpmath import mp, mpf
 import evsim
 from evsim import losses
 from evsim.engines import Engine
-from evsim.engines.protocol import Adjustments
 from evsim.readouts import Mean, Voltage, VoltageTrace
-from evsim.readouts import composite as sampling
-from evsim.readouts.composite import _quadrature, gauss_moments, nodes_wanted, sigmoid
-from evsim.readouts.integration import Panels
+from evsim.readouts.mean import sigmoid
+from evsim.readouts.panels import Panels
+from evsim.readouts.quadrature import gauss_nodes, nodes_wanted
 from tests.networks import random_case
 
 ENGINES = ("exact", "reference")
@@ -37,7 +36,7 @@ def test_the_sigmoid_weighting_against_a_dense_quadrature(output, refractory, en
     run = evsim.simulate(case.network, case.inputs, case.duration, engine)
     if output == "LIF":
         assert run.spike_counts["output"].sum() > 3
-    kinks = run.kinks("output")
+    kinks = run.event_times("output")
     nodes, weights = np.polynomial.legendre.leggauss(60)
     found = run.mean("output", "sigmoid")
     for sample in range(3):
@@ -56,7 +55,7 @@ def test_panels_have_the_nodes_their_lengths_ask_for(length):
     """The steepest V and w there may be: one with the shortest time constant, w in T/5."""
     scale, duration = 4.0, 20.0
     panel = Panels(np.array([0]), np.array([9.0]), np.array([length * scale]))
-    moments, weights = gauss_moments(panel, nodes_wanted(panel.lengths, scale), 1)
+    moments, weights = gauss_nodes(panel, nodes_wanted(panel.lengths, scale), 1)
     for response in (lambda t: mp.exp(-t), lambda t: t * mp.exp(-t)):
 
         def weighted(t, response=response):
@@ -93,7 +92,8 @@ def test_short_time_constants_need_few_moments(taus):
     with mpmath.workdps(30):
         expected = mp.quad(weighted, edges) / 1000
     assert found == pytest.approx(float(expected), rel=1e-13)
-    assert _quadrature(run, "output")[0].times.size < 1000  # 13 for each doubling
+    nodes = Mean("sigmoid").adjoint_sources(run, np.ones((1, 1))).voltages.times
+    assert nodes.times.size < 1000  # 13 for each doubling
 
 
 def test_short_panels_have_few_nodes():
@@ -152,7 +152,7 @@ def test_an_input_spike_moves_its_own_moment():
     spikes = evsim.SpikeTrains.from_lists([[(3.0, 0), (7.0, 0)]], units=1)
     loss = losses.VoltageMSE(Voltage([10.0]))  # only to have a run to pull back from
     run = evsim.gradient(network, spikes, [[[0.0]]], loss, 10.0).run
-    adjoint = sampling.pull_back(run, Mean("input"), np.ones((1, 1)), [], Adjustments())
+    adjoint = run.pull_back(Mean("input"), np.ones((1, 1)), [])
     # The mean is V(7)/T = (2/T) phi(7 - 3), so the two derivatives are opposite.
     slope = 2.0 / 10.0 * 5.0 / 15.0 * (np.exp(-4 / 5) / 5 - np.exp(-4 / 20) / 20)
     np.testing.assert_allclose(adjoint.input_times["input"], [-slope, slope], rtol=1e-14)
@@ -211,8 +211,8 @@ class NeverRuns(Engine):
     def _fail(self, *arguments):
         raise AssertionError("an engine was asked to work on bad input")
 
-    simulate = spikes = report = read = kinks = probe = _fail
-    pull_back = traces = adjoint_traces = _fail
+    simulate = spikes = report = read_mean = read_peak = read_spike_times = _fail
+    states_at = event_times = pull_back_sources = traces = adjoint_traces = _fail
 
 
 def test_times_after_the_end_are_refused():

@@ -26,7 +26,7 @@ from evsim.network.connections import Connection
 from evsim.network.network import Network
 from evsim.network.populations import LI, Input
 from evsim.network.spike_trains import SpikeTrains
-from evsim.readouts.readouts import Peak
+from evsim.readouts import Peak
 from evsim.tasks.checking import check_ranges, check_types, for_settings
 from evsim.tasks.running import RunOptions
 

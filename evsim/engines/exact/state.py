@@ -12,36 +12,24 @@ from evsim.engines.exact.kernels import spike_records as records
 from evsim.engines.exact.kernels.backward.adjoint_sources import PEAK, Entering
 from evsim.engines.exact.kernels.trial import Batch
 from evsim.engines.exact.layout import Layout, OrderedInputs
-from evsim.engines.protocol import Adjustments, EngineError
+from evsim.engines.protocol import EngineError
 from evsim.engines.runaway import message
 from evsim.network.network import Network
 from evsim.network.populations import LIF, Population
 from evsim.network.ragged_arrays import places_of
 from evsim.network.spike_trains import SpikeTrains
-from evsim.readouts.readouts import (
-    FirstSpike,
-    Mean,
-    Moments,
-    Peak,
-    Readout,
-    SpikeTimes,
-    VoltageAt,
-    WeightingForm,
-)
+from evsim.readouts.adjoint_sources import AdjointSources
+from evsim.readouts.sample_times import SampleTimes
+from evsim.readouts.weightings import WeightingForm
+
+PEAK_FORM = WeightingForm(PEAK, 0.0)
+"""What kernels are given in place of a weighting to read or pull back a peak."""
 
 
-def voltage_form(readout: Readout, duration: float) -> WeightingForm:
-    """The weighting of a mean, or the mark of a peak."""
-    if isinstance(readout, Mean):
-        return readout.form(duration)
-    if isinstance(readout, Peak):
-        return WeightingForm(PEAK, 0.0)
-    raise TypeError(f"the exact engine does not know the readout {readout}")
-
-
-def writable(moments: Moments) -> Moments:
-    """The same moments; kernels would be compiled once more for arrays that are read-only."""
-    return Moments(*(np.require(part, requirements=["C", "W"]) for part in moments))
+def writable(times: SampleTimes) -> SampleTimes:
+    """The same times; kernels would be compiled once more for arrays that are read-only."""
+    parts = (np.require(part, requirements=["C", "W"]) for part in times)
+    return SampleTimes._make(parts)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -149,31 +137,32 @@ class ExactState(Brief):
 
     # -- what enters the adjoints --------------------------------------------------------
 
-    def entering(
-        self, readout: Readout, cotangents: np.ndarray, first: int, last: int, limit: float
-    ) -> Entering:
-        """Cotangents of a readout of units first to last - 1, spread over all units."""
+    def entering(self, sources: AdjointSources) -> Entering:
+        """The sources of the population that is read, spread over all units."""
+        first, last = self.unit_range(sources.population)
         batch = self.count.shape[0]
         drive, phantom = np.zeros(self.count.shape), np.zeros(self.count.shape)
         form = WeightingForm(0.0, 0.0)
-        moments, moment_start = np.empty(0), np.zeros(batch + 1, np.int64)
-        moment_cotangent = np.empty((0, last - first))
-        if isinstance(readout, VoltageAt):
-            moments, moment_start = writable(readout.moments)
-            moment_cotangent = np.require(cotangents, np.float64, ["C", "W"])
-        elif isinstance(readout, (FirstSpike, SpikeTimes)):
-            by_number = cotangents.reshape(batch, last - first, -1)
+        times, offsets = np.empty(0), np.zeros(batch + 1, np.int64)
+        at_times = np.empty((0, last - first))
+        if sources.voltages is not None:
+            times, offsets = writable(sources.voltages.times)
+            at_times = np.require(sources.voltages.cotangents, np.float64, ["C", "W"])
+        if sources.spike_times is not None:
+            by_number = sources.spike_times
             missing = self.count[:, first:last, None] <= np.arange(by_number.shape[2])
             phantom[:, first:last] = np.where(missing, by_number, 0.0).sum(axis=2)
             phantom[:, first:last][self._held_at_end(first, last)] = 0.0
-        else:
-            form = voltage_form(readout, self.duration)
-            drive[:, first:last] = cotangents
-            if not isinstance(readout, Peak):
-                drive /= self.duration
+        if sources.peak is not None:
+            form = PEAK_FORM
+            drive[:, first:last] = sources.peak
+        elif sources.mean is not None:
+            form = sources.mean.weighting.form(self.duration)
+            drive[:, first:last] = sources.mean.cotangents
+            drive /= self.duration
         return Entering(
-            form.rate, form.slope, drive, phantom, moments, moment_start, moment_cotangent,
-            first, last, limit,
+            form.rate, form.slope, drive, phantom, times, offsets, at_times, first, last,
+            float(sources.lambda_limit),
         )  # fmt: skip
 
     def _held_at_end(self, first: int, last: int) -> np.ndarray:
@@ -188,49 +177,39 @@ class ExactState(Brief):
                 held[piece.first : piece.last] = (count > 0) & (free_at >= self.duration)
         return held
 
-    def spike_slopes(
-        self,
-        piece: Piece,
-        readout: Readout,
-        cotangents: np.ndarray,
-        entering: Entering,
-        more: np.ndarray | None,
+    def spike_time_gradient(
+        self, piece: Piece, sources: AdjointSources, entering: Entering
     ) -> np.ndarray:
-        """Derivative of the loss by the time of each spike of a piece, as far as it is direct.
-
-        ``more`` has one entry for each spike of the population that is read, in the order of
-        its spike trains.
-        """
-        slopes = np.zeros(piece.spikes.size)
+        """The direct derivative of the loss with respect to the time of each spike of a piece."""
+        gradient = np.zeros(piece.spikes.size)
         first, last = entering.first_read, entering.last_read
-        if isinstance(readout, (FirstSpike, SpikeTimes)):
-            by_number = cotangents[piece.first : piece.last].reshape(
-                piece.last - piece.first, last - first, -1
-            )
+        if sources.spike_times is not None:
+            by_number = sources.spike_times[piece.first : piece.last]
             for number in range(by_number.shape[2]):
                 own, place = self._numbered(piece, first, last, number)
-                slopes[place] = by_number[own][:, number]
-        elif isinstance(readout, Mean) and isinstance(self._population_at(first), LIF):
+                gradient[place] = by_number[own][:, number]
+        if sources.mean is not None and isinstance(self._population_at(first), LIF):
             # l_V- - l_V+ of dF/dV = drive w(t): V is the threshold before a spike, 0 after it.
             index, owner = self._places(piece, first, last)
             drive = entering.drive[piece.first : piece.last, first:last].ravel()[owner]
             threshold = self.layout.units["threshold"][first:last][owner % (last - first)]
             form = WeightingForm(entering.rate, entering.slope)
-            slopes[index] = drive * form.at(piece.spikes["time"][index]) * threshold
-        if more is not None:
+            gradient[index] += drive * form.at(piece.spikes["time"][index]) * threshold
+        if sources.spike_time_gradient is not None:
             index, owner = self._places(piece, first, last)
             width = last - first
             order = np.lexsort((owner % width, piece.spikes["time"][index], owner // width))
             begin = self.count[: piece.first, first:last].sum()
-            slopes[index[order]] += more[begin : begin + index.size]
-        return slopes
+            own_part = sources.spike_time_gradient[begin : begin + index.size]
+            gradient[index[order]] += own_part
+        return gradient
 
-    def units_with(self, adjustments: Adjustments) -> np.ndarray:
+    def units_with(self, rate_jumps: Mapping[str, np.ndarray]) -> np.ndarray:
         """The layout's units with the jumps of the rate regulariser."""
-        if not adjustments.rate_jumps:
+        if not rate_jumps:
             return self.layout.units
         units = self.layout.units.copy()
-        for name, jumps in adjustments.rate_jumps.items():
+        for name, jumps in rate_jumps.items():
             first, last = self.unit_range(name)
             units["rate_jump"][first:last] = jumps
         return units

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from evsim.engines.protocol import EngineError
 from evsim.engines.reference.network import Arrival, Emission, Event, Kind, Release, Simulation
 from evsim.engines.reference.neuron import FLAT, AdjointSegment, Number, Slopes
-from evsim.readouts.readouts import WeightingForm
+from evsim.readouts.weightings import WeightingForm
 
 
 class Jump(NamedTuple):

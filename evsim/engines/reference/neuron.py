@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-from evsim.readouts.readouts import WeightingForm
+from evsim.readouts.weightings import WeightingForm
 
 Number = Any  # a float, or an mpf of a private mpmath context
 Response = Callable[..., Number]  # of time constants, whose exponentials are convolved

@@ -11,7 +11,7 @@ from evsim.losses import CrossEntropy, FirstSpikeCrossEntropy, TimeInvariantMSE
 from evsim.losses.loss import Loss
 from evsim.network.network import Network
 from evsim.network.populations import LI
-from evsim.readouts.readouts import Mean
+from evsim.readouts import Mean
 from evsim_gpu.cuda.backward import CudaDrive
 from evsim_gpu.cuda.batch import CudaBatch
 from evsim_gpu.cuda.launching import Kernels

@@ -44,7 +44,7 @@ from evsim.engines.exact.kernels.readouts.integrals import (
     pull_back_group_moments,
     with_states,
 )
-from evsim.engines.exact.kernels.readouts.peak import peak_moment, pull_back_peak
+from evsim.engines.exact.kernels.readouts.peak import peak_moment, pull_back_peak, with_moment
 from evsim.engines.exact.kernels.readouts.trajectory import (
     SEGMENT,
     add_time_constant_gradients,
@@ -175,6 +175,14 @@ def pull_back_li_units(
         if is_stopped():
             return
         held = own
+        if np.any(drive[own:unit]):
+            if entering.rate == PEAK:
+                pull_back_peak(own, trial, arrivals, n, drive[own], adjoint, gradients)
+            else:
+                pull_back_group_mean(
+                    own, unit, trial, arrivals, n, entering.rate, entering.slope, drive, adjoint,
+                    gradients,
+                )  # fmt: skip
         if end > begin:
             n = merge_moments(arrivals, n, entering.moments[begin:end])
             if is_stopped():
@@ -183,13 +191,6 @@ def pull_back_li_units(
             pull_back_group_moments(
                 own, unit, trial, arrivals, n, entering.moment_cotangent[begin:end, own - first :],
                 scratch.states, adjoint, gradients,
-            )  # fmt: skip
-        elif entering.rate == PEAK:
-            pull_back_peak(own, trial, arrivals, n, drive[own], adjoint, gradients)
-        else:
-            pull_back_group_mean(
-                own, unit, trial, arrivals, n, entering.rate, entering.slope, drive, adjoint,
-                gradients,
             )  # fmt: skip
 
 
@@ -256,7 +257,7 @@ def pull_back_time_constants(
     """
     arrivals = new_arrivals(64)
     segments = np.empty(64, SEGMENT)
-    peak, peak_cotangent = np.empty(1), np.empty(1)
+    peak = np.empty(1)
     for sample in range(first, last):
         trial = trial_of(batch, sample)
         begin, end = entering.moment_start[sample], entering.moment_start[sample + 1]
@@ -275,16 +276,17 @@ def pull_back_time_constants(
             if is_stopped():
                 return
             held = unit
-            moments, moment_cotangent = peak[:0], peak_cotangent[:0]
-            if entering.rate == PEAK and drive != 0.0:
-                found = peak_moment(unit, trial, arrivals, n, peak)
-                peak_cotangent[0] = drive
-                moments, moment_cotangent = peak[:found], peak_cotangent[:found]
-                drive = 0.0
-            elif is_read:
+            moments, moment_cotangent = peak[:0], peak[:0]
+            if is_read:
                 column = unit - entering.first_read
                 moments = entering.moments[begin:end]
                 moment_cotangent = entering.moment_cotangent[begin:end, column]
+            if entering.rate == PEAK and drive != 0.0:
+                if peak_moment(unit, trial, arrivals, n, peak) > 0:
+                    moments, moment_cotangent = with_moment(
+                        moments, moment_cotangent, peak[0], drive
+                    )
+                drive = 0.0
             segments = with_segments(segments, n + 2 * emissions + moments.size)
             pieces = fill_segments(
                 unit, trial, arrivals, n, own, own + emissions, moments, segments

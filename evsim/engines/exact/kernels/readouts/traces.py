@@ -30,7 +30,7 @@ from evsim.engines.exact.kernels.readouts.integrals import (
     trace_group,
     with_states,
 )
-from evsim.engines.exact.kernels.readouts.peak import peak_moment
+from evsim.engines.exact.kernels.readouts.peak import peak_moment, with_moment
 from evsim.engines.exact.kernels.trial import Batch, Trial, trial_of
 from evsim.equations.lif import flow
 
@@ -198,7 +198,7 @@ def adjoint_trace_samples(
 ) -> None:
     """lambda_V and lambda_I, (batch, units, times), of units first_unit to last_unit - 1."""
     arrivals = new_arrivals(64)
-    peak, peak_cotangent = np.empty(1), np.empty(1)
+    peak = np.empty(1)
     windows, failure = np.empty(64, WINDOW), np.zeros(5)
     for sample in range(first, last):
         trial = trial_of(batch, sample)
@@ -207,20 +207,21 @@ def adjoint_trace_samples(
         arrivals = with_room(arrivals, needed)
         for unit in range(first_unit, last_unit):
             drive = entering.drive[sample, unit]
-            moments, moment_cotangent = peak[:0], peak_cotangent[:0]
+            moments, moment_cotangent = peak[:0], peak[:0]
+            if entering.first_read <= unit < entering.last_read:
+                column = unit - entering.first_read
+                moments = entering.moments[begin:end]
+                moment_cotangent = entering.moment_cotangent[begin:end, column]
             if entering.rate == PEAK:
                 if drive != 0.0:
                     n = arrivals_at(unit, trial, arrivals, -1, 0)
                     if is_stopped():
                         return
-                    peak_cotangent[0] = drive
-                    found = peak_moment(unit, trial, arrivals, n, peak)
-                    moments, moment_cotangent = peak[:found], peak_cotangent[:found]
+                    if peak_moment(unit, trial, arrivals, n, peak) > 0:
+                        moments, moment_cotangent = with_moment(
+                            moments, moment_cotangent, peak[0], drive
+                        )
                 drive = 0.0
-            elif entering.first_read <= unit < entering.last_read:
-                column = unit - entering.first_read
-                moments = entering.moments[begin:end]
-                moment_cotangent = entering.moment_cotangent[begin:end, column]
             if is_stopped():
                 return
             windows = with_windows(windows, most_windows(trial.counts[unit], moments.size))
