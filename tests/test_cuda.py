@@ -24,7 +24,7 @@ from evsim_gpu import Grid
 from evsim_gpu.cpu.device import CpuDevice
 from evsim_gpu.cuda import launching as cuda_kernels
 from evsim_gpu.cuda.device import CudaDevice, check_cuda, cuda_devices
-from evsim_gpu.device import Activity, Drive, MeanForm, Pulled
+from evsim_gpu.device import Activity, GridSources, MeanForm, Pulled
 from evsim_gpu.model.layout import GridLayout
 from evsim_gpu.state import grid_inputs
 
@@ -114,7 +114,7 @@ def test_activity_is_that_of_the_cpu_bit_for_bit(gpu, kind, seed, precision):
 
 def random_drive(
     rng: np.random.Generator, pair: Pair, population: str, what: str, **fixed: Any
-) -> Drive:
+) -> GridSources:
     """A loss that reads a population: ``mean``, ``peak``, ``spikes`` or ``moments``."""
     layout, real = pair.layout, pair.layout.precision
     batch, units = pair.cpu.peak(population)[0].shape
@@ -139,7 +139,7 @@ def random_drive(
     if is_lif and what == "spikes":
         silent = pair.cpu.counts(population) == 0
         parts["phantom"] = np.where(silent, rng.normal(size=silent.shape), 0.0).astype(real)
-    return Drive(
+    return GridSources(
         population=population,
         moment_step=np.concatenate([np.empty(0), *steps]).astype(np.int32),
         moment_start=np.cumsum([0, *count]).astype(np.int64),
@@ -156,7 +156,7 @@ def assert_close(found: np.ndarray, expected: np.ndarray, precision: Any) -> Non
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(size, 1e-30))
 
 
-def assert_same_gradients(pair: Pair, drive: Drive) -> tuple[Pulled, Pulled]:
+def assert_same_gradients(pair: Pair, drive: GridSources) -> tuple[Pulled, Pulled]:
     pulled = [one.pull_back(drive, time_constants=True) for one in (pair.gpu, pair.cpu)]
     found, expected = pulled
     for part in ("weight", "delay", "threshold", "tau_mem", "tau_syn", "events"):

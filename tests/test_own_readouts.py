@@ -203,7 +203,7 @@ def test_the_engines_agree(kind, readout):
     exact, reference, grid = (
         gradient(case, readout, engine) for engine in (Exact(), Reference(), Grid(FINE))
     )
-    for found, rtol in ((reference, 1e-9), (grid, 0.03)):
+    for found, rtol in ((reference, 1e-9), (grid, 0.06)):
         np.testing.assert_allclose(found.losses, exact.losses, rtol=rtol, atol=rtol * 0.1)
         for name, expected in exact.parameters.items():
             scale = np.abs(expected).max()

@@ -267,7 +267,7 @@ def test_inputs_have_neither_moments_nor_kinks():
         run.probe("input", readouts.Moments(TIMES, OFFSETS))
     with pytest.raises(ValueError, match="'input' is an input: its units have no voltage"):
         run.event_times("input")
-    with pytest.raises(TypeError, match="moments = .*: give evsim.readouts.Moments"):
+    with pytest.raises(TypeError, match="moments = .*: give evsim.readouts.SampleTimes"):
         run.read(readouts.VoltageAt((TIMES, OFFSETS)))
 
 

@@ -6,7 +6,8 @@ engine reads, and how its cotangents enter the adjoint; see ``evsim.readouts.bas
 
 from evsim.readouts.adjoint_sources import AdjointSources, MeanCotangents, VoltageCotangents
 from evsim.readouts.base import ReadableRun, Readout, is_elementary
-from evsim.readouts.mean import Mean, Weighting
+from evsim.readouts.mean import Mean
+from evsim.readouts.mean import Weighting as Weighting
 from evsim.readouts.peak import Peak
 from evsim.readouts.sample_times import SampleTimes, check_sample_times
 from evsim.readouts.spike_times import FirstSpike, SpikeTimes
@@ -34,7 +35,6 @@ __all__ = [
     "VoltageAt",
     "VoltageCotangents",
     "VoltageTrace",
-    "Weighting",
     "WeightingForm",
     "check_moments",
     "check_sample_times",

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim.arguments.keywords import helpful
 from evsim.display.short_repr import Brief
 from evsim.readouts.sample_times import SampleTimes
 from evsim.readouts.weightings import TrialWeighting
 
 
+@helpful
 class MeanCotangents(NamedTuple):
     """The derivative with respect to a weighted mean voltage, shape (batch, units)."""
 
@@ -26,6 +28,7 @@ class MeanCotangents(NamedTuple):
     cotangents: NDArray[np.float64]
 
 
+@helpful
 class VoltageCotangents(NamedTuple):
     """The derivative with respect to V at times of each sample, shape (times, units)."""
 
@@ -33,6 +36,7 @@ class VoltageCotangents(NamedTuple):
     cotangents: NDArray[np.float64]
 
 
+@helpful
 @dataclass(frozen=True, eq=False, repr=False)
 class AdjointSources(Brief):
     """Everything that enters the adjoint of a batch.

@@ -39,7 +39,7 @@ def check_sample_times(times: SampleTimes, batch_size: int, duration: float) -> 
     """Refuse times that are not those of a batch of trials of ``duration`` ms."""
     if not isinstance(times, SampleTimes):
         raise TypeError(
-            f"moments is of type {type(times).__name__}: give evsim.readouts.SampleTimes"
+            f"times is of type {type(times).__name__}: give evsim.readouts.SampleTimes"
         )
     parts: tuple[tuple[str, Any, type[np.generic]], ...] = (
         ("times", times.times, np.float64),

@@ -45,38 +45,38 @@ class VoltageTrace(Readout):
         """
         name = self.population_of(run.network)
         integral = integrate(run, name, integrand, self.tolerance)
-        return integral._replace(spike_time_gradient=_reset_jumps(run, name, integrand))
+        return integral._replace(spike_time_gradient=self.reset_jumps(run, integrand))
+
+    def reset_jumps(self, run: ReadableRun, integrand: Integrand) -> NDArray[np.float64] | None:
+        """l_V- - l_V+ at each spike, where V goes from the threshold to 0 (D Table 1), (events,).
+
+        Units that spike at one instant are taken one after the other, in both orders, so that the
+        sum over them is the derivative with respect to moving all of them.
+        """
+        name = self.population_of(run.network)
+        population = run.network.population(name)
+        if not isinstance(population, LIF):
+            return None
+        spikes = run.spikes[name]
+        voltages, _ = run.states_at(name, SampleTimes(spikes.times, spikes.offsets))
+        thresholds = np.broadcast_to(population.threshold, population.units)
+        spiking, units = spikes.units[:, None], np.arange(population.units)
+
+        def difference(yet_to_spike: NDArray[np.bool_]) -> NDArray[np.float64]:
+            around = np.where(yet_to_spike, thresholds, voltages)
+            before, _ = integrand(np.where(units == spiking, thresholds, around), spikes.samples)
+            after, _ = integrand(np.where(units == spiking, 0.0, around), spikes.samples)
+            return before - after
+
+        together = _spiking_together(spikes)
+        later, earlier = together & (units > spiking), together & (units < spiking)
+        return (difference(later) + difference(earlier)) / 2
 
     def read(self, run: ReadableRun) -> NDArray[np.float64]:
         raise TypeError("VoltageTrace is for losses that integrate: use Run.voltage or Voltage")
 
     def adjoint_sources(self, run: ReadableRun, cotangents: NDArray[np.float64]) -> AdjointSources:
         raise TypeError("VoltageTrace has no values, and so no cotangents: use its integrate")
-
-
-def _reset_jumps(run: ReadableRun, name: str, integrand: Integrand) -> NDArray[np.float64] | None:
-    """l_V- - l_V+ at each spike, where V goes from the threshold to 0 (D Table 1).
-
-    Units that spike at one instant are taken one after the other, in both orders, so that the
-    sum over them is the derivative with respect to moving all of them.
-    """
-    population = run.network.population(name)
-    if not isinstance(population, LIF):
-        return None
-    spikes = run.spikes[name]
-    voltages, _ = run.states_at(name, SampleTimes(spikes.times, spikes.offsets))
-    thresholds = np.broadcast_to(population.threshold, population.units)
-    spiking, units = spikes.units[:, None], np.arange(population.units)
-
-    def difference(yet_to_spike: NDArray[np.bool_]) -> NDArray[np.float64]:
-        around = np.where(yet_to_spike, thresholds, voltages)
-        before, _ = integrand(np.where(units == spiking, thresholds, around), spikes.samples)
-        after, _ = integrand(np.where(units == spiking, 0.0, around), spikes.samples)
-        return before - after
-
-    together = _spiking_together(spikes)
-    later, earlier = together & (units > spiking), together & (units < spiking)
-    return (difference(later) + difference(earlier)) / 2
 
 
 def _spiking_together(spikes: SpikeTrains) -> NDArray[np.bool_]:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim.arguments.keywords import helpful
+
 
 class WeightingForm(NamedTuple):
     """The weighting ``w(t) = (1 + slope * t) * exp(-rate * t)``, both in 1/ms."""
@@ -20,6 +22,7 @@ class WeightingForm(NamedTuple):
         return weights
 
 
+@helpful
 class TrialWeighting(NamedTuple):
     """The weighting ``w(t) = (1 + slope * t/T) * exp(-rate * t/T)`` of a trial of T ms.
 

@@ -11,14 +11,14 @@ import numpy as np
 
 from evsim.network.populations import LIF
 from evsim.readouts.adjoint_sources import AdjointSources, MeanCotangents, VoltageCotangents
-from evsim_gpu.device import Drive
+from evsim_gpu.device import GridSources
 from evsim_gpu.readouts import mean_form, mean_time_constant_slopes, sample_weights
 
 if TYPE_CHECKING:
     from evsim_gpu.state import GridState
 
 
-def drive_of(state: GridState, sources: AdjointSources) -> Drive:
+def grid_sources(state: GridState, sources: AdjointSources) -> GridSources:
     """Everything that enters the adjoints, as a device is given it."""
     layout, name = state.layout, sources.population
     slopes: list[np.ndarray] = []
@@ -57,7 +57,7 @@ def drive_of(state: GridState, sources: AdjointSources) -> Drive:
         reals["slopes"] = sum(slopes[1:], slopes[0])
     for key, part in reals.items():
         parts[key] = np.ascontiguousarray(part, layout.precision)
-    return Drive(population=name, limit=sources.lambda_limit, **parts)
+    return GridSources(population=name, limit=sources.lambda_limit, **parts)
 
 
 def _reset_slopes(state: GridState, name: str, mean: MeanCotangents) -> np.ndarray:

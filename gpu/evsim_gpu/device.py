@@ -66,8 +66,8 @@ class MeanForm(Brief):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Drive(Brief):
-    """How a loss enters the adjoints of the units of one population that it reads.
+class GridSources(Brief):
+    """``AdjointSources`` as arrays on the grid: what enters the adjoints of one population.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ class Pulled(Brief):
     limited: int
     grazing: tuple[int, int, int] | None
     activity: Activity
-    drive: Drive
+    sources: GridSources
 
     def adjoints(self, population: str) -> tuple[np.ndarray, np.ndarray]:
         """lambda_V and lambda_I after every grid point, each (batch, steps + 1, units)."""
@@ -168,8 +168,8 @@ class Activity(ABC):
         """The largest V over all grid points, and the first with it, int32; (batch, units)."""
 
     @abstractmethod
-    def pull_back(self, drive: Drive, *, time_constants: bool) -> Pulled:
-        """Gradients by everything; by time constants only if asked for."""
+    def pull_back(self, sources: GridSources, *, time_constants: bool) -> Pulled:
+        """All gradients; those with respect to time constants only if asked for."""
 
     @abstractmethod
     def adjoints(self, pulled: Pulled, population: str) -> tuple[np.ndarray, np.ndarray]:

@@ -24,7 +24,7 @@ from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts.adjoint_sources import AdjointSources
 from evsim.readouts.sample_times import SampleTimes
 from evsim.readouts.weightings import TrialWeighting
-from evsim_gpu.adjoint_sources import direct_time_constant_slopes, drive_of
+from evsim_gpu.adjoint_sources import direct_time_constant_slopes, grid_sources
 from evsim_gpu.device import Device, Pulled
 from evsim_gpu.model.layout import GridLayout, grid_points, steps_before, steps_in, to_steps
 from evsim_gpu.readouts import mean_form, sample_weights
@@ -221,8 +221,9 @@ class Grid(Engine):
         self, state: GridState, sources: AdjointSources, wrt: Sequence[str]
     ) -> Adjoint:
         time_constants = any(name.endswith((".tau_mem", ".tau_syn")) for name in wrt)
-        drive = drive_of(state, sources)
-        pulled = state.activity.pull_back(drive, time_constants=time_constants)
+        pulled = state.activity.pull_back(
+            grid_sources(state, sources), time_constants=time_constants
+        )
         if pulled.grazing is not None:
             raise EngineError(state.place(*pulled.grazing) + GRAZING)
         network = state.layout.network

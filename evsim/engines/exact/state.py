@@ -141,7 +141,7 @@ class ExactState(Brief):
         """The sources of the population that is read, spread over all units."""
         first, last = self.unit_range(sources.population)
         batch = self.count.shape[0]
-        drive, phantom = np.zeros(self.count.shape), np.zeros(self.count.shape)
+        voltage_cotangent, phantom = np.zeros(self.count.shape), np.zeros(self.count.shape)
         form = WeightingForm(0.0, 0.0)
         times, offsets = np.empty(0), np.zeros(batch + 1, np.int64)
         at_times = np.empty((0, last - first))
@@ -155,14 +155,14 @@ class ExactState(Brief):
             phantom[:, first:last][self._held_at_end(first, last)] = 0.0
         if sources.peak is not None:
             form = PEAK_FORM
-            drive[:, first:last] = sources.peak
+            voltage_cotangent[:, first:last] = sources.peak
         elif sources.mean is not None:
             form = sources.mean.weighting.form(self.duration)
-            drive[:, first:last] = sources.mean.cotangents
-            drive /= self.duration
+            voltage_cotangent[:, first:last] = sources.mean.cotangents
+            voltage_cotangent /= self.duration
         return Entering(
-            form.rate, form.slope, drive, phantom, times, offsets, at_times, first, last,
-            float(sources.lambda_limit),
+            form.rate, form.slope, voltage_cotangent, phantom, times, offsets, at_times, first,
+            last, float(sources.lambda_limit),
         )  # fmt: skip
 
     def _held_at_end(self, first: int, last: int) -> np.ndarray:
@@ -189,12 +189,12 @@ class ExactState(Brief):
                 own, place = self._numbered(piece, first, last, number)
                 gradient[place] = by_number[own][:, number]
         if sources.mean is not None and isinstance(self._population_at(first), LIF):
-            # l_V- - l_V+ of dF/dV = drive w(t): V is the threshold before a spike, 0 after it.
+            # l_V- - l_V+ of dF/dV = voltage_cotangent * w(t): V goes from the threshold to 0.
             index, owner = self._places(piece, first, last)
-            drive = entering.drive[piece.first : piece.last, first:last].ravel()[owner]
+            voltage_cotangent = entering.drive[piece.first : piece.last, first:last].ravel()[owner]
             threshold = self.layout.units["threshold"][first:last][owner % (last - first)]
             form = WeightingForm(entering.rate, entering.slope)
-            gradient[index] += drive * form.at(piece.spikes["time"][index]) * threshold
+            gradient[index] += voltage_cotangent * form.at(piece.spikes["time"][index]) * threshold
         if sources.spike_time_gradient is not None:
             index, owner = self._places(piece, first, last)
             width = last - first

@@ -77,10 +77,11 @@ def adjoint_mean(
     """dF/dV = w(t)/T * dell/dz, and l_V- - l_V+ = w(t)/T * dell/dz * threshold (D Table 1)."""
     model = simulation.model
     entering.form = weighting.form(simulation.duration)
-    entering.drive[unit] = drive = cotangent / simulation.duration
+    entering.voltage_cotangents[unit] = of_voltage = cotangent / simulation.duration
     for emission in emissions_of(simulation, unit):
         weight = weighting_at(model.numbers, entering.form, emission.time)
-        entering.add_emission_slope(emission, drive * weight * model.neurons[unit].threshold)
+        jump = of_voltage * weight * model.neurons[unit].threshold
+        entering.add_emission_slope(emission, jump)
 
 
 # -- voltages at given times --------------------------------------------------------------

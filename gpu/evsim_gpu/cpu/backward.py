@@ -18,7 +18,7 @@ from evsim_gpu.cpu.synapses import pull_back_spike
 
 
 class Entering(NamedTuple):
-    """How a loss enters the adjoints: ``evsim_gpu.device.Drive`` as arrays.
+    """How a loss enters the adjoints: ``evsim_gpu.device.GridSources`` as arrays.
 
     It reads the columns ``first_read`` to ``last_read - 1`` of component ``component``.  What
     there is none of has zeros: cotangents, phantoms, peak steps; ``f`` and ``g`` are empty for

@@ -14,7 +14,7 @@ from evsim.network.ragged_arrays import places_of
 from evsim_gpu.cpu import samples
 from evsim_gpu.cpu.backward import Entering, Gradients
 from evsim_gpu.cpu.records import Network, Spikes, flat_network
-from evsim_gpu.device import Activity, Device, Drive, Emissions, GridInputs, MeanForm, Pulled
+from evsim_gpu.device import Activity, Device, Emissions, GridInputs, GridSources, MeanForm, Pulled
 from evsim_gpu.model.layout import GridLayout
 
 
@@ -157,9 +157,9 @@ class CpuActivity(Brief, Activity):
 
     # -- adjoints ---------------------------------------------------------------------------
 
-    def pull_back(self, drive: Drive, *, time_constants: bool) -> Pulled:
-        entering = self._entering(drive)
-        run = partial(self._pull_back_piece, drive, entering, time_constants, -1, 0, *_NOTHING)
+    def pull_back(self, sources: GridSources, *, time_constants: bool) -> Pulled:
+        entering = self._entering(sources)
+        run = partial(self._pull_back_piece, sources, entering, time_constants, -1, 0, *_NOTHING)
         results = over(run, self.pieces, self.threads)
         events = np.zeros(self.inputs.step.size)
         for piece, (_, by_time) in zip(self.pieces, results, strict=True):
@@ -183,16 +183,16 @@ class CpuActivity(Brief, Activity):
             if grazing is None
             else (int(grazing[1]), int(grazing[2]), int(grazing[3])),
             activity=self,
-            drive=drive,
+            sources=sources,
         )
 
     def adjoints(self, pulled: Pulled, population: str) -> tuple[np.ndarray, np.ndarray]:
         component, first, last = self.layout.place(population)
         shape = (self.inputs.batch, self.layout.steps + 1, last - first)
         lambda_v, lambda_i = np.zeros((2, *shape), self.layout.precision)
-        drive = pulled.drive
+        sources = pulled.sources
         run = partial(
-            self._pull_back_piece, drive, self._entering(drive), False, component, first,
+            self._pull_back_piece, sources, self._entering(sources), False, component, first,
             lambda_v, lambda_i,
         )  # fmt: skip
         over(run, self.pieces, self.threads)
@@ -200,7 +200,7 @@ class CpuActivity(Brief, Activity):
 
     def _pull_back_piece(
         self,
-        drive: Drive,
+        sources: GridSources,
         entering: Entering,
         time_constants: bool,
         wanted: int,
@@ -211,7 +211,7 @@ class CpuActivity(Brief, Activity):
     ) -> tuple[Gradients, np.ndarray]:
         """The sums of a piece, and the derivative by the time of each of its spikes."""
         real, network = self.layout.precision, self.network
-        by_time = self._direct_slopes(piece, drive)
+        by_time = self._direct_slopes(piece, sources)
         synapses, columns = network.synapses.weight.size, network.columns.unit.size
         by_synapse, by_column = (
             np.zeros((n, size), real) for n, size in ((2, synapses), (3, columns))
@@ -225,32 +225,32 @@ class CpuActivity(Brief, Activity):
         )  # fmt: skip
         return gradients, by_time
 
-    def _direct_slopes(self, piece: Piece, drive: Drive) -> np.ndarray:
+    def _direct_slopes(self, piece: Piece, sources: GridSources) -> np.ndarray:
         """The derivative of the loss by the time of each spike of a piece, as far as direct."""
         slopes = np.zeros(piece.spikes.step.size, self.layout.precision)
-        if drive.slopes is not None:
-            first, last = self._units(drive.population)
+        if sources.slopes is not None:
+            first, last = self._units(sources.population)
             places, owner = self._places(piece, first, last)
             width = last - first
             order = np.lexsort((owner % width, piece.spikes.step[places], owner // width))
             begin = self.count[: piece.first, first:last].sum()
-            slopes[places[order]] = drive.slopes[begin : begin + places.size]
+            slopes[places[order]] = sources.slopes[begin : begin + places.size]
         return slopes
 
-    def _entering(self, drive: Drive) -> Entering:
+    def _entering(self, sources: GridSources) -> Entering:
         real, batch = self.layout.precision, self.inputs.batch
-        component, first, last = self.layout.place(drive.population)
+        component, first, last = self.layout.place(sources.population)
         shape = (batch, last - first)
         nothing, zeros = np.zeros(shape, real), np.zeros((2, last - first), real)
-        mean = drive.mean or MeanForm(np.empty(0, real), np.empty(0, real), zeros, zeros)
-        peak_step = np.zeros(shape, np.int32) if drive.peak_step is None else drive.peak_step
+        mean = sources.mean or MeanForm(np.empty(0, real), np.empty(0, real), zeros, zeros)
+        peak_step = np.zeros(shape, np.int32) if sources.peak_step is None else sources.peak_step
         return Entering(
             component, first, last, mean.f, mean.g, mean.by_voltage, mean.by_current,
-            nothing if drive.cotangents is None else drive.cotangents,
+            nothing if sources.cotangents is None else sources.cotangents,
             peak_step,
-            nothing if drive.phantom is None else drive.phantom,
-            drive.moment_step, drive.moment_start, drive.moment_lambda_v, drive.moment_lambda_i,
-            drive.rate_jump, np.array([drive.limit], real),
+            nothing if sources.phantom is None else sources.phantom,
+            sources.moment_step, sources.moment_start, sources.moment_lambda_v,
+            sources.moment_lambda_i, sources.rate_jump, np.array([sources.limit], real),
         )  # fmt: skip
 
     def _input_range(self, piece: Piece) -> slice:

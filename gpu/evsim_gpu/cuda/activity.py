@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evsim.display.short_repr import Brief
-from evsim_gpu.cuda.backward import CudaDrive, CudaGradients, adjoints, pull_back
+from evsim_gpu.cuda.backward import CudaGradients, CudaSources, adjoints, pull_back
 from evsim_gpu.cuda.batch import NONE, CudaBatch
-from evsim_gpu.device import Activity, Drive, Emissions, GridInputs, MeanForm, Pulled
+from evsim_gpu.device import Activity, Emissions, GridInputs, GridSources, MeanForm, Pulled
 from evsim_gpu.model.layout import GridConnection, GridLayout
 
 if TYPE_CHECKING:
@@ -172,11 +172,16 @@ class CudaActivity(Brief, Activity):
 
     # -- adjoints -----------------------------------------------------------------------------
 
-    def pull_back(self, drive: Drive, *, time_constants: bool, events: bool = True) -> Pulled:
+    def pull_back(
+        self, sources: GridSources, *, time_constants: bool, events: bool = True
+    ) -> Pulled:
         """See ``Activity``; without ``events`` there are zeros for those of inputs."""
         with self.device.current():
             found = pull_back(
-                self.batch, self._drive(drive), time_constants=time_constants, events=events
+                self.batch,
+                self._cuda_sources(sources),
+                time_constants=time_constants,
+                events=events,
             )
             by_event = found.events.get() if events else np.zeros(self.inputs.step.size)
             return Pulled(
@@ -189,13 +194,13 @@ class CudaActivity(Brief, Activity):
                 limited=int(found.limited.get()[0]),
                 grazing=self._grazing(found),
                 activity=self,
-                drive=drive,
+                sources=sources,
             )
 
     def adjoints(self, pulled: Pulled, population: str) -> tuple[np.ndarray, np.ndarray]:
         component, first, last = self.layout.place(population)
         with self.device.current():
-            adjoint = adjoints(self.batch, self._drive(pulled.drive), component).get()
+            adjoint = adjoints(self.batch, self._cuda_sources(pulled.sources), component).get()
         own = adjoint[:, :, first:last]
         return np.ascontiguousarray(own[..., 0]), np.ascontiguousarray(own[..., 1])
 
@@ -203,30 +208,30 @@ class CudaActivity(Brief, Activity):
         dtype = self.layout.precision if dtype is None else dtype
         return self.device.cupy.asarray(np.ascontiguousarray(host, dtype))
 
-    def _drive(self, drive: Drive) -> CudaDrive:
-        component, first, last = self.layout.place(drive.population)
+    def _cuda_sources(self, sources: GridSources) -> CudaSources:
+        component, first, last = self.layout.place(sources.population)
         optional: dict[str, Any] = {}
-        if drive.mean is not None:
-            optional |= dict(zip(("f", "g", "form"), self._form(drive.mean), strict=True))
-        if drive.slopes is not None:
-            _, places = self._places(drive.population)
+        if sources.mean is not None:
+            optional |= dict(zip(("f", "g", "form"), self._form(sources.mean), strict=True))
+        if sources.slopes is not None:
+            _, places = self._places(sources.population)
             optional["slope_places"] = self._upload(places, np.int64)
-            optional["slopes"] = self._upload(drive.slopes)
+            optional["slopes"] = self._upload(sources.slopes)
         for name in ("cotangents", "phantom"):
-            if getattr(drive, name) is not None:
-                optional[name] = self._upload(getattr(drive, name))
-        if drive.peak_step is not None:
-            optional["peak_step"] = self._upload(drive.peak_step, np.int32)
-        return CudaDrive(
+            if getattr(sources, name) is not None:
+                optional[name] = self._upload(getattr(sources, name))
+        if sources.peak_step is not None:
+            optional["peak_step"] = self._upload(sources.peak_step, np.int32)
+        return CudaSources(
             component=component,
             first=first,
             width=last - first,
-            rate_jump=self._upload(drive.rate_jump),
-            moment_step=self._upload(drive.moment_step, np.int32),
-            moment_start=self._upload(drive.moment_start, np.int64),
-            moment_lambda_v=self._upload(drive.moment_lambda_v),
-            moment_lambda_i=self._upload(drive.moment_lambda_i),
-            limit=drive.limit,
+            rate_jump=self._upload(sources.rate_jump),
+            moment_step=self._upload(sources.moment_step, np.int32),
+            moment_start=self._upload(sources.moment_start, np.int64),
+            moment_lambda_v=self._upload(sources.moment_lambda_v),
+            moment_lambda_i=self._upload(sources.moment_lambda_i),
+            limit=sources.limit,
             **optional,
         )
 

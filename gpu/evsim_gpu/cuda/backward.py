@@ -22,8 +22,8 @@ TAU_SYN = UNIT_FIELDS.index("tau_syn")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CudaDrive(Brief):
-    """``Drive`` on the device: how a loss enters the adjoints of ``width`` columns.
+class CudaSources(Brief):
+    """``GridSources`` on the device: how a loss enters the adjoints of ``width`` columns.
 
     ``form`` (4, width) holds P, Q, R and U; ``slopes`` are direct slopes of emissions at
     ``slope_places`` (int64) of the component's arrays.  None for what there is not;
@@ -70,7 +70,7 @@ class CudaGradients(Brief):
 
 
 def pull_back(
-    batch: CudaBatch, drive: CudaDrive, *, time_constants: bool = False, events: bool = False
+    batch: CudaBatch, drive: CudaSources, *, time_constants: bool = False, events: bool = False
 ) -> CudaGradients:
     """Gradients by everything; by time constants and input events only if asked for."""
     with batch.kernels.memory_for(_bytes(batch, time_constants), "pulling back"):
@@ -84,7 +84,7 @@ def pull_back(
     return gradients
 
 
-def adjoints(batch: CudaBatch, drive: CudaDrive, index: int) -> Any:
+def adjoints(batch: CudaBatch, drive: CudaSources, index: int) -> Any:
     """lambda_V and lambda_I of a component, (batch, steps + 1, columns, 2)."""
     with batch.kernels.memory_for(_bytes(batch, time_constants=False), "pulling back"):
         sweep = Sweep(batch, drive, _no_gradients(batch, events=False), time_constants=False)
@@ -122,7 +122,7 @@ class Sweep(Brief):
     """One way through a batch backward, that adds to ``gradients``."""
 
     batch: CudaBatch
-    drive: CudaDrive
+    drive: CudaSources
     gradients: CudaGradients
     time_constants: bool
 

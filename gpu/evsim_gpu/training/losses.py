@@ -12,7 +12,7 @@ from evsim.losses.loss import Loss
 from evsim.network.network import Network
 from evsim.network.populations import LI
 from evsim.readouts import Mean
-from evsim_gpu.cuda.backward import CudaDrive
+from evsim_gpu.cuda.backward import CudaSources
 from evsim_gpu.cuda.batch import CudaBatch
 from evsim_gpu.cuda.launching import Kernels
 from evsim_gpu.model.layout import GridLayout
@@ -76,13 +76,13 @@ class DeviceLoss(ABC):
 
     @abstractmethod
     def evaluate(self, batch: CudaBatch, labels: Any, samples: slice, tally: EpochTally) -> dict:
-        """Losses and right answers of samples go to the tally; a ``CudaDrive``'s part returns."""
+        """Losses and right answers of samples go to the tally; a ``CudaSources``'s part returns."""
 
     def drive(
         self, batch: CudaBatch, labels: Any, samples: slice, tally: EpochTally, limit: float
-    ) -> CudaDrive:
+    ) -> CudaSources:
         """What drives the adjoints of a batch, whose samples have these places in the epoch."""
-        return CudaDrive(
+        return CudaSources(
             component=self.component, first=self.first, width=self.width,
             rate_jump=tally.rate_jump, limit=limit, **self._no_moments,
             **self.evaluate(batch, labels, samples, tally),
