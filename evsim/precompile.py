@@ -23,7 +23,7 @@ from evsim.network.initialisers import Normal
 from evsim.network.network import Network
 from evsim.network.populations import LI, LIF, Input
 from evsim.network.spike_trains import SpikeTrains
-from evsim.readouts.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes, VoltageAt
+from evsim.readouts import FirstSpike, Mean, Peak, Readout, SampleTimes, SpikeTimes, VoltageAt
 from evsim_gpu import Grid
 
 DURATION = 4.0
@@ -98,12 +98,13 @@ def precompile_training(
     engine: str | Engine, network: Network, loss: Loss, parameters: Sequence[str]
 ) -> Precompiled:
     """Compile what training these parameters of a network needs, with a loss that classifies."""
-    from evsim.simulation.gradients import quiet_gradient
+    from evsim.simulation.gradients import GradientOptions, quiet_gradient
 
     spikes = {p.name: SpikeTrains.from_lists([[(0.0, 0)]], units=p.units) for p in network.inputs}
     misses, hits = _counts()
     start = time.perf_counter()
-    found = quiet_gradient(network, spikes, [0], loss, DURATION, wrt=parameters, engine=engine)
+    options = GradientOptions(wrt=parameters, engine=engine)
+    found = quiet_gradient(network, spikes, [0], loss, DURATION, options)
     engines.resolve(engine).report(found.run.state)
     seconds = time.perf_counter() - start
     now_misses, now_hits = _counts()
@@ -146,7 +147,7 @@ def _exercise(engine: Engine, network: Network) -> None:
     inputs = {"input": SpikeTrains.from_lists([[(0.0, 0)]], units=1)}
     state = engine.simulate(network, inputs, DURATION, Dropout({"input": 0.0}, seed=0))
     engine.report(state)
-    moments = Moments(np.array([0.0, 2.0]), np.array([0, 2]))
+    moments = SampleTimes(np.array([0.0, 2.0]), np.array([0, 2]))
     read: dict[str, tuple[Readout, ...]] = {
         "hidden": (
             FirstSpike(population="hidden"),
@@ -157,7 +158,7 @@ def _exercise(engine: Engine, network: Network) -> None:
     }
     times = np.array([0.0, 1.0])
     for population, readouts in read.items():
-        engine.kinks(state, population)
+        engine.event_times(state, population)
         engine.traces(state, population, times)
         for readout in readouts:
             cotangents = np.ones(engine.read(state, readout).shape)

@@ -1,9 +1,13 @@
-"""Checks for a loss of your own: ``check_loss`` says in one sentence what is wrong with it."""
+"""Checks for losses and readouts of your own.
+
+``check_loss`` and ``check_readout`` say in one sentence what is wrong.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,16 +25,9 @@ from evsim.network.connections import Connection
 from evsim.network.network import Network
 from evsim.network.populations import LI, LIF, Input
 from evsim.network.spike_trains import MOST_UNITS, SpikeTrains
-from evsim.readouts.readouts import (
-    FirstSpike,
-    Mean,
-    Peak,
-    Readout,
-    SpikeTimes,
-    Voltage,
-    VoltageTrace,
-)
-from evsim.simulation.gradients import quiet_gradient
+from evsim.readouts import Readout, VoltageAt
+from evsim.readouts.spike_times import SpikeReadout
+from evsim.simulation.gradients import GradientOptions, quiet_gradient
 from evsim.simulation.run import simulate
 
 # Of values (rows, units, ...) and a label for each row: the losses (rows,) and the derivative.
@@ -102,6 +99,68 @@ def check_loss(
         _check_gradient(loss, units, duration, labels[:2], seed)
 
 
+@np.errstate(under="ignore")
+@helpful
+def check_readout(readout: Readout, units: int = 3, duration: float = 20.0, seed: int = 0) -> None:
+    """Check that a readout enters the adjoint as its values say.
+
+    In small networks with LI and with LIF output, of those that it can read, the values must have
+    the shape that the readout states, and gradients with respect to every parameter must be
+    those of finite differences.  Takes seconds, with the engine Reference.
+
+    Parameters
+    ----------
+    readout : Readout
+        With one row of values for each sample.
+    units : int
+        Of the population it reads.
+    duration : float
+        Of the trial in ms.
+    seed : int
+        Of the networks, and of the weights of the values in the sum that is differentiated.
+
+    Raises
+    ------
+    AssertionError
+        Says what is wrong: for a derivative, with respect to what, what it is and what it should
+        be.
+    """
+    if not isinstance(readout, Readout):
+        raise TypeError(
+            f"readout is of type {type(readout).__name__}: derive it from evsim.readouts.Readout"
+        )
+    units = checked_count(units, "units", 1, MOST_UNITS)
+    duration = check_duration(duration)
+    seed = checked_integer(seed, "seed", 0)
+    readout.check(duration)
+    shape = readout.shape(2, units)
+    if shape[:1] != (2,):
+        raise TypeError(f"check_readout reads one row for each sample, which {readout} has not")
+    weights = np.random.default_rng(seed).normal(0.0, 1.0, shape)
+    _check_gradient(_WeightedSum(readout), units, duration, weights, seed, all_parameters=True)
+
+
+@dataclass(frozen=True)
+class _WeightedSum(Loss):
+    """A sum of all values, with weights that are the labels."""
+
+    readout: Readout
+    classifies: ClassVar[bool] = False
+
+    def __call__(
+        self, values: np.ndarray, labels: np.ndarray, duration: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if not isinstance(values, np.ndarray) or values.shape != labels.shape:
+            raise AssertionError(
+                f"the values are a {type(values).__name__} of shape {np.shape(values)}: the "
+                f"readout states an array of shape {labels.shape}"
+            )
+        return np.sum(values * labels, axis=tuple(range(1, labels.ndim))), labels.copy()
+
+    def check_labels(self, labels: Any, batch_size: int, classes: int) -> np.ndarray:
+        return np.asarray(labels, np.float64)
+
+
 def _function_of(loss: Loss, duration: float) -> tuple[Function, str]:
     """What is checked, and what its values are called."""
     if isinstance(loss, IntegralLoss):
@@ -151,16 +210,18 @@ def _random_values(
     readout: Readout, units: int, batch_size: int, duration: float, generator: np.random.Generator
 ) -> np.ndarray:
     """Values such as the readout may have, shape (batch, units) or (batch, units, ...)."""
-    shape = (batch_size, units)
-    if isinstance(readout, (Mean, Peak, VoltageTrace)):
-        return generator.normal(0.0, 1.0, shape)
-    if isinstance(readout, Voltage):
-        return generator.normal(0.0, 1.0, (*shape, len(readout.times)))
-    if isinstance(readout, FirstSpike):
-        return _random_spike_times(shape, 1, duration, generator)[:, :, 0]
-    if isinstance(readout, SpikeTimes):
-        return _random_spike_times(shape, readout.count, duration, generator)
-    raise TypeError(f"check_loss does not know what values {readout} has")
+    if isinstance(readout, VoltageAt):
+        raise TypeError(f"check_loss does not know what values {readout} has")
+    shape = readout.shape(batch_size, units)
+    if isinstance(readout, SpikeReadout):
+        times = _random_spike_times((batch_size, units), _count(readout), duration, generator)
+        return times.reshape(shape)
+    return generator.normal(0.0, 1.0, shape)
+
+
+def _count(readout: SpikeReadout) -> int:
+    """How many spikes of each unit it reads."""
+    return readout.shape(1, 1)[2] if len(readout.shape(1, 1)) > 2 else 1
 
 
 def _random_spike_times(
@@ -177,8 +238,8 @@ def _random_spike_times(
 
 def _step(readout: Readout, duration: float) -> float:
     """The largest step of a difference."""
-    if isinstance(readout, (FirstSpike, SpikeTimes)):
-        return 0.05 * duration / getattr(readout, "count", 1)
+    if isinstance(readout, SpikeReadout):
+        return 0.05 * duration / _count(readout)
     return 0.1
 
 
@@ -329,7 +390,7 @@ def _first(wrong: np.ndarray) -> tuple[int, ...]:
 
 
 def _brackets(index: tuple[int, ...]) -> str:
-    return f"[{', '.join(map(str, index))}]"
+    return "" if not index else f"[{', '.join(map(str, index))}]"
 
 
 # -- end to end ---------------------------------------------------------------------------
@@ -343,18 +404,32 @@ class _UnfitNetworkError(Exception):
     """Weights that move a little make spikes appear or vanish, or next to it."""
 
 
-def _check_gradient(loss: Loss, units: int, duration: float, labels: np.ndarray, seed: int) -> None:
-    """The gradient by every weight of a small network against differences."""
+def _check_gradient(
+    loss: Loss,
+    units: int,
+    duration: float,
+    labels: np.ndarray,
+    seed: int,
+    *,
+    all_parameters: bool = False,
+) -> None:
+    """The gradient of a small network against differences: of weights, or of all parameters."""
     checked = False
     for kind in (LI, LIF):
         if _reads(loss.readout, kind):
             checked = True
-            _check_network(loss, kind, units, duration, labels, seed)
+            _check_network(loss, kind, units, duration, labels, seed, all_parameters)
     assert checked, f"{loss.readout} reads neither LI nor LIF units"
 
 
 def _check_network(
-    loss: Loss, kind: type[LI | LIF], units: int, duration: float, labels: np.ndarray, seed: int
+    loss: Loss,
+    kind: type[LI | LIF],
+    units: int,
+    duration: float,
+    labels: np.ndarray,
+    seed: int,
+    all_parameters: bool,
 ) -> None:
     """Tries networks, the later ones with larger weights, until the spikes are what it takes."""
     generator = np.random.default_rng(seed)
@@ -369,7 +444,13 @@ def _check_network(
         ):
             continue
         try:
-            _compare_weights(loss, network, spikes, duration, labels)
+            # A delay of 0 has no difference on both sides.
+            names = [
+                name
+                for name, values in network.parameters.items()
+                if name.endswith(".weight") or (all_parameters and np.all(np.asarray(values) > 0))
+            ]
+            _compare_gradients(loss, network, spikes, duration, labels, names)
         except _UnfitNetworkError:
             continue
         return
@@ -379,18 +460,25 @@ def _check_network(
     )
 
 
-def _compare_weights(
-    loss: Loss, network: Network, spikes: SpikeTrains, duration: float, labels: np.ndarray
+def _compare_gradients(
+    loss: Loss,
+    network: Network,
+    spikes: SpikeTrains,
+    duration: float,
+    labels: np.ndarray,
+    names: Sequence[str],
 ) -> None:
-    result = quiet_gradient(network, spikes, labels, loss, duration, engine="reference")
-    for connection in network.connections:
-        name = f"{connection.name}.weight"
-        found, weight = result.parameters[name], network.parameters[name]
-        expected, error = np.zeros(weight.shape), np.zeros(weight.shape)
-        for index in np.ndindex(weight.shape):
+    result = quiet_gradient(
+        network, spikes, labels, loss, duration, GradientOptions(engine="reference")
+    )
+    for name in names:
+        found = np.asarray(result.parameters[name])
+        values = np.asarray(network.parameters[name])
+        expected, error = np.zeros(values.shape), np.zeros(values.shape)
+        for index in np.ndindex(values.shape):
 
             def moved(by: float, index: Any = index, name: str = name) -> np.ndarray:
-                changed = np.array(network.parameters[name])
+                changed = np.array(network.parameters[name], np.float64)
                 changed[index] += by
                 run = simulate(network.replace({name: changed}), spikes, duration, "reference")
                 for population, counts in run.spike_counts.items():
@@ -407,7 +495,7 @@ def _compare_weights(
             index = _first(wrong)
             raise AssertionError(
                 f"in a network with {type(network.output).__name__} output the derivative of the "
-                f"loss by {name}{_brackets(index)} = {weight[index]:g} is {found[index]:.9g}: "
+                f"loss by {name}{_brackets(index)} = {values[index]:g} is {found[index]:.9g}: "
                 f"finite differences give {expected[index]:.9g}"
             )
 
@@ -422,8 +510,8 @@ def _reads(readout: Readout, kind: type[LI | LIF]) -> bool:
 
 def _wanted_spikes(readout: Readout, kind: type[LI | LIF]) -> int:
     """How many spikes each output unit must have: a missing one has no difference to compare."""
-    if isinstance(readout, SpikeTimes):
-        return readout.count
+    if isinstance(readout, SpikeReadout):
+        return _count(readout)
     return 1 if kind is LIF else 0
 
 

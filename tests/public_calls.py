@@ -204,6 +204,8 @@ def calls(folder):
         "Run.silent_units": (run.silent_units, {"population": "hidden"}),
         "Run.read": (run.read, {"readout": readouts.Peak()}),
         "Run.kinks": (run.kinks, {"population": "hidden"}),
+        "Run.event_times": (run.event_times, {"population": "hidden"}),
+        "Run.states_at": (run.states_at, {"population": "hidden", "times": moments}),
         "Run.probe": (run.probe, {"population": "hidden", "moments": moments}),
         "Run.mean": (run.mean, {"population": "output", "weighting": "flat"}),
         "Run.peak": (run.peak, {"population": "output"}),

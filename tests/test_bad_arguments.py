@@ -235,11 +235,11 @@ MODULES = """
 
 MADE_BY_EVSIM = """
     Adjoint Augmented CochleaRecordings EpochRecord Evaluation FitResult Outcome Transformed
-    TrainingState Gradient Run WeightingForm
+    TrainingState Gradient Run WeightingForm ReadableRun
 """
 """Records that are returned, which nobody calls."""
 
-FOR_EVSIM = "check_moments is_elementary as_schedules Augmentation"
+FOR_EVSIM = "check_moments check_sample_times is_elementary as_schedules Augmentation"
 """What has a public name, but is no call for users."""
 
 

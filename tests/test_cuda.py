@@ -25,7 +25,7 @@ from evsim_gpu.cpu.device import CpuDevice
 from evsim_gpu.cuda import launching as cuda_kernels
 from evsim_gpu.cuda.device import CudaDevice
 from evsim_gpu.cuda.gpu import check_cuda, cuda_devices
-from evsim_gpu.device import Activity, Drive, MeanForm, Pulled
+from evsim_gpu.device import Activity, GridSources, MeanForm, Pulled
 from evsim_gpu.model.layout import GridLayout
 from evsim_gpu.state import grid_inputs
 
@@ -116,7 +116,7 @@ def test_activity_is_that_of_the_cpu_bit_for_bit(gpu, kind, seed, precision):
 
 def random_drive(
     rng: np.random.Generator, pair: Pair, population: str, what: str, **fixed: Any
-) -> Drive:
+) -> GridSources:
     """A loss that reads a population: ``mean``, ``peak``, ``spikes`` or ``moments``."""
     layout, real = pair.layout, pair.layout.precision
     batch, units = pair.cpu.peak(population)[0].shape
@@ -141,7 +141,7 @@ def random_drive(
     if is_lif and what == "spikes":
         silent = pair.cpu.counts(population) == 0
         parts["phantom"] = np.where(silent, rng.normal(size=silent.shape), 0.0).astype(real)
-    return Drive(
+    return GridSources(
         population=population,
         moment_step=np.concatenate([np.empty(0), *steps]).astype(np.int32),
         moment_start=np.cumsum([0, *count]).astype(np.int64),
@@ -158,7 +158,7 @@ def assert_close(found: np.ndarray, expected: np.ndarray, precision: Any) -> Non
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(size, 1e-30))
 
 
-def assert_same_gradients(pair: Pair, drive: Drive) -> tuple[Pulled, Pulled]:
+def assert_same_gradients(pair: Pair, drive: GridSources) -> tuple[Pulled, Pulled]:
     pulled = [one.pull_back(drive, time_constants=True) for one in (pair.gpu, pair.cpu)]
     found, expected = pulled
     for part in ("weight", "delay", "threshold", "tau_mem", "tau_syn", "events"):
@@ -336,7 +336,8 @@ def test_an_emission_that_grazes_the_threshold_is_told(gpu):
     component, first, _ = pair.layout.place("second")
     pair.gpu.batch.current[component][sample, step, first + unit] = 0.0
     for piece in pair.cpu.pieces:
-        piece.spikes.drive[piece.spikes.drive == emissions.drive[0]] = 0.0
+        excess = piece.spikes.threshold_excess
+        excess[excess == emissions.threshold_excess[0]] = 0.0
     drive = random_drive(rng, pair, "output", "mean")
     of_all = int(pair.layout.components[component].unit_of_column[first]) + unit
     for one in (pair.gpu, pair.cpu):
@@ -379,7 +380,7 @@ def test_a_loss_and_its_gradients_through_the_engine(gpu):
 def everything(case: Case) -> list[np.ndarray]:
     """All that one run gives, forward and backward."""
     pair = simulated(case, np.float32)
-    found = [pair.gpu.emissions(name).drive for name in pair.lif]
+    found = [pair.gpu.emissions(name).threshold_excess for name in pair.lif]
     for name in (p.name for p in pair.populations):
         found += [*pair.gpu.states(name), *pair.gpu.peak(name)]
     drive = random_drive(np.random.default_rng(0), pair, "output", "mean")

@@ -111,7 +111,7 @@ def voltage_mse(state, case, targets, loss):
     population, times = case.network.output.name, loss.readout.times
     offsets = np.arange(BATCH + 1) * times.size
     moments = readouts.Moments(np.tile(times, BATCH), offsets)
-    voltages, _ = REFERENCE.probe_exact(state, population, moments)
+    voltages, _ = REFERENCE.states_at_exact(state, population, moments)
     return squared_error(voltages.reshape(BATCH, times.size, -1).transpose(0, 2, 1), targets)
 
 

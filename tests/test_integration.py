@@ -12,7 +12,8 @@ from mpmath import mp, mpf
 
 import evsim
 from evsim.readouts import Moments, integration
-from evsim.readouts.integration import IntegrationError, graded_panels, integrate, sum_by_sample
+from evsim.readouts.integration import IntegrationError, integrate
+from evsim.readouts.panels import graded_panels, sum_by_sample
 
 DURATION = 30.0
 TAU_MEM, TAU_SYN = 20.0, 5.0
@@ -94,19 +95,19 @@ def test_the_moments_integrate_the_derivative(scale):
     """What the gradient is made of: the derivative's integral, halved elsewhere for itself."""
     run = run_of(scale)
     found = integrate(run, "output", softplus, 1e-12)
-    coarse = sum_by_sample(found.weights[:, None] * found.derivative, found.moments.offsets)
+    coarse = sum_by_sample(found.weights[:, None] * found.derivative, found.nodes.offsets)
     fine = integrate(run, "output", lambda v, s: (softplus(v, s)[1][:, 0], 0 * v), 1e-13)
     np.testing.assert_allclose(coarse[:, 0], fine.values, rtol=1e-12)
     np.testing.assert_allclose(coarse, found.derivative_values, rtol=1e-13)
     np.testing.assert_allclose(
-        sum_by_sample(found.weights, found.moments.offsets), DURATION, rtol=1e-14
+        sum_by_sample(found.weights, found.nodes.offsets), DURATION, rtol=1e-14
     )
 
 
 def test_more_nodes_only_where_they_are_needed():
     """And in the order of time in each sample."""
-    gentle = integrate(run_of(1.0), "output", softplus, 1e-12).moments
-    steep = integrate(run_of(300.0), "output", softplus, 1e-12).moments
+    gentle = integrate(run_of(1.0), "output", softplus, 1e-12).nodes
+    steep = integrate(run_of(300.0), "output", softplus, 1e-12).nodes
     for moments in (gentle, steep):
         for sample in range(3):
             assert (np.diff(moments.times[slice(*moments.offsets[sample : sample + 2])]) > 0).all()
@@ -120,7 +121,7 @@ def test_each_sample_for_itself():
     together = integrate(run_of(300.0), "output", softplus, 1e-12)
     for sample, spikes in enumerate(SPIKES):
         alone = integrate(run_of(300.0, [spikes]), "output", softplus, 1e-12)
-        own = slice(*together.moments.offsets[sample : sample + 2])
+        own = slice(*together.nodes.offsets[sample : sample + 2])
         np.testing.assert_array_equal(alone.values, together.values[[sample]])
         np.testing.assert_array_equal(alone.derivative, together.derivative[own])
         np.testing.assert_array_equal(alone.weights, together.weights[own])
@@ -215,7 +216,7 @@ def test_short_time_constants_need_few_panels():
     m, s = mpf(20), mpf("1e-3")
     exact = (1000 * s / (m - s)) ** 2 * (m / 2 + s / 2 - 2 * m * s / (m + s))
     assert found.values[0] == pytest.approx(float(exact), rel=1e-11)
-    assert found.moments.times.size < 2000
+    assert found.nodes.times.size < 2000
 
 
 def test_sums_keep_their_digits_and_know_empty_samples():

@@ -91,7 +91,7 @@ def everything(engine, loss, output, recurrent):
         out = evsim.gradient(network, spikes, [0, 1], loss, DURATION, engine=engine)
         yield out.loss
         yield out.run.report
-        yield out.run.kinks("output")
+        yield out.run.event_times("output")
         yield out.run.voltage("hidden", np.linspace(0, DURATION, 9_000))
         yield out.run.voltage("output", np.linspace(0, DURATION, 9_000))
         yield out.lambda_V("output", np.linspace(0, DURATION, 9_000))

@@ -208,12 +208,12 @@ def test_kinks_and_probe_of_one_neuron():
     state = FLOATS.simulate(network, inputs, 10.0)
     (spike,) = FLOATS.spikes(state)["unit"].times[:1].tolist()
     release = spike + 3
-    times, offsets = FLOATS.kinks(state, "unit")
+    times, offsets = FLOATS.event_times(state, "unit")
     assert times[:4].tolist() == [1.0, spike, 2.0, release]
     assert (np.diff([0.0, *times, 10.0]) > 0).all()
     assert (offsets.tolist(), offsets.dtype, times.dtype) == ([0, times.size], np.int64, np.float64)
     moments = Moments(np.array([0.0, 1.0, spike, 2.0, release, 10.0]), np.array([0, 6]))
-    voltage, current = FLOATS.probe(state, "unit", moments)
+    voltage, current = FLOATS.states_at(state, "unit", moments)
     assert voltage[:5].tolist() == [[0.0]] * 5  # before 8.0 arrives, and from the spike on
     decay = np.exp(-(np.array([1.0, spike, 2.0, release]) - 1) / 5)
     expected = [
@@ -270,7 +270,7 @@ def test_moments_of_several_samples():
         first, second = np.split(adjoint.input_times[name], 2)
         assert (first == 0).all()
         np.testing.assert_array_equal(second, slopes)
-    kinks = FLOATS.kinks(state, "output")
+    kinks = FLOATS.event_times(state, "output")
     counts = np.diff(kinks.offsets)
     assert counts.tolist() == [0, counts[1], 0, counts[1]]
 

@@ -9,11 +9,10 @@ from networks import random_case
 import evsim
 from evsim import losses
 from evsim.engines import Engine, Exact
-from evsim.engines.protocol import Adjustments
 from evsim.readouts import Mean, Voltage, VoltageTrace
-from evsim.readouts import composite as sampling
-from evsim.readouts.composite import gauss_moments, nodes_wanted, sigmoid
-from evsim.readouts.integration import Panels
+from evsim.readouts.mean import sigmoid
+from evsim.readouts.panels import Panels
+from evsim.readouts.quadrature import gauss_nodes, nodes_wanted
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +38,7 @@ def test_the_sigmoid_weighting_against_a_dense_quadrature(output, refractory, en
     run = evsim.simulate(case.network, case.inputs, case.duration, engine)
     if output == "LIF":
         assert run.spike_counts["output"].sum() > 3
-    kinks = run.kinks("output")
+    kinks = run.event_times("output")
     nodes, weights = np.polynomial.legendre.leggauss(60)
     found = run.mean("output", "sigmoid")
     for sample in range(3):
@@ -58,7 +57,7 @@ def test_panels_have_the_nodes_their_lengths_ask_for(length):
     """The steepest V and w there may be: one with the shortest time constant, w in T/5."""
     scale, duration = 4.0, 20.0
     panel = Panels(np.array([0]), np.array([9.0]), np.array([length * scale]))
-    moments, weights = gauss_moments(panel, nodes_wanted(panel.lengths, scale), 1)
+    moments, weights = gauss_nodes(panel, nodes_wanted(panel.lengths, scale), 1)
     for response in (lambda t: mp.exp(-t), lambda t: t * mp.exp(-t)):
 
         def weighted(t, response=response):
@@ -163,7 +162,7 @@ def test_an_input_spike_moves_its_own_moment():
     spikes = evsim.SpikeTrains.from_lists([[(3.0, 0), (7.0, 0)]], units=1)
     loss = losses.VoltageMSE(Voltage([10.0]))  # only to have a run to pull back from
     run = evsim.gradient(network, spikes, [[[0.0]]], loss, 10.0).run
-    adjoint = sampling.pull_back(run, Mean("input"), np.ones((1, 1)), [], Adjustments())
+    adjoint = run.pull_back(Mean("input"), np.ones((1, 1)), [])
     # The mean is V(7)/T = (2/T) phi(7 - 3), so the two derivatives are opposite.
     slope = 2.0 / 10.0 * 5.0 / 15.0 * (np.exp(-4 / 5) / 5 - np.exp(-4 / 20) / 20)
     np.testing.assert_allclose(adjoint.input_times["input"], [-slope, slope], rtol=1e-14)
@@ -222,8 +221,8 @@ class NeverRuns(Engine):
     def _fail(self, *arguments):
         raise AssertionError("an engine was asked to work on bad input")
 
-    simulate = spikes = report = read = kinks = probe = _fail
-    pull_back = traces = adjoint_traces = _fail
+    simulate = spikes = report = read_mean = read_peak = read_spike_times = _fail
+    states_at = event_times = pull_back_sources = traces = adjoint_traces = _fail
 
 
 def test_times_after_the_end_are_refused():

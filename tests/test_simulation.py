@@ -14,8 +14,8 @@ class NeverRuns(Engine):
     def _fail(self, *arguments):
         raise AssertionError("an engine was asked to work on bad input")
 
-    simulate = spikes = report = read = pull_back = traces = adjoint_traces = _fail
-    kinks = probe = _fail
+    simulate = spikes = report = read_mean = read_peak = read_spike_times = _fail
+    states_at = event_times = pull_back_sources = traces = adjoint_traces = _fail
 
 
 def network_with(output, inputs=1):
@@ -266,8 +266,8 @@ def test_inputs_have_neither_moments_nor_kinks():
     with pytest.raises(ValueError, match="'input' is an input: its units have no voltage"):
         run.probe("input", readouts.Moments(TIMES, OFFSETS))
     with pytest.raises(ValueError, match="'input' is an input: its units have no voltage"):
-        run.kinks("input")
-    with pytest.raises(TypeError, match="moments = .*: give evsim.readouts.Moments"):
+        run.event_times("input")
+    with pytest.raises(TypeError, match="moments = .*: give evsim.readouts.SampleTimes"):
         run.read(readouts.VoltageAt((TIMES, OFFSETS)))
 
 

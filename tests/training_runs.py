@@ -10,7 +10,6 @@ from scipy.sparse import csr_array
 import evsim
 from evsim import storage
 from evsim.engines import Engine
-from evsim.engines.protocol import Adjustments
 from evsim.losses import CrossEntropy
 from evsim.readouts import Mean
 
@@ -140,18 +139,18 @@ class Spy(Engine):
             raise self.error
         return self.engine.simulate(network, inputs, duration, dropout)
 
-    def pull_back(self, state, readout, cotangents, wrt, adjustments=Adjustments()):
+    def pull_back_sources(self, state, sources, wrt):
         self.asked.append(tuple(wrt))
-        adjoint = self.engine.pull_back(state, readout, cotangents, wrt, adjustments)
+        adjoint = self.engine.pull_back_sources(state, sources, wrt)
         if len(self.asked) == self.spoil_at:
             adjoint.parameters["hidden->hidden.weight"][1, 2] = self.spoil
         return adjoint
 
-    def kinks(self, state, population):
-        return self.engine.kinks(state, population)
+    def event_times(self, state, population):
+        return self.engine.event_times(state, population)
 
-    def probe(self, state, population, moments):
-        return self.engine.probe(state, population, moments)
+    def states_at(self, state, population, times):
+        return self.engine.states_at(state, population, times)
 
     def spikes(self, state):
         return self.engine.spikes(state)
@@ -159,8 +158,14 @@ class Spy(Engine):
     def report(self, state):
         return self.engine.report(state)
 
-    def read(self, state, readout):
-        return self.engine.read(state, readout)
+    def read_mean(self, state, population, weighting):
+        return self.engine.read_mean(state, population, weighting)
+
+    def read_peak(self, state, population):
+        return self.engine.read_peak(state, population)
+
+    def read_spike_times(self, state, population, count):
+        return self.engine.read_spike_times(state, population, count)
 
     def traces(self, state, population, times):
         return self.engine.traces(state, population, times)

@@ -23,9 +23,8 @@ import numpy as np
 from small_networks import SmallCase
 
 from evsim.engines import Reference
-from evsim.engines.reference import readouts as reference_readouts
 from evsim.engines.reference.adjoint import AdjointSimulation, Jump
-from evsim.engines.reference.engine import AdjointState, State
+from evsim.engines.reference.engine import AdjointState, NumberBatch, State
 from evsim.engines.reference.network import Emission, InputEvent, Model, SampleDropout, Simulation
 from evsim.engines.reference.neuron import Neuron, Number, Numbers, Segment, Slopes
 from evsim.readouts import WeightingForm
@@ -448,13 +447,10 @@ def simulate(
 
 def pull_back_moved(case: SmallCase, engine: Reference, state: State, noise: Noise) -> AdjointState:
     """``Reference.pull_back_exact`` with all numbers moved, the times of jumps included."""
-    population = case.readout.population_of(case.network)
-    units = state.model.units_of(population)
+    batch = NumberBatch.of(engine, state)
+    sources = batch.adjoint_sources(case.readout, case.cotangents, case.adjustments)
     samples = []
-    for b, entering in enumerate(engine._adjustments(state, population, case.adjustments)):
-        simulation = state.samples[b]
-        own = reference_readouts.rows_of(case.readout, case.cotangents, b)
-        reference_readouts.pull_back(simulation, units, case.readout, own, entering)
+    for simulation, entering in zip(state.samples, engine.entering(state, sources), strict=True):
         entering.jumps = [_moved_jump(jump, simulation, noise) for jump in entering.jumps]
         adjoint = MovedAdjoint(simulation, entering)
         adjoint.noise = noise

@@ -1,25 +1,39 @@
-"""The protocol every engine satisfies.
+"""The protocol every engine satisfies, and a simulated batch.
 
-An engine knows networks, spike trains and elementary readouts; it knows no losses.  All
-arguments it gets have been checked.
+An engine knows networks and spike trains.  It reads four quantities of a population, which are
+the primitives of all readouts, and takes their cotangents back to the parameters:
+
+- the weighted mean of V, with a weighting whose integral has a closed form (``read_mean``),
+- the largest V of LI units (``read_peak``),
+- the times of the first spikes (``read_spike_times``),
+- V and I at times of each sample (``states_at``).
+
+It knows no readout and no loss.  All arguments it gets have been checked.  L, in what follows, is
+Nowotny, Turner and Knight, loss shaping with EventProp.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from evsim.arguments.named import Named
 from evsim.display.short_repr import Brief
+from evsim.network.dropout import Dropout
 from evsim.network.network import Network
+from evsim.network.parameters import Parameter
 from evsim.network.spike_trains import SpikeTrains
-from evsim.readouts.readouts import Moments, Readout
-
-if TYPE_CHECKING:
-    from evsim.network.dropout import Dropout
+from evsim.readouts.adjoint_sources import AdjointSources
+from evsim.readouts.base import Readout
+from evsim.readouts.quadrature import with_one_mean
+from evsim.readouts.sample_times import SampleTimes
+from evsim.readouts.weightings import TrialWeighting
 
 
 class EngineError(RuntimeError):
@@ -53,14 +67,13 @@ class Report:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Adjustments(Brief):
-    """What enters the adjoints besides a readout's cotangents.
+    """What changes the adjoint besides a readout's cotangents.
 
     Parameters
     ----------
     spike_slopes : array or None
-        Derivative of the loss by each spike time of the readout's population, shape (events,)
-        beside its spikes: the l_V- - l_V+ of a voltage loss at a spike that resets V.
-        Elementary readouts bring their own; these are added to them.
+        Derivative of the loss with respect to each spike time of the readout's population, shape
+        (events,) in the order of its spikes: what is not in the readout's own derivative.
     rate_jumps : mapping from LIF population to array
         (k/B) (mean count - nu) of each unit, shape (units,): subtracted from lambda_V- at
         each of its spikes, after the division (L 7).
@@ -69,30 +82,34 @@ class Adjustments(Brief):
         rate jump.  Infinity for no limit.
     """
 
-    spike_slopes: np.ndarray | None = None
-    rate_jumps: Mapping[str, np.ndarray] = field(default_factory=dict)
+    spike_slopes: NDArray[np.float64] | None = None
+    rate_jumps: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     lambda_limit: float = np.inf
+
+
+NO_ADJUSTMENTS = Adjustments()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Adjoint(Brief):
-    """What comes back from pulling a readout's cotangents through a network.
+    """The gradients of a batch, as an engine returns them.
 
     ``parameters`` has a gradient, in the parameter's shape, for each name asked for;
     ``input_times`` one per input event, for each input population.  ``limited`` counts the
-    spikes at which the limit on lambda_V acted.  ``state`` is the engine's own, for traces.
+    spikes at which the limit on lambda_V acted.  ``state`` is for the engine, for traces.
     """
 
-    parameters: dict[str, Any]
-    input_times: dict[str, np.ndarray]
+    parameters: dict[str, Parameter]
+    input_times: dict[str, NDArray[np.float64]]
     limited: int = 0
     state: Any = None
 
 
 class Engine(ABC):
-    """Simulates networks and pulls readouts' cotangents back.
+    """Simulates networks and takes cotangents back to their parameters.
 
-    ``state`` is whatever ``simulate`` returned; only the engine looks inside.
+    ``state`` is whatever ``simulate`` returned; only the engine looks inside.  For ``read`` and
+    ``pull_back`` it has the attributes ``network``, ``inputs`` and ``duration``.
     """
 
     @abstractmethod
@@ -109,24 +126,45 @@ class Engine(ABC):
     def spikes(self, state: Any) -> dict[str, SpikeTrains]:
         """Spikes of every population within the trial; inputs as they were given."""
 
-    def spike_counts(self, state: Any) -> dict[str, np.ndarray]:
+    def spike_counts(self, state: Any) -> dict[str, NDArray[np.int64]]:
         """Number of those spikes of each unit, int64, (batch, units), by population."""
         return {name: trains.counts() for name, trains in self.spikes(state).items()}
 
-    def placed(self, times: np.ndarray, duration: float) -> np.ndarray:
-        """Where events of these times in ms happen in a trial: there, unless on a time grid."""
+    def placed(self, times: NDArray[np.float64], duration: float) -> NDArray[np.float64]:
+        """When events of these times in ms happen: at these times, unless there is a time grid."""
         return times
 
     @abstractmethod
     def report(self, state: Any) -> Report:
         """What the results do not show."""
 
-    @abstractmethod
-    def read(self, state: Any, readout: Readout) -> np.ndarray:
-        """An elementary readout's values, float64, in the shape the readout states."""
+    # -- the primitives of readouts ---------------------------------------------------------
 
     @abstractmethod
-    def kinks(self, state: Any, population: str) -> Moments:
+    def read_mean(
+        self, state: Any, population: str, weighting: TrialWeighting
+    ) -> NDArray[np.float64]:
+        """``(1/T) * integral of w(t) V(t) dt``, shape (batch, units)."""
+
+    @abstractmethod
+    def read_peak(self, state: Any, population: str) -> NDArray[np.float64]:
+        """The largest V of LI units, shape (batch, units)."""
+
+    @abstractmethod
+    def read_spike_times(self, state: Any, population: str, count: int) -> NDArray[np.float64]:
+        """The first spikes of LIF units in ms, (batch, units, count); infinity for none."""
+
+    @abstractmethod
+    def states_at(
+        self, state: Any, population: str, times: SampleTimes
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """V and I at times of each sample, each (times, units).
+
+        At an instant after emissions and before arrivals.
+        """
+
+    @abstractmethod
+    def event_times(self, state: Any, population: str) -> SampleTimes:
         """The times within the trial at which V of a population's units is not smooth.
 
         Arrivals, emissions and ends of refractory periods of any of its units, each time
@@ -134,34 +172,144 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def probe(self, state: Any, population: str, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
-        """Voltage and current at moments of each sample, each (moments, units).
+    def pull_back_sources(self, state: Any, sources: AdjointSources, wrt: Sequence[str]) -> Adjoint:
+        """Gradients with respect to the named parameters and all input times.
 
-        At one instant after emissions and before arrivals.
+        ``sources`` has the cotangents of the primitives, at most one of a mean and a peak.  Its
+        direct derivatives, ``input_times`` and ``parameters``, are added by the caller.
         """
 
-    @abstractmethod
-    def pull_back(
-        self,
-        state: Any,
-        readout: Readout,
-        cotangents: np.ndarray,
-        wrt: Sequence[str],
-        adjustments: Adjustments = Adjustments(),
-    ) -> Adjoint:
-        """Gradients of ``sum(cotangents * readout)`` by the named parameters and input times.
-
-        ``readout`` is elementary; ``cotangents`` has the shape of its values.
-        """
+    # -- traces -------------------------------------------------------------------------------
 
     @abstractmethod
     def traces(
-        self, state: Any, population: str, times: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, state: Any, population: str, times: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Voltage and current, each (batch, units, times); after the jumps at a time."""
 
     @abstractmethod
     def adjoint_traces(
-        self, state: Any, adjoint: Adjoint, population: str, times: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, state: Any, adjoint: Adjoint, population: str, times: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """lambda_V and lambda_I, each (batch, units, times); their limit from later times."""
+
+    # -- readouts -----------------------------------------------------------------------------
+
+    def read(self, state: Any, readout: Readout) -> NDArray[np.float64]:
+        """A readout's values, float64, in the shape the readout states."""
+        return self.batch(state).read(readout)
+
+    def pull_back(
+        self,
+        state: Any,
+        readout: Readout,
+        cotangents: NDArray[np.float64],
+        wrt: Sequence[str],
+        adjustments: Adjustments = NO_ADJUSTMENTS,
+    ) -> Adjoint:
+        """Gradients of ``sum(cotangents * readout)``; cotangents have the shape of its values."""
+        return self.batch(state).pull_back(readout, cotangents, wrt, adjustments)
+
+    def batch(self, state: Any) -> SimulatedBatch:
+        """A state as readouts see it."""
+        return SimulatedBatch(state.network, state.inputs, state.duration, self, state)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SimulatedBatch(Brief):
+    """A simulated batch, as readouts see it: see ``evsim.readouts.ReadableRun``."""
+
+    network: Network
+    inputs: Mapping[str, SpikeTrains]
+    duration: float
+    engine: Engine
+    state: Any
+
+    @property
+    def batch_size(self) -> int:
+        """Number of samples."""
+        return len(next(iter(self.inputs.values())))
+
+    @cached_property
+    def spikes(self) -> dict[str, SpikeTrains]:
+        """Spikes of every population by name: within the trial, those of inputs as given."""
+        return Named(self.engine.spikes(self.state), "population")
+
+    @cached_property
+    def spike_counts(self) -> dict[str, NDArray[np.int64]]:
+        """Number of those spikes of each unit, (batch, units), by population; read-only."""
+        return Named(self.engine.spike_counts(self.state), "population")
+
+    def placed(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """When events of these times in ms happen: at these times, unless there is a time grid."""
+        return self.engine.placed(times, self.duration)
+
+    # -- the primitives of readouts ---------------------------------------------------------
+
+    def weighted_mean(self, population: str, weighting: TrialWeighting) -> NDArray[np.float64]:
+        """``(1/T) * integral of w(t) V(t) dt``, shape (batch, units)."""
+        return self.engine.read_mean(self.state, population, weighting)
+
+    def peak_voltage(self, population: str) -> NDArray[np.float64]:
+        """The largest V of LI units, shape (batch, units)."""
+        return self.engine.read_peak(self.state, population)
+
+    def spike_times(self, population: str, count: int) -> NDArray[np.float64]:
+        """The first spikes of LIF units in ms, (batch, units, count); infinity for none."""
+        return self.engine.read_spike_times(self.state, population, count)
+
+    def states_at(
+        self, population: str, times: SampleTimes
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """V and I at times of each sample, each (times, units); before arrivals there."""
+        return self.engine.states_at(self.state, population, times)
+
+    def event_times(self, population: str) -> SampleTimes:
+        """The times at which V of any of a population's units is not smooth."""
+        return self.engine.event_times(self.state, population)
+
+    # -- readouts -----------------------------------------------------------------------------
+
+    def read(self, readout: Readout) -> NDArray[np.float64]:
+        """A readout's values, in the shape the readout states."""
+        return readout.read(self)
+
+    def adjoint_sources(
+        self, readout: Readout, cotangents: NDArray[np.float64], adjustments: Adjustments
+    ) -> AdjointSources:
+        """What an engine is given to pull back the cotangents of a readout."""
+        sources = with_one_mean(self, readout.adjoint_sources(self, cotangents))
+        if adjustments.spike_slopes is not None:
+            gradient = adjustments.spike_slopes
+            sources += AdjointSources(sources.population, spike_time_gradient=gradient)
+        return replace(
+            sources, rate_jumps=adjustments.rate_jumps, lambda_limit=adjustments.lambda_limit
+        )
+
+    def pull_back(
+        self,
+        readout: Readout,
+        cotangents: NDArray[np.float64],
+        wrt: Sequence[str],
+        adjustments: Adjustments = NO_ADJUSTMENTS,
+    ) -> Adjoint:
+        """Gradients of ``sum(cotangents * readout)``; cotangents have the shape of its values."""
+        sources = self.adjoint_sources(readout, cotangents, adjustments)
+        events = 0
+        if sources.spike_time_gradient is not None:
+            events = int(self.spike_counts[sources.population].sum())
+        units = self.network.population(sources.population).units
+        sources.check(self.batch_size, units, events)
+        adjoint = self.engine.pull_back_sources(self.state, sources, wrt)
+        if not sources.input_times and not sources.parameters:
+            return adjoint
+        return replace(
+            adjoint,
+            parameters=_with_direct(adjoint.parameters, sources.parameters),
+            input_times=_with_direct(adjoint.input_times, sources.input_times),
+        )
+
+
+def _with_direct(found: Mapping[str, Any], direct: Mapping[str, Any]) -> dict[str, Any]:
+    """Gradients through the network, and the direct derivatives of those that have one."""
+    return {name: part + direct[name] if name in direct else part for name, part in found.items()}

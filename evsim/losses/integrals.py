@@ -1,23 +1,22 @@
-"""Losses that integrate a function of V(t) over the trial."""
+"""Losses that integrate a function of V(t) over the trial.
+
+L is Nowotny, Turner and Knight, loss shaping with EventProp.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evsim.arguments.keywords import helpful
 from evsim.losses.loss import Loss, Outcome
 from evsim.losses.voltages import cross_entropy
-from evsim.network.populations import LIF
-from evsim.network.spike_trains import SpikeTrains
-from evsim.readouts.integration import Integral, integrate
-from evsim.readouts.readouts import Mean, Moments, VoltageAt, VoltageTrace
-
-if TYPE_CHECKING:
-    from evsim.simulation.run import Run
+from evsim.readouts import Mean, ReadableRun, VoltageAt, VoltageTrace
+from evsim.readouts.integration import Integral
 
 
 @dataclass(frozen=True)
@@ -43,77 +42,44 @@ class IntegralLoss(Loss):
             )
 
     @abstractmethod
-    def integrand(self, voltages: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The function of V, shape (moments,), and its derivative, shape (moments, units).
+    def integrand(
+        self, voltages: NDArray[np.float64], labels: NDArray[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The function of V, shape (times,), and its derivative, shape (times, units).
 
-        ``voltages`` has shape (moments, units), ``labels`` has that of its sample for each
-        moment, shape (moments,) for classes.
+        ``voltages`` has shape (times, units); ``labels`` has, for each time, the label of its
+        sample, shape (times,) for classes.
         """
 
     def __call__(
-        self, values: np.ndarray, labels: np.ndarray, duration: float
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, values: NDArray[np.float64], labels: NDArray[Any], duration: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         raise TypeError(
             f"{type(self).__name__} is an integral over the trial and no function of a few "
             "values: use evaluate(run, labels)"
         )
 
     @np.errstate(under="ignore")
-    def evaluate(self, run: Run, labels: np.ndarray) -> Outcome:
-        population = self.readout.population_of(run.network)
-        integral = integrate(
-            run,
-            population,
-            lambda voltages, samples: self.integrand(voltages, labels[samples]),
-            self.readout.tolerance,
+    def evaluate(self, run: ReadableRun, labels: NDArray[Any]) -> Outcome:
+        integral = self.readout.integrate(
+            run, lambda voltages, samples: self.integrand(voltages, labels[samples])
         )
         values = self.summary(run, labels, integral)
+        jumps = integral.spike_time_gradient
         return Outcome(
             losses=integral.values / run.duration,
             values=values,
             predictions=self.predict(values) if self.classifies else None,
-            readout=VoltageAt(integral.moments, population=population),
+            readout=VoltageAt(integral.nodes, population=self.readout.population),
             cotangents=(integral.weights / run.duration)[:, None] * integral.derivative,
-            spike_slopes=self._spike_slopes(run, population, labels),
+            spike_slopes=None if jumps is None else jumps / run.duration,
         )
 
-    def summary(self, run: Run, labels: np.ndarray, integral: Integral) -> np.ndarray:
+    def summary(
+        self, run: ReadableRun, labels: NDArray[Any], integral: Integral
+    ) -> NDArray[np.float64]:
         """What is shown of the trial and decides its class, shape (batch, units): the mean of V."""
-        return run.read(Mean(population=self.readout.population_of(run.network)))
-
-    def _spike_slopes(self, run: Run, name: str, labels: np.ndarray) -> np.ndarray | None:
-        """l_V- - l_V+ at each spike, where V goes from the threshold to 0 (D Table 1).
-
-        Units that spike at one instant are taken one after the other, in both orders, so that
-        their sum is what moving all of them does.
-        """
-        population = run.network.population(name)
-        if not isinstance(population, LIF):
-            return None
-        spikes = run.spikes[name]
-        voltages, _ = run.probe(name, Moments(spikes.times, spikes.offsets))
-        thresholds = np.broadcast_to(population.threshold, population.units)
-        own, units = spikes.units[:, None], np.arange(population.units)
-        labels = labels[spikes.samples]
-
-        def difference(yet_to_spike: np.ndarray) -> np.ndarray:
-            around = np.where(yet_to_spike, thresholds, voltages)
-            before, _ = self.integrand(np.where(units == own, thresholds, around), labels)
-            after, _ = self.integrand(np.where(units == own, 0.0, around), labels)
-            return before - after
-
-        together = _spiking_together(spikes)
-        both_orders = difference(together & (units > own)) + difference(together & (units < own))
-        return both_orders / (2 * run.duration)
-
-
-def _spiking_together(spikes: SpikeTrains) -> np.ndarray:
-    """Which units spike at the instant of each spike, shape (events, units)."""
-    starts = np.append(True, (np.diff(spikes.times) != 0) | (np.diff(spikes.samples) != 0))
-    instant = np.cumsum(starts[: spikes.times.size]) - 1
-    spiking = np.zeros((spikes.times.size, spikes.unit_count), bool)
-    spiking[instant, spikes.units] = True
-    return spiking[instant]
+        return run.read(Mean(population=self.readout.population))
 
 
 @helpful
@@ -124,10 +90,14 @@ class TimeAveragedCrossEntropy(IntegralLoss):
     It shows the time averages of the classes' probabilities, and predicts the largest.
     """
 
-    def integrand(self, voltages: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def integrand(
+        self, voltages: NDArray[np.float64], labels: NDArray[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return cross_entropy(voltages, labels)
 
-    def summary(self, run: Run, labels: np.ndarray, integral: Integral) -> np.ndarray:
+    def summary(
+        self, run: ReadableRun, labels: NDArray[Any], integral: Integral
+    ) -> NDArray[np.float64]:
         """Time average of each class's probability: the derivative is that, less 1 for c."""
         probabilities = integral.derivative_values / run.duration
         probabilities[np.arange(labels.size), labels] += 1.0

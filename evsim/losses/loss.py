@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evsim.arguments.checks import (
     check_is,
@@ -19,10 +20,7 @@ from evsim.arguments.checks import (
 )
 from evsim.arguments.keywords import helpful
 from evsim.display.short_repr import Brief
-from evsim.readouts.readouts import Readout, VoltageAt
-
-if TYPE_CHECKING:
-    from evsim.simulation.run import Run
+from evsim.readouts import ReadableRun, Readout
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -37,22 +35,23 @@ class Outcome(Brief):
     predictions : array of int64, shape (batch,), or None
         None for a loss that does not classify.
     readout : Readout
-        What is pulled back,
+        What the gradient goes through.
     cotangents : array
-        with the derivative of each sample's loss by it, in the shape of its values, and
+        The derivative of each sample's loss with respect to the readout, in the shape of its
+        values.
     spike_slopes : array or None
-        by each spike time of the readout's population, shape (events,), where that is not in
-        the readout's own derivative.
+        The derivative of each sample's loss with respect to each spike time of the readout's
+        population, shape (events,), where that is not in the readout's own derivative.
     """
 
-    losses: np.ndarray
-    values: np.ndarray
-    predictions: np.ndarray | None
+    losses: NDArray[np.float64]
+    values: NDArray[np.float64]
+    predictions: NDArray[np.int64] | None
     readout: Readout
-    cotangents: np.ndarray
-    spike_slopes: np.ndarray | None = None
+    cotangents: NDArray[np.float64]
+    spike_slopes: NDArray[np.float64] | None = None
 
-    def check(self, loss: Loss, run: Run) -> None:
+    def check(self, loss: Loss, run: ReadableRun) -> None:
         """Refuse arrays of other shapes, which NumPy would broadcast without a word."""
         name = self.readout.population_of(run.network)
         units = run.network.population(name).units
@@ -71,12 +70,12 @@ class Outcome(Brief):
                     "evsim.testing.check_loss looks for more"
                 )
 
-    def check_derivative(self, loss: Loss, run: Run) -> None:
+    def check_derivative(self, loss: Loss, run: ReadableRun) -> None:
         """Refuse a derivative that is no finite number beside a loss that is one.
 
         It would make the gradient NaN while the loss looks well.
         """
-        owners = self._samples_of_cotangents(run), self._samples_of_spikes(run)
+        owners = self.readout.samples(run.batch_size), self._samples_of_spikes(run)
         parts = zip((self.cotangents, self.spike_slopes), owners, strict=True)
         for array, samples in parts:
             if array is None or np.isfinite(array).all():
@@ -93,12 +92,7 @@ class Outcome(Brief):
                     "evsim.testing.check_loss compares it with differences"
                 )
 
-    def _samples_of_cotangents(self, run: Run) -> np.ndarray:
-        if isinstance(self.readout, VoltageAt):
-            return self.readout.moments.samples
-        return np.arange(run.batch_size)
-
-    def _samples_of_spikes(self, run: Run) -> np.ndarray:
+    def _samples_of_spikes(self, run: ReadableRun) -> NDArray[np.int64]:
         if self.spike_slopes is None:
             return np.empty(0, np.int64)
         return run.spikes[self.readout.population_of(run.network)].samples
@@ -109,8 +103,8 @@ class Loss(ABC):
 
     Subclasses have a ``readout`` and are called with its ``values``, of shape (batch, units)
     or (batch, units, ...), the ``labels`` of the batch and the trial's ``duration`` in ms.
-    They return the loss of each sample, shape (batch,), and its derivative by ``values``, in
-    their shape.
+    They return the loss of each sample, shape (batch,), and its derivative with respect to
+    ``values``, in their shape.
 
     ``classifies`` says whether labels are classes, int of shape (batch,).  A loss with other
     targets sets it to False and overrides ``check_labels``.
@@ -119,8 +113,8 @@ class Loss(ABC):
     readout: Readout
     classifies: ClassVar[bool] = True
 
-    def evaluate(self, run: Run, labels: np.ndarray) -> Outcome:
-        """The loss of a simulated batch, and what is to be pulled back."""
+    def evaluate(self, run: ReadableRun, labels: NDArray[Any]) -> Outcome:
+        """The loss of a simulated batch, and what the gradient goes through."""
         values = run.read(self.readout)
         losses, derivative = self(values, labels, run.duration)
         predictions = self.predict(values) if self.classifies else None
@@ -128,17 +122,18 @@ class Loss(ABC):
 
     @abstractmethod
     def __call__(
-        self, values: np.ndarray, labels: np.ndarray, duration: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Loss of each sample and its derivative by each value."""
+        self, values: NDArray[np.float64], labels: NDArray[Any], duration: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Loss of each sample and its derivative with respect to each value."""
 
-    def predict(self, values: np.ndarray) -> np.ndarray:
+    def predict(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
         """The class each sample is put in, int64, shape (batch,); -1 for none."""
-        return np.argmax(values, axis=1)
+        classes: NDArray[np.int64] = np.argmax(values, axis=1)
+        return classes
 
     def check_labels(
-        self, labels: Sequence[Any] | np.ndarray, batch_size: int, classes: int
-    ) -> np.ndarray:
+        self, labels: Sequence[Any] | NDArray[Any], batch_size: int, classes: int
+    ) -> NDArray[Any]:
         """The labels as int64, shape (batch,); refuses those that do not fit.
 
         ``classes`` is the number of units of the readout's population.
@@ -159,8 +154,8 @@ class Loss(ABC):
             )
         return array
 
-    def check_in_trial(self, labels: np.ndarray, duration: float) -> None:
-        """Refuse labels out of reach of a trial of ``duration`` ms; most losses have none."""
+    def check_in_trial(self, labels: NDArray[Any], duration: float) -> None:
+        """Refuse labels that a trial of ``duration`` ms cannot reach; most losses have none."""
         return
 
 
@@ -169,8 +164,8 @@ _SHAPE = "give a tuple of integers"
 
 @helpful
 def check_targets(
-    labels: Sequence[Any] | np.ndarray, shape: tuple[int, ...], axes: str, unit: str = ""
-) -> np.ndarray:
+    labels: Sequence[Any] | NDArray[Any], shape: tuple[int, ...], axes: str, unit: str = ""
+) -> NDArray[np.float64]:
     """Targets as float64 of that shape, NaN where there is none; refuses those that do not fit.
 
     Masked targets are none.

@@ -1,10 +1,11 @@
-"""Regularisers of spike counts."""
+"""Regularisers of spike counts (L: Nowotny, Turner and Knight, loss shaping with EventProp)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evsim.arguments.checks import check_number
 from evsim.arguments.keywords import helpful
@@ -54,10 +55,13 @@ class RateRegulariser:
                 f"the rate regulariser names {self.population!r}, which is no LIF population"
             )
 
-    def rate_jumps(self, counts: np.ndarray) -> np.ndarray:
+    def rate_jumps(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
         """What to subtract from lambda_V- at each spike of a unit, shape (units,).
 
         ``counts`` are the spikes of each unit in each sample, shape (batch, units).
         """
         batch_size = counts.shape[0]
-        return self.strength / batch_size * (counts.mean(axis=0) - self.target)
+        jumps: NDArray[np.float64] = (
+            self.strength / batch_size * (counts.mean(axis=0) - self.target)
+        )
+        return jumps

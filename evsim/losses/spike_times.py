@@ -2,6 +2,9 @@
 
 A missing spike counts as a spike at the end of the trial in the value.  Where it gets a
 derivative, engines turn that into a phantom spike (L section 4.1).
+
+The papers: W is Wunderlich and Pehle (EventProp), L is Nowotny, Turner and Knight (loss shaping
+with EventProp), D is Mészáros, Knight and Nowotny (delay learning with EventProp).
 """
 
 from __future__ import annotations
@@ -11,12 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evsim.arguments.checks import check_number, real_array
 from evsim.arguments.keywords import helpful
 from evsim.losses.loss import Loss, check_targets
 from evsim.losses.voltages import log_softmax
-from evsim.readouts.readouts import FirstSpike, SpikeTimes
+from evsim.readouts import FirstSpike, SpikeTimes
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class _FirstSpikeLoss(Loss):
                 "for voltages use CrossEntropy"
             )
 
-    def predict(self, values: np.ndarray) -> np.ndarray:
+    def predict(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
         """The unit that spikes first; -1 where all are silent."""
         return np.where(np.isfinite(values).any(axis=1), np.argmin(values, axis=1), -1)
 
@@ -72,8 +76,8 @@ class FirstSpikeCrossEntropy(_FirstSpikeLoss):
 
     @np.errstate(under="ignore")
     def __call__(
-        self, values: np.ndarray, labels: np.ndarray, duration: float
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, values: NDArray[np.float64], labels: NDArray[Any], duration: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         rows = np.arange(labels.size)
         silent = values == np.inf
         times = np.where(silent, duration, values)
@@ -123,8 +127,8 @@ class TimeInvariantMSE(_FirstSpikeLoss):
 
     @np.errstate(under="ignore")
     def __call__(
-        self, values: np.ndarray, labels: np.ndarray, duration: float
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, values: NDArray[np.float64], labels: NDArray[Any], duration: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         rows = np.arange(labels.size)
         silent = values == np.inf
         times = np.where(silent, duration, values)
@@ -167,8 +171,8 @@ class SpikeTimeMSE(Loss):
 
     @np.errstate(under="ignore")
     def __call__(
-        self, values: np.ndarray, labels: np.ndarray, duration: float
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, values: NDArray[np.float64], labels: NDArray[Any], duration: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         aimed = ~np.isnan(labels)
         missing = values == np.inf
         errors = np.where(aimed, np.where(missing, duration, values) - labels, 0.0)
@@ -176,8 +180,8 @@ class SpikeTimeMSE(Loss):
         return 0.5 * np.sum(errors**2, axis=(1, 2)), np.where(missing & ~first, 0.0, errors)
 
     def check_labels(
-        self, labels: Sequence[Any] | np.ndarray, batch_size: int, classes: int
-    ) -> np.ndarray:
+        self, labels: Sequence[Any] | NDArray[Any], batch_size: int, classes: int
+    ) -> NDArray[Any]:
         """The targets as float64, (batch, units, count); refuses those that do not fit."""
         shape = (batch_size, classes, self.readout.count)
         array = real_array(labels, "labels", "targets, numbers", masked=np.nan)
@@ -193,7 +197,7 @@ class SpikeTimeMSE(Loss):
             )
         return targets
 
-    def check_in_trial(self, labels: np.ndarray, duration: float) -> None:
+    def check_in_trial(self, labels: NDArray[Any], duration: float) -> None:
         """Refuse targets after the end of the trial, which no spike can reach."""
         late = labels > duration
         if late.any():

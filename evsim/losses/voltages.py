@@ -1,4 +1,7 @@
-"""Losses of voltages: softmax cross-entropy, and distance from targets."""
+"""Losses of voltages: softmax cross-entropy, and distance from targets.
+
+L is Nowotny, Turner and Knight, loss shaping with EventProp.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evsim.arguments.keywords import helpful
 from evsim.losses.loss import Loss, check_targets
-from evsim.readouts.readouts import Mean, Peak, Readout, Voltage
+from evsim.readouts import Mean, Peak, Readout, Voltage
 
 
 @helpful
@@ -32,8 +36,8 @@ class CrossEntropy(Loss):
 
     @np.errstate(under="ignore")
     def __call__(
-        self, values: np.ndarray, labels: np.ndarray, duration: float
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, values: NDArray[np.float64], labels: NDArray[Any], duration: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return cross_entropy(values, labels)
 
 
@@ -63,14 +67,14 @@ class VoltageMSE(Loss):
 
     @np.errstate(under="ignore")
     def __call__(
-        self, values: np.ndarray, labels: np.ndarray, duration: float
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, values: NDArray[np.float64], labels: NDArray[Any], duration: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         errors = np.where(np.isnan(labels), 0.0, values - labels)
         return 0.5 * np.sum(errors**2, axis=(1, 2)), errors
 
     def check_labels(
-        self, labels: Sequence[Any] | np.ndarray, batch_size: int, classes: int
-    ) -> np.ndarray:
+        self, labels: Sequence[Any] | NDArray[Any], batch_size: int, classes: int
+    ) -> NDArray[Any]:
         """The targets as float64, (batch, units, times); refuses those that do not fit."""
         shape = (batch_size, classes, len(self.readout.times))
         return check_targets(labels, shape, "(batch, units, times)")
@@ -78,10 +82,13 @@ class VoltageMSE(Loss):
 
 @np.errstate(under="ignore")
 @helpful
-def cross_entropy(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``-log softmax(values)_c`` of each row for its class c, and the derivative by each value.
+def cross_entropy(
+    values: NDArray[np.float64], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """``-log softmax(values)_c`` of each row for its class c, and its derivative.
 
-    Values have shape (rows, classes), labels (rows,).
+    The derivative is with respect to each value.  Values have shape (rows, classes), labels have
+    shape (rows,).
     """
     rows = np.arange(labels.size)
     log_probability = log_softmax(values)
@@ -92,10 +99,11 @@ def cross_entropy(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, n
 
 @np.errstate(under="ignore")
 @helpful
-def log_softmax(values: np.ndarray) -> np.ndarray:
+def log_softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Logarithm of the softmax over the last axis, to all digits however close to 0 it is."""
     largest = np.argmax(values, axis=-1, keepdims=True)
     shifted = values - np.take_along_axis(values, largest, axis=-1)
     others = np.exp(shifted)
     np.put_along_axis(others, largest, 0.0, axis=-1)
-    return shifted - np.log1p(others.sum(axis=-1, keepdims=True))
+    total: NDArray[np.float64] = np.log1p(others.sum(axis=-1, keepdims=True))
+    return shifted - total

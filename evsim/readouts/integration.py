@@ -1,100 +1,37 @@
-"""Integrals over the trial of functions of V, and the moments they are made of.
+"""Integrals over the trial of functions of V, by adaptive quadrature.
 
-Between its kinks V is a sum of exponentials, so that a smooth function of V is smooth there
-and a rule of a few nodes on each stretch converges fast.  The moments at which a function was
-taken are kept with their weights: the gradient of the integral uses the same ones.
+Between the events of a sample V is a sum of exponentials, so that a smooth function of V is
+smooth there and a rule of a few nodes on each panel converges fast.  The nodes are kept with
+their weights: the gradient of the integral uses the same ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from evsim.network.network import Network
-from evsim.network.ragged_arrays import counted
-from evsim.readouts.readouts import Moments
+from evsim.readouts.base import ReadableRun
+from evsim.readouts.panels import (
+    Panels,
+    graded_panels,
+    offsets_of,
+    shortest_time_constant,
+    sum_by_sample,
+)
+from evsim.readouts.sample_times import SampleTimes
 
-if TYPE_CHECKING:
-    from evsim.simulation.run import Run
-
-# Of V at moments (moments, units) and the sample of each (moments,): the values (moments,)
-# and their derivative by each voltage (moments, units).
-Integrand = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+# Of V at nodes (nodes, units) and the sample of each (nodes,): the values (nodes,)
+# and their derivative with respect to each voltage (nodes, units).
+Integrand = Callable[
+    [NDArray[np.float64], NDArray[np.int64]], tuple[NDArray[np.float64], NDArray[np.float64]]
+]
 
 
 class IntegrationError(RuntimeError):
     """An integral over a trial that has no value, or none to the tolerance asked for."""
-
-
-# -- stretches on which V is smooth -------------------------------------------------------
-
-
-class Panels(NamedTuple):
-    """Stretches of each sample's trial on which V is smooth, in the order of sample and time.
-
-    int64 and, in ms, float64; each (panels,).
-    """
-
-    samples: np.ndarray
-    starts: np.ndarray
-    lengths: np.ndarray
-
-
-def graded_panels(
-    kinks: Moments, duration: float, shortest: float, longest: float = np.inf
-) -> Panels:
-    """The trial between its kinks, in parts that double from ``shortest`` ms after each kink.
-
-    What changes within a time constant does so after a kink, and has decayed later on: so few
-    parts do even where one time constant is far shorter than the others.  Parts longer than
-    ``longest`` ms are divided into equal ones.
-    """
-    whole = _between(kinks, duration)
-    parts = 1 + np.maximum(np.ceil(np.log2(whole.lengths / shortest)), 0).astype(np.int64)
-    owner, part = counted(parts)
-    starts = np.where(part == 0, 0.0, shortest * 2.0 ** (part - 1))
-    last = part == parts[owner] - 1
-    ends = np.where(last, whole.lengths[owner], shortest * 2.0**part)
-    graded = Panels(whole.samples[owner], whole.starts[owner] + starts, ends - starts)
-    return _divided(graded, longest)
-
-
-def _divided(panels: Panels, longest: float) -> Panels:
-    """Panels in equal parts where they are longer than ``longest`` ms."""
-    parts = np.maximum(np.ceil(panels.lengths / longest), 1).astype(np.int64)
-    owner, part = counted(parts)
-    lengths = (panels.lengths / parts)[owner]
-    return Panels(panels.samples[owner], panels.starts[owner] + part * lengths, lengths)
-
-
-def _between(kinks: Moments, duration: float) -> Panels:
-    starts = np.insert(kinks.times, kinks.offsets[:-1], 0.0)
-    ends = np.insert(kinks.times, kinks.offsets[1:], duration)
-    samples = np.repeat(np.arange(kinks.offsets.size - 1), np.diff(kinks.offsets) + 1)
-    return Panels(samples, starts, ends - starts)
-
-
-def offsets_of(samples: np.ndarray, batch_size: int) -> np.ndarray:
-    """Where each sample begins, int64, (batch + 1,); ``samples`` are sorted."""
-    return np.searchsorted(samples, np.arange(batch_size + 1))
-
-
-def shortest_time_constant(network: Network, population: str) -> float:
-    """The shortest time constant of a population's units in ms."""
-    units = network.population(population)
-    return float(min(np.min(getattr(units, name)) for name in ("tau_mem", "tau_syn")))
-
-
-def sum_by_sample(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """The sums of ``values[offsets[b]:offsets[b + 1]]``, shape (batch, ...)."""
-    sums = np.zeros((offsets.size - 1, *values.shape[1:]))
-    for sample, (start, stop) in enumerate(pairwise(offsets.tolist())):
-        # Along the last axis NumPy adds pairwise, which keeps the digits of long sums.
-        sums[sample] = np.ascontiguousarray(values[start:stop].T).sum(axis=-1)
-    return sums
 
 
 # -- the adaptive integral ------------------------------------------------------------------
@@ -117,7 +54,7 @@ _HALF_KRONROD = (
 _HALF_GAUSS = (0.0, 0.34785484513745385737, 0.0, 0.65214515486254614263)
 
 
-def _mirrored(half: tuple[float, ...], middle: float, sign: float) -> np.ndarray:
+def _mirrored(half: tuple[float, ...], middle: float, sign: float) -> NDArray[np.float64]:
     return np.array([*(sign * x for x in half), middle, *half[::-1]])
 
 
@@ -135,16 +72,19 @@ _ROUNDING = 50 * np.finfo(float).eps
 class Integral(NamedTuple):
     """Integrals over the trial in ms, and what they are sums of.
 
-    ``values`` has shape (batch,).  ``derivative`` is that of the integrand by each voltage at
-    the moments, (moments, units), and ``weights``, (moments,), are those of the moments in the
-    sum, in ms.  ``derivative_values`` is the derivative's own integral, (batch, units).
+    ``values`` has shape (batch,).  ``derivative`` is that of the integrand with respect to each
+    voltage at the nodes, (nodes, units), and ``weights``, (nodes,), are those of the nodes in
+    the sum, in ms.  ``derivative_values`` is the integral of the derivative, (batch, units).
+    ``spike_time_gradient`` is the direct derivative of the integral with respect to each spike
+    time of the population, (events,); None if its units have no spikes.
     """
 
-    values: np.ndarray
-    derivative_values: np.ndarray
-    moments: Moments
-    weights: np.ndarray
-    derivative: np.ndarray
+    values: NDArray[np.float64]
+    derivative_values: NDArray[np.float64]
+    nodes: SampleTimes
+    weights: NDArray[np.float64]
+    derivative: NDArray[np.float64]
+    spike_time_gradient: NDArray[np.float64] | None = None
 
 
 class _Evaluated(NamedTuple):
@@ -154,24 +94,27 @@ class _Evaluated(NamedTuple):
     says where the derivatives at a panel's nodes are kept.
     """
 
-    samples: np.ndarray
-    starts: np.ndarray
-    lengths: np.ndarray
-    integrals: np.ndarray
-    errors: np.ndarray
-    rows: np.ndarray
+    samples: NDArray[np.int64]
+    starts: NDArray[np.float64]
+    lengths: NDArray[np.float64]
+    integrals: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    rows: NDArray[np.int64]
 
-    def at(self, chosen: np.ndarray) -> _Evaluated:
+    def at(self, chosen: NDArray[Any]) -> _Evaluated:
         return _Evaluated(*(array[chosen] for array in self))
 
 
-def integrate(run: Run, population: str, integrand: Integrand, tolerance: float) -> Integral:
+def integrate(
+    run: ReadableRun, population: str, integrand: Integrand, tolerance: float
+) -> Integral:
     """The integral of a function of V over each sample's trial.
 
     Panels are halved until the error of the mean over the trial, as the two rules estimate it,
     is below ``tolerance`` times that mean, or ``tolerance`` if the mean is below 1, or within
-    rounding; and the same holds for the mean of the derivative by each unit's voltage, which
-    the gradient is made of.  The estimate is that of the lower rule: the error is well below.
+    rounding; and the same holds for the mean of the derivative with respect to each unit's
+    voltage, which the gradient is made of.  The estimate is that of the lower rule: the error is
+    well below.
 
     Raises
     ------
@@ -180,7 +123,7 @@ def integrate(run: Run, population: str, integrand: Integrand, tolerance: float)
     """
     shortest = shortest_time_constant(run.network, population)
     batch_size = run.batch_size
-    panels = graded_panels(run.kinks(population), run.duration, shortest)
+    panels = graded_panels(run.event_times(population), run.duration, shortest)
     limit = np.bincount(panels.samples, minlength=batch_size) + _MOST_PANELS
     evaluated, derivative = _evaluate(run, population, integrand, panels, first_row=0)
     derivatives = [derivative]
@@ -200,20 +143,23 @@ def integrate(run: Run, population: str, integrand: Integrand, tolerance: float)
 
 
 def _evaluate(
-    run: Run, population: str, integrand: Integrand, panels: Panels, first_row: int
-) -> tuple[_Evaluated, np.ndarray]:
+    run: ReadableRun, population: str, integrand: Integrand, panels: Panels, first_row: int
+) -> tuple[_Evaluated, NDArray[np.float64]]:
     """Integrals on panels, and the derivatives (panels, nodes, units) at their nodes."""
-    moments = _moments(panels, run.batch_size)
-    voltages, _ = run.probe(population, moments)
-    values, derivative = integrand(voltages, moments.samples)
-    _check_integrand(moments, voltages, values, derivative)
+    nodes = _nodes(panels, run.batch_size)
+    voltages, _ = run.states_at(population, nodes)
+    values, derivative = integrand(voltages, nodes.samples)
+    _check_integrand(nodes, voltages, values, derivative)
     shape = (panels.samples.size, NODES.size)
     values = values.reshape(*shape, 1)
     derivative = derivative.reshape(*shape, -1)
 
-    def on_panels(weights: np.ndarray, parts: Iterable[np.ndarray]) -> np.ndarray:
+    def on_panels(
+        weights: NDArray[np.float64], parts: Iterable[NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
         sums = [np.einsum("pnu,n->pu", part, weights) for part in parts]
-        return panels.lengths[:, None] * np.concatenate(sums, axis=1)
+        totals: NDArray[np.float64] = panels.lengths[:, None] * np.concatenate(sums, axis=1)
+        return totals
 
     errors = np.abs(on_panels(WEIGHTS - GAUSS_WEIGHTS, (values, derivative)))
     rounding = _ROUNDING * on_panels(WEIGHTS, (np.abs(values), np.abs(derivative)))
@@ -223,13 +169,16 @@ def _evaluate(
     return _Evaluated(*panels, integrals, errors, rows), derivative
 
 
-def _moments(panels: Panels | _Evaluated, batch_size: int) -> Moments:
+def _nodes(panels: Panels | _Evaluated, batch_size: int) -> SampleTimes:
     times = panels.starts[:, None] + panels.lengths[:, None] * NODES
-    return Moments(times.ravel(), NODES.size * offsets_of(panels.samples, batch_size))
+    return SampleTimes(times.ravel(), NODES.size * offsets_of(panels.samples, batch_size))
 
 
 def _check_integrand(
-    moments: Moments, voltages: np.ndarray, values: np.ndarray, derivative: np.ndarray
+    nodes: SampleTimes,
+    voltages: NDArray[np.float64],
+    values: NDArray[np.float64],
+    derivative: NDArray[np.float64],
 ) -> None:
     for name, array, shape in (
         ("values", values, voltages.shape[:1]),
@@ -244,15 +193,15 @@ def _check_integrand(
         if wrong.any():
             moment = int(np.argmax(wrong))
             raise IntegrationError(
-                f"the {name} of the integrand are not finite at {moments.times[moment]:g} ms of "
-                f"sample {moments.samples[moment]}: {array[moment]} at the voltages "
+                f"the {name} of the integrand are not finite at {nodes.times[moment]:g} ms of "
+                f"sample {nodes.samples[moment]}: {array[moment]} at the voltages "
                 f"{voltages[moment]}"
             )
 
 
 def _failing(
     evaluated: _Evaluated, batch_size: int, duration: float, tolerance: float
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Which panels to halve (panels,), and error over tolerance of each sample (batch,).
 
     Of a sample whose error is too large, those whose own error is above half of an equal
@@ -264,11 +213,13 @@ def _failing(
     excess = _totals(evaluated.errors, samples, batch_size) / allowed
     counts = np.bincount(samples, minlength=batch_size)
     share = allowed / (2 * counts[:, None])
-    failing = (evaluated.errors > share[samples]) & (excess > 1)[samples]
-    return failing.any(axis=1), excess.max(axis=1)
+    failing: NDArray[np.bool_] = (evaluated.errors > share[samples]) & (excess > 1)[samples]
+    return np.any(failing, axis=1), excess.max(axis=1)
 
 
-def _totals(values: np.ndarray, samples: np.ndarray, batch_size: int) -> np.ndarray:
+def _totals(
+    values: NDArray[np.float64], samples: NDArray[np.int64], batch_size: int
+) -> NDArray[np.float64]:
     columns = [np.bincount(samples, column, minlength=batch_size) for column in values.T]
     return np.stack(columns, axis=1)
 
@@ -281,21 +232,23 @@ def _halves(panels: _Evaluated) -> Panels:
     return Panels(np.repeat(panels.samples[order], 2), starts.ravel(), np.repeat(halves, 2))
 
 
-def _result(evaluated: _Evaluated, derivatives: list[np.ndarray], batch_size: int) -> Integral:
+def _result(
+    evaluated: _Evaluated, derivatives: list[NDArray[np.float64]], batch_size: int
+) -> Integral:
     if len(derivatives) == 1:
         derivative = derivatives[0]
     else:
         evaluated = evaluated.at(np.lexsort((evaluated.starts, evaluated.samples)))
         derivative = np.concatenate(derivatives)[evaluated.rows]
-    moments = _moments(evaluated, batch_size)
+    nodes = _nodes(evaluated, batch_size)
     totals = sum_by_sample(evaluated.integrals, offsets_of(evaluated.samples, batch_size))
     weights = (evaluated.lengths[:, None] * WEIGHTS).ravel()
     derivative = derivative.reshape(weights.size, -1)
-    return Integral(totals[:, 0], totals[:, 1:], moments, weights, derivative)
+    return Integral(totals[:, 0], totals[:, 1:], nodes, weights, derivative)
 
 
 def _not_converging(
-    evaluated: _Evaluated, excess: np.ndarray, tolerance: float
+    evaluated: _Evaluated, excess: NDArray[np.float64], tolerance: float
 ) -> IntegrationError:
     sample = int(np.argmax(excess))
     own = np.flatnonzero(evaluated.samples == sample)

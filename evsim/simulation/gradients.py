@@ -1,4 +1,7 @@
-"""gradient: the exact gradient of a loss with EventProp; Gradient: what it returns."""
+"""gradient: the exact gradient of a loss with EventProp; Gradient: what it returns.
+
+EventProp is that of Wunderlich and Pehle; with delays, of Mészáros, Knight and Nowotny.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evsim.arguments.checks import check_duration
 from evsim.arguments.keywords import helpful
@@ -21,7 +25,6 @@ from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.network.parameters import Parameter
 from evsim.network.spike_trains import SpikeTrains
-from evsim.readouts import composite as sampling
 from evsim.simulation.checks import check_adjustments, check_is_loss, check_time_constants
 from evsim.simulation.run import Run, run_checked
 from evsim.simulation.silence import warn_of_silent_layers, warn_of_unreached
@@ -32,7 +35,7 @@ from evsim.simulation.silence import warn_of_silent_layers, warn_of_unreached
 def gradient(
     network: Network,
     spikes: SpikeTrains | Mapping[str, SpikeTrains],
-    labels: Sequence[Any] | np.ndarray,
+    labels: Sequence[Any] | NDArray[Any],
     loss: Loss,
     duration: float,
     *,
@@ -78,59 +81,60 @@ def gradient(
     SilentNetworkWarning
         As ``simulate``, and of a hidden population without a spike in the whole batch.
     """
-    found = quiet_gradient(
-        network, spikes, labels, loss, duration, wrt=wrt, engine=engine, dropout=dropout,
-        regularisers=regularisers, lambda_limit=lambda_limit,
-    )  # fmt: skip
+    options = GradientOptions(wrt, engine, dropout, regularisers, lambda_limit)
+    found = quiet_gradient(network, spikes, labels, loss, duration, options)
     warn_of_unreached(found.run.network, found.run.inputs, found.run.duration)
     warn_of_silent_layers(found.run.network, found.run.spike_counts)
     return found
 
 
+@dataclass(frozen=True)
+class GradientOptions:
+    """What ``gradient`` is asked for besides the loss; its keyword arguments."""
+
+    wrt: Iterable[str] | None = None
+    engine: str | Engine = "exact"
+    dropout: Dropout | None = None
+    regularisers: Iterable[RateRegulariser] = ()
+    lambda_limit: float = np.inf
+
+
 def quiet_gradient(
     network: Network,
     spikes: SpikeTrains | Mapping[str, SpikeTrains],
-    labels: Sequence[Any] | np.ndarray,
+    labels: Sequence[Any] | NDArray[Any],
     loss: Loss,
     duration: float,
-    *,
-    wrt: Iterable[str] | None = None,
-    engine: str | Engine = "exact",
-    dropout: Dropout | None = None,
-    regularisers: Iterable[RateRegulariser] = (),
-    lambda_limit: float = np.inf,
+    options: GradientOptions = GradientOptions(),
 ) -> Gradient:
-    """As ``gradient``, without warnings: for those who call it batch after batch."""
+    """As ``gradient``, without warnings: for callers that compute one for every batch."""
     check_network(network)
     check_is_loss(loss)
-    names = check_wrt(network, wrt)
+    names = check_wrt(network, options.wrt)
     check_time_constants(network, names)
     population = network.population(loss.readout.population_of(network))
-    regularisers = check_adjustments(network, regularisers, lambda_limit)
-    engine = resolve(engine)
+    regularisers = check_adjustments(network, options.regularisers, options.lambda_limit)
+    engine = resolve(options.engine)
     duration = check_duration(duration)
     inputs = check_inputs(network, spikes)
     batch_size = len(next(iter(inputs.values())))
-    sampling.check_times(loss.readout, duration, batch_size)
+    loss.readout.check(duration, batch_size)
     if batch_size == 0:
         raise ValueError("the batch is empty: the mean loss over no samples is not defined")
     labels = loss.check_labels(labels, batch_size, population.units)
     loss.check_in_trial(labels, duration)
-    run = run_checked(network, inputs, duration, engine, dropout)
+    run = run_checked(network, inputs, duration, engine, options.dropout)
     outcome = loss.evaluate(run, labels)
     outcome.check(loss, run)
     outcome.check_derivative(loss, run)
     rate_jumps = {r.population: r.rate_jumps(run.spike_counts[r.population]) for r in regularisers}
     slopes = outcome.spike_slopes
-    adjoint = sampling.pull_back(
-        run,
-        outcome.readout,
-        outcome.cotangents / batch_size,
-        names,
-        Adjustments(
-            None if slopes is None else slopes / batch_size, rate_jumps, float(lambda_limit)
-        ),
+    adjustments = Adjustments(
+        spike_slopes=None if slopes is None else slopes / batch_size,
+        rate_jumps=rate_jumps,
+        lambda_limit=float(options.lambda_limit),
     )
+    adjoint = run.pull_back(outcome.readout, outcome.cotangents / batch_size, names, adjustments)
     return Gradient(run, outcome, adjoint)
 
 
@@ -151,17 +155,17 @@ class Gradient:
         return f"Gradient(loss {self.loss:.6g} of {self.run}, by {by})"
 
     @property
-    def losses(self) -> np.ndarray:
+    def losses(self) -> NDArray[np.float64]:
         """Loss of each sample, shape (batch,)."""
         return self.outcome.losses
 
     @property
-    def readout(self) -> np.ndarray:
-        """What the loss has read, shape (batch, units) or (batch, units, ...)."""
+    def readout(self) -> NDArray[np.float64]:
+        """The values that the loss was computed from, (batch, units) or (batch, units, ...)."""
         return self.outcome.values
 
     @property
-    def predictions(self) -> np.ndarray | None:
+    def predictions(self) -> NDArray[np.int64] | None:
         """The class of each sample, int64, shape (batch,); None if the loss does not classify."""
         return self.outcome.predictions
 
@@ -177,35 +181,45 @@ class Gradient:
 
     @property
     def parameters(self) -> dict[str, Parameter]:
-        """Gradient of the batch loss by each parameter, in the parameter's shape."""
+        """Gradient of the batch loss with respect to each parameter, in the parameter's shape."""
         return Named(self.adjoint.parameters, "gradient of")
 
     @property
-    def input_times(self) -> Any:
-        """Gradient by each input spike time, shape (events,), beside ``spikes.times``.
+    def input_times(self) -> NDArray[np.float64] | Mapping[str, NDArray[np.float64]]:
+        """Gradient with respect to each input spike time, shape (events,), as ``spikes.times``.
 
-        One array for a network with one input population, else one by name.
+        One array for a network with one input population, else one by name; see
+        ``input_times_by_name``.
         """
-        times = self.adjoint.input_times
-        return next(iter(times.values())) if len(times) == 1 else Named(times, "input")
+        times = self.input_times_by_name
+        return next(iter(times.values())) if len(times) == 1 else times
+
+    @property
+    def input_times_by_name(self) -> Mapping[str, NDArray[np.float64]]:
+        """The same for any number of input populations: one array by the name of each."""
+        return Named(self.adjoint.input_times, "input")
 
     @property
     def report(self) -> Report:
         """What happened in the batch that its results do not show."""
         return self.run.report
 
-    def lambda_V(self, population: str, times: Sequence[float] | np.ndarray) -> np.ndarray:  # noqa: N802
+    def lambda_V(  # noqa: N802
+        self, population: str, times: Sequence[float] | NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """Adjoint of V at the given times in ms, shape (batch, units, times)."""
         return self._traces(population, times)[0]
 
-    def lambda_I(self, population: str, times: Sequence[float] | np.ndarray) -> np.ndarray:  # noqa: N802
+    def lambda_I(  # noqa: N802
+        self, population: str, times: Sequence[float] | NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """Adjoint of I at the given times in ms, shape (batch, units, times)."""
         return self._traces(population, times)[1]
 
     @np.errstate(under="ignore")
     def _traces(
-        self, population: str, times: Sequence[float] | np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, population: str, times: Sequence[float] | NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         run = self.run
         checked = check_trace(run.network, population, times, run.duration)
         return run.engine.adjoint_traces(run.state, self.adjoint, population, checked)

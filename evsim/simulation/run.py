@@ -5,30 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evsim.arguments.checks import check_duration, shown
 from evsim.arguments.keywords import helpful
 from evsim.arguments.named import Named
 from evsim.display.short_repr import and_more, first
 from evsim.engines import resolve
-from evsim.engines.protocol import Engine, Report
+from evsim.engines.protocol import Engine, Report, SimulatedBatch
 from evsim.network.checks import check_has_voltage, check_inputs, check_network, check_trace
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.network.spike_trains import SpikeTrains
-from evsim.readouts import composite as sampling
-from evsim.readouts.readouts import (
-    FirstSpike,
-    Mean,
-    Moments,
-    Peak,
-    Readout,
-    VoltageTrace,
-    check_moments,
-)
+from evsim.readouts import FirstSpike, Mean, Peak, Readout
+from evsim.readouts.sample_times import SampleTimes, check_sample_times
 from evsim.simulation.silence import warn_of_unreached
 
 
@@ -95,14 +87,8 @@ def run_checked(
 
 @helpful
 @dataclass(frozen=True, eq=False, repr=False)
-class Run:
+class Run(SimulatedBatch):
     """A simulated batch: its spikes, readouts, and voltages at any time."""
-
-    network: Network
-    inputs: dict[str, SpikeTrains]
-    duration: float
-    engine: Engine
-    state: Any
 
     def __repr__(self) -> str:
         spiking = [p.name for p in self.network.populations if p.spiking]
@@ -111,77 +97,77 @@ class Run:
         engine, told = type(self.engine).__name__, and_more(counts, len(spiking))
         return f"Run({trials} on {engine}, spikes: {told})"
 
-    @property
-    def batch_size(self) -> int:
-        """Number of samples."""
-        return len(next(iter(self.inputs.values())))
-
-    @cached_property
-    def spikes(self) -> dict[str, SpikeTrains]:
-        """Spikes of every population by name: within the trial, those of inputs as given."""
-        return Named(self.engine.spikes(self.state), "population")
-
-    @cached_property
-    def spike_counts(self) -> dict[str, np.ndarray]:
-        """Number of those spikes of each unit, (batch, units), by population; read-only."""
-        return Named(self.engine.spike_counts(self.state), "population")
-
     @cached_property
     def report(self) -> Report:
         """What happened in the batch that its results do not show."""
         return self.engine.report(self.state)
 
-    def silent_units(self, population: str) -> np.ndarray:
+    def silent_units(self, population: str) -> NDArray[np.int64]:
         """Indices of the units that spike in no sample of the batch, int64."""
         self.network.population(population)
         return np.flatnonzero(self.spike_counts[population].sum(axis=0) == 0)
 
     @np.errstate(under="ignore")
-    def read(self, readout: Readout) -> np.ndarray:
-        """A readout's values, in the shape the readout states."""
+    def read(self, readout: Readout) -> NDArray[np.float64]:
+        """The values of any readout, in the shape the readout states."""
         if not isinstance(readout, Readout):
             raise TypeError(f"readout = {shown(readout)}: give one such as evsim.readouts.Peak()")
-        if isinstance(readout, VoltageTrace):
-            raise TypeError("VoltageTrace is for losses that integrate: use Run.voltage or Voltage")
         readout.population_of(self.network)
-        return sampling.read(self, readout)
+        readout.check(self.duration, self.batch_size)
+        return super().read(readout)
 
     @np.errstate(under="ignore")
-    def kinks(self, population: str) -> Moments:
+    def event_times(self, population: str) -> SampleTimes:
         """The times at which V of any of a population's units is not smooth."""
         check_has_voltage(self.network, population)
-        return self.engine.kinks(self.state, population)
+        return super().event_times(population)
 
     @np.errstate(under="ignore")
-    def probe(self, population: str, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
-        """V and I at moments of each sample, each (moments, units); before arrivals there."""
+    def states_at(
+        self, population: str, times: SampleTimes
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """V and I at times of each sample, each (times, units); before arrivals there."""
         check_has_voltage(self.network, population)
-        check_moments(moments, self.batch_size, self.duration)
-        return self.engine.probe(self.state, population, moments)
+        check_sample_times(times, self.batch_size, self.duration)
+        return super().states_at(population, times)
 
-    def mean(self, population: str, weighting: str = "flat") -> np.ndarray:
+    def kinks(self, population: str) -> SampleTimes:
+        """An earlier name of ``event_times``."""
+        return self.event_times(population)
+
+    def probe(
+        self, population: str, moments: SampleTimes
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """An earlier name of ``states_at``."""
+        return self.states_at(population, moments)
+
+    def mean(self, population: str, weighting: str = "flat") -> NDArray[np.float64]:
         """Weighted mean voltage, see ``evsim.readouts.Mean``, shape (batch, units)."""
         return self.read(Mean(weighting, population=population))  # type: ignore[arg-type]
 
-    def peak(self, population: str) -> np.ndarray:
+    def peak(self, population: str) -> NDArray[np.float64]:
         """Largest voltage of LI units, shape (batch, units)."""
         return self.read(Peak(population=population))
 
-    def first_spike(self, population: str) -> np.ndarray:
+    def first_spike(self, population: str) -> NDArray[np.float64]:
         """First spike times of LIF units in ms, infinity where silent, shape (batch, units)."""
         return self.read(FirstSpike(population=population))
 
-    def voltage(self, population: str, times: Sequence[float] | np.ndarray) -> np.ndarray:
+    def voltage(
+        self, population: str, times: Sequence[float] | NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """V at the given times in ms, shape (batch, units, times); after the jumps at a time."""
         return self._traces(population, times)[0]
 
-    def current(self, population: str, times: Sequence[float] | np.ndarray) -> np.ndarray:
+    def current(
+        self, population: str, times: Sequence[float] | NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """I at the given times in ms, shape (batch, units, times); after the jumps at a time."""
         return self._traces(population, times)[1]
 
     @np.errstate(under="ignore")
     def _traces(
-        self, population: str, times: Sequence[float] | np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, population: str, times: Sequence[float] | NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         checked = check_trace(self.network, population, times, self.duration)
         return self.engine.traces(self.state, population, checked)

@@ -10,7 +10,7 @@ from typing import Literal
 from evsim import losses
 from evsim.arguments.errors import ArgumentError
 from evsim.losses import Loss
-from evsim.readouts.readouts import Mean, Peak
+from evsim.readouts import Mean, Peak
 
 LossName = Literal["sum", "sum_exp", "linear", "sigmoid", "input", "max", "xent", "time"]
 """What the loss reads from the outputs.

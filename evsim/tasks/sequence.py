@@ -28,7 +28,7 @@ from evsim.network.connections import Connection
 from evsim.network.network import Network
 from evsim.network.populations import LI, Input
 from evsim.network.spike_trains import SpikeTrains
-from evsim.readouts.readouts import Peak
+from evsim.readouts import Peak
 from evsim.tasks.base import Experiment, RunOptions, for_settings
 from evsim.tasks.settings import ExperimentSettings
 

@@ -17,7 +17,6 @@ from evsim.losses import Loss
 from evsim.metrics import accuracy_by_class, confusion_matrix, unclassified
 from evsim.network.checks import check_inputs, check_network
 from evsim.network.network import Network
-from evsim.readouts.composite import check_times
 from evsim.simulation.checks import check_is_loss
 from evsim.simulation.run import run_checked
 from evsim.simulation.silence import warn_of_unreached
@@ -84,7 +83,7 @@ def evaluate(
     duration = check_duration(duration)
     batch_size = checked_count(batch_size, "batch_size")
     data = checked_data(network, data, loss, duration)
-    check_times(loss.readout, duration)
+    loss.readout.check(duration)
     classes = _units_read(network, loss)
     inputs = check_inputs(network, data.spikes)
     warn_of_unreached(network, inputs, duration)

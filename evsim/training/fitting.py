@@ -39,7 +39,6 @@ from evsim.losses.regularisers import RateRegulariser
 from evsim.network.checks import check_inputs, check_network, check_wrt
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
-from evsim.readouts.composite import check_times
 from evsim.simulation.checks import check_adjustments, check_is_loss
 from evsim.simulation.silence import warn_of_unreached
 from evsim.storage.run_folder import RunFolder
@@ -238,7 +237,7 @@ def fit(
     check_network(network)
     check_is_loss(loss)
     duration = check_duration(duration)
-    check_times(loss.readout, duration)
+    loss.readout.check(duration)
     augmentation = _checked_functions(augmentation, "augmentation", "augmentations")
     # With a delay line, for example, the data only fit the network after augmentation.
     fits_later = bool(augmentation) and not _has_the_inputs_units(network, data)

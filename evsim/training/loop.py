@@ -16,7 +16,7 @@ from evsim.arguments.checks import is_sparse
 from evsim.data.dataset import Dataset
 from evsim.network.dropout import Dropout
 from evsim.network.parameters import with_data
-from evsim.simulation.gradients import Gradient, quiet_gradient
+from evsim.simulation.gradients import Gradient, GradientOptions, quiet_gradient
 from evsim.simulation.silence import silent_layer
 from evsim.storage.run_folder import RunFolder
 from evsim.training.epoch_trainers import epoch_trainer
@@ -130,11 +130,12 @@ class Training:
     ) -> tuple[Gradient, list[str]]:
         """Make one step along the gradient of a batch; return whose gradients were scaled down."""
         task = self.task
+        options = GradientOptions(
+            list(task.optimizers), task.engine, dropout, task.regularisers, task.lambda_limit
+        )
         outcome = quiet_gradient(
-            self.network, batch.spikes, batch.labels, task.loss, task.duration,
-            wrt=list(task.optimizers), engine=task.engine, dropout=dropout,
-            regularisers=task.regularisers, lambda_limit=task.lambda_limit,
-        )  # fmt: skip
+            self.network, batch.spikes, batch.labels, task.loss, task.duration, options
+        )
         gradients = [numbers(outcome.parameters[parameter.name]) for parameter in self.parameters]
         _check_finite(outcome, samples, self.parameters, gradients, place)
         clipped = []

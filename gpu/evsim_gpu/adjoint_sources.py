@@ -1,4 +1,7 @@
-"""How the cotangents of a readout enter the adjoints of a grid."""
+"""How the sources of a readout enter the adjoints of a grid.
+
+The papers: D is Mészáros, Knight and Nowotny (delay learning with EventProp).
+"""
 
 from __future__ import annotations
 
@@ -6,102 +9,87 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evsim.engines.protocol import Adjustments
 from evsim.network.populations import LIF
-from evsim.readouts.readouts import FirstSpike, Mean, Peak, Readout, SpikeTimes, VoltageAt
-from evsim_gpu.device import Drive
+from evsim.readouts.adjoint_sources import AdjointSources, MeanCotangents, VoltageCotangents
+from evsim_gpu.device import GridSources
 from evsim_gpu.readouts import mean_form, mean_time_constant_slopes, sample_weights
 
 if TYPE_CHECKING:
     from evsim_gpu.state import GridState
 
 
-def drive_of(
-    state: GridState, readout: Readout, cotangents: np.ndarray, adjustments: Adjustments
-) -> Drive:
-    """Everything that drives the adjoints: a readout's cotangents and the adjustments."""
-    layout = state.layout
-    name = readout.population_of(layout.network)
-    parts = _parts(state, name, readout, cotangents)
-    if adjustments.spike_slopes is not None:
-        parts["slopes"] = parts.get("slopes", 0.0) + adjustments.spike_slopes
-    rate_jump = np.zeros(layout.units.size)
-    for population, jumps in adjustments.rate_jumps.items():
-        rate_jump[state.units(population)] = jumps
-    nothing = np.empty((0, layout.network.population(name).units))
-    whole: dict[str, Any] = {
+def grid_sources(state: GridState, sources: AdjointSources) -> GridSources:
+    """Everything that enters the adjoints, as a device is given it."""
+    layout, name = state.layout, sources.population
+    slopes: list[np.ndarray] = []
+    parts: dict[str, Any] = {
         "moment_step": np.empty(0, np.int32),
         "moment_start": np.zeros(state.batch + 1, np.int64),
-        **{key: parts.pop(key) for key in _WHOLE if key in parts},
     }
-    reals = {
-        "rate_jump": rate_jump,
+    nothing = np.empty((0, layout.network.population(name).units))
+    reals: dict[str, np.ndarray] = {
+        "rate_jump": np.zeros(layout.units.size),
         "moment_lambda_v": nothing,
         "moment_lambda_i": nothing,
-        **parts,
     }
-    for key, part in reals.items():
-        whole[key] = np.ascontiguousarray(part, layout.precision)
-    return Drive(population=name, limit=adjustments.lambda_limit, **whole)
-
-
-_WHOLE = ("mean", "peak_step", "moment_step", "moment_start")  # what is no array of reals
-
-
-def _parts(state: GridState, name: str, readout: Readout, cotangents: np.ndarray) -> dict[str, Any]:
-    """What a readout fills of a ``Drive``."""
-    if isinstance(readout, (FirstSpike, SpikeTimes)):
-        by_number = cotangents.reshape(*cotangents.shape[:2], -1)
-        return {
-            "slopes": state.slopes_by_number(name, by_number),
-            "phantom": state.phantom(name, by_number),
-        }
-    if isinstance(readout, Peak):
-        return {"cotangents": cotangents, "peak_step": state.activity.peak(name)[1]}
-    if isinstance(readout, VoltageAt):
-        moments, states = readout.moments, state.states(name)
-        weights = sample_weights(states, moments.samples, moments.times, sees_jumps=False)
-        lambda_v, lambda_i = weights.adjoint_jumps(states, cotangents)
-        return {
-            "moment_step": weights.step,
-            "moment_start": np.ascontiguousarray(moments.offsets),
-            "moment_lambda_v": lambda_v,
-            "moment_lambda_i": lambda_i,
-        }
-    if isinstance(readout, Mean):
-        form = readout.form(state.layout.duration)
-        parts: dict[str, Any] = {
-            "cotangents": cotangents,
-            "mean": mean_form(state.layout, name, form),
-        }
+    for population, jumps in sources.rate_jumps.items():
+        reals["rate_jump"][state.units(population)] = jumps
+    if sources.spike_times is not None:
+        slopes.append(state.slopes_by_number(name, sources.spike_times))
+        reals["phantom"] = state.phantom(name, sources.spike_times)
+    if sources.peak is not None:
+        reals["cotangents"], parts["peak_step"] = sources.peak, state.activity.peak(name)[1]
+    elif sources.mean is not None:
+        form = sources.mean.weighting.form(state.duration)
+        reals["cotangents"], parts["mean"] = sources.mean.cotangents, mean_form(layout, name, form)
         if state.is_lif(name):
-            parts["slopes"] = _reset_slopes(state, name, readout, cotangents)
-        return parts
-    raise TypeError(f"the grid engine does not know the readout {readout}")
+            slopes.append(_reset_slopes(state, name, sources.mean))
+    if sources.voltages is not None:
+        times, states = sources.voltages.times, state.states(name)
+        weights = sample_weights(states, times.samples, times.times, sees_jumps=False)
+        jumps_v, jumps_i = weights.adjoint_jumps(states, sources.voltages.cotangents)
+        parts["moment_step"] = weights.step
+        parts["moment_start"] = np.ascontiguousarray(times.offsets)
+        reals["moment_lambda_v"], reals["moment_lambda_i"] = jumps_v, jumps_i
+    if sources.spike_time_gradient is not None:
+        slopes.append(sources.spike_time_gradient)
+    if slopes:
+        reals["slopes"] = sum(slopes[1:], slopes[0])
+    for key, part in reals.items():
+        parts[key] = np.ascontiguousarray(part, layout.precision)
+    return GridSources(population=name, limit=sources.lambda_limit, **parts)
 
 
-def _reset_slopes(state: GridState, name: str, readout: Mean, cotangents: np.ndarray) -> np.ndarray:
+def _reset_slopes(state: GridState, name: str, mean: MeanCotangents) -> np.ndarray:
     """l_V- - l_V+ of dF/dV = w(t)/T at each spike: V is the threshold before it, 0 after it."""
     population = state.layout.network.population(name)
     assert isinstance(population, LIF)
-    own, duration = state.emissions(name), state.layout.duration
-    weight = readout.form(duration).at(state.points[own.step]) / duration
+    own, duration = state.emissions(name), state.duration
+    weight = mean.weighting.form(duration).at(state.points[own.step]) / duration
     threshold = np.broadcast_to(population.threshold, population.units)
-    return cotangents[own.samples, own.unit] * weight * threshold[own.unit]
+    return mean.cotangents[own.samples, own.unit] * weight * threshold[own.unit]
 
 
-def direct_time_constant_slopes(
-    state: GridState, readout: Readout, cotangents: np.ndarray
-) -> np.ndarray:
-    """By tau_mem and tau_syn, with V and I at the grid points as they are, (2, all units)."""
+def direct_time_constant_slopes(state: GridState, sources: AdjointSources) -> np.ndarray:
+    """The derivatives of what is read with V and I at the grid points as they are.
+
+    With respect to tau_mem and tau_syn of all units, shape (2, units).
+    """
     slopes = np.zeros((2, state.layout.units.size))
-    name = readout.population_of(state.layout.network)
-    own = slopes[:, state.units(name)]
-    if isinstance(readout, Mean):
-        form = readout.form(state.layout.duration)
-        own[:] = mean_time_constant_slopes(state.states(name), form, cotangents)
-    elif isinstance(readout, VoltageAt):
-        moments, states = readout.moments, state.states(name)
-        weights = sample_weights(states, moments.samples, moments.times, sees_jumps=False)
-        own[:] = weights.time_constant_slopes(states, cotangents)
+    own = slopes[:, state.units(sources.population)]
+    if sources.mean is not None:
+        own += _of_mean(state, sources.population, sources.mean)
+    if sources.voltages is not None:
+        own += _of_voltages(state, sources.population, sources.voltages)
     return slopes
+
+
+def _of_mean(state: GridState, name: str, mean: MeanCotangents) -> np.ndarray:
+    form = mean.weighting.form(state.duration)
+    return mean_time_constant_slopes(state.states(name), form, mean.cotangents)
+
+
+def _of_voltages(state: GridState, name: str, voltages: VoltageCotangents) -> np.ndarray:
+    times, states = voltages.times, state.states(name)
+    weights = sample_weights(states, times.samples, times.times, sees_jumps=False)
+    return weights.time_constant_slopes(states, voltages.cotangents)

@@ -35,13 +35,13 @@ class GridInputs(Brief):
 class Emissions(Brief):
     """Emissions of a population's units, sorted by sample, step and unit.
 
-    ``step`` and ``unit`` int32, ``drive`` in the engine's precision, ``dropped`` bool, each
-    (events,); ``offsets`` int64, (batch + 1,).
+    ``step`` and ``unit`` are int32, ``threshold_excess``, I - threshold, has the engine's
+    precision, ``dropped`` is bool, each (events,); ``offsets`` is int64, (batch + 1,).
     """
 
     step: np.ndarray
     unit: np.ndarray
-    drive: np.ndarray
+    threshold_excess: np.ndarray
     dropped: np.ndarray
     offsets: np.ndarray
 
@@ -66,8 +66,8 @@ class MeanForm(Brief):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Drive(Brief):
-    """How a loss enters the adjoints of the units of one population that it reads.
+class GridSources(Brief):
+    """``AdjointSources`` as arrays on the grid: what enters the adjoints of one population.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Pulled(Brief):
     """Gradients summed over the batch, float64: per synapse of the topology, per unit, per event.
 
     ``events`` are those of ``GridInputs``.  ``limited`` counts emissions whose lambda_V- was set
-    to the limit; ``grazing`` is an emission with a drive that is not > 0 and no limit, as
+    to the limit; ``grazing`` is an emission whose I - threshold is not > 0 and no limit, as
     (sample, unit of all, step), or None.  ``tau_mem`` and ``tau_syn`` hold what comes through
     the steps of V and I, and zeros unless they were asked for.
     """
@@ -127,7 +127,7 @@ class Pulled(Brief):
     limited: int
     grazing: tuple[int, int, int] | None
     activity: Activity
-    drive: Drive
+    sources: GridSources
 
     def adjoints(self, population: str) -> tuple[np.ndarray, np.ndarray]:
         """lambda_V and lambda_I after every grid point, each (batch, steps + 1, units)."""
@@ -168,8 +168,8 @@ class Activity(ABC):
         """The largest V over all grid points, and the first with it, int32; (batch, units)."""
 
     @abstractmethod
-    def pull_back(self, drive: Drive, *, time_constants: bool) -> Pulled:
-        """Gradients by everything; by time constants only if asked for."""
+    def pull_back(self, sources: GridSources, *, time_constants: bool) -> Pulled:
+        """All gradients; those with respect to time constants only if asked for."""
 
     @abstractmethod
     def adjoints(self, pulled: Pulled, population: str) -> tuple[np.ndarray, np.ndarray]:

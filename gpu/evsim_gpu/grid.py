@@ -15,14 +15,16 @@ import numpy as np
 from evsim._compile.threads import check_threads
 from evsim.arguments.checks import check_choice, check_number
 from evsim.arguments.keywords import helpful
-from evsim.engines.protocol import Adjoint, Adjustments, Engine, EngineError, Report
+from evsim.engines.protocol import Adjoint, Engine, EngineError, Report
 from evsim.engines.runaway import RATE_LIMIT, check_rate_limit
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.network.populations import LIF, Input
 from evsim.network.spike_trains import SpikeTrains
-from evsim.readouts.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes, VoltageAt
-from evsim_gpu.adjoint_sources import direct_time_constant_slopes, drive_of
+from evsim.readouts.adjoint_sources import AdjointSources
+from evsim.readouts.sample_times import SampleTimes
+from evsim.readouts.weightings import TrialWeighting
+from evsim_gpu.adjoint_sources import direct_time_constant_slopes, grid_sources
 from evsim_gpu.device import Device, Pulled
 from evsim_gpu.model.layout import GridLayout, grid_points, steps_before, steps_in, to_steps
 from evsim_gpu.readouts import mean_form, sample_weights
@@ -163,9 +165,9 @@ class Grid(Engine):
             if not isinstance(population, LIF):
                 continue
             own = state.emissions(population.name)
-            if own.drive.size and own.drive.min() < smallest:
-                spike = int(np.argmin(own.drive))
-                smallest = float(own.drive[spike])
+            if own.threshold_excess.size and own.threshold_excess.min() < smallest:
+                spike = int(np.argmin(own.threshold_excess))
+                smallest = float(own.threshold_excess[spike])
                 time = float(state.points[own.step[spike]])
                 sample = int(own.samples[spike])
                 place = population.name, sample, int(own.unit[spike]), time
@@ -173,60 +175,55 @@ class Grid(Engine):
 
     # -- readouts and their adjoints ------------------------------------------------------
 
-    def read(self, state: GridState, readout: Readout) -> np.ndarray:
-        name = readout.population_of(state.layout.network)
-        if isinstance(readout, (FirstSpike, SpikeTimes)):
-            numbers = readout.count if isinstance(readout, SpikeTimes) else 1
-            times = state.spike_times(name, numbers)
-            return times if isinstance(readout, SpikeTimes) else times[:, :, 0]
-        if isinstance(readout, VoltageAt):
-            return self.probe(state, name, readout.moments)[0]
-        if isinstance(readout, Mean):
-            form = mean_form(state.layout, name, readout.form(state.layout.duration))
-            values = state.activity.mean(name, form)
-        elif isinstance(readout, Peak):
-            values, _ = state.activity.peak(name)
-        else:
-            raise TypeError(f"the grid engine does not know the readout {readout}")
-        state.check_finite(values, type(readout).__name__, name)
+    def read_mean(self, state: GridState, population: str, weighting: TrialWeighting) -> np.ndarray:
+        form = mean_form(state.layout, population, weighting.form(state.duration))
+        values = state.activity.mean(population, form)
+        state.check_finite(values, "Mean", population)
         return values.astype(np.float64)
 
-    def kinks(self, state: GridState, population: str) -> Moments:
+    def read_peak(self, state: GridState, population: str) -> np.ndarray:
+        values, _ = state.activity.peak(population)
+        state.check_finite(values, "Peak", population)
+        return values.astype(np.float64)
+
+    def read_spike_times(self, state: GridState, population: str, count: int) -> np.ndarray:
+        return state.spike_times(population, count)
+
+    def event_times(self, state: GridState, population: str) -> SampleTimes:
         samples, points = np.nonzero(state.states(population).kinks)
         offsets = np.zeros(state.batch + 1, np.int64)
         np.cumsum(np.bincount(samples, minlength=state.batch), out=offsets[1:])
-        return Moments(state.points[points], offsets)
+        return SampleTimes(state.points[points], offsets)
 
-    def probe(
-        self, state: GridState, population: str, moments: Moments
+    def states_at(
+        self, state: GridState, population: str, times: SampleTimes
     ) -> tuple[np.ndarray, np.ndarray]:
+        return self._states(state, population, times, sees_jumps=False)
+
+    def _states(
+        self, state: GridState, population: str, times: SampleTimes, *, sees_jumps: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """V and I at times of each sample, each (times, units)."""
         states = state.states(population)
-        weights = sample_weights(states, moments.samples, moments.times, sees_jumps=False)
+        weights = sample_weights(states, times.samples, times.times, sees_jumps=sees_jumps)
         voltage, current = weights.values(states)
-        state.check_finite_at(moments, population, voltage=voltage, current=current)
+        state.check_finite_at(times, population, voltage=voltage, current=current)
         return voltage, current
 
     def traces(
         self, state: GridState, population: str, times: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        states = state.states(population)
-        moments = same_moments(times, state.batch)
-        weights = sample_weights(states, moments.samples, moments.times, sees_jumps=True)
-        voltage, current = weights.values(states)
-        state.check_finite_at(moments, population, voltage=voltage, current=current)
+        in_batch = SampleTimes.same(times, state.batch)
+        voltage, current = self._states(state, population, in_batch, sees_jumps=True)
         return by_unit(voltage, state.batch), by_unit(current, state.batch)
 
-    def pull_back(
-        self,
-        state: GridState,
-        readout: Readout,
-        cotangents: np.ndarray,
-        wrt: Sequence[str],
-        adjustments: Adjustments = Adjustments(),
+    def pull_back_sources(
+        self, state: GridState, sources: AdjointSources, wrt: Sequence[str]
     ) -> Adjoint:
         time_constants = any(name.endswith((".tau_mem", ".tau_syn")) for name in wrt)
-        drive = drive_of(state, readout, cotangents, adjustments)
-        pulled = state.activity.pull_back(drive, time_constants=time_constants)
+        pulled = state.activity.pull_back(
+            grid_sources(state, sources), time_constants=time_constants
+        )
         if pulled.grazing is not None:
             raise EngineError(state.place(*pulled.grazing) + GRAZING)
         network = state.layout.network
@@ -238,7 +235,7 @@ class Grid(Engine):
             "tau_syn": pulled.tau_syn,
         }
         if time_constants:
-            by_mem, by_syn = direct_time_constant_slopes(state, readout, cotangents)
+            by_mem, by_syn = direct_time_constant_slopes(state, sources)
             totals["tau_mem"], totals["tau_syn"] = pulled.tau_mem + by_mem, pulled.tau_syn + by_syn
         return Adjoint(
             parameters={name: network.fold(name, totals[name.rsplit(".", 1)[1]]) for name in wrt},
@@ -258,17 +255,12 @@ class Grid(Engine):
         )
         flat = (-1, lambda_v.shape[2])
         state.check_finite_at(
-            same_moments(times, state.batch), population, lambda_V=lambda_v.reshape(flat),
+            SampleTimes.same(times, state.batch), population, lambda_V=lambda_v.reshape(flat),
             lambda_I=lambda_i.reshape(flat),
         )  # fmt: skip
         return lambda_v.transpose(0, 2, 1), lambda_i.transpose(0, 2, 1)
 
 
-def same_moments(times: np.ndarray, batch: int) -> Moments:
-    """The same times in every sample."""
-    return Moments(np.tile(times, batch), times.size * np.arange(batch + 1))
-
-
 def by_unit(values: np.ndarray, batch: int) -> np.ndarray:
-    """Values at the same moments of every sample, (moments, units), as (batch, units, times)."""
+    """Values at the same times of every sample as an array (batch, units, times)."""
     return values.reshape(batch, -1, values.shape[1]).transpose(0, 2, 1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from evsim.display.short_repr import Brief
 from evsim.equations import lif
-from evsim.readouts.readouts import WeightingForm
+from evsim.readouts.weightings import WeightingForm
 from evsim_gpu.device import MeanForm
 from evsim_gpu.model.layout import GridLayout, grid_points, steps_before
 from evsim_gpu.sampled_states import States

@@ -10,9 +10,10 @@ import numpy as np
 from evsim.display.short_repr import Brief
 from evsim.engines.exact.layout import OrderedInputs
 from evsim.engines.protocol import EngineError
+from evsim.network.network import Network
 from evsim.network.populations import LIF
 from evsim.network.spike_trains import SpikeTrains
-from evsim.readouts.readouts import Moments
+from evsim.readouts.sample_times import SampleTimes
 from evsim_gpu.device import Activity, Emissions, GridInputs
 from evsim_gpu.model.layout import GridLayout, grid_points, to_steps
 from evsim_gpu.sampled_states import States, numbers_of, tables
@@ -43,6 +44,16 @@ class GridState(Brief):
     activity: Activity
     _states: dict[str, States] = field(default_factory=dict)
     _emissions: dict[str, Emissions] = field(default_factory=dict)
+
+    @property
+    def network(self) -> Network:
+        """The network that was run."""
+        return self.layout.network
+
+    @property
+    def duration(self) -> float:
+        """The length of the trial in ms."""
+        return self.layout.duration
 
     @property
     def batch(self) -> int:
@@ -100,7 +111,7 @@ class GridState(Brief):
         return times
 
     def slopes_by_number(self, name: str, cotangents: np.ndarray) -> np.ndarray:
-        """Cotangents (batch, units, numbers) of first spikes as derivatives by each emission."""
+        """Cotangents of first spikes, (batch, units, numbers), as those of each emission."""
         own = self.emissions(name)
         number = numbers_of(own)
         early = number < cotangents.shape[2]
@@ -143,7 +154,7 @@ class GridState(Brief):
                 + f"{quantity} is {values[sample, unit]}; {self.overflow}"
             )
 
-    def check_finite_at(self, moments: Moments, name: str, **quantities: np.ndarray) -> None:
+    def check_finite_at(self, moments: SampleTimes, name: str, **quantities: np.ndarray) -> None:
         """Raise for the first of some quantities, (moments, units), that is no finite number."""
         for quantity, values in quantities.items():
             wrong = ~np.isfinite(values)

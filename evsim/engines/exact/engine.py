@@ -25,15 +25,17 @@ from evsim.engines.exact.kernels.forward.simulate import count_arrivals, simulat
 from evsim.engines.exact.kernels.readouts.traces import adjoint_trace_samples, trace_samples
 from evsim.engines.exact.kernels.readouts.voltages import find_kinks, read_means, read_peaks
 from evsim.engines.exact.layout import Layout, OrderedInputs
-from evsim.engines.exact.state import AdjointState, ExactState, Piece, weighting_of, writable
+from evsim.engines.exact.state import AdjointState, ExactState, Piece, writable
 from evsim.engines.exact.verification import verify
-from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
+from evsim.engines.protocol import Adjoint, Engine, Report
 from evsim.engines.runaway import RATE_LIMIT, check_rate_limit, shortest_blocks
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.network.populations import Input
 from evsim.network.spike_trains import SpikeTrains
-from evsim.readouts.readouts import FirstSpike, Moments, Peak, Readout, SpikeTimes, VoltageAt
+from evsim.readouts.adjoint_sources import AdjointSources
+from evsim.readouts.sample_times import SampleTimes
+from evsim.readouts.weightings import TrialWeighting
 
 
 @helpful
@@ -151,31 +153,52 @@ class Exact(Engine):
 
     # -- readouts and their adjoints ------------------------------------------------------
 
-    def read(self, state: ExactState, readout: Readout) -> np.ndarray:
-        name = readout.population_of(state.network)
-        first, last = state.unit_range(name)
-        if isinstance(readout, FirstSpike):
-            return state.spike_times(first, last, 0)
-        if isinstance(readout, SpikeTimes):
-            by_number = [state.spike_times(first, last, k) for k in range(readout.count)]
-            return np.stack(by_number, axis=2)
-        if isinstance(readout, VoltageAt):
-            return self.probe(state, name, readout.moments)[0]
+    def read_mean(
+        self, state: ExactState, population: str, weighting: TrialWeighting
+    ) -> np.ndarray:
+        first, last = state.unit_range(population)
+        form = weighting.form(state.duration)
+
+        def read(piece: Piece, values: np.ndarray) -> None:
+            read_means(
+                piece.first, piece.last, first, last, form.rate, form.slope, state.batch(piece),
+                values,
+            )  # fmt: skip
+
+        return self._read_voltages(state, population, read, "Mean")
+
+    def read_peak(self, state: ExactState, population: str) -> np.ndarray:
+        first, last = state.unit_range(population)
+
+        def read(piece: Piece, values: np.ndarray) -> None:
+            read_peaks(piece.first, piece.last, first, last, state.batch(piece), values)
+
+        return self._read_voltages(state, population, read, "Peak")
+
+    def read_spike_times(self, state: ExactState, population: str, count: int) -> np.ndarray:
+        first, last = state.unit_range(population)
+        by_number = [state.spike_times(first, last, number) for number in range(count)]
+        return np.stack(by_number, axis=2)
+
+    def _read_voltages(
+        self,
+        state: ExactState,
+        population: str,
+        read: Callable[[Piece, np.ndarray], None],
+        quantity: str,
+    ) -> np.ndarray:
+        """What ``read`` reads of the voltages of every piece, (batch, units)."""
+        first, last = state.unit_range(population)
         values = np.empty((state.count.shape[0], last - first))
 
         def run(piece: Piece) -> None:
-            batch = state.batch(piece)
-            if isinstance(readout, Peak):
-                read_peaks(piece.first, piece.last, first, last, batch, values)
-            else:
-                rate, slope = weighting_of(readout, state.duration)
-                read_means(piece.first, piece.last, first, last, rate, slope, batch, values)
+            read(piece, values)
 
         self._over(run, state.pieces)
-        state.check_finite(values, type(readout).__name__, first)
+        state.check_finite(values, quantity, first)
         return values
 
-    def kinks(self, state: ExactState, population: str) -> Moments:
+    def event_times(self, state: ExactState, population: str) -> SampleTimes:
         first, last = state.unit_range(population)
         counts = np.zeros(state.count.shape[0], np.int64)
 
@@ -183,42 +206,34 @@ class Exact(Engine):
             return find_kinks(piece.first, piece.last, first, last, state.batch(piece), counts)
 
         times = np.concatenate(self._over(run, state.pieces))
-        return Moments(times, np.concatenate([[0], np.cumsum(counts)]))
+        return SampleTimes(times, np.concatenate([[0], np.cumsum(counts)]))
 
-    def probe(
-        self, state: ExactState, population: str, moments: Moments
+    def states_at(
+        self, state: ExactState, population: str, times: SampleTimes
     ) -> tuple[np.ndarray, np.ndarray]:
-        return self._traces(state, population, moments, sees_arrivals=False)
+        return self._traces(state, population, times, sees_arrivals=False)
 
-    def pull_back(
-        self,
-        state: ExactState,
-        readout: Readout,
-        cotangents: np.ndarray,
-        wrt: Sequence[str],
-        adjustments: Adjustments = Adjustments(),
+    def pull_back_sources(
+        self, state: ExactState, sources: AdjointSources, wrt: Sequence[str]
     ) -> Adjoint:
-        first, last = state.unit_range(readout.population_of(state.network))
-        sources = state.source_arrays(readout, cotangents, first, last, adjustments.lambda_limit)
-        units = state.units_with(adjustments)
+        arrays = state.source_arrays(sources)
+        units = state.units_with(sources.rate_jumps)
         sizes = _gradient_sizes(state)
         tau_units = _units_of_time_constants(state, wrt)
 
         def run(piece: Piece) -> PulledBack:
-            spike_time_gradient = state.direct_spike_time_gradient(
-                piece, readout, cotangents, sources, adjustments.spike_slopes
-            )
+            spike_time_gradient = state.direct_spike_time_gradient(piece, sources, arrays)
             sums = {kind: np.zeros(size) for kind, size in sizes.items()}
             limited, failure = np.zeros(1, np.int64), new_failure()
             batch = state.batch(piece, units)
             pull_back_samples(
-                piece.first, piece.last, sources, state.layout.components,
+                piece.first, piece.last, arrays, state.layout.components,
                 state.layout.recurrent, batch, spike_time_gradient,
                 Gradients(sums["weight"], sums["delay"], sums["threshold"], limited), failure,
             )  # fmt: skip
             if tau_units.size and failure["status"][0] == Status.DONE:
                 pull_back_time_constants(
-                    piece.first, piece.last, tau_units, sources, batch, spike_time_gradient,
+                    piece.first, piece.last, tau_units, arrays, batch, spike_time_gradient,
                     sums["tau_mem"], sums["tau_syn"],
                 )  # fmt: skip
             return PulledBack(spike_time_gradient, sums, int(limited[0]), failure)
@@ -236,7 +251,7 @@ class Exact(Engine):
             },
             input_times=state.input_gradients(spike_time_gradients),
             limited=sum(result.limited for result in results),
-            state=AdjointState(sources, units, spike_time_gradients),
+            state=AdjointState(arrays, units, spike_time_gradients),
         )
 
     # -- traces ------------------------------------------------------------------------------
@@ -246,8 +261,8 @@ class Exact(Engine):
     ) -> tuple[np.ndarray, np.ndarray]:
         batch = state.count.shape[0]
         order = np.argsort(times, kind="stable")
-        moments = Moments(np.tile(times[order], batch), np.arange(batch + 1) * times.size)
-        traces = self._traces(state, population, moments, sees_arrivals=True)
+        in_batch = SampleTimes.same(times[order], batch)
+        traces = self._traces(state, population, in_batch, sees_arrivals=True)
         voltage, current = (
             _unsorted(trace.reshape(batch, times.size, trace.shape[1]).transpose(0, 2, 1), order)
             for trace in traces
@@ -255,11 +270,11 @@ class Exact(Engine):
         return voltage, current
 
     def _traces(
-        self, state: ExactState, population: str, moments: Moments, *, sees_arrivals: bool
+        self, state: ExactState, population: str, sample_times: SampleTimes, *, sees_arrivals: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        """V and I at moments of each sample, each (moments, units)."""
+        """V and I at times of each sample, each (times, units)."""
         first, last = state.unit_range(population)
-        times, offsets = writable(moments)
+        times, offsets = writable(sample_times)
         voltage = np.zeros((times.size, last - first))
         current = np.zeros_like(voltage)
 
@@ -270,8 +285,8 @@ class Exact(Engine):
             )  # fmt: skip
 
         self._over(run, state.pieces)
-        state.check_finite(voltage, "voltage", first, moments.samples)
-        state.check_finite(current, "current", first, moments.samples)
+        state.check_finite(voltage, "voltage", first, sample_times.samples)
+        state.check_finite(current, "current", first, sample_times.samples)
         return voltage, current
 
     def adjoint_traces(

@@ -12,34 +12,21 @@ from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
 from evsim.engines.exact.kernels.failures import Status
 from evsim.engines.exact.kernels.trial import Batch
 from evsim.engines.exact.layout import Layout, OrderedInputs
-from evsim.engines.protocol import Adjustments, EngineError
+from evsim.engines.protocol import EngineError
 from evsim.engines.runaway import message
 from evsim.network.network import Network
 from evsim.network.populations import LIF, Population
 from evsim.network.ragged_arrays import places_of
 from evsim.network.spike_trains import SpikeTrains
-from evsim.readouts.readouts import (
-    FirstSpike,
-    Mean,
-    Moments,
-    Peak,
-    Readout,
-    SpikeTimes,
-    VoltageAt,
-    WeightingForm,
-)
+from evsim.readouts.adjoint_sources import AdjointSources
+from evsim.readouts.sample_times import SampleTimes
+from evsim.readouts.weightings import WeightingForm
 
 
-def weighting_of(readout: Readout, duration: float) -> WeightingForm:
-    """The weighting of a mean."""
-    if isinstance(readout, Mean):
-        return readout.form(duration)
-    raise TypeError(f"the exact engine does not know the readout {readout}")
-
-
-def writable(moments: Moments) -> Moments:
-    """The same moments in writable arrays; the loops would be compiled again for read-only ones."""
-    return Moments(*(np.require(part, requirements=["C", "W"]) for part in moments))
+def writable(times: SampleTimes) -> SampleTimes:
+    """The same times, writable; the loops would be compiled again for read-only arrays."""
+    parts = (np.require(part, requirements=["C", "W"]) for part in times)
+    return SampleTimes._make(parts)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -148,31 +135,31 @@ class ExactState(Brief):
 
     # -- the sources of the adjoints -------------------------------------------------------
 
-    def source_arrays(
-        self, readout: Readout, cotangents: np.ndarray, first: int, last: int, limit: float
-    ) -> SourceArrays:
-        """The cotangents of a readout of units first to last - 1, as the loops need them."""
+    def source_arrays(self, sources: AdjointSources) -> SourceArrays:
+        """The sources of the population that is read, as the loops need them."""
+        first, last = self.unit_range(sources.population)
         batch = self.count.shape[0]
         voltage_cotangent, phantom = np.zeros(self.count.shape), np.zeros(self.count.shape)
         form = WeightingForm(0.0, 0.0)
-        moments, moment_start = np.empty(0), np.zeros(batch + 1, np.int64)
-        moment_cotangent = np.empty((0, last - first))
-        if isinstance(readout, VoltageAt):
-            moments, moment_start = writable(readout.moments)
-            moment_cotangent = np.require(cotangents, np.float64, ["C", "W"])
-        elif isinstance(readout, (FirstSpike, SpikeTimes)):
-            by_number = cotangents.reshape(batch, last - first, -1)
+        times, offsets = np.empty(0), np.zeros(batch + 1, np.int64)
+        at_times = np.empty((0, last - first))
+        if sources.voltages is not None:
+            times, offsets = writable(sources.voltages.times)
+            at_times = np.require(sources.voltages.cotangents, np.float64, ["C", "W"])
+        if sources.spike_times is not None:
+            by_number = sources.spike_times
             missing = self.count[:, first:last, None] <= np.arange(by_number.shape[2])
             phantom[:, first:last] = np.where(missing, by_number, 0.0).sum(axis=2)
             phantom[:, first:last][self._refractory_at_end(first, last)] = 0.0
-        else:
-            voltage_cotangent[:, first:last] = cotangents
-            if not isinstance(readout, Peak):
-                form = weighting_of(readout, self.duration)
-                voltage_cotangent /= self.duration
+        if sources.peak is not None:
+            voltage_cotangent[:, first:last] = sources.peak
+        elif sources.mean is not None:
+            form = sources.mean.weighting.form(self.duration)
+            voltage_cotangent[:, first:last] = sources.mean.cotangents
+            voltage_cotangent /= self.duration
         return SourceArrays(
-            isinstance(readout, Peak), form.rate, form.slope, voltage_cotangent, phantom, moments,
-            moment_start, moment_cotangent, first, last, limit,
+            sources.peak is not None, form.rate, form.slope, voltage_cotangent, phantom, times,
+            offsets, at_times, first, last, float(sources.lambda_limit),
         )  # fmt: skip
 
     def _refractory_at_end(self, first: int, last: int) -> np.ndarray:
@@ -189,49 +176,39 @@ class ExactState(Brief):
         return is_refractory
 
     def direct_spike_time_gradient(
-        self,
-        piece: Piece,
-        readout: Readout,
-        cotangents: np.ndarray,
-        sources: SourceArrays,
-        extra: np.ndarray | None,
+        self, piece: Piece, sources: AdjointSources, arrays: SourceArrays
     ) -> np.ndarray:
-        """The part of S_k of each spike of a piece that comes from the readout directly.
-
-        ``extra`` is added to it; it has one entry for each spike of the population that is read,
-        in the order of its spike trains.
-        """
+        """The part of S_k of each spike of a piece that comes from the readout directly."""
         gradient = np.zeros(piece.spikes.size)
-        first, last = sources.first_read, sources.last_read
-        if isinstance(readout, (FirstSpike, SpikeTimes)):
-            by_number = cotangents[piece.first : piece.last].reshape(
-                piece.last - piece.first, last - first, -1
-            )
+        first, last = arrays.first_read, arrays.last_read
+        if sources.spike_times is not None:
+            by_number = sources.spike_times[piece.first : piece.last]
             for number in range(by_number.shape[2]):
                 has_spike, place = self._numbered(piece, first, last, number)
                 gradient[place] = by_number[has_spike][:, number]
-        elif isinstance(readout, Mean) and isinstance(self._population_at(first), LIF):
+        if sources.mean is not None and isinstance(self._population_at(first), LIF):
             # l_V- - l_V+ of dF/dV = cotangent w(t): V is the threshold before a spike, 0 after it.
             index, owner = self._places(piece, first, last)
             rows = slice(piece.first, piece.last), slice(first, last)
-            cotangent = sources.voltage_cotangent[rows].ravel()[owner]
+            cotangent = arrays.voltage_cotangent[rows].ravel()[owner]
             threshold = self.layout.units["threshold"][first:last][owner % (last - first)]
-            form = WeightingForm(sources.rate, sources.slope)
-            gradient[index] = cotangent * form.at(piece.spikes["time"][index]) * threshold
-        if extra is not None:
+            form = WeightingForm(arrays.rate, arrays.slope)
+            gradient[index] += cotangent * form.at(piece.spikes["time"][index]) * threshold
+        if sources.spike_time_gradient is not None:
             index, owner = self._places(piece, first, last)
             width = last - first
             order = np.lexsort((owner % width, piece.spikes["time"][index], owner // width))
             begin = self.count[: piece.first, first:last].sum()
-            gradient[index[order]] += extra[begin : begin + index.size]
+            given = sources.spike_time_gradient[begin : begin + index.size]
+            gradient[index[order]] += given
         return gradient
 
-    def units_with(self, adjustments: Adjustments) -> np.ndarray:
+    def units_with(self, rate_jumps: Mapping[str, np.ndarray]) -> np.ndarray:
         """The layout's units with the jumps of the rate regulariser."""
-        if not adjustments.rate_jumps:
+        if not rate_jumps:
             return self.layout.units
         units = self.layout.units.copy()
-        for name, jumps in adjustments.rate_jumps.items():
+        for name, jumps in rate_jumps.items():
             first, last = self.unit_range(name)
             units["rate_jump"][first:last] = jumps
         return units

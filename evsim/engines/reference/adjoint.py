@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from evsim.engines.protocol import EngineError
 from evsim.engines.reference.network import Arrival, Emission, Event, Kind, Release, Simulation
 from evsim.engines.reference.neuron import FLAT, AdjointSegment, Number, Slopes
-from evsim.readouts.readouts import WeightingForm
+from evsim.readouts.weightings import WeightingForm
 
 
 class Jump(NamedTuple):
@@ -38,14 +38,14 @@ class Jump(NamedTuple):
 class Cotangents:
     """The sources of the adjoint of one sample.
 
-    ``drive`` of a unit is dF/dV / w(t) and ``form`` that of w(t), ``jumps`` change lambda_V,
-    ``arrival_jumps`` is what of a jump at the same instant an arrival sees, and
-    ``emission_slopes`` is the derivative of the loss by emission times.  ``rate_jumps``, by
-    unit, and ``lambda_limit`` are those of ``protocol.Adjustments``.
+    ``voltage_cotangents`` has dF/dV / w(t) of each unit and ``form`` is that of w(t); ``jumps``
+    change lambda_V, ``arrival_jumps`` is the part of a jump at the same instant that acts on an
+    arrival, and ``emission_slopes`` is the derivative of the loss with respect to emission times.
+    ``rate_jumps``, by unit, and ``lambda_limit`` are those of ``AdjointSources``.
     """
 
     form: WeightingForm = FLAT
-    drive: dict[int, Number] = field(default_factory=dict)
+    voltage_cotangents: dict[int, Number] = field(default_factory=dict)
     jumps: list[Jump] = field(default_factory=list)
     arrival_jumps: dict[Arrival, Number] = field(default_factory=dict)
     emission_slopes: dict[Emission, Number] = field(default_factory=dict)
@@ -123,9 +123,9 @@ class AdjointSimulation:
 
     def flow(self, unit: int, time: Number, segment: int = -1) -> tuple[Number, Number, Number]:
         """lambda_V, lambda_I and their difference of a unit at a time of a segment."""
-        drive = self.cotangents.drive.get(unit, 0)
+        cotangent = self.cotangents.voltage_cotangents.get(unit, 0)
         return self.model.neurons[unit].adjoint_flow(
-            self.history[unit][segment], time, drive, self.cotangents.form
+            self.history[unit][segment], time, cotangent, self.cotangents.form
         )
 
     def _emit(self, emission: Emission) -> None:
@@ -246,7 +246,7 @@ class AdjointSimulation:
     def _time_constant_slopes(self, unit: int) -> Iterator[Slopes]:
         """The contribution of each interval between two events to both gradients."""
         neuron = self.model.neurons[unit]
-        drive = self.cotangents.drive.get(unit, 0)
+        cotangent = self.cotangents.voltage_cotangents.get(unit, 0)
         for end, start in pairwise(self.history[unit]):
             if start.time == end.time:
                 continue
@@ -257,8 +257,8 @@ class AdjointSimulation:
             by_mem = -neuron.tau_mem * end.lambda_v * by_voltage.tau_mem
             by_syn = -neuron.tau_mem * end.lambda_v * by_voltage.tau_syn
             by_syn -= neuron.tau_syn * end.lambda_i * by_current
-            if drive:
+            if cotangent:
                 integral = neuron.integral_slopes(segment, end.time, self.cotangents.form)
-                by_mem += drive * integral.tau_mem
-                by_syn += drive * integral.tau_syn
+                by_mem += cotangent * integral.tau_mem
+                by_syn += cotangent * integral.tau_syn
             yield Slopes(by_mem, by_syn)

@@ -1,9 +1,8 @@
 """The readable engine: plain Python, one global queue of events, any number type.
 
 It is what to read to learn what evsim computes, and the oracle the fast engine is tested
-against.  ``reference_neuron`` has the equations of one neuron between its events,
-``reference_network`` the events, ``reference_adjoint`` the same events backwards and
-``reference_readouts`` what is read; here is the engine.
+against.  ``neuron`` has the equations of one neuron between its events, ``network`` the events,
+``adjoint`` the same events backwards and ``readouts`` what is read; here is the engine.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +25,14 @@ from evsim.arguments.checks import (
 )
 from evsim.arguments.keywords import helpful
 from evsim.display.short_repr import Brief
-from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
+from evsim.engines.protocol import (
+    NO_ADJUSTMENTS,
+    Adjoint,
+    Adjustments,
+    Engine,
+    Report,
+    SimulatedBatch,
+)
 from evsim.engines.reference import readouts as reference_readouts
 from evsim.engines.reference.adjoint import AdjointSimulation, Cotangents
 from evsim.engines.reference.network import InputEvent, Model, SampleDropout, Simulation
@@ -35,11 +41,13 @@ from evsim.engines.runaway import RATE_LIMIT, check_rate_limit
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.network.spike_trains import SpikeTrains
-from evsim.readouts.readouts import Moments, Readout
+from evsim.readouts.adjoint_sources import AdjointSources
+from evsim.readouts.base import Readout
+from evsim.readouts.sample_times import SampleTimes
+from evsim.readouts.weightings import TrialWeighting
 
 FEWEST_DIGITS = 16
 MOST_DIGITS = 1_000_000
-NO_ADJUSTMENTS = Adjustments()
 
 
 class Event(NamedTuple):
@@ -59,6 +67,16 @@ class State(Brief):
     duration: Number
     input_events: list[list[InputEvent]]
     samples: list[Simulation]
+
+    @property
+    def network(self) -> Network:
+        """The network that was run."""
+        return self.model.network
+
+    @property
+    def inputs(self) -> dict[str, SpikeTrains]:
+        """The spikes of each input population, as they were given."""
+        return {p.name: _spike_trains(self, p.name) for p in self.network.inputs}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -303,51 +321,55 @@ class Reference(Engine):
 
     # -- readouts ---------------------------------------------------------------------
 
-    def read(self, state: State, readout: Readout) -> np.ndarray:
-        return self.read_exact(state, readout).astype(np.float64)
+    def read_mean(self, state: State, population: str, weighting: TrialWeighting) -> np.ndarray:
+        return NumberBatch.of(self, state).weighted_mean(population, weighting).astype(np.float64)
+
+    def read_peak(self, state: State, population: str) -> np.ndarray:
+        return NumberBatch.of(self, state).peak_voltage(population).astype(np.float64)
+
+    def read_spike_times(self, state: State, population: str, count: int) -> np.ndarray:
+        return NumberBatch.of(self, state).spike_times(population, count).astype(np.float64)
 
     def read_exact(self, state: State, readout: Readout) -> np.ndarray:
-        """The readout's values in the engine's number type, in the shape it states."""
-        units = state.model.units_of(readout.population_of(state.model.network))
-        values = np.empty(readout.shape(len(state.samples), len(units)), dtype=object)
-        for b, simulation in enumerate(state.samples):
-            own = reference_readouts.rows_of(readout, values, b)
-            reference_readouts.read(simulation, units, readout, own)
-        return values
+        """The readout's values in the engine's number type, in the shape it states.
 
-    def kinks(self, state: State, population: str) -> Moments:
-        return self._kinks(state, population, float, np.float64)
+        Of readouts that are arithmetic on what the engine reads, see ``Readout.is_elementary``.
+        """
+        return NumberBatch.of(self, state).read(readout)
 
-    def kinks_exact(self, state: State, population: str) -> Moments:
+    def event_times(self, state: State, population: str) -> SampleTimes:
+        return self._event_times(state, population, float, np.float64)
+
+    def event_times_exact(self, state: State, population: str) -> SampleTimes:
         """The same times in the engine's number type, an array of objects."""
-        return self._kinks(state, population, self.numbers.convert, object)
+        return self._event_times(state, population, self.numbers.convert, object)
 
-    def _kinks(
+    def _event_times(
         self, state: State, population: str, convert: Callable[[Number], Number], dtype: Any
-    ) -> Moments:
+    ) -> SampleTimes:
         units, end = state.model.units_of(population), convert(state.duration)
         samples = []
         for simulation in state.samples:
             times = {convert(event.time) for event in simulation.events if event.unit in units}
             samples.append(sorted(time for time in times if 0 < time < end))
-        return Moments(
+        return SampleTimes(
             np.array([time for times in samples for time in times], dtype),
             np.cumsum([0, *(len(times) for times in samples)]),
         )
 
-    def probe(
-        self, state: State, population: str, moments: Moments
+    def states_at(
+        self, state: State, population: str, times: SampleTimes
     ) -> tuple[np.ndarray, np.ndarray]:
-        voltage, current = self.probe_exact(state, population, moments)
+        voltage, current = self.states_at_exact(state, population, times)
         return voltage.astype(np.float64), current.astype(np.float64)
 
-    def probe_exact(
-        self, state: State, population: str, moments: Moments
+    def states_at_exact(
+        self, state: State, population: str, times: SampleTimes
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The same in the engine's number type; times of moments may be of it as well."""
+        """The same in the engine's number type; the times may be of it as well."""
         units = state.model.units_of(population)
-        pairs = np.empty((2, len(moments.times), len(units)), dtype=object)
-        columns = moments.samples.tolist(), moments.times.tolist()
+        pairs = np.empty((2, len(times.times), len(units)), dtype=object)
+        columns = times.samples.tolist(), times.times.tolist()
         for m, (sample, time) in enumerate(zip(*columns, strict=True)):
             time = self.numbers.convert(time)
             for k, unit in enumerate(units):
@@ -356,15 +378,10 @@ class Reference(Engine):
 
     # -- backward ---------------------------------------------------------------------
 
-    def pull_back(
-        self,
-        state: State,
-        readout: Readout,
-        cotangents: np.ndarray,
-        wrt: Sequence[str],
-        adjustments: Adjustments = NO_ADJUSTMENTS,
+    def pull_back_sources(
+        self, state: State, sources: AdjointSources, wrt: Sequence[str]
     ) -> Adjoint:
-        adjoint = self.pull_back_exact(state, readout, cotangents, adjustments)
+        adjoint = self._pull_back(state, sources)
         parameters = {}
         for name in wrt:
             flat = getattr(adjoint, name.rsplit(".", 1)[1]).astype(np.float64)
@@ -385,37 +402,36 @@ class Reference(Engine):
         ``cotangents`` has the shape of the readout's values, ``adjustments.spike_slopes`` one
         entry per spike of its population; they hold floats or numbers.
         """
-        population = readout.population_of(state.model.network)
-        units = state.model.units_of(population)
-        samples = []
-        for b, entering in enumerate(self._adjustments(state, population, adjustments)):
-            simulation = state.samples[b]
-            own = reference_readouts.rows_of(readout, cotangents, b)
-            reference_readouts.pull_back(simulation, units, readout, own, entering)
-            samples.append(AdjointSimulation(simulation, entering).run())
+        batch = NumberBatch.of(self, state)
+        return self._pull_back(state, batch.adjoint_sources(readout, cotangents, adjustments))
+
+    def _pull_back(self, state: State, sources: AdjointSources) -> AdjointState:
+        samples = [
+            AdjointSimulation(simulation, entering).run()
+            for simulation, entering in zip(
+                state.samples, self.entering(state, sources), strict=True
+            )
+        ]
         return AdjointState(state, samples)
 
-    def _adjustments(
-        self, state: State, population: str, adjustments: Adjustments
-    ) -> Iterator[Cotangents]:
-        """What enters the adjoint of each sample besides the readout's cotangents."""
+    def entering(self, state: State, sources: AdjointSources) -> Iterator[Cotangents]:
+        """What enters the adjoint of each sample."""
         convert, model = self.numbers.convert, state.model
         rate_jumps = {
             unit: convert(jump)
-            for name, jumps in adjustments.rate_jumps.items()
+            for name, jumps in sources.rate_jumps.items()
             for unit, jump in zip(model.units_of(name), jumps.tolist(), strict=True)
         }
-        given = adjustments.spike_slopes
-        slopes = iter([] if given is None else given.tolist())
-        units = model.units_of(population)
+        given = sources.spike_time_gradient
+        gradient = iter([] if given is None else given.tolist())
+        units = model.units_of(sources.population)
         for simulation in state.samples:
-            entering = Cotangents(
-                rate_jumps=rate_jumps, lambda_limit=convert(adjustments.lambda_limit)
-            )
+            entering = Cotangents(rate_jumps=rate_jumps, lambda_limit=convert(sources.lambda_limit))
             if given is not None:
                 own = (emission for emission in simulation.emissions if emission.unit in units)
                 for emission in own:
-                    entering.add_emission_slope(emission, convert(next(slopes)))
+                    entering.add_emission_slope(emission, convert(next(gradient)))
+            reference_readouts.add_sources(simulation, units, sources, entering)
             yield entering
 
     def adjoint_traces(
@@ -439,6 +455,42 @@ class Reference(Engine):
                 for i, time in enumerate(times.tolist()):
                     pairs[:, b, k, i] = values(sample, unit, self.numbers.convert(time))
         return pairs[0], pairs[1]
+
+
+class NumberBatch(SimulatedBatch):
+    """A simulated batch whose quantities are numbers of the engine, in arrays of objects."""
+
+    @classmethod
+    def of(cls, engine: Reference, state: State) -> NumberBatch:
+        """A batch that the engine has simulated."""
+        return cls(state.network, state.inputs, state.duration, engine, state)
+
+    @property
+    def batch_size(self) -> int:
+        return len(self.state.samples)
+
+    def weighted_mean(self, population: str, weighting: TrialWeighting) -> np.ndarray:
+        return self._per_unit(population, partial(reference_readouts.mean, weighting=weighting))
+
+    def peak_voltage(self, population: str) -> np.ndarray:
+        return self._per_unit(population, lambda *of: reference_readouts.peak(*of).voltage)
+
+    def spike_times(self, population: str, count: int) -> np.ndarray:
+        function = partial(reference_readouts.spike_times, count=count)
+        return self._per_unit(population, function, count)
+
+    def states_at(self, population: str, times: SampleTimes) -> tuple[np.ndarray, np.ndarray]:
+        engine: Any = self.engine
+        return engine.states_at_exact(self.state, population, times)
+
+    def _per_unit(self, population: str, function: Callable[..., Any], *shape: int) -> np.ndarray:
+        """A function of a sample and a unit, (batch, units, ...)."""
+        units = self.state.model.units_of(population)
+        values = np.empty((self.batch_size, len(units), *shape), dtype=object)
+        for sample, simulation in enumerate(self.state.samples):
+            for column, unit in enumerate(units):
+                values[sample, column] = function(simulation, unit)
+        return values
 
 
 def _sample_dropouts(

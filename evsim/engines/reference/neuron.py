@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-from evsim.readouts.readouts import WeightingForm
+from evsim.readouts.weightings import WeightingForm
 
 Number = Any  # a float, or an mpf of a private mpmath context
 Response = Callable[..., Number]  # of time constants, whose exponentials are convolved
@@ -177,12 +177,12 @@ class Neuron:
         self,
         segment: AdjointSegment,
         time: Number,
-        drive: Number = 0,
+        voltage_cotangent: Number = 0,
         form: WeightingForm = FLAT,
     ) -> tuple[Number, Number, Number]:
         """lambda_V, lambda_I and their difference at a time in the segment, before its event.
 
-        The source dF/dV of the readout at time t is ``drive`` times the weighting w(t).
+        The source dF/dV of the readout at time t is ``voltage_cotangent`` times the weighting w(t).
         """
         span = segment.time - time
         lambda_i = segment.lambda_i * self._convolution(span, self.tau_syn)
@@ -192,12 +192,12 @@ class Neuron:
         both = self._convolution(span, self.tau_mem, self.tau_syn)
         lambda_i += segment.lambda_v * both / self.tau_syn
         difference = self._difference(segment, span, both)
-        if drive:
+        if voltage_cotangent:
             integral = partial(self._weighted_integral, form, time, span)
             both = integral(self.tau_mem, self.tau_syn) / self.tau_mem
-            lambda_v -= drive * integral(self.tau_mem) / self.tau_mem
-            lambda_i -= drive * both / self.tau_syn
-            difference -= drive * self._integral_of_rise(form, time, span)
+            lambda_v -= voltage_cotangent * integral(self.tau_mem) / self.tau_mem
+            lambda_i -= voltage_cotangent * both / self.tau_syn
+            difference -= voltage_cotangent * self._integral_of_rise(form, time, span)
         return lambda_v, lambda_i, difference
 
     def _difference(self, segment: AdjointSegment, span: Number, both: Number) -> Number:

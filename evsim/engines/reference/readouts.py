@@ -1,6 +1,7 @@
-"""Readouts of one simulated sample, each beside what it brings into the adjoint.
+"""What is read of one simulated sample, each quantity next to its adjoint.
 
-Paper: L is Nowotny, Turner, Knight (loss shaping).
+Papers: D is Mészáros, Knight, Nowotny (delay learning with EventProp); L is Nowotny, Turner,
+Knight (loss shaping).
 """
 
 from __future__ import annotations
@@ -13,73 +14,53 @@ import numpy as np
 from evsim.engines.reference.adjoint import Cotangents, Jump
 from evsim.engines.reference.network import Arrival, Emission, Simulation
 from evsim.engines.reference.neuron import Number, Segment, weighting_at
-from evsim.readouts.readouts import FirstSpike, Mean, Peak, Readout, SpikeTimes, VoltageAt
+from evsim.readouts.adjoint_sources import AdjointSources
+from evsim.readouts.sample_times import SampleTimes
+from evsim.readouts.weightings import TrialWeighting
 
 
-def rows_of(readout: Readout, values: np.ndarray, sample: int) -> np.ndarray:
-    """One sample's part of an array in the readout's shape, as a view."""
-    if isinstance(readout, VoltageAt):
-        offsets = readout.moments.offsets
-        return values[offsets[sample] : offsets[sample + 1]]
-    return values[sample]
-
-
-def read(simulation: Simulation, units: range, readout: Readout, values: np.ndarray) -> None:
-    """Write a sample's part of the readout's values."""
-    if isinstance(readout, VoltageAt):
-        for row, time in zip(values, moments_of(simulation, readout), strict=True):
-            row[:] = [simulation.probe(unit, time)[0] for unit in units]
-        return
-    for k, unit in enumerate(units):
-        if isinstance(readout, Mean):
-            values[k] = mean(simulation, unit, readout)
-        elif isinstance(readout, Peak):
-            values[k] = peak(simulation, unit).voltage
-        elif isinstance(readout, FirstSpike):
-            values[k] = spike_times(simulation, unit, 1)[0]
-        elif isinstance(readout, SpikeTimes):
-            values[k] = spike_times(simulation, unit, readout.count)
-        else:
-            raise NotImplementedError(f"the engine Reference cannot read {readout}")
-
-
-def pull_back(
-    simulation: Simulation,
-    units: range,
-    readout: Readout,
-    cotangents: np.ndarray,
-    entering: Cotangents,
+def add_sources(
+    simulation: Simulation, units: range, sources: AdjointSources, entering: Cotangents
 ) -> None:
-    """Add what a sample's part of the cotangents brings into its adjoint."""
+    """Add what a sample's part of the sources of some units brings into its adjoint."""
+    sample = simulation.sample
+    if sources.mean is not None:
+        for unit, own in _converted(simulation, units, sources.mean.cotangents[sample]):
+            if own:
+                adjoint_mean(simulation, unit, sources.mean.weighting, own, entering)
+    if sources.peak is not None:
+        for unit, own in _converted(simulation, units, sources.peak[sample]):
+            if own:
+                adjoint_peak(simulation, unit, own, entering)
+    if sources.spike_times is not None:
+        convert = simulation.model.numbers.convert
+        for unit, row in zip(units, sources.spike_times[sample].tolist(), strict=True):
+            adjoint_spike_times(simulation, unit, [convert(c) for c in row], entering)
+    if sources.voltages is not None:
+        times, cotangents = sources.voltages
+        begin, end = times.offsets[sample : sample + 2]
+        of_times = times_of(simulation, times)
+        for time, cotangent in zip(of_times, cotangents[begin:end], strict=True):
+            for unit, own in _converted(simulation, units, cotangent):
+                if own:
+                    adjoint_voltage(simulation, unit, time, own, entering)
+
+
+def _converted(
+    simulation: Simulation, units: range, values: np.ndarray
+) -> list[tuple[int, Number]]:
+    """Each unit and its value, as a number of the engine."""
     convert = simulation.model.numbers.convert
-    if isinstance(readout, VoltageAt):
-        for row, time in zip(cotangents.tolist(), moments_of(simulation, readout), strict=True):
-            for unit, cotangent in zip(units, row, strict=True):
-                if cotangent:
-                    adjoint_voltage(simulation, unit, time, convert(cotangent), entering)
-        return
-    for unit, own in zip(units, cotangents.tolist(), strict=True):
-        if isinstance(readout, SpikeTimes):
-            adjoint_spike_times(simulation, unit, [convert(c) for c in own], entering)
-        elif not own:
-            continue
-        elif isinstance(readout, Mean):
-            adjoint_mean(simulation, unit, readout, convert(own), entering)
-        elif isinstance(readout, Peak):
-            adjoint_peak(simulation, unit, convert(own), entering)
-        elif isinstance(readout, FirstSpike):
-            adjoint_spike_times(simulation, unit, [convert(own)], entering)
-        else:
-            raise NotImplementedError(f"the engine Reference cannot pull back {readout}")
+    return list(zip(units, map(convert, values.tolist()), strict=True))
 
 
 # -- mean ---------------------------------------------------------------------------------
 
 
-def mean(simulation: Simulation, unit: int, readout: Mean) -> Number:
+def mean(simulation: Simulation, unit: int, weighting: TrialWeighting) -> Number:
     """(1/T) times the integral of w(t) V(t) dt (L 2, 5)."""
     neuron = simulation.model.neurons[unit]
-    form = readout.form(simulation.duration)
+    form = weighting.form(simulation.duration)
     history = simulation.history[unit]
     ends = [segment.time for segment in history[1:]] + [simulation.duration]
     parts = (neuron.integral(s, end, form) for s, end in zip(history, ends, strict=True))
@@ -87,23 +68,28 @@ def mean(simulation: Simulation, unit: int, readout: Mean) -> Number:
 
 
 def adjoint_mean(
-    simulation: Simulation, unit: int, readout: Mean, cotangent: Number, entering: Cotangents
+    simulation: Simulation,
+    unit: int,
+    weighting: TrialWeighting,
+    cotangent: Number,
+    entering: Cotangents,
 ) -> None:
-    """dF/dV = w(t)/T * dell/dz, and l_V- - l_V+ = w(t)/T * dell/dz * threshold at a reset."""
+    """dF/dV = w(t)/T * dell/dz, and l_V- - l_V+ = w(t)/T * dell/dz * threshold (D Table 1)."""
     model = simulation.model
-    entering.form = readout.form(simulation.duration)
-    entering.drive[unit] = drive = cotangent / simulation.duration
+    entering.form = weighting.form(simulation.duration)
+    entering.voltage_cotangents[unit] = of_voltage = cotangent / simulation.duration
     for emission in emissions_of(simulation, unit):
         weight = weighting_at(model.numbers, entering.form, emission.time)
-        entering.add_emission_slope(emission, drive * weight * model.neurons[unit].threshold)
+        jump = of_voltage * weight * model.neurons[unit].threshold
+        entering.add_emission_slope(emission, jump)
 
 
-# -- voltages at moments ------------------------------------------------------------------
+# -- voltages at given times --------------------------------------------------------------
 
 
-def moments_of(simulation: Simulation, readout: VoltageAt) -> list[Number]:
-    """The sample's moments, of which numbers with more digits than a float keep them."""
-    times, offsets = readout.moments
+def times_of(simulation: Simulation, sample_times: SampleTimes) -> list[Number]:
+    """The sample's times; those with more digits than a float keep them."""
+    times, offsets = sample_times
     own = times[offsets[simulation.sample] : offsets[simulation.sample + 1]]
     return [simulation.model.numbers.convert(time) for time in own.tolist()]
 
@@ -111,7 +97,7 @@ def moments_of(simulation: Simulation, readout: VoltageAt) -> list[Number]:
 def adjoint_voltage(
     simulation: Simulation, unit: int, time: Number, cotangent: Number, entering: Cotangents
 ) -> None:
-    """lambda_V jumps at the moment by -(dell/dV)/tau_mem."""
+    """lambda_V jumps at the time by -(dell/dV)/tau_mem."""
     entering.jumps.append(Jump(time, unit, -cotangent / simulation.model.neurons[unit].tau_mem))
 
 

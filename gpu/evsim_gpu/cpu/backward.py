@@ -22,7 +22,7 @@ from evsim_gpu.cpu.synapses import pull_back_spike
 
 
 class SourceArrays(NamedTuple):
-    """The sources of the adjoints: ``evsim_gpu.device.Drive`` as arrays.
+    """The sources of the adjoints: ``evsim_gpu.device.GridSources`` as arrays.
 
     The readout has the columns ``first_read`` to ``last_read - 1`` of component ``component``.
     Cotangents, phantoms and peak steps are zeros if the readout has none; ``f`` and ``g`` are empty

@@ -14,7 +14,7 @@ from evsim.network.ragged_arrays import places_of
 from evsim_gpu.cpu import samples
 from evsim_gpu.cpu.backward import Gradients, SourceArrays
 from evsim_gpu.cpu.records import Network, Spikes, flat_network
-from evsim_gpu.device import Activity, Device, Drive, Emissions, GridInputs, MeanForm, Pulled
+from evsim_gpu.device import Activity, Device, Emissions, GridInputs, GridSources, MeanForm, Pulled
 from evsim_gpu.model.layout import GridLayout
 
 
@@ -89,13 +89,15 @@ class CpuActivity(Brief, Activity):
             parts.append([part[places] for part in piece.spikes])
             samples_of.append(piece.first + owner // (last - first))
             units_of.append(owner % (last - first))
-        step, drive, _, dropped = (np.concatenate(part) for part in zip(*parts, strict=True))
+        step, threshold_excess, _, dropped = (
+            np.concatenate(part) for part in zip(*parts, strict=True)
+        )
         sample, unit = np.concatenate(samples_of), np.concatenate(units_of)
         order = np.lexsort((unit, step, sample))
         offsets = np.zeros(self.inputs.batch + 1, np.int64)
         np.cumsum(np.bincount(sample, minlength=self.inputs.batch), out=offsets[1:])
         unit = unit.astype(np.int32)
-        return Emissions(step[order], unit[order], drive[order], dropped[order], offsets)
+        return Emissions(step[order], unit[order], threshold_excess[order], dropped[order], offsets)
 
     def counts(self, population: str) -> np.ndarray:
         first, last = self._units(population)
@@ -157,9 +159,9 @@ class CpuActivity(Brief, Activity):
 
     # -- adjoints ---------------------------------------------------------------------------
 
-    def pull_back(self, drive: Drive, *, time_constants: bool) -> Pulled:
-        sources = self._source_arrays(drive)
-        run = partial(self._pull_back_piece, drive, sources, time_constants, -1, 0, *_NOTHING)
+    def pull_back(self, sources: GridSources, *, time_constants: bool) -> Pulled:
+        arrays = self._source_arrays(sources)
+        run = partial(self._pull_back_piece, sources, arrays, time_constants, -1, 0, *_NOTHING)
         results = over(run, self.pieces, self.threads)
         events = np.zeros(self.inputs.step.size)
         for piece, (_, spike_time_gradient) in zip(self.pieces, results, strict=True):
@@ -182,16 +184,16 @@ class CpuActivity(Brief, Activity):
             if grazing is None
             else (int(grazing[0]), int(grazing[1]), int(grazing[2])),
             activity=self,
-            drive=drive,
+            sources=sources,
         )
 
     def adjoints(self, pulled: Pulled, population: str) -> tuple[np.ndarray, np.ndarray]:
         component, first, last = self.layout.place(population)
         shape = (self.inputs.batch, self.layout.steps + 1, last - first)
         lambda_v, lambda_i = np.zeros((2, *shape), self.layout.precision)
-        drive = pulled.drive
+        sources = pulled.sources
         run = partial(
-            self._pull_back_piece, drive, self._source_arrays(drive), False, component, first,
+            self._pull_back_piece, sources, self._source_arrays(sources), False, component, first,
             lambda_v, lambda_i,
         )  # fmt: skip
         over(run, self.pieces, self.threads)
@@ -199,8 +201,8 @@ class CpuActivity(Brief, Activity):
 
     def _pull_back_piece(
         self,
-        drive: Drive,
-        sources: SourceArrays,
+        sources: GridSources,
+        arrays: SourceArrays,
         time_constants: bool,
         wanted: int,
         first_column: int,
@@ -210,7 +212,7 @@ class CpuActivity(Brief, Activity):
     ) -> tuple[Gradients, np.ndarray]:
         """The sums of a piece, and S_k of each of its spikes."""
         real, network = self.layout.precision, self.network
-        spike_time_gradient = self._direct_spike_time_gradient(piece, drive)
+        spike_time_gradient = self._direct_spike_time_gradient(piece, sources)
         synapses, columns = network.synapses.weight.size, network.columns.unit.size
         by_synapse, by_column = (
             np.zeros((n, size), real) for n, size in ((2, synapses), (3, columns))
@@ -220,38 +222,38 @@ class CpuActivity(Brief, Activity):
         )
         slopes = self.layout.time_constant_slopes[network.columns.unit]
         samples.pull_back_samples(
-            piece.first, piece.last, network, sources, piece.spikes, self.start, self.count,
+            piece.first, piece.last, network, arrays, piece.spikes, self.start, self.count,
             slopes, time_constants, spike_time_gradient, gradients, wanted, first_column,
             *(part.astype(real, copy=False) for part in (lambda_v, lambda_i)),
         )  # fmt: skip
         return gradients, spike_time_gradient
 
-    def _direct_spike_time_gradient(self, piece: Piece, drive: Drive) -> np.ndarray:
+    def _direct_spike_time_gradient(self, piece: Piece, sources: GridSources) -> np.ndarray:
         """The part of S_k of each spike of a piece that comes from the readout directly."""
         slopes = np.zeros(piece.spikes.step.size, self.layout.precision)
-        if drive.slopes is not None:
-            first, last = self._units(drive.population)
+        if sources.slopes is not None:
+            first, last = self._units(sources.population)
             places, owner = self._places(piece, first, last)
             width = last - first
             order = np.lexsort((owner % width, piece.spikes.step[places], owner // width))
             begin = self.count[: piece.first, first:last].sum()
-            slopes[places[order]] = drive.slopes[begin : begin + places.size]
+            slopes[places[order]] = sources.slopes[begin : begin + places.size]
         return slopes
 
-    def _source_arrays(self, drive: Drive) -> SourceArrays:
+    def _source_arrays(self, sources: GridSources) -> SourceArrays:
         real, batch = self.layout.precision, self.inputs.batch
-        component, first, last = self.layout.place(drive.population)
+        component, first, last = self.layout.place(sources.population)
         shape = (batch, last - first)
         nothing, zeros = np.zeros(shape, real), np.zeros((2, last - first), real)
-        mean = drive.mean or MeanForm(np.empty(0, real), np.empty(0, real), zeros, zeros)
-        peak_step = np.zeros(shape, np.int32) if drive.peak_step is None else drive.peak_step
+        mean = sources.mean or MeanForm(np.empty(0, real), np.empty(0, real), zeros, zeros)
+        peak_step = np.zeros(shape, np.int32) if sources.peak_step is None else sources.peak_step
         return SourceArrays(
             component, first, last, mean.f, mean.g, mean.by_voltage, mean.by_current,
-            nothing if drive.cotangents is None else drive.cotangents,
+            nothing if sources.cotangents is None else sources.cotangents,
             peak_step,
-            nothing if drive.phantom is None else drive.phantom,
-            drive.moment_step, drive.moment_start, drive.moment_lambda_v, drive.moment_lambda_i,
-            drive.rate_jump, np.array([drive.limit], real),
+            nothing if sources.phantom is None else sources.phantom,
+            sources.moment_step, sources.moment_start, sources.moment_lambda_v,
+            sources.moment_lambda_i, sources.rate_jump, np.array([sources.limit], real),
         )  # fmt: skip
 
     def _input_range(self, piece: Piece) -> slice:

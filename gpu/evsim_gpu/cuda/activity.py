@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from evsim.display.short_repr import Brief
-from evsim_gpu.cuda.backward import CudaDrive, CudaGradients, adjoints, pull_back
+from evsim_gpu.cuda.backward import CudaGradients, CudaSources, adjoints, pull_back
 from evsim_gpu.cuda.batch import NOTHING_FOUND, CudaBatch
 from evsim_gpu.cuda.gpu import Gpu
-from evsim_gpu.device import Activity, Drive, Emissions, GridInputs, MeanForm, Pulled
+from evsim_gpu.device import Activity, Emissions, GridInputs, GridSources, MeanForm, Pulled
 from evsim_gpu.model.layout import GridConnection, GridLayout
 
 
@@ -95,7 +95,7 @@ class CudaActivity(Brief, Activity):
         return Emissions(
             step=spikes.step[index].astype(np.int32),
             unit=(spikes.column[index] - first).astype(np.int32),
-            drive=excess,
+            threshold_excess=excess,
             dropped=spikes.dropped[index],
             offsets=offsets,
         )
@@ -181,11 +181,16 @@ class CudaActivity(Brief, Activity):
 
     # -- adjoints -----------------------------------------------------------------------------
 
-    def pull_back(self, drive: Drive, *, time_constants: bool, events: bool = True) -> Pulled:
+    def pull_back(
+        self, sources: GridSources, *, time_constants: bool, events: bool = True
+    ) -> Pulled:
         """See ``Activity``; without ``events``, the gradients of input times are 0."""
         with self.gpu.current():
             found = pull_back(
-                self.batch, self._drive(drive), time_constants=time_constants, events=events
+                self.batch,
+                self._cuda_sources(sources),
+                time_constants=time_constants,
+                events=events,
             )
             input_times = found.events.get() if events else np.zeros(self.inputs.step.size)
             return Pulled(
@@ -198,13 +203,13 @@ class CudaActivity(Brief, Activity):
                 limited=int(found.limited.get()[0]),
                 grazing=self._grazing(found),
                 activity=self,
-                drive=drive,
+                sources=sources,
             )
 
     def adjoints(self, pulled: Pulled, population: str) -> tuple[np.ndarray, np.ndarray]:
         component, first, last = self.layout.place(population)
         with self.gpu.current():
-            adjoint = adjoints(self.batch, self._drive(pulled.drive), component).get()
+            adjoint = adjoints(self.batch, self._cuda_sources(pulled.sources), component).get()
         lambdas = adjoint[:, :, first:last]
         return np.ascontiguousarray(lambdas[..., 0]), np.ascontiguousarray(lambdas[..., 1])
 
@@ -213,30 +218,30 @@ class CudaActivity(Brief, Activity):
         dtype = self.layout.precision if dtype is None else dtype
         return self.gpu.cupy.asarray(np.ascontiguousarray(host, dtype))
 
-    def _drive(self, drive: Drive) -> CudaDrive:
-        component, first, last = self.layout.place(drive.population)
+    def _cuda_sources(self, sources: GridSources) -> CudaSources:
+        component, first, last = self.layout.place(sources.population)
         optional: dict[str, Any] = {}
-        if drive.mean is not None:
-            optional |= dict(zip(("f", "g", "form"), self._form(drive.mean), strict=True))
-        if drive.slopes is not None:
-            _, entries = self._emissions_of(drive.population)
+        if sources.mean is not None:
+            optional |= dict(zip(("f", "g", "form"), self._form(sources.mean), strict=True))
+        if sources.slopes is not None:
+            _, entries = self._emissions_of(sources.population)
             optional["emission_entries"] = self._upload(entries, np.int64)
-            optional["spike_time_gradient"] = self._upload(drive.slopes)
+            optional["spike_time_gradient"] = self._upload(sources.slopes)
         for name in ("cotangents", "phantom"):
-            if getattr(drive, name) is not None:
-                optional[name] = self._upload(getattr(drive, name))
-        if drive.peak_step is not None:
-            optional["peak_step"] = self._upload(drive.peak_step, np.int32)
-        return CudaDrive(
+            if getattr(sources, name) is not None:
+                optional[name] = self._upload(getattr(sources, name))
+        if sources.peak_step is not None:
+            optional["peak_step"] = self._upload(sources.peak_step, np.int32)
+        return CudaSources(
             component=component,
             first=first,
             width=last - first,
-            rate_jump=self._upload(drive.rate_jump),
-            moment_step=self._upload(drive.moment_step, np.int32),
-            moment_start=self._upload(drive.moment_start, np.int64),
-            moment_lambda_v=self._upload(drive.moment_lambda_v),
-            moment_lambda_i=self._upload(drive.moment_lambda_i),
-            limit=drive.limit,
+            rate_jump=self._upload(sources.rate_jump),
+            moment_step=self._upload(sources.moment_step, np.int32),
+            moment_start=self._upload(sources.moment_start, np.int64),
+            moment_lambda_v=self._upload(sources.moment_lambda_v),
+            moment_lambda_i=self._upload(sources.moment_lambda_i),
+            limit=sources.limit,
             **optional,
         )
 

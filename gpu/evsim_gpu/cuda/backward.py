@@ -23,8 +23,8 @@ TAU_SYN = UNIT_FIELDS.index("tau_syn")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CudaDrive(Brief):
-    """``Drive`` on the device: how a loss enters the adjoints of the units that it reads.
+class CudaSources(Brief):
+    """``GridSources`` on the device: how a loss enters the adjoints of the units that it reads.
 
     All arrays are on the device, of reals unless another type is given.  None stands for what
     the loss does not have.
@@ -101,7 +101,7 @@ class CudaGradients(Brief):
 
 
 def pull_back(
-    batch: CudaBatch, drive: CudaDrive, *, time_constants: bool = False, events: bool = False
+    batch: CudaBatch, sources: CudaSources, *, time_constants: bool = False, events: bool = False
 ) -> CudaGradients:
     """The gradients with respect to all parameters.
 
@@ -109,7 +109,7 @@ def pull_back(
     """
     with batch.kernels.memory_for(_bytes(batch, time_constants), "pulling back"):
         gradients = _zero_gradients(batch, events)
-        backward = BackwardPass(batch, drive, gradients, time_constants)
+        backward = BackwardPass(batch, sources, gradients, time_constants)
         for component, adjoint in backward.adjoints():
             for connection in component.connections:
                 backward.set_synapse_gradients(component, connection, adjoint)
@@ -120,11 +120,11 @@ def pull_back(
     return gradients
 
 
-def adjoints(batch: CudaBatch, drive: CudaDrive, index: int) -> Any:
+def adjoints(batch: CudaBatch, sources: CudaSources, index: int) -> Any:
     """lambda_V and lambda_I of a component, (batch, steps + 1, columns, 2)."""
     with batch.kernels.memory_for(_bytes(batch, time_constants=False), "pulling back"):
         gradients = _zero_gradients(batch, events=False)
-        for component, adjoint in BackwardPass(batch, drive, gradients, False).adjoints():
+        for component, adjoint in BackwardPass(batch, sources, gradients, False).adjoints():
             if component.index == index:
                 return adjoint
         zeros = batch.empty_grid(batch.network.components[index], 2)
@@ -158,7 +158,7 @@ class BackwardPass(Brief):
     """One backward pass through a batch; it adds to ``gradients``."""
 
     batch: CudaBatch
-    drive: CudaDrive
+    sources: CudaSources
     gradients: CudaGradients
     time_constants: bool
 
@@ -172,7 +172,7 @@ class BackwardPass(Brief):
         started: dict[int, Any] = {}
         for component in reversed(components):
             index = component.index
-            if not component.spiking and index != self.drive.component:
+            if not component.spiking and index != self.sources.component:
                 continue
             adjoint = started.pop(index) if index in started else self._start(component)
             self._integrate(component, adjoint)
@@ -192,10 +192,10 @@ class BackwardPass(Brief):
             arguments = *sizes, self.batch.emitted[component.index], adjoint
             count = int(np.prod(self.batch.word_shape(component)))
             self.kernels.launch_each("clear_spike_time_gradients", count, arguments)
-        drive = self.drive
-        if drive.spike_time_gradient is not None and component.index == drive.component:
-            count = drive.spike_time_gradient.size
-            direct = np.int64(count), drive.emission_entries, drive.spike_time_gradient, adjoint
+        sources = self.sources
+        if sources.spike_time_gradient is not None and component.index == sources.component:
+            count = sources.spike_time_gradient.size
+            direct = np.int64(count), sources.emission_entries, sources.spike_time_gradient, adjoint
             self.kernels.launch_each("add_direct_spike_time_gradients", count, direct)
         return adjoint
 
@@ -214,8 +214,8 @@ class BackwardPass(Brief):
         )  # fmt: skip
         unit_arguments = (
             np.int32(component.columns), np.int32(batch.network.units),
-            *batch.coefficient_arguments(index), component.unit_of_column, self.drive.rate_jump,
-            self.real.type(self.drive.limit),
+            *batch.coefficient_arguments(index), component.unit_of_column, self.sources.rate_jump,
+            self.real.type(self.sources.limit),
         )  # fmt: skip
         emitted = batch.emitted.get(index, batch.unread(np.uint32))
         current = batch.current.get(index, batch.unread(self.real))
@@ -246,24 +246,25 @@ class BackwardPass(Brief):
 
     def _source_arguments(self, component: CudaComponent) -> tuple[Any, ...]:
         """What the loss adds to a component's adjoints: ``ADJOINT_SOURCE_PARAMETERS``."""
-        drive = self.drive
+        sources = self.sources
         reals, integers = self.batch.unread(self.real), self.batch.unread(np.int32)
-        if component.index != drive.component:
+        if component.index != sources.component:
             start = self.batch.cupy.zeros(self.batch.inputs.batch + 1, np.int64)
             return (
                 np.int32(0), np.int32(0), np.int32(0), reals, reals, reals, reals, np.int32(0),
                 integers, np.int32(0), reals, integers, start, reals, reals,
             )  # fmt: skip
-        has_mean = drive.f is not None
-        f, g, form = (drive.f, drive.g, drive.form) if has_mean else (reals, reals, reals)
+        has_mean = sources.f is not None
+        f, g, form = (sources.f, sources.g, sources.form) if has_mean else (reals, reals, reals)
         return (
-            np.int32(drive.first), np.int32(drive.width), np.int32(f.size), f, g, form,
-            reals if drive.cotangents is None else drive.cotangents,
-            np.int32(drive.peak_step is not None),
-            integers if drive.peak_step is None else drive.peak_step,
-            np.int32(drive.phantom is not None),
-            reals if drive.phantom is None else drive.phantom,
-            drive.moment_step, drive.moment_start, drive.moment_lambda_v, drive.moment_lambda_i,
+            np.int32(sources.first), np.int32(sources.width), np.int32(f.size), f, g, form,
+            reals if sources.cotangents is None else sources.cotangents,
+            np.int32(sources.peak_step is not None),
+            integers if sources.peak_step is None else sources.peak_step,
+            np.int32(sources.phantom is not None),
+            reals if sources.phantom is None else sources.phantom,
+            sources.moment_step, sources.moment_start, sources.moment_lambda_v,
+            sources.moment_lambda_i,
         )  # fmt: skip
 
     def add_spike_time_gradients(

@@ -11,8 +11,8 @@ from evsim.losses import CrossEntropy, FirstSpikeCrossEntropy, TimeInvariantMSE
 from evsim.losses.loss import Loss
 from evsim.network.network import Network
 from evsim.network.populations import LI
-from evsim.readouts.readouts import Mean
-from evsim_gpu.cuda.backward import CudaDrive
+from evsim.readouts import Mean
+from evsim_gpu.cuda.backward import CudaSources
 from evsim_gpu.cuda.batch import CudaBatch
 from evsim_gpu.cuda.launching import Kernels
 from evsim_gpu.model.layout import GridLayout
@@ -80,15 +80,15 @@ class DeviceLoss(ABC):
     ) -> dict[str, Any]:
         """Evaluate a batch: write losses and correct predictions of its samples to the tally.
 
-        Returns the fields of ``CudaDrive`` that the loss has.  ``samples`` are the samples of
+        Returns the fields of ``CudaSources`` that the loss has.  ``samples`` are the samples of
         the batch in the order of the epoch, ``labels`` the classes of all samples.
         """
 
-    def drive(
+    def sources(
         self, batch: CudaBatch, labels: Any, samples: slice, tally: EpochTally, limit: float
-    ) -> CudaDrive:
+    ) -> CudaSources:
         """Evaluate a batch, see ``evaluate``; ``limit`` is the largest |lambda_V| at emissions."""
-        return CudaDrive(
+        return CudaSources(
             component=self.component, first=self.first, width=self.width,
             rate_jump=tally.rate_jump, limit=limit, **self._no_moments,
             **self.evaluate(batch, labels, samples, tally),

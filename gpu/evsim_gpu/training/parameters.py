@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.arguments.checks import is_sparse
-from evsim.readouts.readouts import Mean
+from evsim.readouts import Mean
 from evsim.training.optimisers import SGD, Adam, Bounds
 from evsim.training.task import Task
 from evsim.training.trained_parameters import TrainedParameter

@@ -125,9 +125,13 @@ class ResidentTrainer:
         batch = CudaBatch(
             self.device.kernels, self.network, self.simulated, spikes, self.layout.steps
         )
-        drive = self.loss.drive(batch, inputs.labels, samples, self.tally, self.task.lambda_limit)
+        sources = self.loss.sources(
+            batch, inputs.labels, samples, self.tally, self.task.lambda_limit
+        )
         self.tally.count(batch, number)
-        gradients = pull_back(batch, drive, time_constants=self.trained.units.trains_time_constants)
+        gradients = pull_back(
+            batch, sources, time_constants=self.trained.units.trains_time_constants
+        )
         self.trained.fold(gradients, self.tally)
         self.tally.check_batch(number, batch, gradients, self.trained)
         self.trained.step(number, self.tally)

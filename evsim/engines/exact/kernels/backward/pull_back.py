@@ -48,7 +48,7 @@ from evsim.engines.exact.kernels.readouts.integrals import (
     pull_back_group_moments,
     with_states,
 )
-from evsim.engines.exact.kernels.readouts.peak import peak_moment, pull_back_peak
+from evsim.engines.exact.kernels.readouts.peak import peak_moment, pull_back_peak, with_moment
 from evsim.engines.exact.kernels.readouts.trajectory import (
     SEGMENT,
     add_time_constant_gradients,
@@ -174,11 +174,22 @@ def pull_back_li_units(
         group_end = unit + 1
         if not sources.is_peak:
             group_end = end_of_group(trial.units, unit, last)
-        if end > begin or np.any(voltage_cotangent[unit:group_end]):
+        has_cotangent = np.any(voltage_cotangent[unit:group_end])
+        if end > begin or has_cotangent:
             n = arrivals_at(unit, trial, arrivals, cached, n)
             if is_stopped():
                 return
             cached = unit
+            if has_cotangent and sources.is_peak:
+                pull_back_peak(
+                    unit, trial, arrivals, n, voltage_cotangent[unit], spike_time_gradient,
+                    gradients,
+                )  # fmt: skip
+            elif has_cotangent:
+                pull_back_group_mean(
+                    unit, group_end, trial, arrivals, n, sources.rate, sources.slope,
+                    voltage_cotangent, spike_time_gradient, gradients,
+                )  # fmt: skip
             if end > begin:
                 n = merge_readings(arrivals, n, sources.moments[begin:end])
                 if is_stopped():
@@ -188,16 +199,6 @@ def pull_back_li_units(
                     unit, group_end, trial, arrivals, n,
                     sources.moment_cotangent[begin:end, unit - first :], scratch.states,
                     spike_time_gradient, gradients,
-                )  # fmt: skip
-            elif sources.is_peak:
-                pull_back_peak(
-                    unit, trial, arrivals, n, voltage_cotangent[unit], spike_time_gradient,
-                    gradients,
-                )  # fmt: skip
-            else:
-                pull_back_group_mean(
-                    unit, group_end, trial, arrivals, n, sources.rate, sources.slope,
-                    voltage_cotangent, spike_time_gradient, gradients,
                 )  # fmt: skip
         unit = group_end
 
@@ -266,7 +267,7 @@ def pull_back_time_constants(
     """
     arrivals = new_arrivals(64)
     trajectory = np.empty(64, SEGMENT)
-    peak, peak_cotangent = np.empty(1), np.empty(1)
+    peak = np.empty(1)
     for sample in range(first, last):
         trial = trial_of(batch, sample)
         begin, end = sources.moment_start[sample], sources.moment_start[sample + 1]
@@ -286,16 +287,17 @@ def pull_back_time_constants(
             if is_stopped():
                 return
             cached = unit
-            moments, moment_cotangent = peak[:0], peak_cotangent[:0]
-            if sources.is_peak and voltage_cotangent != 0.0:
-                found = peak_moment(unit, trial, arrivals, n, peak)
-                peak_cotangent[0] = voltage_cotangent
-                moments, moment_cotangent = peak[:found], peak_cotangent[:found]
-                voltage_cotangent = 0.0
-            elif is_read:
+            moments, moment_cotangent = peak[:0], peak[:0]
+            if is_read:
                 column = unit - sources.first_read
                 moments = sources.moments[begin:end]
                 moment_cotangent = sources.moment_cotangent[begin:end, column]
+            if sources.is_peak and voltage_cotangent != 0.0:
+                if peak_moment(unit, trial, arrivals, n, peak) > 0:
+                    moments, moment_cotangent = with_moment(
+                        moments, moment_cotangent, peak[0], voltage_cotangent
+                    )
+                voltage_cotangent = 0.0
             trajectory = with_segments_for(trajectory, n + 2 * emissions + moments.size)
             segments = fill_trajectory(
                 unit, trial, arrivals, n, first_spike, first_spike + emissions, moments, trajectory

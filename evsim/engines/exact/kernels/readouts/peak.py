@@ -9,7 +9,7 @@ from math import inf
 
 import numpy as np
 
-from evsim._compile.decorators import compiled
+from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped_at
 from evsim.engines.exact.kernels.arrivals import Arrivals
 from evsim.engines.exact.kernels.backward.arrival_gradients import Gradients, add_arrival_gradient
@@ -62,6 +62,21 @@ def peak_moment(unit: int, trial: Trial, arrivals: Arrivals, n: int, moment: np.
     """Put the time of the peak into ``moment``, shape (1,); 1 if there is one above 0, else 0."""
     _, moment[0], _ = peak_voltage(unit, trial, arrivals, n)
     return 1 if moment[0] < inf else 0
+
+
+@allocating
+def with_moment(
+    times: np.ndarray, cotangents: np.ndarray, time: float, cotangent: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ascending times at which V is read, and their cotangents, with one more."""
+    more_times, more_cotangents = np.empty(times.size + 1), np.empty(times.size + 1)
+    place = 0
+    while place < times.size and times[place] <= time:
+        place += 1
+    more_times[:place], more_times[place + 1 :] = times[:place], times[place:]
+    more_cotangents[:place], more_cotangents[place + 1 :] = cotangents[:place], cotangents[place:]
+    more_times[place], more_cotangents[place] = time, cotangent
+    return more_times, more_cotangents
 
 
 @compiled

@@ -32,7 +32,7 @@ from evsim.engines.exact.kernels.readouts.integrals import (
     trace_group,
     with_states,
 )
-from evsim.engines.exact.kernels.readouts.peak import peak_moment
+from evsim.engines.exact.kernels.readouts.peak import peak_moment, with_moment
 from evsim.engines.exact.kernels.trial import Batch, Trial, trial_of
 from evsim.equations.lif import flow_through_refractory
 
@@ -183,7 +183,7 @@ def adjoint_trace_samples(
 ) -> None:
     """lambda_V and lambda_I, (batch, units, times), of units first_unit to last_unit - 1."""
     arrivals = new_arrivals(64)
-    peak, peak_cotangent = np.empty(1), np.empty(1)
+    peak = np.empty(1)
     intervals = np.empty(64, ADJOINT_INTERVAL)
     limited, failures = np.zeros(1, np.int64), np.zeros(1, FAILURE)
     for sample in range(first, last):
@@ -193,20 +193,21 @@ def adjoint_trace_samples(
         arrivals = with_room(arrivals, needed)
         for unit in range(first_unit, last_unit):
             voltage_cotangent = sources.voltage_cotangent[sample, unit]
-            moments, moment_cotangent = peak[:0], peak_cotangent[:0]
+            moments, moment_cotangent = peak[:0], peak[:0]
+            if sources.first_read <= unit < sources.last_read:
+                column = unit - sources.first_read
+                moments = sources.moments[begin:end]
+                moment_cotangent = sources.moment_cotangent[begin:end, column]
             if sources.is_peak:
                 if voltage_cotangent != 0.0:
                     n = arrivals_at(unit, trial, arrivals, -1, 0)
                     if is_stopped():
                         return
-                    peak_cotangent[0] = voltage_cotangent
-                    found = peak_moment(unit, trial, arrivals, n, peak)
-                    moments, moment_cotangent = peak[:found], peak_cotangent[:found]
+                    if peak_moment(unit, trial, arrivals, n, peak) > 0:
+                        moments, moment_cotangent = with_moment(
+                            moments, moment_cotangent, peak[0], voltage_cotangent
+                        )
                 voltage_cotangent = 0.0
-            elif sources.first_read <= unit < sources.last_read:
-                column = unit - sources.first_read
-                moments = sources.moments[begin:end]
-                moment_cotangent = sources.moment_cotangent[begin:end, column]
             if is_stopped():
                 return
             intervals = with_intervals(intervals, interval_limit(trial.counts[unit], moments.size))
