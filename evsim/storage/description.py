@@ -33,7 +33,9 @@ def describe(value: Any) -> Any:
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return {"type": type(value).__name__, **describe(fields)}
     if hasattr(value, "__name__"):
-        return f"{value.__module__}.{getattr(value, '__qualname__', value.__name__)}"
+        # NumPy's own functions name their module from version 2.2 on.
+        module = getattr(value, "__module__", "numpy")
+        return f"{module}.{getattr(value, '__qualname__', value.__name__)}"
     fields = {k: v for k, v in vars(value).items() if not k.startswith("_")}
     return {"type": type(value).__name__, **describe(fields)}
 
