@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 import evsim
 from evsim import storage
 from evsim.network.initialisers import Gamma
-from evsim.storage import StorageError
+from evsim.storage import StorageError, arrays
 
 
 def network(weight=None, delay=None):
@@ -261,7 +261,7 @@ def test_where_a_file_system_has_no_locks_that_is_said(tmp_path, monkeypatch, co
 def test_checkpoints_of_another_version_are_refused_with_what_to_do(tmp_path, monkeypatch):
     folder = storage.RunFolder(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setitem(storage._VERSIONS, "checkpoint", 1)
+        patch.setitem(arrays._VERSIONS, "checkpoint", 1)
         folder.write_checkpoint({"x": np.zeros(3)}, {"settings": {}})
     with pytest.raises(
         StorageError,
