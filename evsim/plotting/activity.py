@@ -1,4 +1,7 @@
-"""What happens in one sample: spikes of all populations; voltages, currents and adjoints."""
+"""The activity in a sample: spikes of all populations; voltages, currents and adjoints.
+
+D is Mészáros, Knight, Nowotny, *Efficient event-based delay learning in spiking neural networks*.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 
 @helpful
 def rasters(run: Run, samples: Sequence[int], titles: Sequence[str]) -> Figure:
-    """Spikes of several samples side by side, a title above each."""
+    """Draw the spikes of several samples side by side, with a title above each."""
     check_is(run, "run", Run, "give what evsim.simulate returns")
     samples = listed(samples, "samples", "give a list of numbers of samples")
     titles = listed(titles, "titles", "give a list of titles, one for each sample")
@@ -61,17 +64,17 @@ def raster(
     populations: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Spikes of one sample, a row for each unit, input at the bottom.
+    """Draw the spikes of one sample, with a row for each unit and the input at the bottom.
 
     Parameters
     ----------
     run : Run
     sample : int
-        Which sample of the batch.
+        The index of the sample in the batch.
     populations : sequence of str, optional
-        Those to show, from the bottom up; all that spike if not given.
+        The populations to show, from the bottom up; by default all that can spike.
     ax : Axes, optional
-        Drawn into a new figure if not given.
+        The axes to draw into; by default those of a new figure.
     """
     check_is(run, "run", Run, "give what evsim.simulate returns")
     check_sample(run, sample)
@@ -112,20 +115,20 @@ def traces(
     sample: int = 0,
     points: int = 2000,
 ) -> Figure:
-    """Voltage, current and, of a gradient, both adjoints of chosen units (as in D Fig. 3).
+    """Draw voltage, current and, for a gradient, both adjoints of units (as in Figure 3 of D).
 
-    One column for each unit; lines run through every event, so jumps are upright.
+    There is one column for each unit.  Lines include every event, so jumps are vertical.
 
     Parameters
     ----------
     result : Gradient or Run
-        A run has no adjoints and gives two rows instead of four.
+        A run has no adjoints, so there are two rows instead of four.
     units : mapping from population to unit indices
         For example ``{"hidden": [0, 7], "output": [2]}``.
     sample : int
-        Which sample of the batch.
+        The index of the sample in the batch.
     points : int
-        Evenly spaced times at which lines are drawn, besides the events.
+        The number of evenly spaced times of the lines, in addition to the events.
     """
     check_is(result, "result", (Gradient, Run), "give what evsim.gradient or simulate returns")
     run = result.run if isinstance(result, Gradient) else result
@@ -147,7 +150,7 @@ def traces(
 
 
 def _quantities(result: Gradient | Run) -> dict:
-    """What to draw in each row: its name and the function that gives it."""
+    """The quantity of each row: its name and the function that computes it."""
     if isinstance(result, Run):
         return {"$V$": result.voltage, "$I$": result.current}
     return {
@@ -231,7 +234,7 @@ def _trace_legend(figure: Figure, panels: np.ndarray) -> None:
 
 
 def arrivals_at(run: Run, population: str, unit: int, sample: int) -> tuple[np.ndarray, np.ndarray]:
-    """Times in ms, sorted, and weights of the spikes that reach a unit within the trial."""
+    """Sorted times in ms and weights of the spikes that arrive at a unit within the trial."""
     topology = run.network.topology
     names = [p.name for p in run.network.populations]
     target = topology.first_unit[names.index(population)] + unit

@@ -26,21 +26,22 @@ def confusion_matrix(
     unclassified: np.ndarray | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Predicted classes of the samples of each true class, as shares of its samples.
+    """Draw which classes are predicted for the samples of each true class, as percentages.
 
-    True classes go downwards, predicted ones to the right.  Counts are written into the cells
-    of small matrices.
+    Rows are true classes, columns predicted ones.  Counts are written into the cells of small
+    matrices.
 
     Parameters
     ----------
     counts : array of int, shape (classes, classes)
-        As from ``evsim.metrics.confusion_matrix``, or ``Evaluation.confusion``.
+        From ``evsim.metrics.confusion_matrix`` or ``Evaluation.confusion``.
     names : sequence of str, optional
-        Of the classes; their numbers if not given.
+        The names of the classes; by default their numbers.
     unclassified : array of int, shape (classes,), optional
-        Samples of each class that are put in none; if there are any, a column of their own.
+        The samples of each class without a predicted class; if there are any, they are drawn
+        in an extra column.
     ax : Axes, optional
-        Drawn into a new figure if not given.
+        The axes to draw into; by default those of a new figure.
     """
     counts = _checked_counts(counts, "counts", 2)
     classes = counts.shape[0]

@@ -43,27 +43,27 @@ def decision_map(
     batch_size: int = 2000,
     ax: Axes | None = None,
 ) -> Axes:
-    """Predicted classes over the unit square, and test points on top, wrong ones marked.
+    """Draw the predicted classes over the unit square, and the test points with wrong ones marked.
 
     Parameters
     ----------
     predict : function
-        From points, shape (batch, 2), to their classes, shape (batch,); -1 for none.
+        Takes points, shape (batch, 2), and returns their classes, shape (batch,); -1 for none.
     points : array, shape (samples, 2)
         Test points.
     classes : array of int, shape (samples,)
         Their true classes.
     names : sequence of str
-        Of the classes, at most six.
+        The names of the classes, at most six.
     inside : function, optional
-        From points, shape (batch, 2), to where the map is drawn, bool, (batch,); everywhere
-        if not given.
+        Takes points, shape (batch, 2), and returns where the map is drawn, bool, (batch,); by
+        default everywhere.
     resolution : int
-        Grid points along each side of the square.
+        The number of grid points along each side of the square.
     batch_size : int
-        How many points are predicted at once.
+        The number of points that are predicted at once.
     ax : Axes, optional
-        Drawn into a new figure if not given.
+        The axes to draw into; by default those of a new figure.
     """
     names = [str(name) for name in listed(names, "names", "give a list of names of classes")]
     if not 1 <= len(names) <= len(COLOURS):

@@ -44,7 +44,7 @@ def delay_histogram(
     bins: int = 30,
     ax: Axes | None = None,
 ) -> Axes:
-    """How many synapses of a connection have which delay, before and after training.
+    """Draw a histogram of the delays of a connection, before and after training.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def delay_histogram(
         Its name, for example "input->hidden".
     bins : int
     ax : Axes, optional
-        Drawn into a new figure if not given.
+        The axes to draw into; by default those of a new figure.
     """
     check_is(before, "before", Network, "give an evsim.Network")
     check_is(after, "after", Network, "give an evsim.Network")
@@ -72,7 +72,7 @@ def delay_histogram(
 
 
 def _cut_towers(ax: Axes, edges: np.ndarray, counts: np.ndarray, top: float) -> None:
-    """Cut bars so high that they would flatten all others, and write their heights."""
+    """Cut off bars that are much higher than all others, and write their heights."""
     if counts.max() <= 2 * top:
         return
     ax.set_ylim(0, top)
@@ -84,7 +84,7 @@ def _cut_towers(ax: Axes, edges: np.ndarray, counts: np.ndarray, top: float) -> 
 
 @helpful
 def delay_matrices(networks: Mapping[str, Network], connection: str) -> Figure:
-    """The delay matrices of several networks side by side, on one scale of colours.
+    """Draw the delay matrices of several networks side by side, with one colour scale.
 
     ``networks`` maps the title of each picture to its network; ``connection`` is a name, for
     example "input->output".
@@ -115,7 +115,7 @@ def delay_matrix(
     bar: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """The delay of each synapse as a colour, targets downwards and sources to the right.
+    """Draw the delay of each synapse as a colour, with a row for each target unit.
 
     Values are written into the cells of small matrices.
 
@@ -125,11 +125,11 @@ def delay_matrix(
     connection : str
         Its name, for example "input->output"; its weights must be dense.
     largest : float, optional
-        Upper end of the colour scale in ms; the largest delay if not given.
+        The upper end of the colour scale in ms; by default the largest delay.
     bar : bool
-        Draw the scale of colours beside the matrix.
+        Draw the colour scale beside the matrix.
     ax : Axes, optional
-        Drawn into a new figure if not given.
+        The axes to draw into; by default those of a new figure.
     """
     check_is(network, "network", Network, "give an evsim.Network")
     check_flag(bar, "bar")

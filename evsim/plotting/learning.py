@@ -35,18 +35,18 @@ def learning_curve(
     *,
     learning_rates: bool = False,
 ) -> Figure:
-    """Loss and accuracy of each epoch, on training and, where there are any, validation samples.
+    """Draw the loss and the accuracy of each epoch, for training and validation samples.
 
-    Without accuracies, where the loss does not classify, the loss alone.
+    If the loss does not classify, only the loss is drawn.
 
     Parameters
     ----------
     history : sequence of EpochRecord
         As in the result of ``evsim.fit``; at least one.
     best_epoch : int, optional
-        Marked by a line.
+        The epoch to mark by a line.
     learning_rates : bool
-        Draw those of the parameters too, below the others.
+        Also draw the learning rates of the parameters, below the others.
     """
     history = listed(history, "history", _HISTORY)
     for record in history:
@@ -105,7 +105,7 @@ def learning_curve(
 
 
 def _draw_rates(ax: Axes, history: Sequence[EpochRecord], epochs: np.ndarray) -> None:
-    """The learning rates at the ends of epochs; parameters with the same ones share a line."""
+    """Draw the learning rates at the ends of epochs; equal ones share a line."""
     lines: dict[tuple[float, ...], list[str]] = {}
     for name in history[0].learning_rates:
         rates = tuple(record.learning_rates[name] for record in history)
@@ -127,14 +127,14 @@ def _kind(parameter: str) -> str:
 
 
 def _loss_scale(ax: Axes) -> None:
-    """A logarithmic scale where the losses span more than a factor of 20."""
+    """Use a logarithmic scale if the losses span more than a factor of 20."""
     values = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines[:2]])
     if values.min() > 0 and values.max() > 20 * values.min():
         ax.set_yscale("log")
 
 
 def _name_line(ax: Axes, at: float, text: str, last: float) -> None:
-    """Write at the upper end of an upright line, towards the side where there is room."""
+    """Write at the upper end of a vertical line, on the side with more room."""
     ax.annotate(
         text,
         (at, 1.0),

@@ -1,4 +1,4 @@
-"""A figure that notebooks show, once."""
+"""A figure that notebooks show exactly once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 
 class Picture(Figure):
-    """A figure that is shown where it is the value of a notebook's cell."""
+    """A figure that a notebook shows if it is the value of a cell."""
 
     def _repr_png_(self) -> bytes:
         content = io.BytesIO()
@@ -19,7 +19,7 @@ class Picture(Figure):
         return content.getvalue()
 
     def _ipython_display_(self, **metadata: Any) -> None:
-        """Show it now, and not again among those that are shown when the cell has ended."""
+        """Show the figure now, and not again when the cell has ended."""
         from IPython.display import display
 
         display({"image/png": self._repr_png_(), "text/plain": repr(self)}, raw=True)

@@ -8,9 +8,6 @@ import os
 from pathlib import Path
 
 from evsim.arguments.paths import user_path
-from evsim.network.populations import LI, LIF, Input, Population
-
-_KINDS: dict[str, type[Population]] = {kind.__name__: kind for kind in (Input, LIF, LI)}
 
 
 class StorageError(ValueError):

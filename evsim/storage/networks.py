@@ -13,9 +13,11 @@ from evsim.arguments.keywords import helpful
 from evsim.network.connections import Connection
 from evsim.network.network import Network
 from evsim.network.parameters import Parameter
-from evsim.network.populations import Population
+from evsim.network.populations import LI, LIF, Input, Population
 from evsim.storage.arrays import load_arrays, save_arrays
-from evsim.storage.files import _KINDS, StorageError
+from evsim.storage.files import StorageError
+
+_KINDS: dict[str, type[Population]] = {kind.__name__: kind for kind in (Input, LIF, LI)}
 
 _SPARSE_PARTS = ("data", "indices", "indptr")
 
