@@ -23,7 +23,7 @@ class NvrtcError(Exception):
 
 
 class Resources(NamedTuple):
-    """What one kernel wants of a device."""
+    """The resources that one kernel needs."""
 
     registers: int  # per thread
     stack: int  # bytes per thread: arrays that did not fit into registers
@@ -32,7 +32,7 @@ class Resources(NamedTuple):
 
 
 class Compiled(NamedTuple):
-    """A cubin, the compiler's warnings ("" if it had none) and what each kernel wants."""
+    """A cubin, the compiler's warnings ("" if there are none), and each kernel's resources."""
 
     cubin: bytes
     warnings: str
@@ -41,7 +41,7 @@ class Compiled(NamedTuple):
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """NVRTC as its wheel brings it; None where that is not installed."""
+    """The NVRTC library from its wheel; None if it is not installed."""
     for name in DISTRIBUTIONS:
         try:
             files = metadata.files(name) or ()
@@ -87,7 +87,7 @@ def compile_kernels(
 
 
 def _warnings(log: str) -> str:
-    """The log without what ptxas says of resources."""
+    """The log without ptxas's lines about resources."""
     lines = [line for line in log.splitlines() if not re.match(r"ptxas (info|  +\.)", line)]
     return "\n".join(lines).strip()
 

@@ -29,7 +29,7 @@ STEP = "1e-20"
 
 
 class PatternChangedError(Exception):
-    """Spikes appear, vanish, or leave the trial within the step: there is no derivative."""
+    """Spikes appear, vanish or leave the trial within the step, so there is no derivative."""
 
 
 def finite_difference(
@@ -45,7 +45,7 @@ def finite_difference(
     step: str = STEP,
     dropout: Dropout | None = None,
 ) -> Number:
-    """Derivative of ``value_of(values of the readout)`` by one number, with many digits.
+    """The derivative of ``value_of(values of the readout)`` in one number, in many digits.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def difference_of(
     step: str = STEP,
     dropout: Dropout | None = None,
 ) -> Any:
-    """As ``finite_difference``, for any number or array of numbers computed from the state."""
+    """Like ``finite_difference``, for any number or array of numbers computed from the state."""
     # Times and delays are not negative: at 0 take the one-sided difference of second order.
     at_bound = _at_lower_bound(network, inputs, parameter, index)
     stencil = {0: -3, 1: 4, 2: -1} if at_bound else {-1: -1, 1: 1}
@@ -99,7 +99,7 @@ def difference_along(
     step: str = STEP,
     dropout: Dropout | None = None,
 ) -> Any:
-    """Derivative of what is computed from the state along a direction.
+    """The derivative of a function of the state along a direction.
 
     ``direction`` has the part of each number that moves, by parameter and index; none of them
     may be at its lower bound.
@@ -113,7 +113,7 @@ def difference_along(
 def random_direction(
     rng: np.random.Generator, network: Network, inputs: Mapping[str, SpikeTrains]
 ) -> dict[tuple[str, Any], float]:
-    """A direction in which every parameter and input time moves that may go either way."""
+    """A direction in all parameters and input times that may increase and decrease."""
     names = {name: entries_of(network, name) for name in network.parameters}
     names |= {f"{name}.times": list(range(inputs[name].times.size)) for name in inputs}
     return {
@@ -151,7 +151,7 @@ def _difference(
 
 
 def exact_derivative(network: Network, adjoint: Any, parameter: str, index: Any) -> Number:
-    """The same derivative from the backward pass: an entry of what ``pull_back_exact`` gave."""
+    """The same derivative from the backward pass: an entry of the result of ``pull_back_exact``."""
     owner, kind = parameter.rsplit(".", 1)
     if kind == "times":
         return adjoint.input_times[owner][index]
@@ -241,7 +241,7 @@ def _at_lower_bound(
 
 
 def _pattern(state: State) -> tuple[Any, ...]:
-    """How often each unit spikes, and how many spikes arrive within the trial and after it."""
+    """The spike count of each unit, and the numbers of arrivals within and after the trial."""
     return tuple(
         (
             tuple(sorted(emission.unit for emission in sample.emissions)),
@@ -323,7 +323,7 @@ def _mean(
 def integral(
     numbers: Numbers, function: Callable[[Number], np.ndarray], start: Number, end: Number
 ) -> np.ndarray:
-    """Integral of an analytic function; 12 digits short of all of them, or better.
+    """The integral of an analytic function; at most 12 digits are lost.
 
     By 24 Gauss nodes, where 12 give half of the digits already, else of each half.
     """

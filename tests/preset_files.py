@@ -8,7 +8,7 @@ from evsim.datasets import BRAILLE_LETTERS
 
 
 def write_mnist(folder, train=40, test=20, seed=0):
-    """Digits that are bright in two rows of their own."""
+    """Digits; each class is bright in two rows that no other class uses."""
     generator = np.random.default_rng(seed)
     for name, size in (("train", train), ("t10k", test)):
         labels = (np.arange(size) % 10).astype(np.uint8)
@@ -25,7 +25,7 @@ def write_mnist(folder, train=40, test=20, seed=0):
 
 
 def write_words(folder, prefix, classes, speakers, parts=("train", "test"), seed=0):
-    """Spoken words of 1000 spikes each in 100 ms, around a channel of their own.
+    """Spoken words of 1000 spikes in 100 ms; each class is around a different channel.
 
     Each speaker says each word once in every part.
     """
@@ -46,7 +46,7 @@ def write_words(folder, prefix, classes, speakers, parts=("train", "test"), seed
 
 
 def write_braille(folder, of_each=10, seed=0):
-    """Letters of 200 spikes each, most of them of a few units of their own."""
+    """Letters of 200 spikes; in each class most are from a few units that are its own."""
     generator = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(BRAILLE_LETTERS)), of_each)
     favourites = generator.dirichlet(np.full(24, 0.2), len(BRAILLE_LETTERS))

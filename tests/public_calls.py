@@ -45,7 +45,7 @@ class Half(losses.Loss):
 
 
 def calls(folder):
-    """The function, the arguments and what is left as it is, by what it is called."""
+    """All calls by name: each a function, its arguments, and those that are not replaced."""
     network = small_network()
     spikes = evsim.SpikeTrains.from_lists(
         [[(1.0, 0), (1.5, 1)], [(2.0, 0)], [(1.0, 1)], [(2.0, 1)]], units=2

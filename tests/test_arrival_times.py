@@ -36,7 +36,7 @@ every_ratio = pytest.mark.parametrize(  # tau_mem / tau_syn
 
 @dataclass(frozen=True)
 class Way:
-    """An engine, and whether the unit is one of those that reach each other."""
+    """An engine, and whether the unit belongs to a recurrent population."""
 
     engine: Engine
     is_recurrent: bool = False
@@ -66,7 +66,7 @@ def time_constants(ratio: float) -> tuple[float, float]:
 
 
 class Unit:
-    """V of a unit in 100 digits: its response to I = 1, the slope of that, and decays."""
+    """V of a unit in 100 digits: the response to I = 1, its derivative, and the decays."""
 
     def __init__(self, tau_mem: float, tau_syn: float) -> None:
         self.mem, self.syn = mp.mpf(tau_mem), mp.mpf(tau_syn)
@@ -116,7 +116,7 @@ def trains(*events: tuple[float, int], units: int = 1) -> evsim.SpikeTrains:
 @every_way
 @pytest.mark.parametrize(("at", "delay", "units"), [(0.0, 0.0, 8), (3.0, 1.5, 60)])
 def test_a_spike_moves_with_the_one_arrival_that_makes_it(way, ratio, at, delay, units):
-    """d(loss)/d(time) is t - target.  Later than 0 ms, times are rounded; 5 ms feel that."""
+    """d(loss)/d(time) is t - target.  Later than 0 ms, times are rounded, which affects 5 ms."""
     tau_mem, tau_syn = time_constants(ratio)
     weight, elapsed = Unit(tau_mem, tau_syn).firing(3.0)
     unit = evsim.LIF("unit", 1, tau_mem=tau_mem, tau_syn=tau_syn, refractory=np.inf)
@@ -136,7 +136,7 @@ def test_a_spike_moves_with_the_one_arrival_that_makes_it(way, ratio, at, delay,
 @every_ratio
 @every_way
 def test_through_two_units(way, ratio):
-    """The second has the reverse ratio; its one spike moves with the first's, and with the input's.
+    """The second unit has the inverse ratio; its spike moves with the first unit's and the input's.
 
     Recurrent, both are in one population.
     """
@@ -175,7 +175,7 @@ def test_through_two_units(way, ratio):
 
 
 def entries(values: np.ndarray) -> float:
-    """The one entry that is not 0."""
+    """The only entry that is not 0."""
     (entry,) = values[values != 0]
     return float(entry)
 
@@ -183,9 +183,10 @@ def entries(values: np.ndarray) -> float:
 @pytest.mark.parametrize("ratio", [1e3, 1e5, 1e7, 1e9])
 @pytest.mark.parametrize("is_recurrent", [False, True])
 def test_a_later_spike_of_a_unit_that_hardly_leaks(is_recurrent, ratio):
-    """It hardly moves with an arrival that has been used up long before.  How little is right.
+    """The second spike hardly depends on the first arrival; its small derivative is right.
 
-    The first arrival makes the first spike, the second, 40 tau_syn later, the second.
+    The first arrival causes the first spike.  The second arrival, 40 tau_syn later, causes the
+    second spike.
     """
     tau_mem, tau_syn = time_constants(ratio)
     unit = Unit(tau_mem, tau_syn)
@@ -247,7 +248,7 @@ def weighted_decay(unit: Unit, form: Any, span: Any, duration: float) -> Any:
 
 
 def units_of(ratio: float, is_recurrent: bool) -> list[evsim.Population]:
-    """A unit that never spikes, in each population that engines treat by itself."""
+    """A unit that never spikes, in each kind of population that engines treat separately."""
     tau_mem, tau_syn = time_constants(ratio)
     silent = evsim.LIF("unit", 1, tau_mem=tau_mem, tau_syn=tau_syn, threshold=1e30)
     return [silent] if is_recurrent else [silent, evsim.LI("unit", 1, tau_mem, tau_syn)]
@@ -257,7 +258,7 @@ def units_of(ratio: float, is_recurrent: bool) -> list[evsim.Population]:
 @every_way
 @pytest.mark.parametrize("weighting", ["flat", "exponential", "linear"])
 def test_means(way, ratio, weighting):
-    """(1/T) integral of w V.  A later arrival takes the whole response along."""
+    """(1/T) integral of w V.  A later arrival shifts the whole response."""
     duration, readout = 200.0, Mean(weighting)
     unit = Unit(*time_constants(ratio))
     for population in units_of(ratio, way.is_recurrent):
@@ -278,7 +279,7 @@ def test_means(way, ratio, weighting):
 @every_way
 @pytest.mark.parametrize("weighting", ["flat", "exponential", "linear"])
 def test_means_of_a_unit_that_spikes(way, ratio, weighting):
-    """Its reset is minus a decay that begins with the spike, which moves with the arrival."""
+    """The reset subtracts a decay that begins at the spike, which moves with the arrival."""
     tau_mem, tau_syn = time_constants(ratio)
     readout, unit = Mean(weighting), Unit(tau_mem, tau_syn)
     weight, about = unit.firing(3.0)
@@ -303,7 +304,7 @@ def test_means_of_a_unit_that_spikes(way, ratio, weighting):
 @every_ratio
 @every_way
 def test_voltages_at_times(way, ratio):
-    """Half the squared errors of V at three times; a time that is not asked for changes nothing."""
+    """Half the squared errors of V at three times; a time without a target changes nothing."""
     unit, times, targets = Unit(*time_constants(ratio)), [1.0, 30.0, 200.0], [0.5, np.nan, 4.0]
     loss = losses.VoltageMSE(Voltage(times))
     for population in units_of(ratio, way.is_recurrent):
@@ -328,7 +329,7 @@ def test_voltages_at_times(way, ratio):
 @every_ratio
 @every_way
 def test_a_voltage_long_after_the_arrival(way, ratio):
-    """40 of the shorter time constants: what is left are the larger of two small terms."""
+    """After 40 times the shorter time constant, only the larger of two small terms is left."""
     unit, time = Unit(*time_constants(ratio)), 40 * SHORTER
     readout = VoltageAt(Moments(np.array([time]), np.array([0, 1])))
     for population in units_of(ratio, way.is_recurrent):
@@ -346,7 +347,7 @@ def test_a_voltage_long_after_the_arrival(way, ratio):
 @every_ratio
 @every_engine
 def test_the_peak_of_one_arrival_does_not_move_up_or_down(engine, ratio):
-    """0 within a few roundings of the two terms, each the peak over tau_mem, that cancel there."""
+    """0 up to a few roundings of the two terms, each the peak over tau_mem, that cancel."""
     tau_mem, tau_syn = time_constants(ratio)
     unit = Unit(tau_mem, tau_syn)
     for at, delay in [(0.0, 0.0), (3.0, 1.5)]:
@@ -364,7 +365,7 @@ def test_the_peak_of_one_arrival_does_not_move_up_or_down(engine, ratio):
 @every_ratio
 @every_engine
 def test_the_peak_of_two_arrivals(engine, ratio):
-    """Each moves it by minus its own part of V', and both together not at all."""
+    """Each arrival moves V by minus its part of dV/dt; at the peak both together do not move V."""
     tau_mem, tau_syn = time_constants(ratio)
     unit, weights, times = Unit(tau_mem, tau_syn), (3.0, 2.0), (0.0, 1.0)
     network = network_of(evsim.LI("unit", 1, tau_mem, tau_syn), weights)

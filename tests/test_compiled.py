@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch):
-    """What a test compiles is no part of the engines, and it is told anew."""
+    """What a test compiles does not count as part of the engines; messages are printed again."""
     monkeypatch.setattr(compiled, "entry_points", list(compiled.entry_points))
     monkeypatch.setattr(compiled_cache, "_printed", set())
 
@@ -93,14 +93,14 @@ def start(kind="float64", program=PROGRAM, before=None):
 
 
 def said(process):
-    """What a process that ends well has written to standard output, and to standard error."""
+    """The standard output and standard error of a process that succeeds."""
     out, told = process.communicate(timeout=300)
     assert process.returncode == 0, told
     return out, told
 
 
 def outcome(process):
-    """The total, how many functions have been compiled, and what has been told."""
+    """The total, the number of compiled functions, and the messages."""
     out, told = said(process)
     result, misses = out.split()
     return float(result), int(misses), told
@@ -175,7 +175,7 @@ def test_a_damaged_file_is_as_if_it_were_not_there(damage, tmp_path, monkeypatch
 
 
 def test_a_file_in_the_way_of_the_cache_is_no_cache(tmp_path, monkeypatch, capsys):
-    """Here a folder has the name of the file."""
+    """A folder has the name of the cache file."""
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
     assert compiled.entry_point(twice)(3.0) == 6.0
     (file,) = tmp_path.rglob("*.nbc")
@@ -223,7 +223,7 @@ def twice(x):
 
 
 def obeying_permissions():
-    """Let the superuser's process be refused as others are, where the system can do that."""
+    """Make the system refuse the superuser like other users, where this is possible."""
     if sys.platform == "linux" and os.geteuid() == 0:
         drop_capability, may_write_everywhere = 24, 1
         ctypes.CDLL(None).prctl(drop_capability, may_write_everywhere, 0, 0, 0)
@@ -344,7 +344,7 @@ def test_nothing_is_compiled_after_warming(engine):
 
 
 def test_each_part_is_told_once_by_its_kind_of_network(tmp_path, monkeypatch, capsys):
-    """Here nothing is found, and nothing is compiled."""
+    """The cache is empty, and compilation is replaced."""
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
 
     def look_for(function, **types):
@@ -459,7 +459,7 @@ def test_a_change_in_any_source_file_is_seen(copy):
 
 
 def first_spike(copy):
-    """The first spike of the network in ms, and what was told; evsim is that of the copy."""
+    """The first spike of the network in ms, and the messages, with the copy of evsim."""
     out, told = said(start(program=SPIKES))
     file, first, *_ = out.split()
     assert Path(file).is_relative_to(copy)
@@ -467,7 +467,7 @@ def first_spike(copy):
 
 
 def test_what_exponential_computes_is_never_stale(copy, monkeypatch):
-    """It is compiled into the loops of other files; Python's own loops say what is right."""
+    """It is compiled into the loops of other files; the uncompiled loops give the right result."""
     right, told = first_spike(copy)
     assert "compiling the exact engine's loops for layered networks" in told
     source = copy / "evsim" / "exponential.py"

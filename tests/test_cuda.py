@@ -226,7 +226,7 @@ def test_a_loss_may_read_a_recurrent_population(gpu):
 
 
 def wide_case(rng: np.random.Generator, hidden: int, batch: int, duration: float) -> Case:
-    """More units than a warp or a tile has, none a multiple of it; delays beyond the trial."""
+    """More units than a warp or a tile, and not a multiple of either; delays beyond the trial."""
 
     def connection(source: str, target: str, pre: int, post: int, size: float) -> Any:
         weight = rng.normal(0.15 * size, size, (post, pre)) / np.sqrt(pre)
@@ -378,7 +378,7 @@ def test_a_loss_and_its_gradients_through_the_engine(gpu):
 
 
 def everything(case: Case) -> list[np.ndarray]:
-    """All that one run gives, forward and backward."""
+    """All results of one run, forward and backward."""
     pair = simulated(case, np.float32)
     found = [pair.gpu.emissions(name).threshold_excess for name in pair.lif]
     for name in (p.name for p in pair.populations):

@@ -51,7 +51,7 @@ def pretended(monkeypatch):
 
 @pytest.fixture(params=[pytest.param("emulated", marks=needs_compiler), "device"])
 def gpu(request):
-    """CuPy as the engine finds it: pretended, or that of a real GPU."""
+    """CuPy as the engine imports it: an emulation, or CuPy with a real GPU."""
     if request.param == "emulated":
         return request.getfixturevalue("pretended")
     if not cuda_devices():
@@ -82,7 +82,7 @@ def network(output="LI", recurrent=True, refractory=0.0, seed=0, strength=1.5):
 
 
 def two_loops():
-    """Populations that reach each other, a layer behind them, and parallel connections."""
+    """Mutually connected populations, a layer after them, and parallel connections."""
     rng = np.random.default_rng(3)
     sizes = {"input": UNITS, "one": 3, "other": 2, "behind": 3, "unread": 2, "output": CLASSES}
 
@@ -113,7 +113,7 @@ def two_loops():
 
 
 def data(samples=13, seed=0, late=0.0):
-    """Samples of 0 to 11 spikes, some of them after the trial, in ties and without partner."""
+    """Samples of 0 to 11 spikes; some come after the end of the trial, and some coincide."""
     rng = np.random.default_rng(seed)
     counts = rng.integers(0, 12, samples)
     total = counts.sum()
@@ -421,7 +421,7 @@ def test_what_cannot_stay_on_the_device_says_why(gpu, monkeypatch, capsys, chang
 
 
 def lone_unit(weight, delay=0.0, **changes):
-    """One unit that hears one input through one synapse."""
+    """One unit with one input and one synapse."""
     populations = [evsim.Input("input", 1), evsim.LIF("output", 1)]
     network = evsim.Network(populations, [evsim.Connection("input", "output", weight, delay)])
     spikes = evsim.SpikeTrains.from_lists([[], [(3.0, 0)], [(1.0, 0)]], units=1)

@@ -45,13 +45,13 @@ def at_times(times):
 
 
 def response(t):
-    """V, t ms after an arrival of weight 1."""
+    """V at t ms after an arrival of weight 1."""
     rise = np.exp(-t / TAU_MEM) * -np.expm1(-t * (1 / TAU_SYN - 1 / TAU_MEM))
     return np.where(t > 0, TAU_SYN / (TAU_MEM - TAU_SYN) * rise, 0.0)
 
 
 def voltage_before(at, arrivals, weight, spikes):
-    """V at a time, from the left, written out."""
+    """The limit of V from the left at a time, by the explicit formula."""
     resets = np.exp(-(at - spikes[spikes < at]) / TAU_MEM).sum()
     return weight * response(at - arrivals[arrivals < at]).sum() - resets
 
@@ -61,7 +61,7 @@ def voltage_before(at, arrivals, weight, spikes):
 
 @either_code
 def test_an_empty_sample(is_recurrent):
-    """Alone, between others, and in a network whose units are bound to be silent."""
+    """Alone, between others, and in a network whose units cannot spike."""
     network = one_unit(is_recurrent=is_recurrent, weight=9.0)
     full = [(1.0, 0), (2.0, 0)]
     state = EXACT.simulate(network, samples([], full, [], units=1), 30.0)
@@ -90,7 +90,7 @@ def test_an_empty_batch():
 
 @either_code
 def test_only_simultaneous_spikes(is_recurrent):
-    """A thousand at once are one of a thousand times the weight, in every bit."""
+    """1024 coinciding spikes have the same effect as one with 1024 times the weight."""
     weight, many = 2.0**-6, 1024
     network = one_unit(is_recurrent=is_recurrent, weight=weight)
     state = EXACT.simulate(network, at_times(np.full(many, 2.5)), 60.0)
@@ -112,7 +112,7 @@ def test_only_simultaneous_spikes(is_recurrent):
 
 @either_code
 def test_units_that_never_spike(is_recurrent):
-    """The weight just below the one that takes V to the threshold, and inhibition only."""
+    """A weight just below the one that raises V to the threshold, and inhibition only."""
     ratio = TAU_MEM / TAU_SYN
     needed = ratio ** (ratio / (ratio - 1))
     network = one_unit(is_recurrent=is_recurrent, weight=[needed * (1 - 1e-12), -50.0], inputs=2)
@@ -127,7 +127,7 @@ def test_units_that_never_spike(is_recurrent):
 
 @either_code
 def test_the_end_of_the_trial_belongs_to_it(is_recurrent):
-    """A spike exactly then, an arrival exactly then, and none of either later."""
+    """A spike and an arrival exactly at the end count; later ones do not."""
     rng = np.random.default_rng(0)
     for _ in range(30):
         weight = rng.uniform(7, 20, (1, 3))
@@ -147,7 +147,7 @@ def test_the_end_of_the_trial_belongs_to_it(is_recurrent):
 
 @either_code
 def test_what_comes_after_the_end(is_recurrent):
-    """Late input spikes, and delays beyond the trial: counted, without effect or gradient."""
+    """Late input spikes and delays beyond the trial are counted, without effect or gradient."""
     network = one_unit(
         weight=[[9.0, 9.0, 9.0]], delay=[[1.0, 30.0, 1.0]], inputs=3, is_recurrent=is_recurrent
     )
@@ -174,7 +174,7 @@ def test_what_comes_after_the_end(is_recurrent):
 
 @either_code
 def test_a_million_spikes_on_one_input(is_recurrent):
-    """V, written out, is at the threshold at every spike, and below it elsewhere."""
+    """V by the explicit formula is at the threshold at every spike, and below it elsewhere."""
     rng = np.random.default_rng(1)
     duration, many = 10_000.0, 10**6
     times = np.sort(rng.uniform(0, duration, many))

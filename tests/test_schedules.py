@@ -35,7 +35,7 @@ def test_easing_in_takes_142_batches_over_the_whole_run_as_in_the_paper():
 
 
 def published_halvings(values, fast, slow, wait):
-    """The learning rate's factor after each epoch, as the programs published with L keep it."""
+    """The learning rate's factor after each epoch, as published with Nowotny, Turner, Knight."""
     factor, mean, slow_mean, last, factors = 1.0, 0.0, 0.0, 0, []
     for epoch, value in enumerate(values):
         mean = fast * mean + (1.0 - fast) * value

@@ -43,7 +43,8 @@ STANDSTILL = {"optimizers": {"weight": evsim.SGD(1e-300)}, "delay_max": np.inf, 
 
 
 def test_two_delays_learn_to_detect_a_sequence():
-    # D section 2.1: from the worst case, delays on the wrong inputs, in six shows per sample.
+    # Mészáros, Knight, Nowotny (delay learning), section 2.1: all delays start on the wrong
+    # inputs, the worst case, and six presentations per sample are enough.
     network = evsim.Network(
         [evsim.Input("input", 2), evsim.LI("output", 2, tau_mem=10.0, tau_syn=5.0)],
         [evsim.Connection("input", "output", np.ones((2, 2)), [[0.0, 10.0], [10.0, 0.0]])],

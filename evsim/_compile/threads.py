@@ -102,7 +102,7 @@ class _Work:
         self.over_signal.acquire()
 
     def begin(self, threads: int) -> None:
-        """Process the items on so many workers, or on this thread if none can be started."""
+        """Start so many workers; if none can be started, process the items on this thread."""
         for _ in range(threads):
             try:
                 worker = _idle_worker()
