@@ -484,7 +484,7 @@ def _compare_gradients(
                 for population, counts in run.spike_counts.items():
                     if not np.array_equal(counts, result.run.spike_counts[population]):
                         raise _UnfitNetworkError
-                return loss.evaluate(run, labels).losses.mean()
+                return np.asarray(loss.evaluate(run, labels).losses.mean())
 
             expected[index], error[index] = differentiate(moved, 1e-3, levels=3)
         allowed = 1e-6 * np.abs(expected).max() + 1e-10

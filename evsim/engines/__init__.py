@@ -47,7 +47,8 @@ def resolve(engine: str | Engine) -> Engine:
         return engine
     if isinstance(engine, str) and engine in _NAMES:
         name, settings = _NAMES[engine]
-        return __getattr__(name)(**settings)
+        default: Engine = __getattr__(name)(**settings)
+        return default
     raise ValueError(f"there is no engine {engine!r}; there are {', '.join(_NAMES)}")
 
 

@@ -5,7 +5,7 @@ D is Mészáros, Knight, Nowotny, *Efficient event-based delay learning in spiki
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -149,7 +149,7 @@ def traces(
     return figure
 
 
-def _quantities(result: Gradient | Run) -> dict:
+def _quantities(result: Gradient | Run) -> dict[str, Callable[..., Any]]:
     """The quantity of each row: its name and the function that computes it."""
     if isinstance(result, Run):
         return {"$V$": result.voltage, "$I$": result.current}
@@ -164,7 +164,7 @@ def _quantities(result: Gradient | Run) -> dict:
 def _trace_column(
     panels: np.ndarray,
     run: Run,
-    quantities: dict,
+    quantities: dict[str, Callable[..., Any]],
     population: str,
     unit: int,
     sample: int,
@@ -267,7 +267,8 @@ def _emissions(run: Run, population: str, unit: int, sample: int) -> np.ndarray:
     if not run.network.population(population).spiking:
         return np.empty(0)
     trains = run.spikes[population][sample]
-    return trains.times[trains.units == unit]
+    times: np.ndarray = trains.times[trains.units == unit]
+    return times
 
 
 def _threshold(network: Network, population: str, unit: int) -> float | None:

@@ -67,7 +67,8 @@ def _reset_slopes(state: GridState, name: str, mean: MeanCotangents) -> np.ndarr
     own, duration = state.emissions(name), state.duration
     weight = mean.weighting.form(duration).at(state.points[own.step]) / duration
     threshold = np.broadcast_to(population.threshold, population.units)
-    return mean.cotangents[own.samples, own.unit] * weight * threshold[own.unit]
+    jumps: np.ndarray = mean.cotangents[own.samples, own.unit] * weight * threshold[own.unit]
+    return jumps
 
 
 def direct_time_constant_slopes(state: GridState, sources: AdjointSources) -> np.ndarray:

@@ -127,7 +127,7 @@ class GridState(Brief):
         own = self.emissions(name)
         counts, latest = tables(own, cotangents.shape[:2])
         missing = counts[:, :, None] <= np.arange(cotangents.shape[2])
-        phantom = np.where(missing, cotangents, 0.0).sum(axis=2)
+        phantom: np.ndarray = np.where(missing, cotangents, 0.0).sum(axis=2)
         refractory = self.layout.units["refractory"][self.units(name)].astype(np.int64)
         phantom[(counts > 0) & (latest + refractory >= self.layout.steps)] = 0.0
         return phantom

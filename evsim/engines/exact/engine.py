@@ -203,7 +203,9 @@ class Exact(Engine):
         counts = np.zeros(state.count.shape[0], np.int64)
 
         def run(piece: Piece) -> np.ndarray:
-            return find_kinks(piece.first, piece.last, first, last, state.batch(piece), counts)
+            batch = state.batch(piece)
+            times: np.ndarray = find_kinks(piece.first, piece.last, first, last, batch, counts)
+            return times
 
         times = np.concatenate(self._over(run, state.pieces))
         return SampleTimes(times, np.concatenate([[0], np.cumsum(counts)]))

@@ -481,7 +481,8 @@ class NumberBatch(SimulatedBatch):
 
     def states_at(self, population: str, times: SampleTimes) -> tuple[np.ndarray, np.ndarray]:
         engine: Any = self.engine
-        return engine.states_at_exact(self.state, population, times)
+        voltages, currents = engine.states_at_exact(self.state, population, times)
+        return voltages, currents
 
     def _per_unit(self, population: str, function: Callable[..., Any], *shape: int) -> np.ndarray:
         """A function of a sample and a unit, (batch, units, ...)."""

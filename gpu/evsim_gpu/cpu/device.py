@@ -266,7 +266,9 @@ class CpuActivity(Brief, Activity):
         """Where the input spikes of a piece lie among its spikes, in the order of the inputs."""
         starts = self.inputs.start[:: self.layout.units.size][piece.first : piece.last + 1]
         shift = self.input_place[piece.first : piece.last] - starts[:-1]
-        return np.arange(starts[0], starts[-1]) + np.repeat(shift, np.diff(starts))
+        first, last = int(starts[0]), int(starts[-1])
+        places: np.ndarray = np.arange(first, last) + np.repeat(shift, np.diff(starts))
+        return places
 
     def _by_synapse(self, values: np.ndarray) -> np.ndarray:
         """Values in the order of the topology's synapses."""
