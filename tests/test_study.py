@@ -13,7 +13,7 @@ from evsim.study import Fold, Scores, cross_validate, k_fold, leave_one_group_ou
 
 
 def small_data(labels, groups=None):
-    """One spike per sample, at a time that tells which."""
+    """One spike per sample, at a time that identifies the sample."""
     spikes = evsim.SpikeTrains.from_lists([[(float(i), 0)] for i in range(len(labels))], units=1)
     return evsim.Dataset(spikes, labels, groups)
 
