@@ -200,7 +200,7 @@ def test_a_million_spikes_on_one_input(is_recurrent):
 
 
 def test_a_million_spikes_into_an_output():
-    """The mean voltage and its gradient are sums that can be written out."""
+    """The mean voltage and its gradient are explicit sums."""
     rng = np.random.default_rng(2)
     duration, many, weight = 10_000.0, 10**6, 1e-3
     times = np.sort(rng.uniform(0, duration, many))
@@ -226,7 +226,7 @@ def test_a_million_spikes_into_an_output():
 
 @either_code
 def test_a_hundred_seconds(is_recurrent):
-    """What happens late in a long trial is what happens early in a short one."""
+    """Events late in a long trial have the same effects as events early in a short one."""
     burst = np.array([0.0, 1.0, 1.5, 4.25, 30.0, 31.0])
     starts = np.array([0.0, 1000.0, 50_000.0, 99_900.0])
     network = one_unit(weight=9.0, is_recurrent=is_recurrent)
@@ -360,7 +360,7 @@ def test_a_network_that_runs_away_is_refused_before_memory_ends():
 
 @either_code
 def test_large_weights_that_can_be_simulated(is_recurrent):
-    """One spike at once, however large the weight, if the unit may not spike again."""
+    """For any large weight there is one immediate spike if the unit may not spike again."""
     for weight in (1e6, 1e18, 1e300):
         network = one_unit(weight=weight, refractory=np.inf, is_recurrent=is_recurrent)
         state = EXACT.simulate(network, samples([(10.0, 0)]), 50.0)

@@ -31,7 +31,7 @@ def weights_and_delays(network):
 
 @cache
 def batch_case(kind, output) -> Case:
-    """A batch in which units of every layer spike, not too often."""
+    """A batch in which units of every layer spike, but not too often."""
     rng = np.random.default_rng(KINDS.index(kind))
     while True:
         case = random_case(
@@ -45,7 +45,7 @@ def batch_case(kind, output) -> Case:
 
 
 def results(case, engine):
-    """Spikes, every readout, and the gradient of one: all there is."""
+    """All results: spikes, every readout, and the gradient of one readout."""
     state = engine.simulate(case.network, case.inputs, case.duration)
     values = {readout: engine.read(state, readout) for readout in case.readouts}
     cotangents = np.random.default_rng(1).normal(0, 1, (BATCH, 2))
@@ -323,7 +323,7 @@ def test_splitting_a_population(kind):
 
 @pytest.mark.parametrize("output", ["LIF", "LI"])
 def test_layers_run_as_recurrent_populations(output):
-    """Synapses of weight 0 make the queue of recurrent populations run a layered network."""
+    """With extra synapses of weight 0 the code for recurrent populations runs a feedforward net."""
     case = batch_case("feedforward", output)
     names = [p.name for p in case.network.populations if isinstance(p, evsim.LIF)]
     network = looped(case.network, *names)
@@ -341,7 +341,7 @@ def test_layers_run_as_recurrent_populations(output):
 
 
 def test_the_same_batch_twice():
-    """Nothing is kept from one run that changes the next, whatever ran in between."""
+    """No state of a run changes a later run, whatever has run in between."""
     case, another = batch_case("recurrent", "LI"), batch_case("feedforward", "LIF")
     engine = Exact()
     one = results(case, engine)

@@ -34,7 +34,7 @@ def by_unit(trains, unit):
 @either_code
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_arrivals_of_one_instant_are_summed(is_recurrent, order):
-    """The first of them alone would make the unit spike at once."""
+    """The first arrival alone would make the unit spike immediately."""
     connections = [
         evsim.Connection("input", "unit", np.array([[1e6, 0.0]]), 2.0, name="up"),
         evsim.Connection("input", "unit", np.array([[0.0, -1e6]]), 0.5, name="down"),
@@ -84,7 +84,7 @@ def test_an_emission_comes_before_an_arrival_of_its_time(is_recurrent):
 @pytest.mark.parametrize("inhibition", [-200.0, 30.0])
 @either_code
 def test_twins_spike_together_whatever_one_sends_the_other(is_recurrent, inhibition):
-    """What a twin's spike does to its twin comes after the twin's own spike of that time.
+    """The effect of a unit's spike on an identical unit comes after that unit's spike at the time.
 
     The tie is exact in any number of digits, and does not depend on how it is rounded.
     """
@@ -112,7 +112,7 @@ def test_twins_spike_together_whatever_one_sends_the_other(is_recurrent, inhibit
 
 
 def test_loops_of_zero_delay_do_not_chain_within_an_instant():
-    """Twins that inhibit each other without delay all spike; excitation takes effect later."""
+    """Identical units that inhibit each other without delay all spike; excitation acts later."""
     rng = np.random.default_rng(2)
     for inhibition in (-50.0, -3.0, 2.0):
         weight = rng.uniform(8, 20)
@@ -139,7 +139,7 @@ def test_loops_of_zero_delay_do_not_chain_within_an_instant():
 @either_code
 @pytest.mark.parametrize("weight", [6.0, -0.4])
 def test_an_arrival_at_the_end_of_a_refractory_window_belongs_to_it(is_recurrent, weight):
-    """The unit gets its own spike, or its twin's, just when its window ends."""
+    """A spike of the unit, or of an identical unit, arrives at the end of its refractory period."""
     rng = np.random.default_rng(3)
     for trial in range(10):
         taus = {"tau_mem": 20.0, "tau_syn": 20.0 / RATIOS[trial % len(RATIOS)]}

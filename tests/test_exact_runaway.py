@@ -37,7 +37,7 @@ NETWORKS = {
 
 
 def runaway_spike(times, tau_mem, rate_limit):
-    """At which of its spikes a unit is found to run away, counted from 0, or None."""
+    """The spike, counted from 0, at which a unit is refused as running away, or None."""
     allowed = np.array([2 * BLOCK * tau_mem / rate_limit])
     found = runaways(times, np.array([0]), np.array([times.size]), allowed)
     return found.spike[0] if found.spike.size else None

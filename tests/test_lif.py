@@ -175,7 +175,7 @@ def test_reaches_threshold(voltage, current, threshold, tau):
 @settings(max_examples=400)
 @given(voltages, st.floats(0.1, 1.0), st.floats(0.0, 1.0), st.floats(-12.0, 2.0), taus)
 def test_crossing_time(voltage, threshold, position, excess, tau):
-    """V is at the threshold then, still rises, and could not have been there before.
+    """At that time V is at the threshold and rises, and it was not at the threshold before.
 
     ``excess`` is how far, in powers of ten, the peak lies above the threshold.
     """
@@ -310,7 +310,7 @@ def test_integral_of_rise(start, span, weighting, tau):
 
 
 def test_integral_slopes_are_integrals():
-    """The formulas in divided differences are what they are said to be."""
+    """The formulas equal the stated divided differences."""
     start, span, tau_mem, tau_syn = 13.0, 8.0, 20.0, 5.0
     for rate, slope in [(0.0, 0.0), (0.01, 0.0), (0.0, -0.01)]:
         found = lif.integral_slopes(start, span, rate, slope, tau_mem, tau_syn)
@@ -340,7 +340,7 @@ def divided_difference(*arguments):
 @settings(max_examples=300)
 @given(st.lists(st.floats(-18.0, 1.0).map(lambda e: -(10.0**e)), min_size=4, max_size=4))
 def test_higher_divided_differences(gaps):
-    """Through arguments that are equal, nearly equal, and on both sides of the series' reach."""
+    """For arguments that are equal, nearly equal, and on both sides of the series' limit."""
     lowest, *others = sorted(gaps)
     found = lif.third_divided_difference(*others[::-1], lowest)
     assert error(found, divided_difference(lowest, *others)) < 60
@@ -365,7 +365,7 @@ def second_difference(a, b, c):
     st.booleans(),
 )
 def test_second_divided_difference(highest, gaps, order, equal):
-    """Through arguments that are equal, nearly equal, and on both sides of the series' reach."""
+    """For arguments that are equal, nearly equal, and on both sides of the series' limit."""
     arguments = [highest, highest - gaps[0], highest - gaps[0] - (0.0 if equal else gaps[1])]
     found = lif.second_divided_difference(*(arguments[k] for k in order))
     truth = second_difference(*numbers(*arguments))

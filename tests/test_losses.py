@@ -64,7 +64,7 @@ def four(strategy):
 
 @given(four(VOLTAGES), LABELS)
 def test_cross_entropy(values, label):
-    """Each digit counts, also where the loss is next to 0 because the true class dominates."""
+    """All digits are right, also if the loss is nearly 0 because the true class dominates."""
     found, derivative = losses.CrossEntropy()(values[None], np.array([label]), DURATION)
     expected, slopes = with_derivatives(cross_entropy, values, label)
     tolerance = 4 * EPSILON * (1 + np.ptp(values))
@@ -346,7 +346,7 @@ def test_gradients_against_differences(loss, labels, output, refractory, engine)
 
 @pytest.mark.parametrize("twins", [2, 3])
 def test_units_that_spike_at_one_instant(twins):
-    """Moving all of their spikes is what their slopes add up to."""
+    """The gradients of all spike times add up to the derivative for moving all spikes together."""
     loss = losses.TimeAveragedCrossEntropy()
     spikes = evsim.SpikeTrains.from_lists([[(2.0, 0)], [(2.0, 0)]], units=1)
 

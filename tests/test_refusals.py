@@ -36,7 +36,7 @@ TWO_SAMPLES = evsim.SpikeTrains.from_lists([[(1.0, 0)], [(2.0, 0)]], units=1)
 @pytest.mark.parametrize("engine", ["exact", "reference", "grid"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_derivative_that_is_no_number(engine, value):
-    """It once made every gradient NaN beside a loss that looked well."""
+    """This once made every gradient NaN, while the loss was finite."""
     message = rf"derivative of WithDerivative in sample 1 is {value}, though its loss is 0: every"
     with pytest.raises(FloatingPointError, match=message):
         evsim.gradient(

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def looked_up(times: np.ndarray, allowed: float) -> tuple[int, float] | None:
-    """The rule as it is told: at which spike, counted from 0, and how long the blocks took."""
+    """The documented rule: the spike, counted from 0, and the duration of the two blocks."""
     for end in range(100, len(times) + 1, 50):
         before_from = times[0] if end == 100 else times[end - 101]
         before = times[end - 51] - before_from
@@ -52,7 +52,7 @@ def test_the_rule_is_the_same_one_by_one_and_for_many():
 
 
 def exploding(units: int = 10, **hidden) -> evsim.Network:
-    """Units that excite each other ever more, an output that listens, an input for each."""
+    """Units that excite each other more and more, an output, and an input for each unit."""
     return evsim.Network(
         [
             evsim.Input("input", 1),

@@ -11,7 +11,7 @@ from evsim.training.history import EpochRecord
 
 
 def history(values, watch="accuracy"):
-    """Records of epochs 1, 2, ... with these values of what is watched."""
+    """The records of epochs 1, 2, ... with these values of the monitored quantity."""
     kept = dict.fromkeys(("loss", "accuracy", "validation_loss", "validation_accuracy"))
     return [
         EpochRecord(**{"epoch": epoch, "seconds": 1.0, "spikes_per_sample": {},

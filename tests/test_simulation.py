@@ -9,7 +9,7 @@ from evsim.engines import Engine
 
 
 class NeverRuns(Engine):
-    """Fails the test as soon as anything is asked of it."""
+    """An engine that fails the test as soon as one of its methods is called."""
 
     def _fail(self, *arguments):
         raise AssertionError("an engine was asked to work on bad input")
@@ -156,7 +156,7 @@ def test_what_can_be_gone_through_once_is_not_lost():
 
 
 class Returns(losses.Loss):
-    """A loss whose arrays are what the test says."""
+    """A loss that returns the arrays of the test."""
 
     readout = readouts.Mean()
 
@@ -214,7 +214,7 @@ def test_readouts_know_their_weightings():
 
 
 class GivesNothing(NeverRuns):
-    """Runs without a result, so that what is asked of a run can be refused."""
+    """An engine that runs without a result, for tests of what a run refuses."""
 
     def simulate(self, network, inputs, duration, dropout=None):
         return None

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def small_data(labels, groups=None):
-    """One spike per sample, at a time that tells which."""
+    """One spike per sample, at a time that identifies the sample."""
     spikes = evsim.SpikeTrains.from_lists([[(float(i), 0)] for i in range(len(labels))], units=1)
     return evsim.Dataset(spikes, labels, groups)
 

@@ -84,7 +84,7 @@ class SlightlyWrong(SquaredError):
 
 
 class Neighbourly(SquaredError):
-    """Whitens over the batch."""
+    """A wrong loss: a sample's loss depends on the other samples of the batch."""
 
     def __call__(self, values, labels, duration):
         return super().__call__(values - values.mean(axis=0), labels, duration)
@@ -110,7 +110,7 @@ class NotANumber(SquaredError):
 
 
 class Unlike(SquaredError):
-    """Not the same twice."""
+    """A wrong loss: it returns different values each time."""
 
     def __call__(self, values, labels, duration):
         found, derivative = super().__call__(values, labels, duration)
@@ -150,7 +150,7 @@ class TakesAnything(SquaredError):
 
 
 class SilentIsNotANumber(losses.TimeInvariantMSE):
-    """Forgets that a silent unit is at infinity."""
+    """A wrong loss: it ignores that the spike time of a silent unit is infinite."""
 
     def __call__(self, values, labels, duration):
         with np.errstate(invalid="ignore"):

@@ -79,7 +79,7 @@ def test_an_arrival_in_the_last_bits_before_an_emission_is_taken_up_once(ulps):
 @pytest.mark.parametrize("refractory", [0.0, 1e-17, 1e-14, 2.0, np.inf])
 @pytest.mark.parametrize("weight", [5.0, 500.0, -0.5, -500.0])
 def test_times_tell_what_an_emission_has_taken_up(is_recurrent, refractory, weight):
-    """Arrivals before an emission are in I there, those at its time and later are not.
+    """I at an emission contains the arrivals before it, but not those at its time or later.
 
     Whichever comes first in floats: a large weight beside the emission shows which it was.
     """
@@ -135,7 +135,7 @@ def compared(numbers):
 
 
 def test_networks_that_tie_are_right_about_some_order_of_their_events():
-    """In many digits at the events of the engine itself, and in a run of their own."""
+    """In many digits, at the events of the engine itself and in a separate simulation."""
     kinds, exempt = [], []
     for number, case, found in compared([*FORMERLY_WRONG, *range(300, 312)]):
         verdict = judge_ties(case, found, DIGITS)
@@ -148,7 +148,7 @@ def test_networks_that_tie_are_right_about_some_order_of_their_events():
 
 
 def test_many_networks_that_tie():
-    """In floats at the events of the engine; in many digits where these do not agree."""
+    """In floats at the events of the engine; in many digits if these do not agree."""
     kinds, exempt = [], []
     for number, case, found in compared(range(1000, 1200)):
         kinds.append(case.kind)
