@@ -24,7 +24,7 @@ from paper_runs import (
 
 from evsim.engines import Engine, Grid, resolve
 from evsim.tasks import spoken_digits
-from evsim.tasks.speech import published
+from evsim.tasks.speech_presets import published
 
 LOSSES = {
     "sum_exp": "cross-entropy of the mean voltage, weighted by exp(-t/T)",
