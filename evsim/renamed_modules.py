@@ -64,6 +64,10 @@ class RenamedModules:
 
 
 def install() -> None:
-    """Let Python look for earlier names where it finds no module."""
+    """Let Python look for earlier names first.
+
+    Otherwise it would find the file of ``evsim.augment.dilation`` in the folder of
+    ``evsim.data.augment``, and make a second module of it.
+    """
     if not any(isinstance(finder, RenamedModules) for finder in sys.meta_path):
-        sys.meta_path.append(RenamedModules())
+        sys.meta_path.insert(0, RenamedModules())

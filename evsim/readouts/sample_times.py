@@ -39,7 +39,8 @@ def check_sample_times(times: SampleTimes, batch_size: int, duration: float) -> 
     """Refuse times that are not those of a batch of trials of ``duration`` ms."""
     if not isinstance(times, SampleTimes):
         raise TypeError(
-            f"times is of type {type(times).__name__}: give evsim.readouts.SampleTimes"
+            f"the times of each sample (moments) are of type {type(times).__name__}: give "
+            "evsim.readouts.SampleTimes"
         )
     parts: tuple[tuple[str, Any, type[np.generic]], ...] = (
         ("times", times.times, np.float64),
