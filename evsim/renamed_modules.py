@@ -64,6 +64,10 @@ class RenamedModules:
 
 
 def install() -> None:
-    """Make Python look for an earlier name when it finds no module of a name."""
+    """Make Python look for an earlier name before it looks for files.
+
+    Otherwise Python would find the file of ``evsim.augment.dilation`` in the folder of
+    ``evsim.data.augment``, and load it as a second module.
+    """
     if not any(isinstance(finder, RenamedModules) for finder in sys.meta_path):
-        sys.meta_path.append(RenamedModules())
+        sys.meta_path.insert(0, RenamedModules())

@@ -158,6 +158,8 @@ def may_be(called, function, name, label):
             allowed |= EMPTY
             if "int" in part or "float" in part or "Any" in part:
                 allowed |= {"[5]", "(1,)", "{5}", "7 integers"}
+        if part.startswith("NDArray["):
+            allowed |= ALLOWED["np.ndarray"]
         if part.startswith("Mapping["):
             allowed |= {"{}"}
         if part.startswith(("Callable[", "Projection")):

@@ -38,7 +38,10 @@ class SampleTimes(NamedTuple):
 def check_sample_times(times: SampleTimes, batch_size: int, duration: float) -> None:
     """Refuse times that are not those of a batch of trials of ``duration`` ms."""
     if not isinstance(times, SampleTimes):
-        raise TypeError(f"times is of type {type(times).__name__}: give evsim.readouts.SampleTimes")
+        raise TypeError(
+            f"the times of each sample (moments) are of type {type(times).__name__}: give "
+            "evsim.readouts.SampleTimes"
+        )
     parts: tuple[tuple[str, Any, type[np.generic]], ...] = (
         ("times", times.times, np.float64),
         ("offsets", times.offsets, np.int64),
