@@ -14,7 +14,7 @@ from cuda_on_cpu import needs_compiler
 
 import evsim
 from evsim import losses
-from evsim_gpu.cuda import device as cuda
+from evsim_gpu.cuda import gpu as cuda
 
 pytestmark = pytest.mark.slow
 
