@@ -270,7 +270,7 @@ def wrong_time(spikes, places):
 
 
 def wrong_drive(spikes, places):
-    spikes["drive"][places[1]] *= 1.0 + 1e-9
+    spikes["threshold_excess"][places[1]] *= 1.0 + 1e-9
 
 
 def wrong_release(spikes, places):
@@ -308,7 +308,7 @@ def test_the_check_finds_what_is_wrong(is_recurrent, change, said, monkeypatch):
         if change == "missing":
             counts[0, 1] -= 1
         elif change != "lost":
-            change(written, np.arange(used)[written["drive"][:used] < np.inf])
+            change(written, np.arange(used)[written["threshold_excess"][:used] < np.inf])
         return written, used
 
     assert len(evsim.simulate(network, spikes, 20.0, engine=EXACT).spikes["unit"].times) > 3
