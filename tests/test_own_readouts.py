@@ -21,7 +21,7 @@ from evsim.readouts import (
     TrialWeighting,
     Voltage,
 )
-from evsim.testing import differentiate
+from evsim.testing import check_readout, differentiate
 
 DURATION = 20.0
 FINE = 2.0**-11  # ms
@@ -292,3 +292,29 @@ def test_a_readout_without_its_methods_cannot_be_made():
 
     with pytest.raises(TypeError, match="abstract"):
         Nothing()
+
+
+# -- check_readout ------------------------------------------------------------------------
+
+
+def test_a_readout_that_is_right_passes_its_check():
+    check_readout(Relative())
+
+
+def test_a_wrong_derivative_and_a_wrong_shape_are_named():
+    @dataclass(frozen=True)
+    class Halved(Rise):
+        def adjoint_sources(self, run, cotangents):
+            return super().adjoint_sources(run, cotangents / 2)
+
+    @dataclass(frozen=True)
+    class Longer(Rise):
+        def read(self, run):
+            return self._voltage.read(run)
+
+    with pytest.raises(AssertionError, match=r"derivative of the loss by .*finite differences"):
+        check_readout(Halved())
+    with pytest.raises(AssertionError, match=r"the values are a ndarray of shape \(2, 3, 2\)"):
+        check_readout(Longer())
+    with pytest.raises(TypeError, match="readout is of type str: derive it from"):
+        check_readout("mean")
