@@ -12,7 +12,7 @@ from cuda_on_cpu import needs_compiler
 
 import evsim
 from evsim import losses
-from evsim_gpu.cuda import device as cuda
+from evsim_gpu.cuda.gpu import cuda_devices
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "validation"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -189,7 +189,7 @@ def test_the_page_with_a_gpu(tmp_path, monkeypatch):
     parts = ["--parts", "correctness", "speed"]
     assert grid_report.main(["--out", str(tmp_path), *parts, *TINY, *TINY_GPU]) == 0
     page = (tmp_path / "grid_report.md").read_text()
-    assert f"| GPU | {cuda.cuda_devices()[0]} |" in page
+    assert f"| GPU | {cuda_devices()[0]} |" in page
     assert "| CuPy | 13.6.0, CUDA 12.9 |" in page
     assert "missing" not in page
     for shape in benchmark.gpu_shapes(4):
