@@ -69,7 +69,10 @@ def fit(net=None, labels=(0, 1), loss=None, **options):
         (lambda: fit(silent_left=3), "'silent_left'; did you mean 'silent_lift'"),
         (lambda: evsim.SpikeTrains.from_lists([[]], n=1), "from_lists has no argument 'n': it is"),
         (lambda: readouts.SpikeTimes(k=2), "SpikeTimes has no argument 'k': it is called 'count'"),
-        (lambda: readouts.Moments(np.zeros(1), offset=1), "Moments has no argument 'offset'; did"),
+        (
+            lambda: readouts.SampleTimes(np.zeros(1), offset=1),
+            "SampleTimes has no argument 'offset'; did",
+        ),
         (lambda: sequence.Settings(epoch=2), "Settings has no argument 'epoch': it is called 'ep"),
         (
             lambda: sequence.train(sequence.Settings(), epochs=3),

@@ -89,7 +89,7 @@ def _check_before_reading(
             checked_integer(number, name, 1)
     duration = check_duration(settings.number("duration"))
     if run.on_grid:
-        from evsim_gpu.model.layout import steps_in
+        from evsim_gpu.model.time_grid import steps_in
 
         with naming("dt", "duration"):
             steps_in(duration, engine.dt)

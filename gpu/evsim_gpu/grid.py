@@ -26,7 +26,8 @@ from evsim.readouts.sample_times import SampleTimes
 from evsim.readouts.weightings import TrialWeighting
 from evsim_gpu.adjoint_sources import direct_time_constant_slopes, grid_sources
 from evsim_gpu.device import Device, Pulled
-from evsim_gpu.model.layout import GridLayout, grid_points, steps_before, steps_in, to_steps
+from evsim_gpu.model.layout import GridLayout
+from evsim_gpu.model.time_grid import grid_points, steps_before, steps_in, to_steps
 from evsim_gpu.readouts import mean_form, sample_weights
 from evsim_gpu.runaway import check_rates
 from evsim_gpu.state import GRAZING, GridState, grid_inputs

@@ -14,7 +14,8 @@ from evsim.display.short_repr import Brief
 from evsim.equations import lif
 from evsim.readouts.weightings import WeightingForm
 from evsim_gpu.device import MeanForm
-from evsim_gpu.model.layout import GridLayout, grid_points, steps_before
+from evsim_gpu.model.layout import GridLayout
+from evsim_gpu.model.time_grid import grid_points, steps_before
 from evsim_gpu.sampled_states import States
 
 # -- means --------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from evsim.network.populations import LIF
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts.sample_times import SampleTimes
 from evsim_gpu.device import Activity, Emissions, GridInputs
-from evsim_gpu.model.layout import GridLayout, grid_points, to_steps
+from evsim_gpu.model.layout import GridLayout
+from evsim_gpu.model.time_grid import grid_points, to_steps
 from evsim_gpu.sampled_states import States, numbers_of, tables
 
 GRAZING = (

@@ -126,7 +126,9 @@ def pull_back_inside(
 ) -> None:
     """Pull the arrivals of an emission inside its component back."""
     synapses = network.synapses
-    for connection in range(synapses.inner_first[component], synapses.outer_first[component + 1]):
+    for connection in range(
+        synapses.internal_first[component], synapses.external_first[component + 1]
+    ):
         i = j - synapses.source_column[connection]
         if 0 <= i < synapses.source_units[connection]:
             pull_back_spike(

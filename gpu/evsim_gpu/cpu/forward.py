@@ -119,7 +119,9 @@ def deliver_inside(
 ) -> None:
     """Deliver the emissions of one step through the connections inside their component."""
     synapses = network.synapses
-    for connection in range(synapses.inner_first[component], synapses.outer_first[component + 1]):
+    for connection in range(
+        synapses.internal_first[component], synapses.external_first[component + 1]
+    ):
         for event in range(begin, end):
             if is_stopped():
                 return

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from evsim._compile.decorators import allocating
-from evsim_gpu.model.layout import UNIT_FIELDS, GridLayout
+from evsim_gpu.model.coefficients import UNIT_FIELDS
+from evsim_gpu.model.layout import GridLayout
 
 
 class Columns(NamedTuple):
@@ -40,8 +41,8 @@ class Synapses(NamedTuple):
     ``row_start[row_first[c] + i]`` to ``row_start[row_first[c] + i + 1] - 1``.
     """
 
-    outer_first: np.ndarray  # the first connection of each component, and one more
-    inner_first: np.ndarray  # its first one inside
+    external_first: np.ndarray  # the first connection of each component, and one more
+    internal_first: np.ndarray  # the first connection inside each component
     source_first: np.ndarray
     source_units: np.ndarray
     source_column: np.ndarray
@@ -108,8 +109,8 @@ def flat_network(layout: GridLayout) -> Network:
         unit=unit,
         drop_rate=layout.drop_rate,
     )
-    outer = np.cumsum([0, *(len(c.outer) + len(c.inner) for c in components)])
-    inner = outer[:-1] + [len(c.outer) for c in components]
+    external = np.cumsum([0, *(len(c.external) + len(c.internal) for c in components)])
+    internal = external[:-1] + [len(c.external) for c in components]
     connections = layout.connections
     rows = np.cumsum([0, *(c.source_units for c in connections)])
     lengths = np.cumsum([0, *(c.synapse.size for c in connections)])
@@ -117,8 +118,8 @@ def flat_network(layout: GridLayout) -> Network:
         c.row_start[:-1] + before for c, before in zip(connections, lengths[:-1], strict=True)
     ]
     synapses = Synapses(
-        outer_first=outer.astype(np.int64),
-        inner_first=inner.astype(np.int64),
+        external_first=external.astype(np.int64),
+        internal_first=internal.astype(np.int64),
         source_first=np.array([c.source_first for c in connections], np.int64),
         source_units=np.array([c.source_units for c in connections], np.int64),
         source_column=np.array([c.source_column for c in connections], np.int64),

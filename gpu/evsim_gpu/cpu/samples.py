@@ -97,7 +97,8 @@ def simulate_samples(
                     return spikes, spike_count
                 arriving[n] = 0.0
             collect(
-                network.synapses.outer_first[component], network.synapses.inner_first[component],
+                network.synapses.external_first[component],
+                network.synapses.internal_first[component],
                 network, spikes, sample_start, sample_count, arriving,
             )  # fmt: skip
             events, column, found, too_large = run_component(
@@ -267,7 +268,8 @@ def pull_back_samples(
                 states, spike_time_gradient, adjoint, gradients,
             )  # fmt: skip
             pull_back_connections(
-                network.synapses.outer_first[component], network.synapses.inner_first[component],
+                network.synapses.external_first[component],
+                network.synapses.internal_first[component],
                 network, network.first[component], spikes, sample_start, sample_count, adjoint,
                 gradients.weight, gradients.delay, spike_time_gradient,
             )  # fmt: skip

@@ -25,7 +25,7 @@ def fill_states(
     synapses, size = network.synapses, states.shape[1]
     arriving = np.zeros(states.shape[:2], states.dtype)
     collect(
-        synapses.outer_first[component], synapses.outer_first[component + 1], network, spikes,
+        synapses.external_first[component], synapses.external_first[component + 1], network, spikes,
         start, count, arriving,
     )  # fmt: skip
     voltage, current = np.zeros_like(arriving[0]), arriving[0].copy()

@@ -17,7 +17,7 @@ from evsim.display.short_repr import Brief
 from evsim_gpu.cuda.batch import NOTHING_FOUND, CudaBatch
 from evsim_gpu.cuda.launching import BACKWARD_CELL, TARGETS_PER_BLOCK
 from evsim_gpu.cuda.network import CudaComponent, CudaConnection
-from evsim_gpu.model.layout import UNIT_FIELDS
+from evsim_gpu.model.coefficients import UNIT_FIELDS
 
 TAU_SYN = UNIT_FIELDS.index("tau_syn")
 

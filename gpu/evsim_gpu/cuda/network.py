@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.display.short_repr import Brief
-from evsim_gpu.model.layout import UNIT_FIELDS, GridComponent, GridConnection, GridLayout
+from evsim_gpu.model.coefficients import UNIT_FIELDS
+from evsim_gpu.model.layout import GridComponent, GridConnection, GridLayout
 
 
 @dataclass(frozen=True)

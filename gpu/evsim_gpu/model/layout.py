@@ -20,21 +20,8 @@ from evsim.network.network import Network
 from evsim.network.populations import LIF, Input
 from evsim.network.topology import Topology
 from evsim_gpu.model import coefficients
-from evsim_gpu.model.coefficients import UNIT_FIELDS, unit_record
 from evsim_gpu.model.precision import check_parameters
-from evsim_gpu.model.time_grid import grid_points, steps_before, steps_in, to_steps
-
-__all__ = [
-    "UNIT_FIELDS",
-    "GridComponent",
-    "GridConnection",
-    "GridLayout",
-    "grid_points",
-    "steps_before",
-    "steps_in",
-    "to_steps",
-    "unit_record",
-]
+from evsim_gpu.model.time_grid import steps_in, to_steps
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -122,16 +109,6 @@ class GridComponent(Brief):
     def connections(self) -> tuple[GridConnection, ...]:
         """All connections into the component."""
         return (*self.external, *self.internal)
-
-    @property
-    def outer(self) -> tuple[GridConnection, ...]:
-        """The same as ``external``."""
-        return self.external
-
-    @property
-    def inner(self) -> tuple[GridConnection, ...]:
-        """The same as ``internal``."""
-        return self.internal
 
     @property
     def spiking(self) -> bool:

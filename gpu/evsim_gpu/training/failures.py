@@ -11,8 +11,8 @@ from evsim.losses import FirstSpikeCrossEntropy
 from evsim.training.loop import gradient_error, loss_error
 from evsim.training.trained_parameters import TrainedParameter
 from evsim_gpu.cuda.batch import NOTHING_FOUND
-from evsim_gpu.model.layout import grid_points
 from evsim_gpu.model.precision import check_parameters
+from evsim_gpu.model.time_grid import grid_points
 from evsim_gpu.state import GRAZING, overflow_message, place_in_batch
 from evsim_gpu.training.parameters import TrainingParameters
 from evsim_gpu.training.tally import SPIKES, WRONG_VALUE, EpochTally

@@ -9,7 +9,8 @@ import numpy as np
 from evsim.training.task import Task
 from evsim_gpu.cuda.launching import Kernels
 from evsim_gpu.cuda.network import CudaParameters
-from evsim_gpu.model.layout import UNIT_FIELDS, GridLayout
+from evsim_gpu.model.coefficients import UNIT_FIELDS
+from evsim_gpu.model.layout import GridLayout
 
 TIME_CONSTANTS = ("tau_mem", "tau_syn")
 
