@@ -69,8 +69,8 @@ def check_loss(
     tolerance : float
         Of the derivative, relative to the largest of its sample.
     end_to_end : bool
-        Whether to check also the gradient by the weights of a small network, with the engine
-        Reference.  Takes seconds.
+        Whether to check also the gradient with respect to the weights of a small network, with
+        the reference engine.  Takes seconds.
 
     Raises
     ------
@@ -259,7 +259,7 @@ def _check_call(function: Function, name: str, values: np.ndarray, labels: np.nd
     if not isinstance(result, tuple) or len(result) != 2:
         raise AssertionError(
             f"the loss returns a {type(result).__name__}: it must return a pair, the losses and "
-            f"their derivative by the {name}"
+            f"their derivative with respect to the {name}"
         )
     again = function(values.copy(), labels.copy())
     for part, array, repeated, shape in (

@@ -431,7 +431,9 @@ def test_too_little_memory_is_told_with_what_is_needed(monkeypatch):
 def test_recurrent_populations_too_large_for_a_block_are_refused(monkeypatch):
     cupy = cuda_on_cpu.install(monkeypatch)
     kernels = cuda_kernels.Kernels(cupy, np.float64)
-    with pytest.raises(EngineError, match="20000 units reach each other, .* room for about 57"):
+    with pytest.raises(
+        EngineError, match="20000 units are recurrently connected, .* room for about 57"
+    ):
         kernels.recurrent_block(20_000, cuda_kernels.FORWARD_CELL)
 
 

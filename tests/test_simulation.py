@@ -302,7 +302,8 @@ def test_time_constants_beyond_any_gradient_are_refused_before_anything_runs(eng
     network = network.replace({f"output.{kind}": taus})
     spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)]], units=1)
     loss = losses.VoltageMSE(readouts.Voltage([5.0]))
-    message = rf"^output\.{kind}\[1\] = {value:g} ms: the gradient by a time constant is known from"
+    rule = "the gradient with respect to a time constant is known from"
+    message = rf"^output\.{kind}\[1\] = {value:g} ms: {rule}"
     with pytest.raises(ValueError, match=message.replace("e+", r"e\+")):
         evsim.gradient(network, spikes, [[[0.1], [0.2]]], loss, 10.0, engine=engine)
     names = ["input->output.weight"]

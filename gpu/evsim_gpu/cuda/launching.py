@@ -143,8 +143,8 @@ class Kernels:
         shared = columns * size + 2 * 4 * -(-columns // 32)
         if shared > self.shared_limit:
             raise EngineError(
-                f"{columns} units reach each other, and the GPU's shared memory has room for "
-                f"about {int(self.shared_limit / (size + 0.25))}: use precision float32 or "
+                f"{columns} units are recurrently connected, and the GPU's shared memory has room "
+                f"for about {int(self.shared_limit / (size + 0.25))}: use precision float32 or "
                 f"smaller recurrent populations"
             )
         return min(1024, -(-columns // 32) * 32), shared

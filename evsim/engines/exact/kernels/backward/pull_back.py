@@ -249,7 +249,7 @@ def pull_back_samples(
         add_sent(sent, components.synapses, gradients)
 
 
-@entry_point(part="gradients by time constants")
+@entry_point(part="gradients of time constants")
 def pull_back_time_constants(
     first: int,
     last: int,
