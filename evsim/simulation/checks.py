@@ -29,8 +29,9 @@ def check_time_constants(network: Network, names: Iterable[str]) -> None:
             values = network.parameters[name]
             wrong = (values > LONGEST_TAU) | (values < 1 / LONGEST_TAU)
             rule = (
-                f"the gradient with respect to a time constant is known from "
-                f"{1 / LONGEST_TAU:g} to {LONGEST_TAU:g} ms: leave it out, with wrt=[...], or change it"
+                "the gradient with respect to a time constant is known from "
+                f"{1 / LONGEST_TAU:g} to {LONGEST_TAU:g} ms: leave it out, with wrt=[...], or "
+                "change it"
             )
             refuse(values, wrong, name, "ms", rule)
 
