@@ -470,7 +470,7 @@ def test_what_exponential_computes_is_never_stale(copy, monkeypatch):
     """It is compiled into the loops of other files; the uncompiled loops give the right result."""
     right, told = first_spike(copy)
     assert "compiling the exact engine's loops for layered networks" in told
-    source = copy / "evsim" / "exponential.py"
+    source = copy / "evsim" / "equations" / "exponential.py"
     stamp, text = source.stat(), source.read_text()
     assert "    return (1.0 + rest) *" in text
     source.write_text(text.replace("    return (1.0 + rest) *", "    return 0.9 * (1.0 + rest) *"))

@@ -85,7 +85,7 @@ def assert_same_activity(pair: Pair) -> None:
     assert pair.gpu.arrivals() == pair.cpu.arrivals()
     for name in pair.lif:
         expected, found = pair.cpu.emissions(name), pair.gpu.emissions(name)
-        for part in ("step", "unit", "drive", "dropped", "offsets"):
+        for part in ("step", "unit", "threshold_excess", "dropped", "offsets"):
             one, other = getattr(found, part), getattr(expected, part)
             np.testing.assert_array_equal(one, other, strict=True)
         np.testing.assert_array_equal(pair.gpu.counts(name), pair.cpu.counts(name), strict=True)
@@ -114,7 +114,7 @@ def test_activity_is_that_of_the_cpu_bit_for_bit(gpu, kind, seed, precision):
 # -- backward: to rounding -------------------------------------------------------------------
 
 
-def random_drive(
+def random_sources(
     rng: np.random.Generator, pair: Pair, population: str, what: str, **fixed: Any
 ) -> GridSources:
     """A loss that reads a population: ``mean``, ``peak``, ``spikes`` or ``moments``."""
@@ -158,8 +158,8 @@ def assert_close(found: np.ndarray, expected: np.ndarray, precision: Any) -> Non
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(size, 1e-30))
 
 
-def assert_same_gradients(pair: Pair, drive: GridSources) -> tuple[Pulled, Pulled]:
-    pulled = [one.pull_back(drive, time_constants=True) for one in (pair.gpu, pair.cpu)]
+def assert_same_gradients(pair: Pair, sources: GridSources) -> tuple[Pulled, Pulled]:
+    pulled = [one.pull_back(sources, time_constants=True) for one in (pair.gpu, pair.cpu)]
     found, expected = pulled
     for part in ("weight", "delay", "threshold", "tau_mem", "tau_syn", "events"):
         assert_close(getattr(found, part), getattr(expected, part), pair.layout.precision)
@@ -181,7 +181,7 @@ def test_gradients_are_those_of_the_cpu(gpu, kind, what, precision):
     for output in ("LIF",) if what == "spikes" else ("LIF", "LI"):
         case = random_case(rng, kind, batch=3, duration=20.0, output=output)
         pair = simulated(case, precision)
-        assert_same_gradients(pair, random_drive(rng, pair, "output", what))
+        assert_same_gradients(pair, random_sources(rng, pair, "output", what))
 
 
 @pytest.mark.slow
@@ -196,8 +196,8 @@ def test_dropout_rate_jumps_and_the_limit_act_as_on_the_cpu(gpu, kind, precision
     assert pair.cpu.arrivals()[2] > pair.cpu.emissions("first").dropped.sum()
     assert_same_activity(pair)
     jumps = rng.normal(size=pair.layout.units.size).astype(precision)
-    drive = random_drive(rng, pair, "output", "spikes", rate_jump=jumps, limit=0.5)
-    found, expected = assert_same_gradients(pair, drive)
+    sources = random_sources(rng, pair, "output", "spikes", rate_jump=jumps, limit=0.5)
+    found, expected = assert_same_gradients(pair, sources)
     assert found.limited == expected.limited > 0
 
 
@@ -209,7 +209,7 @@ def test_refractory_periods_are_those_of_the_cpu(gpu, kind, refractory):
     case = random_case(rng, kind, batch=4, duration=50.0, output="LIF", refractory=refractory)
     pair = simulated(case, np.float64)
     assert_same_activity(pair)
-    assert_same_gradients(pair, random_drive(rng, pair, "output", "mean"))
+    assert_same_gradients(pair, random_sources(rng, pair, "output", "mean"))
 
 
 @pytest.mark.slow
@@ -219,7 +219,7 @@ def test_a_loss_may_read_a_recurrent_population(gpu):
     pair = simulated(case, np.float64)
     assert pair.cpu.counts("second").sum() > 0
     for what in ("mean", "peak", "spikes", "moments"):
-        assert_same_gradients(pair, random_drive(rng, pair, "second", what))
+        assert_same_gradients(pair, random_sources(rng, pair, "second", what))
 
 
 # -- sizes -----------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ def test_wide_layers_many_samples_and_several_windows(gpu, narrow_windows, preci
     pair = simulated(wide_case(rng, 45, 18, 20.0), precision)  # two chunks of samples
     assert pair.cpu.counts("hidden").sum() > 100
     assert_same_activity(pair)
-    assert_same_gradients(pair, random_drive(rng, pair, "output", "mean"))
+    assert_same_gradients(pair, random_sources(rng, pair, "output", "mean"))
 
 
 @pytest.mark.slow
@@ -277,7 +277,7 @@ def test_more_spikes_and_steps_than_a_warp_reads_at_once(gpu):
     pair = simulated(Case(case.network, many, 100.0), np.float64, dt=0.04)
     assert pair.cpu.emissions("first").step.max() > 2048
     assert_same_activity(pair)
-    assert_same_gradients(pair, random_drive(rng, pair, "output", "mean"))
+    assert_same_gradients(pair, random_sources(rng, pair, "output", "mean"))
 
 
 @pytest.mark.slow
@@ -286,7 +286,7 @@ def test_a_recurrent_component_of_more_units_than_a_block_has_threads(gpu):
     pair = simulated(wide_case(rng, 1100, 1, 8.0), np.float32, dt=1.0)
     assert pair.cpu.counts("hidden")[0, 1024:].sum() > 0
     assert_same_activity(pair)
-    assert_same_gradients(pair, random_drive(rng, pair, "output", "mean"))
+    assert_same_gradients(pair, random_sources(rng, pair, "output", "mean"))
 
 
 @pytest.mark.slow
@@ -301,7 +301,7 @@ def test_silence_and_units_that_nobody_reaches(gpu):
     rng = np.random.default_rng(0)
     for population in ("out", "alone", "heard"):
         what = "mean" if population == "out" else "spikes"
-        assert_same_gradients(pair, random_drive(rng, pair, population, what))
+        assert_same_gradients(pair, random_sources(rng, pair, population, what))
 
 
 @pytest.mark.slow
@@ -311,7 +311,7 @@ def test_tied_networks_are_those_of_the_cpu(gpu, precision):
         rng = np.random.default_rng([seed, 11])
         pair = simulated(tied_case(rng, 0.25), precision, dt=0.25)
         assert_same_activity(pair)
-        assert_same_gradients(pair, random_drive(rng, pair, "output", "spikes"))
+        assert_same_gradients(pair, random_sources(rng, pair, "output", "spikes"))
 
 
 @pytest.mark.slow
@@ -338,10 +338,10 @@ def test_an_emission_that_grazes_the_threshold_is_told(gpu):
     for piece in pair.cpu.pieces:
         excess = piece.spikes.threshold_excess
         excess[excess == emissions.threshold_excess[0]] = 0.0
-    drive = random_drive(rng, pair, "output", "mean")
+    sources = random_sources(rng, pair, "output", "mean")
     of_all = int(pair.layout.components[component].unit_of_column[first]) + unit
     for one in (pair.gpu, pair.cpu):
-        assert one.pull_back(drive, time_constants=False).grazing == (sample, of_all, step)
+        assert one.pull_back(sources, time_constants=False).grazing == (sample, of_all, step)
 
 
 # -- through the engine ----------------------------------------------------------------------
@@ -383,8 +383,8 @@ def everything(case: Case) -> list[np.ndarray]:
     found = [pair.gpu.emissions(name).threshold_excess for name in pair.lif]
     for name in (p.name for p in pair.populations):
         found += [*pair.gpu.states(name), *pair.gpu.peak(name)]
-    drive = random_drive(np.random.default_rng(0), pair, "output", "mean")
-    pulled = pair.gpu.pull_back(drive, time_constants=True)
+    sources = random_sources(np.random.default_rng(0), pair, "output", "mean")
+    pulled = pair.gpu.pull_back(sources, time_constants=True)
     names = ("weight", "delay", "threshold", "tau_mem", "tau_syn", "events")
     return [*found, *(getattr(pulled, name) for name in names)]
 

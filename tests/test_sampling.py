@@ -85,9 +85,9 @@ def test_short_time_constants_need_few_moments(taus):
     class Counting(Exact):
         """Keeps how many voltages it was asked for."""
 
-        def probe(self, state, population, asked):
-            moments.append(asked.times.size)
-            return super().probe(state, population, asked)
+        def states_at(self, state, population, times):
+            moments.append(times.times.size)
+            return super().states_at(state, population, times)
 
     run = evsim.simulate(network, spikes, 1000.0, Counting())
     found = run.mean("output", "sigmoid")[0, 0]

@@ -508,7 +508,11 @@ def _spike_trains(state: State, population: str) -> SpikeTrains:
     units = state.model.units_of(population)
     given = population in [p.name for p in state.model.network.inputs]
     emitted = state.input_events if given else [sample.emissions for sample in state.samples]
-    own = [[event for event in events if event.unit in units] for events in emitted]
+    # Given events are in the order of time already, unless somebody has moved their times.
+    own = [
+        sorted((event for event in events if event.unit in units), key=lambda event: event.time)
+        for events in emitted
+    ]
     return SpikeTrains(
         times=np.array([float(event.time) for events in own for event in events]),
         units=np.array([event.unit - units.start for events in own for event in events], np.int32),
