@@ -90,7 +90,7 @@ def calls(folder):
     storage.save_network(stored, network)
     generator = np.random.default_rng(0)
     fold = study.k_fold(data, 2)[0]
-    moments = readouts.Moments(np.array([1.0]), np.array([0, 1, 1, 1, 1]))
+    moments = readouts.SampleTimes(np.array([1.0]), np.array([0, 1, 1, 1, 1]))
     points = np.array([[0.5, 0.5], [0.2, 0.7]])
     counts = np.array([[3, 1], [0, 4]])
 
@@ -229,8 +229,8 @@ def calls(folder):
         "Voltage": (readouts.Voltage, {"times": [1.0], "population": "output"}),
         "VoltageTrace": (readouts.VoltageTrace, {"tolerance": 1e-9, "population": "output"}),
         "VoltageAt": (readouts.VoltageAt, {"moments": moments, "population": "output"}),
-        "Moments": (
-            lambda times, offsets: run.probe("output", readouts.Moments(times, offsets)),
+        "SampleTimes": (
+            lambda times, offsets: run.states_at("output", readouts.SampleTimes(times, offsets)),
             {"times": moments.times, "offsets": moments.offsets},
         ),
         "FirstSpike": (readouts.FirstSpike, {"population": "output"}),

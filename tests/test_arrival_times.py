@@ -19,7 +19,7 @@ from networks import looped
 import evsim
 from evsim import losses
 from evsim.engines import Engine, Exact, Reference
-from evsim.readouts import Mean, Moments, Peak, SpikeTimes, Voltage, VoltageAt
+from evsim.readouts import Mean, Peak, SampleTimes, SpikeTimes, Voltage, VoltageAt
 
 pytestmark = pytest.mark.slow
 
@@ -331,7 +331,7 @@ def test_voltages_at_times(way, ratio):
 def test_a_voltage_long_after_the_arrival(way, ratio):
     """After 40 times the shorter time constant, only the larger of two small terms is left."""
     unit, time = Unit(*time_constants(ratio)), 40 * SHORTER
-    readout = VoltageAt(Moments(np.array([time]), np.array([0, 1])))
+    readout = VoltageAt(SampleTimes(np.array([time]), np.array([0, 1])))
     for population in units_of(ratio, way.is_recurrent):
         network = way.of(network_of(population, 2.0), "unit")
         state = way.engine.simulate(network, {"input": trains((0.0, 0))}, 250.0)

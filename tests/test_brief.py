@@ -103,7 +103,7 @@ def objects(network, data):
         evsim.study.k_fold(data, 3),
         evsim.study.Scores(tuple(map(str, range(50))), np.arange(50.0)),
         evsim.readouts.Voltage(times=np.linspace(0, 40, 500)),
-        evsim.readouts.VoltageAt(evsim.readouts.Moments(np.arange(400.0), np.array([0, 400]))),
+        evsim.readouts.VoltageAt(evsim.readouts.SampleTimes(np.arange(400.0), np.array([0, 400]))),
         evsim.Dropout({"hidden": 0.1}, keys=np.arange(1000, dtype=np.uint64)),
         evsim.readouts.AdjointSources("hidden", peak=np.zeros((100, 60))),
         evsim.engines.protocol.Adjustments(np.zeros(1000), {"hidden": np.zeros(60)}),

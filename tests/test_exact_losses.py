@@ -110,7 +110,7 @@ def spike_time_mse(state, case, targets, loss):
 def voltage_mse(state, case, targets, loss):
     population, times = case.network.output.name, loss.readout.times
     offsets = np.arange(BATCH + 1) * times.size
-    moments = readouts.Moments(np.tile(times, BATCH), offsets)
+    moments = readouts.SampleTimes(np.tile(times, BATCH), offsets)
     voltages, _ = REFERENCE.states_at_exact(state, population, moments)
     return squared_error(voltages.reshape(BATCH, times.size, -1).transpose(0, 2, 1), targets)
 

@@ -15,7 +15,7 @@ from networks import RATIOS, looped
 
 import evsim
 from evsim.engines import Exact, Reference
-from evsim.readouts import FirstSpike, Mean, Moments, SpikeTimes, VoltageAt
+from evsim.readouts import FirstSpike, Mean, SampleTimes, SpikeTimes, VoltageAt
 
 EXACT = Exact(threads=1)
 REFERENCE = Reference(digits=40)
@@ -206,7 +206,7 @@ def test_a_refractory_period_below_rounding_is_none(source, at, refractory):
         return evsim.Network([*populations, unit], connections)
 
     inputs = one_sample((at, 0), units=1)
-    moments = Moments(at + np.array([2.0, 5.0]), np.array([0, 2]))
+    moments = SampleTimes(at + np.array([2.0, 5.0]), np.array([0, 2]))
     readouts = [
         (SpikeTimes(3), [[[0.0, 1.0, 0.3]]]),
         (Mean("linear"), [[1.0]]),

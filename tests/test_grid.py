@@ -594,7 +594,7 @@ def test_no_readout_or_trace_is_nan(signs):
     spikes = evsim.SpikeTrains.from_lists(lists, units=2)
     run = evsim.simulate(network, spikes, 8.0, Grid(1.0, precision="float32"))
     assert np.isfinite(run.voltage("output", [0.0, 1.9])).all()
-    moments = readouts.Moments(np.array([6.0]), np.array([0, 0, 1]))
+    moments = readouts.SampleTimes(np.array([6.0]), np.array([0, 0, 1]))
     for time, read in (
         ("7", lambda: run.voltage("output", [0.5, 7.0])),
         ("7.5", lambda: run.current("output", [7.5])),
@@ -602,7 +602,7 @@ def test_no_readout_or_trace_is_nan(signs):
         ("2", lambda: run.mean("output", "linear")),
         ("2", lambda: run.peak("output")),
         ("4.5", lambda: run.read(readouts.Voltage([4.5]))),
-        ("6", lambda: run.probe("output", moments)),
+        ("6", lambda: run.states_at("output", moments)),
         (r"2\.\d+", lambda: run.mean("output", "sigmoid")),
     ):
         message = rf"^sample 1, unit 0 of 'output', at {time} ms: .*its current is no longer finite"

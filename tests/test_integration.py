@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 
 import evsim
-from evsim.readouts import Moments, integration
+from evsim.readouts import SampleTimes, integration
 from evsim.readouts.integration import IntegrationError, integrate
 from evsim.readouts.panels import graded_panels, sum_by_sample
 
@@ -187,7 +187,7 @@ def test_shapes_are_checked():
 )
 def test_panels_fill_the_trial_between_its_kinks(kinks, size):
     times = np.concatenate([np.sort(sample) for sample in kinks]).astype(float)
-    moments = Moments(times, np.cumsum([0, *map(len, kinks)]))
+    moments = SampleTimes(times, np.cumsum([0, *map(len, kinks)]))
     graded, cut = (graded_panels(moments, 10.0, size, longest) for longest in (np.inf, 2.0))
     assert (cut.lengths <= 2.0 * (1 + 1e-12)).all()
     assert graded.lengths.size <= cut.lengths.size

@@ -27,7 +27,7 @@ import evsim
 from evsim.engines.protocol import Adjustments
 from evsim.engines.reference.engine import Reference
 from evsim.network.dropout import Dropout, is_dropped
-from evsim.readouts import FirstSpike, Mean, Moments, SpikeTimes, VoltageAt
+from evsim.readouts import FirstSpike, Mean, SampleTimes, SpikeTimes, VoltageAt
 
 pytestmark = pytest.mark.slow
 
@@ -151,7 +151,7 @@ def test_means_are_integrals(output):
         found = EXACT.read_exact(state, Mean(weighting))
         assert np.abs(found - expected).max() < 1e-40
         assert np.abs(found).min() > 1e-3
-    at_inputs = EXACT.read_exact(state, VoltageAt(Moments(inputs, np.array([0, inputs.size]))))
+    at_inputs = EXACT.read_exact(state, VoltageAt(SampleTimes(inputs, np.array([0, inputs.size]))))
     difference = input_weighted_mean(state, "output") - at_inputs.sum(axis=0) / 20
     assert np.abs(difference).max() < 1e-40
 
@@ -212,7 +212,7 @@ def test_kinks_and_probe_of_one_neuron():
     assert times[:4].tolist() == [1.0, spike, 2.0, release]
     assert (np.diff([0.0, *times, 10.0]) > 0).all()
     assert (offsets.tolist(), offsets.dtype, times.dtype) == ([0, times.size], np.int64, np.float64)
-    moments = Moments(np.array([0.0, 1.0, spike, 2.0, release, 10.0]), np.array([0, 6]))
+    moments = SampleTimes(np.array([0.0, 1.0, spike, 2.0, release, 10.0]), np.array([0, 6]))
     voltage, current = FLOATS.states_at(state, "unit", moments)
     assert voltage[:5].tolist() == [[0.0]] * 5  # before 8.0 arrives, and from the spike on
     decay = np.exp(-(np.array([1.0, spike, 2.0, release]) - 1) / 5)
@@ -236,11 +236,11 @@ def test_moments_that_see_nothing():
     spike, *_ = FLOATS.spikes(state)["unit"].times.tolist()
     names = list(network.parameters)
     for time in (0.0, spike, spike + 1.0, spike + 3.0):
-        moments = Moments(np.array([time]), np.array([0, 1]))
+        moments = SampleTimes(np.array([time]), np.array([0, 1]))
         adjoint = FLOATS.pull_back(state, VoltageAt(moments), np.ones((1, 1)), names)
         assert all((gradient == 0).all() for gradient in adjoint.parameters.values()), time
         assert (adjoint.input_times["input"] == 0).all()
-    moments = Moments(np.array([6.0]), np.array([0, 1]))
+    moments = SampleTimes(np.array([6.0]), np.array([0, 1]))
     adjoint = FLOATS.pull_back(state, VoltageAt(moments), np.ones((1, 1)), names)
     assert adjoint.input_times["input"][0] != 0
     assert adjoint.input_times["input"][1] == 0
@@ -255,14 +255,16 @@ def test_moments_of_several_samples():
         for name, trains in case.inputs.items()
     }
     state = FLOATS.simulate(case.network, inputs, case.duration)
-    moments = Moments(np.array([5.0, 3.0, 8.0, 11.0, 3.0, 8.0, 11.0]), np.array([0, 1, 4, 4, 7]))
+    moments = SampleTimes(
+        np.array([5.0, 3.0, 8.0, 11.0, 3.0, 8.0, 11.0]), np.array([0, 1, 4, 4, 7])
+    )
     voltage = FLOATS.read(state, VoltageAt(moments))
     assert (voltage[0] == 0).all()
     np.testing.assert_array_equal(voltage[1:4], voltage[4:])
     assert (voltage[1:] != 0).any()
     one = np.where(np.arange(7)[:, None] >= 4, 1.0, 0.0) * [1.0, -2.0]
     adjoint = FLOATS.pull_back(state, VoltageAt(moments), one, [])
-    own = Moments(moments.times[1:4], np.array([0, 3]))
+    own = SampleTimes(moments.times[1:4], np.array([0, 3]))
     alone = FLOATS.pull_back(
         FLOATS.simulate(case.network, case.inputs, case.duration), VoltageAt(own), one[4:], []
     )
@@ -283,7 +285,7 @@ def test_adjoint_traces_are_what_a_probe_would_see(readout):
     )
     network, times = case.network, np.array([0.5, 3.0, 6.5, 9.0, 15.0, 19.5])
     if readout == "moments":
-        readout = VoltageAt(Moments(np.array([6.5, 14.0, 19.75]), np.array([0, 3])))
+        readout = VoltageAt(SampleTimes(np.array([6.5, 14.0, 19.75]), np.array([0, 3])))
     probed = evsim.Network(
         [evsim.Input("probe", 1), *network.populations],
         [*network.connections, evsim.Connection("probe", "output", weight=np.zeros((2, 1)))],

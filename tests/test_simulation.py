@@ -254,9 +254,9 @@ TIMES, OFFSETS = np.array([1.0, 5.0, 2.0]), np.array([0, 2, 3])
 )
 def test_moments_fit_the_batch(times, offsets, error, message):
     run = evsim.simulate(VOLTAGES, TRAINS, 10.0, engine=GivesNothing())
-    moments = readouts.Moments(times, offsets)
+    moments = readouts.SampleTimes(times, offsets)
     with pytest.raises(error, match=message):
-        run.probe("output", moments)
+        run.states_at("output", moments)
     with pytest.raises(error, match=message):
         run.read(readouts.VoltageAt(moments))
 
@@ -264,7 +264,7 @@ def test_moments_fit_the_batch(times, offsets, error, message):
 def test_inputs_have_neither_moments_nor_kinks():
     run = evsim.simulate(VOLTAGES, TRAINS, 10.0, engine=GivesNothing())
     with pytest.raises(ValueError, match="'input' is an input: its units have no voltage"):
-        run.probe("input", readouts.Moments(TIMES, OFFSETS))
+        run.states_at("input", readouts.SampleTimes(TIMES, OFFSETS))
     with pytest.raises(ValueError, match="'input' is an input: its units have no voltage"):
         run.event_times("input")
     with pytest.raises(TypeError, match="moments = .*: give evsim.readouts.SampleTimes"):

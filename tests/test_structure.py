@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import evsim
 from evsim import renamed_modules
 
 ROOT = Path(__file__).parents[1]
@@ -132,3 +133,18 @@ def test_an_earlier_name_is_the_same_module(earlier):
     module = importlib.import_module(earlier)
     assert module is importlib.import_module(renamed_modules.NEW_NAMES[earlier])
     assert sys.modules[earlier] is module
+
+
+def test_earlier_names_of_readouts_and_runs_still_work():
+    assert evsim.readouts.Moments is evsim.readouts.SampleTimes
+    assert evsim.readouts.check_moments is evsim.readouts.check_sample_times
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LI("output", 1)], [evsim.Connection("input", "output", 1.0)]
+    )
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)]], units=1)
+    run = evsim.simulate(network, spikes, 10.0, "reference")
+    times = run.kinks("output")
+    assert times.times.tolist() == run.event_times("output").times.tolist() == [1.0]
+    voltages, currents = run.probe("output", evsim.readouts.Moments(*times))
+    expected = run.states_at("output", times)
+    assert (voltages.tolist(), currents.tolist()) == tuple(part.tolist() for part in expected)

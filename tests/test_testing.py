@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evsim import losses
-from evsim.readouts import Mean, Moments, Peak, Readout, SpikeTimes, Voltage, VoltageAt
+from evsim.readouts import Mean, Peak, Readout, SampleTimes, SpikeTimes, Voltage, VoltageAt
 from evsim.testing import check_loss, differentiate
 
 GENERATOR = np.random.default_rng(0)
@@ -224,7 +224,7 @@ def test_what_cannot_be_checked():
     with pytest.raises(ValueError, match="does not classify: give check_loss its targets"):
         check_loss(losses.SpikeTimeMSE())
     with pytest.raises(TypeError, match="does not know what values VoltageAt"):
-        check_loss(SquaredError(VoltageAt(Moments(np.empty(0), np.zeros(1, int)))))
+        check_loss(SquaredError(VoltageAt(SampleTimes(np.empty(0), np.zeros(1, int)))))
 
 
 def test_differences_reach_many_digits():

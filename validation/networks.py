@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 import evsim
 from evsim.network import Parameter
-from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes, VoltageAt
+from evsim.readouts import FirstSpike, Mean, Peak, Readout, SampleTimes, SpikeTimes, VoltageAt
 
 RATIOS = (4.0, 2.0, 1.0, 1.0 + 1e-9, 1 / 3)  # tau_mem / tau_syn
 DELAYS = ("none", "one", "axonal", "dendritic", "synaptic")
@@ -45,13 +45,13 @@ class Case:
         return FirstSpike(), SpikeTimes(2), *common, *hidden
 
     @cached_property
-    def moments(self) -> Moments:
+    def moments(self) -> SampleTimes:
         """Up to three times of each sample, at least one of the first."""
         rng = np.random.default_rng(sum(trains.times.size for trains in self.inputs.values()))
         counts = rng.integers(0, 4, self.batch_size)
         counts[:1] = np.maximum(counts[:1], 1)
         times = [np.sort(rng.uniform(0, self.duration, count)) for count in counts]
-        return Moments(np.concatenate([[], *times]), np.cumsum([0, *counts]))
+        return SampleTimes(np.concatenate([[], *times]), np.cumsum([0, *counts]))
 
     @property
     def batch_size(self) -> int:

@@ -24,7 +24,7 @@ from evsim import storage
 from evsim.engines.protocol import Adjustments
 from evsim.engines.reference.network import Event, Kind, Model, SampleDropout, Simulation
 from evsim.network.topology import Topology
-from evsim.readouts import FirstSpike, Mean, Moments, Peak, Readout, SpikeTimes, VoltageAt
+from evsim.readouts import FirstSpike, Mean, Peak, Readout, SampleTimes, SpikeTimes, VoltageAt
 
 KIND_OF_FILE = "disagreement"
 
@@ -249,10 +249,12 @@ class Draw:
             choices += [FirstSpike, FirstSpike, partial(SpikeTimes, int(self.rng.integers(1, 4)))]
         return self.one_of(*choices)(population=population.name)
 
-    def moments(self, batch_size: int) -> Moments:
+    def moments(self, batch_size: int) -> SampleTimes:
         counts = self.rng.integers(1, 4, batch_size)
         times = [np.sort(self.times(0.0, self.duration, count)) for count in counts]
-        return Moments(np.minimum(np.concatenate(times), self.duration), np.cumsum([0, *counts]))
+        return SampleTimes(
+            np.minimum(np.concatenate(times), self.duration), np.cumsum([0, *counts])
+        )
 
     def dropout(self, network: evsim.Network) -> evsim.Dropout | None:
         if not self.chance(0.04):
@@ -583,7 +585,7 @@ def load_case(path: Path) -> tuple[SmallCase, dict[str, Any]]:
     readout = settings["readout"]
     kind = _READOUTS[readout.pop("kind")]
     if kind is VoltageAt:
-        readout["moments"] = Moments(arrays["moments/times"], arrays["moments/offsets"])
+        readout["moments"] = SampleTimes(arrays["moments/times"], arrays["moments/offsets"])
     duration, limit = arrays["scalars"].tolist()
     jumps = {n.removeprefix("jumps/"): a for n, a in arrays.items() if n.startswith("jumps/")}
     case = SmallCase(
