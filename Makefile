@@ -19,6 +19,9 @@ PYTEST := python -m pytest -n $(PROCESSES) --dist worksteal
 UV := UV_SYSTEM_CERTS=1 $(BIN)/uv --quiet
 INSTALLED_UV := $(VENV)/installed-uv
 LOWEST := $(CURDIR)/build/lowest
+# The tests of what depends on other libraries.
+LOWEST_TESTS := $(patsubst %,tests/test_%.py,cli datasets exact exponential grid import lif plotting \
+    reference simulation storage testing topology training training_options)
 WHEEL := $(CURDIR)/build/wheel
 
 .PHONY: help demo test test-fast test-lowest test-wheel lint docs bench validate gpu-report clean
@@ -54,7 +57,7 @@ test-lowest: $(INSTALLED_UV)
 	$(UV) venv --clear --python $(BIN)/python $(LOWEST)
 	$(UV) pip install --python $(LOWEST) --resolution lowest-direct --editable ".[dev]"
 	NUMBA_CACHE_DIR=$(LOWEST)/numba $(LOWEST)/bin/$(PYTEST) -m "not slow" \
-	    -W ignore::DeprecationWarning
+	    -W ignore::DeprecationWarning $(LOWEST_TESTS)
 
 test-wheel: $(INSTALLED_UV)
 	rm -rf $(WHEEL)

@@ -173,7 +173,8 @@ def test_the_grid_of_the_run_is_the_one_asked_for(tmp_path, capsys):
 def test_the_step_of_a_grid_is_the_published_one_if_none_is_given(capsys):
     with pytest.raises(SystemExit):
         main(["train", "sequence", "--help"])
-    assert "0.01 for yin-yang, 1 for the others" in " ".join(capsys.readouterr().out.split())
+    said = capsys.readouterr().out.replace("│", " ")
+    assert "0.01 for yin-yang, 1 for the others" in " ".join(said.split())
     steps = {name: task.settings_type.grid_step for name, task in TASKS.items()}
     assert steps.pop("yin-yang") == 0.01
     assert set(steps.values()) == {1.0}

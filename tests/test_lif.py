@@ -292,16 +292,18 @@ def rise(start, span, rate, slope, tau_mem, tau_syn):
 def test_integral_of_rise(start, span, weighting, tau):
     """Written with plain exponentials, of time constants moved apart where they are equal."""
     assume(start + span <= 100.0)
-    a, s, r, k, tau_mem, tau_syn = numbers(start, span, *weighting, *tau)
-    tau_mem += tau_mem * mp.mpf(10) ** -30
 
     def moments(tau):
         x = r + 1 / tau
         end = mp.exp(-x * s)
         return (1 + k * a) * (1 - end) / x + k * (1 - end * (1 + x * s)) / x**2
 
-    falling = moments(tau_mem) / tau_mem - moments(tau_syn) / tau_syn
-    truth = -mp.exp(-r * a) * falling * tau_syn / (tau_mem - tau_syn)
+    # What is left of the differences is as small as the exponential at the end of the span.
+    with mp.workdps(100 + int(span / max(tau))):
+        a, s, r, k, tau_mem, tau_syn = numbers(start, span, *weighting, *tau)
+        tau_mem += tau_mem * mp.mpf(10) ** -30
+        falling = moments(tau_mem) / tau_mem - moments(tau_syn) / tau_syn
+        truth = -mp.exp(-r * a) * falling * tau_syn / (tau_mem - tau_syn)
     found = rise(start, span, *weighting, *tau)
     # The linear weighting at the end of the span is a difference.
     at_end, _ = response(s, tau_mem, tau_syn)
