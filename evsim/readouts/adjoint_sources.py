@@ -3,6 +3,9 @@
 An engine reads four quantities of a population: the weighted mean of V with a closed form, the
 largest V, the times of the first spikes, and V at given times.  A readout is a function of them.
 ``AdjointSources`` holds the derivative of a loss with respect to each.
+
+Papers: D is Mészáros, Knight, Nowotny (delay learning with EventProp), L is Nowotny, Turner,
+Knight (loss shaping).
 """
 
 from __future__ import annotations

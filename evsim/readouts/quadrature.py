@@ -3,6 +3,8 @@
 Engines know the weightings with a closed form, and one of them at a time.  Any other weighting is
 a sum of voltages at Gauss nodes between the events of each sample, with an error as small as
 rounding.
+
+Paper: D is Mészáros, Knight, Nowotny (delay learning with EventProp).
 """
 
 from __future__ import annotations
