@@ -89,7 +89,7 @@ def test_twins_spike_together_whatever_one_sends_the_other(is_recurrent, inhibit
     The tie is exact in any number of digits, and does not depend on how it is rounded.
     """
     rng = np.random.default_rng(1)
-    for trial in range(20):
+    for trial in range(12):
         ratio = RATIOS[trial % len(RATIOS)]
         weight = rng.uniform(4, 15, (1, 3)) * [[1, 1, -0.3]]
         taus = {"tau_mem": 20.0, "tau_syn": 20.0 / ratio, "refractory": [0.0, 2.0][trial % 2]}

@@ -188,8 +188,12 @@ def test_a_forked_process_has_threads_of_its_own():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_a_stop_while_compiling_leaves_nothing_half_done(ask):
+def test_a_stop_while_compiling_leaves_nothing_half_done(ask, monkeypatch, tmp_path):
+    from numba.core import config
+
     from evsim._compile.decorators import compiled, entry_point
+
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))  # what an earlier run left is not found
 
     @compiled
     def once_more(x):
