@@ -12,12 +12,15 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
 from evsim.arguments.errors import ArgumentError
 from evsim.arguments.paths import user_path
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 LARGEST_FLOAT = int(np.finfo(np.float64).max)
 
@@ -28,7 +31,7 @@ LARGEST_COUNT = 2**62
 # -- single numbers -----------------------------------------------------------------------
 
 
-def is_sparse(values: object) -> bool:
+def is_sparse(values: object) -> TypeGuard[csr_array]:
     """Whether the values are a sparse matrix; SciPy is not imported."""
     return hasattr(values, "tocsr")
 

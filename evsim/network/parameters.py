@@ -7,16 +7,18 @@ transpose of ``spread``: it sums a quantity per synapse into the shape of the pa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evsim.arguments.checks import is_sparse, real_array
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-Parameter = Any  # a NumPy array, or a scipy.sparse.csr_array for a sparse connection
+Parameter: TypeAlias = "NDArray[np.float64] | csr_array"
+"""The values of a parameter; a csr_array for a sparse connection."""
 
 
 class FrozenArrays:
