@@ -268,8 +268,9 @@ def fit(
         seed=checked_integer(seed, "seed", 0),
         engine=resolve(engine),
     )
+    begins_with = data
     if fits_later:
-        checked_data(network, task.epoch_data(1)[0], loss, duration, "augmented")
+        begins_with = checked_data(network, task.epoch_data(1)[0], loss, duration, "augmented")
     epochs = checked_count(epochs, "epochs")
     callbacks = _checked_functions(callbacks, "callbacks", "functions")
     check_flag(resume, "resume")
@@ -277,7 +278,6 @@ def fit(
     if resume and run_folder is None:
         raise ValueError("resume=True needs a run_folder to go on from")
     folder = None if run_folder is None else RunFolder(_checked_folder(run_folder))
-    begins_with = data if not fits_later else task.epoch_data(1)[0]
     warn_of_unreached(network, check_inputs(network, begins_with.spikes), duration)
     training = Training(task, epochs, folder)
     with terminable(), nullcontext() if folder is None else folder.locked():

@@ -73,7 +73,7 @@ class State(Brief):
         """The network that was run."""
         return self.model.network
 
-    @property
+    @cached_property
     def inputs(self) -> dict[str, SpikeTrains]:
         """The spikes of each input population, as they were given."""
         return {p.name: _spike_trains(self, p.name) for p in self.network.inputs}
@@ -508,7 +508,7 @@ def _spike_trains(state: State, population: str) -> SpikeTrains:
     units = state.model.units_of(population)
     given = population in [p.name for p in state.model.network.inputs]
     emitted = state.input_events if given else [sample.emissions for sample in state.samples]
-    # Given events are in the order of time already, unless somebody has moved their times.
+    # ``simulate_model`` takes input events in any order.
     own = [
         sorted((event for event in events if event.unit in units), key=lambda event: event.time)
         for events in emitted
