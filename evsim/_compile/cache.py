@@ -1,9 +1,9 @@
 """The cache of machine code on disk, and the messages on stderr while functions are compiled.
 
 numba's own cache looks only at the file in which a function is defined, and misses changes to the
-functions that it calls from other files.  This cache stores machine code under a digest of all
-source of evsim, so any change to the source, or to anything else that the code depends on, makes
-it compile again.
+functions that it calls from other files.  This cache stores machine code under a digest of the
+files that the code depends on: those of the function's folder and all that they import.  A change
+to any of them, or to anything else that the code depends on, makes it compile again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The files of the cache: their folders, their names and their format.
 
-The name of a file contains a digest of all source of evsim's packages.  The file begins with the
-length and the digest of its content, so a damaged file is recognised and ignored.
+The name of a file contains a digest of the source that its machine code depends on.  The file
+begins with the length and the digest of its content, so a damaged file is recognised and ignored.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import struct
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 from numba.core import config
@@ -37,30 +38,79 @@ _STARTED = time.time()
 # -- source -----------------------------------------------------------------------------------
 
 
-def source_digest(source: Path) -> str:
-    """The digest of all source files of evsim's packages, and of those in ``source``.
+_IMPORT = re.compile(
+    rb"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]+)|import[ \t]+([\w., \t]+))",
+    re.MULTILINE,
+)
+"""A statement that imports: a module and the names from it, or modules."""
 
-    ``source`` is the folder of a module that may belong to another package.  If Python runs
-    bytecode without source, the digest is that of the bytecode; if it imports from an archive, that
-    of the archive.  Raises OSError if a file cannot be read.
+
+def source_digest(source: Path) -> str:
+    """The digest of the files in the folder ``source`` and of all files of evsim they import.
+
+    These are the files that the machine code of functions defined in that folder depends on:
+    imports are followed from file to file, wherever in a file they stand.  If Python runs bytecode
+    without source, the digest is that of all bytecode of evsim's packages; if it imports from an
+    archive, that of the archive.  Raises OSError if a file cannot be read.
     """
     packages = _packages()
-    files = [file for package in packages for file in _files_of(package, package.rglob("*.py*"))]
-    if not any(package == source or package in source.parents for package in packages):
-        files += _files_of(source, source.glob("*.py*"))
+    files = _files_of(source, source.glob("*.py*"))
+    if all(file.suffix == ".py" for file in files):
+        contents = _with_imports(files, packages)
+    else:
+        every = (_files_of(package, package.rglob("*.py*")) for package in packages.values())
+        contents = {file: file.read_bytes() for file in {*files, *chain.from_iterable(every)}}
     digest = hashlib.sha256()
-    for file in files:
-        content = file.read_bytes()
+    for file in sorted(contents):
+        content = contents[file]
         digest.update(f"{file.parent.name}/{file.name} {len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()[:16]
 
 
-def _packages() -> list[Path]:
-    """The folders of evsim's packages."""
+def _with_imports(files: Iterable[Path], packages: Mapping[str, Path]) -> dict[Path, bytes]:
+    """The contents of some source files and of all files of evsim's packages they import."""
+    contents: dict[Path, bytes] = {}
+    to_read = list(files)
+    while to_read:
+        file = to_read.pop()
+        if file not in contents:
+            contents[file] = file.read_bytes()
+            to_read += _imported_files(contents[file], packages)
+    return contents
+
+
+def _imported_files(content: bytes, packages: Mapping[str, Path]) -> Iterator[Path]:
+    """The files of evsim's packages that a source file imports directly."""
+    for found in _IMPORT.findall(content):
+        module, names, modules = (part.decode() for part in found)
+        # What is imported from a package may be a module of it.
+        named = [module, *(f"{module}.{name}" for name in _listed(names))] if module else []
+        for name in (*named, *_listed(modules)):
+            yield from _file_of_module(name, packages)
+
+
+def _listed(names: str) -> list[str]:
+    """The names in a list with commas, without what they are renamed to."""
+    return [name.split()[0] for name in names.strip("()").split(",") if name.strip()]
+
+
+def _file_of_module(name: str, packages: Mapping[str, Path]) -> Iterator[Path]:
+    """The file of a module of evsim's packages, if there is such a module."""
+    top, *rest = name.split(".")
+    if top in packages:
+        path = packages[top].joinpath(*rest)
+        candidates = path / "__init__.py", path.with_suffix(".py")
+        yield from (file for file in candidates if file.is_file())
+
+
+def _packages() -> dict[str, Path]:
+    """The folders of evsim's packages by name."""
+    folders = {"evsim": Path(__file__).parents[1].absolute()}
     grid = find_spec("evsim_gpu")
-    others = (grid.submodule_search_locations or ()) if grid is not None else ()
-    return [Path(folder).absolute() for folder in (Path(__file__).parents[1], *others)]
+    if grid is not None and grid.submodule_search_locations:
+        folders["evsim_gpu"] = Path(grid.submodule_search_locations[0]).absolute()
+    return folders
 
 
 def _files_of(folder: Path, found: Iterator[Path]) -> list[Path]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from evsim._compile.decorators import compiled
-from evsim.network import dropout
+from evsim.network.dropout import spike_fraction as plain_spike_fraction
 
-spike_fraction = compiled(dropout.spike_fraction)
+spike_fraction = compiled(plain_spike_fraction)
 
 
 @compiled
