@@ -163,6 +163,11 @@ class ReadoutCotangents(NamedTuple):
         slopes = None if self.spike_slopes is None else factor * self.spike_slopes
         return ReadoutCotangents(self.readout, factor * self.cotangents, slopes)
 
+    def averaged(self, batch_size: int) -> ReadoutCotangents:
+        """The same, of the mean of the function over a batch."""
+        slopes = None if self.spike_slopes is None else self.spike_slopes / batch_size
+        return ReadoutCotangents(self.readout, self.cotangents / batch_size, slopes)
+
 
 def is_elementary(readout: object) -> bool:
     """Whether a readout is one of the quantities that engines read themselves."""

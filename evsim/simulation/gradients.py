@@ -131,7 +131,7 @@ def quiet_gradient(
         },
         lambda_limit=float(options.lambda_limit),
     )
-    parts = [part.scaled(1 / batch_size) for part in outcome.parts]
+    parts = [part.averaged(batch_size) for part in outcome.parts]
     return Gradient(run, run.pull_back_parts(parts, names, adjustments), outcome)
 
 
