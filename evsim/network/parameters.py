@@ -7,14 +7,17 @@ transpose of ``spread``: it sums a quantity per synapse into the shape of the pa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evsim.arguments.checks import is_sparse, real_array
+from evsim.display.frames import data_frame
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from scipy.sparse import csr_array
 
 Parameter: TypeAlias = "NDArray[np.float64] | csr_array"
@@ -147,6 +150,69 @@ def fold(
         return np.asarray(full.sum())
     shared_axes = tuple(axis for axis in (0, 1) if values.shape[axis] == 1)
     return full.sum(axis=shared_axes, keepdims=True) if shared_axes else full.copy()
+
+
+# -- the numbers of a parameter -----------------------------------------------------------
+
+
+def numbers(value: Parameter) -> np.ndarray:
+    """The numbers of a parameter or a gradient: the array, or its stored entries if sparse."""
+    flat: np.ndarray = value.data if is_sparse(value) else value
+    return flat
+
+
+def norm(value: Parameter) -> float:
+    """The Euclidean norm of the numbers of a parameter or a gradient."""
+    # NumPy's norm would call BLAS, which would start its threads.
+    with np.errstate(over="ignore", under="ignore"):
+        return float(np.sqrt(np.square(numbers(value)).sum()))
+
+
+def largest(value: Parameter) -> float | None:
+    """The largest magnitude of the numbers of a parameter or a gradient; None if there is none."""
+    magnitudes = np.abs(numbers(value))
+    return float(magnitudes.max()) if magnitudes.size else None
+
+
+def parameter_frame(
+    parameters: Mapping[str, Parameter], shapes: Mapping[str, tuple[int, int]]
+) -> DataFrame:
+    """Parameters as a data frame with a row for each number that they have.
+
+    ``shapes`` has the numbers of target and source units, (post, pre), of each connection.  See
+    ``Network.to_frame`` for the columns.
+    """
+    tables = []
+    for name, value in parameters.items():
+        owner, kind = name.rsplit(".", 1)
+        places = _places(value, shapes.get(owner))
+        size = numbers(value).size
+        columns = {"parameter": np.full(size, name, object), "kind": np.full(size, kind, object)}
+        tables.append(columns | places | {"value": np.ravel(numbers(value))})
+    return data_frame({key: np.ma.concatenate([t[key] for t in tables]) for key in tables[0]})
+
+
+def _places(value: Parameter, shape: tuple[int, int] | None) -> dict[str, np.ma.MaskedArray]:
+    """The units that each number belongs to; masked where units share it.
+
+    ``shape`` is (post, pre) for a parameter of a connection, None for one of a population.
+    """
+    found = {axis: np.ma.masked_all(numbers(value).size, np.int64) for axis in _AXES}
+    if is_sparse(value):
+        found["post"][:], found["pre"][:] = sparse_entries(value)
+        return found
+    indices = np.indices(value.shape).reshape(value.ndim, -1)
+    if shape is None:
+        if value.ndim:
+            found["unit"][:] = indices[0]
+        return found
+    for axis, name in enumerate(("post", "pre")):
+        if value.ndim and value.shape[axis] == shape[axis]:
+            found[name][:] = indices[axis]
+    return found
+
+
+_AXES = ("post", "pre", "unit")
 
 
 # -- sparse matrices ----------------------------------------------------------------------

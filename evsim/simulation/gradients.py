@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from evsim.arguments.checks import check_duration
 from evsim.arguments.keywords import helpful
 from evsim.arguments.named import Named
+from evsim.display.html_table import html_table
 from evsim.display.short_repr import and_more, first
 from evsim.engines import resolve
 from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
@@ -23,7 +24,7 @@ from evsim.losses.regularisers import RateRegulariser
 from evsim.network.checks import check_inputs, check_network, check_trace, check_wrt
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
-from evsim.network.parameters import Parameter
+from evsim.network.parameters import Parameter, largest, norm
 from evsim.network.spike_trains import SpikeTrains
 from evsim.simulation.checks import check_adjustments, check_is_loss, check_time_constants
 from evsim.simulation.run import Run, run_checked
@@ -56,8 +57,10 @@ def gradient(
         that does not classify its targets, in the shape the loss states.
     loss : Loss
     wrt : iterable of str, optional
-        Names of parameters; every one if not given.  Leaving out all time constants saves the
-        engine a pass; weights, delays and thresholds come out of the same one.
+        Full names of parameters ("hidden.tau_mem") and kinds of them ("weight" for every
+        weight), as for the optimizers of ``evsim.fit``; every parameter if not given.  Leaving
+        out all time constants saves the engine a pass; weights, delays and thresholds come out
+        of the same one.
     dropout : Dropout, optional
         Which spikes reach none of their synapses, forward and backward.
     regularisers : iterable of RateRegulariser
@@ -151,8 +154,18 @@ class Gradient:
     adjoint: Adjoint
 
     def __repr__(self) -> str:
-        by = and_more(first(self.parameters), len(self.parameters))
-        return f"Gradient(loss {self.loss:.6g} of {self.run}, by {by})"
+        names = and_more(first(self.parameters), len(self.parameters))
+        return f"Gradient(loss {self.loss:.6g} of {self.run}, with respect to {names})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: the shape and the size of the gradient of each parameter."""
+        rows = [
+            (name, str(np.shape(gradient)), norm(gradient), largest(gradient))
+            for name, gradient in self.parameters.items()
+        ]
+        title = f"Gradient of the loss {self.loss:.6g}, mean over {self.run.batch_size} samples"
+        header = ("with respect to", "shape", "Euclidean norm", "largest magnitude")
+        return html_table(title, header, rows)
 
     @property
     def losses(self) -> NDArray[np.float64]:
