@@ -189,7 +189,14 @@ def parameter_frame(
         size = numbers(value).size
         columns = {"parameter": np.full(size, name, object), "kind": np.full(size, kind, object)}
         tables.append(columns | places | {"value": np.ravel(numbers(value))})
-    return data_frame({key: np.ma.concatenate([t[key] for t in tables]) for key in tables[0]})
+    return data_frame({key: _joined([table[key] for table in tables]) for key in tables[0]})
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    if not isinstance(parts[0], np.ma.MaskedArray):
+        return np.concatenate(parts)
+    mask = np.concatenate([np.ma.getmaskarray(part) for part in parts])
+    return np.ma.MaskedArray(np.concatenate([part.data for part in parts]), mask=mask)
 
 
 def _places(value: Parameter, shape: tuple[int, int] | None) -> dict[str, np.ma.MaskedArray]:
@@ -197,22 +204,20 @@ def _places(value: Parameter, shape: tuple[int, int] | None) -> dict[str, np.ma.
 
     ``shape`` is (post, pre) for a parameter of a connection, None for one of a population.
     """
-    found = {axis: np.ma.masked_all(numbers(value).size, np.int64) for axis in _AXES}
+    size = numbers(value).size
+    found = {
+        axis: np.ma.MaskedArray(np.zeros(size, np.int64), mask=True)
+        for axis in ("post", "pre", "unit")
+    }
     if is_sparse(value):
         found["post"][:], found["pre"][:] = sparse_entries(value)
         return found
-    indices = np.indices(value.shape).reshape(value.ndim, -1)
-    if shape is None:
-        if value.ndim:
-            found["unit"][:] = indices[0]
-        return found
-    for axis, name in enumerate(("post", "pre")):
-        if value.ndim and value.shape[axis] == shape[axis]:
-            found[name][:] = indices[axis]
+    axes = ("unit",) if shape is None else ("post", "pre")
+    full = value.shape if shape is None else shape
+    for axis, indices in enumerate(np.indices(value.shape)):
+        if value.shape[axis] == full[axis]:
+            found[axes[axis]][:] = np.ravel(indices)
     return found
-
-
-_AXES = ("post", "pre", "unit")
 
 
 # -- sparse matrices ----------------------------------------------------------------------
