@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from evsim import engines, metrics, plotting, storage, study, tasks, testing
     from evsim.data import augment
     from evsim.data.dataset import Dataset
-    from evsim.training import StopTraining, evaluate, fit, schedules
+    from evsim.storage.run_folder import load
+    from evsim.training import StopTraining, evaluate, fit, predict, schedules
     from evsim.training import optimisers as optim
     from evsim.training.optimisers import SGD, Adam
     from evsim.training.schedules import EarlyStopping
@@ -60,10 +61,12 @@ __all__ = [
     "evaluate",
     "fit",
     "gradient",
+    "load",
     "losses",
     "metrics",
     "optim",
     "plotting",
+    "predict",
     "readouts",
     "schedules",
     "simulate",
@@ -81,6 +84,8 @@ _DEFINED_IN = {
     "StopTraining": "evsim.training",
     "evaluate": "evsim.training",
     "fit": "evsim.training",
+    "load": "evsim.storage",
+    "predict": "evsim.training",
 }
 """The modules of names that import more than NumPy; they are imported on first use."""
 
@@ -89,6 +94,7 @@ _MODULES = (
     "data",
     "datasets",
     "engines",
+    "jax",
     "metrics",
     "optim",
     "plotting",
@@ -113,3 +119,8 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f"evsim.{name}")
     raise AttributeError(f"module 'evsim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """All public names, for tab completion; nothing is imported."""
+    return sorted({*__all__, *_MODULES, *(name for name in globals() if name.startswith("__"))})

@@ -294,6 +294,17 @@ def calls(folder):
                 "batch_size": 256,
             },
         ),
+        "predict": (
+            evsim.predict,
+            {
+                "network": network,
+                "data": spikes,
+                "readout": loss,
+                "duration": 20.0,
+                "engine": "exact",
+                "batch_size": 256,
+            },
+        ),
         "fit": (evsim.fit, fitting),
         "fit, optimizers": (
             lambda value: evsim.fit(
@@ -499,6 +510,8 @@ def calls(folder):
         ),
         # files
         "save_network": (storage.save_network, {"path": folder / "b", "network": network}),
+        "Network.save": (network.save, {"path": folder / "c"}),
+        "load": (evsim.load, {"path": stored}),
         "load_network": (storage.load_network, {"path": stored}),
         "stratified_split": (
             datasets.stratified_split,

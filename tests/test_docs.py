@@ -6,6 +6,7 @@ import html
 import importlib
 import importlib.util
 import inspect
+import math
 import os
 import re
 import subprocess
@@ -353,11 +354,22 @@ def real_parameters(path):
     return inspect.getmodule(function), defaults
 
 
-def worth(default, module):
+READOUTS = importlib.import_module("evsim.readouts")
+KNOWN_TO_READERS = {
+    "np": np,
+    "inf": np.inf,
+    "math": math,
+    "Adjustments": importlib.import_module("evsim.engines.protocol").Adjustments,
+    **{name: getattr(READOUTS, name) for name in READOUTS.__all__},
+}
+"""Names that a default may have; a constant of a module is none of them."""
+
+
+def worth(default):
     """The value of a default as it is shown, as ``repr`` writes it."""
     if default == "required":
         return default
-    return repr(eval(default, {"np": np, "inf": np.inf, **vars(module)}))  # noqa: S307 (our own page)
+    return repr(eval(default, KNOWN_TO_READERS))  # noqa: S307 (our own page)
 
 
 @pytest.mark.slow
@@ -371,10 +383,14 @@ def test_signatures_and_tables_of_the_site_are_those_of_the_code(site):
             for shown in (shown_signature(description), shown_parameters(description) or None):
                 if shown is None:
                     continue
-                said = {name: worth(default, module) for name, default in shown.items()}
+                said = {name: worth(default) for name, default in shown.items()}
                 assert said == real, path
             tables += bool(shown_parameters(description))
-            signatures += shown_signature(description) is not None
+            has_signature = shown_signature(description) is not None
+            signatures += has_signature
+            found = named(path)
+            if hasattr(found, "_fields") or dataclasses.is_dataclass(found):
+                assert has_signature, path
     assert tables > 50
     assert signatures > 250
 

@@ -29,7 +29,7 @@ ORDER = (
     "evsim.testing evsim.data evsim.metrics",
     "evsim.training",
     "evsim.study evsim.plotting evsim_gpu",
-    "evsim.precompile",
+    "evsim.precompile evsim.jax evsim.torch evsim.nir",
     "evsim.tasks",
     "evsim.renamed_modules",
     "evsim",

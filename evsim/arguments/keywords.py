@@ -46,7 +46,7 @@ _OTHER_NAMES = {
     "wrt": "parameters params with_respect_to argnums names",
     "regularisers": "regularizers regulariser regularizer regularisation regularization",
     "lambda_limit": "clip max_lambda limit",
-    "data": "dataset train training train_data x samples loader dataloader train_loader",
+    "data": "dataset train training train_data x samples loader dataloader train_loader spikes",
     "validation": "val valid val_data validation_data test val_loader dev",
     "optimizers": "optimizer optimiser optimisers optim opt",
     "epochs": "num_epochs n_epochs max_epochs epoch iterations",
@@ -86,7 +86,7 @@ _OTHER_NAMES = {
     "classes": "num_classes n_classes",
     "predictions": "y_pred preds predicted",
     "tolerance": "tol rtol atol",
-    "readout": "read reads decoder",
+    "readout": "read reads decoder loss criterion",
     "weighting": "weights kind",
     "path": "file filename name",
 }

@@ -65,3 +65,8 @@ def __getattr__(name: str) -> Any:
             "the grid engine is in the package evsim_gpu, which comes with evsim since version 0.3 "
             "and is not there: install evsim again"
         ) from error
+
+
+def __dir__() -> list[str]:
+    """All names, for tab completion; nothing is imported."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -79,6 +79,10 @@ class IntegralLoss(Loss):
         self, run: ReadableRun, labels: NDArray[Any], integral: Integral
     ) -> NDArray[np.float64]:
         """What is shown of the trial and decides its class, shape (batch, units): the mean of V."""
+        return self.readout_values(run)
+
+    def readout_values(self, run: ReadableRun) -> NDArray[np.float64]:
+        """The same without labels; a subclass whose summary is another overrides this too."""
         return run.read(Mean(population=self.readout.population))
 
 
@@ -94,6 +98,10 @@ class TimeAveragedCrossEntropy(IntegralLoss):
         self, voltages: NDArray[np.float64], labels: NDArray[Any]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return cross_entropy(voltages, labels)
+
+    def readout_values(self, run: ReadableRun) -> NDArray[np.float64]:
+        # The probabilities are the same for every label, to the tolerance of the readout.
+        return self.evaluate(run, np.zeros(run.batch_size, np.int64)).values
 
     def summary(
         self, run: ReadableRun, labels: NDArray[Any], integral: Integral

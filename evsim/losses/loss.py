@@ -137,10 +137,17 @@ class Loss(ABC):
 
     def evaluate(self, run: ReadableRun, labels: NDArray[Any]) -> Outcome:
         """The loss of a simulated batch, and what the gradient goes through."""
-        values = run.read(self.readout)
+        values = self.readout_values(run)
         losses, derivative = self(values, labels, run.duration)
         predictions = self.predict(values) if self.classifies else None
         return Outcome(losses, values, predictions, self.readout, derivative)
+
+    def readout_values(self, run: ReadableRun) -> NDArray[np.float64]:
+        """The values that the loss shows of a simulated batch, and from which it predicts.
+
+        They need no labels; ``Outcome.values`` are the same.
+        """
+        return run.read(self.readout)
 
     @abstractmethod
     def __call__(

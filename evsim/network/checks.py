@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -64,8 +66,36 @@ def _check_input(population: Population, trains: SpikeTrains) -> SpikeTrains:
     return trains
 
 
+def kind_of(parameter: str) -> str:
+    """The kind of a parameter, "weight" or "tau_mem", from its full name."""
+    return parameter.rsplit(".", 1)[1]
+
+
+def parameters_named(
+    name: object, parameters: Mapping[str, Any], argument: str, which: str = ""
+) -> tuple[str, ...]:
+    """The full names of the parameters that a name stands for, in the order of ``parameters``.
+
+    A kind ("weight", "delay", "tau_mem", ...) stands for every parameter of that kind, a full name
+    ("input->hidden.delay") for one.  ``argument`` is what the name was given for, ``which`` says
+    which parameters these are, such as "trained ".
+
+    Raises ValueError for an unknown name.
+    """
+    if isinstance(name, str) and name in parameters:
+        return (name,)
+    found = tuple(parameter for parameter in parameters if kind_of(parameter) == name)
+    if not found:
+        known = dict.fromkeys([*map(kind_of, parameters), *parameters])
+        raise ValueError(f"{argument}: {unknown_name(f'{which}parameter', name, known)}")
+    return found
+
+
 def check_wrt(network: Network, wrt: Iterable[str] | None) -> tuple[str, ...]:
-    """The names of the parameters with respect to which to differentiate; all for None."""
+    """The full names of the parameters with respect to which to differentiate; all for None.
+
+    ``wrt`` may have full names and kinds, as in ``parameters_named``.
+    """
     if wrt is None:
         return tuple(network.parameters)
     if isinstance(wrt, str):
@@ -74,9 +104,8 @@ def check_wrt(network: Network, wrt: Iterable[str] | None) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"wrt holds {shown(name)}: give names of parameters")
-        if name not in network.parameters:
-            raise ValueError(unknown_name("parameter", name, network.parameters))
-    return names
+    found = [parameters_named(name, network.parameters, "wrt") for name in names]
+    return tuple(dict.fromkeys(chain(*found)))
 
 
 def check_has_voltage(network: Network, population: str) -> None:

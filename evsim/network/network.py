@@ -8,11 +8,13 @@ its own.  A gradient has the shape of its parameter.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from importlib import import_module
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,9 +32,12 @@ from evsim.arguments.keywords import helpful
 from evsim.arguments.named import Named
 from evsim.network.connections import Connection
 from evsim.network.initialisers import Initialiser
-from evsim.network.parameters import Parameter, fold, same_entries, spread
+from evsim.network.parameters import Parameter, fold, parameter_frame, same_entries, spread
 from evsim.network.populations import LI, LIF, Input, Population
 from evsim.network.topology import Topology
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @helpful
@@ -136,6 +141,28 @@ class Network:
             for parameter in population.unit_parameters:
                 parameters[f"{population.name}.{parameter}"] = getattr(population, parameter)
         return Named(parameters, "parameter")
+
+    def to_frame(self) -> DataFrame:
+        """All parameters as a pandas data frame, with a row for each number that they have.
+
+        The columns are ``parameter`` (the full name), ``kind``, ``post``, ``pre``, ``unit`` and
+        ``value``.  ``post`` and ``pre`` are the target and the source unit of a weight or delay,
+        ``unit`` is the unit of a time constant or threshold.  Each is NA where it does not apply,
+        and where all units share the value: a delay of shape (1, pre) has a row for each source
+        unit, whose ``post`` is NA.  A sparse parameter has a row for each stored entry.
+
+        Raises ImportError without pandas.
+        """
+        shapes = {connection.name: self._shape(connection) for connection in self.connections}
+        return parameter_frame(self.parameters, shapes)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Store the network in a file, from which ``evsim.load(path)`` reads it again.
+
+        The same as ``evsim.storage.save_network(path, network)``.
+        """
+        # evsim.storage imports this module.
+        import_module("evsim.storage").save_network(path, self)
 
     def replace(self, values: Mapping[str, Any]) -> Network:
         """A new network with some parameters replaced; a new shape changes what is shared.

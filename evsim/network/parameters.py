@@ -7,14 +7,17 @@ transpose of ``spread``: it sums a quantity per synapse into the shape of the pa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evsim.arguments.checks import is_sparse, real_array
+from evsim.display.frames import data_frame
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from scipy.sparse import csr_array
 
 Parameter: TypeAlias = "NDArray[np.float64] | csr_array"
@@ -147,6 +150,79 @@ def fold(
         return np.asarray(full.sum())
     shared_axes = tuple(axis for axis in (0, 1) if values.shape[axis] == 1)
     return full.sum(axis=shared_axes, keepdims=True) if shared_axes else full.copy()
+
+
+# -- the numbers of a parameter -----------------------------------------------------------
+
+
+def numbers(value: Parameter) -> np.ndarray:
+    """The numbers of a parameter or a gradient: the array, or its stored entries if sparse."""
+    flat: np.ndarray = value.data if is_sparse(value) else value
+    return flat
+
+
+def with_numbers(value: Parameter, array: np.ndarray) -> Parameter:
+    """A parameter like ``value`` with other numbers: the inverse of ``numbers``."""
+    return with_data(value, array) if is_sparse(value) else array
+
+
+def norm(value: Parameter) -> float:
+    """The Euclidean norm of the numbers of a parameter or a gradient."""
+    # NumPy's norm would call BLAS, which would start its threads.
+    with np.errstate(over="ignore", under="ignore"):
+        return float(np.sqrt(np.square(numbers(value)).sum()))
+
+
+def largest(value: Parameter) -> float | None:
+    """The largest magnitude of the numbers of a parameter or a gradient; None if there is none."""
+    magnitudes = np.abs(numbers(value))
+    return float(magnitudes.max()) if magnitudes.size else None
+
+
+def parameter_frame(
+    parameters: Mapping[str, Parameter], shapes: Mapping[str, tuple[int, int]]
+) -> DataFrame:
+    """Parameters as a data frame with a row for each number that they have.
+
+    ``shapes`` has the numbers of target and source units, (post, pre), of each connection.  See
+    ``Network.to_frame`` for the columns.
+    """
+    tables = []
+    for name, value in parameters.items():
+        owner, kind = name.rsplit(".", 1)
+        places = _places(value, shapes.get(owner))
+        size = numbers(value).size
+        columns = {"parameter": np.full(size, name, object), "kind": np.full(size, kind, object)}
+        tables.append(columns | places | {"value": np.ravel(numbers(value))})
+    return data_frame({key: _joined([table[key] for table in tables]) for key in tables[0]})
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    if not isinstance(parts[0], np.ma.MaskedArray):
+        return np.concatenate(parts)
+    mask = np.concatenate([np.ma.getmaskarray(part) for part in parts])
+    return np.ma.MaskedArray(np.concatenate([part.data for part in parts]), mask=mask)
+
+
+def _places(value: Parameter, shape: tuple[int, int] | None) -> dict[str, np.ma.MaskedArray]:
+    """The units that each number belongs to; masked where units share it.
+
+    ``shape`` is (post, pre) for a parameter of a connection, None for one of a population.
+    """
+    size = numbers(value).size
+    found = {
+        axis: np.ma.MaskedArray(np.zeros(size, np.int64), mask=True)
+        for axis in ("post", "pre", "unit")
+    }
+    if is_sparse(value):
+        found["post"][:], found["pre"][:] = sparse_entries(value)
+        return found
+    axes = ("unit",) if shape is None else ("post", "pre")
+    full = value.shape if shape is None else shape
+    for axis, indices in enumerate(np.indices(value.shape)):
+        if value.shape[axis] == full[axis]:
+            found[axes[axis]][:] = np.ravel(indices)
+    return found
 
 
 # -- sparse matrices ----------------------------------------------------------------------

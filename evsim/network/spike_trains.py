@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,9 +21,13 @@ from evsim.arguments.checks import (
     real_array,
 )
 from evsim.arguments.keywords import helpful
+from evsim.display.frames import data_frame
 from evsim.network.parameters import FrozenArrays
 from evsim.network.sample_selection import chosen_samples
 from evsim.network.spike_lists import LISTS, check_pairs, pairs_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 MOST_UNITS = 2**31 - 1
 """The largest number of units of a population: the unit of an event is stored in 32 bits."""
@@ -255,6 +260,13 @@ class SpikeTrains(FrozenArrays):
         """One list of ``(time, unit)`` pairs per sample."""
         pairs = list(zip(self.times.tolist(), self.units.tolist(), strict=True))
         return [pairs[a:b] for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
+
+    def to_frame(self) -> DataFrame:
+        """The spikes as a pandas data frame with the columns sample, time (ms) and unit.
+
+        Raises ImportError without pandas.
+        """
+        return data_frame({"sample": self.samples, "time": self.times, "unit": self.units})
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SpikeTrains):

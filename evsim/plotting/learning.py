@@ -9,6 +9,7 @@ import numpy as np
 
 from evsim.arguments.checks import check_flag, checked_integer, listed, shown
 from evsim.arguments.keywords import helpful
+from evsim.network.checks import kind_of
 from evsim.plotting.style import (
     COLOURS,
     GREY,
@@ -112,7 +113,7 @@ def _draw_rates(ax: Axes, history: Sequence[EpochRecord], epochs: np.ndarray) ->
         lines.setdefault(rates, []).append(name)
     if not lines:
         raise ValueError("history has no learning rates: leave learning_rates out")
-    kinds = [", ".join(dict.fromkeys(_kind(name) for name in names)) for names in lines.values()]
+    kinds = [", ".join(dict.fromkeys(kind_of(name) for name in names)) for names in lines.values()]
     for index, (rates, names) in enumerate(lines.items()):
         several = kinds.count(kinds[index]) > 1
         text = ", ".join(names).replace("->", " → ") if several else kinds[index]
@@ -120,10 +121,6 @@ def _draw_rates(ax: Axes, history: Sequence[EpochRecord], epochs: np.ndarray) ->
     ax.set_yscale("log")
     label(ax, y="learning rate")
     ax.legend(fontsize=SMALL_TEXT, frameon=False)
-
-
-def _kind(parameter: str) -> str:
-    return parameter.rsplit(".", 1)[1]
 
 
 def _loss_scale(ax: Axes) -> None:

@@ -55,8 +55,10 @@ def gradient(
         that does not classify its targets, in the shape the loss states.
     loss : Loss
     wrt : iterable of str, optional
-        Names of parameters; every one if not given.  Leaving out all time constants saves the
-        engine a pass; weights, delays and thresholds come out of the same one.
+        Full names of parameters ("hidden.tau_mem") and kinds of them ("weight" for every
+        weight), as for the optimizers of ``evsim.fit``; every parameter if not given.  Leaving
+        out all time constants saves the engine a pass; weights, delays and thresholds come out
+        of the same one.
     dropout : Dropout, optional
         Which spikes reach none of their synapses, forward and backward.
     regularisers : iterable of RateRegulariser
@@ -147,8 +149,13 @@ class Gradient(PulledBack):
     outcome: Outcome
 
     def __repr__(self) -> str:
-        by = and_more(first(self.parameters), len(self.parameters))
-        return f"Gradient(loss {self.loss:.6g} of {self.run}, by {by})"
+        names = and_more(first(self.parameters), len(self.parameters))
+        return f"Gradient(loss {self.loss:.6g} of {self.run}, with respect to {names})"
+
+    @property
+    def title(self) -> str:
+        """What the gradients are of, for tables."""
+        return f"Gradient of the loss {self.loss:.6g}, mean over {self.run.batch_size} samples"
 
     @property
     def losses(self) -> NDArray[np.float64]:

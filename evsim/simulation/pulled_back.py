@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from evsim.arguments.keywords import helpful
 from evsim.arguments.named import Named
+from evsim.display.html_table import html_table
 from evsim.display.short_repr import and_more, first
 from evsim.engines.protocol import Adjoint, SimulatedBatch
 from evsim.network.checks import check_trace
-from evsim.network.parameters import Parameter
+from evsim.network.parameters import Parameter, largest, norm
 
 
 @helpful
@@ -28,8 +29,22 @@ class PulledBack:
     adjoint: Adjoint
 
     def __repr__(self) -> str:
-        by = and_more(first(self.parameters), len(self.parameters))
-        return f"{type(self).__name__}({self.run}, by {by})"
+        names = and_more(first(self.parameters), len(self.parameters))
+        return f"{type(self).__name__}({self.run}, with respect to {names})"
+
+    @property
+    def title(self) -> str:
+        """What the gradients are of, for tables."""
+        return f"Gradients of readouts of {self.run.batch_size} samples"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: the shape and the size of the gradient of each parameter."""
+        rows = [
+            (name, str(np.shape(gradient)), norm(gradient), largest(gradient))
+            for name, gradient in self.parameters.items()
+        ]
+        header = ("with respect to", "shape", "Euclidean norm", "largest magnitude")
+        return html_table(self.title, header, rows)
 
     @property
     def parameters(self) -> dict[str, Parameter]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from evsim.arguments.checks import check_duration, real_array, shown
 from evsim.arguments.keywords import helpful
 from evsim.arguments.named import Named
+from evsim.display.html_table import html_table
 from evsim.display.short_repr import and_more, first
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine, Report, SimulatedBatch
@@ -106,6 +107,26 @@ class Run(SimulatedBatch):
         trials = f"{self.batch_size} samples of {self.duration:g} ms"
         engine, told = type(self.engine).__name__, and_more(counts, len(spiking))
         return f"Run({trials} on {engine}, spikes: {told})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: the spikes and the mean firing rate of each population."""
+        rows = [
+            (p.name, type(p).__name__, p.units, *self._activity(p.name, p.units))
+            if p.spiking
+            else (p.name, type(p).__name__, p.units, None, None, None)
+            for p in self.network.populations
+        ]
+        engine = type(self.engine).__name__
+        title = f"Run: {self.batch_size} samples of {self.duration:g} ms on {engine}"
+        header = ("population", "kind", "units", "spikes", "spikes per unit and s", "silent units")
+        return html_table(title, header, rows)
+
+    def _activity(self, population: str, units: int) -> tuple[int, float | None, int]:
+        """Spikes of all samples, their mean rate in spikes per unit and s, and silent units."""
+        spikes = int(self.spike_counts[population].sum())
+        seconds = self.batch_size * self.duration / 1000.0
+        rate = spikes / (units * seconds) if seconds else None
+        return spikes, rate, self.silent_units(population).size
 
     @cached_property
     def report(self) -> Report:

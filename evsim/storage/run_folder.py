@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from evsim.arguments.checks import checked_path
+from evsim.arguments.keywords import helpful
 from evsim.arguments.paths import user_path
 from evsim.network.network import Network
 from evsim.storage.arrays import load_arrays, save_arrays
 from evsim.storage.description import differences
 from evsim.storage.files import StorageError, write_atomically
-from evsim.storage.networks import save_network
+from evsim.storage.networks import load_network, save_network
 
 
 class RunFolder:
@@ -104,6 +106,27 @@ class RunFolder:
     def write_best(self, network: Network) -> None:
         """Replace the network of the best epoch."""
         save_network(self.best, network)
+
+
+@helpful
+def load(path: str | os.PathLike[str]) -> Network:
+    """Load a network from a file, or the best network of a training run from its run folder.
+
+    A file is what ``network.save(path)`` has written.  A run folder is that of ``evsim.fit`` or
+    ``evsim train``; its best network is that of the best epoch so far, ``FitResult.network``.
+
+    Raises FileNotFoundError, and StorageError for files that are damaged or not networks.
+    """
+    path = checked_path(path, "path", "a network's file or a run folder")
+    if not path.is_dir():
+        return load_network(path)
+    best = RunFolder(path).best
+    if not best.is_file():
+        raise FileNotFoundError(
+            f"the folder {path} has no {best.name}: give the folder of a run that has finished an "
+            "epoch, or the file of a network"
+        )
+    return load_network(best)
 
 
 def _lock_of(path: Path) -> Any:

@@ -32,3 +32,8 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         return import_module(f"evsim.tasks.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """All names, for tab completion; nothing is imported."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

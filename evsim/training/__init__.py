@@ -1,9 +1,9 @@
 """Training: fit and evaluate, with optimisers, schedules and a record of every epoch."""
 
 from evsim.data.dataset import Dataset
-from evsim.training.evaluation import Evaluation, evaluate
+from evsim.training.evaluation import Evaluation, Prediction, evaluate, predict
 from evsim.training.fitting import FitResult, StopTraining, fit
-from evsim.training.history import EpochRecord
+from evsim.training.history import EpochRecord, History
 from evsim.training.state import TrainingState
 
 __all__ = [
@@ -11,8 +11,11 @@ __all__ = [
     "EpochRecord",
     "Evaluation",
     "FitResult",
+    "History",
+    "Prediction",
     "StopTraining",
     "TrainingState",
     "evaluate",
     "fit",
+    "predict",
 ]

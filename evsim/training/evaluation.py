@@ -1,13 +1,14 @@
-"""evaluate: the loss and the predictions of a network on a dataset."""
+"""evaluate and predict: what a network makes of a dataset, with and without labels."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from evsim.arguments.checks import check_duration, checked_count
+from evsim.arguments.checks import check_duration, check_is, checked_count
 from evsim.arguments.keywords import helpful
 from evsim.data.dataset import Dataset
 from evsim.display.short_repr import Brief
@@ -17,8 +18,10 @@ from evsim.losses import Loss
 from evsim.metrics import accuracy_by_class, confusion_matrix, unclassified
 from evsim.network.checks import check_inputs, check_network
 from evsim.network.network import Network
+from evsim.network.spike_trains import SpikeTrains
+from evsim.readouts import Readout
 from evsim.simulation.checks import check_is_loss
-from evsim.simulation.run import run_checked
+from evsim.simulation.run import Run, run_checked
 from evsim.simulation.silence import warn_of_unreached
 
 
@@ -87,10 +90,8 @@ def evaluate(
     inputs = check_inputs(network, data.spikes)
     warn_of_unreached(network, inputs, duration)
     parts = []
-    for start in range(0, len(data), batch_size):
-        batch = data[start : start + batch_size]
-        run = run_checked(network, check_inputs(network, batch.spikes), duration, engine)
-        labels = loss.labels_for(network, batch.labels, len(batch))
+    for chosen, run in _runs(network, inputs, duration, engine, batch_size):
+        labels = loss.labels_for(network, data.labels[chosen], run.batch_size)
         outcome = loss.evaluate(run, labels)
         outcome.check(loss, run)
         parts.append((outcome.losses, outcome.values, outcome.predictions))
@@ -105,6 +106,101 @@ def evaluate(
         labels=data.labels,
         classes=loss.units_read(network),
     )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Prediction(Brief):
+    """What a network makes of samples.
+
+    ``readout`` has shape (samples, units) or (samples, units, ...).  ``predictions`` are the
+    classes, int64, shape (samples,), -1 where there is none; None for a readout without a loss,
+    and for a loss that does not classify.
+    """
+
+    readout: np.ndarray
+    predictions: np.ndarray | None
+
+
+@np.errstate(under="ignore")
+@helpful
+def predict(
+    network: Network,
+    data: SpikeTrains | Mapping[str, SpikeTrains] | Dataset | tuple[Any, Any],
+    readout: Readout | Loss,
+    duration: float,
+    *,
+    engine: str | Engine = "exact",
+    batch_size: int = 256,
+) -> Prediction:
+    """Run a network on samples whose labels need not be known.
+
+    Parameters
+    ----------
+    network : Network
+    data : SpikeTrains, mapping from input population to SpikeTrains, Dataset or pair
+        The labels of a Dataset or of a pair (spikes, labels) are not used.
+    readout : Readout or Loss
+        What is computed from each trial.  A loss stands for its readout, and also decides the
+        classes: ``predictions`` and ``readout`` are those of ``evsim.evaluate``.
+    duration : float
+        The trial is [0, duration] ms.
+    engine : str or Engine
+    batch_size : int
+        How many samples are simulated at a time; this changes no result.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments that do not fit together.
+    """
+    check_network(network)
+    check_is(readout, "readout", (Readout, Loss), _READOUT)
+    engine = resolve(engine)
+    duration = check_duration(duration)
+    batch_size = checked_count(batch_size, "batch_size")
+    loss = readout if isinstance(readout, Loss) else None
+    read = readout.readout if isinstance(readout, Loss) else readout
+    read.population_of(network)
+    inputs = check_inputs(network, _spikes_of(data))
+    samples = len(next(iter(inputs.values())))
+    if samples == 0:
+        raise ValueError("the data are empty: give at least one sample")
+    read.check(duration, min(samples, batch_size))
+    warn_of_unreached(network, inputs, duration)
+    values = np.concatenate(
+        [
+            run.read(read) if loss is None else loss.readout_values(run)
+            for _, run in _runs(network, inputs, duration, engine, batch_size)
+        ]
+    )
+    if loss is None or not loss.classifies:
+        return Prediction(values, None)
+    return Prediction(values, loss.predict(values))
+
+
+_READOUT = "give a readout such as evsim.readouts.Peak(), or a loss"
+
+
+def _spikes_of(data: Any) -> Any:
+    """The spikes of a Dataset or of a pair (spikes, labels); other data are spikes."""
+    if isinstance(data, Dataset):
+        return data.spikes
+    return data[0] if isinstance(data, tuple) and len(data) == 2 else data
+
+
+def _runs(
+    network: Network,
+    inputs: Mapping[str, SpikeTrains],
+    duration: float,
+    engine: Engine,
+    batch_size: int,
+) -> Iterator[tuple[slice, Run]]:
+    """The simulation of each batch in turn, and which samples it has."""
+    samples = len(next(iter(inputs.values())))
+    for start in range(0, samples, batch_size):
+        chosen = slice(start, start + batch_size)
+        batch = {name: trains[chosen] for name, trains in inputs.items()}
+        yield chosen, run_checked(network, batch, duration, engine)
 
 
 def checked_data(

@@ -43,7 +43,7 @@ from evsim.simulation.checks import check_adjustments, check_is_loss
 from evsim.simulation.silence import warn_of_unreached
 from evsim.storage.run_folder import RunFolder
 from evsim.training.evaluation import Evaluation, checked_data, evaluate
-from evsim.training.history import EpochRecord, Watch, check_watch, check_watched
+from evsim.training.history import EpochRecord, History, Watch, check_watch, check_watched
 from evsim.training.loop import Training
 from evsim.training.optimisers import Optimizer, Projection
 from evsim.training.progress import progress_for
@@ -89,7 +89,8 @@ class FitResult:
         The network after the last epoch.
     best_epoch : int
         Counted from 1; 0 if no epoch was finished.
-    history : tuple of EpochRecord
+    history : History
+        A tuple of EpochRecord; ``history.to_frame()`` makes it a table.
     interrupted : bool
         Whether Ctrl-C ended the run.
     stopped : str or None
@@ -100,7 +101,7 @@ class FitResult:
     network: Network
     last_network: Network
     best_epoch: int
-    history: tuple[EpochRecord, ...]
+    history: History
     interrupted: bool
     stopped: str | None
     run_folder: Path | None

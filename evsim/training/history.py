@@ -1,13 +1,18 @@
-"""The record of each epoch of a training run, and the measures in it that can be watched."""
+"""The records of the epochs of a training run, and the measures in them that can be watched."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from evsim.arguments.checks import check_choice
 from evsim.arguments.named import Named
+from evsim.display.frames import data_frame
 from evsim.display.short_repr import Brief
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Watch = Literal["accuracy", "loss", "validation_accuracy", "validation_loss"]
 """The measures of an epoch on which schedules, early stopping and the best epoch depend."""
@@ -17,6 +22,7 @@ _BY_NAME = {
     "spikes_per_sample": "population",
     "silent_units": "population",
     "learning_rates": "trained parameter",
+    "gradient_norms": "trained parameter",
     "clipped_steps": "parameter that is clipped",
 }
 """The mappings in a record, and what their keys name."""
@@ -60,6 +66,10 @@ class EpochRecord(Brief):
         The number of spikes that dropout removed.
     spikes_lost : int
         The number of input spikes that augmentation moved out of the channels or the trial.
+    gradient_norms : mapping from trained parameter to float
+        The Euclidean norm of the gradient of a batch, before ``clip``, mean over the batches of
+        the epoch.  Of a sparse parameter, that of the stored entries.  Empty in epochs that an
+        earlier version of evsim trained.
     """
 
     epoch: int
@@ -79,6 +89,7 @@ class EpochRecord(Brief):
     limited_spikes: int = 0
     dropped_spikes: int = 0
     spikes_lost: int = 0
+    gradient_norms: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Callbacks receive records and must not change them.
@@ -91,6 +102,38 @@ class EpochRecord(Brief):
         if value is None:
             raise ValueError(f"epoch {self.epoch} has no {watch} to go by")
         return -value if watch.endswith("loss") else value
+
+
+class History(tuple[EpochRecord, ...]):
+    """The records of the finished epochs of a run, a tuple."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"History({len(self)} epochs)"
+
+    def to_frame(self) -> DataFrame:
+        """The records as a pandas data frame with a row for each epoch.
+
+        A field that is a mapping becomes a column for each of its keys, such as
+        "spikes_per_sample.hidden" and "gradient_norms.input->hidden.weight".
+
+        Raises ImportError without pandas.
+        """
+        return data_frame(_columns(self))
+
+
+def _columns(history: Sequence[EpochRecord]) -> dict[str, list[Any]]:
+    """The values of each field and of each key of a mapping, None in epochs that lack it."""
+    columns: dict[str, list[Any]] = {}
+    for each in fields(EpochRecord):
+        values = [getattr(record, each.name) for record in history]
+        if each.name not in _BY_NAME:
+            columns[each.name] = values
+            continue
+        for key in dict.fromkeys(key for value in values for key in value):
+            columns[f"{each.name}.{key}"] = [value.get(key) for value in values]
+    return columns
 
 
 def check_watch(watch: object) -> None:

@@ -15,18 +15,18 @@ import numpy as np
 from evsim.arguments.checks import is_sparse
 from evsim.data.dataset import Dataset
 from evsim.network.dropout import Dropout
-from evsim.network.parameters import with_data
+from evsim.network.parameters import numbers, with_data
 from evsim.simulation.gradients import Gradient, GradientOptions, quiet_gradient
 from evsim.simulation.silence import silent_layer
 from evsim.storage.run_folder import RunFolder
 from evsim.training.epoch_trainers import epoch_trainer
 from evsim.training.evaluation import Evaluation, evaluate
-from evsim.training.history import EpochRecord, Watch
+from evsim.training.history import EpochRecord, History, Watch
 from evsim.training.progress import Progress
 from evsim.training.state import TrainingState
 from evsim.training.tally import Tally
 from evsim.training.task import Task
-from evsim.training.trained_parameters import TrainedParameter, numbers
+from evsim.training.trained_parameters import TrainedParameter
 
 
 class Training:
@@ -47,7 +47,7 @@ class Training:
         ]
         self.trainer = epoch_trainer(task)
         self.rates: dict[str, float] = {}
-        self.finished = TrainingState(0, epochs, self.network, 0, self.network, ())
+        self.finished = TrainingState(0, epochs, self.network, 0, self.network, History())
         self.saved = 0
 
     # -- one epoch ---------------------------------------------------------------------
@@ -184,7 +184,7 @@ class Training:
             before,
             epoch=record.epoch,
             network=self.network,
-            history=(*before.history, record),
+            history=History((*before.history, record)),
         )
         best = before.history[before.best_epoch - 1] if before.best_epoch else None
         if best is None or self._score(record) > self._score(best):
@@ -228,7 +228,7 @@ class Training:
             network=self.network,
             best_epoch=description["best_epoch"],
             best_network=self.task.network.replace(best),
-            history=tuple(EpochRecord(**record) for record in description["history"]),
+            history=History(EpochRecord(**record) for record in description["history"]),
         )
         self.saved = self.finished.epoch
         self._write_views(self.folder, best=True)

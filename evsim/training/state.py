@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from evsim.display.short_repr import Brief
 from evsim.network.network import Network
-from evsim.training.history import EpochRecord
+from evsim.training.history import EpochRecord, History
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -22,7 +22,7 @@ class TrainingState(Brief):
     network: Network
     best_epoch: int
     best_network: Network
-    history: tuple[EpochRecord, ...]
+    history: History
 
     @property
     def record(self) -> EpochRecord:

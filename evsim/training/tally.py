@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evsim.network.network import Network
+from evsim.network.parameters import norm
 from evsim.network.populations import LIF
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class Tally:
 
     ``spikes`` has the spike counts of each LIF population's units, shape (units,).  ``clipped``
     has the number of scaled-down gradients of each parameter named at its creation.
+    ``gradient_norms`` has the sums of the gradients' norms, by trained parameter.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Tally:
         self.arrivals_after_end = 0
         self.steps = 0
         self.clipped = dict.fromkeys(clipped, 0)
+        self.gradient_norms: dict[str, float] = {}
         self.limited = 0
         self.dropped = 0
         self._loss_sum = 0.0
@@ -50,8 +53,9 @@ class Tally:
     ) -> None:
         """Add one batch.
 
-        ``samples`` are the indices of its samples in the data of the epoch, ``clipped`` are the
-        parameters whose gradients were scaled down.
+        ``samples`` are the indices of its samples in the data of the epoch, ``outcome`` has the
+        gradients with respect to the trained parameters, ``clipped`` are the parameters whose
+        gradients were scaled down.
         """
         self.losses[samples] = outcome.losses
         if self.correct is not None:
@@ -67,6 +71,8 @@ class Tally:
         self.steps += 1
         for name in clipped:
             self.clipped[name] += 1
+        for name, gradient in outcome.parameters.items():
+            self.gradient_norms[name] = self.gradient_norms.get(name, 0.0) + norm(gradient)
         self._loss_sum += float(outcome.losses.sum())
         self._seen += samples.size
 
@@ -107,4 +113,5 @@ class Tally:
             limited_spikes=self.limited,
             dropped_spikes=self.dropped,
             spikes_lost=spikes_lost,
+            gradient_norms={n: total / self.steps for n, total in self.gradient_norms.items()},
         )

@@ -13,10 +13,10 @@ from evsim.arguments.checks import (
     is_sparse,
     real_array,
     shown,
-    unknown_name,
 )
+from evsim.network.checks import kind_of, parameters_named
 from evsim.network.network import Network
-from evsim.network.parameters import Parameter, sparse_entries
+from evsim.network.parameters import Parameter, numbers, sparse_entries
 from evsim.network.populations import LIF
 from evsim.training.optimisers import Bounds, Optimizer, Projection
 
@@ -76,7 +76,7 @@ class TrainedParameter:
 
     def check(self, place: str) -> None:
         """Refuse impossible values; ``place`` is the epoch and batch for the message."""
-        kind = _kind(self.name)
+        kind = kind_of(self.name)
         if kind not in POSITIVE or (self.values > 0).all():
             return
         wrong = np.ravel(~(self.values > 0))
@@ -120,12 +120,6 @@ class TrainedParameter:
         self.project()
 
 
-def numbers(value: Parameter) -> np.ndarray:
-    """The numbers of a parameter or a gradient: the array, or its stored entries if sparse."""
-    flat: np.ndarray = value.data if is_sparse(value) else value
-    return flat
-
-
 # -- which parameters are trained, and how ------------------------------------------------
 
 
@@ -146,13 +140,13 @@ def assign_optimizers(
             '{"weight": evsim.Adam(5e-3)}'
         )
     for key, optimizer in optimizers.items():
-        _check_key("optimizers", key, parameters)
+        parameters_named(key, parameters, "optimizers")
         if optimizer is not None:
             name, remedy = f"optimizers[{key!r}]", "give an optimiser such as evsim.Adam(5e-3)"
             check_is(optimizer, name, Optimizer, remedy)
     assigned = {}
     for name in parameters:
-        optimizer = optimizers[name] if name in optimizers else optimizers.get(_kind(name))
+        optimizer = optimizers[name] if name in optimizers else optimizers.get(kind_of(name))
         if optimizer is not None:
             assigned[name] = optimizer
     if not assigned:
@@ -182,7 +176,7 @@ def assign_projections(
     check_number(delay_max, "delay_max", "a time in ms")
     if not delay_max >= 0:
         raise ValueError(f"delay_max = {delay_max} ms: it must be >= 0")
-    if delay_max < np.inf and not any(_kind(name) == "delay" for name in trained):
+    if delay_max < np.inf and not any(kind_of(name) == "delay" for name in trained):
         raise ValueError(
             f"delay_max = {delay_max:g} ms would have no effect, as no delay is trained: give "
             'the delays an optimiser, optimizers={"delay": evsim.Adam(0.1)}, or leave it out'
@@ -192,12 +186,12 @@ def assign_projections(
     check_is(projections, "projections", Mapping, _PROJECTIONS)
     given = {key: _as_projection(key, value) for key, value in projections.items()}
     for key in given:
-        _check_key("projections", key, trained, "trained ")
+        parameters_named(key, trained, "projections", "trained ")
     assigned = {}
     for name, value in trained.items():
-        projection_given = given.get(name, given.get(_kind(name)))
+        projection_given = given.get(name, given.get(kind_of(name)))
         chain: tuple[Projection, ...] = () if projection_given is None else (projection_given,)
-        if _kind(name) == "delay":
+        if kind_of(name) == "delay":
             chain = (*chain, Bounds(0.0, float(delay_max)))
         for projection in chain:
             if isinstance(projection, Bounds):
@@ -279,16 +273,8 @@ def _as_projection(key: str, given: Any) -> Projection:
     )
 
 
-def _check_key(
-    argument: str, key: str, parameters: Mapping[str, Parameter], which: str = ""
-) -> None:
-    known = dict.fromkeys([_kind(name) for name in parameters]) | dict.fromkeys(parameters)
-    if not isinstance(key, str) or key not in known:
-        raise ValueError(f"{argument}: {unknown_name(f'{which}parameter', key, known)}")
-
-
 def _check_bounds(name: str, value: Parameter, bounds: Bounds) -> None:
-    if _kind(name) in POSITIVE and bounds.low <= 0:
+    if kind_of(name) in POSITIVE and bounds.low <= 0:
         raise ValueError(
             f"the bounds of {name} are [{bounds.low:g}, {bounds.high:g}]: it must stay > 0, so "
             "the lower one must be > 0"
@@ -301,7 +287,3 @@ def _check_bounds(name: str, value: Parameter, bounds: Bounds) -> None:
             f"{name} starts at {found:g}, outside its bounds [{bounds.low:g}, {bounds.high:g}]: "
             "widen the bounds, or start within them"
         )
-
-
-def _kind(parameter: str) -> str:
-    return parameter.rsplit(".", 1)[1]

@@ -48,6 +48,8 @@ class EpochTally:
         Other counts of the epoch, see ``WITHIN`` and the names after it.
     clipped : uint64, shape (trained parameters,)
         The number of steps at which the gradient was clipped.
+    gradient_norms : float64, shape (trained parameters,)
+        The sums of the norms of the gradients before clipping.
     rate_jump : reals, shape (units of all populations,)
         That of the rate regularisers in the last batch.
     losses, correct : float64 and int32, shape (samples of the epoch,)
@@ -76,6 +78,7 @@ class EpochTally:
             self.failures = cupy.full(4, NOTHING_FOUND, np.uint64)
             self.true_times = cupy.zeros(task.batch_size, np.float64)
             self.clipped = cupy.zeros(len(task.optimizers), np.uint64)
+            self.gradient_norms = cupy.zeros(len(task.optimizers), np.float64)
             self.row_first, self.row_count = cupy.asarray(firsts), cupy.asarray(counts)
             self.longest_delay = cupy.zeros(firsts.size, np.int32)
         self.losses = self.correct = self.smallest = cupy.zeros(0)
@@ -97,7 +100,8 @@ class EpochTally:
     def begin(self, samples: int, batches: int) -> None:
         """Start an epoch."""
         cupy = self.kernels.cupy
-        for array in (self.counts, self.spikes, self.totals, self.status, self.clipped):
+        counters = self.counts, self.spikes, self.totals, self.status, self.clipped
+        for array in (*counters, self.gradient_norms):
             array.fill(0)
         self.failures.fill(NOTHING_FOUND)
         with self.kernels.memory_for(12 * samples + 8 * batches, "an epoch's losses"):
@@ -183,7 +187,7 @@ class EpochTally:
             np.int32(number + 1), np.int32(parameters.records.size), parameters.records_on_device,
             parameters.block_squares, batch.overflow, gradients.grazing, gradients.limited,
             self.failures, self.status, self._total(LIMITED), self.clipped,
-            parameters.scale,
+            self.gradient_norms, parameters.scale,
         )  # fmt: skip
         self.kernels.launch("check_batch", 1, SUM_THREADS, arguments)
 
@@ -207,6 +211,8 @@ class EpochTally:
         clipped = dict(zip(task.optimizers, self.clipped.get().tolist(), strict=True))
         for name in tally.clipped:
             tally.clipped[name] = clipped[name]
+        norms = self.gradient_norms.get().tolist()
+        tally.gradient_norms = dict(zip(task.optimizers, norms, strict=True))
         return tally
 
     def smallest_threshold_excess(self) -> NDArray[np.float64]:

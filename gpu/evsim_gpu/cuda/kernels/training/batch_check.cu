@@ -6,12 +6,13 @@
 
 // Stops training at the first reason against a step, in the order in which training batch by batch
 // finds them: `status` gets the Stop, the batch, and the number of what failed.  `scale` gets the
-// factor that clips the gradient of each parameter.
+// factor that clips the gradient of each parameter; the norm of the gradient is added to
+// `gradient_norms`.
 extern "C" __global__ void __launch_bounds__(SUM_THREADS)
     check_batch(int batch, int parameters, const void *trained_parameters,
         const double *block_squares, const uint64 *overflow, const uint64 *grazing,
         const uint64 *limited, const void *failures, uint64 *status, uint64 *limited_of_epoch,
-        uint64 *clipped, double *scale) {
+        uint64 *clipped, double *gradient_norms, double *scale) {
     if (status[0] != NOT_STOPPED) return;
     uint64 infinite_gradient = NOTHING_FOUND;
     for (int number = 0; number < parameters; ++number) {
@@ -24,7 +25,9 @@ extern "C" __global__ void __launch_bounds__(SUM_THREADS)
         const double norm = sqrt(squares);
         if (!(squares - squares == 0) && infinite_gradient == NOTHING_FOUND)
             infinite_gradient = number;
-        if (threadIdx.x == 0) scale[number] = norm > parameter.clip ? parameter.clip / norm : 1;
+        if (threadIdx.x != 0) continue;
+        scale[number] = norm > parameter.clip ? parameter.clip / norm : 1;
+        gradient_norms[number] += norm;
     }
     if (threadIdx.x != 0) return;
     const Failures found = *static_cast<const Failures *>(failures);
