@@ -291,7 +291,6 @@ def _function(read: Reader, trains: Mapping[str, SpikeTrains]) -> Any:
 
         return jax.pure_callback(call, shape, parameters, times, vmap_method="sequential")
 
-    @jax.custom_jvp
     def gradients(parameters: dict[str, Any], times: dict[str, Any], cotangents: Any) -> Any:
         shapes = jax.tree.map(
             lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), (parameters, times)
@@ -304,19 +303,28 @@ def _function(read: Reader, trains: Mapping[str, SpikeTrains]) -> Any:
             call, shapes, parameters, times, cotangents, vmap_method="sequential"
         )
 
-    @gradients.defjvp
+    # What a first derivative computes is differentiated only for a second one.
+    once, gradients_once = _without_derivative(values), _without_derivative(gradients)
+    function = jax.custom_vjp(values)
+    function.defvjp(
+        lambda parameters, times: (once(parameters, times), (parameters, times)),
+        lambda given, cotangents: gradients_once(*given, cotangents),
+    )
+    return function
+
+
+def _without_derivative(function: Any) -> Any:
+    """A function whose derivative is refused."""
+    last: Any = jax.custom_jvp(function)
+
+    @last.defjvp
     def refuse(*_: Any) -> Any:
         raise NotImplementedError(
             "evsim.jax has first derivatives only, and this is a second one: leave out jax.hessian "
             "and gradients of gradients"
         )
 
-    function = jax.custom_vjp(values)
-    function.defvjp(
-        lambda parameters, times: (values(parameters, times), (parameters, times)),
-        lambda given, cotangents: gradients(*given, cotangents),
-    )
-    return function
+    return last
 
 
 class _RecentRuns:

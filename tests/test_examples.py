@@ -63,6 +63,18 @@ def test_ground_truth(capsys, monkeypatch):
     assert numbers(lines[-1])[0] == pytest.approx(1.0, abs=0.1)
 
 
+def test_jax_training(capsys, monkeypatch):
+    jax = pytest.importorskip("jax")
+    pytest.importorskip("optax")
+    try:
+        *losses, test = output_of("jax_training", capsys, monkeypatch).splitlines()
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    assert len(losses) == 3
+    assert numbers(losses[-1])[1] < 0.3
+    assert numbers(test)[0] > 90.0
+
+
 def test_every_example_is_tested_short_and_says_how_it_is_run():
     names = {path.stem for path in FOLDER.glob("*.py")}
     assert {f"test_{name}" for name in names} <= set(globals())

@@ -50,9 +50,7 @@ class TimesAsTrains:
         np.cumsum(happens.sum(axis=1), out=offsets[1:])
         units = order[happens] // max(spikes_per_unit, 1)
         places = (order + rows.shape[1] * np.arange(batch)[:, None])[happens]
-        return cls(
-            SpikeTrains(rows[happens], units, offsets, times.shape[1]), places, times.shape
-        )
+        return cls(SpikeTrains(rows[happens], units, offsets, times.shape[1]), places, times.shape)
 
     def gradient(self, by_event: NDArray[np.float64]) -> NDArray[np.float64]:
         """A gradient with respect to the times of events, in the shape of the array.
@@ -102,4 +100,3 @@ def padded_times(spikes: SpikeTrains, spikes_per_unit: int | None = None) -> NDA
     number = np.arange(owner.size) - starts[owner]
     times.reshape(-1)[owner * spikes_per_unit + number] = spikes.times[order]
     return times
-

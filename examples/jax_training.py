@@ -1,0 +1,61 @@
+"""A network of evsim trained by JAX and optax: which of three groups of inputs spikes first.
+
+    python examples/jax_training.py
+
+It needs optax.  Weights and delays are learned with exact gradients in a step under jax.jit.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import evsim
+import evsim.jax
+from evsim.readouts import Mean
+
+jax.config.update("jax_enable_x64", True)  # evsim computes in float64
+generator = np.random.default_rng(0)
+labels = np.arange(240) % 3
+first_group = np.arange(12) // 4 == labels[:, None]
+times = generator.uniform(6.0, 16.0, size=(240, 12)) - 4.0 * first_group  # ms, (samples, units)
+
+network = evsim.Network(
+    [evsim.Input("input", 12), evsim.LIF("hidden", 20), evsim.LI("output", 3)],
+    [
+        evsim.Connection("input", "hidden", evsim.Normal(1.0, 0.5), delay=evsim.Uniform(0, 3)),
+        evsim.Connection("hidden", "output", evsim.Normal(0.0, 5.0)),
+    ],
+    seed=1,
+)
+read = evsim.jax.reader(network, Mean("exponential"), duration=40.0)
+kinds = {name: name.partition(".")[2] for name in read.names}
+optimizer = optax.partition({"weight": optax.adam(0.2), "delay": optax.adam(0.2)}, kinds)
+
+
+def cross_entropy(parameters, spikes, labels):
+    """The mean loss of a batch."""
+    return optax.losses.softmax_cross_entropy_with_integer_labels(
+        read(parameters, spikes), labels
+    ).mean()
+
+
+@jax.jit
+def step(parameters, state, spikes, labels):
+    """One step of the optimiser; delays stay >= 0."""
+    loss, gradients = jax.value_and_grad(cross_entropy)(parameters, spikes, labels)
+    updates, state = optimizer.update(gradients, state, parameters)
+    new = optax.apply_updates(parameters, updates)
+    return {n: jnp.maximum(v, 0) if kinds[n] == "delay" else v for n, v in new.items()}, state, loss
+
+
+parameters, state = read.parameters, optimizer.init(read.parameters)
+for epoch in range(1, 16):
+    for batch in generator.permutation(180).reshape(6, 30):
+        parameters, state, loss = step(parameters, state, times[batch], labels[batch])
+    if epoch % 5 == 0:
+        print(f"epoch {epoch:2}: loss of the last batch {loss:.3f}")
+trained = read.network(parameters)  # an evsim.Network again
+test = evsim.SpikeTrains.from_latencies(times[180:]), labels[180:]
+result = evsim.evaluate(trained, test, evsim.losses.CrossEntropy(read.readout), duration=40.0)
+print(f"test accuracy {100 * result.accuracy:.0f} %")
