@@ -35,9 +35,8 @@ optimizer = optax.partition({"weight": optax.adam(0.2), "delay": optax.adam(0.2)
 
 def cross_entropy(parameters, spikes, labels):
     """The mean loss of a batch."""
-    return optax.losses.softmax_cross_entropy_with_integer_labels(
-        read(parameters, spikes), labels
-    ).mean()
+    one_hot = jax.nn.one_hot(labels, 3)
+    return optax.softmax_cross_entropy(read(parameters, spikes), one_hot).mean()
 
 
 @jax.jit
@@ -53,8 +52,7 @@ parameters, state = read.parameters, optimizer.init(read.parameters)
 for epoch in range(1, 16):
     for batch in generator.permutation(180).reshape(6, 30):
         parameters, state, loss = step(parameters, state, times[batch], labels[batch])
-    if epoch % 5 == 0:
-        print(f"epoch {epoch:2}: loss of the last batch {loss:.3f}")
+    print(f"epoch {epoch:2}: loss of the last batch {loss:.3f}")
 trained = read.network(parameters)  # an evsim.Network again
 test = evsim.SpikeTrains.from_latencies(times[180:]), labels[180:]
 result = evsim.evaluate(trained, test, evsim.losses.CrossEntropy(read.readout), duration=40.0)
