@@ -23,8 +23,15 @@ LOWEST := $(CURDIR)/build/lowest
 LOWEST_TESTS := $(patsubst %,tests/test_%.py,cli datasets exact exponential grid import lif plotting \
     reference simulation storage testing topology training training_options)
 WHEEL := $(CURDIR)/build/wheel
+# PyTorch without CUDA, which is ten times smaller; TORCH_INDEX= takes the one of PyPI.
+TORCH ?= torch
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+EXTRAS := $(CURDIR)/build/extras
+# The tests that need the extras or libraries that evsim works with; make test leaves them out.
+EXTRAS_TESTS := $(patsubst %,$(CURDIR)/tests/test_%.py,torch jax nir data_in results \
+    examples_with_extras)
 
-.PHONY: help demo test test-fast test-lowest test-wheel lint docs bench validate gpu-report clean
+.PHONY: help demo test test-fast test-lowest test-extras test-wheel lint docs bench validate gpu-report clean wheel
 .DELETE_ON_ERROR:
 
 help:
@@ -33,6 +40,8 @@ help:
 	@echo "make test-fast run the fast tests only, while you work"
 	@echo "make test-lowest"
 	@echo "               run some tests with the lowest supported version of every dependency"
+	@echo "make test-extras"
+	@echo "               install the wheel with PyTorch, JAX and NIR, and run the tests that need them"
 	@echo "make test-wheel"
 	@echo "               build the wheel, install it, and try it outside this folder"
 	@echo "make lint      check style and types"
@@ -48,6 +57,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED_DEV)
 	$(BIN)/$(PYTEST)
+	@echo "left out: the tests that need PyTorch, JAX, NIR or other libraries; make test-extras runs them"
 
 test-fast: $(INSTALLED_DEV)
 	$(BIN)/$(PYTEST) -m "not slow"
@@ -59,9 +69,23 @@ test-lowest: $(INSTALLED_UV)
 	NUMBA_CACHE_DIR=$(LOWEST)/numba $(LOWEST)/bin/$(PYTEST) -m "not slow" \
 	    -W ignore::DeprecationWarning $(LOWEST_TESTS)
 
-test-wheel: $(INSTALLED_UV)
+# In a folder outside the checkout, so that the installed evsim is tested.
+test-extras: wheel
+	rm -rf $(EXTRAS)
+	$(PYTHON) -m venv $(EXTRAS)
+	$(EXTRAS)/bin/pip install --quiet --disable-pip-version-check \
+	    $(addprefix --index-url ,$(TORCH_INDEX)) "$(TORCH)"
+	$(EXTRAS)/bin/pip install --quiet --disable-pip-version-check \
+	    "$$(echo $(WHEEL)/*.whl)[torch,jax,nir,dev-extras]"
+	cd $(EXTRAS) && bin/pytest -n $(PROCESSES) --dist worksteal -c $(CURDIR)/pyproject.toml \
+	    --rootdir $(CURDIR) -o pythonpath="tests validation benchmarks" -p no:cacheprovider \
+	    $(EXTRAS_TESTS)
+
+wheel: $(INSTALLED_UV)
 	rm -rf $(WHEEL)
 	$(UV) build --wheel --out-dir $(WHEEL)
+
+test-wheel: wheel
 	$(UV) venv --python $(BIN)/python $(WHEEL)/installed
 	$(UV) pip install --python $(WHEEL)/installed $(WHEEL)/*.whl
 	cd $(WHEEL) && installed/bin/python -I $(CURDIR)/tests/installed_wheel.py *.whl
