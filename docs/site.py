@@ -1,4 +1,4 @@
-"""A hook of mkdocs: formulas become MathML, and files of the repository become part of the site.
+"""A hook of mkdocs: formulas become MathML; examples and notebooks become part of the site.
 
 Nothing is loaded from other sites: browsers draw MathML themselves.
 """
@@ -6,6 +6,7 @@ Nothing is loaded from other sites: browsers draw MathML themselves.
 from __future__ import annotations
 
 import html
+import json
 import re
 from pathlib import Path
 
@@ -31,10 +32,24 @@ FRACTION_SIGN = "<mo>&#x0002F;</mo>"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Take the examples into the site, so that pages can link to them."""
+    """Take the examples into the site, so that pages can link to them, and show the notebooks."""
     for path in sorted(ROOT.glob("examples/*.py")):
         files.append(File.generated(config, f"examples/{path.name}", abs_src_path=str(path)))
+    for path in sorted(ROOT.glob("docs/notebooks/*.ipynb")):
+        name = f"notebooks/{path.stem}.md"
+        files.append(File.generated(config, name, content=page_of_notebook(path)))
     return files
+
+
+def page_of_notebook(path: Path) -> str:
+    """The text and the code of a notebook as Markdown.  It has no outputs: they would go stale."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        parts.append(f"```python\n{source}\n```" if cell["cell_type"] == "code" else source)
+    title, *rest = parts
+    note = f"This page is the notebook [{path.name}]({path.name}); run it to see its results."
+    return "\n\n".join([title, note, *rest]) + "\n"
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

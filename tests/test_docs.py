@@ -6,6 +6,7 @@ import html
 import importlib
 import importlib.util
 import inspect
+import json
 import math
 import os
 import re
@@ -138,6 +139,25 @@ def test_every_picture_that_is_shown_is_there_and_has_a_text():
             assert ((ROOT if page == "README.md" else DOCS) / target).is_file(), (page, target)
 
 
+# -- notebooks ------------------------------------------------------------------------------
+
+NOTEBOOKS = sorted(DOCS.glob("notebooks/*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_has_no_stored_outputs_and_its_code_is_python(path):
+    notebook = json.loads(path.read_text())
+    assert notebook["nbformat"] == 4
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert len(code) > 5
+    for cell in code:
+        assert (cell["outputs"], cell["execution_count"]) == ([], None)
+        ast.parse("".join(cell["source"]))
+    links = re.findall(r"\]\(([^)#]+)", "".join("".join(c["source"]) for c in notebook["cells"]))
+    assert links
+    assert all((path.parent / link).is_file() for link in links)
+
+
 # -- links that mkdocs does not see ------------------------------------------------------------
 
 
@@ -214,6 +234,17 @@ def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(site):
         loaded = Loaded()
         loaded.feed(page.read_text())
         assert not [a for a in loaded.addresses if re.match(r"(https?:)?//", a)], page
+
+
+@pytest.mark.slow
+def test_the_site_shows_the_notebooks_and_offers_their_files(site):
+    assert len(NOTEBOOKS) == 3
+    for path in NOTEBOOKS:
+        page = shown_text((site / "notebooks" / path.stem / "index.html").read_text())
+        cells = json.loads(path.read_text())["cells"]
+        last = "".join(next(c["source"] for c in cells[::-1] if c["cell_type"] == "code"))
+        assert " ".join(last.split()) in page
+        assert (site / "notebooks" / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.slow
