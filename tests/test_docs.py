@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fontTools.ttLib import TTFont
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -125,9 +126,27 @@ def test_every_picture_is_shown_on_a_page_and_made_by_a_script(pictures):
         assert any(f"images/{image.as_posix()}" in page for page in PAGES.values()), image
 
 
+def test_the_chart_of_speeds_has_the_numbers_of_the_page_and_of_the_benchmarks(pictures):
+    with Image.open(DOCS / "images" / "speed.png") as image:
+        drawn = json.loads(image.text["Description"])
+    assert drawn == [list(row) for row in pictures.compared_times()]
+    others = importlib.import_module("others").OTHERS
+    assert [row[:2] for row in drawn] == [
+        [f"{other.program}: {other.network}", other.microseconds] for other in others
+    ]
+    assert [row[2] is None for row in drawn] == [other.case is None for other in others]
+
+
+@pytest.mark.parametrize("page", ["README.md", "index.md", "quickstart.md"])
+def test_the_first_screen_says_what_evsim_is_and_how_it_is_installed(page):
+    start = PAGES[page][:800]
+    for word in ("EventProp", "exact gradients", "delay", "pip install"):
+        assert word in start, word
+
+
 @pytest.mark.slow
 def test_quick_pictures_are_drawn(pictures, tmp_path):
-    for name in ("one_neuron.png", "grazing.png"):
+    for name in ("one_neuron.png", "grazing.png", "speed.png"):
         pictures.PICTURES[name](tmp_path)
         assert (tmp_path / name).stat().st_size > 10_000
 
