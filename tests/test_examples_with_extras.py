@@ -31,12 +31,12 @@ def tensorboard_has_every_epoch(names, folder):
         assert [scalar.value for scalar in scalars] == pytest.approx(values, rel=1e-6)
 
 
-def wandb_has_the_last_epoch(names, folder):
-    record = names["result"].history[-1]
-    summary = names["run"].summary
-    assert summary["loss"] == record.loss
-    assert summary["gradient_norms/input->output.delay"] > 0
-    assert list(folder.glob("wandb/offline-run-*/*.wandb"))
+def wandb_has_every_epoch(names, folder):
+    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    content = path.read_bytes()  # numbers in it are text
+    for record in names["result"].history:
+        for value in (record.loss, *record.gradient_norms.values()):
+            assert repr(value).encode() in content
 
 
 def optuna_has_ended_slow_trials(names, folder):
@@ -52,7 +52,7 @@ def optuna_has_ended_slow_trials(names, folder):
 
 CHECKS = {
     "torch.utils.tensorboard": tensorboard_has_every_epoch,
-    "wandb": wandb_has_the_last_epoch,
+    "wandb": wandb_has_every_epoch,
     "optuna": optuna_has_ended_slow_trials,
 }
 
