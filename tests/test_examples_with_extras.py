@@ -1,5 +1,6 @@
 """Examples and notebooks that need other libraries; each runs where these are installed."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from test_readme import WITH_EXTRAS, run_example
 # Other libraries may warn of each other.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-NOTEBOOKS = sorted(Path(__file__).parents[1].glob("docs/notebooks/*.ipynb"))
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted(ROOT.glob("docs/notebooks/*.ipynb"))
 
 
 # -- examples of pages --------------------------------------------------------------------
@@ -99,6 +101,14 @@ def shows(notebook, text):
     )
 
 
+def site():
+    """The module docs/site.py."""
+    spec = importlib.util.spec_from_file_location("site_of_evsim", ROOT / "docs" / "site.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook(path, tmp_path):
     nbformat = pytest.importorskip("nbformat")
@@ -109,14 +119,17 @@ def test_notebook(path, tmp_path):
         if re.search(use, source, re.M):
             pytest.importorskip(module)
     done = executed(notebook, tmp_path)
-    for cell in done.cells:
-        if cell.cell_type != "code":
-            continue
+    code = [cell for cell in done.cells if cell.cell_type == "code"]
+    for cell in code:
         draws = "evsim.plotting." in cell.source or "plt.show()" in cell.source
         assert len(pictures(cell)) == draws, cell.source
         told = [output.text for output in cell.outputs if output.get("name") == "stderr"]
         assert not [text for text in told if "evsim: compiling" not in text], cell.source
     assert shows(done, "spikes per unit and s")
+    page = site().page_of_notebook(path.name, done)
+    assert page.count("data:image/png;base64,") == sum(len(pictures(cell)) for cell in code)
+    assert page.count("spikes per unit and s") == 1
+    assert "Run it to see" not in page
 
 
 DRAWN = {

@@ -172,6 +172,15 @@ def test_predictions_are_those_of_evaluate_and_need_no_labels(loss, size):
     assert len(set(found.predictions.tolist())) > 1
 
 
+def test_a_loss_whose_summary_is_its_own_says_what_is_missing():
+    class Summed(Squares):
+        def summary(self, run, labels, integral):
+            return integral.derivative_values
+
+    with pytest.raises(TypeError, match="Summed overrides summary, .*: override readout_values"):
+        evsim.predict(VOLTAGES, small_data(), Summed(), DURATION)
+
+
 def test_a_readout_is_read_without_classes():
     readout = readouts.SpikeTimes(count=2, population="hidden")
     found = evsim.predict(small_network(), small_data().spikes, readout, DURATION, batch_size=4)
