@@ -197,9 +197,14 @@ def test_a_readout_is_read_without_classes():
     [
         ({"readout": "peak"}, TypeError, "readout = 'peak': give a readout such as"),
         ({"data": small_data().spikes[:0]}, ValueError, "the data are empty: give at least one"),
-        ({"data": [[(1.0, 0)]]}, TypeError, "spikes is of type list: give SpikeTrains"),
+        (
+            {"data": [[(1.0, 0)]]},
+            TypeError,
+            r"data = \[\[\(1\.0, 0\)\]\]: give SpikeTrains, a mapping",
+        ),
         ({"readout": readouts.FirstSpike()}, ValueError, "FirstSpike"),
         ({"readout": readouts.Voltage([50.0])}, ValueError, "50"),
+        ({"data": {}}, ValueError, "data: no spikes are given for the input 'input'"),
         ({"batch_size": 0}, ValueError, "batch_size = 0: it must be at least 1"),
         ({"network": None}, TypeError, "network is of type NoneType: give an evsim.Network"),
     ],
