@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from test_readme import WITH_EXTRAS, run_example
 
+from evsim import plotting
+
 # Other libraries may warn of each other.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -163,7 +165,6 @@ run = evsim.simulate(network, spikes, 40.0)
 
 def test_every_plot_is_shown_once_in_a_notebook_as_a_value_and_by_show(tmp_path):
     nbformat = pytest.importorskip("nbformat")
-    plotting = pytest.importorskip("evsim.plotting")
     assert set(DRAWN) == set(plotting.__all__) - {"save"}
     cells = [BEGIN, *DRAWN.values(), *(f"kept = {call}\nplt.show()" for call in DRAWN.values())]
     notebook = nbformat.v4.new_notebook(
