@@ -9,11 +9,15 @@ draws those that no other script makes into docs/images; Yin-Yang trains for a m
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 import evsim
 from evsim import plotting
@@ -95,7 +99,67 @@ def yin_yang_run(folder: Path) -> None:
                 path.replace(folder / f"yin_yang_{path.name}")
 
 
+COMPARISON = re.compile(r"<!-- comparison: begin -->\n(.*?)<!-- comparison: end -->", re.S)
+
+
+def compared_times() -> list[tuple[str, float, float | None]]:
+    """The table of docs/performance.md: program and network, its µs per sample, and evsim's.
+
+    evsim's is None where no case of it has the same network.
+    """
+    page = (FOLDER.parent / "performance.md").read_text(encoding="utf-8")
+    (table,) = COMPARISON.findall(page)
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()[2:]]
+    times = []
+    for program, network, other, ours in rows:
+        evsim_time = None if ours == "–" else float(ours)
+        times.append((f"{program}: {network}", float(other.replace(",", "")), evsim_time))
+    return times
+
+
+def speed(folder: Path) -> None:
+    """The times of other programs and of evsim per Yin-Yang sample; the file has the numbers."""
+    times = compared_times()
+    figure = new_figure(TWO_COLUMNS, 0.9 + 0.24 * len(times))
+    ax = figure.subplots()
+    for row, (_, other, ours) in enumerate(times):
+        _time(ax, other, row, GREY if ours is None else COLOURS[5], "left")
+        if ours is not None:
+            ax.plot([ours, other], [row, row], color=GREY, linewidth=0.8, zorder=0)
+            _time(ax, ours, row, COLOURS[0], "right")
+    ax.set_xscale("log")
+    ax.set_xlim(8.0, 100_000.0)
+    ax.set_yticks(range(len(times)), [name for name, _, _ in times])
+    ax.invert_yaxis()
+    label(ax, "µs per Yin-Yang sample: forward, backward and update, one core, float64")
+    legend = {
+        "evsim, the most similar network": COLOURS[0],
+        "another program": COLOURS[5],
+        "another program, no similar network of evsim measured": GREY,
+    }
+    handles = [Line2D([], [], color=c, marker="o", linestyle="") for c in legend.values()]
+    figure.legend(
+        handles, legend, loc="outside upper center", ncols=3, fontsize=SMALL_TEXT, frameon=False
+    )
+    figure.savefig(folder / "speed.png", metadata={"Description": json.dumps(times)})
+
+
+def _time(ax: Axes, microseconds: float, row: int, colour: str, side: str) -> None:
+    """A dot with its number, which stands on its left or right."""
+    ax.plot(microseconds, row, "o", color=colour, markersize=5.0)
+    ax.annotate(
+        f"{microseconds:,g}",
+        (microseconds, row),
+        xytext=(5 if side == "left" else -5, 0),
+        textcoords="offset points",
+        ha=side,
+        va="center",
+        fontsize=SMALL_TEXT,
+    )
+
+
 PICTURES: dict[str, Callable[[Path], None]] = {
+    "speed.png": speed,
     "one_neuron.png": one_neuron,
     "grazing.png": grazing,
     "yin_yang_decisions.png": yin_yang_run,

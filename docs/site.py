@@ -1,4 +1,4 @@
-"""A hook of mkdocs: formulas become MathML, and files of the repository become part of the site.
+"""A hook of mkdocs: formulas become MathML; examples and notebooks become part of the site.
 
 Nothing is loaded from other sites: browsers draw MathML themselves.
 """
@@ -6,8 +6,12 @@ Nothing is loaded from other sites: browsers draw MathML themselves.
 from __future__ import annotations
 
 import html
+import json
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
@@ -31,10 +35,58 @@ FRACTION_SIGN = "<mo>&#x0002F;</mo>"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Take the examples into the site, so that pages can link to them."""
+    """Take the examples into the site, so that pages can link to them, and show the notebooks."""
     for path in sorted(ROOT.glob("examples/*.py")):
         files.append(File.generated(config, f"examples/{path.name}", abs_src_path=str(path)))
+    for path in sorted(ROOT.glob("docs/notebooks/*.ipynb")):
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        if os.environ.get(RUN_NOTEBOOKS):
+            notebook = executed(path)
+        content = page_of_notebook(path.name, notebook)
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=content))
     return files
+
+
+RUN_NOTEBOOKS = "RUN_NOTEBOOKS"
+"""If this environment variable is set, the site shows the outputs of the notebooks."""
+
+
+def executed(path: Path) -> Mapping[str, Any]:
+    """The notebook after a run, which needs nbclient, ipykernel and what its cells import."""
+    import nbclient
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    result: Mapping[str, Any] = nbclient.NotebookClient(notebook, timeout=600).execute()
+    return result
+
+
+def page_of_notebook(name: str, notebook: Mapping[str, Any]) -> str:
+    """A notebook as Markdown: its text, its code, and the outputs that it has."""
+    parts = []
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        parts.append(f"```python\n{source}\n```" if cell["cell_type"] == "code" else source)
+        parts += [shown_output(output) for output in cell.get("outputs", ())]
+    title, *rest = parts
+    note = f"This page is the notebook [{name}]({name})."
+    if not any(cell.get("outputs") for cell in notebook["cells"]):
+        note += " Run it to see its results."
+    return "\n\n".join([title, note, *filter(None, rest)]) + "\n"
+
+
+def shown_output(output: Mapping[str, Any]) -> str:
+    """An output of a cell as Markdown; empty for messages on the stream of errors."""
+    if output.get("name") == "stderr":
+        return ""
+    data = output.get("data", {})
+    if "image/png" in data:
+        code = "".join(data["image/png"].split())
+        return f'<img alt="what the cell draws" src="data:image/png;base64,{code}">'
+    if "text/html" in data:
+        return f'<div class="output">{data["text/html"]}</div>'
+    text = output.get("text") or data.get("text/plain", "")
+    return f"```text\n{text.rstrip()}\n```"
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

@@ -236,8 +236,8 @@ MODULES = """
 """
 
 MADE_BY_EVSIM = """
-    Adjoint Augmented CochleaRecordings EpochRecord Evaluation FitResult Outcome Transformed
-    TrainingState Gradient Run WeightingForm ReadableRun
+    Adjoint Augmented CochleaRecordings EpochRecord Evaluation FitResult History Outcome
+    Prediction Transformed TrainingState Gradient Run WeightingForm ReadableRun
 """
 """Records that are returned, which nobody calls."""
 

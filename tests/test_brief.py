@@ -100,6 +100,7 @@ def objects(network, data):
         result,
         states,
         evsim.evaluate(network, data, evsim.losses.CrossEntropy(), 40.0),
+        evsim.predict(network, data, evsim.losses.CrossEntropy(), 40.0),
         evsim.study.k_fold(data, 3),
         evsim.study.Scores(tuple(map(str, range(50))), np.arange(50.0)),
         evsim.readouts.Voltage(times=np.linspace(0, 40, 500)),
@@ -145,7 +146,7 @@ def test_a_run_and_a_gradient_say_what_they_are_of(network, data):
     told = f"input {counts['input']}, hidden {counts['hidden']}, deep {counts['deep']}"
     assert repr(found.run) == f"Run(30 samples of 40 ms on Exact, spikes: {told})"
     assert repr(found) == (
-        f"Gradient(loss {found.loss:.6g} of {found.run!r}, by input->hidden.weight, "
+        f"Gradient(loss {found.loss:.6g} of {found.run!r}, with respect to input->hidden.weight, "
         "input->hidden.delay, hidden->hidden.weight, hidden->hidden.delay, and 12 more)"
     )
     assert repr(network.population("hidden")) == (

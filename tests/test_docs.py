@@ -6,6 +6,7 @@ import html
 import importlib
 import importlib.util
 import inspect
+import json
 import math
 import os
 import re
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fontTools.ttLib import TTFont
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -124,9 +126,27 @@ def test_every_picture_is_shown_on_a_page_and_made_by_a_script(pictures):
         assert any(f"images/{image.as_posix()}" in page for page in PAGES.values()), image
 
 
+def test_the_chart_of_speeds_has_the_numbers_of_the_page_and_of_the_benchmarks(pictures):
+    with Image.open(DOCS / "images" / "speed.png") as image:
+        drawn = json.loads(image.text["Description"])
+    assert drawn == [list(row) for row in pictures.compared_times()]
+    others = importlib.import_module("others").OTHERS
+    assert [row[:2] for row in drawn] == [
+        [f"{other.program}: {other.network}", other.microseconds] for other in others
+    ]
+    assert [row[2] is None for row in drawn] == [other.case is None for other in others]
+
+
+@pytest.mark.parametrize("page", ["README.md", "index.md", "quickstart.md"])
+def test_the_first_screen_says_what_evsim_is_and_how_it_is_installed(page):
+    start = PAGES[page][:800]
+    for word in ("EventProp", "exact gradients", "delay", "pip install"):
+        assert word in start, word
+
+
 @pytest.mark.slow
 def test_quick_pictures_are_drawn(pictures, tmp_path):
-    for name in ("one_neuron.png", "grazing.png"):
+    for name in ("one_neuron.png", "grazing.png", "speed.png"):
         pictures.PICTURES[name](tmp_path)
         assert (tmp_path / name).stat().st_size > 10_000
 
@@ -136,6 +156,25 @@ def test_every_picture_that_is_shown_is_there_and_has_a_text():
         for alternative, target in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", text):
             assert len(alternative) > 10, (page, target)
             assert ((ROOT if page == "README.md" else DOCS) / target).is_file(), (page, target)
+
+
+# -- notebooks ------------------------------------------------------------------------------
+
+NOTEBOOKS = sorted(DOCS.glob("notebooks/*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_has_no_stored_outputs_and_its_code_is_python(path):
+    notebook = json.loads(path.read_text())
+    assert notebook["nbformat"] == 4
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert len(code) > 5
+    for cell in code:
+        assert (cell["outputs"], cell["execution_count"]) == ([], None)
+        ast.parse("".join(cell["source"]))
+    links = re.findall(r"\]\(([^)#]+)", "".join("".join(c["source"]) for c in notebook["cells"]))
+    assert links
+    assert all((path.parent / link).is_file() for link in links)
 
 
 # -- links that mkdocs does not see ------------------------------------------------------------
@@ -214,6 +253,17 @@ def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(site):
         loaded = Loaded()
         loaded.feed(page.read_text())
         assert not [a for a in loaded.addresses if re.match(r"(https?:)?//", a)], page
+
+
+@pytest.mark.slow
+def test_the_site_shows_the_notebooks_and_offers_their_files(site):
+    assert len(NOTEBOOKS) == 3
+    for path in NOTEBOOKS:
+        page = shown_text((site / "notebooks" / path.stem / "index.html").read_text())
+        cells = json.loads(path.read_text())["cells"]
+        last = "".join(next(c["source"] for c in cells[::-1] if c["cell_type"] == "code"))
+        assert " ".join(last.split()) in page
+        assert (site / "notebooks" / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.slow

@@ -172,6 +172,15 @@ def test_predictions_are_those_of_evaluate_and_need_no_labels(loss, size):
     assert len(set(found.predictions.tolist())) > 1
 
 
+def test_a_loss_whose_summary_is_its_own_says_what_is_missing():
+    class Summed(Squares):
+        def summary(self, run, labels, integral):
+            return integral.derivative_values
+
+    with pytest.raises(TypeError, match="Summed overrides summary, .*: override readout_values"):
+        evsim.predict(VOLTAGES, small_data(), Summed(), DURATION)
+
+
 def test_a_readout_is_read_without_classes():
     readout = readouts.SpikeTimes(count=2, population="hidden")
     found = evsim.predict(small_network(), small_data().spikes, readout, DURATION, batch_size=4)
@@ -188,9 +197,14 @@ def test_a_readout_is_read_without_classes():
     [
         ({"readout": "peak"}, TypeError, "readout = 'peak': give a readout such as"),
         ({"data": small_data().spikes[:0]}, ValueError, "the data are empty: give at least one"),
-        ({"data": [[(1.0, 0)]]}, TypeError, "spikes is of type list: give SpikeTrains"),
+        (
+            {"data": [[(1.0, 0)]]},
+            TypeError,
+            r"data = \[\[\(1\.0, 0\)\]\]: give SpikeTrains, a mapping",
+        ),
         ({"readout": readouts.FirstSpike()}, ValueError, "FirstSpike"),
         ({"readout": readouts.Voltage([50.0])}, ValueError, "50"),
+        ({"data": {}}, ValueError, "data: no spikes are given for the input 'input'"),
         ({"batch_size": 0}, ValueError, "batch_size = 0: it must be at least 1"),
         ({"network": None}, TypeError, "network is of type NoneType: give an evsim.Network"),
     ],

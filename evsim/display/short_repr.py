@@ -26,7 +26,7 @@ class Brief:
 
     def __repr__(self) -> str:
         fields: Any = dataclasses.fields(self)  # type: ignore[arg-type]
-        shown = [field.name for field in fields if not field.name.startswith("_")]
+        shown = [field.name for field in fields if field.repr and not field.name.startswith("_")]
         told = ", ".join(f"{name}={brief(getattr(self, name))}" for name in shown)
         return f"{type(self).__name__}({told})"
 

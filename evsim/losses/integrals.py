@@ -83,6 +83,11 @@ class IntegralLoss(Loss):
 
     def readout_values(self, run: ReadableRun) -> NDArray[np.float64]:
         """The same without labels; a subclass whose summary is another overrides this too."""
+        if type(self).summary is not IntegralLoss.summary:
+            raise TypeError(
+                f"{type(self).__name__} overrides summary, which is given labels: override "
+                "readout_values too, which shows the same without them"
+            )
         return run.read(Mean(population=self.readout.population))
 
 

@@ -161,7 +161,7 @@ def predict(
     loss = readout if isinstance(readout, Loss) else None
     read = readout.readout if isinstance(readout, Loss) else readout
     read.population_of(network)
-    inputs = check_inputs(network, _spikes_of(data))
+    inputs = _checked_inputs(network, data)
     samples = len(next(iter(inputs.values())))
     if samples == 0:
         raise ValueError("the data are empty: give at least one sample")
@@ -181,11 +181,20 @@ def predict(
 _READOUT = "give a readout such as evsim.readouts.Peak(), or a loss"
 
 
-def _spikes_of(data: Any) -> Any:
-    """The spikes of a Dataset or of a pair (spikes, labels); other data are spikes."""
-    if isinstance(data, Dataset):
-        return data.spikes
-    return data[0] if isinstance(data, tuple) and len(data) == 2 else data
+def _checked_inputs(network: Network, data: Any) -> dict[str, SpikeTrains]:
+    """The spikes of each input in data that may have labels too."""
+    spikes = data.spikes if isinstance(data, Dataset) else data
+    if isinstance(data, tuple) and len(data) == 2:
+        spikes = data[0]
+    check_is(spikes, "data", (SpikeTrains, Mapping), _DATA)
+    try:
+        return check_inputs(network, spikes)
+    except (TypeError, ValueError) as error:
+        error.args = (f"data: {error}",)
+        raise
+
+
+_DATA = "give SpikeTrains, a mapping from each input to its SpikeTrains, or a Dataset"
 
 
 def _runs(

@@ -89,7 +89,7 @@ class EpochRecord(Brief):
     limited_spikes: int = 0
     dropped_spikes: int = 0
     spikes_lost: int = 0
-    gradient_norms: dict[str, float] = field(default_factory=dict)
+    gradient_norms: dict[str, float] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         # Callbacks receive records and must not change them.
