@@ -29,7 +29,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 EXTRAS := $(CURDIR)/build/extras
 # The tests that need the extras or libraries that evsim works with; make test leaves them out.
 EXTRAS_TESTS := $(patsubst %,$(CURDIR)/tests/test_%.py,torch jax nir data_in results \
-    examples_with_extras)
+    examples_with_extras examples)
 
 .PHONY: help demo test test-fast test-lowest test-extras test-wheel lint docs bench validate gpu-report clean wheel
 .DELETE_ON_ERROR:

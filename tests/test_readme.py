@@ -59,18 +59,9 @@ def test_every_example_is_run():
         assert {language for language, _ in FENCE.findall(text)} <= {"", "python", "text"}, page
 
 
-OPTIONAL = {"jax", "nir", "optax", "pandas", "torch"}
-"""Libraries that need not be installed; examples that import them are then left out."""
-
-IMPORTED = re.compile(r"^(?:import|from) (?:evsim\.)?(\w+)", re.M)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in SCRIPTS if name not in WITH_EXTRAS])
 def test_example(name, capsys, monkeypatch, tmp_path):
-    for code, _ in SCRIPTS[name]:
-        for library in OPTIONAL & set(IMPORTED.findall(code)):
-            pytest.importorskip(library)
     monkeypatch.chdir(tmp_path)
     run_example(name, capsys)
 
