@@ -63,7 +63,8 @@ def test_mnist_is_trained_with_each_loss(loss, files, tmp_path):
 
 def test_both_engines_learn_the_same(files, tmp_path):
     flags = ("--hidden", 3, "--validation-size", 0, "--train-size", 6, "--test-size", 4,
-             "--classes", 1, 7, "--batch-size", 3, "--loss", "max", "--no-pictures")  # fmt: skip
+             "--classes", 1, 7, "--batch-size", 3, "--loss", "max", "--more-losses", "0.5*sum",
+             "0.1 * xent", "--no-pictures")  # fmt: skip
     network, tested, _ = train("mnist", files, tmp_path / "exact", *flags)
     folder = tmp_path / "reference"
     assert run("train", "mnist", "--data", files, "--out", folder, "--epochs", 1, "--no-progress",
@@ -328,6 +329,8 @@ def test_a_delay_line_does_what_delayed_copies_of_the_inputs_do(files):
     [
         (mnist.Settings, {"hidden": 0}, "hidden = 0: it must be at least 1"),
         (mnist.Settings, {"tau0": 2.0}, "tau0 = 2 is given but the loss is xent"),
+        (mnist.Settings, {"more_losses": ("max",)}, "the term 'max' of the loss: write a finite"),
+        (shd.Settings, {"more_losses": ("1*time",)}, "names are sum, sum_exp, linear"),
         (mnist.Settings, {"classes": (3, 10)}, "classes names 10: there are 0 to 9"),
         (mnist.Settings, {"classes": (3, 3)}, "give at least two, each once"),
         (mnist.Settings, {"train_size": 0}, "train_size = 0: it must be at least 1"),

@@ -28,6 +28,7 @@ from evsim.engines.reference.engine import AdjointState, NumberBatch, State
 from evsim.engines.reference.network import Emission, InputEvent, Model, SampleDropout, Simulation
 from evsim.engines.reference.neuron import Neuron, Number, Numbers, Segment, Slopes
 from evsim.readouts import WeightingForm
+from evsim.readouts.base import ReadoutCotangents
 
 UNITS_IN_THE_LAST_PLACE = 2.0
 DRAWS = 12
@@ -448,7 +449,8 @@ def simulate(
 def pull_back_moved(case: SmallCase, engine: Reference, state: State, noise: Noise) -> AdjointState:
     """``Reference.pull_back_exact`` with all numbers moved, the times of jumps included."""
     batch = NumberBatch.of(engine, state)
-    sources = batch.adjoint_sources(case.readout, case.cotangents, case.adjustments)
+    part = ReadoutCotangents(case.readout, case.cotangents, case.adjustments.spike_slopes)
+    (sources,) = batch.adjoint_sources([part], case.adjustments)
     samples = []
     for simulation, entering in zip(state.samples, engine.entering(state, sources), strict=True):
         entering.jumps = [_moved_jump(jump, simulation, noise) for jump in entering.jumps]

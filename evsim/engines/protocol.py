@@ -38,7 +38,7 @@ from evsim.network.network import Network
 from evsim.network.parameters import Parameter
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts.adjoint_sources import AdjointSources
-from evsim.readouts.base import Readout
+from evsim.readouts.base import Readout, ReadoutCotangents
 from evsim.readouts.quadrature import with_one_mean
 from evsim.readouts.sample_times import SampleTimes
 from evsim.readouts.weightings import TrialWeighting
@@ -106,7 +106,8 @@ class Adjoint(Brief):
     ``input_times`` one per input event, for each input population.  ``voltages`` has those with
     respect to the threshold, reset and start of every unit, measured from rest, without what the
     readout sees of the rest itself.  ``limited`` counts the spikes at which the limit on lambda_V
-    acted.  ``state`` is for the engine, for traces.
+    acted.  ``state`` is for the engine, for traces; where an engine made one pass for each
+    population that is read, ``passes`` has the adjoints of these passes instead, whose sum this is.
     """
 
     parameters: dict[str, Parameter]
@@ -114,6 +115,7 @@ class Adjoint(Brief):
     voltages: FromRest
     limited: int = 0
     state: Any = None
+    passes: tuple[Adjoint, ...] = ()
 
 
 class Engine(ABC):
@@ -192,6 +194,43 @@ class Engine(ABC):
         are added by the caller.
         """
 
+    def pull_back_populations(
+        self, state: Any, sources: Sequence[AdjointSources], wrt: Sequence[str]
+    ) -> Adjoint:
+        """The same for sources of several populations, at most one of each.
+
+        The adjoint is linear in its sources, so the gradients of one pass for each add up.  The
+        limit on lambda_V acts on their sum, which no pass has: it is refused.
+        """
+        if len(sources) == 1:
+            return self.pull_back_sources(state, sources[0], wrt)
+        if sources[0].lambda_limit != np.inf:
+            raise ValueError(
+                f"lambda_limit = {sources[0].lambda_limit:g} with a loss of several populations: "
+                f"{type(self).__name__} pulls them back one by one and cannot limit their sum; "
+                "leave the limit out or use the engine 'exact'"
+            )
+        alone = [sources[0], *(replace(part, rate_jumps={}) for part in sources[1:])]
+        passes = tuple(self.pull_back_sources(state, part, wrt) for part in alone)
+        first, *others = passes
+        return Adjoint(
+            parameters={
+                name: sum((p.parameters[name] for p in others), start=values)
+                for name, values in first.parameters.items()
+            },
+            input_times={
+                name: sum((p.input_times[name] for p in others), start=values)
+                for name, values in first.input_times.items()
+            },
+            voltages=FromRest(
+                *(
+                    sum(of_one[1:], start=of_one[0])
+                    for of_one in zip(*(p.voltages for p in passes), strict=True)
+                )
+            ),
+            passes=passes,
+        )
+
     # -- traces -------------------------------------------------------------------------------
 
     @abstractmethod
@@ -221,7 +260,8 @@ class Engine(ABC):
         adjustments: Adjustments = NO_ADJUSTMENTS,
     ) -> Adjoint:
         """Gradients of ``sum(cotangents * readout)``; cotangents have the shape of its values."""
-        return self.batch(state).pull_back(readout, cotangents, wrt, adjustments)
+        part = ReadoutCotangents(readout, cotangents, adjustments.spike_slopes)
+        return self.batch(state).pull_back_parts([part], wrt, adjustments)
 
     def batch(self, state: Any) -> SimulatedBatch:
         """A state as readouts see it."""
@@ -294,44 +334,56 @@ class SimulatedBatch(Brief):
         return readout.read(self)
 
     def adjoint_sources(
-        self, readout: Readout, cotangents: NDArray[np.float64], adjustments: Adjustments
-    ) -> AdjointSources:
-        """What an engine is given to pull back the cotangents of a readout."""
-        sources = with_one_mean(self, readout.adjoint_sources(self, cotangents))
-        if adjustments.spike_slopes is not None:
-            gradient = adjustments.spike_slopes
-            sources += AdjointSources(sources.population, spike_time_gradient=gradient)
-        return replace(
-            sources, rate_jumps=adjustments.rate_jumps, lambda_limit=adjustments.lambda_limit
+        self, parts: Sequence[ReadoutCotangents], adjustments: Adjustments
+    ) -> tuple[AdjointSources, ...]:
+        """What an engine is given to pull back cotangents: the sources of each population read."""
+        found: dict[str, AdjointSources] = {}
+        for part in parts:
+            sources = part.readout.adjoint_sources(self, part.cotangents)
+            name = sources.population
+            if part.spike_slopes is not None:
+                sources += AdjointSources(name, spike_time_gradient=part.spike_slopes)
+            found[name] = found[name] + sources if name in found else sources
+        return tuple(
+            replace(
+                with_one_mean(self, sources),
+                rate_jumps=adjustments.rate_jumps,
+                lambda_limit=adjustments.lambda_limit,
+            )
+            for sources in found.values()
         )
 
-    def pull_back(
+    def pull_back_parts(
         self,
-        readout: Readout,
-        cotangents: NDArray[np.float64],
+        parts: Sequence[ReadoutCotangents],
         wrt: Sequence[str],
         adjustments: Adjustments = NO_ADJUSTMENTS,
     ) -> Adjoint:
-        """Gradients of ``sum(cotangents * readout)``; cotangents have the shape of its values."""
-        sources = self.adjoint_sources(readout, cotangents, adjustments)
-        events = 0
-        if sources.spike_time_gradient is not None:
-            events = int(self.spike_counts[sources.population].sum())
-        units = self.network.population(sources.population).units
-        sources.check(self.batch_size, units, events)
+        """Gradients of the sum over parts of ``sum(cotangents * readout)``."""
+        by_population = self.adjoint_sources(parts, adjustments)
+        for sources in by_population:
+            events = 0
+            if sources.spike_time_gradient is not None:
+                events = int(self.spike_counts[sources.population].sum())
+            units = self.network.population(sources.population).units
+            sources.check(self.batch_size, units, events)
         voltages = [name for name in wrt if is_voltage_parameter(name)]
         others = [name for name in wrt if not is_voltage_parameter(name)]
-        adjoint = self.engine.pull_back_sources(self.state, sources, others)
+        adjoint = self.engine.pull_back_populations(self.state, by_population, others)
         found: dict[str, Any] = {}
         if voltages:
-            direct = direct_rest_gradient(self.network, sources)
+            direct = sum(direct_rest_gradient(self.network, sources) for sources in by_population)
             found = voltage_gradients(self.network, adjoint.voltages, direct, voltages)
         found |= adjoint.parameters
-        return replace(
-            adjoint,
-            parameters=_with_direct({name: found[name] for name in wrt}, sources.parameters),
-            input_times=_with_direct(adjoint.input_times, sources.input_times),
-        )
+        adjoint = replace(adjoint, parameters={name: found[name] for name in wrt})
+        for sources in by_population:
+            if sources.input_times or sources.parameters:
+                adjoint = replace(
+                    adjoint,
+                    parameters=_with_direct(adjoint.parameters, sources.parameters),
+                    input_times=_with_direct(adjoint.input_times, sources.input_times),
+                )
+        return adjoint
 
     # -- traces -------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What every loss is, and the targets of those that do not classify."""
+"""What every loss is, what it returns, and weighted sums of losses."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from numpy.typing import NDArray
 
 from evsim.arguments.checks import (
     check_is,
+    check_number,
     checked_count,
     integer_array,
+    is_integer,
     listed,
-    real_array,
     refuse_masked,
+    shown,
 )
 from evsim.arguments.keywords import helpful
 from evsim.display.short_repr import Brief
+from evsim.network.network import Network
 from evsim.readouts import ReadableRun, Readout
+from evsim.readouts.base import ReadoutCotangents
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,6 +46,8 @@ class Outcome(Brief):
     spike_slopes : array or None
         The derivative of each sample's loss with respect to each spike time of the readout's
         population, shape (events,), where that is not in the readout's own derivative.
+    further : tuple of ReadoutCotangents
+        What else the gradient goes through, of a loss of several readouts.
     """
 
     losses: NDArray[np.float64]
@@ -50,18 +56,28 @@ class Outcome(Brief):
     readout: Readout
     cotangents: NDArray[np.float64]
     spike_slopes: NDArray[np.float64] | None = None
+    further: tuple[ReadoutCotangents, ...] = ()
+
+    @property
+    def parts(self) -> tuple[ReadoutCotangents, ...]:
+        """Everything that the gradient goes through."""
+        main = ReadoutCotangents(self.readout, self.cotangents, self.spike_slopes)
+        return (main, *self.further)
 
     def check(self, loss: Loss, run: ReadableRun) -> None:
         """Refuse arrays of other shapes, which NumPy would broadcast without a word."""
-        name = self.readout.population_of(run.network)
-        units = run.network.population(name).units
-        expected = {
-            "losses": (self.losses, (run.batch_size,)),
-            "derivative": (self.cotangents, self.readout.shape(run.batch_size, units)),
-        }
-        if self.spike_slopes is not None:
-            expected["spike_slopes"] = self.spike_slopes, (int(run.spike_counts[name].sum()),)
-        for what, (array, shape) in expected.items():
+        expected: list[tuple[str, Any, tuple[int, ...]]] = [
+            ("losses", self.losses, (run.batch_size,))
+        ]
+        for part in self.parts:
+            name = part.readout.population_of(run.network)
+            units = run.network.population(name).units
+            shape = part.readout.shape(run.batch_size, units)
+            expected.append(("derivative", part.cotangents, shape))
+            if part.spike_slopes is not None:
+                events = (int(run.spike_counts[name].sum()),)
+                expected.append(("spike_slopes", part.spike_slopes, events))
+        for what, array, shape in expected:
             refuse_masked(array, f"the {what} of {type(loss).__name__}")
             if np.shape(array) != shape or not isinstance(array, np.ndarray):
                 raise ValueError(
@@ -75,27 +91,30 @@ class Outcome(Brief):
 
         It would make the gradient NaN while the loss looks well.
         """
-        owners = self.readout.samples(run.batch_size), self._samples_of_spikes(run)
-        parts = zip((self.cotangents, self.spike_slopes), owners, strict=True)
-        for array, samples in parts:
-            if array is None or np.isfinite(array).all():
-                continue
-            rows = np.isfinite(array).reshape(len(array), -1).all(axis=1)
-            wrong = ~rows & np.isfinite(self.losses[samples])
-            if wrong.any():
-                row = int(np.argmax(wrong))
-                values = array[row].ravel()
-                raise FloatingPointError(
-                    f"the derivative of {type(loss).__name__} in sample {samples[row]} is "
-                    f"{values[~np.isfinite(values)][0]}, though its loss is "
-                    f"{self.losses[samples[row]]:g}: every derivative must be finite; "
-                    "evsim.testing.check_loss compares it with differences"
-                )
+        for part in self.parts:
+            samples = part.readout.samples(run.batch_size)
+            self._check_finite(loss, part.cotangents, samples)
+            if part.spike_slopes is not None:
+                spikes = run.spikes[part.readout.population_of(run.network)]
+                self._check_finite(loss, part.spike_slopes, spikes.samples)
 
-    def _samples_of_spikes(self, run: ReadableRun) -> NDArray[np.int64]:
-        if self.spike_slopes is None:
-            return np.empty(0, np.int64)
-        return run.spikes[self.readout.population_of(run.network)].samples
+    def _check_finite(
+        self, loss: Loss, array: NDArray[np.float64], samples: NDArray[np.int64]
+    ) -> None:
+        """Refuse the first row of a derivative that is not finite; ``samples`` has its sample."""
+        if np.isfinite(array).all():
+            return
+        rows = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        wrong = ~rows & np.isfinite(self.losses[samples])
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            values = array[row].ravel()
+            raise FloatingPointError(
+                f"the derivative of {type(loss).__name__} in sample {samples[row]} is "
+                f"{values[~np.isfinite(values)][0]}, though its loss is "
+                f"{self.losses[samples[row]]:g}: every derivative must be finite; "
+                "evsim.testing.check_loss compares it with differences"
+            )
 
 
 class Loss(ABC):
@@ -108,6 +127,9 @@ class Loss(ABC):
 
     ``classifies`` says whether labels are classes, int of shape (batch,).  A loss with other
     targets sets it to False and overrides ``check_labels``.
+
+    Losses can be added and multiplied by numbers: ``first + 0.5 * second`` is a loss, see
+    ``evsim.losses.WeightedSum``.
     """
 
     readout: Readout
@@ -154,38 +176,151 @@ class Loss(ABC):
             )
         return array
 
+    def units_read(self, network: Network) -> int:
+        """The number of units of the population that is read: the classes, if they are any."""
+        return network.population(self.readout.population_of(network)).units
+
+    def labels_for(
+        self, network: Network, labels: Sequence[Any] | NDArray[Any], batch_size: int
+    ) -> Any:
+        """The labels of a batch as ``evaluate`` takes them; refuses those that do not fit."""
+        return self.check_labels(labels, batch_size, self.units_read(network))
+
+    def check_readouts(
+        self, network: Network, duration: float, batch_size: int | None = None
+    ) -> None:
+        """Refuse a network without what is read, or trials and batches that do not fit it."""
+        self.readout.population_of(network)
+        self.readout.check(duration, batch_size)
+
     def check_in_trial(self, labels: NDArray[Any], duration: float) -> None:
         """Refuse labels that a trial of ``duration`` ms cannot reach; most losses have none."""
         return
 
+    # -- sums -------------------------------------------------------------------------------
 
-_SHAPE = "give a tuple of integers"
+    def __add__(self, other: Loss) -> Loss:
+        if not isinstance(other, Loss):
+            return NotImplemented
+        return WeightedSum((*_terms_of(self), *_terms_of(other)))
+
+    def __radd__(self, other: Any) -> Loss:
+        # ``sum(losses)`` begins with 0.
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    def __sub__(self, other: Loss) -> Loss:
+        return self + -1.0 * other if isinstance(other, Loss) else NotImplemented
+
+    def __mul__(self, factor: float) -> Loss:
+        if not (is_integer(factor) or isinstance(factor, (float, np.floating))):
+            return NotImplemented
+        return WeightedSum(tuple((factor * weight, term) for weight, term in _terms_of(self)))
+
+    __rmul__ = __mul__
 
 
 @helpful
-def check_targets(
-    labels: Sequence[Any] | NDArray[Any], shape: tuple[int, ...], axes: str, unit: str = ""
-) -> NDArray[np.float64]:
-    """Targets as float64 of that shape, NaN where there is none; refuses those that do not fit.
+@dataclass(frozen=True, repr=False)
+class WeightedSum(Loss):
+    """A weighted sum of losses, made by ``first + 0.5 * second``.
 
-    Masked targets are none.
-    ``axes`` says in words what the shape is, ``unit`` what the targets are given in.
+    The terms may read different quantities of different populations, hidden ones too.  Every
+    term is given the same labels, and checks them.  Predictions and values are those of the
+    first term that classifies; if none does, values are those of the first term.
+
+    Parameters
+    ----------
+    terms : tuple of (weight, Loss)
+        Weights are finite numbers.
     """
-    shape = tuple(checked_count(n, "an entry of shape", 0) for n in listed(shape, "shape", _SHAPE))
-    for name, text in (("axes", axes), ("unit", unit)):
-        check_is(text, name, str, "give words")
-    array = real_array(labels, "labels", "targets, numbers", masked=np.nan)
-    if array.shape != shape:
-        raise ValueError(
-            f"labels has shape {array.shape}: give the targets as {axes}, shape {shape}, "
-            "with NaN where there is none"
+
+    terms: tuple[tuple[float, Loss], ...]
+
+    def __post_init__(self) -> None:
+        terms = listed(self.terms, "terms", "give pairs (weight, loss)")
+        if not terms:
+            raise ValueError("the sum has no terms: give at least one pair (weight, loss)")
+        checked = []
+        for place, pair in enumerate(terms):
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise TypeError(f"terms[{place}] = {shown(pair)}: give a pair (weight, loss)")
+            weight, term = pair
+            check_number(weight, "the weight of a loss")
+            if not np.isfinite(weight):
+                raise ValueError(f"the weight of {term!r} is {weight}: it must be finite")
+            check_is(term, f"terms[{place}][1]", Loss, "give a loss")
+            checked.append((float(weight), term))
+        object.__setattr__(self, "terms", tuple(checked))
+
+    def __repr__(self) -> str:
+        return " + ".join(f"{weight:g} * {term!r}" for weight, term in self.terms)
+
+    @property
+    def main(self) -> int:
+        """The index of the term whose values and predictions are shown."""
+        return next((i for i, (_, term) in enumerate(self.terms) if term.classifies), 0)
+
+    @property
+    def readout(self) -> Readout:  # type: ignore[override]
+        """What the main term reads."""
+        return self.terms[self.main][1].readout
+
+    @property
+    def classifies(self) -> bool:  # type: ignore[override]
+        """Whether any of the terms does."""
+        return any(term.classifies for _, term in self.terms)
+
+    @np.errstate(under="ignore")
+    def evaluate(self, run: ReadableRun, labels: Any) -> Outcome:
+        """The sum for a simulated batch; ``labels`` are those that ``check_labels`` returned."""
+        outcomes = [
+            term.evaluate(run, of_term)
+            for (_, term), of_term in zip(self.terms, labels, strict=True)
+        ]
+        for (_, term), outcome in zip(self.terms, outcomes, strict=True):
+            outcome.check(term, run)
+            outcome.check_derivative(term, run)
+        parts = [
+            part.scaled(weight)
+            for (weight, _), outcome in zip(self.terms, outcomes, strict=True)
+            for part in outcome.parts
+        ]
+        weights, main = [weight for weight, _ in self.terms], outcomes[self.main]
+        return Outcome(
+            losses=np.sum([w * o.losses for w, o in zip(weights, outcomes, strict=True)], axis=0),
+            values=main.values,
+            predictions=main.predictions,
+            readout=parts[0].readout,
+            cotangents=parts[0].cotangents,
+            spike_slopes=parts[0].spike_slopes,
+            further=tuple(parts[1:]),
         )
-    array = array.astype(np.float64)
-    infinite = np.isinf(array)
-    if infinite.any():
-        index = np.unravel_index(int(np.argmax(infinite)), shape)
-        raise ValueError(
-            f"labels[{', '.join(map(str, index))}] = {array[index]}{unit}: a target must be "
-            "finite, or NaN for none"
+
+    def __call__(
+        self, values: NDArray[np.float64], labels: NDArray[Any], duration: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        raise TypeError(
+            "a sum of losses is a function of several readouts: use evaluate(run, labels)"
         )
-    return array
+
+    def predict(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The classes that the main term predicts."""
+        return self.terms[self.main][1].predict(values)
+
+    def labels_for(self, network: Network, labels: Any, batch_size: int) -> Any:
+        """The checked labels of each term, as a tuple."""
+        return tuple(term.labels_for(network, labels, batch_size) for _, term in self.terms)
+
+    def check_readouts(
+        self, network: Network, duration: float, batch_size: int | None = None
+    ) -> None:
+        for _, term in self.terms:
+            term.check_readouts(network, duration, batch_size)
+
+    def check_in_trial(self, labels: Any, duration: float) -> None:
+        for (_, term), of_term in zip(self.terms, labels, strict=True):
+            term.check_in_trial(of_term, duration)
+
+
+def _terms_of(loss: Loss) -> tuple[tuple[float, Loss], ...]:
+    return loss.terms if isinstance(loss, WeightedSum) else ((1.0, loss),)

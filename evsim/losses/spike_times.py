@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from evsim.arguments.checks import check_number, real_array
 from evsim.arguments.keywords import helpful
-from evsim.losses.loss import Loss, check_targets
+from evsim.losses.loss import Loss
+from evsim.losses.targets import check_targets
 from evsim.losses.voltages import log_softmax
 from evsim.readouts import FirstSpike, SpikeTimes
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.arguments.keywords import helpful
-from evsim.losses.loss import Loss, check_targets
+from evsim.losses.loss import Loss
+from evsim.losses.targets import check_targets
 from evsim.readouts import Mean, Peak, Readout, Voltage
 
 

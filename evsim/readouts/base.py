@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,6 +139,34 @@ class Readout(ABC):
         population = network.population(name)
         self.check_population(population)
         return population.name
+
+
+class ReadoutCotangents(NamedTuple):
+    """The derivative of a function of a readout: what is pulled back to the parameters.
+
+    Parameters
+    ----------
+    readout : Readout
+    cotangents : array
+        The derivative with respect to the readout's values, in their shape.
+    spike_slopes : array or None
+        The derivative with respect to each spike time of the readout's population, shape
+        (events,), where that is not in the readout's own derivative.
+    """
+
+    readout: Readout
+    cotangents: NDArray[np.float64]
+    spike_slopes: NDArray[np.float64] | None = None
+
+    def scaled(self, factor: float) -> ReadoutCotangents:
+        """The same, of a multiple of the function."""
+        slopes = None if self.spike_slopes is None else factor * self.spike_slopes
+        return ReadoutCotangents(self.readout, factor * self.cotangents, slopes)
+
+    def averaged(self, batch_size: int) -> ReadoutCotangents:
+        """The same, of the mean of the function over a batch."""
+        slopes = None if self.spike_slopes is None else self.spike_slopes / batch_size
+        return ReadoutCotangents(self.readout, self.cotangents / batch_size, slopes)
 
 
 def is_elementary(readout: object) -> bool:

@@ -14,18 +14,17 @@ from numpy.typing import NDArray
 
 from evsim.arguments.checks import check_duration
 from evsim.arguments.keywords import helpful
-from evsim.arguments.named import Named
 from evsim.display.short_repr import and_more, first
 from evsim.engines import resolve
-from evsim.engines.protocol import Adjoint, Adjustments, Engine, Report
+from evsim.engines.protocol import Adjustments, Engine, Report
 from evsim.losses import Loss, Outcome
 from evsim.losses.regularisers import RateRegulariser
-from evsim.network.checks import check_inputs, check_network, check_trace, check_wrt
+from evsim.network.checks import check_inputs, check_network, check_wrt
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
-from evsim.network.parameters import Parameter
 from evsim.network.spike_trains import SpikeTrains
 from evsim.simulation.checks import check_adjustments, check_is_loss, check_time_constants
+from evsim.simulation.pulled_back import PulledBack
 from evsim.simulation.run import Run, run_checked
 from evsim.simulation.silence import warn_of_silent_layers, warn_of_unreached
 
@@ -112,35 +111,33 @@ def quiet_gradient(
     check_is_loss(loss)
     names = check_wrt(network, options.wrt)
     check_time_constants(network, names)
-    population = network.population(loss.readout.population_of(network))
     regularisers = check_adjustments(network, options.regularisers, options.lambda_limit)
     engine = resolve(options.engine)
     duration = check_duration(duration)
     inputs = check_inputs(network, spikes)
     batch_size = len(next(iter(inputs.values())))
-    loss.readout.check(duration, batch_size)
+    loss.check_readouts(network, duration, batch_size)
     if batch_size == 0:
         raise ValueError("the batch is empty: the mean loss over no samples is not defined")
-    labels = loss.check_labels(labels, batch_size, population.units)
-    loss.check_in_trial(labels, duration)
+    checked_labels = loss.labels_for(network, labels, batch_size)
+    loss.check_in_trial(checked_labels, duration)
     run = run_checked(network, inputs, duration, engine, options.dropout)
-    outcome = loss.evaluate(run, labels)
+    outcome = loss.evaluate(run, checked_labels)
     outcome.check(loss, run)
     outcome.check_derivative(loss, run)
-    rate_jumps = {r.population: r.rate_jumps(run.spike_counts[r.population]) for r in regularisers}
-    slopes = outcome.spike_slopes
     adjustments = Adjustments(
-        spike_slopes=None if slopes is None else slopes / batch_size,
-        rate_jumps=rate_jumps,
+        rate_jumps={
+            r.population: r.rate_jumps(run.spike_counts[r.population]) for r in regularisers
+        },
         lambda_limit=float(options.lambda_limit),
     )
-    adjoint = run.pull_back(outcome.readout, outcome.cotangents / batch_size, names, adjustments)
-    return Gradient(run, outcome, adjoint)
+    parts = [part.averaged(batch_size) for part in outcome.parts]
+    return Gradient(run, run.pull_back_parts(parts, names, adjustments), outcome)
 
 
 @helpful
 @dataclass(frozen=True, eq=False, repr=False)
-class Gradient:
+class Gradient(PulledBack):
     """The loss of a batch and its gradients.
 
     ``run`` is the simulation, ``outcome`` what the loss made of it.
@@ -148,7 +145,6 @@ class Gradient:
 
     run: Run
     outcome: Outcome
-    adjoint: Adjoint
 
     def __repr__(self) -> str:
         by = and_more(first(self.parameters), len(self.parameters))
@@ -170,56 +166,11 @@ class Gradient:
         return self.outcome.predictions
 
     @property
-    def limited(self) -> int:
-        """How many spikes had their |lambda_V-| set to the limit."""
-        return self.adjoint.limited
-
-    @property
     def loss(self) -> float:
         """Mean loss of the batch."""
         return float(np.mean(self.losses))
 
     @property
-    def parameters(self) -> dict[str, Parameter]:
-        """Gradient of the batch loss with respect to each parameter, in the parameter's shape."""
-        return Named(self.adjoint.parameters, "gradient of")
-
-    @property
-    def input_times(self) -> NDArray[np.float64] | Mapping[str, NDArray[np.float64]]:
-        """Gradient with respect to each input spike time, shape (events,), as ``spikes.times``.
-
-        One array for a network with one input population, else one by name; see
-        ``input_times_by_name``.
-        """
-        times = self.input_times_by_name
-        return next(iter(times.values())) if len(times) == 1 else times
-
-    @property
-    def input_times_by_name(self) -> Mapping[str, NDArray[np.float64]]:
-        """The same for any number of input populations: one array by the name of each."""
-        return Named(self.adjoint.input_times, "input")
-
-    @property
     def report(self) -> Report:
         """What happened in the batch that its results do not show."""
         return self.run.report
-
-    def lambda_V(  # noqa: N802
-        self, population: str, times: Sequence[float] | NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Adjoint of V at the given times in ms, shape (batch, units, times)."""
-        return self._traces(population, times)[0]
-
-    def lambda_I(  # noqa: N802
-        self, population: str, times: Sequence[float] | NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Adjoint of I at the given times in ms, shape (batch, units, times)."""
-        return self._traces(population, times)[1]
-
-    @np.errstate(under="ignore")
-    def _traces(
-        self, population: str, times: Sequence[float] | NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        run = self.run
-        checked = check_trace(run.network, population, times, run.duration)
-        return run.engine.adjoint_traces(run.state, self.adjoint, population, checked)

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.arguments.checks import check_duration, shown
+from evsim.arguments.checks import check_duration, real_array, shown
 from evsim.arguments.keywords import helpful
 from evsim.arguments.named import Named
 from evsim.display.short_repr import and_more, first
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine, Report, SimulatedBatch
-from evsim.network.checks import check_has_voltage, check_inputs, check_network, check_trace
+from evsim.network.checks import (
+    check_has_voltage,
+    check_inputs,
+    check_network,
+    check_trace,
+    check_wrt,
+)
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts import FirstSpike, Mean, Peak, Readout
+from evsim.readouts.base import ReadoutCotangents
 from evsim.readouts.sample_times import SampleTimes, check_sample_times
+from evsim.simulation.checks import check_time_constants
+from evsim.simulation.pulled_back import PulledBack
 from evsim.simulation.silence import warn_of_unreached
 
 
@@ -110,11 +120,69 @@ class Run(SimulatedBatch):
     @np.errstate(under="ignore")
     def read(self, readout: Readout) -> NDArray[np.float64]:
         """The values of any readout, in the shape the readout states."""
+        self._check_readout(readout)
+        return super().read(readout)
+
+    @np.errstate(under="ignore")
+    def pull_back(
+        self,
+        readout: Readout | Mapping[Readout, NDArray[np.float64]],
+        cotangents: NDArray[np.float64] | None = None,
+        wrt: Iterable[str] | None = None,
+    ) -> PulledBack:
+        """The gradients of ``sum(cotangents * values)`` of any readouts: a vector-Jacobian product.
+
+        So any function of what a network does gets exact gradients: read what it depends on with
+        ``read``, compute its derivative with respect to those values, and pull that back.
+
+        Parameters
+        ----------
+        readout : Readout, or a mapping from Readout to array
+            What was read; a mapping gives the cotangents of several readouts, of any populations,
+            which are pulled back together.
+        cotangents : array
+            The derivative of the function with respect to the readout's values, in their shape,
+            finite.  A cotangent of a missing spike makes a phantom spike at the end of the trial
+            (L section 4.1); 0 there makes none.  Not given with a mapping.
+        wrt : iterable of str, optional
+            Names of parameters; every one if not given.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments that do not fit the run.
+        EngineError
+            For a gradient that is unbounded.
+        """
+        names = check_wrt(self.network, wrt)
+        check_time_constants(self.network, names)
+        given = _cotangents_by_readout(readout, cotangents)
+        parts = [self._checked_part(one, array) for one, array in given.items()]
+        return PulledBack(self, self.pull_back_parts(parts, names))
+
+    def _checked_part(self, readout: Any, cotangents: Any) -> ReadoutCotangents:
+        self._check_readout(readout)
+        units = self.network.population(readout.population_of(self.network)).units
+        shape = readout.shape(self.batch_size, units)
+        name = f"the cotangents of {readout}"
+        array = real_array(cotangents, "cotangents", f"{name}, numbers").astype(np.float64)
+        if array.shape != shape:
+            raise ValueError(
+                f"{name} have shape {array.shape}: give them in the shape of its values, {shape}"
+            )
+        if not np.isfinite(array).all():
+            index = np.unravel_index(int(np.argmin(np.isfinite(array))), shape)
+            raise ValueError(
+                f"{name} at {tuple(map(int, index))} are {array[index]}: they must be finite; "
+                "give 0 where the function does not depend on a value"
+            )
+        return ReadoutCotangents(readout, array)
+
+    def _check_readout(self, readout: Any) -> None:
         if not isinstance(readout, Readout):
             raise TypeError(f"readout = {shown(readout)}: give one such as evsim.readouts.Peak()")
         readout.population_of(self.network)
         readout.check(self.duration, self.batch_size)
-        return super().read(readout)
 
     @np.errstate(under="ignore")
     def event_times(self, population: str) -> SampleTimes:
@@ -171,3 +239,21 @@ class Run(SimulatedBatch):
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         checked = check_trace(self.network, population, times, self.duration)
         return super().traces(population, checked)
+
+
+def _cotangents_by_readout(readout: Any, cotangents: Any) -> Mapping[Any, Any]:
+    """The cotangents of each readout, from either form in which ``pull_back`` takes them."""
+    if isinstance(readout, Mapping):
+        if cotangents is not None:
+            raise TypeError(
+                "cotangents are given beside a mapping that has them already: leave them out"
+            )
+        if not readout:
+            raise ValueError("the mapping is empty: give the cotangents of at least one readout")
+        return readout
+    if cotangents is None:
+        raise TypeError(
+            "cotangents are missing: give the derivative with respect to the readout's values, or "
+            "a mapping {readout: cotangents}"
+        )
+    return {readout: cotangents}

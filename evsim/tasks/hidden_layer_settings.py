@@ -15,7 +15,7 @@ import numpy as np
 from evsim.arguments.errors import ArgumentError
 from evsim.losses.regularisers import RateRegulariser
 from evsim.tasks.base import Parts
-from evsim.tasks.named_losses import LossName, check_first_spike_numbers
+from evsim.tasks.named_losses import LossName, check_first_spike_numbers, check_further_terms
 from evsim.tasks.settings import DataSettings, with_settings
 from evsim.training.history import Watch
 
@@ -101,6 +101,9 @@ class HiddenLayerSettings(DataSettings, ABC):
     exp(-t/T) (sum_exp), 1 - t/T (linear), a sigmoid (sigmoid) or the number of input spikes
     (input). Others: the largest voltage (max), the voltage at each time (xent), the first spike
     (time). L and D use sum_exp."""
+
+    more_losses: tuple[str, ...] = ()
+    """Further terms of the loss, each with a weight, as 0.5*max; none by default."""
 
     seed: int = 0
     """The seed of the initial values, of the order of the samples and of augmentation."""
@@ -258,6 +261,7 @@ class HiddenLayerSettings(DataSettings, ABC):
         """Refuse settings that contradict each other."""
         self.check_classes(len(self.all_names))
         check_first_spike_numbers(self.loss, tau0=self.tau0, tau1=self.tau1, alpha=self.alpha)
+        check_further_terms(self.more_losses)
         for name in ("delay_rate", "initial_delay_max"):
             if not self.delays and getattr(self, name) is not None:
                 raise ArgumentError(

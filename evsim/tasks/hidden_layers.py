@@ -25,7 +25,7 @@ from evsim.network.network import Network
 from evsim.network.populations import LI, LIF, Input
 from evsim.tasks.base import CrossValidate, Experiment, Parts, RunOptions, for_settings
 from evsim.tasks.hidden_layer_settings import HiddenLayerSettings, Hyperparameters
-from evsim.tasks.named_losses import named_loss
+from evsim.tasks.named_losses import named_loss, with_further_terms
 from evsim.tasks.pictures import Tested, draw
 
 if TYPE_CHECKING:
@@ -146,9 +146,10 @@ def _hidden_time_constants(
 @helpful
 @for_settings(HiddenLayerSettings)
 def loss(settings: HiddenLayerSettings) -> Loss:
-    """The loss of that name (L, equations 1, 2, 5, 29 and section 4.1)."""
+    """The loss of that name (L, equations 1, 2, 5, 29 and section 4.1), and further terms."""
     numbers = settings.hyperparameters()
-    return named_loss(settings.loss, tau0=numbers.tau0, tau1=numbers.tau1, alpha=numbers.alpha)
+    main = named_loss(settings.loss, tau0=numbers.tau0, tau1=numbers.tau1, alpha=numbers.alpha)
+    return with_further_terms(main, settings.more_losses)
 
 
 @helpful

@@ -23,7 +23,12 @@ from evsim.network.initialisers import Normal
 from evsim.network.network import Network
 from evsim.network.populations import LI, LIF, Input
 from evsim.tasks.base import Experiment, Parts, RunOptions, for_settings
-from evsim.tasks.named_losses import check_first_spike_numbers, named_loss
+from evsim.tasks.named_losses import (
+    check_first_spike_numbers,
+    check_further_terms,
+    named_loss,
+    with_further_terms,
+)
 from evsim.tasks.pictures import Tested, draw
 from evsim.tasks.settings import DataSettings, with_settings
 
@@ -57,6 +62,9 @@ class Settings(DataSettings):
     loss: Literal["xent", "sum", "max", "time"] = "xent"
     """What the loss reads from the outputs: xent the voltage at each time, sum its mean, max its
     maximum, time the first spike. The paper compares all four."""
+
+    more_losses: tuple[str, ...] = ()
+    """Further terms of the loss, each with a weight, as 0.5*max; none by default."""
 
     hidden: int = 128
     """The number of hidden units. The paper has 128."""
@@ -141,6 +149,7 @@ class Settings(DataSettings):
         """Refuse settings that contradict each other."""
         self.check_classes(len(CLASS_NAMES))
         check_first_spike_numbers(self.loss, tau0=self.tau0, tau1=self.tau1, alpha=self.alpha)
+        check_further_terms(self.more_losses)
         strength = self.hyperparameters().regulariser_strength
         RateRegulariser("hidden", strength, self.target_spikes)
 
@@ -236,9 +245,10 @@ def network(settings: Settings) -> Network:
 @helpful
 @for_settings(Settings)
 def loss(settings: Settings) -> Loss:
-    """The loss of that name (L, equations 1, 2, 29 and section 4.1)."""
+    """The loss of that name (L, equations 1, 2, 29 and section 4.1), and further terms."""
     numbers = settings.hyperparameters()
-    return named_loss(settings.loss, tau0=numbers.tau0, tau1=numbers.tau1, alpha=numbers.alpha)
+    main = named_loss(settings.loss, tau0=numbers.tau0, tau1=numbers.tau1, alpha=numbers.alpha)
+    return with_further_terms(main, settings.more_losses)
 
 
 @helpful

@@ -5,7 +5,10 @@ L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning wit
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, cast, get_args
+
+import numpy as np
 
 from evsim import losses
 from evsim.arguments.errors import ArgumentError
@@ -42,6 +45,37 @@ def named_loss(
     if tau0 is None or tau1 is None or alpha is None:
         raise ValueError("the loss time needs tau0, tau1 and alpha")
     return losses.FirstSpikeCrossEntropy(tau0, tau1, alpha)
+
+
+def with_further_terms(main: Loss, terms: Iterable[str]) -> Loss:
+    """The loss plus further terms, each written as ``0.5*max``: a weight and a name."""
+    total = main
+    for text in terms:
+        weight, name = _weight_and_name(text)
+        total += weight * named_loss(name, tau0=None, tau1=None, alpha=None)
+    return total
+
+
+def check_further_terms(terms: Iterable[str]) -> None:
+    """Refuse terms that are not written as a weight and the name of a loss of voltages."""
+    for text in terms:
+        _weight_and_name(text)
+
+
+def _weight_and_name(text: str) -> tuple[float, LossName]:
+    number, star, name = text.replace(" ", "").partition("*")
+    names = tuple(one for one in get_args(LossName) if one != "time")
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = np.nan
+    if not star or not np.isfinite(weight) or name not in names:
+        raise ArgumentError(
+            f"the term {text!r} of the loss: write a finite weight and a name, as 0.5*max; names "
+            f"are {', '.join(names)}",
+            "more_losses",
+        )
+    return weight, cast(LossName, name)
 
 
 def check_first_spike_numbers(name: LossName, **numbers: float | None) -> None:

@@ -27,6 +27,7 @@ import numpy as np
 from evsim.arguments.checks import (
     check_choice,
     check_flag,
+    check_is,
     check_number,
     checked_count,
     checked_integer,
@@ -168,6 +169,8 @@ def _of_type(value: Any, name: str, kind: Any) -> Any:
             raise ArgumentError(f"{name} = nan: it must be a number", name)
     elif kind is Path:
         checked_path(value, name)
+    elif kind is str:
+        check_is(value, name, str, "give a string")
     return value
 
 
@@ -180,7 +183,7 @@ def _check_literal(value: Any, name: str, choices: tuple[Any, ...]) -> None:
 
 
 _LARGEST_INTEGER = 2**31 - 1
-_PLURALS = {int: "integers", float: "numbers"}
+_PLURALS = {int: "integers", float: "numbers", str: "strings"}
 
 
 # -- ranges -------------------------------------------------------------------------------

@@ -83,15 +83,14 @@ def evaluate(
     duration = check_duration(duration)
     batch_size = checked_count(batch_size, "batch_size")
     data = checked_data(network, data, loss, duration)
-    loss.readout.check(duration)
-    classes = _units_read(network, loss)
+    loss.check_readouts(network, duration)
     inputs = check_inputs(network, data.spikes)
     warn_of_unreached(network, inputs, duration)
     parts = []
     for start in range(0, len(data), batch_size):
         batch = data[start : start + batch_size]
         run = run_checked(network, check_inputs(network, batch.spikes), duration, engine)
-        labels = loss.check_labels(batch.labels, len(batch), classes)
+        labels = loss.labels_for(network, batch.labels, len(batch))
         outcome = loss.evaluate(run, labels)
         outcome.check(loss, run)
         parts.append((outcome.losses, outcome.values, outcome.predictions))
@@ -104,7 +103,7 @@ def evaluate(
         predictions=found,
         readout=np.concatenate(readout),
         labels=data.labels,
-        classes=classes,
+        classes=loss.units_read(network),
     )
 
 
@@ -117,19 +116,15 @@ def checked_data(
     """
     check_network(network)
     check_is_loss(loss)
-    classes = _units_read(network, loss)
+    loss.check_readouts(network, duration)
     try:
         dataset = Dataset.of(data)
         if len(dataset) == 0:
             raise ValueError("the dataset is empty: it needs at least one sample")
         check_inputs(network, dataset.spikes)
-        loss.check_in_trial(loss.check_labels(dataset.labels, len(dataset), classes), duration)
+        loss.check_in_trial(loss.labels_for(network, dataset.labels, len(dataset)), duration)
     except (TypeError, ValueError) as error:
         if which:
             error.args = (f"{which} data: {error}",)
         raise
     return dataset
-
-
-def _units_read(network: Network, loss: Loss) -> int:
-    return network.population(loss.readout.population_of(network)).units

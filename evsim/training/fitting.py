@@ -237,7 +237,7 @@ def fit(
     check_network(network)
     check_is_loss(loss)
     duration = check_duration(duration)
-    loss.readout.check(duration)
+    loss.check_readouts(network, duration)
     augmentation = _checked_functions(augmentation, "augmentation", "augmentations")
     # With a delay line, for example, the data only fit the network after augmentation.
     fits_later = bool(augmentation) and not _has_the_inputs_units(network, data)

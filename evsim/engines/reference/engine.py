@@ -43,7 +43,7 @@ from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts.adjoint_sources import AdjointSources
-from evsim.readouts.base import Readout
+from evsim.readouts.base import Readout, ReadoutCotangents
 from evsim.readouts.sample_times import SampleTimes
 from evsim.readouts.weightings import TrialWeighting
 
@@ -429,8 +429,9 @@ class Reference(Engine):
         ``cotangents`` has the shape of the readout's values, ``adjustments.spike_slopes`` one
         entry per spike of its population; they hold floats or numbers.
         """
-        batch = NumberBatch.of(self, state)
-        return self._pull_back(state, batch.adjoint_sources(readout, cotangents, adjustments))
+        part = ReadoutCotangents(readout, cotangents, adjustments.spike_slopes)
+        (sources,) = NumberBatch.of(self, state).adjoint_sources([part], adjustments)
+        return self._pull_back(state, sources)
 
     def _pull_back(self, state: State, sources: AdjointSources) -> AdjointState:
         samples = [

@@ -1,0 +1,80 @@
+"""PulledBack: the gradients that ``run.pull_back`` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evsim.arguments.keywords import helpful
+from evsim.arguments.named import Named
+from evsim.display.short_repr import and_more, first
+from evsim.engines.protocol import Adjoint, SimulatedBatch
+from evsim.network.checks import check_trace
+from evsim.network.parameters import Parameter
+
+
+@helpful
+@dataclass(frozen=True, eq=False, repr=False)
+class PulledBack:
+    """The gradients of a function of a simulated batch, and its adjoint variables.
+
+    ``run`` is the simulation, ``adjoint`` what its engine has integrated backwards.
+    """
+
+    run: SimulatedBatch
+    adjoint: Adjoint
+
+    def __repr__(self) -> str:
+        by = and_more(first(self.parameters), len(self.parameters))
+        return f"{type(self).__name__}({self.run}, by {by})"
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """Gradient with respect to each parameter that was asked for, in the parameter's shape."""
+        return Named(self.adjoint.parameters, "gradient of")
+
+    @property
+    def input_times(self) -> NDArray[np.float64] | Mapping[str, NDArray[np.float64]]:
+        """Gradient with respect to each input spike time, shape (events,), as ``spikes.times``.
+
+        One array for a network with one input population, else one by name; see
+        ``input_times_by_name``.
+        """
+        times = self.input_times_by_name
+        return next(iter(times.values())) if len(times) == 1 else times
+
+    @property
+    def input_times_by_name(self) -> Mapping[str, NDArray[np.float64]]:
+        """The same for any number of input populations: one array by the name of each."""
+        return Named(self.adjoint.input_times, "input")
+
+    @property
+    def limited(self) -> int:
+        """How many spikes had their |lambda_V-| set to the limit."""
+        return self.adjoint.limited
+
+    def lambda_V(  # noqa: N802
+        self, population: str, times: Sequence[float] | NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Adjoint of V at the given times in ms, shape (batch, units, times)."""
+        return self._traces(population, times)[0]
+
+    def lambda_I(  # noqa: N802
+        self, population: str, times: Sequence[float] | NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Adjoint of I at the given times in ms, shape (batch, units, times)."""
+        return self._traces(population, times)[1]
+
+    @np.errstate(under="ignore")
+    def _traces(
+        self, population: str, times: Sequence[float] | NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        run = self.run
+        checked = check_trace(run.network, population, times, run.duration)
+        passes = self.adjoint.passes or (self.adjoint,)
+        traces = [run.engine.adjoint_traces(run.state, one, population, checked) for one in passes]
+        lambda_v, lambda_i = (sum(parts[1:], start=parts[0]) for parts in zip(*traces, strict=True))
+        return lambda_v, lambda_i
