@@ -372,7 +372,9 @@ class SimulatedBatch(Brief):
         adjoint = self.engine.pull_back_populations(self.state, by_population, others)
         found: dict[str, Any] = {}
         if voltages:
-            direct = sum(direct_rest_gradient(self.network, sources) for sources in by_population)
+            direct = np.sum(
+                [direct_rest_gradient(self.network, sources) for sources in by_population], axis=0
+            )
             found = voltage_gradients(self.network, adjoint.voltages, direct, voltages)
         found |= adjoint.parameters
         adjoint = replace(adjoint, parameters={name: found[name] for name in wrt})

@@ -40,7 +40,7 @@ class Jump(NamedTuple):
 class Cotangents:
     """The sources of the adjoint of one sample.
 
-    ``voltage_cotangents`` has dF/dV / w(t) of each unit and ``form`` is that of w(t); ``jumps``
+    ``voltage_cotangents`` has dF/dV / w(t) of each unit and ``forms`` that of its w(t); ``jumps``
     change lambda_V, ``arrival_jumps`` is the part of a jump at the same instant that acts on an
     arrival, and ``emission_slopes`` is the derivative of the loss with respect to emission times.
     ``resets`` and ``starts``, by unit, are what the readout sees of V = reset in refractory
@@ -48,7 +48,7 @@ class Cotangents:
     ``rate_jumps``, by unit, and ``lambda_limit`` are those of ``AdjointSources``.
     """
 
-    form: WeightingForm = FLAT
+    forms: dict[int, WeightingForm] = field(default_factory=dict)
     voltage_cotangents: dict[int, Number] = field(default_factory=dict)
     jumps: list[Jump] = field(default_factory=list)
     arrival_jumps: dict[Arrival, Number] = field(default_factory=dict)
@@ -134,7 +134,7 @@ class AdjointSimulation:
         """lambda_V, lambda_I and their difference of a unit at a time of a segment."""
         cotangent = self.cotangents.voltage_cotangents.get(unit, 0)
         return self.model.neurons[unit].adjoint_flow(
-            self.history[unit][segment], time, cotangent, self.cotangents.form
+            self.history[unit][segment], time, cotangent, self.cotangents.forms.get(unit, FLAT)
         )
 
     def _emit(self, emission: Emission) -> None:
@@ -272,7 +272,7 @@ class AdjointSimulation:
             by_syn = -neuron.tau_mem * end.lambda_v * by_voltage.tau_syn
             by_syn -= neuron.tau_syn * end.lambda_i * by_current
             if cotangent:
-                integral = neuron.integral_slopes(segment, end.time, self.cotangents.form)
+                integral = neuron.integral_slopes(segment, end.time, self.cotangents.forms[unit])
                 by_mem += cotangent * integral.tau_mem
                 by_syn += cotangent * integral.tau_syn
             yield Slopes(by_mem, by_syn)

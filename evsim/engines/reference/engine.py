@@ -90,7 +90,7 @@ class AdjointState(Brief):
     """
 
     forward: State
-    sources: AdjointSources
+    sources: Sequence[AdjointSources]
     samples: list[AdjointSimulation]
 
     @cached_property
@@ -128,7 +128,9 @@ class AdjointState(Brief):
         """By the rest of each unit."""
         model = self.forward.model
         mean_of = partial(_weighting_mean, self.forward)
-        direct = direct_rest_gradient(model.network, self.sources, mean_of, object)
+        direct = np.sum(
+            [direct_rest_gradient(model.network, s, mean_of, object) for s in self.sources], axis=0
+        )
         return rest_gradient(model.network, self.voltages, direct)
 
     @cached_property
@@ -407,6 +409,11 @@ class Reference(Engine):
     def pull_back_sources(
         self, state: State, sources: AdjointSources, wrt: Sequence[str]
     ) -> Adjoint:
+        return self.pull_back_populations(state, [sources], wrt)
+
+    def pull_back_populations(
+        self, state: State, sources: Sequence[AdjointSources], wrt: Sequence[str]
+    ) -> Adjoint:
         adjoint = self._pull_back(state, sources)
         parameters = {}
         for name in wrt:
@@ -430,10 +437,11 @@ class Reference(Engine):
         entry per spike of its population; they hold floats or numbers.
         """
         part = ReadoutCotangents(readout, cotangents, adjustments.spike_slopes)
-        (sources,) = NumberBatch.of(self, state).adjoint_sources([part], adjustments)
-        return self._pull_back(state, sources)
+        return self._pull_back(
+            state, NumberBatch.of(self, state).adjoint_sources([part], adjustments)
+        )
 
-    def _pull_back(self, state: State, sources: AdjointSources) -> AdjointState:
+    def _pull_back(self, state: State, sources: Sequence[AdjointSources]) -> AdjointState:
         samples = [
             AdjointSimulation(simulation, entering).run()
             for simulation, entering in zip(
@@ -442,24 +450,31 @@ class Reference(Engine):
         ]
         return AdjointState(state, sources, samples)
 
-    def entering(self, state: State, sources: AdjointSources) -> Iterator[Cotangents]:
+    def entering(
+        self, state: State, by_population: Sequence[AdjointSources]
+    ) -> Iterator[Cotangents]:
         """What enters the adjoint of each sample."""
-        convert, model = self.numbers.convert, state.model
+        convert, model, first = self.numbers.convert, state.model, by_population[0]
         rate_jumps = {
             unit: convert(jump)
-            for name, jumps in sources.rate_jumps.items()
+            for name, jumps in first.rate_jumps.items()
             for unit, jump in zip(model.units_of(name), jumps.tolist(), strict=True)
         }
-        given = sources.spike_time_gradient
-        gradient = iter([] if given is None else given.tolist())
-        units = model.units_of(sources.population)
+        gradients = [
+            iter(
+                [] if sources.spike_time_gradient is None else sources.spike_time_gradient.tolist()
+            )
+            for sources in by_population
+        ]
         for simulation in state.samples:
-            entering = Cotangents(rate_jumps=rate_jumps, lambda_limit=convert(sources.lambda_limit))
-            if given is not None:
-                own = (emission for emission in simulation.emissions if emission.unit in units)
-                for emission in own:
-                    entering.add_emission_slope(emission, convert(next(gradient)))
-            reference_readouts.add_sources(simulation, units, sources, entering)
+            entering = Cotangents(rate_jumps=rate_jumps, lambda_limit=convert(first.lambda_limit))
+            for sources, gradient in zip(by_population, gradients, strict=True):
+                units = model.units_of(sources.population)
+                if sources.spike_time_gradient is not None:
+                    own = (emission for emission in simulation.emissions if emission.unit in units)
+                    for emission in own:
+                        entering.add_emission_slope(emission, convert(next(gradient)))
+                reference_readouts.add_sources(simulation, units, sources, entering)
             yield entering
 
     def adjoint_traces(

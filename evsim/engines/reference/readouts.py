@@ -84,16 +84,16 @@ def adjoint_mean(
     In a refractory period the readout sees the reset.
     """
     model, neuron = simulation.model, simulation.model.neurons[unit]
-    entering.form = weighting.form(simulation.duration)
+    entering.forms[unit] = form = weighting.form(simulation.duration)
     entering.voltage_cotangents[unit] = of_voltage = cotangent / simulation.duration
     for emission in emissions_of(simulation, unit):
-        weight = weighting_at(model.numbers, entering.form, emission.time)
+        weight = weighting_at(model.numbers, form, emission.time)
         jump = of_voltage * weight * (neuron.threshold - neuron.reset)
         entering.add_emission_slope(emission, jump)
     history = simulation.history[unit]
     for segment, end in zip(history, _ends(simulation, unit), strict=True):
         if segment.is_refractory:
-            area = neuron.weighting_integral(entering.form, segment.time, end)
+            area = neuron.weighting_integral(form, segment.time, end)
             entering.resets[unit] += of_voltage * area
 
 

@@ -252,6 +252,8 @@ def pull_back_voltages(
     """Make lambda_V of the units that are read jump at a moment."""
     for column in range(sources.moment_cotangent.shape[1]):
         unit = sources.first_read + column
+        if progress.first[unit] < 0:
+            continue  # of a population between those of the component
         free_at = -1.0
         if progress.remaining[unit] > 0:
             spike = trial.starts[unit] + progress.remaining[unit] - 1
