@@ -450,14 +450,14 @@ def pull_back_moved(case: SmallCase, engine: Reference, state: State, noise: Noi
     """``Reference.pull_back_exact`` with all numbers moved, the times of jumps included."""
     batch = NumberBatch.of(engine, state)
     part = ReadoutCotangents(case.readout, case.cotangents, case.adjustments.spike_slopes)
-    (sources,) = batch.adjoint_sources([part], case.adjustments)
+    sources = batch.adjoint_sources([part], case.adjustments)
     samples = []
     for simulation, entering in zip(state.samples, engine.entering(state, sources), strict=True):
         entering.jumps = [_moved_jump(jump, simulation, noise) for jump in entering.jumps]
         adjoint = MovedAdjoint(simulation, entering)
         adjoint.noise = noise
         samples.append(adjoint.run())
-    return AdjointState(state, samples)
+    return AdjointState(state, sources, samples)
 
 
 def _moved_jump(jump: Jump, simulation: Simulation, noise: Noise) -> Jump:

@@ -104,7 +104,7 @@ class AdjointSources(Brief):
             means=_added_means(self.means, other.means),
             peak=_added(self.peak, other.peak),
             spike_times=_added_spike_times(self.spike_times, other.spike_times),
-            voltages=_added_voltages(self.voltages, other.voltages),
+            voltages=added_voltages(self.voltages, other.voltages),
             spike_time_gradient=_added(self.spike_time_gradient, other.spike_time_gradient),
             input_times=_added_by_name(self.input_times, other.input_times),
             parameters=_added_by_name(self.parameters, other.parameters),
@@ -166,7 +166,7 @@ def _added_spike_times(
     return total
 
 
-def _added_voltages(
+def added_voltages(
     one: VoltageCotangents | None, other: VoltageCotangents | None
 ) -> VoltageCotangents | None:
     """Both, in the order of sample and time; a time may be there twice."""

@@ -15,7 +15,7 @@ import numpy as np
 from evsim._compile.threads import alone, check_count, check_threads, over, piece_bounds
 from evsim.arguments.checks import check_flag
 from evsim.arguments.keywords import helpful
-from evsim.engines.exact.kernels.backward.arrival_gradients import Gradients
+from evsim.engines.exact.kernels.backward.gradients import Gradients
 from evsim.engines.exact.kernels.backward.pull_back import (
     pull_back_samples,
     pull_back_time_constants,
@@ -28,12 +28,14 @@ from evsim.engines.exact.layout import Layout, OrderedInputs
 from evsim.engines.exact.state import AdjointState, ExactState, Piece, writable
 from evsim.engines.exact.verification import verify
 from evsim.engines.protocol import Adjoint, Engine, Report
+from evsim.engines.rest import FromRest
 from evsim.engines.runaway import RATE_LIMIT, check_rate_limit, shortest_blocks
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.network.populations import Input
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts.adjoint_sources import AdjointSources
+from evsim.readouts.quadrature import with_one_mean_per_component
 from evsim.readouts.sample_times import SampleTimes
 from evsim.readouts.weightings import TrialWeighting
 
@@ -218,8 +220,14 @@ class Exact(Engine):
     def pull_back_sources(
         self, state: ExactState, sources: AdjointSources, wrt: Sequence[str]
     ) -> Adjoint:
-        arrays = state.source_arrays(sources)
-        units = state.units_with(sources.rate_jumps)
+        return self.pull_back_populations(state, [sources], wrt)
+
+    def pull_back_populations(
+        self, state: ExactState, sources: Sequence[AdjointSources], wrt: Sequence[str]
+    ) -> Adjoint:
+        sources = with_one_mean_per_component(self.batch(state), sources)
+        arrays = state.sources(sources)
+        units = state.units_with(sources[0].rate_jumps)
         sizes = _gradient_sizes(state)
         tau_units = _units_of_time_constants(state, wrt)
 
@@ -231,7 +239,7 @@ class Exact(Engine):
             pull_back_samples(
                 piece.first, piece.last, arrays, state.layout.components,
                 state.layout.recurrent, batch, spike_time_gradient,
-                Gradients(sums["weight"], sums["delay"], sums["threshold"], limited), failure,
+                Gradients(*(sums[kind] for kind in Gradients._fields[:-1]), limited), failure,
             )  # fmt: skip
             if tau_units.size and failure["status"][0] == Status.DONE:
                 pull_back_time_constants(
@@ -252,6 +260,7 @@ class Exact(Engine):
                 name: state.network.fold(name, totals[name.rsplit(".", 1)[1]]) for name in wrt
             },
             input_times=state.input_gradients(spike_time_gradients),
+            voltages=FromRest(totals["threshold"], totals["reset"], totals["start"]),
             limited=sum(result.limited for result in results),
             state=AdjointState(arrays, units, spike_time_gradients),
         )
@@ -326,7 +335,8 @@ def _gradient_sizes(state: ExactState) -> dict[str, int]:
     """The size of each kind of gradient before it is folded into a parameter's shape."""
     synapses, units = state.layout.synapses.size, state.layout.units.size
     sizes = dict.fromkeys(("weight", "delay"), synapses)
-    return sizes | dict.fromkeys(("threshold", "tau_mem", "tau_syn"), units)
+    kinds = ("threshold", "reset", "start", "tau_mem", "tau_syn")
+    return sizes | dict.fromkeys(kinds, units)
 
 
 def _units_of_time_constants(state: ExactState, wrt: Sequence[str]) -> np.ndarray:

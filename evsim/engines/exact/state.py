@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from evsim.display.short_repr import Brief
-from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
+from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays, Sources, joined
 from evsim.engines.exact.kernels.failures import Status
 from evsim.engines.exact.kernels.trial import Batch
 from evsim.engines.exact.layout import Layout, OrderedInputs
@@ -18,7 +18,7 @@ from evsim.network.network import Network
 from evsim.network.populations import LIF, Population
 from evsim.network.ragged_arrays import places_of
 from evsim.network.spike_trains import SpikeTrains
-from evsim.readouts.adjoint_sources import AdjointSources
+from evsim.readouts.adjoint_sources import AdjointSources, VoltageCotangents, added_voltages
 from evsim.readouts.sample_times import SampleTimes
 from evsim.readouts.weightings import WeightingForm
 
@@ -51,7 +51,7 @@ class AdjointState(Brief):
     ``units`` are the layout's with the jumps of the rate regulariser.
     """
 
-    sources: SourceArrays
+    sources: Sources
     units: np.ndarray
     spike_time_gradients: tuple[np.ndarray, ...]
 
@@ -135,31 +135,63 @@ class ExactState(Brief):
 
     # -- the sources of the adjoints -------------------------------------------------------
 
-    def source_arrays(self, sources: AdjointSources) -> SourceArrays:
-        """The sources of the population that is read, as the loops need them."""
-        first, last = self.unit_range(sources.population)
-        batch = self.count.shape[0]
-        voltage_cotangent, phantom = np.zeros(self.count.shape), np.zeros(self.count.shape)
-        form = WeightingForm(0.0, 0.0)
+    def sources(self, by_population: Sequence[AdjointSources]) -> Sources:
+        """The sources of all populations that are read, as the loops need them."""
+        shared = np.zeros(self.count.shape), np.zeros(self.count.shape)
+        of_unit = np.zeros(self.count.shape[1], np.int64)
+        groups: list[SourceArrays] = []
+        for members, read in self._read_together(by_population):
+            for population in members:
+                of_unit[slice(*self.unit_range(population))] = len(groups)
+            groups.append(self._source_arrays(read, *shared))
+        return joined(groups, of_unit)
+
+    def _read_together(
+        self, by_population: Sequence[AdjointSources]
+    ) -> Iterator[tuple[list[str], list[AdjointSources]]]:
+        """The populations of each component that is read, and their sources."""
+        populations = self.network.populations
+        for component in self.network.topology.components:
+            members = [populations[index].name for index in component.populations]
+            read = [sources for sources in by_population if sources.population in members]
+            if read:
+                yield members, read
+
+    def _source_arrays(
+        self,
+        together: Sequence[AdjointSources],
+        voltage_cotangent: np.ndarray,
+        phantom: np.ndarray,
+    ) -> SourceArrays:
+        """The sources of populations of one component; fills the arrays of all units."""
+        ranges = [self.unit_range(sources.population) for sources in together]
+        begin, stop = min(first for first, _ in ranges), max(last for _, last in ranges)
+        batch, form, is_peak = self.count.shape[0], WeightingForm(0.0, 0.0), False
+        voltages: VoltageCotangents | None = None
+        for sources, (first, last) in zip(together, ranges, strict=True):
+            if sources.voltages is not None:
+                columns = first - begin, stop - last
+                voltages = added_voltages(voltages, _in_columns(sources.voltages, columns))
+            if sources.spike_times is not None:
+                by_number = sources.spike_times
+                missing = self.count[:, first:last, None] <= np.arange(by_number.shape[2])
+                phantom[:, first:last] = np.where(missing, by_number, 0.0).sum(axis=2)
+                phantom[:, first:last][self._refractory_at_end(first, last)] = 0.0
+            if sources.peak is not None:
+                is_peak = True
+                voltage_cotangent[:, first:last] = sources.peak
+            elif sources.mean is not None:
+                form = sources.mean.weighting.form(self.duration)
+                voltage_cotangent[:, first:last] = sources.mean.cotangents
+                voltage_cotangent[:, first:last] /= self.duration
         times, offsets = np.empty(0), np.zeros(batch + 1, np.int64)
-        at_times = np.empty((0, last - first))
-        if sources.voltages is not None:
-            times, offsets = writable(sources.voltages.times)
-            at_times = np.require(sources.voltages.cotangents, np.float64, ["C", "W"])
-        if sources.spike_times is not None:
-            by_number = sources.spike_times
-            missing = self.count[:, first:last, None] <= np.arange(by_number.shape[2])
-            phantom[:, first:last] = np.where(missing, by_number, 0.0).sum(axis=2)
-            phantom[:, first:last][self._refractory_at_end(first, last)] = 0.0
-        if sources.peak is not None:
-            voltage_cotangent[:, first:last] = sources.peak
-        elif sources.mean is not None:
-            form = sources.mean.weighting.form(self.duration)
-            voltage_cotangent[:, first:last] = sources.mean.cotangents
-            voltage_cotangent /= self.duration
+        at_times = np.empty((0, stop - begin))
+        if voltages is not None:
+            times, offsets = writable(voltages.times)
+            at_times = np.require(voltages.cotangents, np.float64, ["C", "W"])
         return SourceArrays(
-            sources.peak is not None, form.rate, form.slope, voltage_cotangent, phantom, times,
-            offsets, at_times, first, last, float(sources.lambda_limit),
+            is_peak, form.rate, form.slope, voltage_cotangent, phantom, times, offsets, at_times,
+            begin, stop, float(together[0].lambda_limit),
         )  # fmt: skip
 
     def _refractory_at_end(self, first: int, last: int) -> np.ndarray:
@@ -176,24 +208,32 @@ class ExactState(Brief):
         return is_refractory
 
     def direct_spike_time_gradient(
-        self, piece: Piece, sources: AdjointSources, arrays: SourceArrays
+        self, piece: Piece, by_population: Sequence[AdjointSources], arrays: Sources
     ) -> np.ndarray:
-        """The part of S_k of each spike of a piece that comes from the readout directly."""
+        """The part of S_k of each spike of a piece that comes from the readouts directly."""
         gradient = np.zeros(piece.spikes.size)
-        first, last = arrays.first_read, arrays.last_read
+        for sources in by_population:
+            self._add_direct_gradient(piece, sources, arrays, gradient)
+        return gradient
+
+    def _add_direct_gradient(
+        self, piece: Piece, sources: AdjointSources, arrays: Sources, gradient: np.ndarray
+    ) -> None:
+        first, last = self.unit_range(sources.population)
         if sources.spike_times is not None:
             by_number = sources.spike_times[piece.first : piece.last]
             for number in range(by_number.shape[2]):
                 has_spike, place = self._numbered(piece, first, last, number)
                 gradient[place] = by_number[has_spike][:, number]
         if sources.mean is not None and isinstance(self._population_at(first), LIF):
-            # l_V- - l_V+ of dF/dV = cotangent w(t): V is the threshold before a spike, 0 after it.
+            # l_V- - l_V+ of dF/dV = cotangent w(t): V falls from the threshold to the reset.
             index, owner = self._places(piece, first, last)
             rows = slice(piece.first, piece.last), slice(first, last)
             cotangent = arrays.voltage_cotangent[rows].ravel()[owner]
-            threshold = self.layout.units["threshold"][first:last][owner % (last - first)]
-            form = WeightingForm(arrays.rate, arrays.slope)
-            gradient[index] += cotangent * form.at(piece.spikes["time"][index]) * threshold
+            own = self.layout.units[first:last]
+            fall = (own["threshold"] - own["reset"])[owner % (last - first)]
+            form = sources.mean.weighting.form(self.duration)
+            gradient[index] += cotangent * form.at(piece.spikes["time"][index]) * fall
         if sources.spike_time_gradient is not None:
             index, owner = self._places(piece, first, last)
             width = last - first
@@ -201,7 +241,6 @@ class ExactState(Brief):
             begin = self.count[: piece.first, first:last].sum()
             given = sources.spike_time_gradient[begin : begin + index.size]
             gradient[index[order]] += given
-        return gradient
 
     def units_with(self, rate_jumps: Mapping[str, np.ndarray]) -> np.ndarray:
         """The layout's units with the jumps of the rate regulariser."""
@@ -296,3 +335,9 @@ _REASONS = {
         "network does not run away, set a larger one, Exact(spike_limit=...)"
     ),
 }
+
+
+def _in_columns(voltages: VoltageCotangents, columns: tuple[int, int]) -> VoltageCotangents:
+    """The same cotangents among further units, so many before and after, of which 0 is read."""
+    padded = np.pad(voltages.cotangents, ((0, 0), columns)) if any(columns) else voltages.cotangents
+    return VoltageCotangents(voltages.times, padded)

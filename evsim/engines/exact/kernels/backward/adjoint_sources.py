@@ -1,4 +1,4 @@
-"""What a readout adds to the adjoints of a batch: the right-hand sides of the adjoint equations."""
+"""What readouts add to the adjoints of a batch: the right-hand sides of the adjoint equations."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from evsim._compile.decorators import allocating
+
 
 class SourceArrays(NamedTuple):
-    """The sources of a readout's adjoints as arrays; those it does not have are zeros or empty.
+    """The sources of the adjoints of the units that are read together, as arrays.
+
+    These are the units of one population, or of the populations of a recurrent component.  Sources
+    that there are not are zeros or empty.
 
     Parameters
     ----------
@@ -23,9 +28,10 @@ class SourceArrays(NamedTuple):
         lambda_V at the end of the trial, of units with a phantom spike there.
     moments, moment_start : arrays, shapes (moments,) and (batch + 1,)
         Times in ms, ascending inside each sample, at which voltages are read.
-    moment_cotangent : array, shape (moments, units of the population that is read)
+    moment_cotangent : array, shape (moments, units that are read)
     first_read, last_read : int
-        That population's units are ``first_read`` to ``last_read - 1``.
+        The units that are read are ``first_read`` to ``last_read - 1``.  Between the populations of
+        a recurrent component there may be units of others, whose cotangents are 0.
     limit : float
         The largest |lambda_V-| at an emission.
     """
@@ -41,3 +47,77 @@ class SourceArrays(NamedTuple):
     first_read: int
     last_read: int
     limit: float
+
+
+class Sources(NamedTuple):
+    """The sources of the adjoints of all units: a ``SourceArrays`` for each group read together.
+
+    Parameters
+    ----------
+    of_unit : array of int, shape (units of all populations,)
+        The group whose sources a unit has; for units that are not read, any.
+    is_peak, rate, slope, first_read, last_read : arrays, shape (groups,)
+    voltage_cotangent, phantom : arrays, shape (batch, units of all populations)
+    moments : array, shape (moments of all groups,)
+    first_moment : array, shape (groups + 1,)
+        Where the moments of each group begin.
+    moment_start : array, shape (groups, batch + 1)
+        Counted from the first moment of the group.
+    moment_cotangent : array
+        Those of all groups, flat.
+    first_cotangent : array, shape (groups + 1,)
+        Where the cotangents of each group begin.
+    limit : float
+    """
+
+    of_unit: np.ndarray
+    is_peak: np.ndarray
+    rate: np.ndarray
+    slope: np.ndarray
+    voltage_cotangent: np.ndarray
+    phantom: np.ndarray
+    moments: np.ndarray
+    first_moment: np.ndarray
+    moment_start: np.ndarray
+    moment_cotangent: np.ndarray
+    first_cotangent: np.ndarray
+    first_read: np.ndarray
+    last_read: np.ndarray
+    limit: float
+
+
+@allocating
+def sources_of_unit(unit: int, sources: Sources) -> SourceArrays:
+    """The sources of the units that are read together with a unit."""
+    group = sources.of_unit[unit]
+    moments = sources.moments[sources.first_moment[group] : sources.first_moment[group + 1]]
+    begin, end = sources.first_cotangent[group], sources.first_cotangent[group + 1]
+    first, last = sources.first_read[group], sources.last_read[group]
+    cotangent = sources.moment_cotangent[begin:end].reshape((moments.size, last - first))
+    return SourceArrays(
+        sources.is_peak[group], sources.rate[group], sources.slope[group],
+        sources.voltage_cotangent, sources.phantom, moments, sources.moment_start[group],
+        cotangent, first, last, sources.limit,
+    )  # fmt: skip
+
+
+def joined(groups: list[SourceArrays], of_unit: np.ndarray) -> Sources:
+    """The sources of all units, of those of each group, which share the arrays of all units."""
+    first, *_ = groups
+
+    def column(name: str, dtype: type) -> np.ndarray:
+        return np.array([getattr(group, name) for group in groups], dtype)
+
+    def starts(name: str) -> np.ndarray:
+        return np.cumsum([0, *(getattr(group, name).size for group in groups)])
+
+    def flat(name: str) -> np.ndarray:
+        return np.concatenate([getattr(group, name).ravel() for group in groups])
+
+    return Sources(
+        of_unit, column("is_peak", np.bool_), column("rate", np.float64),
+        column("slope", np.float64), first.voltage_cotangent, first.phantom, flat("moments"),
+        starts("moments"), np.stack([group.moment_start for group in groups]),
+        flat("moment_cotangent"), starts("moment_cotangent"), column("first_read", np.int64),
+        column("last_read", np.int64), first.limit,
+    )  # fmt: skip

@@ -22,17 +22,22 @@ from evsim.engines.exact.kernels.arrivals import (
 )
 from evsim.engines.exact.kernels.backward.adjoint_intervals import (
     ADJOINT_INTERVAL,
+    add_start_gradient,
     fill_intervals,
     interval_limit,
     with_intervals,
 )
-from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
+from evsim.engines.exact.kernels.backward.adjoint_sources import (
+    SourceArrays,
+    Sources,
+    sources_of_unit,
+)
 from evsim.engines.exact.kernels.backward.arrival_gradients import (
     ArrivalGroup,
-    Gradients,
     new_group,
     pull_back_arrivals,
 )
+from evsim.engines.exact.kernels.backward.gradients import Gradients
 from evsim.engines.exact.kernels.backward.recurrent import (
     add_sent,
     intervals_of_component,
@@ -143,11 +148,12 @@ def pull_back_lif_units(
         last_interval, total = fill_intervals(
             unit, phantom, voltage_cotangent, sources.moments[begin:read_end],
             sources.moment_cotangent[begin:read_end, column], sources, trial, spike_time_gradient,
-            scratch.intervals, gradients.limited, failure,
+            scratch.intervals, gradients, failure,
         )  # fmt: skip
         if has_failed(failure):
             return
         gradients.threshold[unit] += trial.units[unit].tau_mem * total
+        add_start_gradient(unit, sources, trial, scratch.intervals, last_interval, gradients)
         pull_back_arrivals(
             unit, sources, trial, no_source, scratch.intervals, 0, last_interval, scratch.group,
             spike_time_gradient, gradients,
@@ -207,7 +213,7 @@ def pull_back_li_units(
 def pull_back_samples(
     first: int,
     last: int,
-    sources: SourceArrays,
+    sources: Sources,
     components: Components,
     recurrent: np.ndarray | None,
     batch: Batch,
@@ -228,16 +234,17 @@ def pull_back_samples(
     for sample in range(first, last):
         trial = trial_of(batch, sample)
         for component in range(components.recurrent.size - 1, -1, -1):
+            own = sources_of_unit(components.units[components.first[component]], sources)
             if recurrent is not None and recurrent[component]:
-                needed = intervals_of_component(component, sample, sources, trial, components)
+                needed = intervals_of_component(component, sample, own, trial, components)
                 scratch = with_scratch(scratch, 0, 0, needed)
                 pull_back_component(
-                    component, sample, sources, trial, components, scratch.intervals, scratch.group,
+                    component, sample, own, trial, components, scratch.intervals, scratch.group,
                     sent, spike_time_gradient, gradients, failure,
                 )  # fmt: skip
             else:
                 scratch = pull_back_layer(
-                    component, sample, sources, trial, components, scratch, spike_time_gradient,
+                    component, sample, own, trial, components, scratch, spike_time_gradient,
                     gradients, failure,
                 )  # fmt: skip
             if is_stopped():
@@ -254,7 +261,7 @@ def pull_back_time_constants(
     first: int,
     last: int,
     wanted: np.ndarray,
-    sources: SourceArrays,
+    sources: Sources,
     batch: Batch,
     spike_time_gradient: np.ndarray,
     tau_mem_gradient: np.ndarray,
@@ -268,9 +275,9 @@ def pull_back_time_constants(
     arrivals = new_arrivals(64)
     trajectory = np.empty(64, SEGMENT)
     peak = np.empty(1)
+    own, group = sources_of_unit(wanted[0], sources), sources.of_unit[wanted[0]]
     for sample in range(first, last):
         trial = trial_of(batch, sample)
-        begin, end = sources.moment_start[sample], sources.moment_start[sample + 1]
         needed = 0
         for unit in wanted:
             needed = max(needed, possible_arrivals(unit, trial))
@@ -280,7 +287,10 @@ def pull_back_time_constants(
             first_spike, emissions = trial.starts[unit], trial.counts[unit]
             voltage_cotangent = sources.voltage_cotangent[sample, unit]
             phantom = sources.phantom[sample, unit]
-            is_read = sources.first_read <= unit < sources.last_read and end > begin
+            if sources.of_unit[unit] != group:
+                own, group = sources_of_unit(unit, sources), sources.of_unit[unit]
+            begin, end = own.moment_start[sample], own.moment_start[sample + 1]
+            is_read = own.first_read <= unit < own.last_read and end > begin
             if emissions == 0 and voltage_cotangent == 0.0 and phantom == 0.0 and not is_read:
                 continue
             n = arrivals_at(unit, trial, arrivals, cached, n)
@@ -289,10 +299,10 @@ def pull_back_time_constants(
             cached = unit
             moments, moment_cotangent = peak[:0], peak[:0]
             if is_read:
-                column = unit - sources.first_read
-                moments = sources.moments[begin:end]
-                moment_cotangent = sources.moment_cotangent[begin:end, column]
-            if sources.is_peak and voltage_cotangent != 0.0:
+                column = unit - own.first_read
+                moments = own.moments[begin:end]
+                moment_cotangent = own.moment_cotangent[begin:end, column]
+            if own.is_peak and voltage_cotangent != 0.0:
                 if peak_moment(unit, trial, arrivals, n, peak) > 0:
                     moments, moment_cotangent = with_moment(
                         moments, moment_cotangent, peak[0], voltage_cotangent
@@ -305,7 +315,7 @@ def pull_back_time_constants(
             if is_stopped():
                 return
             add_time_constant_gradients(
-                unit, trial, trajectory, segments, phantom, voltage_cotangent, sources.rate,
-                sources.slope, moment_cotangent, sources.limit, spike_time_gradient,
+                unit, trial, trajectory, segments, phantom, voltage_cotangent, own.rate,
+                own.slope, moment_cotangent, own.limit, spike_time_gradient,
                 tau_mem_gradient, tau_syn_gradient,
             )  # fmt: skip

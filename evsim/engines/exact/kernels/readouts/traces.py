@@ -23,7 +23,12 @@ from evsim.engines.exact.kernels.backward.adjoint_intervals import (
     interval_limit,
     with_intervals,
 )
-from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
+from evsim.engines.exact.kernels.backward.adjoint_sources import (
+    SourceArrays,
+    Sources,
+    sources_of_unit,
+)
+from evsim.engines.exact.kernels.backward.gradients import Gradients
 from evsim.engines.exact.kernels.event_order import EMISSION, READING, next_event
 from evsim.engines.exact.kernels.failures import FAILURE
 from evsim.engines.exact.kernels.readouts.integrals import (
@@ -55,7 +60,7 @@ def trace_unit(
     Before or after arrivals there, as ``after_arrivals`` says.
     """
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
-    now, voltage, current, free_at = 0.0, 0.0, 0.0, 0.0
+    now, voltage, current, free_at = 0.0, trial.units[unit].start, 0.0, 0.0
     i, emission = 0, first
     for k in range(times.size):
         if is_stopped_at(k):
@@ -72,7 +77,7 @@ def trace_unit(
             )
             now = time
             if kind == EMISSION:
-                voltage = 0.0
+                voltage = trial.units[unit].reset
                 free_at = emission_time + trial.units[unit].refractory
                 emission += 1
             else:
@@ -141,7 +146,7 @@ def adjoint_trace_unit(
     trial: Trial,
     spike_time_gradient: np.ndarray,
     intervals: np.ndarray,
-    limited: np.ndarray,
+    gradients: Gradients,
     times: np.ndarray,
     failure: np.ndarray,
     lambda_v_out: np.ndarray,
@@ -150,7 +155,7 @@ def adjoint_trace_unit(
     """lambda_V and lambda_I of a unit at ascending times, before (backwards) the jumps there."""
     last_interval, _ = fill_intervals(
         unit, phantom, voltage_cotangent, moments, moment_cotangent, sources, trial,
-        spike_time_gradient, intervals, limited, failure,
+        spike_time_gradient, intervals, gradients, failure,
     )  # fmt: skip
     interval = 0
     for k in range(times.size - 1, -1, -1):
@@ -175,7 +180,7 @@ def adjoint_trace_samples(
     first_unit: int,
     last_unit: int,
     times: np.ndarray,
-    sources: SourceArrays,
+    sources: Sources,
     batch: Batch,
     spike_time_gradient: np.ndarray,
     lambda_v: np.ndarray,
@@ -185,20 +190,22 @@ def adjoint_trace_samples(
     arrivals = new_arrivals(64)
     peak = np.empty(1)
     intervals = np.empty(64, ADJOINT_INTERVAL)
-    limited, failures = np.zeros(1, np.int64), np.zeros(1, FAILURE)
+    failures, zeros = np.zeros(1, FAILURE), np.zeros(batch.units.size)
+    gradients = Gradients(zeros, zeros, zeros, zeros, zeros, np.zeros(1, np.int64))  # not used
+    own = sources_of_unit(first_unit, sources)
     for sample in range(first, last):
         trial = trial_of(batch, sample)
-        begin, end = sources.moment_start[sample], sources.moment_start[sample + 1]
+        begin, end = own.moment_start[sample], own.moment_start[sample + 1]
         needed = largest_arrival_count(first_unit, last_unit, trial)
         arrivals = with_room(arrivals, needed)
         for unit in range(first_unit, last_unit):
-            voltage_cotangent = sources.voltage_cotangent[sample, unit]
+            voltage_cotangent = own.voltage_cotangent[sample, unit]
             moments, moment_cotangent = peak[:0], peak[:0]
-            if sources.first_read <= unit < sources.last_read:
-                column = unit - sources.first_read
-                moments = sources.moments[begin:end]
-                moment_cotangent = sources.moment_cotangent[begin:end, column]
-            if sources.is_peak:
+            if own.first_read <= unit < own.last_read:
+                column = unit - own.first_read
+                moments = own.moments[begin:end]
+                moment_cotangent = own.moment_cotangent[begin:end, column]
+            if own.is_peak:
                 if voltage_cotangent != 0.0:
                     n = arrivals_at(unit, trial, arrivals, -1, 0)
                     if is_stopped():
@@ -212,7 +219,7 @@ def adjoint_trace_samples(
                 return
             intervals = with_intervals(intervals, interval_limit(trial.counts[unit], moments.size))
             adjoint_trace_unit(
-                unit, sources.phantom[sample, unit], voltage_cotangent, moments, moment_cotangent,
-                sources, trial, spike_time_gradient, intervals, limited, times, failures[0],
+                unit, own.phantom[sample, unit], voltage_cotangent, moments, moment_cotangent,
+                own, trial, spike_time_gradient, intervals, gradients, times, failures[0],
                 lambda_v[sample, unit - first_unit], lambda_i[sample, unit - first_unit],
             )  # fmt: skip
