@@ -127,8 +127,12 @@ def test_what_is_no_network_is_not_loaded(tmp_path):
     with pytest.raises(TypeError, match="path = 3: give the path of a network's file or a run"):
         evsim.load(3)
     train(tmp_path, epochs=1)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(StorageError, match="is the checkpoint of a run: give its folder, evsim"):
+        evsim.load(checkpoint)
+    checkpoint.rename(tmp_path / "network.evsim")
     with pytest.raises(StorageError, match="'evsim checkpoint 2', not 'evsim network 1'"):
-        evsim.load(tmp_path / "checkpoint.safetensors")
+        evsim.load(tmp_path / "network.evsim")
     with pytest.raises(ValueError, match="is a folder: name a file in it"):
         small_network().save(tmp_path)
 

@@ -118,6 +118,10 @@ def load(path: str | os.PathLike[str]) -> Network:
     Raises FileNotFoundError, and StorageError for files that are damaged or not networks.
     """
     path = checked_path(path, "path", "a network's file or a run folder")
+    if path.is_file() and path == RunFolder(path.parent).checkpoint:
+        raise StorageError(
+            f"{path} is the checkpoint of a run: give its folder, evsim.load({str(path.parent)!r})"
+        )
     if not path.is_dir():
         return load_network(path)
     best = RunFolder(path).best

@@ -67,9 +67,10 @@ class EpochRecord(Brief):
     spikes_lost : int
         The number of input spikes that augmentation moved out of the channels or the trial.
     gradient_norms : mapping from trained parameter to float
-        The Euclidean norm of the gradient of a batch, before ``clip``, mean over the batches of
-        the epoch.  Of a sparse parameter, that of the stored entries.  Empty in epochs that an
-        earlier version of evsim trained.
+        The Euclidean norm of the gradient of a batch, mean over the batches of the epoch.  The
+        gradient is the one that the optimiser is given, regularisers and ``lambda_limit``
+        included, before ``clip``.  Of a sparse parameter, the norm is that of the stored entries.
+        Empty in epochs that an earlier version of evsim trained.
     """
 
     epoch: int
