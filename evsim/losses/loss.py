@@ -272,6 +272,10 @@ class WeightedSum(Loss):
         """What the main term reads."""
         return self.terms[self.main][1].readout
 
+    def readout_values(self, run: ReadableRun) -> NDArray[np.float64]:
+        """The values that the main term shows."""
+        return self.terms[self.main][1].readout_values(run)
+
     @property
     def classifies(self) -> bool:  # type: ignore[override]
         """Whether any of the terms does."""
