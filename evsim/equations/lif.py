@@ -246,13 +246,23 @@ def arrival_gradient(
 
 
 @compiled
-def restart_gradient(current: float, lambda_v: float) -> float:
-    """``h = I lambda_V``: the part of S_k that comes from V starting to move again at 0.
+def restart_gradient(drive: float, lambda_v: float) -> float:
+    """``h = (I - reset) lambda_V``: the part of S_k from V starting to move again at the reset.
 
-    Both are those of the time when V starts: right after the emission, or at the end of the
-    refractory period.
+    ``drive`` is I - reset, tau_mem dV/dt.  Both are those of the time when V starts: right after
+    the emission, or at the end of the refractory period.
     """
-    return current * lambda_v
+    return drive * lambda_v
+
+
+@compiled
+def voltage_gradient(lambda_v: float, tau_mem: float) -> float:
+    """``dL/dV = -tau_mem lambda_V`` for V at a time, and with it everything after.
+
+    With respect to the start it is that of time 0.  Each spike adds that of the time when V starts
+    to move again to the gradient with respect to the reset.
+    """
+    return -tau_mem * lambda_v
 
 
 @compiled
@@ -389,6 +399,17 @@ def crossing_time(
 
 
 # -- weighted integral of the voltage ------------------------------------------------------------
+
+
+@compiled
+def weighting_integral(start: float, span: float, rate: float, slope: float) -> float:
+    """``integral of w(t) dt`` over [start, start + span]: of a V that stays at 1."""
+    x = -span * rate
+    integral = span * relative_expm1(x)
+    if slope != 0.0:
+        moment = span * span * second_divided_difference(0.0, x, x)
+        integral = (1.0 + slope * start) * integral + slope * moment
+    return exp(-rate * start) * integral
 
 
 @compiled
