@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -203,6 +203,26 @@ class Maker:
             "synaptic": (post, pre),
         }
         return self.rng.uniform(0, 8, shapes[self.delays])
+
+
+def with_voltages(case: Case, rng: np.random.Generator) -> Case:
+    """The same networks, with reset, rest and start of each unit drawn anew.
+
+    The first unit of each LIF population spikes by itself: its rest is above its threshold.
+    """
+
+    def drawn(population: evsim.Population) -> evsim.Population:
+        if isinstance(population, evsim.Input):
+            return population
+        units = population.units
+        voltages = {"rest": rng.uniform(-0.3, 0.3, units), "start": rng.uniform(-0.4, 0.4, units)}
+        if isinstance(population, evsim.LIF):
+            voltages["reset"] = rng.uniform(-0.6, 0.5, units)
+            voltages["rest"][0] = 1.6
+        return replace(population, **voltages)  # type: ignore[arg-type]
+
+    populations = [drawn(population) for population in case.network.populations]
+    return replace(case, network=evsim.Network(populations, case.network.connections))
 
 
 def looped(network: evsim.Network, *names: str) -> evsim.Network:

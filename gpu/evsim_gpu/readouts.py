@@ -47,9 +47,7 @@ def held_weights(
     refractory = layout.units["refractory"][units].astype(np.int64)
     end = np.minimum(emissions.step + refractory[emissions.unit], steps)
     held = np.zeros((emissions.offsets.size - 1, refractory.size))
-    np.add.at(
-        held, (emissions.samples, emissions.unit), up_to[end] - up_to[emissions.step]
-    )
+    np.add.at(held, (emissions.samples, emissions.unit), up_to[end] - up_to[emissions.step])
     return held
 
 

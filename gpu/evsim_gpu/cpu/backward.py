@@ -90,7 +90,8 @@ def add_readout(
 ) -> int:
     """Add the readout's derivatives with respect to V and I at a grid point.
 
-    Units whose V is held at the reset over the following step are left out.  Returns the next earlier moment.
+    Units whose V is held at the reset over the following step are left out.  Returns the next
+    earlier moment.
     """
     moments = 0
     while moment - moments >= sources.moment_start[sample]:
@@ -169,7 +170,7 @@ def add_time_constants(
 def pull_back_restart(
     j: int, c: int, columns: Columns, current: float, lambda_v: np.ndarray, gradients: Gradients
 ) -> float:
-    """h of the moment when V starts to move again at the reset; adds what the reset sees of it."""
+    """``restart_gradient`` where V starts to move again; adds to the gradient of the reset."""
     gradients.reset[c] += voltage_gradient(lambda_v[j], columns.tau_mem[c])
     return restart_gradient(current - columns.reset[c], lambda_v[j])
 
@@ -194,9 +195,7 @@ def pull_back_emission(
     step, threshold_excess = spikes.step[spike], spikes.threshold_excess[spike]
     if columns.refractory[c] == 0:
         current = columns.threshold[c] + threshold_excess
-        spike_time_gradient[spike] += pull_back_restart(
-            j, c, columns, current, lambda_v, gradients
-        )
+        spike_time_gradient[spike] += pull_back_restart(j, c, columns, current, lambda_v, gradients)
     else:
         spike_time_gradient[spike] += restart[j]
         restart[j] = 0.0
