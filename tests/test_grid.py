@@ -290,9 +290,8 @@ def convergence_case(kind: str, output: str, refractory: float) -> Case:
     raise AssertionError("no such network was found")
 
 
-def slope(errors: list[float]) -> float:
+def slope(errors: list[float], steps: np.ndarray = STEPS) -> float:
     """The order of convergence: the slope of the error's logarithm."""
-    steps = STEPS[-len(errors) :]
     return float(np.polyfit(np.log(steps), np.log(np.maximum(errors, 1e-15)), 1)[0])
 
 
@@ -568,7 +567,7 @@ def test_gradients_of_voltages_converge_at_first_order(seed, kind, output, refra
         delays="synaptic", sparse=False, heterogeneous=True,
     )  # fmt: skip
     case = with_voltages(case, rng)
-    steps = STEPS[1:] / 2
+    steps = 2.0 ** -np.arange(6, 13)
     reference, *grids = (
         evsim.gradient(case.network, case.inputs, [0, 1], loss, case.duration, engine=engine)
         for engine in (Reference(), *(Grid(float(dt)) for dt in steps))
@@ -588,9 +587,8 @@ def test_gradients_of_voltages_converge_at_first_order(seed, kind, output, refra
             continue
         errors = [np.linalg.norm(own - values) / np.linalg.norm(values) for own in found]
         assert errors[-1] < 1e-3, (kind_of, errors)
-        orders[kind_of] = slope(errors)
-    assert min(orders.values()) > 0.7, orders
-    assert np.median(list(orders.values())) > 0.9, orders
+        orders[kind_of] = slope(errors, steps)
+    assert min(orders.values()) > 0.8, orders
 
 
 @pytest.mark.parametrize(
