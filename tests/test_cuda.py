@@ -147,6 +147,8 @@ def random_sources(
         moment_start=np.cumsum([0, *count]).astype(np.int64),
         moment_lambda_v=moments[0],
         moment_lambda_i=moments[1],
+        reset_gradient=np.zeros(units),
+        start_gradient=np.zeros(units),
         **({"rate_jump": np.zeros(layout.units.size, real)} | parts | fixed),
     )
 
@@ -158,10 +160,13 @@ def assert_close(found: np.ndarray, expected: np.ndarray, precision: Any) -> Non
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(size, 1e-30))
 
 
+OF_PULLED = ("weight", "delay", "threshold", "reset", "start", "tau_mem", "tau_syn", "events")
+
+
 def assert_same_gradients(pair: Pair, sources: GridSources) -> tuple[Pulled, Pulled]:
     pulled = [one.pull_back(sources, time_constants=True) for one in (pair.gpu, pair.cpu)]
     found, expected = pulled
-    for part in ("weight", "delay", "threshold", "tau_mem", "tau_syn", "events"):
+    for part in OF_PULLED:
         assert_close(getattr(found, part), getattr(expected, part), pair.layout.precision)
     assert found.limited == expected.limited
     assert found.grazing == expected.grazing
@@ -210,6 +215,32 @@ def test_refractory_periods_are_those_of_the_cpu(gpu, kind, refractory):
     pair = simulated(case, np.float64)
     assert_same_activity(pair)
     assert_same_gradients(pair, random_sources(rng, pair, "output", "mean"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    ("kind", "output", "refractory"),
+    [
+        ("feedforward", "LI", 0.0),
+        ("recurrent", "LIF", 3.0),
+        ("two populations, mutual", "LIF", np.inf),
+    ],
+)
+def test_reset_rest_and_start_are_those_of_the_cpu(gpu, kind, output, refractory, precision):
+    rng = np.random.default_rng(2)
+    case = random_case(
+        rng, kind, batch=3, duration=20.0, output=output, refractory=refractory, voltages=True
+    )
+    pair = simulated(case, precision)
+    assert min(pair.cpu.counts(name).sum() for name in pair.lif) > 0
+    assert_same_activity(pair)
+    for what in ("mean", "peak", "moments"):
+        _, expected = assert_same_gradients(pair, random_sources(rng, pair, "output", what))
+        if what == "mean":
+            assert np.count_nonzero(expected.start) > 5
+            # V starts to move at the reset only after a finite refractory period.
+            assert expected.reset.any() == (refractory < np.inf)
 
 
 @pytest.mark.slow
@@ -385,8 +416,7 @@ def everything(case: Case) -> list[np.ndarray]:
         found += [*pair.gpu.states(name), *pair.gpu.peak(name)]
     sources = random_sources(np.random.default_rng(0), pair, "output", "mean")
     pulled = pair.gpu.pull_back(sources, time_constants=True)
-    names = ("weight", "delay", "threshold", "tau_mem", "tau_syn", "events")
-    return [*found, *(getattr(pulled, name) for name in names)]
+    return [*found, *(getattr(pulled, name) for name in OF_PULLED)]
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def gpu(request):
     return check_cuda()
 
 
-def network(output="LI", recurrent=True, refractory=0.0, seed=0, strength=1.5):
+def network(output="LI", recurrent=True, refractory=0.0, seed=0, strength=1.5, voltages=None):
     rng = np.random.default_rng(seed)
     read = {"LI": evsim.LI, "LIF": evsim.LIF}[output]("output", CLASSES)
     connections = [
@@ -77,7 +77,7 @@ def network(output="LI", recurrent=True, refractory=0.0, seed=0, strength=1.5):
         own = rng.normal(0, 1, (HIDDEN, HIDDEN))
         connections.append(evsim.Connection("hidden", "hidden", own, np.full((HIDDEN, 1), 1.5)))
     hidden = evsim.LIF("hidden", HIDDEN, threshold=np.linspace(0.8, 1.2, HIDDEN),
-                       refractory=refractory)  # fmt: skip
+                       refractory=refractory, **(voltages or {}))  # fmt: skip
     return evsim.Network([evsim.Input("input", UNITS), hidden, read], connections)
 
 
@@ -171,6 +171,11 @@ RUNS = {
     "means of integrators": {},
     "peaks": {"loss": CrossEntropy(Peak()), "network": network(recurrent=False)},
     "every mean": {"loss": CrossEntropy(Mean("linear")), "network": network(refractory=2.0)},
+    "voltages that are not 0": {
+        "network": network(refractory=2.0, voltages={
+            "reset": -0.5, "rest": np.linspace(-0.2, 0.2, HIDDEN), "start": 0.3}),
+        "optimizers": {"weight": evsim.Adam(0.1), "delay": evsim.Adam(0.1)},
+    },
     "first spikes": {
         "loss": FirstSpikeCrossEntropy(tau0=4.0, tau1=20.0, alpha=0.1),
         "network": network("LIF", strength=-0.5),
@@ -397,6 +402,16 @@ def sparse():
     return {"network": network, "optimizers": {"weight": evsim.Adam(0.1)}}
 
 
+def with_voltages(trained, population):
+    """One parameter in training, or one kind; and a population in place of another."""
+    default = network()
+    populations = [population if p.name == population.name else p for p in default.populations]
+    return {
+        "network": evsim.Network(populations, default.connections),
+        "optimizers": {trained: evsim.SGD(1e-3)},
+    }
+
+
 OBSTACLES = [
     (two_inputs(), "the network has 2 inputs"),
     (sparse(), "the connection 'input->output' is sparse"),
@@ -406,6 +421,15 @@ OBSTACLES = [
     (
         {"optimizers": {"output.tau_syn": evsim.Adam(0.1)}},
         "output.tau_syn is trained, and the loss reads a mean of 'output'",
+    ),
+    (
+        with_voltages("hidden.threshold", evsim.LIF("hidden", HIDDEN, reset=-0.1)),
+        "hidden.threshold is trained, and reset, rest or start of 'hidden' is not 0",
+    ),
+    (with_voltages("hidden.reset", evsim.LIF("hidden", HIDDEN)), "hidden.reset is trained"),
+    (
+        with_voltages("weight", evsim.LI("output", CLASSES, rest=0.1)),
+        "the loss reads V of 'output', whose rest is not 0",
     ),
     ({"projections": {"weight": np.abs}}, r"input->hidden.weight is projected by a function"),
     ({"augmentation": [Thin(0.1)]}, r"spikes are augmented by Thin\(probability=0.1\)"),

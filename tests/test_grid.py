@@ -22,7 +22,7 @@ from scipy.sparse import csr_array
 
 import evsim
 from evsim import losses, readouts
-from evsim.engines import EngineError, Exact
+from evsim.engines import EngineError, Exact, Reference
 from evsim.engines.protocol import Adjustments
 from evsim.network.dropout import Dropout, is_dropped
 from evsim_gpu import Grid
@@ -40,6 +40,7 @@ def looped_spikes(case: Case, dt: float) -> list[set[tuple[int, int]]]:
     edges, topology = network.topology.first_unit, network.topology
     tau_mem, tau_syn = network.per_unit("tau_mem"), network.per_unit("tau_syn")
     threshold, refractory = network.per_unit("threshold"), network.per_unit("refractory", 0.0)
+    reset, rest, start = (network.per_unit(name, 0.0) for name in ("reset", "rest", "start"))
     delays = np.rint(network.delay_per_synapse() / dt)
     weights = network.weight_per_synapse()
     found = []
@@ -58,17 +59,17 @@ def looped_spikes(case: Case, dt: float) -> list[set[tuple[int, int]]]:
                 for time, unit in zip(trains.times, trains.units, strict=True):
                     deliver(first + unit, round(time / dt))
         lif = ~np.isnan(threshold)
-        voltage, now = np.zeros(topology.unit_count), current[0].copy()
+        voltage, now = start, current[0].copy()
         free = np.full(topology.unit_count, -1.0)
         spikes = set()
         ratio = 1.0 / (tau_mem / tau_syn - 1.0)  # the textbook form; not for equal constants
         for n in range(1, steps + 1):
             a, c = np.exp(-dt / tau_mem), np.exp(-dt / tau_syn)
-            voltage = voltage * a + now * ratio * (a - c)
+            voltage = rest + (voltage - rest) * a + now * ratio * (a - c)
             now = now * c
-            voltage[n <= free] = 0.0
+            voltage[n <= free] = reset[n <= free]
             for unit in np.flatnonzero(lif & (voltage >= threshold)):
-                voltage[unit] = 0.0
+                voltage[unit] = reset[unit]
                 free[unit] = n + np.rint(min(refractory[unit] / dt, steps + 1))
                 spikes.add((int(unit), n))
                 deliver(unit, n)
@@ -97,9 +98,11 @@ def engine_spikes(run: evsim.simulation.Run, dt: float) -> list[set[tuple[int, i
     seed=st.integers(0, 10**6),
     kind=st.sampled_from(["single neurons", "feedforward", "recurrent", "two populations, mutual"]),
     ratio=st.sampled_from([4.0, 2.0, 1 / 3]),
+    voltages=st.booleans(),
 )
-def test_spikes_are_those_of_a_loop_over_the_grid(seed, kind, ratio):
-    case = random_case(np.random.default_rng(seed), kind, batch=2, ratio=ratio, duration=20.0)
+def test_spikes_are_those_of_a_loop_over_the_grid(seed, kind, ratio, voltages):
+    rng = np.random.default_rng(seed)
+    case = random_case(rng, kind, batch=2, ratio=ratio, duration=20.0, voltages=voltages)
     run = evsim.simulate(case.network, case.inputs, case.duration, Grid(DT, threads=1))
     assert engine_spikes(run, DT) == looped_spikes(case, DT)
 
@@ -286,9 +289,9 @@ def convergence_case(kind: str, output: str, refractory: float) -> Case:
     raise AssertionError("no such network was found")
 
 
-def slope(errors: list[float]) -> float:
+def slope(errors: list[float], steps: np.ndarray = STEPS) -> float:
     """The order of convergence: the slope of the error's logarithm."""
-    return float(np.polyfit(np.log(STEPS), np.log(np.maximum(errors, 1e-15)), 1)[0])
+    return float(np.polyfit(np.log(steps), np.log(np.maximum(errors, 1e-15)), 1)[0])
 
 
 @pytest.mark.parametrize("refractory", [0.0, 3.0])
@@ -412,11 +415,11 @@ def sorted_by_unit(trains: evsim.SpikeTrains) -> np.ndarray:
 
 
 def test_the_loss_is_differentiated_as_it_is_computed():
-    """Weights and time constants of units that never spike: differences of the same loss."""
+    """Parameters of units that never spike: differences of the same loss."""
     rng = np.random.default_rng(3)
     case = random_case(
         rng, "feedforward", batch=2, ratio=3.0, output="LI", refractory=0.0, sparse=False,
-        delays="synaptic", duration=20.0, heterogeneous=False,
+        delays="synaptic", duration=20.0, heterogeneous=False, voltages=True,
     )  # fmt: skip
     for readout in (readouts.Mean(), readouts.Mean("linear"), readouts.Peak()):
         loss = losses.CrossEntropy(readout)
@@ -429,7 +432,8 @@ def test_the_loss_is_differentiated_as_it_is_computed():
         own = evsim.gradient(
             case.network, case.inputs, [0, 1], loss, case.duration, engine=Grid(DT)
         )
-        for name in ("second->output.weight", "output.tau_mem", "output.tau_syn"):
+        parts = ("tau_mem", "tau_syn", "rest", "start")
+        for name in ("second->output.weight", *(f"output.{part}" for part in parts)):
             parameter = case.network.parameters[name]
             direction = rng.normal(size=parameter.shape)
             step = 1e-4 * direction
@@ -438,6 +442,166 @@ def test_the_loss_is_differentiated_as_it_is_computed():
             )
             found = float(np.sum(own.parameters[name] * direction))
             assert found == pytest.approx((forward - backward) / 2e-4, rel=1e-5, abs=1e-9)
+
+
+# -- reset, rest and start ------------------------------------------------------------------
+
+
+def test_a_unit_whose_rest_is_above_its_threshold_spikes_by_itself():
+    """From start and from reset V takes tau log((rest - V)/(rest - threshold)) to the threshold."""
+    dt, refractory, tau = 0.125, 2.0, np.array([20.0, 7.0])
+    unit = {"tau_mem": tau, "threshold": 1.2, "rest": [2.0, 1.5], "reset": -0.5}
+    network = evsim.Network(
+        [
+            evsim.Input("input", 1),
+            evsim.LIF("output", 2, refractory=refractory, start=[0.7, -0.2], **unit),
+        ],
+        [evsim.Connection("input", "output", 1.0)],
+    )
+    silence = evsim.SpikeTrains.from_lists([[]], units=1)
+    run = evsim.simulate(network, silence, 100.0, Grid(dt))
+    rest = np.array(unit["rest"])
+    first, later = (
+        np.ceil(tau * np.log((rest - v) / (rest - 1.2)) / dt) * dt
+        for v in (np.array([0.7, -0.2]), -0.5)
+    )
+    for i in range(2):
+        own = run.spikes["output"][0]
+        times = own.times[own.units == i]
+        assert times.size > 2
+        np.testing.assert_array_equal(
+            times, first[i] + (later[i] + refractory) * np.arange(times.size)
+        )
+    np.testing.assert_array_equal(run.voltage("output", [0.0, first[0] + 1.0])[0, 0], [0.7, -0.5])
+
+
+def test_a_mean_sees_the_reset_at_which_v_is_held():
+    """With an infinite refractory period V is the reset from the spike to the end of the trial."""
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LIF("output", 2, reset=[-0.7, 0.2], refractory=np.inf)],
+        [evsim.Connection("input", "output", [[30.0], [20.0]])],
+    )
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)]], units=1)
+    loss = losses.CrossEntropy(readouts.Mean("linear"))
+
+    def found(reset):
+        changed = network.replace({"output.reset": np.array(reset)})
+        return evsim.gradient(changed, spikes, [0], loss, 20.0, engine=Grid(DT))
+
+    own, other = found([-0.7, 0.2]), found([0.3, 1.2 - 0.5])
+    held = (1 - own.run.first_spike("output") / 20.0) ** 2 / 2  # of w(t) = 1 - t/T, over T
+    difference = other.run.mean("output", "linear") - own.run.mean("output", "linear")
+    np.testing.assert_allclose(difference, held * [1.0, 0.5], rtol=1e-13)
+    for unit, step in enumerate(1e-5 * np.eye(2)):
+        up, down = (found([-0.7, 0.2] + sign * step).loss for sign in (1, -1))
+        gradient = own.parameters["output.reset"][unit]
+        assert gradient == pytest.approx((up - down) / 2e-5, rel=1e-7)
+
+
+def test_a_peak_may_be_the_start():
+    """Unit 0 starts below rest and stays below its start; unit 1 decays from its start."""
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LI("output", 2, start=[-0.1, 0.8], rest=[-0.3, 0.1])],
+        [evsim.Connection("input", "output", 0.2)],
+    )
+    spikes = evsim.SpikeTrains.from_lists([[(0.0, 0)]], units=1)
+    loss = losses.CrossEntropy(readouts.Peak())
+    own = evsim.gradient(network, spikes, [0], loss, 20.0, engine=Grid(DT))
+    np.testing.assert_allclose(own.run.peak("output"), [[-0.1, 0.8]], rtol=1e-15)
+    wrong = 1 / (1 + np.exp(-0.9))  # the probability of class 1
+    np.testing.assert_allclose(own.parameters["output.start"], [-wrong, wrong], rtol=1e-13)
+    assert not own.parameters["output.rest"].any()
+    assert not own.input_times.any()
+
+
+@pytest.mark.parametrize(
+    ("output", "loss"),
+    [
+        ("LI", losses.CrossEntropy(readouts.Mean("exponential"))),
+        ("LI", losses.VoltageMSE(readouts.Voltage([0.0, 3.1, 20.0]))),
+        ("LIF", losses.CrossEntropy(readouts.Mean("linear"))),
+    ],
+)
+def test_gradients_of_voltages_are_exact_where_no_event_is_moved(output, loss):
+    """Inputs and delays on grid points, and units that never spike, against the reference."""
+    rng = np.random.default_rng(2)
+    case = integrator(rng, 3.0)
+    assert case.inputs["input"].times.min() == 0.0  # an arrival at the start may not matter
+    voltages = {"rest": rng.normal(0, 0.3, 3), "start": rng.normal(0, 0.3, 3)}
+    if output == "LI":
+        population = evsim.LI("output", 3, **voltages)
+    else:
+        population = evsim.LIF("output", 3, threshold=50.0, reset=-1.0, **voltages)
+    network = evsim.Network([case.network.populations[0], population], case.network.connections)
+    labels = np.arange(3) if loss.classifies else rng.normal(size=loss.readout.shape(3, 3))
+    reference, grid = (
+        evsim.gradient(network, case.inputs, labels, loss, 20.0, engine=engine)
+        for engine in (Reference(), Grid(DT))
+    )
+    assert np.abs(reference.parameters["output.start"]).min() > 0
+    for name, values in (reference.parameters | {"times": reference.input_times}).items():
+        own = grid.input_times if name == "times" else grid.parameters[name]
+        np.testing.assert_allclose(own, values, 1e-11, 1e-11 * np.abs(values).max())
+
+
+@pytest.mark.parametrize(
+    ("seed", "kind", "output", "refractory", "loss"),
+    [
+        (4, "feedforward", "LIF", 3.0, losses.CrossEntropy(readouts.Mean("linear"))),
+        (6, "feedforward", "LI", np.inf, losses.CrossEntropy(readouts.Mean("exponential"))),
+        (2, "two populations, mutual", "LI", 3.0, losses.TimeAveragedCrossEntropy()),
+        pytest.param(
+            19, "two populations, mutual", "LI", 0.0, losses.CrossEntropy(readouts.Peak()),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            38, "feedforward", "LIF", 0.0, losses.TimeInvariantMSE(), marks=pytest.mark.slow
+        ),
+    ],
+)  # fmt: skip
+def test_gradients_of_voltages_converge_at_first_order(seed, kind, output, refractory, loss):
+    rng = np.random.default_rng([seed, 7])
+    case = random_case(
+        rng, kind, batch=2, ratio=2.0, output=output, refractory=refractory, duration=20.0,
+        delays="synaptic", sparse=False, heterogeneous=True, voltages=True,
+    )  # fmt: skip
+    steps = 2.0 ** -np.arange(6, 13)
+    reference, *grids = (
+        evsim.gradient(case.network, case.inputs, [0, 1], loss, case.duration, engine=engine)
+        for engine in (Reference(), *(Grid(float(dt)) for dt in steps))
+    )
+    for grid in grids:
+        for name, counts in reference.run.spike_counts.items():
+            np.testing.assert_array_equal(grid.run.spike_counts[name], counts)
+    orders = {}
+    for kind_of in ("threshold", "reset", "rest", "start"):
+        values, *found = (
+            np.concatenate([np.ravel(v) for n, v in own.parameters.items() if n.endswith(kind_of)])
+            for own in (reference, *grids)
+        )
+        if kind_of == "reset" and refractory == np.inf:  # V never moves again
+            assert not values.any()
+            assert not np.any(found)
+            continue
+        errors = [np.linalg.norm(own - values) / np.linalg.norm(values) for own in found]
+        assert errors[-1] < 1e-3, (kind_of, errors)
+        orders[kind_of] = slope(errors, steps)
+    assert min(orders.values()) > 0.75, orders
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "difference"), [("reset", 1.0 - 1e-9, 1e-9), ("start", 1.0 - 1e-10, 1e-10)]
+)
+def test_voltages_that_float32_rounds_to_the_threshold_are_refused(name, value, difference):
+    network = lone_unit(evsim.LIF("output", 1, **{name: value}), 1.0)
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)]], units=1)
+    message = (
+        f"unit 0 of 'output': {name} is below threshold by {difference:g}, which float32 rounds "
+        'to 0: use Grid(precision="float64")'
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        evsim.simulate(network, spikes, 4.0, Grid(1.0, precision="float32"))
+    evsim.simulate(network, spikes, 4.0, Grid(1.0))
 
 
 # -- nothing depends on what must not matter ----------------------------------------------

@@ -152,6 +152,13 @@ def test_on_a_grid_the_highest_rate_is_refused_where_the_loop_drives_it():
     trains = evsim.SpikeTrains.from_lists([[(float(k), 0) for k in range(150)]], units=1)
     counts = evsim.simulate(driven, trains, 150.0, Grid(1.0)).spike_counts["hidden"]
     assert counts.min() > 140
+    # The same rate, but the rest drives it, and the loop does not matter.
+    alone = evsim.Network(
+        [evsim.Input("input", 1), evsim.LIF("hidden", 2, tau_mem=2.0, rest=50.0, start=0.0)],
+        [evsim.Connection("hidden", "hidden", [[0.0, 0.1], [0.1, 0.0]])],
+    )
+    counts = evsim.simulate(alone, trains, 150.0, Grid(1.0)).spike_counts["hidden"]
+    assert counts.min() == 150
 
 
 @pytest.mark.parametrize("engine", [Reference, Grid])

@@ -26,7 +26,9 @@ def grid_sources(state: GridState, sources: AdjointSources) -> GridSources:
         "moment_step": np.empty(0, np.int32),
         "moment_start": np.zeros(state.batch + 1, np.int64),
     }
-    nothing = np.empty((0, layout.network.population(name).units))
+    units = layout.network.population(name).units
+    nothing = np.empty((0, units))
+    of_reset, of_start = np.zeros((2, units))
     reals: dict[str, np.ndarray] = {
         "rate_jump": np.zeros(layout.units.size),
         "moment_lambda_v": nothing,
@@ -39,11 +41,14 @@ def grid_sources(state: GridState, sources: AdjointSources) -> GridSources:
         reals["phantom"] = state.phantom(name, sources.spike_times)
     if sources.peak is not None:
         reals["cotangents"], parts["peak_step"] = sources.peak, state.activity.peak(name)[1]
+        of_start += np.where(parts["peak_step"] == 0, sources.peak, 0.0).sum(axis=0)
     elif sources.mean is not None:
         form = sources.mean.weighting.form(state.duration)
         reals["cotangents"], parts["mean"] = sources.mean.cotangents, mean_form(layout, name, form)
         if state.is_lif(name):
             slopes.append(_reset_slopes(state, name, sources.mean))
+            held = state.held_weights(name, form)
+            of_reset += (sources.mean.cotangents * held).sum(axis=0)
     if sources.voltages is not None:
         times, states = sources.voltages.times, state.states(name)
         weights = sample_weights(states, times.samples, times.times, sees_jumps=False)
@@ -51,23 +56,28 @@ def grid_sources(state: GridState, sources: AdjointSources) -> GridSources:
         parts["moment_step"] = weights.step
         parts["moment_start"] = np.ascontiguousarray(times.offsets)
         reals["moment_lambda_v"], reals["moment_lambda_i"] = jumps_v, jumps_i
+        directly = weights.voltage_gradients(sources.voltages.cotangents)
+        of_reset, of_start = of_reset + directly[0], of_start + directly[1]
     if sources.spike_time_gradient is not None:
         slopes.append(sources.spike_time_gradient)
     if slopes:
         reals["slopes"] = sum(slopes[1:], slopes[0])
     for key, part in reals.items():
         parts[key] = np.ascontiguousarray(part, layout.precision)
-    return GridSources(population=name, limit=sources.lambda_limit, **parts)
+    return GridSources(
+        population=name, limit=sources.lambda_limit, reset_gradient=of_reset,
+        start_gradient=of_start, **parts,
+    )  # fmt: skip
 
 
 def _reset_slopes(state: GridState, name: str, mean: MeanCotangents) -> np.ndarray:
-    """l_V- - l_V+ of dF/dV = w(t)/T at each spike: V is the threshold before it, 0 after it."""
+    """l_V- - l_V+ of dF/dV = w(t)/T at each spike: V is the threshold before and reset after it."""
     population = state.layout.network.population(name)
     assert isinstance(population, LIF)
     own, duration = state.emissions(name), state.duration
     weight = mean.weighting.form(duration).at(state.points[own.step]) / duration
-    threshold = np.broadcast_to(population.threshold, population.units)
-    jumps: np.ndarray = mean.cotangents[own.samples, own.unit] * weight * threshold[own.unit]
+    fall = np.broadcast_to(population.threshold - population.reset, population.units)
+    jumps: np.ndarray = mean.cotangents[own.samples, own.unit] * weight * fall[own.unit]
     return jumps
 
 

@@ -55,6 +55,7 @@ class Emissions(Brief):
 class MeanForm(Brief):
     """A weighted mean as a sum over steps, ``sum_n f_n (P V_n + R I_n) + g_n (Q V_n + U I_n)``.
 
+    The sum leaves out the steps over which V is held at the reset.
     ``f`` and ``g`` have shape (steps,); ``by_voltage`` holds P and Q, ``by_current`` R and U,
     each (2, units).  The factor 1/T is in f and g.  In the engine's precision.
     """
@@ -85,13 +86,16 @@ class GridSources(Brief):
         Grid points, ascending in each sample, at which adjoints jump,
     moment_lambda_v, moment_lambda_i : (moments, units)
         and by how much less lambda_V and lambda_I are before them; without effect where the
-        unit's V stays at 0 over the step that follows.
+        unit's V is held at the reset over the step that follows.
     rate_jump : (units of all populations,)
         Subtracted from lambda_V- at each emission.
     limit : float
         The largest |lambda_V-| at an emission.
+    reset_gradient, start_gradient : float64, (units of the population,)
+        The derivatives of the loss with respect to reset and start where V is read while it is
+        held at the reset, and at the start of the trial: direct ones, which devices do not need.
 
-    All reals in the engine's precision.
+    All other reals in the engine's precision.
     """
 
     population: str
@@ -100,6 +104,8 @@ class GridSources(Brief):
     moment_start: np.ndarray
     moment_lambda_v: np.ndarray
     moment_lambda_i: np.ndarray
+    reset_gradient: np.ndarray
+    start_gradient: np.ndarray
     limit: float = np.inf
     mean: MeanForm | None = None
     peak_step: np.ndarray | None = None
@@ -114,13 +120,15 @@ class Pulled(Brief):
 
     ``events`` are those of ``GridInputs``.  ``limited`` counts emissions whose lambda_V- was set
     to the limit; ``grazing`` is an emission whose I - threshold is not > 0 and no limit, as
-    (sample, unit of all, step), or None.  ``tau_mem`` and ``tau_syn`` hold what comes through
-    the steps of V and I, and zeros unless they were asked for.
+    (sample, unit of all, step), or None.  ``reset``, ``start``, ``tau_mem`` and ``tau_syn`` hold
+    what comes through the steps of V and I; the latter two hold zeros unless they were asked for.
     """
 
     weight: np.ndarray
     delay: np.ndarray
     threshold: np.ndarray
+    reset: np.ndarray
+    start: np.ndarray
     tau_mem: np.ndarray
     tau_syn: np.ndarray
     events: np.ndarray

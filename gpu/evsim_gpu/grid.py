@@ -16,6 +16,7 @@ from evsim._compile.threads import check_threads
 from evsim.arguments.checks import check_choice, check_number
 from evsim.arguments.keywords import helpful
 from evsim.engines.protocol import Adjoint, Engine, EngineError, Report
+from evsim.engines.rest import FromRest
 from evsim.engines.runaway import RATE_LIMIT, check_rate_limit
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
@@ -27,7 +28,6 @@ from evsim.readouts.weightings import TrialWeighting
 from evsim_gpu.adjoint_sources import direct_time_constant_slopes, grid_sources
 from evsim_gpu.device import Device, Pulled
 from evsim_gpu.model.layout import GridLayout
-from evsim_gpu.model.not_yet import only_threshold
 from evsim_gpu.model.time_grid import grid_points, steps_before, steps_in, to_steps
 from evsim_gpu.readouts import mean_form, sample_weights
 from evsim_gpu.runaway import check_rates
@@ -181,7 +181,11 @@ class Grid(Engine):
         form = mean_form(state.layout, population, weighting.form(state.duration))
         values = state.activity.mean(population, form)
         state.check_finite(values, "Mean", population)
-        return values.astype(np.float64)
+        values = values.astype(np.float64)
+        reset = state.layout.units["reset"][state.units(population)]
+        if state.is_lif(population) and reset.any():
+            values += reset * state.held_weights(population, weighting.form(state.duration))
+        return values
 
     def read_peak(self, state: GridState, population: str) -> np.ndarray:
         values, _ = state.activity.peak(population)
@@ -223,9 +227,8 @@ class Grid(Engine):
         self, state: GridState, sources: AdjointSources, wrt: Sequence[str]
     ) -> Adjoint:
         time_constants = any(name.endswith((".tau_mem", ".tau_syn")) for name in wrt)
-        pulled = state.activity.pull_back(
-            grid_sources(state, sources), time_constants=time_constants
-        )
+        entering = grid_sources(state, sources)
+        pulled = state.activity.pull_back(entering, time_constants=time_constants)
         if pulled.grazing is not None:
             raise EngineError(state.place(*pulled.grazing) + GRAZING)
         network = state.layout.network
@@ -238,10 +241,13 @@ class Grid(Engine):
         if time_constants:
             by_mem, by_syn = direct_time_constant_slopes(state, sources)
             totals["tau_mem"], totals["tau_syn"] = pulled.tau_mem + by_mem, pulled.tau_syn + by_syn
+        of_reset, of_start = pulled.reset, pulled.start
+        of_reset[state.units(sources.population)] += entering.reset_gradient
+        of_start[state.units(sources.population)] += entering.start_gradient
         return Adjoint(
             parameters={name: network.fold(name, totals[name.rsplit(".", 1)[1]]) for name in wrt},
             input_times={name: pulled.events[place] for name, place in state.on_grid.place.items()},
-            voltages=only_threshold(pulled.threshold),
+            voltages=FromRest(pulled.threshold, of_reset, of_start),
             limited=pulled.limited,
             state=pulled,
         )

@@ -13,7 +13,7 @@ import numpy as np
 from evsim.display.short_repr import Brief
 from evsim.equations import lif
 from evsim.readouts.weightings import WeightingForm
-from evsim_gpu.device import MeanForm
+from evsim_gpu.device import Emissions, MeanForm
 from evsim_gpu.model.layout import GridLayout
 from evsim_gpu.model.time_grid import grid_points, steps_before
 from evsim_gpu.sampled_states import States
@@ -29,6 +29,26 @@ def mean_form(layout: GridLayout, name: str, form: WeightingForm) -> MeanForm:
     rising = np.array([lif.integral_slopes(0.0, layout.dt, form.rate, 1.0, *pair) for pair in taus])
     parts = f, g, *(np.stack([flat[:, i], rising[:, i] - flat[:, i]]) for i in (0, 1))
     return MeanForm(*(np.ascontiguousarray(part, layout.precision) for part in parts))
+
+
+def held_weights(
+    layout: GridLayout, units: slice, form: WeightingForm, emissions: Emissions
+) -> np.ndarray:
+    """``(1/T) * integral of w(t) dt`` over the refractory periods of LIF units, (batch, units).
+
+    Times the reset it is what a weighted mean sees of V there, which ``mean_form`` leaves out.
+    ``units`` are those of the population among the units of all.
+    """
+    steps = layout.steps
+    per_step = [lif.weighting_integral(0.0, layout.dt, form.rate, slope) for slope in (0.0, 1.0)]
+    f, g = _step_weights(layout, form)
+    up_to = np.zeros(steps + 1)
+    np.cumsum(f * per_step[0] + g * (per_step[1] - per_step[0]), out=up_to[1:])
+    refractory = layout.units["refractory"][units].astype(np.int64)
+    end = np.minimum(emissions.step + refractory[emissions.unit], steps)
+    held = np.zeros((emissions.offsets.size - 1, refractory.size))
+    np.add.at(held, (emissions.samples, emissions.unit), up_to[end] - up_to[emissions.step])
+    return held
 
 
 def _step_weights(layout: GridLayout, form: WeightingForm) -> tuple[np.ndarray, np.ndarray]:
@@ -85,13 +105,15 @@ class SampleWeights(Brief):
 
     ``sample`` and ``step`` (moments,) say which grid point, ``after`` (moments,) how many ms
     before the moment; the weights have shape (moments, units).  ``still`` marks units whose V
-    is 0 at the moment, whatever it was before.
+    is the reset at the moment, whatever it was before; ``at_start`` (moments,) marks moments at
+    the start of the trial, before arrivals.
     """
 
     sample: np.ndarray
     step: np.ndarray
     after: np.ndarray
     still: np.ndarray
+    at_start: np.ndarray
     decay_mem: np.ndarray
     rise: np.ndarray
     decay_syn: np.ndarray
@@ -101,15 +123,24 @@ class SampleWeights(Brief):
         voltage = states.voltage[self.sample, self.step].astype(np.float64)
         current = states.current[self.sample, self.step].astype(np.float64)
         with np.errstate(invalid="ignore", over="ignore"):  # the engine looks for what overflows
-            v = np.where(self.still, 0.0, self.decay_mem * voltage + self.rise * current)
+            moved = self.decay_mem * voltage + self.rise * current
+            v = np.where(self.still, states.reset, moved)
             return v, self.decay_syn * current
 
     def adjoint_jumps(
         self, states: States, cotangents: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """By how much less lambda_V and lambda_I are at the grid points, each (moments, units)."""
-        moving = np.where(self.still, 0.0, cotangents)
+        moving = np.where(self.still | self.at_start[:, None], 0.0, cotangents)
         return moving * self.decay_mem / states.tau_mem, moving * self.rise / states.tau_syn
+
+    def voltage_gradients(self, cotangents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Derivatives of ``sum(cotangents * V)`` with respect to the reset and start of each unit.
+
+        These are the direct ones, where V is the reset or the start; each has shape (units,).
+        """
+        of_reset = np.where(self.still, cotangents, 0.0).sum(axis=0)
+        return of_reset, cotangents[self.at_start].sum(axis=0)
 
     def time_constant_slopes(self, states: States, cotangents: np.ndarray) -> np.ndarray:
         """Derivatives of ``sum(cotangents * V)`` by tau_mem and tau_syn from the grid points on."""
@@ -138,8 +169,9 @@ def sample_weights(
     step, on_grid = steps_before(times, duration, steps)
     after = np.where(on_grid, 0.0, times - grid_points(duration, steps)[step])[:, None]
     still = states.held[samples, step]
+    at_start = on_grid & (step == 0) & (not sees_jumps)
     if not sees_jumps:
-        # From the point before, over a whole step; before the first one all is 0.
+        # From the point before, over a whole step; before the first one I is 0.
         back = on_grid & (step > 0)
         still = np.where(back[:, None], states.emitted[samples, step], still)
         step = step - back
@@ -151,8 +183,7 @@ def sample_weights(
     ratio = np.divide(np.expm1(x), x, out=np.ones_like(x), where=x != 0)
     rise = after * np.maximum(decay_mem, decay_syn) * ratio / states.tau_mem
     if not sees_jumps:
-        at_start = (on_grid & (step == 0))[:, None] & (after == 0)
-        decay_syn = np.where(at_start, 0.0, decay_syn)
+        decay_syn = np.where(at_start[:, None], 0.0, decay_syn)
     return SampleWeights(
-        samples, step.astype(np.int32), after[:, 0], still, decay_mem, rise, decay_syn
+        samples, step.astype(np.int32), after[:, 0], still, at_start, decay_mem, rise, decay_syn
     )

@@ -132,7 +132,8 @@ def _ends_of_runs(trains: _SpikeTrains) -> tuple[NDArray[np.int64], NDArray[np.i
 def _driven_by_loop(state: GridState, name: str) -> NDArray[np.bool_]:
     """Which units get more current from their component than from elsewhere, (batch, units).
 
-    Currents are compared as sums over the trial of the weights of all spikes sent to a unit.
+    Currents are compared as sums over the trial of the weights of all spikes sent to a unit.  A
+    rest above the threshold drives a unit like a constant current of the difference.
     """
     layout = state.layout
     network = layout.network
@@ -140,7 +141,9 @@ def _driven_by_loop(state: GridState, name: str) -> NDArray[np.bool_]:
     component = next(c for c in layout.components if index in c.first_column)
     inside = {network.populations[i].name for i in component.first_column}
     population = network.populations[index]
-    balance = np.zeros((state.batch, population.units))
+    own = layout.units[state.units(name)]
+    constant = np.maximum(-own["threshold"].astype(np.float64), 0.0)
+    balance = np.tile(-constant * layout.duration / own["tau_syn"], (state.batch, 1))
     for connection in network.connections:
         if connection.target != name:
             continue

@@ -57,6 +57,12 @@ class States(Brief):
         """Of each unit in ms, float64."""
         return self.layout.network.per_unit("tau_syn")[self.units]
 
+    @property
+    def reset(self) -> np.ndarray:
+        """Of each unit, measured from rest."""
+        reset: np.ndarray = self.layout.units["reset"][self.units]
+        return reset
+
     @cached_property
     def emitted(self) -> np.ndarray:
         """Whether a unit emits at a grid point, bool, (batch, steps + 1, units)."""
@@ -67,7 +73,7 @@ class States(Brief):
 
     @cached_property
     def held(self) -> np.ndarray:
-        """Whether V stays at 0 over the step that follows, bool, (batch, steps + 1, units)."""
+        """Whether V is held over the step that follows, bool, (batch, steps + 1, units)."""
         refractory = self.layout.units["refractory"][self.units].astype(np.int64)
         if self.emissions is None or not refractory.any():
             return np.zeros(self.voltage.shape, bool)

@@ -14,9 +14,11 @@ from evsim.network.network import Network
 from evsim.network.populations import LIF
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts.sample_times import SampleTimes
+from evsim.readouts.weightings import WeightingForm
 from evsim_gpu.device import Activity, Emissions, GridInputs
 from evsim_gpu.model.layout import GridLayout
 from evsim_gpu.model.time_grid import grid_points, to_steps
+from evsim_gpu.readouts import held_weights
 from evsim_gpu.sampled_states import States, numbers_of, tables
 
 GRAZING = (
@@ -83,6 +85,13 @@ class GridState(Brief):
             emissions = self.emissions(name) if self.is_lif(name) else None
             self._states[name] = States(self.layout, self.units(name), voltage, current, emissions)
         return self._states[name]
+
+    def held_weights(self, name: str, form: WeightingForm) -> np.ndarray:
+        """See ``evsim_gpu.readouts.held_weights``; of a LIF population."""
+        refractory = self.layout.units["refractory"][self.units(name)]
+        if not refractory.any():
+            return np.zeros((self.batch, refractory.size))
+        return held_weights(self.layout, self.units(name), form, self.emissions(name))
 
     def emissions(self, name: str) -> Emissions:
         """Emissions of a LIF population, kept for the next time."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped
-from evsim.equations.lif import lambda_v_before_emission, restart_gradient
+from evsim.equations.lif import lambda_v_before_emission, restart_gradient, voltage_gradient
 from evsim_gpu.cpu.records import Columns, Network, Spikes
 from evsim_gpu.cpu.synapses import pull_back_spike
 
@@ -50,6 +50,8 @@ class SourceArrays(NamedTuple):
 class Gradients(NamedTuple):
     """Sums over samples: of weights and delays, (synapses,), and of the others, (columns,).
 
+    ``threshold``, ``reset`` and ``start`` are the voltages measured from rest.
+
     ``limited`` (1,) counts the emissions at which lambda_V- was limited; ``grazing`` (3,) has the
     sample, -1 for none, unit and step of the first one whose gradient is unbounded.
     """
@@ -57,6 +59,8 @@ class Gradients(NamedTuple):
     weight: np.ndarray
     delay: np.ndarray
     threshold: np.ndarray
+    reset: np.ndarray
+    start: np.ndarray
     tau_mem: np.ndarray
     tau_syn: np.ndarray
     limited: np.ndarray
@@ -86,7 +90,8 @@ def add_readout(
 ) -> int:
     """Add the readout's derivatives with respect to V and I at a grid point.
 
-    Units whose V stays at 0 over the following step are left out.  Returns the next earlier moment.
+    Units whose V is held at the reset over the following step are left out.  Returns the next
+    earlier moment.
     """
     moments = 0
     while moment - moments >= sources.moment_start[sample]:
@@ -162,6 +167,15 @@ def add_time_constants(
 
 
 @compiled
+def pull_back_restart(
+    j: int, c: int, columns: Columns, current: float, lambda_v: np.ndarray, gradients: Gradients
+) -> float:
+    """``restart_gradient`` where V starts to move again; adds to the gradient of the reset."""
+    gradients.reset[c] += voltage_gradient(lambda_v[j], columns.tau_mem[c])
+    return restart_gradient(current - columns.reset[c], lambda_v[j])
+
+
+@compiled
 def pull_back_emission(
     sample: int,
     j: int,
@@ -181,7 +195,7 @@ def pull_back_emission(
     step, threshold_excess = spikes.step[spike], spikes.threshold_excess[spike]
     if columns.refractory[c] == 0:
         current = columns.threshold[c] + threshold_excess
-        spike_time_gradient[spike] += restart_gradient(current, lambda_v[j])
+        spike_time_gradient[spike] += pull_back_restart(j, c, columns, current, lambda_v, gradients)
     else:
         spike_time_gradient[spike] += restart[j]
         restart[j] = 0.0
@@ -250,7 +264,9 @@ def pull_back_component(
             )
         for j in range(size):
             if free_at[j] == n:  # V moves again
-                restart[j] = restart_gradient(spikes.release[latest[j]], lambda_v[j])
+                restart[j] = pull_back_restart(
+                    j, first + j, columns, spikes.release[latest[j]], lambda_v, gradients
+                )
                 lambda_v[j] = 0.0
             adjoint[n, j, 0], adjoint[n, j, 1] = lambda_v[j], lambda_i[j]
         if is_read and n == network.steps:
@@ -268,3 +284,5 @@ def pull_back_component(
                     lambda_v, adjoint, spike_time_gradient, gradients,
                 )  # fmt: skip
                 latest[j] -= 1
+    for j in range(size):
+        gradients.start[first + j] += voltage_gradient(lambda_v[j], columns.tau_mem[first + j])

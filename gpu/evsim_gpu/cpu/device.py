@@ -167,17 +167,19 @@ class CpuActivity(Brief, Activity):
         for piece, (_, spike_time_gradient) in zip(self.pieces, results, strict=True):
             inputs = self._input_range(piece)
             events[inputs] = spike_time_gradient[self._input_places(piece)]
-        totals = [np.zeros(part.size) for part in results[0][0][:5]]
+        totals = [np.zeros(part.size) for part in results[0][0][:7]]
         for gradients, _ in results:
-            for total, part in zip(totals, gradients[:5], strict=True):
+            for total, part in zip(totals, gradients[:7], strict=True):
                 total += part
         grazing = next((g.grazing for g, _ in results if g.grazing[0] >= 0), None)
         return Pulled(
             weight=self._by_synapse(totals[0]),
             delay=self._by_synapse(totals[1]),
             threshold=self._by_unit(totals[2]),
-            tau_mem=self._by_unit(totals[3]),
-            tau_syn=self._by_unit(totals[4]),
+            reset=self._by_unit(totals[3]),
+            start=self._by_unit(totals[4]),
+            tau_mem=self._by_unit(totals[5]),
+            tau_syn=self._by_unit(totals[6]),
             events=events,
             limited=int(sum(gradients.limited[0] for gradients, _ in results)),
             grazing=None
@@ -215,7 +217,7 @@ class CpuActivity(Brief, Activity):
         spike_time_gradient = self._direct_spike_time_gradient(piece, sources)
         synapses, columns = network.synapses.weight.size, network.columns.unit.size
         by_synapse, by_column = (
-            np.zeros((n, size), real) for n, size in ((2, synapses), (3, columns))
+            np.zeros((n, size), real) for n, size in ((2, synapses), (5, columns))
         )
         gradients = Gradients(  # type: ignore[misc]
             *by_synapse, *by_column, limited=np.zeros(1, np.int64), grazing=np.full(3, -1)

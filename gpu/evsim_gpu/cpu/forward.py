@@ -49,7 +49,7 @@ def run_component(
     """
     columns, first = network.columns, network.first[component]
     size = network.first[component + 1] - first
-    voltage, now = np.zeros_like(current[0]), current[0].copy()
+    voltage, now = columns.start[first : first + size].copy(), current[0].copy()
     excess = np.empty_like(voltage)
     free_at, latest = np.full(size, -1), np.full(size, -1)
     number = np.zeros(size, np.int64)
@@ -66,9 +66,9 @@ def run_component(
             column = larger
         for j in range(size):
             if n <= free_at[j]:
-                voltage[j] = 0.0
+                voltage[j] = columns.reset[first + j]
             elif voltage[j] >= columns.threshold[first + j]:
-                voltage[j] = 0.0
+                voltage[j] = columns.reset[first + j]
                 unit = columns.unit[first + j]
                 (
                     events.step[spike_count],

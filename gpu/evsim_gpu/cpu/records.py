@@ -24,9 +24,11 @@ class Columns(NamedTuple):
     feed: np.ndarray
     fall: np.ndarray
     drive_scale: np.ndarray
-    threshold: np.ndarray
     tau_mem: np.ndarray
     tau_syn: np.ndarray
+    threshold: np.ndarray
+    reset: np.ndarray
+    start: np.ndarray
     refractory: np.ndarray  # steps, int32
     is_lif: np.ndarray
     unit: np.ndarray  # its number among all units, int64

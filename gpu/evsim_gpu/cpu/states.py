@@ -28,7 +28,7 @@ def fill_states(
         synapses.external_first[component], synapses.external_first[component + 1], network, spikes,
         start, count, arriving,
     )  # fmt: skip
-    voltage, current = np.zeros_like(arriving[0]), arriving[0].copy()
+    voltage, current = columns.start[first : first + size].copy(), arriving[0].copy()
     excess = np.empty_like(voltage)
     emitted, free_at = np.zeros(size, np.int64), np.full(size, -1)
     for n in range(network.steps + 1):
@@ -39,9 +39,9 @@ def fill_states(
             for j in range(size):
                 unit = columns.unit[first + j]
                 if n <= free_at[j]:
-                    voltage[j] = 0.0
+                    voltage[j] = columns.reset[first + j]
                 elif emitted[j] < count[unit] and spikes.step[start[unit] + emitted[j]] == n:
-                    voltage[j] = 0.0
+                    voltage[j] = columns.reset[first + j]
                     emitted[j] += 1
                     free_at[j] = n + columns.refractory[first + j]
                 current[j] += arriving[n, j]
@@ -64,7 +64,10 @@ def mean_of_unit(
     by_current: np.ndarray,
     total: np.ndarray,
 ) -> None:
-    """Add the weighted mean of V, the exact integral over each step, to ``total[0]``."""
+    """Add the weighted mean of V, the exact integral over each step, to ``total[0]``.
+
+    Steps over which V is held are left out.
+    """
     following, free_at = begin, -1
     for n in range(f.size):
         if is_stopped_at(n):
@@ -72,7 +75,7 @@ def mean_of_unit(
         if following < end and spikes.step[following] == n:
             free_at = n + columns.refractory[first + column]
             following += 1
-        if n >= free_at:  # else V stays at 0 over the step that follows
+        if n >= free_at:  # else V is held over the step that follows
             v, i = states[n, column, 0], states[n, column, 1]
             of_f = by_voltage[0] * v + by_current[0] * i
             of_g = by_voltage[1] * v + by_current[1] * i

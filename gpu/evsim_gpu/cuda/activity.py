@@ -197,6 +197,8 @@ class CudaActivity(Brief, Activity):
                 weight=self._of_synapses(found.weight),
                 delay=self._of_synapses(found.delay),
                 threshold=self._of_units(found.threshold),
+                reset=self._of_units(found.reset),
+                start=self._of_units(found.start),
                 tau_mem=self._of_units(found.tau_mem),
                 tau_syn=self._of_units(found.tau_syn),
                 events=input_times.astype(np.float64),

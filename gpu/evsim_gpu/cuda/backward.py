@@ -80,7 +80,8 @@ class CudaGradients(Brief):
     Parameters
     ----------
     weight, delay : reals, shape (dense synapses,)
-    threshold, tau_mem, tau_syn : float64, shape (columns of all components,)
+    threshold, reset, start, tau_mem, tau_syn : float64, shape (columns of all components,)
+        The first three are voltages measured from rest.
     events : reals, shape (input spikes,), or None
         With respect to the times of the input spikes.
     limited : uint64, shape (1,)
@@ -93,6 +94,8 @@ class CudaGradients(Brief):
     weight: Any
     delay: Any
     threshold: Any
+    reset: Any
+    start: Any
     tau_mem: Any
     tau_syn: Any
     events: Any
@@ -139,6 +142,8 @@ def _zero_gradients(batch: CudaBatch, events: bool) -> CudaGradients:
         weight=zeros(synapses, batch.real),
         delay=zeros(synapses, batch.real),
         threshold=zeros(columns, np.float64),
+        reset=zeros(columns, np.float64),
+        start=zeros(columns, np.float64),
         tau_mem=zeros(columns, np.float64),
         tau_syn=zeros(columns, np.float64),
         events=zeros(batch.inputs.step.shape, batch.real) if events else None,
@@ -203,11 +208,12 @@ class BackwardPass(Brief):
         """Run the backward time loop of a component and set the gradients of its units."""
         batch, index = self.batch, component.index
         shape = batch.inputs.batch, component.columns
-        kinds = 3 if self.time_constants else 1  # threshold, tau_mem, tau_syn
+        kinds = 5 if self.time_constants else 3  # threshold, reset, start, tau_mem, tau_syn
         by_sample = [self.empty(shape, np.float64) for _ in range(kinds)]
+        time_constants = by_sample[3:] or [self.batch.unread(np.float64)] * 2
         states = batch.states(index, 0, component.columns) if self.time_constants else adjoint
         results = (
-            adjoint, by_sample[0], by_sample[kinds // 2], by_sample[-1],
+            adjoint, *by_sample[:3], *time_constants,
             self.gradients.limited, self.gradients.grazing, np.int32(self.time_constants),
             batch.parameters.time_constant_slopes[index], states,
             *self._source_arguments(component),
@@ -237,7 +243,11 @@ class BackwardPass(Brief):
 
     def _sum_samples(self, component: CudaComponent, by_sample: list[Any]) -> None:
         """Sum the gradients of units over the samples, each (batch, columns)."""
-        totals = self.gradients.threshold, self.gradients.tau_mem, self.gradients.tau_syn
+        gradients = self.gradients
+        totals = (
+            gradients.threshold, gradients.reset, gradients.start, gradients.tau_mem,
+            gradients.tau_syn,
+        )  # fmt: skip
         columns = slice(component.first_column, component.first_column + component.columns)
         sizes = np.int32(self.batch.inputs.batch), np.int32(component.columns)
         for values, total in zip(by_sample, totals, strict=False):

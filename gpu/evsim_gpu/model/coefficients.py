@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim.engines.rest import voltages_from_rest
 from evsim.equations import lif
 from evsim.network.network import Network
-from evsim_gpu.model.precision import check_coefficients
+from evsim_gpu.model.precision import check_coefficients, check_voltages
 from evsim_gpu.model.time_grid import to_steps
 
 UNIT_FIELDS = (
@@ -21,9 +22,11 @@ UNIT_FIELDS = (
     "feed",  # lambda_I before a step, per lambda_V after it
     "fall",  # change of V over a step, per V before it: decay_mem - 1 without cancellation
     "drive_scale",  # tau_mem/dt: the change of V over a step, times this, is the threshold excess
-    "threshold",
     "tau_mem",  # ms
     "tau_syn",  # ms
+    "threshold",  # this and the following voltages are measured from rest
+    "reset",
+    "start",
 )
 """The coefficients of a unit, in the order of ``Unit`` of kernels/neuron.cuh."""
 
@@ -52,8 +55,11 @@ def unit_coefficients(
     units["rise"], units["feed"] = coupling / tau_mem, coupling / tau_syn
     units["fall"] = np.expm1(-dt / tau_mem)
     units["drive_scale"] = tau_mem / dt
-    units["threshold"] = network.per_unit("threshold")
     units["tau_mem"], units["tau_syn"] = tau_mem, tau_syn
+    voltages = voltages_from_rest(network)
+    check_voltages(network, voltages, precision)
+    for name, values in voltages._asdict().items():
+        units[name] = values
     refractory = network.per_unit("refractory", default=0.0)
     units["refractory"] = to_steps(refractory, dt, steps)
     return units

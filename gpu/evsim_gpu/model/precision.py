@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.arguments.checks import is_sparse
+from evsim.engines.rest import FromRest
 from evsim.network.network import Network
 from evsim.network.parameters import refuse
 
@@ -62,13 +63,36 @@ def check_coefficients(
     if not wrong.any():
         return
     unit = int(np.argmax(wrong))
-    first_unit = network.topology.first_unit
-    index = int(np.searchsorted(first_unit, unit, side="right")) - 1
     raise ValueError(
-        f"unit {unit - first_unit[index]} of {network.populations[index].name!r} has tau_mem = "
+        f"{_place(network, unit)} has tau_mem = "
         f"{tau_mem[unit]:g} ms and tau_syn = {tau_syn[unit]:g} ms, and dt = {dt:g} ms: "
         f"{_range(precision)}, and a ratio of them is no such number: {_remedy(precision)}"
     )
+
+
+def check_voltages(network: Network, voltages: FromRest, precision: type[np.floating]) -> None:
+    """Raise a ValueError for a reset or start that the precision rounds up to the threshold.
+
+    ``voltages`` are those of all units, in float64.
+    """
+    threshold = voltages.threshold.astype(precision)
+    for name in ("reset", "start"):
+        values = getattr(voltages, name)
+        wrong = values.astype(precision) >= threshold
+        if wrong.any():
+            unit = int(np.argmax(wrong))
+            difference = float(voltages.threshold[unit] - values[unit])
+            raise ValueError(
+                f"{_place(network, unit)}: {name} is below threshold by {difference:g}, which "
+                f"{np.dtype(precision).name} rounds to 0: {_remedy(precision)}"
+            )
+
+
+def _place(network: Network, unit: int) -> str:
+    """A unit of all populations, for a message."""
+    first_unit = network.topology.first_unit
+    index = int(np.searchsorted(first_unit, unit, side="right")) - 1
+    return f"unit {unit - first_unit[index]} of {network.populations[index].name!r}"
 
 
 def _range(precision: type[np.floating]) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.arguments.checks import is_sparse
-from evsim.readouts import Mean
+from evsim.network.populations import LIF
+from evsim.readouts import Mean, Peak
 from evsim.training.optimisers import SGD, Adam, Bounds
 from evsim.training.task import Task
 from evsim.training.trained_parameters import TrainedParameter
@@ -59,8 +60,11 @@ def unsupported_steps(task: Task) -> str | None:
     readout = task.loss.readout
     population = readout.population_of(task.network)
     for name, optimizer in task.optimizers.items():
-        if name.rsplit(".", 1)[1] not in KINDS:
+        owner, kind = name.rsplit(".", 1)
+        if kind not in KINDS:
             return f"{name} is trained"
+        if kind == "threshold" and not _is_default(task.network.population(owner)):
+            return f"{name} is trained, and reset, rest or start of {owner!r} is not 0"
         if name in (f"{population}.tau_mem", f"{population}.tau_syn") and isinstance(readout, Mean):
             return f"{name} is trained, and the loss reads a mean of {population!r}"
         if type(optimizer) not in (Adam, SGD):
@@ -68,10 +72,18 @@ def unsupported_steps(task: Task) -> str | None:
         projections = task.projections[name]
         if any(type(each) is not Bounds for each in projections) or len(projections) > 2:
             return f"{name} is projected by a function"
+    if isinstance(readout, Mean | Peak) and np.any(task.network.population(population).rest):
+        return f"the loss reads V of {population!r}, whose rest is not 0"
     for connection in task.network.connections:
         if is_sparse(connection.weight):
             return f"the connection {connection.name!r} is sparse"
     return None
+
+
+def _is_default(population: LIF) -> bool:
+    """Whether V starts at 0, is reset to 0 and decays to 0."""
+    voltages = population.reset, population.rest, population.start
+    return not any(voltage is not None and np.any(voltage) for voltage in voltages)
 
 
 class TrainingParameters:

@@ -27,9 +27,14 @@ __device__ inline uint64 emission_rank(int sample, int unit, int n, int steps, i
     return unit_of_batch * (steps + 1) + (steps - n);
 }
 
+// The gradients of a unit with respect to its voltages, measured from rest.
+struct VoltageGradients {
+    double &threshold, &reset;
+};
+
 // Adds what the step from n to n + 1 contributes to the gradients with respect to the time
 // constants.  `adjoint` is that at n + 1, `state` is (V, I) at n, and `slopes` is the unit's row of
-// GridLayout.time_constant_slopes.  While V is held at 0, lambda_V is 0 as well.
+// GridLayout.time_constant_slopes.  While V is held, lambda_V is 0.
 __device__ inline void add_time_constant_gradients(const Unit &unit, const Adjoint &adjoint,
     const real *slopes, real2 state, double &tau_mem_gradient, double &tau_syn_gradient) {
     const real of_v = -unit.tau_mem * adjoint.v, of_i = -unit.tau_syn * adjoint.i;
@@ -43,17 +48,26 @@ __device__ inline void move_back(const Unit &unit, Adjoint &adjoint) {
     adjoint.v = unit.decay_mem * adjoint.v;
 }
 
+// The part of S_k that comes from V starting to move again at the reset, with the current and
+// lambda_V there (D Table 1).  Adds what the reset itself sees of that.
+__device__ inline real restart_gradient(
+    const Unit &unit, real current, real lambda_v, double &reset_gradient) {
+    reset_gradient -= unit.tau_mem * lambda_v;
+    return (current - unit.reset) * lambda_v;
+}
+
 // Applies what happens at grid point n, in time order after the arrivals there: the sources and the
 // end of a refractory period.  `current` is the column's, as the forward loop left it.
 __device__ inline void apply_after_arrivals(const AdjointSources &sources, const Unit &unit,
     int sample, int column, int columns, int n, index_t moment, const real *current,
-    Adjoint &adjoint) {
+    const VoltageGradients &gradients, Adjoint &adjoint) {
     const int release =
         adjoint.latest_emission < 0 ? -1 : adjoint.latest_emission + unit.refractory;
-    if (sources.reads(column) && n >= release)  // before `release` V is 0 over the next step
+    if (sources.reads(column) && n >= release)  // before `release` V is held over the next step
         add_sources(sources, unit, sample, column, n, moment, adjoint);
     if (unit.refractory > 0 && n == release) {
-        adjoint.restart = current[static_cast<index_t>(n) * columns] * adjoint.v;
+        adjoint.restart = restart_gradient(
+            unit, current[static_cast<index_t>(n) * columns], adjoint.v, gradients.reset);
         adjoint.v = 0;
     }
 }
@@ -62,10 +76,10 @@ __device__ inline void apply_after_arrivals(const AdjointSources &sources, const
 // regulariser (L 7).  On entry `spike_time_gradient` is S_k without the restart of V (D Table 1).
 __device__ inline void pull_back_emission(const Unit &unit, real spike_time_gradient,
     real threshold_excess, real limit, real rate_jump, uint64 rank, const EmissionReports &reports,
-    double &threshold_gradient, Adjoint &adjoint) {
+    const VoltageGradients &gradients, Adjoint &adjoint) {
     if (unit.refractory == 0) {
         const real current = unit.threshold + threshold_excess;
-        spike_time_gradient += current * adjoint.v;
+        spike_time_gradient += restart_gradient(unit, current, adjoint.v, gradients.reset);
     } else {
         spike_time_gradient += adjoint.restart;
         adjoint.restart = 0;
@@ -81,5 +95,5 @@ __device__ inline void pull_back_emission(const Unit &unit, real spike_time_grad
     if (!(threshold_excess > 0) && spike_time_gradient != 0 && !is_finite(limit))
         atomicMin(reports.grazing, rank);
     adjoint.v -= rate_jump;
-    threshold_gradient += unit.tau_mem * adjoint.v;
+    gradients.threshold += unit.tau_mem * adjoint.v;
 }

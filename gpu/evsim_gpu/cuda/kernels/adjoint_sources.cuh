@@ -38,7 +38,8 @@ struct AdjointSources {
 // The adjoints of a unit right after a grid point, in time order; the loop goes backwards in time.
 struct Adjoint {
     real v, i;
-    real restart;         // I lambda_V at the end of the refractory period that the loop is in
+    real restart;         // (I - reset) lambda_V at the end of the refractory period that the loop
+                          // is in
     int latest_emission;  // the latest emission up to the grid point; -1 for none
 };
 

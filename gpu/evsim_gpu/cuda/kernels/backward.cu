@@ -10,8 +10,9 @@
 extern "C" __global__ void __launch_bounds__(128) adjoint_layer(int samples, int steps, int columns,
     int units_of_all, const real *__restrict__ coefficients, const int *__restrict__ refractory,
     const int *unit_of_column, const real *rate_jump, real limit, int spikes,
-    const unsigned *emitted, const real *current, real2 *adjoint, double *threshold,
-    double *tau_mem, double *tau_syn, uint64 *limited, uint64 *grazing, int time_constants,
+    const unsigned *emitted, const real *current, real2 *adjoint, double *threshold, double *reset,
+    double *start, double *tau_mem, double *tau_syn, uint64 *limited, uint64 *grazing,
+    int time_constants,
     const real *time_constant_slopes, const real2 *states, ADJOINT_SOURCE_PARAMETERS) {
     const index_t thread = thread_of_grid();
     if (thread >= static_cast<index_t>(samples) * columns) return;
@@ -26,7 +27,8 @@ extern "C" __global__ void __launch_bounds__(128) adjoint_layer(int samples, int
     const unsigned *const words = emitted + sample_words_begin(sample, steps, columns) + column;
     Adjoint now = {0, 0, 0, spikes ? latest_emission_before(words, columns, steps + 1) : -1};
     index_t moment = moment_start[sample + 1] - 1;
-    double of_threshold = 0, of_tau_mem = 0, of_tau_syn = 0;
+    double of_threshold = 0, of_reset = 0, of_tau_mem = 0, of_tau_syn = 0;
+    const VoltageGradients of_voltages = {of_threshold, of_reset};
     for (int n = steps; n >= 0; --n) {
         const index_t here = static_cast<index_t>(n) * columns;
         if (n < steps) {
@@ -35,8 +37,8 @@ extern "C" __global__ void __launch_bounds__(128) adjoint_layer(int samples, int
                     states[begin + here], of_tau_mem, of_tau_syn);
             move_back(unit, now);
         }
-        apply_after_arrivals(
-            sources, unit, sample, column, columns, n, moment, column_current, now);
+        apply_after_arrivals(sources, unit, sample, column, columns, n, moment, column_current,
+            of_voltages, now);
         moment = moment_before(sources, n, moment);
         const bool emits = now.latest_emission == n;
         const real spike_time_gradient = emits ? adjoint[begin + here].x : real(0);
@@ -45,12 +47,14 @@ extern "C" __global__ void __launch_bounds__(128) adjoint_layer(int samples, int
         if (emits) {
             pull_back_emission(unit, spike_time_gradient, column_current[here], limit,
                 rate_jump[unit_number],
-                emission_rank(sample, unit_number, n, steps, units_of_all), reports, of_threshold,
+                emission_rank(sample, unit_number, n, steps, units_of_all), reports, of_voltages,
                 now);
             now.latest_emission = latest_emission_before(words, columns, n);
         }
     }
     threshold[thread] = of_threshold;
+    reset[thread] = of_reset;
+    start[thread] = -unit.tau_mem * now.v;
     if (time_constants) {
         tau_mem[thread] = of_tau_mem;
         tau_syn[thread] = of_tau_syn;
@@ -95,8 +99,8 @@ extern "C" __global__ void __launch_bounds__(1024) adjoint_recurrent(int steps, 
     const int *unit_of_column, const real *rate_jump, real limit, const unsigned *emitted,
     const unsigned *delivered, const real *current, int connections,
     const index_t *connection_table, const real *__restrict__ weights,
-    const int *__restrict__ delays, real2 *adjoint, double *threshold, double *tau_mem,
-    double *tau_syn, uint64 *limited, uint64 *grazing, int time_constants,
+    const int *__restrict__ delays, real2 *adjoint, double *threshold, double *reset, double *start,
+    double *tau_mem, double *tau_syn, uint64 *limited, uint64 *grazing, int time_constants,
     const real *time_constant_slopes, const real2 *states, ADJOINT_SOURCE_PARAMETERS) {
     DYNAMIC_SHARED(AdjointCell, cells);
     const int words_per_step = (columns + 31) / 32;
@@ -112,7 +116,7 @@ extern "C" __global__ void __launch_bounds__(1024) adjoint_recurrent(int steps, 
     for (int column = thread; column < columns; column += threads) {
         const int latest = latest_emission_before(emitted + words + column, columns, steps + 1);
         cells[column] = {{0, 0, 0, latest}, 0};
-        threshold[first_gradient + column] = 0;
+        threshold[first_gradient + column] = reset[first_gradient + column] = 0;
         if (time_constants) tau_mem[first_gradient + column] = tau_syn[first_gradient + column] = 0;
     }
     index_t moment = moment_start[sample + 1] - 1;
@@ -134,7 +138,8 @@ extern "C" __global__ void __launch_bounds__(1024) adjoint_recurrent(int steps, 
                     move_back(unit, now);
                 }
                 apply_after_arrivals(sources, unit, sample, column, columns, n, moment,
-                    current + begin + column, now);
+                    current + begin + column,
+                    {threshold[first_gradient + column], reset[first_gradient + column]}, now);
                 if (now.latest_emission == n) {
                     cell.spike_time_gradient = row[here + column].x;
                     const unsigned bits =
@@ -174,9 +179,13 @@ extern "C" __global__ void __launch_bounds__(1024) adjoint_recurrent(int steps, 
                 cell.spike_time_gradient, current[begin + here + column], limit,
                 rate_jump[unit_number],
                 emission_rank(sample, unit_number, n, steps, units_of_all), reports,
-                threshold[first_gradient + column], cell.adjoint);
+                {threshold[first_gradient + column], reset[first_gradient + column]},
+                cell.adjoint);
             cell.adjoint.latest_emission =
                 latest_emission_before(emitted + words + column, columns, n);
         }
     }
+    for (int column = thread; column < columns; column += threads)
+        start[first_gradient + column] =
+            -unit_at(coefficients, refractory, columns, column).tau_mem * cells[column].adjoint.v;
 }

@@ -22,7 +22,7 @@ extern "C" __global__ void __launch_bounds__(128)
     const int unit_number = unit_of_column[column];
     real *const row = current + sample_begin(sample, steps, columns) + column;
     const index_t words = sample_words_begin(sample, steps, columns) + column;
-    Neuron neuron = {0, 0, -1};
+    Neuron neuron = {unit.start, 0, -1};
     int number = 0;
     for (int word = 0; word < word_count(steps); ++word) {
         unsigned fired = 0, sent = 0;
@@ -115,8 +115,10 @@ extern "C" __global__ void __launch_bounds__(1024)
     const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
     real *const row = current + sample_begin(sample, steps, columns);
     const index_t words = sample_words_begin(sample, steps, columns);
-    for (int column = thread; column < columns; column += threads)
-        cells[column] = {{0, row[column], -1}, 0, -1, 0};
+    for (int column = thread; column < columns; column += threads) {
+        const real start = unit_at(coefficients, refractory, columns, column).start;
+        cells[column] = {{start, row[column], -1}, 0, -1, 0};
+    }
     for (int n = 1; n <= steps; ++n) {
         unsigned *const sent = masks + n % 2 * words_per_step;
         bool any = false;

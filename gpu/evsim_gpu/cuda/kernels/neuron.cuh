@@ -4,7 +4,8 @@
 
 // The coefficients of a unit; UNIT_FIELDS in evsim_gpu/model explains each.
 struct Unit {
-    real decay_mem, rise, decay_syn, feed, fall, drive_scale, threshold, tau_mem, tau_syn;
+    real decay_mem, rise, decay_syn, feed, fall, drive_scale, tau_mem, tau_syn, threshold, reset,
+        start;
     int refractory;  // steps
 };
 
@@ -15,11 +16,12 @@ __device__ inline Unit unit_at(
     const real *const of_column = coefficients + column;
     return {of_column[0], of_column[columns], of_column[2 * columns], of_column[3 * columns],
         of_column[4 * columns], of_column[5 * columns], of_column[6 * columns],
-        of_column[7 * columns], of_column[8 * columns], refractory[column]};
+        of_column[7 * columns], of_column[8 * columns], of_column[9 * columns],
+        of_column[10 * columns], refractory[column]};
 }
 
-// V and I after all events at a grid point.  V is held at 0 up to the grid point `release`, the end
-// of the latest refractory period; -1 before the first emission.
+// V and I after all events at a grid point.  V is held at the reset up to the grid point `release`,
+// the end of the latest refractory period; -1 before the first emission.
 struct Neuron {
     real v, i;
     int release;
@@ -38,7 +40,7 @@ __device__ inline real threshold_excess_over_step(const Unit &unit, const Neuron
 
 // Moves V and I to grid point n, before the arrivals there; `v` is that of `voltage_after_step`.
 __device__ inline void move_to(const Unit &unit, int n, real v, bool emits, Neuron &neuron) {
-    neuron.v = emits || n <= neuron.release ? real(0) : v;
+    neuron.v = emits || n <= neuron.release ? unit.reset : v;
     neuron.i = unit.decay_syn * neuron.i;
     if (emits) neuron.release = n + unit.refractory;
 }

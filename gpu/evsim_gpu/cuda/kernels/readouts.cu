@@ -14,7 +14,7 @@ struct Trial {
     // Calls visit(n, neuron) at each grid point n, with V and I after all events there.
     template <class Visit>
     __device__ void replay(const Unit &unit, Visit visit) const {
-        Neuron neuron = {0, current[0], -1};
+        Neuron neuron = {unit.start, current[0], -1};
         visit(0, neuron);
         unsigned fired = spikes ? emitted[0] : 0;
         for (int n = 1; n <= steps; ++n) {
@@ -48,7 +48,8 @@ extern "C" __global__ void __launch_bounds__(128) write_states(int samples, int 
     });
 }
 
-// The weighted mean of MeanForm in evsim_gpu: sum_n f_n (P V_n + R I_n) + g_n (Q V_n + U I_n).
+// The weighted mean of MeanForm in evsim_gpu: sum_n f_n (P V_n + R I_n) + g_n (Q V_n + U I_n),
+// without the steps over which V is held.
 // `form` has P, Q, R and U, each of `width` units.
 extern "C" __global__ void __launch_bounds__(128) read_means(int samples, int steps, int columns,
     int first, int width, const real *__restrict__ coefficients, const int *__restrict__ refractory,
@@ -63,7 +64,7 @@ extern "C" __global__ void __launch_bounds__(128) read_means(int samples, int st
     real total = 0;
     const Unit unit = unit_at(coefficients, refractory, columns, first + column);
     trial.replay(unit, [&](int n, const Neuron &neuron) {
-        if (n == steps || n < neuron.release) return;  // V is 0 over the next step
+        if (n == steps || n < neuron.release) return;  // V is held over the next step
         const real of_f = p * neuron.v + r * neuron.i;
         const real of_g = q * neuron.v + u * neuron.i;
         total += f[n] * of_f + g[n] * of_g;
@@ -83,7 +84,7 @@ extern "C" __global__ void __launch_bounds__(128) read_peaks(int samples, int st
     int step = 0;
     const Unit unit = unit_at(coefficients, refractory, columns, first + column);
     trial.replay(unit, [&](int n, const Neuron &neuron) {
-        if (!(neuron.v <= largest)) {
+        if (n == 0 || !(neuron.v <= largest)) {
             largest = neuron.v;
             step = n;
         }

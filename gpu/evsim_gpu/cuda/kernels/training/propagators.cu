@@ -34,8 +34,8 @@ __device__ inline double second_divided_difference(double twice, double once) {
     return exp(twice) * total;
 }
 
-// The coefficients of the columns of a component, in the order of Unit except for the threshold,
-// and their rows of GridLayout.time_constant_slopes.  `time_constants` has tau_mem of all columns,
+// The coefficients of the columns of a component, in the order of Unit and except for voltages, and
+// their rows of GridLayout.time_constant_slopes.  `time_constants` has tau_mem of all columns,
 // then tau_syn.
 extern "C" __global__ void update_propagators(
     int columns, double dt, const double *time_constants, real *coefficients,
@@ -47,10 +47,9 @@ extern "C" __global__ void update_propagators(
     const double difference = fabs(tau_mem - tau_syn) / tau_mem / tau_syn;
     const double coupling = dt * fmax(exp(mem), exp(syn)) * relative_expm1(-dt * difference);
     const double values[] = {exp(mem), coupling / tau_mem, exp(syn), coupling / tau_syn,
-        expm1(mem), tau_mem / dt, 0, tau_mem, tau_syn};
-    for (int field = 0; field < 9; ++field)
-        if (field != 6)  // the threshold
-            coefficients[static_cast<index_t>(field) * columns + column] = values[field];
+        expm1(mem), tau_mem / dt, tau_mem, tau_syn};
+    for (int field = 0; field < 8; ++field)
+        coefficients[static_cast<index_t>(field) * columns + column] = values[field];
     const double mem_derivative = dt / tau_mem / tau_mem, syn_derivative = dt / tau_syn / tau_syn;
     const double response = dt / tau_mem * first_divided_difference(mem, syn);
     const double with_mem_twice = dt / tau_mem * second_divided_difference(mem, syn);
