@@ -23,7 +23,7 @@ from evsim.simulation import Gradient, Run, SilentNetworkWarning, gradient, simu
 
 if TYPE_CHECKING:
     from evsim import data as datasets
-    from evsim import engines, metrics, plotting, storage, study, tasks, testing
+    from evsim import engines, metrics, nir, plotting, storage, study, tasks, testing
     from evsim.data import augment
     from evsim.data.dataset import Dataset
     from evsim.training import StopTraining, evaluate, fit, schedules
@@ -62,6 +62,7 @@ __all__ = [
     "gradient",
     "losses",
     "metrics",
+    "nir",
     "optim",
     "plotting",
     "readouts",
@@ -90,6 +91,7 @@ _MODULES = (
     "datasets",
     "engines",
     "metrics",
+    "nir",
     "optim",
     "plotting",
     "schedules",
