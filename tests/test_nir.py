@@ -83,8 +83,8 @@ def random_network(seed):
     for pair, kind in zip(ends, g.permutation([*delays, "synaptic"]), strict=True):
         source, target = pair.split()
         post, pre = sizes[target], sizes[source]
-        scale = 4.0 if source in "ab" else 1.0
-        weight = g.normal(0.5, 1.0, (post, pre)) * scale
+        scale = 3.0 if source in "ab" else 0.5
+        weight = g.normal(0.4, 1.0, (post, pre)) * scale
         connections.append(evsim.Connection(source, target, weight, delays[kind](post, pre)))
     sparse = random_array((2, 5), density=0.6, rng=g).tocsr()
     delay = sparse.copy()
@@ -154,7 +154,7 @@ def spikes_of(network, spikes, duration=60.0):
 CONVENTIONS = {
     "the same units": (EVENT, {}, 0.0),
     "seconds": ({"time_unit": "s", "spike": "event"}, {}, 4e-16),
-    "pulses": ({"time_unit": "us", "spike": "pulse", "dt": 0.25}, {}, 9e-16),
+    "pulses": ({"time_unit": "us", "spike": "pulse", "dt": 0.17}, {}, 9e-16),
     "snnTorch": ({"target": "snntorch"}, {"source": "snntorch"}, 9e-16),
     "jaxsnn": ({"target": "jaxsnn"}, {"source": "jaxsnn"}, 0.0),
 }
@@ -360,18 +360,21 @@ def everything():
 @pytest.mark.parametrize("spike", ["event", "pulse"])
 def test_every_field_of_a_graph_means_what_the_equations_of_nir_say(spike):
     made = everything()
-    scale = {"event": 2.0, "pulse": 12.0}[spike]  # a pulse of 0.5 ms is small
+    scale = {"event": 0.7, "pulse": 8.0}[spike]  # a pulse of 0.25 ms is small
     for name in ("in", "loop", "out"):
         made.nodes[name].weight = made.nodes[name].weight * scale
     network = evsim.nir.read(made, time_unit="s", spike=spike, dt=0.25)
     jump = event if spike == "event" else pulse(0.25e-3)
-    spikes = some_spikes(3, 80.0, 60)
+    spikes = some_spikes(3, 80.0, 40)
     assert_limit_of_steps(made, network, jump, 1e3, spikes, 80.0, STEPS, bias=True)
 
 
-def synaptic_by_hand(recurrent):
-    """What snnTorch writes for Linear, Synaptic, Linear, Synaptic; float32 and r = tau_mem/dt."""
-    alpha, beta, dt = np.float32(0.98), np.float32(0.99), 1e-4
+def synaptic_by_hand(recurrent, finer=1):
+    """What snnTorch writes for Linear, Synaptic, Linear, Synaptic; float32 and r = tau_mem/dt.
+
+    With ``finer`` times as many steps per time constant, weights are smaller by that factor.
+    """
+    alpha, beta, dt = np.float32(1 - 0.02 / finer), np.float32(1 - 0.01 / finer), 1e-4
     g = np.random.default_rng(1)
 
     def synaptic(units):
@@ -386,15 +389,17 @@ def synaptic_by_hand(recurrent):
             v_reset=np.zeros(units, np.float32),
         )
 
+    def weights(low, high, shape):
+        return (g.uniform(low, high, shape) / finer).astype(np.float32)
+
     middle = "1.lif" if recurrent else "1"
     nodes = {
-        "0": nir.Linear(g.uniform(0.0, 0.012, (4, 3)).astype(np.float32)),
+        "0": nir.Linear(weights(0.0, 0.012, (4, 3))),
         middle: synaptic(4),
         "1.w_rec": nir.Affine(
-            g.uniform(-0.004, 0.004, (4, 4)).astype(np.float32),
-            g.uniform(-2e-5, 2e-5, 4).astype(np.float32),
+            weights(-0.004, 0.004, (4, 4)), weights(-2e-5, 2e-5, 4) / np.float32(finer)
         ),
-        "2": nir.Linear(g.uniform(0.0, 0.012, (2, 4)).astype(np.float32)),
+        "2": nir.Linear(weights(0.0, 0.012, (2, 4))),
         "3": synaptic(2),
         "input": nir.Input(np.array([3])),
         "output": nir.Output(np.array([2])),
@@ -407,13 +412,11 @@ def synaptic_by_hand(recurrent):
     return graph(nodes, edges)
 
 
-def synaptic_by_snntorch(recurrent):
-    """The same, by snnTorch."""
+def modules_of_snntorch(recurrent, finer=1):
+    """The same network of snnTorch."""
     snntorch = pytest.importorskip("snntorch")
     torch = pytest.importorskip("torch")
-    from snntorch.export_nir import export_to_nir
-
-    copied = synaptic_by_hand(recurrent).nodes
+    copied = synaptic_by_hand(recurrent, finer).nodes
 
     def linear(node):
         module = torch.nn.Linear(*reversed(node.weight.shape), bias=isinstance(node, nir.Affine))
@@ -423,7 +426,8 @@ def synaptic_by_snntorch(recurrent):
         return module
 
     def synaptic(units, kind=snntorch.Synaptic, **options):
-        factors = {name: torch.full((units,), f) for name, f in (("alpha", 0.98), ("beta", 0.99))}
+        decays = {"alpha": 1 - 0.02 / finer, "beta": 1 - 0.01 / finer}
+        factors = {name: torch.full((units,), value) for name, value in decays.items()}
         return kind(
             **factors, threshold=torch.ones(units), init_hidden=True, **options
         )
@@ -432,7 +436,15 @@ def synaptic_by_snntorch(recurrent):
     if recurrent:
         middle = synaptic(4, snntorch.RSynaptic, linear_features=4)
         middle.recurrent = linear(copied["1.w_rec"])
-    module = torch.nn.Sequential(linear(copied["0"]), middle, linear(copied["2"]), synaptic(2))
+    return torch.nn.Sequential(linear(copied["0"]), middle, linear(copied["2"]), synaptic(2))
+
+
+def synaptic_by_snntorch(recurrent, finer=1):
+    """The same, as snnTorch writes it."""
+    module = modules_of_snntorch(recurrent, finer)
+    import torch
+    from snntorch.export_nir import export_to_nir
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return export_to_nir(module, torch.zeros(3))
@@ -520,6 +532,34 @@ def test_programs_write_what_the_tests_make_by_hand():
         assert_same(one, evsim.nir.read(synaptic_by_hand(recurrent), **read), 1e-5)
     one = evsim.nir.read(norse_by_norse(), source="norse")
     assert_same(one, evsim.nir.read(norse_by_hand(), source="norse"), 1e-5)
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_steps_of_snntorch_itself_tend_to_what_is_read_of_its_file(recurrent):
+    """Half the step, twice as many steps per time constant: half the error."""
+    torch = pytest.importorskip("torch")
+    spikes = some_spikes(3, 50.0, 40)
+    errors = []
+    for finer in (1, 2, 4):
+        network = evsim.nir.read(synaptic_by_snntorch(recurrent, finer), source="snntorch")
+        longer = evsim.SpikeTrains(finer * spikes.times, spikes.units, spikes.offsets, 3)
+        given = evsim.nir.with_bias(network, longer)
+        exact = spikes_of(network, given, 50.0 * finer)["3"]
+        raster = torch.zeros(500 * finer, 3)
+        for time, unit in longer.to_lists()[0]:
+            raster[round(10 * time), unit] += 1
+        layers = modules_of_snntorch(recurrent, finer)
+        with torch.no_grad():
+            found = torch.stack([layers(now) for now in raster])
+        differences = []
+        for unit in range(2):
+            steps = np.flatnonzero(found[:, unit].numpy())
+            times = exact.times[exact.units == unit]
+            assert steps.size == times.size > 5
+            differences += list(np.abs(0.1 * steps - times) / finer)
+        errors.append(np.mean(differences))
+    assert -1.15 < np.polyfit(np.log([1, 2, 4]), np.log(errors), 1)[0] < -0.85, errors
+    assert errors[-1] < 0.1
 
 
 # -- graphs that are put together in other ways ---------------------------------------------------
@@ -708,6 +748,30 @@ def test_a_bias_per_step_is_added_as_often_as_there_are_steps():
     assert_same(*pulses)
 
 
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_biases_are_written_as_biases(convention):
+    made = layered(
+        nir.Affine(matrix(2, 3), np.array([0.5, -0.2])), r=2.0, v_leak=0.1, v_threshold=[9.0, 8.0]
+    )
+    network = evsim.nir.read(made, **EVENT)
+    written, read, rtol = CONVENTIONS[convention]
+    again = evsim.nir.write(network, **written)
+    assert [type(node).__name__ for node in again.nodes.values()] == [
+        "Input", "CubaLIF", "Affine", "Output"
+    ]  # fmt: skip
+    assert_same(evsim.nir.read(again, **read), network, max(rtol, 1e-15))
+
+
+def test_biases_that_do_not_fit_remain_an_input_and_a_start():
+    network = evsim.nir.read(layered(nir.Affine(matrix(2, 3), np.ones(2)), v_threshold=9.0), **EVENT)
+    changed = network.replace({"lif.rest": 0.5})
+    with pytest.raises(ValueError, match="lif.start differs from its rest, and in NIR V has no st"):
+        evsim.nir.write(changed, **EVENT)
+    made = evsim.nir.write(changed, **EVENT, lossy=True)
+    assert isinstance(made.nodes["bias"], nir.Input)
+    assert isinstance(made.nodes["bias_to_lif"], nir.Linear)
+
+
 def test_with_bias_leaves_a_network_without_biases_as_it_is():
     network = evsim.nir.read(layered(nir.Linear(matrix(2, 3))), **EVENT)
     spikes = evsim.SpikeTrains.from_lists([[(3.0, 1)]], units=3)
@@ -876,7 +940,10 @@ REFUSED = {
     ),
     "a loop without a neuron": (
         lambda: changed(
-            layered(PLAIN), ["input middle0", "middle0 a", "a b", "b a", "a lif"], a=LOOP, b=LOOP
+            layered(PLAIN),
+            ["input middle0", "middle0 a", "a b", "b a", "a lif", "lif output"],
+            a=LOOP,
+            b=LOOP,
         ),
         "the edges of 'a', 'b' form a loop without a neuron in it",
     ),
@@ -958,7 +1025,7 @@ CONVENTION_REFUSED = {
     "no step": ({**EVENT, "dt": -1.0}, "dt = -1.0: it must be finite and > 0"),
     "refractory": ({**EVENT, "refractory": -1.0}, "refractory = -1.0 ms: it must be >= 0"),
     "delay": ({**EVENT, "recurrent_delay": -1.0}, "recurrent_delay = -1.0 ms: it must be >= 0"),
-    "snnTorch": ({"source": "snntorch"}, "has r = 1, and snnTorch writes tau_mem/dt = 1e\\+05: giv"),
+    "snnTorch": ({"source": "snntorch"}, "has r = 1, and snnTorch writes tau_mem/dt = 100000: give"),
 }
 
 

@@ -9,15 +9,72 @@ other; ``with_bias`` adds it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from evsim.arguments.checks import check_is
+from evsim.arguments.checks import check_is, is_sparse
 from evsim.arguments.keywords import helpful
+from evsim.network.connections import Connection
 from evsim.network.network import Network
+from evsim.network.populations import Population
 from evsim.network.spike_trains import SpikeTrains
 
 BIAS_INPUT = "bias"
+
+
+@dataclass(frozen=True)
+class Biases:
+    """The biases of a network: nothing, or what can be written as Affine nodes.
+
+    ``input`` is the input of the biases.  ``drives`` has the rise of the rest of V of each target,
+    shape (units,), and ``bringers`` one connection into each target that can bring the bias.
+    """
+
+    input: str = ""
+    drives: Mapping[str, np.ndarray] = field(default_factory=dict)
+    bringers: frozenset[str] = frozenset()
+
+
+def biases_of(network: Network, bias_input: str) -> Biases:
+    """The biases of a network from ``read``; nothing if its input, rest or start do not fit."""
+    if not any(p.name == bias_input and p.units == 1 for p in network.inputs):
+        return Biases()
+    drives: dict[str, np.ndarray] = {}
+    bringers = set()
+    for connection in network.connections:
+        if connection.source != bias_input:
+            continue
+        target = network.population(connection.target)
+        drive = _drive(connection, target)
+        bringer = _bringer(network, connection.target, bias_input)
+        if drive is None or bringer is None or connection.target in drives:
+            return Biases()
+        drives[connection.target] = drive
+        bringers.add(bringer)
+    return Biases(bias_input, drives, frozenset(bringers))
+
+
+def _drive(connection: Connection, target: Population) -> np.ndarray | None:
+    """The rise of the rest of V, if V starts below it by as much as the connection takes away."""
+    start = getattr(target, "start", None)
+    if start is None or is_sparse(connection.weight) or np.any(connection.delay):
+        return None
+    drive: np.ndarray = -np.broadcast_to(connection.weight, (target.units, 1))[:, 0]
+    rest = np.broadcast_to(target.rest, (target.units,))  # type: ignore[attr-defined]
+    return drive if np.allclose(start + drive, rest, rtol=1e-12, atol=1e-12) else None
+
+
+def _bringer(network: Network, target: str, bias_input: str) -> str | None:
+    """A connection into the target behind whose matrix there is no Delay."""
+    for connection in network.connections:
+        other = connection.target == target and connection.source != bias_input
+        delay = connection.delay
+        # Delays of the source units are in front of the matrix.
+        in_front = not is_sparse(delay) and (delay.ndim == 0 or len(delay) == 1 or not delay.any())
+        if other and in_front:
+            return connection.name
+    return None
 
 
 @helpful

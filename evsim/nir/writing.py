@@ -15,6 +15,7 @@ from evsim.network.connections import Connection
 from evsim.network.network import Network
 from evsim.network.parameters import sparse_entries, spread
 from evsim.network.populations import LI, LIF, Input, Population
+from evsim.nir.biases import BIAS_INPUT, Biases, biases_of
 from evsim.nir.conventions import TARGETS, Convention, convention_of
 from evsim.nir.package import nir_package
 from evsim.nir.reading import METADATA
@@ -32,6 +33,7 @@ def write(
     dt: float | None = None,
     synaptic_delays: bool = False,
     lossy: bool = False,
+    bias_input: str = BIAS_INPUT,
 ) -> Any:
     """A NIR graph of a network, and a file of it if one is named.
 
@@ -59,11 +61,13 @@ def write(
         the units, a Delay, and a Linear of the weights.  They are refused otherwise.
     lossy : bool
         Whether refractory periods and the start of V are left out, which NIR does not have.
+    bias_input : str
+        The input of the biases in a network from ``read``, which become Affine nodes again.
 
     Returns
     -------
     nir.NIRGraph
-        One node for each population, with its name.
+        One node for each population, with its name, and one or more for each connection.
 
     Raises
     ------
@@ -75,6 +79,7 @@ def write(
     check_is(network, "network", Network, "give an evsim.Network")
     check_flag(synaptic_delays, "synaptic_delays")
     check_flag(lossy, "lossy")
+    check_is(bias_input, "bias_input", str, "give the name of an input")
     path = None if file is None else checked_path(file, "file", "a file to write")
     if path is not None and path.is_dir():
         raise ValueError(f"file = {os.fspath(path)!r} is a folder: name a file in it")
@@ -83,10 +88,10 @@ def write(
     nir = nir_package()
     convention = convention_of(TARGETS, "target", target, time_unit, spike, dt, None, {})
     in_steps = target is not None and TARGETS[target].in_steps is True
-    conversion = _Conversion(network, convention, in_steps, synaptic_delays, nir)
+    biases = biases_of(network, bias_input)
     if not lossy:
-        _refuse_losses(network)
-    graph = conversion.graph()
+        _refuse_losses(network, biases)
+    graph = _Conversion(network, convention, in_steps, synaptic_delays, biases, nir).graph()
     if path is not None:
         content = io.BytesIO()
         nir.write(content, graph)
@@ -94,7 +99,7 @@ def write(
     return graph
 
 
-def _refuse_losses(network: Network) -> None:
+def _refuse_losses(network: Network, biases: Biases) -> None:
     """Refuse what NIR has no field for."""
     for population in network.populations:
         if isinstance(population, LIF) and np.any(population.refractory > 0):
@@ -103,7 +108,9 @@ def _refuse_losses(network: Network) -> None:
                 "has no refractory period: set it to 0, or leave it out with lossy=True"
             )
         start = getattr(population, "start", None)
-        if start is not None and not np.all(start == population.rest):  # type: ignore[attr-defined]
+        if start is None or population.name in biases.drives:
+            continue
+        if not np.all(start == population.rest):  # type: ignore[attr-defined]
             raise ValueError(
                 f"{population.name}.start differs from its rest, and in NIR V has no start: do not "
                 "give it, or leave it out with lossy=True"
@@ -119,22 +126,26 @@ class _Conversion:
         convention: Convention,
         in_steps: bool,
         synaptic_delays: bool,
+        biases: Biases,
         nir: Any,
     ) -> None:
         self._network = network
         self._convention = convention
         self._in_steps = in_steps  # whether r is tau_mem/dt
         self._synaptic_delays = synaptic_delays
+        self._biases = biases
         self._nir = nir
+        self._populations = [p for p in network.populations if p.name != biases.input]
         self._nodes: dict[str, Any] = {}
         self._edges: list[tuple[str, str]] = []
 
     def graph(self) -> Any:
         """The graph, with what its numbers mean in its metadata."""
-        for population in self._network.populations:
+        for population in self._populations:
             self._nodes[_checked_name(population.name)] = self._node(population)
         for connection in self._network.connections:
-            self._connect(connection)
+            if connection.source != self._biases.input:
+                self._connect(connection)
         output = self._network.output
         node = self._nir.Output(output_type={"output": np.array([output.units])})
         self._chain([(("output",), node)], output.name, None)
@@ -148,7 +159,7 @@ class _Conversion:
                 "time_unit": self._convention.time_unit,
                 "spike": self._convention.spike,
                 "dt": self._convention.dt,
-                "populations": [population.name for population in self._network.populations],
+                "populations": [population.name for population in self._populations],
             }
         )
 
@@ -157,15 +168,15 @@ class _Conversion:
             return self._nir.Input(input_type={"input": np.array([population.units])})
         assert isinstance(population, LIF | LI)
         tau_mem, tau_syn = _each(population, "tau_mem"), _each(population, "tau_syn")
-        w_in = np.ones(population.units)
-        if self._convention.spike == "pulse":
-            w_in = tau_syn / self._convention.dt
+        v_leak = _each(population, "rest")
+        if population.name in self._biases.drives:
+            v_leak = _each(population, "start")
         fields = {
             "tau_mem": tau_mem / self._convention.time_unit,
             "tau_syn": tau_syn / self._convention.time_unit,
             "r": self._resistance(population),
-            "v_leak": _each(population, "rest"),
-            "w_in": w_in,
+            "v_leak": v_leak,
+            "w_in": self._w_in(population),
         }
         if isinstance(population, LI):
             return self._nir.CubaLI(**fields)
@@ -178,6 +189,11 @@ class _Conversion:
     def _resistance(self, population: Population) -> np.ndarray:
         if self._in_steps:
             return _each(population, "tau_mem") / self._convention.dt
+        return np.ones(population.units)
+
+    def _w_in(self, population: Population) -> np.ndarray:
+        if self._convention.spike == "pulse":
+            return _each(population, "tau_syn") / self._convention.dt
         return np.ones(population.units)
 
     # -- connections -----------------------------------------------------------------------
@@ -194,7 +210,7 @@ class _Conversion:
         matrix = np.zeros(shape)
         matrix[rows, columns] = weights
         name = _checked_name(connection.name.replace("->", "_to_"))
-        linear = ((name,), self._nir.Linear(weight=matrix))
+        linear = ((name,), self._linear(connection, matrix))
         chain = [linear]
         if delays.any():
             per_source, per_target = np.zeros(shape[1]), np.zeros(shape[0])
@@ -210,9 +226,19 @@ class _Conversion:
                 chain = [
                     ((f"{name}_repeat",), self._nir.Linear(weight=fan)),
                     (delay_name, self._nir.Delay(delay=each)),
-                    ((name,), self._nir.Linear(weight=matrix)),
+                    ((name,), self._linear(connection, matrix)),
                 ]
         self._chain(chain, connection.source, connection.target)
+
+    def _linear(self, connection: Connection, matrix: np.ndarray) -> Any:
+        """A Linear, or an Affine if the connection brings the bias of its target."""
+        if connection.name not in self._biases.bringers:
+            return self._nir.Linear(weight=matrix)
+        target = self._network.population(connection.target)
+        per_bias = self._resistance(target) * self._w_in(target)
+        return self._nir.Affine(
+            weight=matrix, bias=self._biases.drives[connection.target] / per_bias
+        )
 
     def _allow_synaptic_delays(self, connection: Connection) -> None:
         if not self._synaptic_delays:
@@ -227,7 +253,7 @@ class _Conversion:
         before = source
         for (name,), node in chain:
             free, number = name, 1
-            while free in self._nodes or free in self._population_names():
+            while free in self._nodes:
                 number += 1
                 free = f"{name}_{number}"
             self._nodes[free] = node
@@ -235,9 +261,6 @@ class _Conversion:
             before = free
         if target is not None:
             self._edges.append((before, target))
-
-    def _population_names(self) -> set[str]:
-        return {population.name for population in self._network.populations}
 
 
 def _each(population: Population, parameter: str) -> np.ndarray:
