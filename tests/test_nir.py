@@ -544,22 +544,93 @@ def test_steps_of_snntorch_itself_tend_to_what_is_read_of_its_file(recurrent):
         network = evsim.nir.read(synaptic_by_snntorch(recurrent, finer), source="snntorch")
         longer = evsim.SpikeTrains(finer * spikes.times, spikes.units, spikes.offsets, 3)
         given = evsim.nir.with_bias(network, longer)
-        exact = spikes_of(network, given, 50.0 * finer)["3"]
+        exact = spikes_of(network, given, 50.0 * finer)
         raster = torch.zeros(500 * finer, 3)
         for time, unit in longer.to_lists()[0]:
             raster[round(10 * time), unit] += 1
         layers = modules_of_snntorch(recurrent, finer)
+        found = {name: [] for name in exact if name not in ("input", "bias")}
         with torch.no_grad():
-            found = torch.stack([layers(now) for now in raster])
+            for now in raster:
+                found["1_lif" if recurrent else "1"].append(layers[:2](now))
+                found["3"].append(layers[2:](found["1_lif" if recurrent else "1"][-1]))
         differences = []
-        for unit in range(2):
-            steps = np.flatnonzero(found[:, unit].numpy())
-            times = exact.times[exact.units == unit]
-            assert steps.size == times.size > 5
-            differences += list(np.abs(0.1 * steps - times) / finer)
+        for name, rows in found.items():
+            for unit in range(len(rows[0])):
+                steps = np.flatnonzero(torch.stack(rows)[:, unit].numpy())
+                times = exact[name].times[exact[name].units == unit]
+                assert steps.size == times.size
+                differences += list(np.abs(0.1 * steps - times) / finer)
+        assert len(differences) > 20
         errors.append(np.mean(differences))
     assert -1.15 < np.polyfit(np.log([1, 2, 4]), np.log(errors), 1)[0] < -0.85, errors
     assert errors[-1] < 0.1
+
+
+def small_feedforward():
+    """Two layers, some spikes, and the times at which the exact network spikes, by unit."""
+    g = np.random.default_rng(0)
+    network = evsim.Network(
+        [
+            evsim.Input("input", 3),
+            evsim.LIF("hidden", 4, 20.0, 8.0),
+            evsim.LIF("last", 2, 15.0, 6.0),
+        ],
+        [
+            evsim.Connection("input", "hidden", g.uniform(0, 1.2, (4, 3))),
+            evsim.Connection("hidden", "last", g.uniform(0, 1.5, (2, 4))),
+        ],
+    )
+    spikes = some_spikes(3, 100.0, 60)
+    exact = spikes_of(network, spikes, 100.0)["last"]
+    return network, spikes, [exact.times[exact.units == unit] for unit in range(2)]
+
+
+def spikes_of_module(module, spikes, dt, duration):
+    """The spike times of a torch module that takes one step at a time, by unit."""
+    torch = pytest.importorskip("torch")
+    raster = torch.zeros(round(duration / dt), 1, spikes.unit_count)
+    for time, unit in spikes.to_lists()[0]:
+        raster[round(time / dt), 0, unit] += 1
+    found, state = [], None
+    with torch.no_grad():
+        for now in raster:
+            output, state = module(now, state)
+            found.append((output[0] if isinstance(output, tuple) else output)[0].numpy())
+    return [dt * np.flatnonzero(unit) for unit in np.transpose(found)]
+
+
+def differences_of(found, exact):
+    assert [len(times) for times in found] == [len(times) for times in exact]
+    assert sum(map(len, exact)) > 10
+    return np.abs(np.concatenate(found) - np.concatenate(exact))
+
+
+def test_snntorch_runs_what_is_written_for_it(tmp_path):
+    pytest.importorskip("snntorch")
+    from snntorch.import_nir import import_from_nir
+
+    network, spikes, exact = small_feedforward()
+    evsim.nir.write(network, tmp_path / "network.nir", target="snntorch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = import_from_nir(nir.read(tmp_path / "network.nir"))
+    found = spikes_of_module(module, spikes, 0.1, 100.0)
+    assert differences_of(found, exact).mean() < 0.4
+
+
+def test_norse_runs_what_is_written_for_it_and_its_error_falls_with_the_step(tmp_path):
+    norse = pytest.importorskip("norse.torch")
+    network, spikes, exact = small_feedforward()
+    steps, errors = (0.5, 0.25, 0.125), []
+    for dt in steps:
+        evsim.nir.write(network, tmp_path / "network.nir", target="norse", dt=dt)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = norse.from_nir(nir.read(tmp_path / "network.nir"), dt=dt / 1000)
+        found = spikes_of_module(module, spikes, dt, 100.0)
+        errors.append(differences_of(found, exact).mean())
+    assert 0.8 < np.polyfit(np.log(steps), np.log(errors), 1)[0] < 1.2, errors
 
 
 # -- graphs that are put together in other ways ---------------------------------------------------
