@@ -334,7 +334,7 @@ STEPS = (0.04, 0.02, 0.01)
 
 
 def everything():
-    """A graph in s with r, w_in, v_leak, v_reset, biases, delays and a loop, and no simple value."""
+    """A graph in s with biases, delays and a loop, and no simple value anywhere."""
     g = np.random.default_rng(3)
     nodes = {
         "input": nir.Input(np.array([3])),
@@ -428,9 +428,7 @@ def modules_of_snntorch(recurrent, finer=1):
     def synaptic(units, kind=snntorch.Synaptic, **options):
         decays = {"alpha": 1 - 0.02 / finer, "beta": 1 - 0.01 / finer}
         factors = {name: torch.full((units,), value) for name, value in decays.items()}
-        return kind(
-            **factors, threshold=torch.ones(units), init_hidden=True, **options
-        )
+        return kind(**factors, threshold=torch.ones(units), init_hidden=True, **options)
 
     middle = synaptic(4)
     if recurrent:
@@ -491,9 +489,7 @@ def norse_by_norse():
         given = {name: torch.full((units,), value) for name, value in names.items()}
         return norse.LIFCell(norse.LIFParameters(**given))
 
-    module = norse.SequentialState(
-        linear(copied["0"]), cell(4), linear(copied["2"]), cell(2)
-    )
+    module = norse.SequentialState(linear(copied["0"]), cell(4), linear(copied["2"]), cell(2))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return norse.to_nir(module, torch.zeros(3))
@@ -581,7 +577,7 @@ def small_feedforward():
             evsim.Connection("hidden", "last", g.uniform(0, 1.5, (2, 4))),
         ],
     )
-    spikes = some_spikes(3, 100.0, 60)
+    spikes = some_spikes(3, 100.0, 60, seed=3)
     exact = spikes_of(network, spikes, 100.0)["last"]
     return network, spikes, [exact.times[exact.units == unit] for unit in range(2)]
 
@@ -622,7 +618,7 @@ def test_snntorch_runs_what_is_written_for_it(tmp_path):
 def test_norse_runs_what_is_written_for_it_and_its_error_falls_with_the_step(tmp_path):
     norse = pytest.importorskip("norse.torch")
     network, spikes, exact = small_feedforward()
-    steps, errors = (0.5, 0.25, 0.125), []
+    steps, errors = (0.25, 0.125, 0.0625), []
     for dt in steps:
         evsim.nir.write(network, tmp_path / "network.nir", target="norse", dt=dt)
         with warnings.catch_warnings():
@@ -631,6 +627,18 @@ def test_norse_runs_what_is_written_for_it_and_its_error_falls_with_the_step(tmp
         found = spikes_of_module(module, spikes, dt, 100.0)
         errors.append(differences_of(found, exact).mean())
     assert 0.8 < np.polyfit(np.log(steps), np.log(errors), 1)[0] < 1.2, errors
+
+
+def test_a_file_of_snntorch_counts_time_in_steps():
+    made = synaptic_by_hand(False)
+    short, long = (evsim.nir.read(made, source="snntorch", dt=dt) for dt in (0.1, 2.0))
+    for name in ("1", "3"):
+        for tau in ("tau_mem", "tau_syn"):
+            one, other = (getattr(network.population(name), tau) for network in (short, long))
+            assert other == pytest.approx(20 * one, rel=1e-12)
+    np.testing.assert_allclose(short.weight_per_synapse(), long.weight_per_synapse(), rtol=1e-12)
+    again = evsim.nir.write(long, target="snntorch", dt=2.0)
+    np.testing.assert_allclose(again.nodes["1"].tau_mem, made.nodes["1"].tau_mem, rtol=1e-6)
 
 
 # -- graphs that are put together in other ways ---------------------------------------------------
@@ -834,7 +842,9 @@ def test_biases_are_written_as_biases(convention):
 
 
 def test_biases_that_do_not_fit_remain_an_input_and_a_start():
-    network = evsim.nir.read(layered(nir.Affine(matrix(2, 3), np.ones(2)), v_threshold=9.0), **EVENT)
+    network = evsim.nir.read(
+        layered(nir.Affine(matrix(2, 3), np.ones(2)), v_threshold=9.0), **EVENT
+    )
     changed = network.replace({"lif.rest": 0.5})
     with pytest.raises(ValueError, match="lif.start differs from its rest, and in NIR V has no st"):
         evsim.nir.write(changed, **EVENT)
@@ -873,7 +883,7 @@ def test_with_bias_refuses_what_it_cannot_complete():
         evsim.nir.with_bias(network, {"a": 5})
 
 
-# -- start, refractory periods, loops ---------------------------------------------------------------
+# -- start, refractory periods, loops ---------------------------------------------------------
 
 
 def test_v_starts_at_v_leak_or_where_the_user_says():
@@ -1096,7 +1106,7 @@ CONVENTION_REFUSED = {
     "no step": ({**EVENT, "dt": -1.0}, "dt = -1.0: it must be finite and > 0"),
     "refractory": ({**EVENT, "refractory": -1.0}, "refractory = -1.0 ms: it must be >= 0"),
     "delay": ({**EVENT, "recurrent_delay": -1.0}, "recurrent_delay = -1.0 ms: it must be >= 0"),
-    "snnTorch": ({"source": "snntorch"}, "has r = 1, and snnTorch writes tau_mem/dt = 100000: give"),
+    "snnTorch": ({"source": "snntorch"}, "has r = 1, and snnTorch writes tau_mem/dt = 1000"),
 }
 
 
@@ -1110,8 +1120,10 @@ def test_a_convention_that_is_not_given_or_is_contradicted_is_refused(name):
 def test_a_file_of_another_program_than_its_source_is_refused():
     with pytest.raises(ValueError, match=r"node '1' has r = 100, and Norse writes 1: give another"):
         evsim.nir.read(synaptic_by_hand(False), source="norse")
-    with pytest.raises(ValueError, match=r"has r = 100, and snnTorch writes tau_mem/dt = 10: give"):
-        evsim.nir.read(synaptic_by_hand(False), source="snntorch", dt=1.0)
+    made = synaptic_by_hand(False)
+    made.nodes["3"].w_in[1] = 49.0
+    with pytest.raises(ValueError, match=r"'3' has w_in = 49, and snnTorch writes tau_syn/dt = 50"):
+        evsim.nir.read(made, source="snntorch")
 
 
 def test_files_that_are_not_nir_are_refused(tmp_path):
@@ -1142,7 +1154,7 @@ def small(weight=1.0, delay=0.0, lif=None, names=("in", "lif")):
 
 def test_delays_of_synapses_are_written_on_request_only():
     network = small(delay=np.arange(6.0).reshape(2, 3))
-    with pytest.raises(ValueError, match=r"in->lif.delay differs from synapse to .*synaptic_delays=T"):
+    with pytest.raises(ValueError, match=r"in->lif.delay differs from synapse .*synaptic_delays=T"):
         evsim.nir.write(network, **EVENT)
     made = evsim.nir.write(network, **EVENT, synaptic_delays=True)
     kinds = [type(made.nodes[f"in_to_lif{part}"]).__name__ for part in ("_repeat", "_delay", "")]
@@ -1152,7 +1164,7 @@ def test_delays_of_synapses_are_written_on_request_only():
 
 def test_what_nir_does_not_have_is_left_out_only_if_that_is_said():
     network = small(lif=evsim.LIF("lif", 2, refractory=[0.0, 3.0]))
-    with pytest.raises(ValueError, match="lif.refractory is 3 ms, and NIR has no refractory .*lossy"):
+    with pytest.raises(ValueError, match="lif.refractory is 3 ms, and NIR has no refr.*lossy=True"):
         evsim.nir.write(network, **EVENT)
     assert_same(evsim.nir.read(evsim.nir.write(network, **EVENT, lossy=True)), small())
     network = small(lif=evsim.LIF("lif", 2, start=0.5))

@@ -7,7 +7,7 @@ so a user must name them, or name the program.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,9 +57,9 @@ class Convention:
 class Program:
     """How a program writes or reads NIR.
 
-    ``unit_per_step`` is set for a program whose unit of time depends on its step: the unit is that
-    number, divided by dt in ms.  ``r`` and ``w_in`` say what the program has there: 1, or the time
-    constant in steps.
+    ``time_unit_of`` gives the unit of time of a program in which it depends on dt.  ``in_steps``
+    says whether the program's r and w_in are tau_mem and tau_syn in steps, or 1; None if it may
+    have any.
     """
 
     name: str
@@ -67,16 +67,29 @@ class Program:
     spike: str | None = None
     dt: float | None = None
     bias: str = "constant"
-    unit_per_step: float | None = None
+    time_unit_of: Callable[[float], float] | None = None
     in_steps: bool | None = None
 
+
+_SNNTORCH = Program(
+    "snnTorch",
+    spike="pulse",
+    dt=0.1,
+    time_unit_of=lambda dt: 1e4 * dt,  # a step is 1e-4 in its files, whatever the user means by it
+    in_steps=True,
+)
 
 SOURCES = {
     "spec": Program("NIR's documentation", time_unit=1.0),
     "jaxsnn": Program("jaxsnn", time_unit=1.0, spike="event", in_steps=False),
-    "snntorch": Program("snnTorch", time_unit=1e3, spike="pulse", dt=0.1, in_steps=True),
+    "snntorch": _SNNTORCH,
     "norse": Program(
-        "Norse", spike="event", dt=1.0, bias="per step", unit_per_step=1e6, in_steps=False
+        "Norse",
+        spike="event",
+        dt=1.0,
+        bias="per step",
+        time_unit_of=lambda dt: 1e6 / dt,  # it writes the product of tau and dt, both in s
+        in_steps=False,
     ),
 }
 """What the files that these programs write mean."""
@@ -84,8 +97,8 @@ SOURCES = {
 TARGETS = {
     "spec": SOURCES["spec"],
     "jaxsnn": SOURCES["jaxsnn"],
-    "snntorch": SOURCES["snntorch"],
-    "norse": Program("Norse", time_unit=1e3, spike="pulse", dt=1.0, in_steps=False),
+    "snntorch": _SNNTORCH,
+    "norse": Program("Norse", time_unit=1e3, spike="pulse", dt=1.0),
 }
 """What these programs take files to mean that they read."""
 
@@ -130,8 +143,8 @@ def convention_of(
 
 def _time_unit(given: Any, known: Program, dt: float | None, role: str, names: str) -> float:
     if given is None:
-        if known.unit_per_step is not None and dt is not None:
-            return known.unit_per_step / dt
+        if known.time_unit_of is not None and dt is not None:
+            return known.time_unit_of(dt)
         if known.time_unit is not None:
             return known.time_unit
         raise ValueError(

@@ -76,7 +76,8 @@ def read(
     spike : str, optional
         "event": a spike raises I by ``w_in W``.  "pulse": by ``w_in W dt/tau_syn``.
     dt : float, optional
-        The step of the program in ms, for "pulse" and for the warning.
+        The step of the program in ms, for "pulse" and for the warning.  In files of snnTorch time
+        is counted in steps, so dt says how long one was meant to be; its default is 0.1 ms.
     bias : str, optional
         "constant", the default: a bias b leads to ``I = w_in b``.  "per step": the program adds it
         at every step as it adds a spike.  For "pulse" both mean the same.
@@ -204,20 +205,24 @@ class _Conversion:
         """Refuse a file whose r and w_in are not those that its program writes."""
         if program.in_steps is None:
             return
-        unit, dt = self._convention.time_unit, self._convention.dt
         for name in self._neurons:
-            for field, constant in (("r", "tau_mem"), ("w_in", "tau_syn")):
+            for field, which in (("r", "mem"), ("w_in", "syn")):
                 found = self._values(name, field)
                 expected, told = np.ones_like(found), "1"
                 if program.in_steps:
-                    expected = unit * self._values(name, constant) / dt
-                    told = f"{constant}/dt = {expected[0]:.6g}"
-                if not np.allclose(found, expected, rtol=1e-3):
-                    wrong = found[np.argmax(~np.isclose(found, expected, rtol=1e-3))]
+                    expected = self._steps(name, which)
+                    told = f"tau_{which}/dt = {expected[0]:.6g}"
+                wrong = ~np.isclose(found, expected, rtol=1e-3)
+                if wrong.any():
                     raise ValueError(
-                        f"node {name!r} has {field} = {wrong:.6g}, and {program.name} writes "
-                        f"{told}: give another dt, another source, or time_unit and spike"
+                        f"node {name!r} has {field} = {found[np.argmax(wrong)]:.6g}, and "
+                        f"{program.name} writes {told}: give another source, or time_unit and spike"
                     )
+
+    def _steps(self, name: str, which: str) -> np.ndarray:
+        """A time constant in steps of the program, shape (units,)."""
+        assert self._convention.dt is not None
+        return self._tau(name, which) / self._convention.dt
 
     def network(self, order: list[str]) -> Network:
         """The network; ``order`` has the names of populations in the order that a file states."""
@@ -270,12 +275,14 @@ class _Conversion:
         if not signal.bias.any():
             return signal.paths, np.zeros(units)
         current = self._convention.bias_current(self._values(name, "w_in"), self._tau(name, "syn"))
-        return signal.paths, self._values(name, "r") * current * signal.bias
+        drive: np.ndarray = self._values(name, "r") * current * signal.bias
+        return signal.paths, drive
 
     def _gain(self, name: str) -> np.ndarray:
         """What a weight of 1 adds to I, in units of V."""
         jump = self._convention.jump(self._values(name, "w_in"), self._tau(name, "syn"))
-        return self._values(name, "r") * jump
+        gain: np.ndarray = self._values(name, "r") * jump
+        return gain
 
     def _values(self, name: str, field: str) -> np.ndarray:
         """A parameter of a neuron, shape (units,)."""
@@ -360,9 +367,7 @@ class _Conversion:
                     steps[connection.target] = steps[name] + 1
                     reached.append(connection.target)
         last = len(by_name)
-        return sorted(
-            by_name.values(), key=lambda p: (p.name in read_out, steps.get(p.name, last))
-        )
+        return sorted(by_name.values(), key=lambda p: (p.name in read_out, steps.get(p.name, last)))
 
     def _read_out(self) -> set[str]:
         """The neurons that lead to an Output."""
@@ -387,11 +392,10 @@ class _Conversion:
 
     def coarse_steps(self) -> list[str]:
         """The time constants of fewer than ten steps, in words."""
-        dt = self._convention.dt
         told = []
-        for name in self._neurons if dt is not None else ():
+        for name in self._neurons if self._convention.dt is not None else ():
             for which in ("mem", "syn"):
-                steps = float(np.min(self._tau(name, which))) / dt  # type: ignore[operator]
+                steps = float(np.min(self._steps(name, which)))
                 if steps < FEW_STEPS * (1 - 1e-4):  # files of single precision are meant, too
                     told.append(f"tau_{which} of {name!r} is {steps:.3g}")
         return told
@@ -423,10 +427,10 @@ def _unless_default(parameter: str, values: Any) -> dict[str, Any]:
 def _coarse(told: list[str], dt: float) -> str:
     shown_few = "; ".join(told[:4]) + (f"; and {len(told) - 4} more" if len(told) > 4 else "")
     return (
-        f"in steps of {dt:g} ms, {shown_few}: with fewer than {FEW_STEPS:g} steps per time constant "
-        "the program of the network and the differential equations, which evsim solves, may give "
-        "different spikes; in the program a unit spikes once a step and loops take a step, so try "
-        f"refractory={dt:g} and recurrent_delay={dt:g}"
+        f"in steps of {dt:g} ms, {shown_few}: with fewer than {FEW_STEPS:g} steps per time "
+        "constant the program of the network and the differential equations, which evsim solves, "
+        "may give different spikes; in the program a unit spikes once a step and loops take a "
+        f"step, so try refractory={dt:g} and recurrent_delay={dt:g}"
     )
 
 

@@ -55,7 +55,7 @@ def write(
         "event": a spike raises I by ``w_in W``, and w_in is 1.  "pulse": by ``w_in W dt/tau_syn``,
         and w_in is tau_syn/dt.
     dt : float, optional
-        The step of the program in ms, for "pulse".
+        The step of the program in ms, for "pulse".  For snnTorch, one step of its module.
     synaptic_delays : bool
         Whether delays that differ from synapse to synapse are written, as a Linear that repeats
         the units, a Delay, and a Linear of the weights.  They are refused otherwise.
