@@ -10,6 +10,7 @@ import warnings
 
 import numpy as np
 import pytest
+from test_bad_arguments import faults_of_call, in_a_folder  # noqa: F401
 
 import evsim
 
@@ -1185,3 +1186,23 @@ def test_write_refuses_what_cannot_be_a_file(tmp_path):
         evsim.nir.write(small(names=("a/b", "lif")), **EVENT)
     with pytest.raises(TypeError, match="network = 5: give an evsim.Network"):
         evsim.nir.write(5, **EVENT)
+
+
+@pytest.mark.slow
+def test_every_argument_is_refused_by_name_where_it_cannot_be_meant(in_a_folder):  # noqa: F811
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)]], units=3)
+    reading = {"source": None, "bias": "constant", "start": 0.0, "refractory": 0.0}
+    reading |= {"recurrent_delay": 0.0, "sparse": False, "bias_input": "bias", **EVENT, "dt": 0.1}
+    writing = {"target": None, "synaptic_delays": False, "lossy": False, "bias_input": "bias"}
+    calls = {
+        "read": {"file": layered(PLAIN, tau_syn=5.0), **reading},
+        "write": {"network": small(), "file": "a.nir", **writing, **EVENT, "dt": 0.1},
+        "with_bias": {"network": small(), "spikes": spikes, "bias_input": "bias"},
+    }
+    faults = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CoarseStepWarning)
+        for name, arguments in calls.items():
+            getattr(evsim.nir, name)(**arguments)
+            faults += faults_of_call(name, getattr(evsim.nir, name), arguments)
+    assert not faults, "\n".join(faults)

@@ -80,12 +80,12 @@ def write(
     check_flag(synaptic_delays, "synaptic_delays")
     check_flag(lossy, "lossy")
     check_is(bias_input, "bias_input", str, "give the name of an input")
+    nir = nir_package()
     path = None if file is None else checked_path(file, "file", "a file to write")
     if path is not None and path.is_dir():
         raise ValueError(f"file = {os.fspath(path)!r} is a folder: name a file in it")
     if path is not None and not path.parent.is_dir():
         raise FileNotFoundError(f"file = {os.fspath(path)!r}: there is no folder {path.parent}")
-    nir = nir_package()
     convention = convention_of(TARGETS, "target", target, time_unit, spike, dt, None, {})
     in_steps = target is not None and TARGETS[target].in_steps is True
     biases = biases_of(network, bias_input)
