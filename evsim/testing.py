@@ -448,7 +448,8 @@ def _check_network(
             names = [
                 name
                 for name, values in network.parameters.items()
-                if name.endswith(".weight") or (all_parameters and np.all(np.asarray(values) > 0))
+                if name.endswith(".weight")
+                or (all_parameters and (not name.endswith(".delay") or np.all(values > 0)))
             ]
             _compare_gradients(loss, network, spikes, duration, labels, names)
         except _UnfitNetworkError:
@@ -523,7 +524,8 @@ def _random_network(
     strength: float,
     generator: np.random.Generator,
 ) -> Network:
-    taus = {"tau_mem": duration / 2, "tau_syn": duration / 8}
+    taus = {"tau_mem": duration / 2, "tau_syn": duration / 8, "rest": 0.1, "start": 0.2}
+    reset = {"reset": -0.3} if kind is LIF else {}
     output = readout.population or "output"
     into_hidden = strength * generator.uniform(3.0, 8.0, (2, 2))
     into_output = strength * generator.uniform(1.0, 6.0, (units, 2))
@@ -531,7 +533,7 @@ def _random_network(
         [
             Input(f"input of {output}", 2),
             LIF(f"hidden of {output}", 2, **taus),
-            kind(output, units, **taus),
+            kind(output, units, **taus, **reset),
         ],
         [
             Connection(f"input of {output}", f"hidden of {output}", into_hidden),

@@ -222,9 +222,16 @@ def _shifted(
             numbers[synapse] += shift
         return replace(model, **{kind: numbers}), events
     neurons = dict(model.neurons)
+    moved = {kind: shift}
+    if kind == "rest":
+        # The voltages of a neuron are measured from its rest; V starts at rest if not elsewhere.
+        moved |= {"threshold": -shift, "reset": -shift}
+        if f"{owner}.start" in model.network.parameters:
+            moved["start"] = -shift
     for unit in units_of(model.network, parameter, index):
-        shifted = getattr(neurons[unit], kind) + shift
-        neurons[unit] = replace(neurons[unit], **{kind: shifted})
+        neuron = neurons[unit]
+        values = {name: getattr(neuron, name) + by for name, by in moved.items()}
+        neurons[unit] = replace(neuron, **values)
     return replace(model, neurons=neurons), events
 
 

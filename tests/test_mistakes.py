@@ -54,7 +54,7 @@ def fit(net=None, labels=(0, 1), loss=None, **options):
         (lambda: evsim.LIF("a", 1, v_th=1.0), "LIF has no argument 'v_th': it is called 'thresh"),
         (lambda: evsim.LIF("a", 1, tau=9.0), "'tau': it is called 'tau_mem'$"),
         (lambda: evsim.LIF("a", 1, beta=0.9), "called 'tau_mem' .a time constant in ms, not a fac"),
-        (lambda: evsim.LIF("a", 1, v_reset=0.0), "'v_reset': V is set to 0 after a spike"),
+        (lambda: evsim.LIF("a", 1, v_reset=0.0), "'v_reset': it is called 'reset'"),
         (lambda: evsim.LI("a", 1, threshold=1.0), "LI has no argument 'threshold': LI units never"),
         (lambda: evsim.LI("a", 1, v_th=1.0), "LI units never spike; for units that do, use LIF"),
         (lambda: evsim.Input(name="a", size=3), "Input has no argument 'size': it is called 'uni"),

@@ -27,18 +27,68 @@ def with_entry(shape, index, value):
 # -- refusals: populations ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("parameter", ["tau_mem", "tau_syn", "threshold"])
+@pytest.mark.parametrize("parameter", ["tau_mem", "tau_syn"])
 @pytest.mark.parametrize(
     ("value", "found"), [(0.0, "0"), (-3.0, "-3"), (np.nan, "nan"), (np.inf, "inf")]
 )
-def test_unit_parameters_must_be_finite_and_positive(parameter, value, found):
-    unit = "" if parameter == "threshold" else " ms"
+def test_time_constants_must_be_finite_and_positive(parameter, value, found):
     with pytest.raises(
-        ValueError, match=rf"^hidden\.{parameter} = {found}{unit}: it must be finite and > 0$"
+        ValueError, match=rf"^hidden\.{parameter} = {found} ms: it must be finite and > 0$"
     ):
         evsim.LIF("hidden", 4, **{parameter: value})
-    with pytest.raises(ValueError, match=rf"^hidden\.{parameter}\[2\] = {found}{unit}: "):
+    with pytest.raises(ValueError, match=rf"^hidden\.{parameter}\[2\] = {found} ms: "):
         evsim.LIF("hidden", 4, **{parameter: with_entry(4, 2, value)})
+
+
+@pytest.mark.parametrize("parameter", ["threshold", "reset", "rest", "start"])
+@pytest.mark.parametrize(("value", "found"), [(np.nan, "nan"), (np.inf, "inf")])
+def test_voltages_of_units_must_be_finite(parameter, value, found):
+    with pytest.raises(
+        ValueError, match=rf"^hidden\.{parameter}\[2\] = {found}: it must be finite$"
+    ):
+        evsim.LIF("hidden", 4, **{parameter: with_entry(4, 2, value)})
+    if parameter in ("rest", "start"):
+        with pytest.raises(
+            ValueError, match=rf"^output\.{parameter} = {found}: it must be finite$"
+        ):
+            evsim.LI("output", 2, **{parameter: value})
+
+
+def test_reset_and_start_must_be_below_the_threshold():
+    """Each refusal names the value, its unit and the threshold of that unit."""
+    with pytest.raises(
+        ValueError, match=r"^hidden\.reset\[2\] = 1: it must be below hidden\.threshold\[2\] = 1$"
+    ):
+        evsim.LIF("hidden", 4, reset=[0.0, 0.5, 1.0, 0.0], threshold=[1.0] * 4)
+    with pytest.raises(
+        ValueError, match=r"^hidden\.reset = 0: it must be below hidden\.threshold = -3$"
+    ):
+        evsim.LIF("hidden", 4, threshold=-3.0)
+    with pytest.raises(
+        ValueError, match=r"^hidden\.start = 1\.5: it must be below hidden\.threshold = 1$"
+    ):
+        evsim.LIF("hidden", 4, start=1.5)
+    with pytest.raises(
+        ValueError,
+        match=r"^hidden\.rest\[1\] = 2: it must be below hidden\.threshold\[1\] = 1, as V starts "
+        "there: give start$",
+    ):
+        evsim.LIF("hidden", 4, rest=[0.0, 2.0, 0.0, 0.0])
+    assert evsim.LIF("hidden", 4, rest=2.0, start=0.5).rest == 2.0
+    drawn = evsim.LIF("hidden", 4, reset=evsim.Uniform(1.0, 2.0))
+    with pytest.raises(ValueError, match=r"hidden\.reset\[0\] = 1\..*: it must be below"):
+        evsim.Network([evsim.Input("input", 1), drawn], [], seed=0)
+
+
+def test_start_is_a_parameter_where_it_is_given():
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LIF("hidden", 2), evsim.LI("output", 3, start=0.5)], []
+    )
+    names = [name for name in network.parameters if name.endswith((".reset", ".rest", ".start"))]
+    assert names == ["hidden.reset", "hidden.rest", "output.rest", "output.start"]
+    np.testing.assert_array_equal(network.per_unit("start"), [np.nan, 0, 0, 0.5, 0.5, 0.5])
+    with pytest.raises(ValueError, match=r"no parameter 'hidden\.start'"):
+        network.replace({"hidden.start": 0.1})
 
 
 def test_refractory_may_be_zero_or_infinite_but_not_negative_or_nan():
@@ -198,7 +248,7 @@ def test_replace_names_what_is_unknown_and_what_was_meant():
         network.replace({"hidden.tau": 3.0})
     with pytest.raises(ValueError, match=r"no parameter 'xyz'; there are input->hidden\.weight, "):
         network.replace({"xyz": 3.0})
-    with pytest.raises(ValueError, match=r"hidden\.threshold\[3\] = 0: .* > 0"):
+    with pytest.raises(ValueError, match=r"hidden\.reset\[3\] = 0: .* hidden\.threshold\[3\] = 0"):
         network.replace({"hidden.threshold": with_entry(4, 3, 0.0)})
 
 
@@ -229,8 +279,11 @@ def test_parameters_are_named_and_float64():
         "hidden.tau_mem",
         "hidden.tau_syn",
         "hidden.threshold",
+        "hidden.reset",
+        "hidden.rest",
         "output.tau_mem",
         "output.tau_syn",
+        "output.rest",
     ]
     assert {values.dtype for values in parameters.values()} == {np.dtype(np.float64)}
 
@@ -300,7 +353,7 @@ def test_copies_are_as_frozen_as_the_original():
         [evsim.Input("input", 2), evsim.LIF("hidden", 2)],
         [evsim.Connection("input", "hidden", weight, delay=[[1.0, 2.0]])],
     )
-    assert len(network.parameters) == 5  # and the view of them is made
+    assert len(network.parameters) == 7  # and the view of them is made
     other = copy.deepcopy(network)
     assert not other.parameters["input->hidden.weight"].data.flags.writeable
     assert not other.parameters["input->hidden.delay"].flags.writeable

@@ -24,6 +24,9 @@ _OTHER_NAMES = {
     "tau_mem": "tau tau_m taum tau_membrane tau_mem_inv beta leak decay_mem tau_v time_constant",
     "tau_syn": "tau_s taus tau_synapse tau_synaptic tau_i tau_syn_inv alpha decay_syn",
     "threshold": "v_th vth v_thresh v_threshold thresh theta th spike_threshold v_thr",
+    "reset": "v_reset vreset reset_voltage reset_potential v_r reset_val c",
+    "rest": "v_rest vrest v_leak e_l el resting_potential rest_voltage u_rest",
+    "start": "v_init v0 v_0 initial_voltage init_v v_start initial",
     "refractory": "t_ref tau_ref tref t_refrac refractory_period t_refractory refrac",
     "source": "pre src pre_synaptic presynaptic from_ origin",
     "target": "post dst dest destination post_synaptic postsynaptic to",
@@ -93,12 +96,8 @@ _OTHER_NAMES = {
 
 _WHY_NOT = {
     "dt": "evsim has no time step; for a grid give engine=evsim.engines.Grid(dt=...)",
-    "v_reset": "V is set to 0 after a spike",
-    "reset": "V is set to 0 after a spike",
-    "reset_mechanism": "V is set to 0 after a spike",
-    "v_rest": "V rests at 0; shift the threshold instead",
-    "v_leak": "V rests at 0; shift the threshold instead",
-    "bias": "units have no bias; an input that spikes can stand for one",
+    "reset_mechanism": "V is set to reset=... after a spike",
+    "bias": "a constant current is rest=..., to which V decays; see docs/coming_from.md",
     "shuffle": "samples are drawn in an order that seed decides",
     "surrogate": "gradients are exact and need no surrogate",
     "spike_grad": "gradients are exact and need no surrogate",
@@ -107,7 +106,7 @@ _WHY_NOT = {
 }
 """Arguments of other programs that evsim does not have, and why."""
 
-_OF_SPIKING_UNITS = ("threshold", "refractory")
+_OF_SPIKING_UNITS = ("threshold", "refractory", "reset")
 
 
 def helpful(target: Target) -> Target:

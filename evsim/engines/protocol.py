@@ -8,7 +8,8 @@ the primitives of all readouts, and takes their cotangents back to the parameter
 - the times of the first spikes (``read_spike_times``),
 - V and I at times of each sample (``states_at``).
 
-It knows no readout and no loss.  All arguments it gets have been checked.  L, in what follows, is
+It measures V from the rest of each unit, here and in ``traces``: see ``evsim.engines.rest``.  It
+knows no readout and no loss.  All arguments it gets have been checked.  L, in what follows, is
 Nowotny, Turner and Knight, loss shaping with EventProp.
 """
 
@@ -25,6 +26,13 @@ from numpy.typing import NDArray
 
 from evsim.arguments.named import Named
 from evsim.display.short_repr import Brief
+from evsim.engines.rest import (
+    FromRest,
+    direct_rest_gradient,
+    is_voltage_parameter,
+    rest_of,
+    voltage_gradients,
+)
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.network.parameters import Parameter
@@ -95,12 +103,15 @@ class Adjoint(Brief):
     """The gradients of a batch, as an engine returns them.
 
     ``parameters`` has a gradient, in the parameter's shape, for each name asked for;
-    ``input_times`` one per input event, for each input population.  ``limited`` counts the
-    spikes at which the limit on lambda_V acted.  ``state`` is for the engine, for traces.
+    ``input_times`` one per input event, for each input population.  ``voltages`` has those with
+    respect to the threshold, reset and start of every unit, measured from rest, without what the
+    readout sees of the rest itself.  ``limited`` counts the spikes at which the limit on lambda_V
+    acted.  ``state`` is for the engine, for traces.
     """
 
     parameters: dict[str, Parameter]
     input_times: dict[str, NDArray[np.float64]]
+    voltages: FromRest
     limited: int = 0
     state: Any = None
 
@@ -138,7 +149,7 @@ class Engine(ABC):
     def report(self, state: Any) -> Report:
         """What the results do not show."""
 
-    # -- the primitives of readouts ---------------------------------------------------------
+    # -- the primitives of readouts, with V measured from rest --------------------------------
 
     @abstractmethod
     def read_mean(
@@ -175,8 +186,10 @@ class Engine(ABC):
     def pull_back_sources(self, state: Any, sources: AdjointSources, wrt: Sequence[str]) -> Adjoint:
         """Gradients with respect to the named parameters and all input times.
 
-        ``sources`` has the cotangents of the primitives, at most one of a mean and a peak.  Its
-        direct derivatives, ``input_times`` and ``parameters``, are added by the caller.
+        The names are of weights, delays and time constants; those of the voltages of units are
+        always found (``Adjoint.voltages``).  ``sources`` has the cotangents of the primitives, at
+        most one of a mean and a peak.  Its direct derivatives, ``input_times`` and ``parameters``,
+        are added by the caller.
         """
 
     # -- traces -------------------------------------------------------------------------------
@@ -185,7 +198,7 @@ class Engine(ABC):
     def traces(
         self, state: Any, population: str, times: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Voltage and current, each (batch, units, times); after the jumps at a time."""
+        """V, measured from rest, and I, each (batch, units, times); after the jumps at a time."""
 
     @abstractmethod
     def adjoint_traces(
@@ -248,11 +261,15 @@ class SimulatedBatch(Brief):
 
     def weighted_mean(self, population: str, weighting: TrialWeighting) -> NDArray[np.float64]:
         """``(1/T) * integral of w(t) V(t) dt``, shape (batch, units)."""
-        return self.engine.read_mean(self.state, population, weighting)
+        values = self.engine.read_mean(self.state, population, weighting)
+        rest = rest_of(self.network, population)
+        return values if rest is None else values + rest * weighting.mean()
 
     def peak_voltage(self, population: str) -> NDArray[np.float64]:
         """The largest V of LI units, shape (batch, units)."""
-        return self.engine.read_peak(self.state, population)
+        values = self.engine.read_peak(self.state, population)
+        rest = rest_of(self.network, population)
+        return values if rest is None else values + rest
 
     def spike_times(self, population: str, count: int) -> NDArray[np.float64]:
         """The first spikes of LIF units in ms, (batch, units, count); infinity for none."""
@@ -262,7 +279,9 @@ class SimulatedBatch(Brief):
         self, population: str, times: SampleTimes
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """V and I at times of each sample, each (times, units); before arrivals there."""
-        return self.engine.states_at(self.state, population, times)
+        voltage, current = self.engine.states_at(self.state, population, times)
+        rest = rest_of(self.network, population)
+        return (voltage if rest is None else voltage + rest), current
 
     def event_times(self, population: str) -> SampleTimes:
         """The times at which V of any of a population's units is not smooth."""
@@ -300,14 +319,29 @@ class SimulatedBatch(Brief):
             events = int(self.spike_counts[sources.population].sum())
         units = self.network.population(sources.population).units
         sources.check(self.batch_size, units, events)
-        adjoint = self.engine.pull_back_sources(self.state, sources, wrt)
-        if not sources.input_times and not sources.parameters:
-            return adjoint
+        voltages = [name for name in wrt if is_voltage_parameter(name)]
+        others = [name for name in wrt if not is_voltage_parameter(name)]
+        adjoint = self.engine.pull_back_sources(self.state, sources, others)
+        found: dict[str, Any] = {}
+        if voltages:
+            direct = direct_rest_gradient(self.network, sources)
+            found = voltage_gradients(self.network, adjoint.voltages, direct, voltages)
+        found |= adjoint.parameters
         return replace(
             adjoint,
-            parameters=_with_direct(adjoint.parameters, sources.parameters),
+            parameters=_with_direct({name: found[name] for name in wrt}, sources.parameters),
             input_times=_with_direct(adjoint.input_times, sources.input_times),
         )
+
+    # -- traces -------------------------------------------------------------------------------
+
+    def traces(
+        self, population: str, times: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """V and I, each (batch, units, times); after the jumps at a time."""
+        voltage, current = self.engine.traces(self.state, population, times)
+        rest = rest_of(self.network, population)
+        return (voltage if rest is None else voltage + rest[:, None]), current
 
 
 def _with_direct(found: Mapping[str, Any], direct: Mapping[str, Any]) -> dict[str, Any]:

@@ -195,7 +195,7 @@ class Network:
         """Sum a quantity per synapse or per unit into the shape of a parameter.
 
         ``flat`` has shape (synapses,) for a weight or a delay, and (units of all populations,) for
-        a time constant or a threshold.
+        a parameter of units.
         """
         if not isinstance(name, str) or name not in self.parameters:
             raise ValueError(unknown_name("parameter", name, self.parameters))
@@ -225,14 +225,18 @@ class Network:
     def per_unit(self, parameter: str, default: float = np.nan) -> np.ndarray:
         """One parameter of all units of all populations, shape (units of all populations,).
 
-        Units without that parameter have the value ``default``.
+        Units without that parameter have the value ``default``; ``start`` is ``rest`` where it is
+        not given.
         """
         check_choice(parameter, "parameter", _UNIT_NUMBERS)
         check_number(default, "default")
         flat = np.full(self.topology.unit_count, float(default))
         for population, start in zip(self.populations, self.topology.first_unit, strict=False):
             if hasattr(population, parameter):
-                flat[start : start + population.units] = getattr(population, parameter)
+                values = getattr(population, parameter)
+                flat[start : start + population.units] = (
+                    population.rest if values is None else values  # type: ignore[attr-defined]
+                )
         return flat
 
     def __repr__(self) -> str:
@@ -247,7 +251,7 @@ class Network:
         return "\n".join([*lines, ")"])
 
 
-_UNIT_NUMBERS = ("tau_mem", "tau_syn", "threshold", "refractory")
+_UNIT_NUMBERS = ("tau_mem", "tau_syn", "threshold", "refractory", "reset", "rest", "start")
 
 
 def _check_populations(populations: tuple[Population, ...]) -> None:

@@ -32,8 +32,12 @@ class Population(Brief, FrozenArrays):
     name: str
     units: int
 
-    unit_parameters: ClassVar[tuple[str, ...]] = ()
     spiking: ClassVar[bool] = True
+
+    @property
+    def unit_parameters(self) -> tuple[str, ...]:
+        """The names of the parameters of its units."""
+        return ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -55,24 +59,41 @@ class Population(Brief, FrozenArrays):
                 drawn[parameter] = value.fill_units(f"{self.name}.{parameter}", seed, self.units)
         return replace(self, **drawn) if drawn else self
 
-    def _set_unit_parameter(
-        self, parameter: str, unit: str, *, zero: bool = False, infinite: bool = False
-    ) -> None:
-        full_name = f"{self.name}.{parameter}"
-        if parameter in self.unit_parameters and isinstance(getattr(self, parameter), Initialiser):
-            return  # its values are checked when a Network draws them
-        values = real_numbers(getattr(self, parameter), full_name)
+    def _set_time(self, parameter: str, *, zero: bool = False, infinite: bool = False) -> None:
+        """Check a time in ms of each unit, and make it an array."""
+        values = self._values(parameter)
+        if values is None:
+            return
+        good = (values >= 0) if zero else (values > 0)
+        good &= ~np.isnan(values) if infinite else np.isfinite(values)
+        bound = ">= 0" if zero else "> 0"
+        finite = "" if infinite else "finite and "
+        refuse(values, ~good, self._full(parameter), "ms", f"it must be {finite}{bound}")
+        object.__setattr__(self, parameter, values)
+
+    def _set_voltage(self, parameter: str) -> None:
+        """Check a voltage of each unit, and make it an array."""
+        values = self._values(parameter)
+        if values is None:
+            return
+        refuse(values, ~np.isfinite(values), self._full(parameter), "", "it must be finite")
+        object.__setattr__(self, parameter, values)
+
+    def _values(self, parameter: str) -> np.ndarray | None:
+        """The numbers that are given; None for those that are drawn when a Network is built."""
+        given, full_name = getattr(self, parameter), self._full(parameter)
+        if parameter in self.unit_parameters and isinstance(given, Initialiser):
+            return None
+        values = real_numbers(given, full_name)
         if values.shape not in ((), (self.units,)):
             raise ValueError(
                 f"{full_name} has shape {values.shape}: give one value, shape (), or one per "
                 f"unit, shape ({self.units},)"
             )
-        good = (values >= 0) if zero else (values > 0)
-        good &= ~np.isnan(values) if infinite else np.isfinite(values)
-        bound = ">= 0" if zero else "> 0"
-        finite = "" if infinite else "finite and "
-        refuse(values, ~good, full_name, unit, f"it must be {finite}{bound}")
-        object.__setattr__(self, parameter, values)
+        return values
+
+    def _full(self, parameter: str) -> str:
+        return f"{self.name}.{parameter}"
 
 
 @helpful
@@ -86,8 +107,9 @@ class Input(Population):
 class LIF(Population):
     """Leaky integrate-and-fire units with exponential current synapses (D Table 1).
 
-    ``tau_mem dV/dt = -V + I`` and ``tau_syn dI/dt = -I``.  When V reaches ``threshold`` from
-    below, the unit emits a spike and V is set to 0; I does not change.
+    ``tau_mem dV/dt = rest - V + I`` and ``tau_syn dI/dt = -I``, with ``V(0) = start``.  When V
+    reaches ``threshold`` from below, the unit emits a spike and V is set to ``reset``; I does not
+    change.  Where ``rest`` is above the threshold, the unit spikes without any input.
 
     Parameters
     ----------
@@ -96,25 +118,62 @@ class LIF(Population):
     tau_mem, tau_syn : float, array of shape (units,) or Initialiser
         Membrane and synaptic time constant in ms, > 0.  Any ratio is allowed, also 1.
     threshold : float, array of shape (units,) or Initialiser
-        The voltage at which a unit spikes, > 0.
+        The voltage at which a unit spikes, above ``reset`` and ``start``.
     refractory : float or array of shape (units,)
-        The refractory period in ms, >= 0: V stays at 0 for that long after a spike.  With
+        The refractory period in ms, >= 0: V stays at ``reset`` for that long after a spike.  With
         infinity a unit spikes at most once per trial.
+    reset : float, array of shape (units,) or Initialiser
+        The voltage to which a spike sets V.
+    rest : float, array of shape (units,) or Initialiser
+        The voltage to which V decays without input.  It acts as a constant bias of the current.
+    start : float, array of shape (units,) or Initialiser, optional
+        The voltage at the start of the trial; if not given, V starts at ``rest``.
     """
 
     tau_mem: Any = 20.0
     tau_syn: Any = 5.0
     threshold: Any = 1.0
     refractory: Any = 0.0
+    reset: Any = 0.0
+    rest: Any = 0.0
+    start: Any = None
 
-    unit_parameters: ClassVar[tuple[str, ...]] = ("tau_mem", "tau_syn", "threshold")
+    @property
+    def unit_parameters(self) -> tuple[str, ...]:
+        names = ("tau_mem", "tau_syn", "threshold", "reset", "rest")
+        return names if self.start is None else (*names, "start")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._set_unit_parameter("tau_mem", "ms")
-        self._set_unit_parameter("tau_syn", "ms")
-        self._set_unit_parameter("threshold", "")
-        self._set_unit_parameter("refractory", "ms", zero=True, infinite=True)
+        self._set_time("tau_mem")
+        self._set_time("tau_syn")
+        self._set_voltage("threshold")
+        self._set_time("refractory", zero=True, infinite=True)
+        self._set_voltage("reset")
+        self._set_voltage("rest")
+        if self.start is not None:
+            self._set_voltage("start")
+        self._check_below_threshold("reset", "")
+        if self.start is None:
+            self._check_below_threshold("rest", ", as V starts there: give start")
+        else:
+            self._check_below_threshold("start", "")
+
+    def _check_below_threshold(self, parameter: str, remedy: str) -> None:
+        """Refuse a voltage that is not below the threshold, once both are numbers."""
+        values, threshold = getattr(self, parameter), self.threshold
+        if isinstance(values, Initialiser) or isinstance(threshold, Initialiser):
+            return
+        wrong = ~(values < threshold)
+        if not wrong.any():
+            return
+        unit = int(np.argmax(wrong))
+        values, threshold = (v[unit] if v.ndim else v for v in (values, threshold))
+        place = f"[{unit}]" if wrong.ndim else ""
+        raise ValueError(
+            f"{self._full(parameter)}{place} = {values:g}: it must be below "
+            f"{self._full('threshold')}{place} = {threshold:g}{remedy}"
+        )
 
 
 @helpful
@@ -128,15 +187,28 @@ class LI(Population):
     units : int
     tau_mem, tau_syn : float, array of shape (units,) or Initialiser
         Membrane and synaptic time constant in ms, > 0.
+    rest : float, array of shape (units,) or Initialiser
+        The voltage to which V decays without input.
+    start : float, array of shape (units,) or Initialiser, optional
+        The voltage at the start of the trial; if not given, V starts at ``rest``.
     """
 
     tau_mem: Any = 20.0
     tau_syn: Any = 5.0
+    rest: Any = 0.0
+    start: Any = None
 
-    unit_parameters: ClassVar[tuple[str, ...]] = ("tau_mem", "tau_syn")
     spiking: ClassVar[bool] = False
+
+    @property
+    def unit_parameters(self) -> tuple[str, ...]:
+        names = ("tau_mem", "tau_syn", "rest")
+        return names if self.start is None else (*names, "start")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._set_unit_parameter("tau_mem", "ms")
-        self._set_unit_parameter("tau_syn", "ms")
+        self._set_time("tau_mem")
+        self._set_time("tau_syn")
+        self._set_voltage("rest")
+        if self.start is not None:
+            self._set_voltage("start")

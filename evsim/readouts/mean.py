@@ -157,9 +157,9 @@ class InputSpikes:
 
 def _voltage_slopes(run: ReadableRun, population: str, times: SampleTimes) -> NDArray[np.float64]:
     """dV/dt before arrivals at the times, shape (times, units)."""
-    units = run.network.population(population)
+    units: Any = run.network.population(population)
     voltages, currents = run.states_at(population, times)
-    slopes: NDArray[np.float64] = (currents - voltages) / units.tau_mem  # type: ignore[attr-defined]
+    slopes: NDArray[np.float64] = (currents - (voltages - units.rest)) / units.tau_mem
     if isinstance(units, LIF) and np.any(units.refractory > 0):
         slopes[_is_refractory(run, units, times)] = 0.0
     return slopes

@@ -16,7 +16,7 @@ from evsim.readouts.base import ReadableRun, Readout
 @helpful
 @dataclass(frozen=True)
 class Peak(Readout):
-    """Largest voltage of the trial, ``max over t of V(t)`` (L 29); never below its start, 0.
+    """Largest voltage of the trial, ``max over t of V(t)`` (L 29); never below its start.
 
     Of LI units only: a LIF unit that spikes peaks at its threshold, whatever the weights.
     """

@@ -79,14 +79,15 @@ def _weighted_nodes(
 def _reset_jumps(
     run: ReadableRun, name: str, weights_at: Weights, cotangents: NDArray[np.float64]
 ) -> NDArray[np.float64] | None:
-    """l_V- - l_V+ of each spike that resets V: V goes from the threshold to 0 there (D Table 1)."""
+    """l_V- - l_V+ of each spike, where V goes from the threshold to the reset (D Table 1)."""
     population = run.network.population(name)
     if not isinstance(population, LIF):
         return None
     spikes = run.spikes[name]
-    threshold = np.broadcast_to(population.threshold, population.units)[spikes.units]
+    fall = population.threshold - population.reset
+    falls = np.broadcast_to(fall, population.units)[spikes.units]
     weight = weights_at(spikes.times) / run.duration
-    jumps: NDArray[np.float64] = cotangents[spikes.samples, spikes.units] * weight * threshold
+    jumps: NDArray[np.float64] = cotangents[spikes.samples, spikes.units] * weight * falls
     return jumps
 
 

@@ -24,7 +24,7 @@ class Voltage(Brief, Readout):
     Parameters
     ----------
     times : sequence of float
-        In ms, within the trial; V at a unit's own spike is that after it, 0.
+        In ms, within the trial; V at a unit's own spike is that after it, its reset.
     population : str, optional
         The output of the network, its last population, if not given.
     """
@@ -89,8 +89,8 @@ class Voltage(Brief, Readout):
 class VoltageAt(Brief, Readout):
     """The voltage at times of each sample, shape (times, units).
 
-    It is read after an emission at the same time, so that V is 0 there, and before an arrival,
-    which has no influence on the loss at that time.
+    It is read after an emission at the same time, so that V is the reset there, and before an
+    arrival, which has no influence on the loss at that time.
 
     Parameters
     ----------

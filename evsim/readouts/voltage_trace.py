@@ -48,7 +48,7 @@ class VoltageTrace(Readout):
         return integral._replace(spike_time_gradient=self.reset_jumps(run, integrand))
 
     def reset_jumps(self, run: ReadableRun, integrand: Integrand) -> NDArray[np.float64] | None:
-        """l_V- - l_V+ at each spike, where V goes from the threshold to 0 (D Table 1), (events,).
+        """l_V- - l_V+ at each spike, where V goes from threshold to reset (D Table 1), (events,).
 
         Units that spike at one instant are taken one after the other, in both orders, so that the
         sum over them is the derivative with respect to moving all of them.
@@ -60,12 +60,13 @@ class VoltageTrace(Readout):
         spikes = run.spikes[name]
         voltages, _ = run.states_at(name, SampleTimes(spikes.times, spikes.offsets))
         thresholds = np.broadcast_to(population.threshold, population.units)
+        resets = np.broadcast_to(population.reset, population.units)
         spiking, units = spikes.units[:, None], np.arange(population.units)
 
         def difference(yet_to_spike: NDArray[np.bool_]) -> NDArray[np.float64]:
             around = np.where(yet_to_spike, thresholds, voltages)
             before, _ = integrand(np.where(units == spiking, thresholds, around), spikes.samples)
-            after, _ = integrand(np.where(units == spiking, 0.0, around), spikes.samples)
+            after, _ = integrand(np.where(units == spiking, resets, around), spikes.samples)
             return before - after
 
         together = _spiking_together(spikes)

@@ -35,3 +35,14 @@ class TrialWeighting(NamedTuple):
     def form(self, duration: float) -> WeightingForm:
         """The weighting as a function of time in ms, for a trial of ``duration`` ms."""
         return WeightingForm(self.rate / duration, self.slope / duration)
+
+    def mean(self) -> float:
+        """``(1/T) * integral of w(t) dt`` over the trial: the mean of a V that is 1 throughout."""
+        rate, slope = self
+        if rate == 0.0:
+            return 1.0 + slope / 2
+        if abs(rate) < 1.0:  # the closed form loses digits there
+            nodes, weights = np.polynomial.legendre.leggauss(12)
+            return float((weights * WeightingForm(rate, slope).at((1.0 + nodes) / 2)).sum() / 2)
+        area = -np.expm1(-rate) / rate
+        return float(area + slope * (area - np.exp(-rate)) / rate)

@@ -170,4 +170,4 @@ class Run(SimulatedBatch):
         self, population: str, times: Sequence[float] | NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         checked = check_trace(self.network, population, times, self.duration)
-        return self.engine.traces(self.state, population, checked)
+        return super().traces(population, checked)

@@ -13,7 +13,7 @@ import numpy as np
 from evsim.arguments.checks import is_sparse
 from evsim.network.connections import Connection
 from evsim.network.network import Network
-from evsim.network.populations import LIF, Input
+from evsim.network.populations import LIF
 from evsim.network.spike_trains import SpikeTrains
 
 
@@ -33,7 +33,7 @@ def warn_of_unreached(network: Network, inputs: Mapping[str, SpikeTrains], durat
         else:
             told = f"no connection leads to {name!r}"
         _warn(f"{told}, so nothing happens there and nothing behind it learns; connect it")
-    if _all_after(inputs, duration):
+    if _all_after(inputs, duration) and not _spiking_alone(network):
         _warn(
             f"no input spike comes before the end of the trial at {duration:g} ms, so nothing "
             "happens; times are in ms: give earlier spikes or a longer duration"
@@ -65,8 +65,12 @@ def silent_layer(name: str) -> str:
 
 
 def _unreached(network: Network) -> Iterator[str]:
-    """The populations to which no path of connections leads from an input."""
-    reached = {population.name for population in network.inputs}
+    """The populations where nothing happens, for no path of connections leads there.
+
+    Paths begin at inputs and at units that spike without input.  Where V does not start at rest
+    something happens in any case.
+    """
+    reached = {population.name for population in network.inputs} | set(_spiking_alone(network))
     grows = True
     while grows:
         new = {
@@ -75,8 +79,14 @@ def _unreached(network: Network) -> Iterator[str]:
         reached |= new
         grows = bool(new)
     for population in network.populations:
-        if not isinstance(population, Input) and population.name not in reached:
+        if population.name not in reached and getattr(population, "start", None) is None:
             yield population.name
+
+
+def _spiking_alone(network: Network) -> list[str]:
+    """The populations with a unit whose rest is above its threshold."""
+    lif = (population for population in network.populations if isinstance(population, LIF))
+    return [population.name for population in lif if np.any(population.rest > population.threshold)]
 
 
 def _has_synapses(connection: Connection) -> bool:

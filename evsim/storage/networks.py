@@ -21,6 +21,9 @@ _KINDS: dict[str, type[Population]] = {kind.__name__: kind for kind in (Input, L
 
 _SPARSE_PARTS = ("data", "indices", "indptr")
 
+_MAY_LACK = ("reset", "rest", "start")
+"""Voltages that a file lacks where they are the default; files of old versions have none."""
+
 
 @helpful
 def save_network(path: str | os.PathLike[str], network: Network) -> None:
@@ -74,7 +77,9 @@ def network_arrays(network: Network) -> dict[str, np.ndarray]:
                 arrays[name] = value
     for population in network.populations:
         for field in _unit_fields(type(population)):
-            arrays[f"{population.name}.{field}"] = getattr(population, field)
+            value = getattr(population, field)
+            if not (field in _MAY_LACK and _is_default(population, field)):
+                arrays[f"{population.name}.{field}"] = value
     return arrays
 
 
@@ -84,7 +89,11 @@ def _network_of(structure: Any, arrays: dict[str, np.ndarray]) -> Network:
         if entry["kind"] not in _KINDS:
             raise ValueError(f"unknown kind of population {entry['kind']!r}")
         kind = _KINDS[entry["kind"]]
-        values = {field: arrays[f"{entry['name']}.{field}"] for field in _unit_fields(kind)}
+        values = {
+            field: arrays[f"{entry['name']}.{field}"]
+            for field in _unit_fields(kind)
+            if field not in _MAY_LACK or f"{entry['name']}.{field}" in arrays
+        }
         populations.append(kind(entry["name"], entry["units"], **values))
     units = {population.name: population.units for population in populations}
     connections = []
@@ -106,6 +115,11 @@ def _parameter_of(name: str, arrays: dict[str, np.ndarray], shape: tuple[int, in
 
     data, indices, indptr = (arrays[f"{name}.{part}"] for part in _SPARSE_PARTS)
     return csr_array((data, indices, indptr), shape=shape)
+
+
+def _is_default(population: Population, field: str) -> bool:
+    value = getattr(population, field)
+    return value is None or (value.shape == () and float(value) == 0.0)
 
 
 def _unit_fields(kind: type[Population]) -> list[str]:

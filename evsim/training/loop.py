@@ -26,7 +26,7 @@ from evsim.training.progress import Progress
 from evsim.training.state import TrainingState
 from evsim.training.tally import Tally
 from evsim.training.task import Task
-from evsim.training.trained_parameters import TrainedParameter, numbers
+from evsim.training.trained_parameters import TrainedParameter, numbers, renewed
 
 
 class Training:
@@ -143,7 +143,7 @@ class Training:
             if parameter.step(values, self.rates[parameter.name]):
                 clipped.append(parameter.name)
             parameter.check(place)
-        self._renew_network()
+        self.network = renewed(self.network, self.parameters, place)
         return outcome, clipped
 
     def _renew_network(self) -> None:

@@ -20,7 +20,7 @@ from evsim.network.parameters import Parameter, sparse_entries
 from evsim.network.populations import LIF
 from evsim.training.optimisers import Bounds, Optimizer, Projection
 
-POSITIVE = {"tau_mem": (3.0, 60.0), "tau_syn": (1.0, 15.0), "threshold": (0.1, 10.0)}
+POSITIVE = {"tau_mem": (3.0, 60.0), "tau_syn": (1.0, 15.0)}
 """Kinds of parameters that must be > 0, with reasonable bounds."""
 
 # -- parameters in training ---------------------------------------------------------------
@@ -126,6 +126,21 @@ def numbers(value: Parameter) -> np.ndarray:
     return flat
 
 
+def renewed(network: Network, parameters: Sequence[TrainedParameter], place: str) -> Network:
+    """The network with the values of its parameters in training.
+
+    Raises ValueError where a threshold is no longer above the voltages that must be below it;
+    ``place`` is the epoch and batch for the message.
+    """
+    try:
+        return network.replace({p.name: p.holder for p in parameters})
+    except ValueError as error:
+        raise ValueError(
+            f"{place}: after the step {error}: give what is trained bounds within which to learn, "
+            'such as projections={"threshold": (0.1, 10.0)}, or a smaller learning rate'
+        ) from error
+
+
 # -- which parameters are trained, and how ------------------------------------------------
 
 
@@ -134,7 +149,7 @@ def assign_optimizers(
 ) -> dict[str, Optimizer]:
     """The optimiser of each trained parameter, in the order of the network's parameters.
 
-    Keys are kinds ("weight", "delay", "tau_mem", "tau_syn", "threshold") or full names
+    Keys are kinds ("weight", "delay", "tau_mem", "threshold", "rest", ...) or full names
     ("input->hidden.delay"), which win; None under a full name leaves that parameter out.
 
     Raises TypeError for values that are no optimisers, and ValueError for a key that matches

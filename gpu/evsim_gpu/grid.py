@@ -27,6 +27,7 @@ from evsim.readouts.weightings import TrialWeighting
 from evsim_gpu.adjoint_sources import direct_time_constant_slopes, grid_sources
 from evsim_gpu.device import Device, Pulled
 from evsim_gpu.model.layout import GridLayout
+from evsim_gpu.model.not_yet import only_threshold
 from evsim_gpu.model.time_grid import grid_points, steps_before, steps_in, to_steps
 from evsim_gpu.readouts import mean_form, sample_weights
 from evsim_gpu.runaway import check_rates
@@ -231,7 +232,6 @@ class Grid(Engine):
         totals = {
             "weight": pulled.weight,
             "delay": pulled.delay,
-            "threshold": pulled.threshold,
             "tau_mem": pulled.tau_mem,
             "tau_syn": pulled.tau_syn,
         }
@@ -241,6 +241,7 @@ class Grid(Engine):
         return Adjoint(
             parameters={name: network.fold(name, totals[name.rsplit(".", 1)[1]]) for name in wrt},
             input_times={name: pulled.events[place] for name, place in state.on_grid.place.items()},
+            voltages=only_threshold(pulled.threshold),
             limited=pulled.limited,
             state=pulled,
         )

@@ -28,6 +28,7 @@ from evsim.engines.exact.layout import Layout, OrderedInputs
 from evsim.engines.exact.state import AdjointState, ExactState, Piece, writable
 from evsim.engines.exact.verification import verify
 from evsim.engines.protocol import Adjoint, Engine, Report
+from evsim.engines.rest import FromRest
 from evsim.engines.runaway import RATE_LIMIT, check_rate_limit, shortest_blocks
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
@@ -82,6 +83,8 @@ class Exact(Engine):
         duration: float,
         dropout: Dropout | None = None,
     ) -> ExactState:
+        if any(np.any(network.per_unit(name, 0.0)) for name in ("reset", "rest", "start")):
+            raise ValueError("the exact engine knows units with reset = rest = start = 0 only")
         layout = Layout.of(network, dropout)
         with np.errstate(over="ignore"):
             layout.units["shortest_blocks"] = shortest_blocks(network, self.rate_limit)
@@ -247,11 +250,13 @@ class Exact(Engine):
             for kind, total in totals.items():
                 total += result.sums[kind]
         spike_time_gradients = tuple(result.spike_time_gradient for result in results)
+        unknown = np.full(totals["threshold"].size, np.nan)
         return Adjoint(
             parameters={
                 name: state.network.fold(name, totals[name.rsplit(".", 1)[1]]) for name in wrt
             },
             input_times=state.input_gradients(spike_time_gradients),
+            voltages=FromRest(totals["threshold"], unknown, unknown),
             limited=sum(result.limited for result in results),
             state=AdjointState(arrays, units, spike_time_gradients),
         )

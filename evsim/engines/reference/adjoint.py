@@ -8,6 +8,7 @@ Paper: D is Mészáros, Knight, Nowotny (learning delays with EventProp).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,8 +25,9 @@ class Jump(NamedTuple):
     """A jump of a unit's lambda_V, caused by a readout.
 
     In backward time the jump comes after all events at the same time, so these do not see it.
-    Right after an emission and in a refractory period V is 0 whatever came before, so a jump has no
-    effect there.  ``phantom`` marks the jump for a missing spike, at the end of the trial.
+    Right after an emission and in a refractory period V is the reset whatever came before, so a
+    jump has no effect there.  ``phantom`` marks the jump for a missing spike, at the end of the
+    trial.
     """
 
     time: Number
@@ -41,6 +43,8 @@ class Cotangents:
     ``voltage_cotangents`` has dF/dV / w(t) of each unit and ``form`` is that of w(t); ``jumps``
     change lambda_V, ``arrival_jumps`` is the part of a jump at the same instant that acts on an
     arrival, and ``emission_slopes`` is the derivative of the loss with respect to emission times.
+    ``resets`` and ``starts``, by unit, are what the readout sees of V = reset in refractory
+    periods, and of V = start: direct derivatives of the loss with respect to them.
     ``rate_jumps``, by unit, and ``lambda_limit`` are those of ``AdjointSources``.
     """
 
@@ -49,6 +53,8 @@ class Cotangents:
     jumps: list[Jump] = field(default_factory=list)
     arrival_jumps: dict[Arrival, Number] = field(default_factory=dict)
     emission_slopes: dict[Emission, Number] = field(default_factory=dict)
+    resets: Counter[int] = field(default_factory=Counter)
+    starts: Counter[int] = field(default_factory=Counter)
     rate_jumps: Mapping[int, Number] = field(default_factory=dict)
     lambda_limit: Number = float("inf")
 
@@ -64,8 +70,8 @@ class AdjointSimulation:
     ----------
     weight, delay : list of Number
         The gradient for each synapse.
-    threshold : dict from unit to Number
-        Gradients.
+    threshold, reset, start : dict from unit to Number
+        Gradients with respect to these voltages, measured from rest.
     spike_time_gradient : dict from Emission to Number
         S_k of each spike, input spikes included: the gradient with respect to its time.
     history : list of AdjointSegment, by unit
@@ -83,6 +89,8 @@ class AdjointSimulation:
         self.weight = [zero] * len(model.weight)
         self.delay = [zero] * len(model.delay)
         self.threshold = dict.fromkeys(model.neurons, zero)
+        self.reset = {unit: zero + cotangents.resets[unit] for unit in model.neurons}
+        self.start = {unit: zero + cotangents.starts[unit] for unit in model.neurons}
         self.spike_time_gradient: dict[Emission, Number] = {
             e: cotangents.emission_slopes.get(e, zero) for e in simulation.emissions
         }
@@ -95,7 +103,7 @@ class AdjointSimulation:
             for unit, segments in simulation.history.items()
         }
         self.limited = 0
-        # h_k = I lambda_V at the end of a refractory period: the effect of V starting later.
+        # h_k at the end of a refractory period: the effect of V starting later.
         self._release_slopes = dict.fromkeys(model.neurons, zero)
 
     def run(self) -> AdjointSimulation:
@@ -113,6 +121,7 @@ class AdjointSimulation:
         zero = self.model.numbers.convert(0)
         for unit in self.model.neurons:
             self._enter(unit, zero, *self.flow(unit, zero), self.history[unit][-1].is_refractory)
+            self.start[unit] -= self._tau_mem(unit) * self.history[unit][-1].lambda_v
         return self
 
     def _events(self) -> list[Event | Jump]:
@@ -137,7 +146,7 @@ class AdjointSimulation:
             restart: Number = self._release_slopes[unit]
             self._release_slopes[unit] = self.model.numbers.convert(0)
         else:
-            restart = emission.current * later_v
+            restart = self._restart(unit, emission.current, later_v)
         self.spike_time_gradient[emission] += restart
         lambda_v = self._before(emission)
         self.threshold[unit] += self._tau_mem(unit) * lambda_v
@@ -149,6 +158,11 @@ class AdjointSimulation:
             difference + (lambda_v - later_v),
             is_refractory=False,
         )
+
+    def _restart(self, unit: int, current: Number, lambda_v: Number) -> Number:
+        """h_k where V starts to move again at the reset; the gradient of the reset there."""
+        self.reset[unit] -= self._tau_mem(unit) * lambda_v
+        return self.model.neurons[unit].restart_gradient(current, lambda_v)
 
     def _before(self, emission: Emission) -> Number:
         """lambda_V-, with the limit on it and the jump of a rate regulariser."""
@@ -181,7 +195,7 @@ class AdjointSimulation:
     def _release(self, release: Release) -> None:
         unit = release.unit
         lambda_v, lambda_i, _ = self.flow(unit, release.time)
-        self._release_slopes[unit] = release.current * lambda_v
+        self._release_slopes[unit] = self._restart(unit, release.current, lambda_v)
         zero = self.model.numbers.convert(0)
         self._enter(unit, release.time, zero, lambda_i, -lambda_i, is_refractory=True)
 

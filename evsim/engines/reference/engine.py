@@ -37,6 +37,7 @@ from evsim.engines.reference import readouts as reference_readouts
 from evsim.engines.reference.adjoint import AdjointSimulation, Cotangents
 from evsim.engines.reference.network import InputEvent, Model, SampleDropout, Simulation
 from evsim.engines.reference.neuron import Number, Numbers, numbers_with
+from evsim.engines.rest import FromRest, direct_rest_gradient, rest_gradient
 from evsim.engines.runaway import RATE_LIMIT, check_rate_limit
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
@@ -83,12 +84,13 @@ class State(Brief):
 class AdjointState(Brief):
     """Gradients in the engine's number type, each computed when it is first asked for.
 
-    ``weight`` and ``delay`` hold one per synapse in the order of ``network.topology``,
-    ``tau_mem``, ``tau_syn`` and ``threshold`` one per unit of all populations, 0 for inputs,
-    and ``input_times`` one per event of each input population.
+    ``weight`` and ``delay`` hold one per synapse in the order of ``network.topology``, ``tau_mem``,
+    ``tau_syn``, ``threshold``, ``reset``, ``start`` and ``rest`` one per unit of all populations, 0
+    for inputs, and ``input_times`` one per event of each input population.
     """
 
     forward: State
+    sources: AdjointSources
     samples: list[AdjointSimulation]
 
     @cached_property
@@ -105,6 +107,29 @@ class AdjointState(Brief):
     def threshold(self) -> np.ndarray:
         """By the threshold of each unit."""
         return self._per_unit([sample.threshold for sample in self.samples])
+
+    @cached_property
+    def reset(self) -> np.ndarray:
+        """By the reset of each unit."""
+        return self._per_unit([sample.reset for sample in self.samples])
+
+    @cached_property
+    def start(self) -> np.ndarray:
+        """By the start of each unit."""
+        return self._per_unit([sample.start for sample in self.samples])
+
+    @property
+    def voltages(self) -> FromRest:
+        """By the voltages measured from rest; the gradients with respect to V itself equal them."""
+        return FromRest(self.threshold, self.reset, self.start)
+
+    @cached_property
+    def rest(self) -> np.ndarray:
+        """By the rest of each unit."""
+        model = self.forward.model
+        mean_of = partial(_weighting_mean, self.forward)
+        direct = direct_rest_gradient(model.network, self.sources, mean_of, object)
+        return rest_gradient(model.network, self.voltages, direct)
 
     @cached_property
     def tau_mem(self) -> np.ndarray:
@@ -322,10 +347,11 @@ class Reference(Engine):
     # -- readouts ---------------------------------------------------------------------
 
     def read_mean(self, state: State, population: str, weighting: TrialWeighting) -> np.ndarray:
-        return NumberBatch.of(self, state).weighted_mean(population, weighting).astype(np.float64)
+        read = partial(reference_readouts.mean, weighting=weighting)
+        return _per_unit(state, population, read).astype(np.float64)
 
     def read_peak(self, state: State, population: str) -> np.ndarray:
-        return NumberBatch.of(self, state).peak_voltage(population).astype(np.float64)
+        return _per_unit(state, population, _peak_voltage).astype(np.float64)
 
     def read_spike_times(self, state: State, population: str, count: int) -> np.ndarray:
         return NumberBatch.of(self, state).spike_times(population, count).astype(np.float64)
@@ -366,7 +392,7 @@ class Reference(Engine):
     def states_at_exact(
         self, state: State, population: str, times: SampleTimes
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The same in the engine's number type; the times may be of it as well."""
+        """The same, measured from rest, in the engine's number type; so may be the times."""
         units = state.model.units_of(population)
         pairs = np.empty((2, len(times.times), len(units)), dtype=object)
         columns = times.samples.tolist(), times.times.tolist()
@@ -388,7 +414,8 @@ class Reference(Engine):
             parameters[name] = state.model.network.fold(name, flat)
         input_times = {name: g.astype(np.float64) for name, g in adjoint.input_times.items()}
         limited = sum(sample.limited for sample in adjoint.samples)
-        return Adjoint(parameters, input_times, limited, adjoint)
+        voltages = FromRest(*(gradient.astype(np.float64) for gradient in adjoint.voltages))
+        return Adjoint(parameters, input_times, voltages, limited, adjoint)
 
     def pull_back_exact(
         self,
@@ -412,7 +439,7 @@ class Reference(Engine):
                 state.samples, self.entering(state, sources), strict=True
             )
         ]
-        return AdjointState(state, samples)
+        return AdjointState(state, sources, samples)
 
     def entering(self, state: State, sources: AdjointSources) -> Iterator[Cotangents]:
         """What enters the adjoint of each sample."""
@@ -470,28 +497,53 @@ class NumberBatch(SimulatedBatch):
         return len(self.state.samples)
 
     def weighted_mean(self, population: str, weighting: TrialWeighting) -> np.ndarray:
-        return self._per_unit(population, partial(reference_readouts.mean, weighting=weighting))
+        read = partial(reference_readouts.mean, weighting=weighting)
+        values = _per_unit(self.state, population, read)
+        means: np.ndarray = values + self._rest(population) * _weighting_mean(self.state, weighting)
+        return means
 
     def peak_voltage(self, population: str) -> np.ndarray:
-        return self._per_unit(population, lambda *of: reference_readouts.peak(*of).voltage)
+        peaks: np.ndarray = _per_unit(self.state, population, _peak_voltage)
+        peaks += self._rest(population)
+        return peaks
 
     def spike_times(self, population: str, count: int) -> np.ndarray:
         function = partial(reference_readouts.spike_times, count=count)
-        return self._per_unit(population, function, count)
+        return _per_unit(self.state, population, function, count)
 
     def states_at(self, population: str, times: SampleTimes) -> tuple[np.ndarray, np.ndarray]:
         engine: Any = self.engine
         voltages, currents = engine.states_at_exact(self.state, population, times)
-        return voltages, currents
+        return voltages + self._rest(population), currents
 
-    def _per_unit(self, population: str, function: Callable[..., Any], *shape: int) -> np.ndarray:
-        """A function of a sample and a unit, (batch, units, ...)."""
-        units = self.state.model.units_of(population)
-        values = np.empty((self.batch_size, len(units), *shape), dtype=object)
-        for sample, simulation in enumerate(self.state.samples):
-            for column, unit in enumerate(units):
-                values[sample, column] = function(simulation, unit)
-        return values
+    def _rest(self, population: str) -> np.ndarray:
+        """The rest of each unit, (units,)."""
+        model = self.state.model
+        rests = [model.neurons[unit].rest for unit in model.units_of(population)]
+        return np.array(rests, dtype=object)
+
+
+def _per_unit(
+    state: State, population: str, function: Callable[..., Any], *shape: int
+) -> np.ndarray:
+    """A function of a sample and a unit, (batch, units, ...)."""
+    units = state.model.units_of(population)
+    values = np.empty((len(state.samples), len(units), *shape), dtype=object)
+    for sample, simulation in enumerate(state.samples):
+        for column, unit in enumerate(units):
+            values[sample, column] = function(simulation, unit)
+    return values
+
+
+def _peak_voltage(simulation: Simulation, unit: int) -> Number:
+    return reference_readouts.peak(simulation, unit).voltage
+
+
+def _weighting_mean(state: State, weighting: TrialWeighting) -> Number:
+    """(1/T) times the integral of w(t) dt."""
+    neuron = next(iter(state.model.neurons.values()))
+    form, start = weighting.form(state.duration), state.model.numbers.convert(0)
+    return neuron.weighting_integral(form, start, state.duration) / state.duration
 
 
 def _sample_dropouts(

@@ -2,7 +2,7 @@
 
 There are three kinds of events:
 
-- *emission*: V of a LIF unit reaches the threshold; V := 0, and I does not change.
+- *emission*: V of a LIF unit reaches the threshold; V := reset, and I does not change.
 - *arrival*: spikes arrive at a unit, each a delay after its emission, and raise I by the sum of
   their weights.
 - *release*: the refractory period of a unit ends, and V moves again.
@@ -30,6 +30,7 @@ from evsim.display.short_repr import Brief
 from evsim.engines import runaway
 from evsim.engines.protocol import EngineError
 from evsim.engines.reference.neuron import Neuron, Number, Numbers, Segment
+from evsim.engines.rest import from_rest
 from evsim.network.dropout import is_dropped
 from evsim.network.network import Network
 from evsim.network.populations import Input
@@ -94,20 +95,20 @@ class Model(Brief):
 
 
 def _neurons(network: Network, numbers: Numbers) -> dict[int, Neuron]:
-    columns = (
-        network.per_unit("tau_mem"),
-        network.per_unit("tau_syn"),
-        network.per_unit("threshold", default=np.inf),
-        network.per_unit("refractory", default=0.0),
-    )
-    parameters = np.transpose(columns).tolist()
+    defaults = {"threshold": np.inf, "refractory": 0.0, "reset": 0.0, "rest": 0.0, "start": 0.0}
+    numbers_of = {
+        name: np.array(list(map(numbers.convert, network.per_unit(name, default).tolist())), object)
+        for name, default in {"tau_mem": np.nan, "tau_syn": np.nan, **defaults}.items()
+    }
+    measured = from_rest(*(numbers_of[name] for name in ("threshold", "reset", "rest", "start")))
+    parameters = numbers_of | measured._asdict()
     has_voltage = [
         not isinstance(population, Input)
         for population in network.populations
         for _ in range(population.units)
     ]
     return {
-        unit: Neuron(numbers, *map(numbers.convert, parameters[unit]))
+        unit: Neuron(numbers, **{name: values[unit] for name, values in parameters.items()})
         for unit in np.flatnonzero(has_voltage).tolist()
     }
 
@@ -204,7 +205,7 @@ class Simulation:
     queue : SortedKeyList of Event
         Input spikes, at most one predicted emission per unit, arrivals, releases.
     history : dict from unit to list of Segment
-        V and I after each event of the unit; the first entry is V = I = 0 at time 0.
+        V, measured from rest, and I after each event of the unit; the first entry is at time 0.
     resets : dict from unit to list of int
         The indices in ``history`` of the unit's emissions.
     events : list of Event
@@ -234,7 +235,10 @@ class Simulation:
         self.debug = debug
         self.now = zero
         self.queue = SortedKeyList(key=order)
-        self.history = {u: [Segment(zero, zero, zero, is_refractory=False)] for u in model.neurons}
+        self.history = {
+            unit: [Segment(zero, neuron.start, zero, is_refractory=False)]
+            for unit, neuron in model.neurons.items()
+        }
         self.resets: dict[int, list[int]] = {unit: [] for unit in model.neurons}
         self.events: list[Event] = []
         self.arrivals_after_end = 0
@@ -248,6 +252,8 @@ class Simulation:
         for event in inputs:
             if event.time <= duration:
                 self.queue.add(Emission(event.time, event.unit, event.event))
+        for unit, neuron in model.neurons.items():
+            self._predict(unit, neuron.start, zero)
 
     @property
     def emissions(self) -> list[Emission]:
@@ -287,9 +293,7 @@ class Simulation:
             self._check_pace(unit)
             self.resets[unit].append(len(self.history[unit]))
             release = now + neuron.refractory
-            self._enter(
-                unit, self.model.numbers.convert(0), emission.current, is_refractory=release > now
-            )
+            self._enter(unit, neuron.reset, emission.current, is_refractory=release > now)
             if now < release <= self.duration:
                 self.queue.add(Release(release, unit))
         emission.dropped = self._drops(unit)
@@ -370,9 +374,12 @@ class Simulation:
         self.history[unit].append(Segment(self.now, voltage, current, is_refractory))
         if unit in self._predicted:
             self.queue.remove(self._predicted.pop(unit))
-        wait = (
-            None if is_refractory else self.model.neurons[unit].time_to_threshold(voltage, current)
-        )
+        if not is_refractory:
+            self._predict(unit, voltage, current)
+
+    def _predict(self, unit: int, voltage: Number, current: Number) -> None:
+        """Put the next emission of a unit in the queue, if there is one without further events."""
+        wait = self.model.neurons[unit].time_to_threshold(voltage, current)
         if wait is not None and self.now + wait <= self.duration:
             self._predicted[unit] = Emission(self.now + wait, unit)
             self.queue.add(self._predicted[unit])
@@ -416,12 +423,15 @@ class Simulation:
         segment = self.history[unit][-1]
         voltage, _ = neuron.flow(segment, self.now)
         # V may exceed the threshold a little, because the time of an emission is rounded.
-        slack = 1e6 * neuron.numbers.epsilon * (1 + abs(segment.current))
+        scale = 1 + abs(segment.current) + abs(neuron.threshold)
+        slack = 1e6 * neuron.numbers.epsilon * scale
         assert voltage <= neuron.threshold + slack, (
             f"V of {place} is {voltage}, not below threshold"
         )
         if segment.is_refractory:
-            assert voltage == 0, f"V of {place} is {voltage} within its refractory period"
+            assert voltage == neuron.reset, (
+                f"V of {place} is {voltage} within its refractory period"
+            )
             last = next(e for e in reversed(self.emissions) if e.unit == unit)
             end = last.time + neuron.refractory
             waits = any(e.kind == Kind.RELEASE and e.unit == unit for e in self.queue)
@@ -446,7 +456,7 @@ class Simulation:
         return self.model.neurons[unit].flow(segment, time)
 
     def is_reset(self, unit: int, time: Number) -> bool:
-        """Whether V is 0 there because the unit has just spiked, or is refractory."""
+        """Whether V is the reset there because the unit has just spiked, or is refractory."""
         place = self._place_of(unit, time)
         segment = self.history[unit][place]
         return segment.is_refractory or (segment.time == time and place in self.resets[unit])

@@ -2,6 +2,8 @@
 
     tau_mem dV/dt = -V + I          tau_syn dI/dt = -I
 
+V is measured from rest, see ``evsim.engines.rest``.
+
 Every closed form here is a convolution of exponentials e^(-t/tau), and thus a divided
 difference of the exponential function,
 
@@ -111,7 +113,7 @@ def _taylor_series(numbers: Numbers, gaps: list[Number]) -> Number:
 class Segment(NamedTuple):
     """V and I right after an event at ``time``; until the next event they follow their equations.
 
-    While ``is_refractory``, in a refractory period, V stays at 0.
+    While ``is_refractory``, in a refractory period, V stays at the reset.
     """
 
     time: Number
@@ -150,13 +152,19 @@ def weighting_at(numbers: Numbers, form: WeightingForm, time: Number) -> Number:
 
 @dataclass(frozen=True)
 class Neuron:
-    """Parameters of one LIF or LI unit and its dynamics; an LI unit's threshold is infinite."""
+    """Parameters of one LIF or LI unit and its dynamics; an LI unit's threshold is infinite.
+
+    ``threshold``, ``reset`` and ``start`` are measured from ``rest``.
+    """
 
     numbers: Numbers
     tau_mem: Number
     tau_syn: Number
     threshold: Number
     refractory: Number
+    reset: Number
+    start: Number
+    rest: Number
 
     # Free flow.
 
@@ -241,9 +249,14 @@ class Neuron:
     def integral(self, segment: Segment, end: Number, form: WeightingForm) -> Number:
         """Integral of w(t) V(t) dt from the segment's start to its end."""
         if segment.is_refractory:
-            return self.numbers.convert(0)
+            return segment.voltage * self.weighting_integral(form, segment.time, end)
         span = end - segment.time
         return self._voltage(segment, partial(self._weighted_integral, form, segment.time, span))
+
+    def weighting_integral(self, form: WeightingForm, start: Number, end: Number) -> Number:
+        """Integral of w(t) dt from start to end: of a V that is 1 and does not decay."""
+        forever = self.numbers.convert("inf")
+        return self._weighted_integral(form, start, end - start, forever)
 
     def _weighted_integral(
         self, form: WeightingForm, start: Number, span: Number, *taus: Number
@@ -321,21 +334,24 @@ class Neuron:
     def time_to_threshold(self, voltage: Number, current: Number) -> Number | None:
         """The time until V first reaches the threshold; None if V never exceeds the threshold.
 
-        V is concave while it rises.  So Newton's iteration from the left never passes the crossing,
-        and it has converged when it no longer moves to the right.
+        V is concave where it rises and I >= 0.  So Newton's iteration from the left never passes
+        the crossing, and it has converged when it no longer moves to the right.
         """
-        if current <= self.threshold:
+        if current <= self.threshold and self.threshold >= 0:
             return None
         time = self.numbers.convert(0)
-        if voltage >= self.threshold:  # up to rounding, V crosses at the event itself
-            return time
-        to_maximum = self.time_to_maximum(voltage, current)
-        if to_maximum is None:
-            return None
+        if voltage >= self.threshold and current > self.threshold:
+            return time  # up to rounding, V crosses at the event itself
         start = Segment(time, voltage, current, is_refractory=False)
-        maximum, _ = self.flow(start, to_maximum)
-        if maximum <= self.threshold:
+        if current <= 0:
+            return self._time_from_below_rest(start)
+        to_maximum = self.time_to_maximum(voltage, current)
+        if to_maximum is None and self.threshold >= 0:
             return None
+        if to_maximum is not None:
+            maximum, _ = self.flow(start, to_maximum)
+            if maximum <= self.threshold:
+                return None
         while True:
             voltage, current = self.flow(start, time)
             slope = self.slope(voltage, current)
@@ -346,7 +362,35 @@ class Neuron:
                 return time
             time = later
 
-    # Emission: V := 0, and lambda_V jumps.
+    def _time_from_below_rest(self, start: Segment) -> Number:
+        """The time until V reaches a threshold below rest, while I <= 0: it always does.
+
+        V stays negative.  It falls first if V > I, to its only minimum, and then rises towards
+        rest.  f = log(V/threshold) is a concave or a convex function of time throughout, since
+        f'' V^2 = V V'' - V'^2 is one exponential times the product of the coefficients of the two
+        that V is made of.  Newton's iteration for f = 0 is monotone from the left if f is convex,
+        and from the right if it is concave.
+        """
+        slope = self.slope(start.voltage, start.current)
+        bend = -(start.current / self.tau_syn + slope) / self.tau_mem
+        concave = start.voltage * bend < slope**2
+        time = start.time
+        if concave:  # to the right of the crossing
+            time = self.time_to_maximum(-start.voltage, -start.current) or time
+            while self.flow(start, time)[0] < self.threshold:
+                time += max(self.tau_mem, self.tau_syn)
+        while True:
+            voltage, current = self.flow(start, time)
+            slope = self.slope(voltage, current)
+            excess = self.numbers.log(voltage / self.threshold)
+            if slope <= 0 or (excess >= 0 if concave else excess <= 0):
+                return time
+            later = time - excess * voltage / slope
+            if (later >= time) if concave else (later <= time):
+                return time
+            time = later
+
+    # Emission: V := reset, and lambda_V jumps.
 
     def threshold_excess(self, current: Number) -> Number:
         """I - threshold right before an emission: tau_mem dV/dt there."""
@@ -365,6 +409,14 @@ class Neuron:
         else:
             lambda_v = spike_time_gradient / excess if spike_time_gradient else spike_time_gradient
         return lambda_v - rate_jump, is_limited
+
+    def restart_gradient(self, current: Number, lambda_v: Number) -> Number:
+        """``h = (I - reset) lambda_V``: the part of S_k from V starting to move again.
+
+        Both are those of the time when V starts: right after the emission, or at the end of the
+        refractory period.
+        """
+        return (current - self.reset) * lambda_v
 
     # Arrival.
 

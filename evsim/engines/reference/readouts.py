@@ -62,9 +62,14 @@ def mean(simulation: Simulation, unit: int, weighting: TrialWeighting) -> Number
     neuron = simulation.model.neurons[unit]
     form = weighting.form(simulation.duration)
     history = simulation.history[unit]
-    ends = [segment.time for segment in history[1:]] + [simulation.duration]
+    ends = _ends(simulation, unit)
     parts = (neuron.integral(s, end, form) for s, end in zip(history, ends, strict=True))
     return sum(parts) / simulation.duration
+
+
+def _ends(simulation: Simulation, unit: int) -> list[Number]:
+    """When each segment of a unit's history ends."""
+    return [segment.time for segment in simulation.history[unit][1:]] + [simulation.duration]
 
 
 def adjoint_mean(
@@ -74,14 +79,22 @@ def adjoint_mean(
     cotangent: Number,
     entering: Cotangents,
 ) -> None:
-    """dF/dV = w(t)/T * dell/dz, and l_V- - l_V+ = w(t)/T * dell/dz * threshold (D Table 1)."""
-    model = simulation.model
+    """dF/dV = w(t)/T * dell/dz, and l_V- - l_V+ = (threshold - reset) dF/dV (D Table 1).
+
+    In a refractory period the readout sees the reset.
+    """
+    model, neuron = simulation.model, simulation.model.neurons[unit]
     entering.form = weighting.form(simulation.duration)
     entering.voltage_cotangents[unit] = of_voltage = cotangent / simulation.duration
     for emission in emissions_of(simulation, unit):
         weight = weighting_at(model.numbers, entering.form, emission.time)
-        jump = of_voltage * weight * model.neurons[unit].threshold
+        jump = of_voltage * weight * (neuron.threshold - neuron.reset)
         entering.add_emission_slope(emission, jump)
+    history = simulation.history[unit]
+    for segment, end in zip(history, _ends(simulation, unit), strict=True):
+        if segment.is_refractory:
+            area = neuron.weighting_integral(entering.form, segment.time, end)
+            entering.resets[unit] += of_voltage * area
 
 
 # -- voltages at given times --------------------------------------------------------------
@@ -97,7 +110,10 @@ def times_of(simulation: Simulation, sample_times: SampleTimes) -> list[Number]:
 def adjoint_voltage(
     simulation: Simulation, unit: int, time: Number, cotangent: Number, entering: Cotangents
 ) -> None:
-    """lambda_V jumps at the time by -(dell/dV)/tau_mem."""
+    """lambda_V jumps at the time by -(dell/dV)/tau_mem; where V is the reset, that is seen."""
+    if simulation.is_reset(unit, time):
+        entering.resets[unit] += cotangent
+        return
     entering.jumps.append(Jump(time, unit, -cotangent / simulation.model.neurons[unit].tau_mem))
 
 
@@ -138,7 +154,7 @@ def peak(simulation: Simulation, unit: int) -> PeakAt:
 def adjoint_peak(
     simulation: Simulation, unit: int, cotangent: Number, entering: Cotangents
 ) -> None:
-    """lambda_V jumps at the peak by -(dell/dz)/tau_mem; nothing for the V = 0 at the start.
+    """lambda_V jumps at the peak by -(dell/dz)/tau_mem; at the start, V = start is seen.
 
     Where an arrival ends the rise of V, the peak is at the arrival and moves with it:
     dz/dt = V'(t-).  Of the jump J, that arrival sees alpha J with alpha = V'(t-) /
@@ -148,6 +164,7 @@ def adjoint_peak(
     neuron = simulation.model.neurons[unit]
     at = peak(simulation, unit)
     if at.time == 0:
+        entering.starts[unit] += cotangent
         return
     jump = -cotangent / neuron.tau_mem
     entering.jumps.append(Jump(at.time, unit, jump))

@@ -20,6 +20,7 @@ from evsim.network.network import Network
 from evsim.network.populations import LIF, Input
 from evsim.network.topology import Topology
 from evsim_gpu.model import coefficients
+from evsim_gpu.model.not_yet import refuse_voltages
 from evsim_gpu.model.precision import check_parameters
 from evsim_gpu.model.time_grid import steps_in, to_steps
 
@@ -159,6 +160,7 @@ class GridLayout(Brief):
         """
         steps = steps_in(duration, dt)
         check_parameters(network, precision)
+        refuse_voltages(network)
         rates = np.zeros(network.topology.unit_count)
         return cls(
             network=network,

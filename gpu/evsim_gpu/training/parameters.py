@@ -59,6 +59,8 @@ def unsupported_steps(task: Task) -> str | None:
     readout = task.loss.readout
     population = readout.population_of(task.network)
     for name, optimizer in task.optimizers.items():
+        if name.rsplit(".", 1)[1] not in KINDS:
+            return f"{name} is trained"
         if name in (f"{population}.tau_mem", f"{population}.tau_syn") and isinstance(readout, Mean):
             return f"{name} is trained, and the loss reads a mean of {population!r}"
         if type(optimizer) not in (Adam, SGD):
