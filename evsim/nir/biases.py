@@ -17,7 +17,7 @@ from evsim.arguments.checks import check_is, is_sparse
 from evsim.arguments.keywords import helpful
 from evsim.network.connections import Connection
 from evsim.network.network import Network
-from evsim.network.populations import Population
+from evsim.network.populations import LI, LIF, Population
 from evsim.network.spike_trains import SpikeTrains
 
 BIAS_INPUT = "bias"
@@ -57,12 +57,12 @@ def biases_of(network: Network, bias_input: str) -> Biases:
 
 def _drive(connection: Connection, target: Population) -> np.ndarray | None:
     """The rise of the rest of V, if V starts below it by as much as the connection takes away."""
-    start = getattr(target, "start", None)
-    if start is None or is_sparse(connection.weight) or np.any(connection.delay):
+    assert isinstance(target, LIF | LI)
+    if target.start is None or is_sparse(connection.weight) or np.any(connection.delay):
         return None
     drive: np.ndarray = -np.broadcast_to(connection.weight, (target.units, 1))[:, 0]
-    rest = np.broadcast_to(target.rest, (target.units,))  # type: ignore[attr-defined]
-    return drive if np.allclose(start + drive, rest, rtol=1e-12, atol=1e-12) else None
+    fits = np.allclose(target.start + drive, target.rest, rtol=1e-12, atol=1e-12)
+    return drive if fits else None
 
 
 def _bringer(network: Network, target: str, bias_input: str) -> str | None:

@@ -309,10 +309,9 @@ class _Conversion:
         parameters = {
             "tau_mem": _shared(self._tau(name, "mem")),
             "tau_syn": _shared(self._tau(name, "syn")),
-            **_unless_default("rest", _shared(leak + drive)),
+            "rest": _shared(leak + drive),
+            "start": None if start is None else _shared(start),
         }
-        if start is not None:
-            parameters["start"] = _shared(start)
         units = self._signals.units(name)
         if self._graph.kind(name) == "CubaLI":
             return LI(self._names[name], units, **parameters)
@@ -322,8 +321,8 @@ class _Conversion:
             self._names[name],
             units,
             threshold=_shared(threshold),
+            reset=_shared(self._values(name, "v_reset")),
             refractory=self._refractory,
-            **_unless_default("reset", _shared(self._values(name, "v_reset"))),
             **parameters,
         )
 
@@ -417,11 +416,6 @@ def _population_names(nodes: list[str]) -> dict[str, str]:
 def _shared(values: np.ndarray) -> np.ndarray:
     """One number if all units have the same."""
     return values.ravel()[0] if np.all(values == values.ravel()[0]) else values
-
-
-def _unless_default(parameter: str, values: Any) -> dict[str, Any]:
-    """The parameter of a population, if it is not 0 for all units."""
-    return {parameter: values} if np.any(values) else {}
 
 
 def _coarse(told: list[str], dt: float) -> str:

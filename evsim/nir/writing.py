@@ -107,10 +107,9 @@ def _refuse_losses(network: Network, biases: Biases) -> None:
                 f"{population.name}.refractory is {np.max(population.refractory):g} ms, and NIR "
                 "has no refractory period: set it to 0, or leave it out with lossy=True"
             )
-        start = getattr(population, "start", None)
-        if start is None or population.name in biases.drives:
+        if not isinstance(population, LIF | LI) or population.name in biases.drives:
             continue
-        if not np.all(start == population.rest):  # type: ignore[attr-defined]
+        if population.start is not None and np.any(population.start != population.rest):
             raise ValueError(
                 f"{population.name}.start differs from its rest, and in NIR V has no start: do not "
                 "give it, or leave it out with lossy=True"
@@ -265,7 +264,7 @@ class _Conversion:
 
 def _each(population: Population, parameter: str) -> np.ndarray:
     """A parameter of all units, float64, shape (units,)."""
-    return np.array(np.broadcast_to(getattr(population, parameter, 0.0), (population.units,)))
+    return np.array(np.broadcast_to(getattr(population, parameter), (population.units,)))
 
 
 def _entries(connection: Connection, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
