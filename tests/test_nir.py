@@ -189,7 +189,7 @@ def test_a_graph_states_what_its_numbers_mean():
     made = evsim.nir.write(network, synaptic_delays=True, **written)
     assert_same(evsim.nir.read(made, sparse=True), network, 9e-16)
     made.metadata = {}
-    with pytest.raises(ValueError, match="NIR does not define the size of a spike"):
+    with pytest.raises(ValueError, match="NIR does not define the unit of time and the size"):
         evsim.nir.read(made)
     again = evsim.nir.read(made, sparse=True, **written)
     np.testing.assert_allclose(
@@ -934,6 +934,16 @@ def test_few_steps_per_time_constant_earn_a_warning_with_a_remedy():
         evsim.nir.read(made, **EVENT)
 
 
+def test_a_target_of_few_steps_per_time_constant_earns_a_warning():
+    network = small()
+    with pytest.warns(CoarseStepWarning, match=r"in steps of 1 ms, tau_syn of 'lif' is 5: .* dt$"):
+        made = evsim.nir.write(network, target="norse")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evsim.nir.read(made)  # it was not trained in these steps
+        evsim.nir.write(network, target="norse", dt=0.5)
+
+
 # -- refusals of read ---------------------------------------------------------------------------
 
 
@@ -1093,7 +1103,11 @@ def test_a_graph_that_cannot_be_converted_is_refused_with_the_reason(name):
 
 
 CONVENTION_REFUSED = {
-    "neither": ({}, "NIR does not define the size of a spike: .*, or source=, spec, jaxsnn, snn"),
+    "neither": (
+        {},
+        "NIR does not define the unit of time and the size of a spike: give time_unit='s', 'ms', "
+        "'us' or a number of ms and spike='event' if .*; or name the program, source='snntorch', '",
+    ),
     "no size": ({"time_unit": "ms"}, "give spike='event' if it raises I by w_in W, spike='pulse'"),
     "only the documentation": ({"source": "spec"}, "NIR does not define the size of a spike"),
     "no unit": ({"spike": "event"}, "NIR does not define the unit of time: give time_unit='s', 'm"),
@@ -1176,7 +1190,9 @@ def test_what_nir_does_not_have_is_left_out_only_if_that_is_said():
 
 
 def test_write_refuses_what_cannot_be_a_file(tmp_path):
-    with pytest.raises(ValueError, match="NIR does not define the size of a spike: .*, or target="):
+    with pytest.raises(
+        ValueError, match="NIR does not define the unit .* or name the program, target='snnt"
+    ):
         evsim.nir.write(small())
     with pytest.raises(ValueError, match="is a folder: name a file in it"):
         evsim.nir.write(small(), tmp_path, **EVENT)

@@ -5,7 +5,8 @@
 """
 
 from evsim.nir.biases import with_bias
-from evsim.nir.reading import CoarseStepWarning, read
+from evsim.nir.coarse_steps import CoarseStepWarning
+from evsim.nir.reading import read
 from evsim.nir.writing import write
 
 __all__ = ["CoarseStepWarning", "read", "with_bias", "write"]

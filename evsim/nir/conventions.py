@@ -125,12 +125,9 @@ def convention_of(
     else:
         _check_positive(dt, "dt", "a time in ms")
     spike = known.spike if spike is None else spike
-    names = ", ".join(programs)
-    if spike is None:
-        raise ValueError(
-            "NIR does not define the size of a spike: give spike='event' if it raises I by w_in W, "
-            "spike='pulse' if by w_in W dt/tau_syn" + ("" if program else f", or {role}=, {names}")
-        )
+    unit = _time_unit(time_unit, known, dt)
+    if spike is None or unit is None:
+        raise ValueError(_not_given(spike is None, unit is None, role, program))
     check_choice(spike, "spike", SPIKES)
     if spike == "pulse" and dt is None:
         raise ValueError("spike = 'pulse' is as long as a step: give dt=..., the step in ms")
@@ -138,24 +135,33 @@ def convention_of(
     check_choice(bias, "bias", BIASES)
     if bias == "per step" and dt is None:
         raise ValueError("bias = 'per step' needs the step: give dt=..., in ms")
-    return Convention(_time_unit(time_unit, known, dt, role, names), spike, dt, bias)
+    return Convention(unit, spike, dt, bias)
 
 
-def _time_unit(given: Any, known: Program, dt: float | None, role: str, names: str) -> float:
+def _time_unit(given: Any, known: Program, dt: float | None) -> float | None:
+    """The unit of time in ms; None if neither the user nor the program says it."""
     if given is None:
         if known.time_unit_of is not None and dt is not None:
             return known.time_unit_of(dt)
-        if known.time_unit is not None:
-            return known.time_unit
-        raise ValueError(
-            "NIR does not define the unit of time: give time_unit='s', 'ms', 'us' or a number of "
-            f"ms, or {role}=, {names}"
-        )
+        return known.time_unit
     if isinstance(given, str):
         check_choice(given, "time_unit", TIME_UNITS)
         return TIME_UNITS[given]
     _check_positive(given, "time_unit", "one of s, ms, us or a number of ms")
     return float(given)
+
+
+def _not_given(no_spike: bool, no_unit: bool, role: str, program: str | None) -> str:
+    """What NIR does not define and nobody has said, and what to give."""
+    unit = "the unit of time", "time_unit='s', 'ms', 'us' or a number of ms"
+    spike = (
+        "the size of a spike",
+        "spike='event' if it raises I by w_in W, spike='pulse' if by w_in W dt/tau_syn",
+    )
+    missing = [words for words, lacks in ((unit, no_unit), (spike, no_spike)) if lacks]
+    lacks, remedies = (" and ".join(words) for words in zip(*missing, strict=True))
+    named = "" if program else f"; or name the program, {role}='snntorch', 'norse' or 'jaxsnn'"
+    return f"NIR does not define {lacks}: give {remedies}{named}"
 
 
 def _check_positive(value: Any, name: str, what: str) -> None:

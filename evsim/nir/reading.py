@@ -24,6 +24,7 @@ from evsim.network.network import Network
 from evsim.network.parameters import with_data
 from evsim.network.populations import LI, LIF, Input, Population
 from evsim.nir.biases import BIAS_INPUT
+from evsim.nir.coarse_steps import CoarseStepWarning, few_steps
 from evsim.nir.conventions import SOURCES, Convention, Program, convention_of
 from evsim.nir.flat_graph import NEURONS, FlatGraph, flatten
 from evsim.nir.package import nir_package
@@ -33,16 +34,6 @@ from evsim.storage.files import StorageError
 
 METADATA = "evsim"
 """Where ``write`` states in a graph what its numbers mean."""
-
-FEW_STEPS = 10.0
-"""A time constant of fewer steps is not resolved by them."""
-
-
-class CoarseStepWarning(UserWarning):
-    """A network was trained with a step that is long beside its time constants.
-
-    Its program and the differential equations that evsim solves may then give different spikes.
-    """
 
 
 @helpful
@@ -126,10 +117,19 @@ def read(
     if source is not None:
         conversion.check_program(SOURCES[source])
     network = conversion.network(stated[1])
-    coarse = conversion.coarse_steps()
-    if coarse and convention.dt is not None:
-        warnings.warn(_coarse(coarse, convention.dt), CoarseStepWarning, stacklevel=3)
+    trained_in_steps = source is not None or dt is not None
+    if trained_in_steps and convention.dt is not None:
+        few = few_steps(conversion.time_constants(), convention.dt)
+        if few:
+            warnings.warn(few + _remedy(convention.dt), CoarseStepWarning, stacklevel=3)
     return _delayed_in_loops(network, recurrent_delay) if recurrent_delay else network
+
+
+def _remedy(dt: float) -> str:
+    return (
+        "; in the program a unit spikes once a step and loops take a step, so try "
+        f"refractory={dt:g} and recurrent_delay={dt:g}"
+    )
 
 
 def _check_time(value: Any, name: str) -> None:
@@ -387,17 +387,13 @@ class _Conversion:
                     )
         return found
 
-    # -- steps that are too long ------------------------------------------------------------------
-
-    def coarse_steps(self) -> list[str]:
-        """The time constants of fewer than ten steps, in words."""
-        told = []
-        for name in self._neurons if self._convention.dt is not None else ():
-            for which in ("mem", "syn"):
-                steps = float(np.min(self._steps(name, which)))
-                if steps < FEW_STEPS * (1 - 1e-4):  # files of single precision are meant, too
-                    told.append(f"tau_{which} of {name!r} is {steps:.3g}")
-        return told
+    def time_constants(self) -> dict[str, np.ndarray]:
+        """All time constants in ms, by a name for a message."""
+        return {
+            f"tau_{which} of {name!r}": self._tau(name, which)
+            for name in self._neurons
+            for which in ("mem", "syn")
+        }
 
 
 def _population_names(nodes: list[str]) -> dict[str, str]:
@@ -416,16 +412,6 @@ def _population_names(nodes: list[str]) -> dict[str, str]:
 def _shared(values: np.ndarray) -> np.ndarray:
     """One number if all units have the same."""
     return values.ravel()[0] if np.all(values == values.ravel()[0]) else values
-
-
-def _coarse(told: list[str], dt: float) -> str:
-    shown_few = "; ".join(told[:4]) + (f"; and {len(told) - 4} more" if len(told) > 4 else "")
-    return (
-        f"in steps of {dt:g} ms, {shown_few}: with fewer than {FEW_STEPS:g} steps per time "
-        "constant the program of the network and the differential equations, which evsim solves, "
-        "may give different spikes; in the program a unit spikes once a step and loops take a "
-        f"step, so try refractory={dt:g} and recurrent_delay={dt:g}"
-    )
 
 
 def _delayed_in_loops(network: Network, delay: float) -> Network:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from evsim.network.network import Network
 from evsim.network.parameters import sparse_entries, spread
 from evsim.network.populations import LI, LIF, Input, Population
 from evsim.nir.biases import BIAS_INPUT, Biases, biases_of
+from evsim.nir.coarse_steps import CoarseStepWarning, few_steps
 from evsim.nir.conventions import TARGETS, Convention, convention_of
 from evsim.nir.package import nir_package
 from evsim.nir.reading import METADATA
@@ -75,6 +77,11 @@ def write(
         Without the package nir.
     ValueError
         For what NIR cannot express, and for conventions that are not given.
+
+    Warns
+    -----
+    CoarseStepWarning
+        If a time constant is shorter than ten steps of dt.
     """
     check_is(network, "network", Network, "give an evsim.Network")
     check_flag(synaptic_delays, "synaptic_delays")
@@ -92,11 +99,25 @@ def write(
     if not lossy:
         _refuse_losses(network, biases)
     graph = _Conversion(network, convention, in_steps, synaptic_delays, biases, nir).graph()
+    if convention.dt is not None:
+        few = few_steps(_time_constants(network), convention.dt)
+        if few:
+            warnings.warn(f"{few}; give a smaller dt", CoarseStepWarning, stacklevel=3)
     if path is not None:
         content = io.BytesIO()
         nir.write(content, graph)
         write_atomically(path, content.getvalue())
     return graph
+
+
+def _time_constants(network: Network) -> dict[str, np.ndarray]:
+    """All time constants in ms, by a name for a message."""
+    return {
+        f"{parameter} of {population.name!r}": getattr(population, parameter)
+        for population in network.populations
+        for parameter in population.unit_parameters
+        if parameter.startswith("tau")
+    }
 
 
 def _refuse_losses(network: Network, biases: Biases) -> None:
