@@ -58,6 +58,14 @@ def rest_of(network: Network, population: str) -> np.ndarray | None:
     return np.broadcast_to(chosen.rest, chosen.units) if np.any(chosen.rest) else None
 
 
+def start_is_given(network: Network) -> np.ndarray:
+    """Which units do not start at rest but where they are told, (units of all populations,)."""
+    return np.repeat(
+        [getattr(population, "start", None) is not None for population in network.populations],
+        [population.units for population in network.populations],
+    )
+
+
 def is_voltage_parameter(name: str) -> bool:
     """Whether a parameter is a threshold, reset, rest or start."""
     return name.rsplit(".", 1)[1] in VOLTAGE_PARAMETERS
@@ -81,10 +89,7 @@ def rest_gradient(network: Network, gradients: FromRest, direct: np.ndarray) -> 
     Each voltage measured from rest falls as the rest rises; but U(0) is 0, whatever the rest, where
     V starts at rest.
     """
-    starts_elsewhere = np.concatenate(
-        [np.full(p.units, getattr(p, "start", None) is not None) for p in network.populations]
-    )
-    by_start = np.where(starts_elsewhere, gradients.start, 0)
+    by_start = np.where(start_is_given(network), gradients.start, 0)
     gradient: np.ndarray = direct - gradients.threshold - gradients.reset - by_start
     return gradient
 

@@ -3,8 +3,9 @@
     tau_mem dV/dt = -V + I        tau_mem lambda_V' = -lambda_V - dF/dV
     tau_syn dI/dt = -I            tau_syn lambda_I' = -lambda_I + lambda_V
 
-(D Table 1; ' is the derivative in backward time.)  Every formula holds for any ratio of the time
-constants: differences of exponentials are written as divided differences, whose limit at equal
+(D Table 1; ' is the derivative in backward time.)  V is measured from rest, and so are threshold,
+reset and the start of V; the threshold may be below rest.  Every formula holds for any ratio of the
+time constants: differences of exponentials are written as divided differences, whose limit at equal
 arguments loses no digits.
 
 Units: times, delays and time constants are in ms; V, I, thresholds and weights share one unit of
@@ -138,7 +139,7 @@ def is_refractory_after(time: float, refractory: float) -> bool:
 
 @compiled
 def refractory_decay(t: float, tau_syn: float) -> float:
-    """``e^{-t/tau_syn}``: how I decays over t ms of a refractory period, in which V stays at 0.
+    """``e^{-t/tau_syn}``: how I decays over t ms of a refractory period, in which V does not move.
 
     lambda_I decays by the same factor over t ms of the period, backwards, for lambda_V is 0.
     """
@@ -246,13 +247,23 @@ def arrival_gradient(
 
 
 @compiled
-def restart_gradient(current: float, lambda_v: float) -> float:
-    """``h = I lambda_V``: the part of S_k that comes from V starting to move again at 0.
+def restart_gradient(drive: float, lambda_v: float) -> float:
+    """``h = (I - reset) lambda_V``: the part of S_k from V starting to move again at the reset.
 
-    Both are those of the time when V starts: right after the emission, or at the end of the
-    refractory period.
+    ``drive`` is I - reset, tau_mem dV/dt.  Both are those of the time when V starts: right after
+    the emission, or at the end of the refractory period.
     """
-    return current * lambda_v
+    return drive * lambda_v
+
+
+@compiled
+def voltage_gradient(lambda_v: float, tau_mem: float) -> float:
+    """``dL/dV = -tau_mem lambda_V`` for V at a time, and with it everything after.
+
+    With respect to the start it is that of time 0.  Each spike adds that of the time when V starts
+    to move again to the gradient with respect to the reset.
+    """
+    return -tau_mem * lambda_v
 
 
 @compiled
@@ -278,20 +289,21 @@ def lambda_v_before_emission(
 def difference_jump(
     direct_gradient: float,
     later_lambda_v: float,
-    threshold: float,
+    fall: float,
     threshold_excess: float,
     rate_jump: float,
 ) -> float:
     """``lambda_V- - lambda_V+`` at an emission without a refractory period and without a limit.
 
-    There S_k is the ``direct_gradient``, through readout and synapses, plus I lambda_V+, so that
+    There S_k is the ``direct_gradient``, through readout and synapses, plus (I - reset) lambda_V+,
+    so that, with the ``fall`` = threshold - reset of V,
 
-        S_k/(I - threshold) - lambda_V+ = (direct + threshold lambda_V+)/(I - threshold)
+        S_k/(I - threshold) - lambda_V+ = (direct + fall lambda_V+)/(I - threshold)
 
     The difference lambda_V - lambda_I jumps by this.  No digits cancel if I is far above the
     threshold and the jump is small.
     """
-    return (direct_gradient + threshold * later_lambda_v) / threshold_excess - rate_jump
+    return (direct_gradient + fall * later_lambda_v) / threshold_excess - rate_jump
 
 
 @compiled
@@ -343,8 +355,11 @@ def reaches_threshold(
 ) -> bool:
     """Whether V exceeds the threshold if no event comes; merely touching it does not count.
 
-    V is read at its peak, where it is flat: an error of the peak's time hardly changes it.
+    V is read at its peak, where it is flat: an error of the peak's time hardly changes it.  A
+    threshold below rest is always exceeded at last, as V goes to rest.
     """
+    if threshold < 0.0:
+        return abs(current) < inf
     if current <= threshold:
         return False
     t = peak_time(voltage, current, tau_mem, tau_syn)
@@ -362,6 +377,8 @@ def crossing_time(
     first gets to the threshold, and ends when the error that the curvature leaves in a step,
     ``|V''|/(2 V') step^2``, is below rounding.  NaN if it does not end.
     """
+    if current <= 0.0:
+        return crossing_time_below_rest(voltage, current, threshold, tau_mem, tau_syn)
     slope = (current - voltage) / tau_mem
     missing = threshold - voltage
     if missing <= 0.0 or slope <= 0.0:
@@ -388,7 +405,58 @@ def crossing_time(
     return float("nan")
 
 
+@compiled
+def crossing_time_below_rest(
+    voltage: float, current: float, threshold: float, tau_mem: float, tau_syn: float
+) -> float:
+    """The first t > 0 at which V reaches a threshold below rest, while I <= 0.
+
+    V stays negative.  It falls first if V > I, to its only minimum, and then rises towards rest.
+    ``f = log(V/threshold)`` is a concave or a convex function of time throughout, as ``f'' V^2 =
+    V V'' - V'^2`` has one sign, that of the product of the coefficients of the two exponentials
+    that V is made of.  Newton's iteration for f = 0 is monotone from the left if f is convex, and
+    from the right if it is concave.  NaN if it does not end.
+    """
+    if voltage >= threshold and current > threshold:
+        return 0.0
+    slope = (current - voltage) / tau_mem
+    is_concave = -voltage * (current / tau_syn + slope) / tau_mem < slope * slope
+    t, now_voltage, now_current = 0.0, voltage, current
+    if is_concave:
+        minimum = peak_time(-voltage, -current, tau_mem, tau_syn)
+        t = minimum if minimum < inf else 0.0
+        now_voltage, now_current = flow(voltage, current, t, tau_mem, tau_syn)
+        for _ in range(2000):  # to the right of the crossing; V changes by less than 1e308
+            if now_voltage >= threshold:
+                break
+            t += max(tau_mem, tau_syn)
+            now_voltage, now_current = flow(voltage, current, t, tau_mem, tau_syn)
+    for _ in range(200):
+        slope = (now_current - now_voltage) / tau_mem
+        excess = log(now_voltage / threshold)
+        is_there = excess >= 0.0 if is_concave else excess <= 0.0
+        if is_there or slope <= 0.0:
+            return t
+        later = t - excess * now_voltage / slope
+        if later >= t if is_concave else later <= t:
+            return t
+        t = later
+        now_voltage, now_current = flow(voltage, current, t, tau_mem, tau_syn)
+    return float("nan")
+
+
 # -- weighted integral of the voltage ------------------------------------------------------------
+
+
+@compiled
+def weighting_integral(start: float, span: float, rate: float, slope: float) -> float:
+    """``integral of w(t) dt`` over [start, start + span]: of a V that stays at 1."""
+    x = -span * rate
+    integral = span * relative_expm1(x)
+    if slope != 0.0:
+        moment = span * span * second_divided_difference(0.0, x, x)
+        integral = (1.0 + slope * start) * integral + slope * moment
+    return exp(-rate * start) * integral
 
 
 @compiled

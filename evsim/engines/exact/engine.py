@@ -15,7 +15,7 @@ import numpy as np
 from evsim._compile.threads import alone, check_count, check_threads, over, piece_bounds
 from evsim.arguments.checks import check_flag
 from evsim.arguments.keywords import helpful
-from evsim.engines.exact.kernels.backward.arrival_gradients import Gradients
+from evsim.engines.exact.kernels.backward.gradients import Gradients
 from evsim.engines.exact.kernels.backward.pull_back import (
     pull_back_samples,
     pull_back_time_constants,
@@ -83,8 +83,6 @@ class Exact(Engine):
         duration: float,
         dropout: Dropout | None = None,
     ) -> ExactState:
-        if any(np.any(network.per_unit(name, 0.0)) for name in ("reset", "rest", "start")):
-            raise ValueError("the exact engine knows units with reset = rest = start = 0 only")
         layout = Layout.of(network, dropout)
         with np.errstate(over="ignore"):
             layout.units["shortest_blocks"] = shortest_blocks(network, self.rate_limit)
@@ -234,7 +232,7 @@ class Exact(Engine):
             pull_back_samples(
                 piece.first, piece.last, arrays, state.layout.components,
                 state.layout.recurrent, batch, spike_time_gradient,
-                Gradients(sums["weight"], sums["delay"], sums["threshold"], limited), failure,
+                Gradients(*(sums[kind] for kind in Gradients._fields[:-1]), limited), failure,
             )  # fmt: skip
             if tau_units.size and failure["status"][0] == Status.DONE:
                 pull_back_time_constants(
@@ -250,13 +248,12 @@ class Exact(Engine):
             for kind, total in totals.items():
                 total += result.sums[kind]
         spike_time_gradients = tuple(result.spike_time_gradient for result in results)
-        unknown = np.full(totals["threshold"].size, np.nan)
         return Adjoint(
             parameters={
                 name: state.network.fold(name, totals[name.rsplit(".", 1)[1]]) for name in wrt
             },
             input_times=state.input_gradients(spike_time_gradients),
-            voltages=FromRest(totals["threshold"], unknown, unknown),
+            voltages=FromRest(totals["threshold"], totals["reset"], totals["start"]),
             limited=sum(result.limited for result in results),
             state=AdjointState(arrays, units, spike_time_gradients),
         )
@@ -331,7 +328,8 @@ def _gradient_sizes(state: ExactState) -> dict[str, int]:
     """The size of each kind of gradient before it is folded into a parameter's shape."""
     synapses, units = state.layout.synapses.size, state.layout.units.size
     sizes = dict.fromkeys(("weight", "delay"), synapses)
-    return sizes | dict.fromkeys(("threshold", "tau_mem", "tau_syn"), units)
+    kinds = ("threshold", "reset", "start", "tau_mem", "tau_syn")
+    return sizes | dict.fromkeys(kinds, units)
 
 
 def _units_of_time_constants(state: ExactState, wrt: Sequence[str]) -> np.ndarray:

@@ -13,6 +13,7 @@ from evsim.display.short_repr import Brief
 from evsim.engines.exact.kernels.forward.recurrent_state import Components
 from evsim.engines.exact.kernels.input_order import order_by_delay
 from evsim.engines.exact.kernels.spike_records import SYNAPSE, UNIT
+from evsim.engines.rest import start_is_given, voltages_from_rest
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.network.populations import LIF
@@ -37,8 +38,11 @@ class Layout(Brief):
         if skeleton is None:
             skeleton = _skeletons[topology] = Skeleton.of(network)
         units = np.empty(topology.unit_count, UNIT)
-        for name in ("tau_mem", "tau_syn", "threshold", "refractory"):
+        for name in ("tau_mem", "tau_syn", "refractory"):
             units[name] = network.per_unit(name)
+        for name, values in voltages_from_rest(network)._asdict().items():
+            units[name] = values
+        units["start_is_given"] = start_is_given(network)
         units["highest_response"] = _highest_response(units["tau_mem"], units["tau_syn"])
         units["drop_rate"] = 0.0 if dropout is None else dropout.rate_per_unit(network)
         units["rate_jump"] = 0.0

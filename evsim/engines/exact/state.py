@@ -187,13 +187,14 @@ class ExactState(Brief):
                 has_spike, place = self._numbered(piece, first, last, number)
                 gradient[place] = by_number[has_spike][:, number]
         if sources.mean is not None and isinstance(self._population_at(first), LIF):
-            # l_V- - l_V+ of dF/dV = cotangent w(t): V is the threshold before a spike, 0 after it.
+            # l_V- - l_V+ of dF/dV = cotangent w(t): V falls from the threshold to the reset.
             index, owner = self._places(piece, first, last)
             rows = slice(piece.first, piece.last), slice(first, last)
             cotangent = arrays.voltage_cotangent[rows].ravel()[owner]
-            threshold = self.layout.units["threshold"][first:last][owner % (last - first)]
+            own = self.layout.units[first:last]
+            fall = (own["threshold"] - own["reset"])[owner % (last - first)]
             form = WeightingForm(arrays.rate, arrays.slope)
-            gradient[index] += cotangent * form.at(piece.spikes["time"][index]) * threshold
+            gradient[index] += cotangent * form.at(piece.spikes["time"][index]) * fall
         if sources.spike_time_gradient is not None:
             index, owner = self._places(piece, first, last)
             width = last - first

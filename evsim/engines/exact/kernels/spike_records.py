@@ -21,7 +21,9 @@ UNIT = record(
     [
         ("tau_mem", np.float64),  # ms
         ("tau_syn", np.float64),  # ms
-        ("threshold", np.float64),
+        ("threshold", np.float64),  # from rest, as all voltages
+        ("reset", np.float64),
+        ("start", np.float64),  # V at the beginning of the trial
         ("refractory", np.float64),  # ms
         ("highest_response", np.float64),  # V/I of the highest V that a current alone makes
         ("drop_rate", np.float64),  # probability that a spike reaches no synapse
@@ -29,6 +31,7 @@ UNIT = record(
         ("shortest_blocks", np.float64),  # ms that two blocks of spikes take, or it runs away
         ("arrival_group", np.int64),  # units of a group receive the same spikes at the same times
         ("is_lif", np.bool_),
+        ("start_is_given", np.bool_),  # V starts elsewhere than at rest: start has a gradient
     ],
     align=True,
 )

@@ -96,7 +96,7 @@ def advance(
 def voltage_allowed(states: np.ndarray, threshold: float, tau_mem: float, tau_syn: float) -> float:
     """The error of V that is allowed."""
     state = states[0]
-    size = state.voltage_size + threshold
+    size = state.voltage_size + abs(threshold)
     of_time = np.spacing(state.time) * (size + state.current_size) / min(tau_mem, tau_syn)
     return ULPS * (state.voltage_error + EPSILON * size + of_time)
 
@@ -106,12 +106,13 @@ def current_allowed(states: np.ndarray, threshold: float, tau_syn: float) -> flo
     """The error of I that is allowed."""
     state = states[0]
     of_time = np.spacing(state.time) * state.current_size / tau_syn
-    return ULPS * (state.current_error + EPSILON * (state.current_size + threshold) + of_time)
+    return ULPS * (state.current_error + EPSILON * (state.current_size + abs(threshold)) + of_time)
 
 
 @compiled
 def voltage_by_responses(
     begin: float,
+    voltage: float,
     current: float,
     first: int,
     last: int,
@@ -121,12 +122,12 @@ def voltage_by_responses(
     tau_mem: float,
     tau_syn: float,
 ) -> float:
-    """V at a time, of a unit whose V began to move from 0 with a current.
+    """V at a time, of a unit that began to move with a voltage and a current.
 
-    The sum of the responses to this current and to arrivals ``first`` to ``last - 1``.
+    The sum of what is left of them and of the responses to arrivals ``first`` to ``last - 1``.
     """
-    _, _, coupling = decays_and_convolution(time - begin, tau_mem, tau_syn)
-    voltage = current * (coupling / tau_mem)
+    decay_mem, _, coupling = decays_and_convolution(time - begin, tau_mem, tau_syn)
+    voltage = voltage * decay_mem + current * (coupling / tau_mem)
     for i in range(first, last):
         _, _, coupling = decays_and_convolution(time - arrivals.time[i], tau_mem, tau_syn)
         voltage += trial.synapses[arrivals.synapse[i]].weight * (coupling / tau_mem)
@@ -165,8 +166,11 @@ def verify_unit(
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     threshold, highest = trial.units[unit].threshold, trial.units[unit].highest_response
     state = states[0]
-    state.time = state.voltage = state.current = state.voltage_size = state.current_size = 0.0
+    reset = trial.units[unit].reset
+    state.time = state.current = state.current_size = 0.0
     state.voltage_error = state.current_error = 0.0
+    begin_voltage = state.voltage = trial.units[unit].start
+    state.voltage_size = abs(state.voltage)
     is_refractory, free_at = False, -inf
     begin, begin_current, begin_arrival = 0.0, 0.0, 0
     i, first = 0, trial.starts[unit]
@@ -206,8 +210,9 @@ def verify_unit(
         if is_refractory or until <= free_at:
             return Fault.TOO_EARLY
         voltage = voltage_by_responses(
-            begin, begin_current, begin_arrival, i, until, arrivals, trial, tau_mem, tau_syn
-        )
+            begin, begin_voltage, begin_current, begin_arrival, i, until, arrivals, trial, tau_mem,
+            tau_syn,
+        )  # fmt: skip
         report(finding, voltage, threshold)
         if abs(voltage - threshold) > voltage_allowed(states, threshold, tau_mem, tau_syn):
             return Fault.NOT_AT_THRESHOLD
@@ -215,7 +220,8 @@ def verify_unit(
         report(finding, recorded, excess)
         if abs(recorded - excess) > current_allowed(states, threshold, tau_syn):
             return Fault.WRONG_EXCESS
-        state.voltage = state.voltage_size = state.voltage_error = 0.0
+        begin_voltage = state.voltage = reset
+        state.voltage_size, state.voltage_error = abs(reset), 0.0
         free_at = until + trial.units[unit].refractory
         is_refractory = is_refractory_after(until, trial.units[unit].refractory)
         begin, begin_current, begin_arrival = until, state.current, i

@@ -15,6 +15,7 @@ import numpy as np
 from evsim._compile.decorators import allocating, compiled, record
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
 from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
+from evsim.engines.exact.kernels.backward.gradients import Gradients
 from evsim.engines.exact.kernels.event_order import is_after_emission, is_before_release
 from evsim.engines.exact.kernels.failures import Status, fail, has_failed
 from evsim.engines.exact.kernels.trial import Trial
@@ -24,6 +25,8 @@ from evsim.equations.lif import (
     is_refractory_after,
     lambda_v_before_emission,
     restart_gradient,
+    voltage_gradient,
+    weighting_integral,
 )
 
 ADJOINT_INTERVAL = record(
@@ -129,13 +132,18 @@ def pull_back_moment(
     trial: Trial,
     intervals: np.ndarray,
     k: int,
+    gradients: Gradients,
 ) -> int:
     """Make lambda_V jump where the voltage is read; returns the interval that is open then.
 
-    lambda_V does not jump at the beginning of the trial, nor where V is 0 after an emission, up to
-    the end ``free_at`` of its refractory period.
+    lambda_V does not jump at the beginning of the trial, where the start is read, nor where V is
+    the reset after an emission, up to the end ``free_at`` of its refractory period.
     """
-    if is_before_release(time, max(free_at, 0.0)):
+    if is_before_release(time, free_at):
+        gradients.reset[unit] += cotangent
+        return k
+    if time <= 0.0:
+        gradients.start[unit] += cotangent
         return k
     lambda_v, lambda_i, difference = adjoints_at(unit, time, sources, trial, intervals, k)
     jump = -cotangent / trial.units[unit].tau_mem
@@ -154,14 +162,25 @@ def pull_back_moment(
 
 @compiled
 def pull_back_release(
-    unit: int, spike: int, sources: SourceArrays, trial: Trial, intervals: np.ndarray, k: int
+    unit: int,
+    spike: int,
+    sources: SourceArrays,
+    trial: Trial,
+    intervals: np.ndarray,
+    k: int,
+    gradients: Gradients,
 ) -> int:
     """Enter the refractory period after an emission from its end; returns the open interval.
 
-    In the period lambda_V is 0; what it was at the end is kept in ``restart_gradient``.  The trial
-    may end within the period.
+    In the period lambda_V is 0; what it was at the end is kept in ``restart_gradient``.  A mean
+    reads the reset there.  The trial may end within the period.
     """
-    free_at = trial.spikes[spike].time + trial.units[unit].refractory
+    time = trial.spikes[spike].time
+    free_at = time + trial.units[unit].refractory
+    if intervals[k].voltage_cotangent != 0.0:
+        span = min(free_at, trial.duration) - time
+        area = weighting_integral(time, span, sources.rate, sources.slope)
+        gradients.reset[unit] += intervals[k].voltage_cotangent * area
     if is_before_release(intervals[k].end, free_at):
         intervals[k].lambda_v = intervals[k].voltage_cotangent = 0.0
         intervals[k].difference = -intervals[k].lambda_i
@@ -169,8 +188,16 @@ def pull_back_release(
     lambda_v, lambda_i, _ = adjoints_at(unit, free_at, sources, trial, intervals, k)
     intervals[k].begin = np.nextafter(free_at, inf)  # see ``is_before_release``
     open_interval(intervals, k + 1, free_at, 0.0, lambda_i, -lambda_i, 0.0)
-    intervals[k + 1].restart = restart_gradient(trial.spikes[spike].release_current, lambda_v)
+    intervals[k + 1].restart = restart(unit, spike, lambda_v, trial, gradients)
     return k + 1
+
+
+@compiled
+def restart(unit: int, spike: int, lambda_v: float, trial: Trial, gradients: Gradients) -> float:
+    """Where V starts to move again after an emission: adds to dL/dreset, and returns h_k."""
+    gradients.reset[unit] += voltage_gradient(lambda_v, trial.units[unit].tau_mem)
+    drive = trial.spikes[spike].release_current - trial.units[unit].reset
+    return restart_gradient(drive, lambda_v)
 
 
 @compiled
@@ -183,36 +210,34 @@ def pull_back_emission(
     trial: Trial,
     intervals: np.ndarray,
     k: int,
-    limited: np.ndarray,
+    gradients: Gradients,
     failure: np.ndarray,
 ) -> int:
     """Make lambda_V jump at an emission; returns the interval that is open then.
 
     ``direct_gradient`` is S_k without ``restart_gradient``: through readout and synapses.  The
-    refractory period after the emission, if there is one, has been entered.  ``limited[0]`` counts
-    the lambda_V- that are limited.
+    refractory period after the emission, if there is one, has been entered.
     """
     time, threshold_excess = trial.spikes[spike].time, trial.spikes[spike].threshold_excess
-    threshold, rate_jump = trial.units[unit].threshold, trial.units[unit].rate_jump
+    rate_jump = trial.units[unit].rate_jump
     later_v, lambda_i, difference = adjoints_at(unit, time, sources, trial, intervals, k)
     is_refractory = is_refractory_after(time, trial.units[unit].refractory)
-    restart = intervals[k].restart
+    of_restart = intervals[k].restart
     if not is_refractory:
-        restart = restart_gradient(trial.spikes[spike].release_current, later_v)
+        of_restart = restart(unit, spike, later_v, trial, gradients)
     intervals[k].begin = time  # see ``is_after_emission``
     if not threshold_excess > 0.0 and sources.limit == inf:
         fail(failure, Status.GRAZING, time, unit)
         return k
     lambda_v, is_limited = lambda_v_before_emission(
-        direct_gradient + restart, threshold_excess, sources.limit, rate_jump
+        direct_gradient + of_restart, threshold_excess, sources.limit, rate_jump
     )
-    limited[0] += is_limited
+    gradients.limited[0] += is_limited
     if is_refractory or is_limited or not threshold_excess > 0.0:
         difference = lambda_v - lambda_i
     else:
-        difference += difference_jump(
-            direct_gradient, later_v, threshold, threshold_excess, rate_jump
-        )
+        fall = trial.units[unit].threshold - trial.units[unit].reset
+        difference += difference_jump(direct_gradient, later_v, fall, threshold_excess, rate_jump)
     open_interval(intervals, k + 1, time, lambda_v, lambda_i, difference, voltage_cotangent)
     return k + 1
 
@@ -228,7 +253,7 @@ def fill_intervals(
     trial: Trial,
     spike_time_gradient: np.ndarray,
     intervals: np.ndarray,
-    limited: np.ndarray,
+    gradients: Gradients,
     failure: np.ndarray,
 ) -> tuple[int, float]:
     """All intervals of a unit: the number of the last, the earliest, and the sum of its lambda_V-.
@@ -253,12 +278,13 @@ def fill_intervals(
             if is_stopped_at(m):
                 break
             k = pull_back_moment(
-                unit, moments[m], moment_cotangent[m], free_at, sources, trial, intervals, k
-            )
+                unit, moments[m], moment_cotangent[m], free_at, sources, trial, intervals, k,
+                gradients,
+            )  # fmt: skip
             m -= 1
         if spike >= begin:
             if is_refractory_after(time, trial.units[unit].refractory):
-                k = pull_back_release(unit, spike, sources, trial, intervals, k)
+                k = pull_back_release(unit, spike, sources, trial, intervals, k, gradients)
             k = pull_back_emission(
                 unit,
                 spike,
@@ -268,10 +294,25 @@ def fill_intervals(
                 trial,
                 intervals,
                 k,
-                limited,
+                gradients,
                 failure,
             )
             if has_failed(failure):
                 break
             total += intervals[k].lambda_v
     return k, total
+
+
+@compiled
+def add_start_gradient(
+    unit: int,
+    sources: SourceArrays,
+    trial: Trial,
+    intervals: np.ndarray,
+    last: int,
+    gradients: Gradients,
+) -> None:
+    """Add to dL/dstart what comes through V; ``last`` is the earliest interval of the unit."""
+    if trial.units[unit].start_is_given:
+        lambda_v, _, _ = adjoints_at(unit, 0.0, sources, trial, intervals, last)
+        gradients.start[unit] += voltage_gradient(lambda_v, trial.units[unit].tau_mem)

@@ -15,20 +15,9 @@ from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
 from evsim.engines.exact.kernels.backward.adjoint_intervals import adjoints_at, interval_at
 from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
+from evsim.engines.exact.kernels.backward.gradients import Gradients
 from evsim.engines.exact.kernels.trial import Trial
 from evsim.equations.lif import adjoint_flow, arrival_gradient
-
-
-class Gradients(NamedTuple):
-    """Sums over samples: of weights and delays, each (synapses,), and of thresholds, (units,).
-
-    ``limited`` (1,) counts the emissions at which lambda_V- was limited.
-    """
-
-    weight: np.ndarray
-    delay: np.ndarray
-    threshold: np.ndarray
-    limited: np.ndarray
 
 
 @compiled

@@ -22,6 +22,7 @@ from evsim.engines.exact.kernels.arrivals import (
 )
 from evsim.engines.exact.kernels.backward.adjoint_intervals import (
     ADJOINT_INTERVAL,
+    add_start_gradient,
     fill_intervals,
     interval_limit,
     with_intervals,
@@ -29,10 +30,10 @@ from evsim.engines.exact.kernels.backward.adjoint_intervals import (
 from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
 from evsim.engines.exact.kernels.backward.arrival_gradients import (
     ArrivalGroup,
-    Gradients,
     new_group,
     pull_back_arrivals,
 )
+from evsim.engines.exact.kernels.backward.gradients import Gradients
 from evsim.engines.exact.kernels.backward.recurrent import (
     add_sent,
     intervals_of_component,
@@ -143,11 +144,12 @@ def pull_back_lif_units(
         last_interval, total = fill_intervals(
             unit, phantom, voltage_cotangent, sources.moments[begin:read_end],
             sources.moment_cotangent[begin:read_end, column], sources, trial, spike_time_gradient,
-            scratch.intervals, gradients.limited, failure,
+            scratch.intervals, gradients, failure,
         )  # fmt: skip
         if has_failed(failure):
             return
         gradients.threshold[unit] += trial.units[unit].tau_mem * total
+        add_start_gradient(unit, sources, trial, scratch.intervals, last_interval, gradients)
         pull_back_arrivals(
             unit, sources, trial, no_source, scratch.intervals, 0, last_interval, scratch.group,
             spike_time_gradient, gradients,

@@ -15,6 +15,7 @@ import numpy as np
 from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
 from evsim.engines.exact.kernels.backward.adjoint_intervals import (
+    add_start_gradient,
     interval_from_open,
     interval_limit,
     open_interval,
@@ -26,11 +27,11 @@ from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
 from evsim.engines.exact.kernels.backward.arrival_gradients import (
     GROUP_SIZE,
     ArrivalGroup,
-    Gradients,
     add_arrival_gradient,
     pull_back_arrivals,
     put_in_group,
 )
+from evsim.engines.exact.kernels.backward.gradients import Gradients
 from evsim.engines.exact.kernels.event_order import is_after_emission, is_before_release
 from evsim.engines.exact.kernels.failures import Status, has_failed
 from evsim.engines.exact.kernels.forward.recurrent_state import Components
@@ -186,18 +187,18 @@ def pull_back_component(
             if is_stopped():
                 failure.status = Status.STOPPED
                 return
-            pull_back_voltages(moment, sources, trial, progress)
+            pull_back_voltages(moment, sources, trial, progress, gradients)
             moment -= 1
         if not trial.spikes[spike].is_dropped:
             pull_back_sent(
                 unit, spike, outgoing, components.synapses, sources, trial, progress, group, sent,
-                spike_time_gradient,
+                spike_time_gradient, gradients,
             )  # fmt: skip
         if progress.free_at[unit] >= 0.0:
-            enter_refractory_period(unit, sources, trial, progress)
+            enter_refractory_period(unit, sources, trial, progress, gradients)
         progress.open[unit] = pull_back_emission(
             unit, spike, spike_time_gradient[spike], sources.voltage_cotangent[sample, unit],
-            sources, trial, intervals, progress.open[unit], gradients.limited, failure,
+            sources, trial, intervals, progress.open[unit], gradients, failure,
         )  # fmt: skip
         if has_failed(failure):
             return
@@ -209,12 +210,13 @@ def pull_back_component(
         failure.status = Status.STOPPED
         return
     while moment >= earliest:
-        pull_back_voltages(moment, sources, trial, progress)
+        pull_back_voltages(moment, sources, trial, progress, gradients)
         moment -= 1
     for unit in members:
         if is_stopped():
             failure.status = Status.STOPPED
             return
+        add_start_gradient(unit, sources, trial, intervals, progress.open[unit], gradients)
         pull_back_arrivals(
             unit, sources, trial, progress.first, intervals, progress.first[unit],
             progress.open[unit], group, spike_time_gradient, gradients,
@@ -233,19 +235,19 @@ def next_release(unit: int, trial: Trial, progress: Progress) -> float:
 
 @compiled
 def enter_refractory_period(
-    unit: int, sources: SourceArrays, trial: Trial, progress: Progress
+    unit: int, sources: SourceArrays, trial: Trial, progress: Progress, gradients: Gradients
 ) -> None:
     """Enter the refractory period after a unit's latest remaining emission, from its end."""
     spike = trial.starts[unit] + progress.remaining[unit] - 1
     progress.open[unit] = pull_back_release(
-        unit, spike, sources, trial, progress.intervals, progress.open[unit]
+        unit, spike, sources, trial, progress.intervals, progress.open[unit], gradients
     )
     progress.free_at[unit] = -1.0
 
 
 @compiled
 def pull_back_voltages(
-    moment: int, sources: SourceArrays, trial: Trial, progress: Progress
+    moment: int, sources: SourceArrays, trial: Trial, progress: Progress, gradients: Gradients
 ) -> None:
     """Make lambda_V of the units that are read jump at a moment."""
     for column in range(sources.moment_cotangent.shape[1]):
@@ -256,7 +258,7 @@ def pull_back_voltages(
             free_at = trial.spikes[spike].time + trial.units[unit].refractory
         progress.open[unit] = pull_back_moment(
             unit, sources.moments[moment], sources.moment_cotangent[moment, column], free_at,
-            sources, trial, progress.intervals, progress.open[unit],
+            sources, trial, progress.intervals, progress.open[unit], gradients,
         )  # fmt: skip
 
 
@@ -272,6 +274,7 @@ def pull_back_sent(
     group: ArrivalGroup,
     sent: Sent,
     spike_time_gradient: np.ndarray,
+    gradients: Gradients,
 ) -> None:
     """Pull back the arrivals of an emission inside its component, and add them to its S_k.
 
@@ -289,7 +292,7 @@ def pull_back_sent(
                 end = place
                 break
             if is_before_release(time, progress.free_at[target]):
-                enter_refractory_period(target, sources, trial, progress)
+                enter_refractory_period(target, sources, trial, progress, gradients)
             k = interval_from_open(
                 time, progress.intervals, progress.open[target], progress.first[target]
             )

@@ -33,8 +33,14 @@ def may_reach_threshold(
 ) -> bool:
     """Whether V may reach the threshold before the next arrival.
 
-    V is at most what its start and the current alone can make of it.
+    V is at most what its start and the current alone can make of it.  Above a threshold that is
+    not above rest, V never falls below it again before the next arrival.
     """
+    if threshold <= 0.0:
+        rounding = 1e-9 * (abs(voltage) + abs(current) - threshold)
+        return next_voltage >= threshold - rounding and reaches_threshold(
+            voltage, current, threshold, tau_mem, tau_syn
+        )
     # If V ends this close to the threshold, rounding does not tell on which side it is: the time
     # of the crossing decides.
     nearly = threshold * (1.0 - 1e-9)
@@ -101,7 +107,7 @@ def simulate_unit(
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     threshold, refractory = trial.units[unit].threshold, trial.units[unit].refractory
     highest_response = trial.units[unit].highest_response
-    now, voltage, current = 0.0, 0.0, 0.0
+    now, voltage, current = 0.0, trial.units[unit].start, 0.0
     last_event = 0.0  # the arrival before the next one, or the beginning of the trial
     last_emission = free_at = -1.0
     is_refractory = False
@@ -145,7 +151,7 @@ def simulate_unit(
             if spike_count == trial.spikes.size:
                 return NO_ROOM
             current *= exp(-elapsed / tau_syn)
-            voltage = 0.0
+            voltage = trial.units[unit].reset
             now = last_emission = emission
             free_at = emission + refractory
             is_refractory = write_emission(

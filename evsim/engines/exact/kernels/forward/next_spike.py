@@ -122,6 +122,8 @@ def find_next_spike(
 
     If ``solve`` is false, the due time may be a lower bound: where the tangent of V, which lies
     above its concave rise, reaches the threshold.  Most emissions are never needed more exactly.
+    To a threshold that is not above rest, V may rise in another way: then the bound is the time
+    from which the search goes on.
     Returns false if the search for a crossing does not end.
     """
     units, states, block = running.units, running.states, arriving.block
@@ -145,9 +147,11 @@ def find_next_spike(
             moving = min(end, free_at)
             current *= refractory_decay(moving - now, tau_syn)
             now = moving
-        if now >= free_at and current > threshold:
-            slope = (current - voltage) / tau_mem
-            bound = now + (threshold - voltage) / slope
+        if now >= free_at and (current > threshold or threshold < 0.0):
+            bound = now
+            if threshold > 0.0:
+                slope = (current - voltage) / tau_mem
+                bound = now + (threshold - voltage) / slope
             if bound <= end and not solve:
                 states[unit].due, states[unit].is_exact = bound, False
                 return True

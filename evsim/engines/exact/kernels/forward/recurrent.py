@@ -38,7 +38,7 @@ from evsim.engines.exact.kernels.forward.recurrent_state import (
     STEPS,
     Components,
     Running,
-    reset_states,
+    start_states,
 )
 from evsim.engines.exact.kernels.forward.time_slices import (
     Flight,
@@ -94,12 +94,12 @@ STEPS_PER_ARRIVAL = 32  # in a time slice, before it is found to be too long
 
 @compiled
 def emit(running: Running, unit: int, spike: int) -> None:
-    """Emission: V is set to 0, I goes on."""
+    """Emission: V is set to the reset, I goes on."""
     states, units = running.states, running.units
     time = states[unit].due
     advance(running, unit, time, units[unit].tau_mem, units[unit].tau_syn)
     current = states[unit].current = states[unit].due_current
-    states[unit].voltage = 0.0
+    states[unit].voltage = units[unit].reset
     states[unit].free_at = time + units[unit].refractory
     states[unit].spike = spike
     write_emission(
@@ -386,7 +386,7 @@ def simulate_component(
         members, units, outgoing, synapses, spikes, states, members.copy(),
         np.empty(members.size, np.int64), work, spike_limit, key,
     )  # fmt: skip
-    reset_states(states, members, 0.0)
+    start_states(states, units, members, 0.0)
     slices = cut(0.0, duration, length, members.size)
     block = new_block(members, trial.starts.size)
     late = np.empty(64, LATE_ARRIVAL)

@@ -78,11 +78,11 @@ class Running(NamedTuple):
 
 
 @compiled
-def reset_states(states: np.ndarray, members: np.ndarray, now: float) -> None:
-    """Set units to rest at a time."""
+def start_states(states: np.ndarray, units: np.ndarray, members: np.ndarray, now: float) -> None:
+    """Set units to where they start, at a time."""
     for i in range(members.size):
         unit = members[i]
-        states[unit].voltage = states[unit].current = 0.0
+        states[unit].voltage, states[unit].current = units[unit].start, 0.0
         states[unit].now = now
         states[unit].free_at = -1.0
         states[unit].due = inf

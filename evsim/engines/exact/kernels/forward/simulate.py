@@ -82,9 +82,10 @@ def stays_silent(unit: int, trial: Trial) -> bool:
         weight = trial.synapses[synapse].weight * trial.counts[trial.synapses[synapse].source]
         excitation += max(weight, 0.0)
         total += abs(weight)
-    # Rounding errors are far below this margin.
+    highest = max(trial.units[unit].start, 0.0) + excitation * trial.units[unit].highest_response
+    # Rounding errors are far below this margin.  At a threshold up to 0, V may spike alone.
     nearly = trial.units[unit].threshold * (1.0 - 1e-6)
-    return excitation * trial.units[unit].highest_response < nearly and total < inf
+    return highest < nearly and total < inf
 
 
 @compiled

@@ -16,7 +16,8 @@ import numpy as np
 from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
 from evsim.engines.exact.kernels.arrivals import NO_SYNAPSE, Arrivals
-from evsim.engines.exact.kernels.backward.arrival_gradients import Gradients, add_arrival_gradient
+from evsim.engines.exact.kernels.backward.arrival_gradients import add_arrival_gradient
+from evsim.engines.exact.kernels.backward.gradients import Gradients
 from evsim.engines.exact.kernels.event_order import is_after_reading
 from evsim.engines.exact.kernels.forward.decays import share_decays
 from evsim.engines.exact.kernels.trial import Trial
@@ -25,6 +26,7 @@ from evsim.equations.lif import (
     difference_factors,
     integral_of_rise,
     integral_slopes,
+    voltage_gradient,
 )
 
 
@@ -73,7 +75,8 @@ def trace_group(
     first unit.
     """
     tau_mem, tau_syn = trial.units[first].tau_mem, trial.units[first].tau_syn
-    states[:, : end - first] = 0.0
+    for column in range(end - first):
+        states[0, column], states[1, column] = trial.units[first + column].start, 0.0
     now, i = 0.0, 0
     for k in range(times.size):
         while i < n and (
@@ -136,11 +139,13 @@ def pull_back_group_moments(
         adjoint_flow_group(states, width, now - time, tau_mem, tau_syn)
         now = time
         if arrivals.synapse[i] == NO_SYNAPSE:
-            if time > 0.0:
-                for column in range(width):
+            for column in range(width):
+                if time > 0.0:
                     jump = -moment_cotangent[spike, column] / tau_mem
                     states[0, column] += jump
                     states[2, column] += jump
+                else:  # V = start is read
+                    gradients.start[first + column] += moment_cotangent[spike, column]
             continue
         total = 0.0
         for column in range(width):
@@ -150,6 +155,10 @@ def pull_back_group_moments(
                 tau_syn, gradients.weight, gradients.delay,
             )  # fmt: skip
         spike_time_gradient[spike] += total
+    if trial.units[first].start_is_given:
+        adjoint_flow_group(states, width, now, tau_mem, tau_syn)
+        for column in range(width):
+            gradients.start[first + column] += voltage_gradient(states[0, column], tau_mem)
 
 
 @compiled
@@ -186,10 +195,15 @@ def mean_of_group(
 ) -> None:
     """``(1/T) * integral of w(t) V dt`` (L 2, 5) of each unit into ``values``, (units,).
 
-    The sum of a closed form of each arrival; the sum's rounding errors are compensated.
+    The sum of a closed form of the start and of each arrival; the sum's rounding errors are
+    compensated.
     """
     tau_mem, tau_syn = trial.units[first].tau_mem, trial.units[first].tau_syn
     states[:, : end - first] = 0.0
+    if trial.units[first].start_is_given:
+        by_start, _ = integral_slopes(0.0, trial.duration, rate, slope, tau_mem, tau_syn)
+        for column in range(end - first):
+            states[0, column] = trial.units[first + column].start * by_start
     time, by_current = inf, 0.0
     for i in range(n):
         if is_stopped_at(i):
@@ -226,6 +240,10 @@ def pull_back_group_mean(
 ) -> None:
     """Pull ``dF/dV = voltage_cotangent w(t)`` of each unit back; the argument has all units."""
     tau_mem, tau_syn = trial.units[first].tau_mem, trial.units[first].tau_syn
+    if trial.units[first].start_is_given:
+        by_start, _ = integral_slopes(0.0, trial.duration, rate, slope, tau_mem, tau_syn)
+        for unit in range(first, end):
+            gradients.start[unit] += voltage_cotangent[unit] * by_start
     time, by_current, rise = inf, 0.0, 0.0
     for i in range(n):
         if is_stopped_at(i):

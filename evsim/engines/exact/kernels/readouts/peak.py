@@ -12,7 +12,8 @@ import numpy as np
 from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped_at
 from evsim.engines.exact.kernels.arrivals import Arrivals
-from evsim.engines.exact.kernels.backward.arrival_gradients import Gradients, add_arrival_gradient
+from evsim.engines.exact.kernels.backward.arrival_gradients import add_arrival_gradient
+from evsim.engines.exact.kernels.backward.gradients import Gradients
 from evsim.engines.exact.kernels.trial import Trial
 from evsim.equations.lif import adjoint_flow, flow, peak_time
 
@@ -24,11 +25,12 @@ def peak_voltage(unit: int, trial: Trial, arrivals: Arrivals, n: int) -> tuple[f
     At a smooth maximum V' = 0 and the share does not matter.  If arrivals end a rise, the peak is a
     kink at their time: for them lambda_V jumps by the share ``V'-/(V'- - V'+)`` only.  So the
     derivative of the peak with respect to the time of a single arrival is V'-, as it must be.  The
-    peak is infinite if a voltage or current is not finite.
+    time is infinite if V is largest at the start.  The peak is infinite if a voltage or current is
+    not finite.
     """
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
-    now, voltage, current = 0.0, 0.0, 0.0
-    best, best_time, best_share = 0.0, inf, 0.0
+    now, voltage, current = 0.0, trial.units[unit].start, 0.0
+    best, best_time, best_share = voltage, inf, 0.0
     i = 0
     while True:
         if is_stopped_at(i):
@@ -59,7 +61,7 @@ def peak_voltage(unit: int, trial: Trial, arrivals: Arrivals, n: int) -> tuple[f
 
 @compiled
 def peak_moment(unit: int, trial: Trial, arrivals: Arrivals, n: int, moment: np.ndarray) -> int:
-    """Put the time of the peak into ``moment``, shape (1,); 1 if there is one above 0, else 0."""
+    """Put the time of the peak into ``moment``, shape (1,); 0 if it is the start, else 1."""
     _, moment[0], _ = peak_voltage(unit, trial, arrivals, n)
     return 1 if moment[0] < inf else 0
 
@@ -89,11 +91,15 @@ def pull_back_peak(
     spike_time_gradient: np.ndarray,
     gradients: Gradients,
 ) -> None:
-    """Pull the cotangent of a unit's peak voltage back to its arrivals."""
+    """Pull the cotangent of a unit's peak voltage back to its arrivals and its start."""
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     _, peak, share = peak_voltage(unit, trial, arrivals, n)
     if peak == inf:
+        gradients.start[unit] += cotangent
         return
+    if trial.units[unit].start_is_given:
+        by_start, _ = flow(1.0, 0.0, peak, tau_mem, tau_syn)
+        gradients.start[unit] += cotangent * by_start
     jump = -cotangent / tau_mem
     for i in range(n):
         if is_stopped_at(i):

@@ -24,6 +24,7 @@ from evsim.engines.exact.kernels.backward.adjoint_intervals import (
     with_intervals,
 )
 from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
+from evsim.engines.exact.kernels.backward.gradients import Gradients
 from evsim.engines.exact.kernels.event_order import EMISSION, READING, next_event
 from evsim.engines.exact.kernels.failures import FAILURE
 from evsim.engines.exact.kernels.readouts.integrals import (
@@ -55,7 +56,7 @@ def trace_unit(
     Before or after arrivals there, as ``after_arrivals`` says.
     """
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
-    now, voltage, current, free_at = 0.0, 0.0, 0.0, 0.0
+    now, voltage, current, free_at = 0.0, trial.units[unit].start, 0.0, 0.0
     i, emission = 0, first
     for k in range(times.size):
         if is_stopped_at(k):
@@ -72,7 +73,7 @@ def trace_unit(
             )
             now = time
             if kind == EMISSION:
-                voltage = 0.0
+                voltage = trial.units[unit].reset
                 free_at = emission_time + trial.units[unit].refractory
                 emission += 1
             else:
@@ -141,7 +142,7 @@ def adjoint_trace_unit(
     trial: Trial,
     spike_time_gradient: np.ndarray,
     intervals: np.ndarray,
-    limited: np.ndarray,
+    gradients: Gradients,
     times: np.ndarray,
     failure: np.ndarray,
     lambda_v_out: np.ndarray,
@@ -150,7 +151,7 @@ def adjoint_trace_unit(
     """lambda_V and lambda_I of a unit at ascending times, before (backwards) the jumps there."""
     last_interval, _ = fill_intervals(
         unit, phantom, voltage_cotangent, moments, moment_cotangent, sources, trial,
-        spike_time_gradient, intervals, limited, failure,
+        spike_time_gradient, intervals, gradients, failure,
     )  # fmt: skip
     interval = 0
     for k in range(times.size - 1, -1, -1):
@@ -185,7 +186,8 @@ def adjoint_trace_samples(
     arrivals = new_arrivals(64)
     peak = np.empty(1)
     intervals = np.empty(64, ADJOINT_INTERVAL)
-    limited, failures = np.zeros(1, np.int64), np.zeros(1, FAILURE)
+    failures, zeros = np.zeros(1, FAILURE), np.zeros(batch.units.size)
+    gradients = Gradients(zeros, zeros, zeros, zeros, zeros, np.zeros(1, np.int64))  # not used
     for sample in range(first, last):
         trial = trial_of(batch, sample)
         begin, end = sources.moment_start[sample], sources.moment_start[sample + 1]
@@ -213,6 +215,6 @@ def adjoint_trace_samples(
             intervals = with_intervals(intervals, interval_limit(trial.counts[unit], moments.size))
             adjoint_trace_unit(
                 unit, sources.phantom[sample, unit], voltage_cotangent, moments, moment_cotangent,
-                sources, trial, spike_time_gradient, intervals, limited, times, failures[0],
+                sources, trial, spike_time_gradient, intervals, gradients, times, failures[0],
                 lambda_v[sample, unit - first_unit], lambda_i[sample, unit - first_unit],
             )  # fmt: skip

@@ -34,6 +34,7 @@ from evsim.equations.lif import (
     lambda_v_before_emission,
     refractory_decay,
     restart_gradient,
+    weighting_integral,
 )
 
 SEGMENT = record(
@@ -43,7 +44,7 @@ SEGMENT = record(
         ("current", np.float64),
         ("kind", np.int64),  # of the event, see ``event_order``; ARRIVAL at the trial's beginning
         ("index", np.int64),  # of the emission among spikes, or of the reading
-        ("is_refractory", np.bool_),  # V stays at 0
+        ("is_refractory", np.bool_),  # V stays at the reset
     ],
     align=True,
 )
@@ -71,7 +72,7 @@ def fill_trajectory(
 ) -> int:
     """Fill the scratch memory with a unit's segments; returns how many there are."""
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
-    now, voltage, current, is_refractory, free_at = 0.0, 0.0, 0.0, False, inf
+    now, voltage, current, is_refractory, free_at = 0.0, trial.units[unit].start, 0.0, False, inf
     i, emission, m = 0, first, 0
     count = 0
     kind, index = ARRIVAL, 0
@@ -103,7 +104,7 @@ def fill_trajectory(
             now = event
         index = 0
         if kind == EMISSION:
-            voltage = 0.0
+            voltage = trial.units[unit].reset
             index = emission
             is_refractory = is_refractory_after(event, trial.units[unit].refractory)
             free_at = event + trial.units[unit].refractory if is_refractory else inf
@@ -130,7 +131,11 @@ def mean_over_trajectory(
         if is_stopped_at(k):
             return 0.0
         start = trajectory[k].time
-        if not trajectory[k].is_refractory and end > start:
+        if trajectory[k].is_refractory:
+            if trajectory[k].voltage != 0.0:
+                area = weighting_integral(start, end - start, rate, slope)
+                total += trajectory[k].voltage * area
+        elif end > start:
             by_voltage, by_current = integral_slopes(
                 start, end - start, rate, slope, tau_mem, tau_syn
             )
@@ -163,6 +168,7 @@ def add_time_constant_gradients(
     every emission without ``restart_gradient``.
     """
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
+    reset = trial.units[unit].reset
     by_mem = by_syn = 0.0
     end, lambda_v, lambda_i, restart = trial.duration, phantom, 0.0, 0.0
     for k in range(count - 1, -1, -1):
@@ -193,14 +199,14 @@ def add_time_constant_gradients(
         if kind == EMISSION:
             spike = trajectory[k].index
             if not trajectory[k].is_refractory:
-                restart = restart_gradient(current, lambda_v)
+                restart = restart_gradient(current - reset, lambda_v)
             lambda_v, _ = lambda_v_before_emission(
                 spike_time_gradient[spike] + restart, trial.spikes[spike].threshold_excess, limit,
                 trial.units[unit].rate_jump,
             )  # fmt: skip
             restart = 0.0
         elif kind == RELEASE:
-            restart = restart_gradient(current, lambda_v)
+            restart = restart_gradient(current - reset, lambda_v)
             lambda_v = 0.0
         elif kind == READING and not trajectory[k].is_refractory and not resets_at(trajectory, k):
             lambda_v -= moment_cotangent[trajectory[k].index] / tau_mem
@@ -211,7 +217,7 @@ def add_time_constant_gradients(
 
 @compiled
 def resets_at(trajectory: np.ndarray, k: int) -> bool:
-    """Whether the unit emits at the time at which segment k begins, so that V is 0 there."""
+    """Whether the unit emits where segment k begins, so that V is the reset there."""
     before = k - 1
     while before >= 0 and trajectory[before].time == trajectory[k].time:
         if trajectory[before].kind == EMISSION:
