@@ -129,6 +129,20 @@ def test_matrices_and_factors_in_a_row_are_multiplied():
     np.testing.assert_allclose(per_synapse(network, "input->lif")[0], two @ one * scale)
 
 
+@pytest.mark.parametrize("delays", [None, [1.0, 2.0]])
+def test_a_weight_of_0_is_a_synapse_unless_the_user_says_otherwise(delays):
+    weight = np.array([[0.0, 2.0, 3.0], [0.0, 0.0, 4.0]])
+    made = layered(nir.Linear(weight), *([] if delays is None else [nir.Delay(np.array(delays))]))
+    found = per_synapse(evsim.nir.read(made, **EVENT), "input->lif")
+    np.testing.assert_array_equal(found[0], weight)
+    expected = np.broadcast_to(np.reshape(delays or [0.0, 0.0], (2, 1)), (2, 3))
+    np.testing.assert_array_equal(found[1], expected)
+    found = per_synapse(evsim.nir.read(made, **EVENT, sparse=True), "input->lif")
+    np.testing.assert_array_equal(found[0], np.where(weight == 0, np.nan, weight))
+    silent = evsim.nir.read(layered(nir.Linear(0 * weight)), **EVENT)
+    np.testing.assert_array_equal(per_synapse(silent, "input->lif")[0], 0 * weight)
+
+
 def test_an_edge_alone_connects_each_unit_to_one():
     network = evsim.nir.read(layered(inputs=2), **EVENT)
     np.testing.assert_array_equal(

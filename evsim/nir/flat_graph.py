@@ -55,7 +55,7 @@ class FlatGraph:
     def numbers(self, name: str, field: str) -> np.ndarray:
         """A parameter of a node as float64."""
         values = getattr(self.nodes[name], field)
-        return real_array(values, f"{field} of {name!r}").astype(np.float64)
+        return real_array(values, f"{field} of {name!r}").astype(np.float64, copy=False)
 
 
 def flatten(graph: Any) -> FlatGraph:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from evsim.network.parameters import sparse_entries
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -20,7 +22,7 @@ class Paths:
     ``rows``, ``columns`` : arrays of int, the row and the unit of the source.
     ``weights``, ``delays`` : arrays of float, the delays in ms.
     ``shape`` : the numbers of rows and of units of the source.
-    ``full`` : whether every row has an entry for every unit, 0 where the weight is 0.
+    ``full`` : whether a row and a unit without an entry are a synapse of weight 0, as in a matrix.
     """
 
     source: str
@@ -53,12 +55,10 @@ class Paths:
         from scipy.sparse import csr_array
 
         own = csr_array((self.weights, (self.rows, self.columns)), shape=self.shape)
-        post, pre = matrix.shape[0], self.shape[1]
-        product = np.asarray(matrix @ own)
-        rows, columns = np.divmod(np.arange(post * pre), pre)
-        return Paths(
-            self.source, rows, columns, product.ravel(), of_source[columns], (post, pre), True
-        )
+        product = csr_array(csr_array(matrix) @ own)
+        rows, columns = sparse_entries(product)
+        delays = of_source[columns]
+        return Paths(self.source, rows, columns, product.data, delays, product.shape, True)
 
     def _delay_of_source(self) -> np.ndarray | None:
         """The delay of each unit of the source, where it does not depend on the row."""
@@ -93,28 +93,37 @@ class Paths:
         One connection is enough if no pair of units has two paths of different delays.  ``sparse``
         leaves out weights of 0.
         """
-        kept = np.flatnonzero(self.weights != 0) if sparse else np.arange(self.rows.size)
-        pair = self.rows[kept] * self.shape[1] + self.columns[kept]
-        order = np.lexsort((self.delays[kept], pair))
-        kept, pair = kept[order], pair[order]
-        number = np.arange(pair.size) - np.searchsorted(pair, pair)
-        for parallel in range(int(number.max(initial=-1)) + 1):
-            yield self._synapses_of(kept[number == parallel])
+        pair = self.rows * self.shape[1] + self.columns
+        order = np.lexsort((self.delays, pair))
+        if sparse:
+            order = order[self.weights[order] != 0]
+        number = np.arange(order.size) - np.searchsorted(pair[order], pair[order])
+        parallels = int(number.max(initial=-1)) + 1
+        if not parallels and self.full and not sparse:
+            yield np.zeros(self.shape), np.asarray(0.0)
+        for parallel in range(parallels):
+            filled = self.full and not sparse and parallels == 1
+            yield self._synapses_of(order[number == parallel], filled)
 
-    def _synapses_of(self, entries: np.ndarray) -> tuple[Any, Any]:
+    def _synapses_of(self, entries: np.ndarray, filled: bool) -> tuple[Any, Any]:
+        """Weight and delay of one connection.
+
+        ``filled`` adds synapses of weight 0 where the others tell their delay.
+        """
         rows, columns = self.rows[entries], self.columns[entries]
         weights, delays = self.weights[entries], self.delays[entries]
         shared = _shared_delay(rows, columns, delays, self.shape)
-        if entries.size == self.shape[0] * self.shape[1]:
-            return weights.reshape(self.shape), (
-                delays.reshape(self.shape) if shared is None else shared
-            )
+        everywhere = entries.size == self.shape[0] * self.shape[1]
+        if everywhere or (filled and shared is not None):
+            weight = np.zeros(self.shape)
+            weight[rows, columns] = weights
+            return weight, delays.reshape(self.shape) if shared is None else shared
         from scipy.sparse import csr_array
 
-        weight = csr_array((weights, (rows, columns)), shape=self.shape)
+        sparse_weight = csr_array((weights, (rows, columns)), shape=self.shape)
         if shared is None:
-            return weight, csr_array((delays, (rows, columns)), shape=self.shape)
-        return weight, shared
+            return sparse_weight, csr_array((delays, (rows, columns)), shape=self.shape)
+        return sparse_weight, shared
 
 
 def _shared_delay(

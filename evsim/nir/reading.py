@@ -373,11 +373,10 @@ class _Conversion:
         found = set()
         for output in self._graph.of_kind("Output"):
             waiting = list(self._graph.before[output])
-            while waiting:
-                name = waiting.pop()
+            for name in waiting:  # it grows
                 kind = self._graph.kind(name)
                 if kind in ("Junction", "Flatten"):
-                    waiting += self._graph.before[name]
+                    waiting += [n for n in self._graph.before[name] if n not in waiting]
                 elif kind in NEURONS:
                     found.add(name)
                 else:
