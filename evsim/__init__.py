@@ -23,7 +23,7 @@ from evsim.simulation import Gradient, Run, SilentNetworkWarning, gradient, simu
 
 if TYPE_CHECKING:
     from evsim import data as datasets
-    from evsim import engines, metrics, plotting, storage, study, tasks, testing
+    from evsim import engines, metrics, nir, plotting, storage, study, tasks, testing
     from evsim.data import augment
     from evsim.data.dataset import Dataset
     from evsim.storage.run_folder import load
@@ -64,6 +64,7 @@ __all__ = [
     "load",
     "losses",
     "metrics",
+    "nir",
     "optim",
     "plotting",
     "predict",
@@ -96,6 +97,7 @@ _MODULES = (
     "engines",
     "jax",
     "metrics",
+    "nir",
     "optim",
     "plotting",
     "schedules",

@@ -77,6 +77,7 @@ def test_every_closed_form_is_on_the_page_of_equations():
 MODULES = """
     evsim evsim.losses evsim.readouts evsim.engines evsim.augment evsim.study evsim.datasets
     evsim.plotting evsim.storage evsim.schedules evsim.optim evsim.metrics evsim.testing evsim_gpu
+    evsim.nir
 """
 DESCRIBED = re.findall(r"^::: (evsim[\w.]+)$", PAGES["reference.md"], re.M)
 

@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import evsim
 
 HEAVY = {
     "numba", "llvmlite", "scipy", "matplotlib", "mpmath", "rich", "tyro", "h5py", "pooch",
-    "requests", "evsim_gpu",
+    "requests", "evsim_gpu", "nir",
 }  # fmt: skip
 
 
@@ -40,6 +42,16 @@ def test_every_public_name_is_there():
     missing = [name for name in evsim.__all__ if not hasattr(evsim, name)]
     assert missing == []
     assert not hasattr(evsim, "no_such_name")
+
+
+def test_nir_files_without_the_package_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nir", None)  # as if it were not installed
+    network = evsim.Network([evsim.Input("a", 1), evsim.LIF("b", 1)], [])
+    for call in (lambda: evsim.nir.read("a.nir"), lambda: evsim.nir.write(network)):
+        with pytest.raises(
+            ImportError, match=r'need the package nir .*: pip install "evsim\[nir\]"'
+        ):
+            call()
 
 
 def test_the_version_is_the_same_wherever_it_stands():

@@ -49,6 +49,10 @@ def run_example(name, capsys):
     return namespace
 
 
+NEEDED = {"nir.md": "nir"}
+"""The packages that the examples of a page need, and that `make test` does not install."""
+
+
 def test_every_example_is_run():
     assert {"README.md-1", "README.md-2"} <= set(SCRIPTS)
     assert sum(len(script) for script in SCRIPTS.values()) == sum(
@@ -62,6 +66,8 @@ def test_every_example_is_run():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in SCRIPTS if name not in WITH_EXTRAS])
 def test_example(name, capsys, monkeypatch, tmp_path):
+    if name.partition("-")[0] in NEEDED:
+        pytest.importorskip(NEEDED[name.partition("-")[0]])
     monkeypatch.chdir(tmp_path)
     run_example(name, capsys)
 

@@ -22,6 +22,7 @@ ORDER = (
     "evsim.equations",
     "evsim.network",
     "evsim.storage",
+    "evsim.nir",
     "evsim.readouts",
     "evsim.engines",
     "evsim.losses",
