@@ -22,6 +22,7 @@ from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts import FirstSpike, Mean, Peak, Readout
 from evsim.readouts.sample_times import SampleTimes, check_sample_times
 from evsim.simulation.silence import warn_of_unreached
+from evsim.simulation.units_of_time import warn_of_seconds
 
 
 @np.errstate(under="ignore")
@@ -65,6 +66,7 @@ def simulate(
     duration = check_duration(duration)
     inputs = check_inputs(network, spikes)
     warn_of_unreached(network, inputs, duration)
+    warn_of_seconds(network, inputs, duration)
     return run_checked(network, inputs, duration, engine, dropout)
 
 

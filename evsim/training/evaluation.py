@@ -20,6 +20,7 @@ from evsim.network.network import Network
 from evsim.simulation.checks import check_is_loss
 from evsim.simulation.run import run_checked
 from evsim.simulation.silence import warn_of_unreached
+from evsim.simulation.units_of_time import warn_of_seconds
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -87,6 +88,7 @@ def evaluate(
     classes = _units_read(network, loss)
     inputs = check_inputs(network, data.spikes)
     warn_of_unreached(network, inputs, duration)
+    warn_of_seconds(network, inputs, duration)
     parts = []
     for start in range(0, len(data), batch_size):
         batch = data[start : start + batch_size]
