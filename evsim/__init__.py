@@ -19,11 +19,18 @@ from evsim.network import (
     SpikeTrains,
     Uniform,
 )
-from evsim.simulation import Gradient, Run, SilentNetworkWarning, gradient, simulate
+from evsim.simulation import (
+    Gradient,
+    Run,
+    SilentNetworkWarning,
+    TimeUnitWarning,
+    gradient,
+    simulate,
+)
 
 if TYPE_CHECKING:
     from evsim import data as datasets
-    from evsim import engines, metrics, plotting, storage, study, tasks, testing
+    from evsim import encoding, engines, metrics, plotting, storage, study, tasks, testing
     from evsim.data import augment
     from evsim.data.dataset import Dataset
     from evsim.training import StopTraining, evaluate, fit, schedules
@@ -53,9 +60,11 @@ __all__ = [
     "SilentNetworkWarning",
     "SpikeTrains",
     "StopTraining",
+    "TimeUnitWarning",
     "Uniform",
     "augment",
     "datasets",
+    "encoding",
     "engines",
     "evaluate",
     "fit",
@@ -88,6 +97,7 @@ _MODULES = (
     "augment",
     "data",
     "datasets",
+    "encoding",
     "engines",
     "metrics",
     "optim",

@@ -26,7 +26,7 @@ ORDER = (
     "evsim.engines",
     "evsim.losses",
     "evsim.simulation",
-    "evsim.testing evsim.data evsim.metrics",
+    "evsim.testing evsim.data evsim.encoding evsim.metrics",
     "evsim.training",
     "evsim.study evsim.plotting evsim_gpu",
     "evsim.precompile",

@@ -10,7 +10,6 @@ import numpy as np
 
 from evsim.arguments.checks import (
     check_choice,
-    check_finite,
     checked_count,
     listed,
     real_array,
@@ -81,7 +80,8 @@ class Frames:
                 "it is not within low and high; widen them, or set outside='clip', which replaces "
                 "values outside by low or high",
             )
-        return np.clip(self.values, low, high)
+        values: np.ndarray = np.clip(self.values, low, high)
+        return values
 
     def _refuse(self, wrong: np.ndarray, rule: str) -> None:
         if wrong.any():
@@ -111,12 +111,19 @@ def checked_limits(low: Any, high: Any, channels: int) -> tuple[np.ndarray, np.n
     return limits[0], limits[1]
 
 
-def check_frame_length(frame_length: float) -> float:
-    """The length of a frame in ms, finite and > 0."""
-    check_finite(frame_length, "frame_length")
-    if not frame_length > 0:
-        raise ValueError(f"frame_length = {frame_length} ms: it must be finite and > 0")
-    return float(frame_length)
+def checked_frame_length(frame_length: Any, frames: Frames) -> np.ndarray:
+    """The length of each frame in ms, shape (frames,), given one for all or one per sample."""
+    array = real_array(frame_length, "frame_length", "times in ms").astype(np.float64)
+    if array.shape not in ((), (frames.batch_size,)):
+        raise ValueError(
+            f"frame_length has shape {array.shape}: give one number, or one for each of "
+            f"{frames.batch_size} samples"
+        )
+    wrong = ~(np.isfinite(array) & (array > 0))
+    if wrong.any():
+        raise ValueError(f"frame_length = {array[wrong].flat[0]:g} ms: it must be finite and > 0")
+    lengths: np.ndarray = np.broadcast_to(array, frames.batch_size)[frames.samples]
+    return lengths
 
 
 def check_outside(outside: str) -> None:

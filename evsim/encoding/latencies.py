@@ -9,8 +9,8 @@ from evsim.encoding.frames import (
     Frames,
     Outside,
     Samples,
-    check_frame_length,
     check_outside,
+    checked_frame_length,
     checked_limits,
     checked_unit_count,
 )
@@ -21,7 +21,7 @@ from evsim.network.spike_trains import SpikeTrains
 def latency(
     samples: Samples,
     *,
-    frame_length: float,
+    frame_length: float | np.ndarray,
     low: float | np.ndarray,
     high: float | np.ndarray,
     outside: Outside = "refuse",
@@ -37,8 +37,9 @@ def latency(
     Parameters
     ----------
     samples : array, shape (batch, time, channels), or list of arrays, each (time, channels)
-    frame_length : float
-        The length of a frame in ms.
+    frame_length : float, or array of shape (batch,)
+        The length of a frame in ms.  One for each sample, such as ``100.0 / lengths``, makes
+        samples of different lengths fill the same time.
     low, high : float, or array of shape (channels,)
         The smallest and the largest value.
     outside : "refuse" or "clip"
@@ -50,12 +51,13 @@ def latency(
         For values that are not finite or not within [low, high].
     """
     frames = Frames.of(samples)
-    frame_length = check_frame_length(frame_length)
+    frame_length = checked_frame_length(frame_length, frames)
     check_outside(outside)
     channels = frames.values.shape[1]
     low, high = checked_limits(low, high, channels)
     values = frames.within(low, high, outside)
-    times = frame_length * (frames.numbers[:, np.newaxis] + (high - values) / (high - low))
+    late = (high - values) / (high - low)
+    times = frame_length[:, np.newaxis] * (frames.numbers[:, np.newaxis] + late)
     return SpikeTrains.from_events(
         times.ravel(),
         np.tile(np.arange(channels), len(times)),

@@ -10,13 +10,14 @@ import numpy as np
 
 from evsim.arguments.checks import real_array
 from evsim.arguments.keywords import helpful
-from evsim.encoding.frames import Frames, Samples, check_frame_length, checked_unit_count
+from evsim.encoding.frames import Frames, Samples, checked_frame_length, checked_unit_count
+from evsim.network.ragged_arrays import counted
 from evsim.network.spike_trains import SpikeTrains
 
 
 @helpful
 def level_crossing(
-    samples: Samples, *, frame_length: float, threshold: float | np.ndarray
+    samples: Samples, *, frame_length: float | np.ndarray, threshold: float | np.ndarray
 ) -> SpikeTrains:
     """Encode the changes of each channel as steps up and steps down.
 
@@ -35,8 +36,8 @@ def level_crossing(
     Parameters
     ----------
     samples : array, shape (batch, time, channels), or list of arrays, each (time, channels)
-    frame_length : float
-        The time from one value to the next in ms.
+    frame_length : float, or array of shape (batch,)
+        The time from one value to the next in ms, for all samples or for each.
     threshold : float, or array of shape (channels,)
         The size of a step, in the unit of the values.
 
@@ -46,13 +47,17 @@ def level_crossing(
         For values that are not finite, and for a threshold that is not finite and > 0.
     """
     frames = Frames.of(samples)
-    frame_length = check_frame_length(frame_length)
+    frame_length = checked_frame_length(frame_length, frames)
     channels = frames.values.shape[1]
     unit_count = checked_unit_count(channels, 2)
     steps = frames.values / _checked_threshold(threshold, channels)
     begins = np.flatnonzero(frames.numbers == 0)
     steps -= steps[begins][np.searchsorted(begins, np.arange(len(steps)), side="right") - 1]
-    times, units, samples_of_spikes = [], [], []
+    per_sample = np.zeros(frames.batch_size)
+    per_sample[frames.samples] = frame_length
+    times: list[np.ndarray] = []
+    units: list[np.ndarray] = []
+    owners: list[np.ndarray] = []
     reference = np.zeros((frames.batch_size, channels))
     for number in range(1, int(frames.numbers.max(initial=0)) + 1):
         here = np.flatnonzero(frames.numbers == number)
@@ -66,13 +71,14 @@ def level_crossing(
         sign = np.sign(reached - level)[row, channel]
         crossing = level[row, channel] + sign * crossed
         change = (after - before)[row, channel]
-        times.append(number - 1 + (crossing - before[row, channel]) / change)
+        position = number - 1 + (crossing - before[row, channel]) / change
+        times.append(per_sample[sample[row]] * position)
         units.append(2 * channel + (sign < 0))
-        samples_of_spikes.append(sample[row])
+        owners.append(sample[row])
     return SpikeTrains.from_events(
-        frame_length * np.concatenate([[], *times]),
+        np.concatenate([np.empty(0), *times]),
         np.concatenate([np.empty(0, np.int64), *units]),
-        np.concatenate([np.empty(0, np.int64), *samples_of_spikes]),
+        np.concatenate([np.empty(0, np.int64), *owners]),
         batch_size=frames.batch_size,
         unit_count=unit_count,
     )
@@ -80,8 +86,8 @@ def level_crossing(
 
 def _one_to(counts: np.ndarray) -> np.ndarray:
     """1 to counts[0], 1 to counts[1] and so on, one after the other."""
-    begins = np.cumsum(counts) - counts
-    return np.arange(1, counts.sum() + 1) - np.repeat(begins, counts)
+    _, numbers = counted(counts)
+    return numbers + 1
 
 
 def _checked_threshold(threshold: object, channels: int) -> np.ndarray:

@@ -15,8 +15,8 @@ from evsim.encoding.frames import (
     Frames,
     Outside,
     Samples,
-    check_frame_length,
     check_outside,
+    checked_frame_length,
     checked_limits,
     checked_unit_count,
 )
@@ -27,7 +27,7 @@ from evsim.network.spike_trains import MOST_UNITS, SpikeTrains
 def population(
     samples: Samples,
     *,
-    frame_length: float,
+    frame_length: float | np.ndarray,
     low: float | np.ndarray,
     high: float | np.ndarray,
     curves: int = 8,
@@ -53,8 +53,9 @@ def population(
     Parameters
     ----------
     samples : array, shape (batch, time, channels), or list of arrays, each (time, channels)
-    frame_length : float
-        The length of a frame in ms.
+    frame_length : float, or array of shape (batch,)
+        The length of a frame in ms.  One for each sample, such as ``100.0 / lengths``, makes
+        samples of different lengths fill the same time.
     low, high : float, or array of shape (channels,)
         The centres of the first and the last curve.
     curves : int
@@ -74,7 +75,7 @@ def population(
         value would give no spike.
     """
     frames = Frames.of(samples)
-    frame_length = check_frame_length(frame_length)
+    frame_length = checked_frame_length(frame_length, frames)
     check_outside(outside)
     curves = checked_count(curves, "curves", 2, MOST_UNITS)
     _check_curves(width, cutoff)
@@ -89,7 +90,7 @@ def population(
     frame, channel, curve = np.nonzero(activations >= cutoff)
     late = (1 - activations[frame, channel, curve]) / (1 - cutoff)
     return SpikeTrains.from_events(
-        frame_length * (frames.numbers[frame] + late),
+        frame_length[frame] * (frames.numbers[frame] + late),
         channel * curves + curve,
         frames.samples[frame],
         batch_size=frames.batch_size,

@@ -161,9 +161,9 @@ class SpikeTrains(FrozenArrays):
         owners: list[int] = []
         batch = listed(samples, "samples", LISTS)
         for place, sample in enumerate(batch):
-            for time, unit in pairs_of(sample, place):
+            for time, emitter in pairs_of(sample, place):
                 times.append(time)
-                emitters.append(unit)
+                emitters.append(emitter)
                 owners.append(place)
         check_pairs(times, emitters, owners, unit_count)
         return cls.from_events(

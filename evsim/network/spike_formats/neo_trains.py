@@ -14,8 +14,8 @@ from evsim.arguments.checks import listed, shown
 from evsim.network.spike_formats.events import SpikeEvents
 
 _SAMPLES = (
-    "give one entry per sample: a list with one neo.SpikeTrain per unit, or a neo.Segment with such "
-    "spike trains"
+    "give one entry per sample: a list with one neo.SpikeTrain per unit, or a neo.Segment with "
+    "such spike trains"
 )
 
 

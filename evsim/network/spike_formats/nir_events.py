@@ -1,7 +1,7 @@
 """Data of the library nir: its EventData and its TimeGriddedData.
 
-EventData (https://neuroir.org) has the arrays ``idx`` and ``time``, both of shape (samples, events);
--1 and infinity fill them up.  TimeGriddedData is a raster with its time step.
+EventData (https://neuroir.org) has the arrays ``idx`` and ``time``, both of shape (samples,
+events); -1 and infinity fill them up.  TimeGriddedData is a raster with its time step.
 """
 
 from __future__ import annotations

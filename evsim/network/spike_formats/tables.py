@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from evsim.arguments.checks import integer_array, real_array, shown
 from evsim.network.spike_formats.events import SpikeEvents, in_milliseconds
 
