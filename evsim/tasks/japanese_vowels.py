@@ -245,24 +245,27 @@ def encode(utterances: np.ndarray, settings: Settings) -> SpikeTrains:
     )
 
 
-@dataclass(frozen=True)
+@helpful
 class Noise(Augmentation):
     """Encode the training utterances again, with normal noise added to their coefficients.
 
     The groups of the data are the numbers of the utterances in the training file.
     """
 
-    settings: Settings
+    def __init__(self, settings: Settings) -> None:
+        self.utterance_noise = settings.utterance_noise
+        self.frame_noise = settings.frame_noise
+        self._settings = settings
 
     def _augment(
         self, data: Dataset, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Augmented:
-        values = _utterances(self.settings.data, self.settings.frames)[0].values[data.groups]
+        values = _utterances(self._settings.data, self._settings.frames)[0].values[data.groups]
         shared = generator.standard_normal((len(values), 1, COEFFICIENTS))
         single = generator.standard_normal(values.shape)
-        values = values + self.settings.utterance_noise * shared
-        values = values + self.settings.frame_noise * single
-        return Augmented(replace(data, spikes=encode(values, self.settings)), 0, 0, 0)
+        values = values + self.utterance_noise * shared
+        values = values + self.frame_noise * single
+        return Augmented(replace(data, spikes=encode(values, self._settings)), 0, 0, 0)
 
 
 @helpful
