@@ -19,11 +19,18 @@ from evsim.network import (
     SpikeTrains,
     Uniform,
 )
-from evsim.simulation import Gradient, Run, SilentNetworkWarning, gradient, simulate
+from evsim.simulation import (
+    Gradient,
+    Run,
+    SilentNetworkWarning,
+    TimeUnitWarning,
+    gradient,
+    simulate,
+)
 
 if TYPE_CHECKING:
     from evsim import data as datasets
-    from evsim import engines, metrics, nir, plotting, storage, study, tasks, testing
+    from evsim import encoding, engines, metrics, nir, plotting, storage, study, tasks, testing
     from evsim.data import augment
     from evsim.data.dataset import Dataset
     from evsim.storage.run_folder import load
@@ -54,9 +61,11 @@ __all__ = [
     "SilentNetworkWarning",
     "SpikeTrains",
     "StopTraining",
+    "TimeUnitWarning",
     "Uniform",
     "augment",
     "datasets",
+    "encoding",
     "engines",
     "evaluate",
     "fit",
@@ -94,6 +103,7 @@ _MODULES = (
     "augment",
     "data",
     "datasets",
+    "encoding",
     "engines",
     "jax",
     "metrics",

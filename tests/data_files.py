@@ -133,3 +133,24 @@ BRAILLE_FORMS = {
 
 GOOD_LETTERS = {"times": [1.0], "units": [23], "offsets": [0, 1], "labels": [26]}
 """The arrays of one letter as convert_braille writes them."""
+
+
+# -- time series --------------------------------------------------------------------------
+
+
+def ts_text(samples=None, labels=("b", "a"), header=(), classes="true a b"):
+    """A .ts file; samples are lists of channels, each a list of values or of words."""
+    if samples is None:
+        samples = [[[1.0, 2.0, 3.0], [-1.0, 0.5, 0.25]], [[4.0], [5.0]]]
+    lines = [
+        "# a comment",
+        "@problemName Small",
+        "@timeStamps false",
+        *header,
+        f"@classLabel {classes}",
+        "@data",
+    ]
+    for sample, label in zip(samples, labels, strict=True):
+        channels = [",".join(map(str, channel)) for channel in sample]
+        lines.append(":".join([*channels, label]))
+    return "\n".join(lines) + "\n"

@@ -4,6 +4,7 @@ import gzip
 
 import h5py
 import numpy as np
+from data_files import ts_text
 from evsim.datasets import BRAILLE_LETTERS
 
 
@@ -58,4 +59,21 @@ def write_braille(folder, of_each=10, seed=0):
         offsets=np.arange(labels.size + 1, dtype=np.int64) * 200,
         labels=labels,
     )
+    return folder
+
+
+def write_vowels(folder, of_each=3, seed=0):
+    """Utterances of nine speakers; each speaker has coefficients of his own."""
+    generator = np.random.default_rng(seed)
+    voices = generator.normal(0, 1, (9, 12, 1))
+    labels = np.repeat(np.arange(9), of_each)
+    for part in ("TRAIN", "TEST"):
+        lengths = generator.integers(7, 30, labels.size)
+        samples = [
+            voices[label] + generator.normal(0, 0.3, (12, length))
+            for label, length in zip(labels, lengths, strict=True)
+        ]
+        names = [str(label + 1) for label in labels]
+        text = ts_text(samples, names, ["@dimensions 12"], "true 1 2 3 4 5 6 7 8 9")
+        (folder / f"JapaneseVowels_{part}.ts").write_text(text)
     return folder

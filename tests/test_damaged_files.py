@@ -18,6 +18,7 @@ from data_files import (
     pickled,
     rows,
     touched,
+    ts_text,
     write_cochlea,
     write_spoken,
 )
@@ -78,6 +79,7 @@ FORMATS = {
     "pandas3.pkl": (datasets.read_braille, lambda folder: BRAILLE_FORMS["pandas 3.1.1"]),
     "pkl.gz": (datasets.read_braille, lambda folder: BRAILLE_FORMS["packed"]),
     "npz": (datasets.read_braille, npz_bytes),
+    "ts": (datasets.read_ts, lambda folder: ts_text().encode()),
     "h5": (spoken, spoken_bytes),
     "h5.gz": (spoken, lambda folder: gzip.compress(spoken_bytes(folder))),
     "h5.zip": (spoken, lambda folder: zipped(spoken_bytes(folder))),

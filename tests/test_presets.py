@@ -8,14 +8,14 @@ import pytest
 from evsim.augment import Blend, Shift, delay_line
 from hypothesis import given
 from hypothesis import strategies as st
-from preset_files import write_braille, write_mnist, write_words
+from preset_files import write_braille, write_mnist, write_vowels, write_words
 
 import evsim
 from evsim import storage
 from evsim.cli import main
 from evsim.data.dataset import Dataset
 from evsim.data.splits import draw_evenly, only_classes
-from evsim.tasks import braille, mnist, shd, spoken_digits, ssc
+from evsim.tasks import braille, japanese_vowels, mnist, shd, spoken_digits, ssc
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,7 @@ def files(tmp_path_factory):
     write_words(folder, "shd", classes=20, speakers=3)
     write_words(folder, "ssc", classes=35, speakers=1, parts=("train", "valid", "test"))
     write_braille(folder)
+    write_vowels(folder)
     return folder
 
 
@@ -112,6 +113,12 @@ def test_spoken_digits_are_trained_with_each_loss(loss, files, tmp_path):
              "--blend", 0),
             {"hidden.tau_mem": (8,), "hidden.tau_syn": (8,)},
         ),
+        ("japanese-vowels", (), {"input->hidden.weight": (8, 48)}),
+        (
+            "japanese-vowels",
+            ("--delays", "--recurrent", "--validation-size", 9),
+            {"input->hidden.delay": (8, 48), "hidden->hidden.weight": (8, 8)},
+        ),
         ("braille", ("--delays",), {"input->hidden1.delay": (8, 24)}),
         ("braille", ("--recurrent", "--delays"), {"hidden->hidden.delay": ()}),
     ],
@@ -123,8 +130,8 @@ def test_presets_train_what_they_say(task, flags, trained, files, tmp_path):
         assert network.parameters[name].shape == shape
     assert 0 <= tested["accuracy"] <= 1
     metrics = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
-    validated = task in ("ssc", "braille") or "--held-out-speaker" in flags
-    assert (metrics["validation_accuracy"] is not None) == validated
+    validated = task in ("ssc", "braille") or {"--held-out-speaker", "--validation-size"} & {*flags}
+    assert (metrics["validation_accuracy"] is not None) == bool(validated)
 
 
 def test_pictures_show_learning_confusion_delays_and_activity(files, tmp_path, capsys):
@@ -147,6 +154,25 @@ def test_easy_words_are_learned(files):
     )  # fmt: skip
     result = spoken_digits.train(settings, progress=False)
     assert spoken_digits.evaluate(result, settings).accuracy > 0.7
+
+
+def test_vowels_are_learned_with_noise_that_depends_on_the_seed_alone(files):
+    settings = japanese_vowels.Settings(data=files, hidden=24, epochs=6)
+    training, validation, test = japanese_vowels.data(settings)
+    assert (len(training), validation, len(test)) == (27, None, 27)
+    noise = japanese_vowels.Noise(settings)
+    generators = [np.random.default_rng(seed) for seed in (0, 0, 1)]
+    first, again, other = (noise(training, g, settings.duration).data for g in generators)
+    assert first.spikes == again.spikes
+    assert first.spikes not in (other.spikes, training.spikes)
+    # The groups say which utterance a sample is, so a part of the data gets noise of its own.
+    part = noise(training[[5]], np.random.default_rng(0), settings.duration).data
+    assert part.labels.tolist() == training.labels[[5]].tolist()
+    silent = japanese_vowels.Settings(data=files, utterance_noise=0.0, frame_noise=0.0)
+    same = japanese_vowels.Noise(silent)(training, generators[0], settings.duration)
+    assert same.data.spikes == training.spikes
+    result = japanese_vowels.train(settings, progress=False)
+    assert japanese_vowels.evaluate(result, settings).accuracy > 0.7
 
 
 # -- speakers -----------------------------------------------------------------------------
@@ -388,6 +414,19 @@ def test_missing_files_are_named_with_the_flags_that_help(tmp_path, capsys, monk
         (("mnist", "--weight-rate", -1), "--weight-rate = -1.0: it must be finite and > 0"),
         (("mnist", "--input-dropout", 1.5), "--input-dropout = 1.5: it must be in [0, 1)"),
         (("mnist", "--classes", 3, 30), "classes names 30"),
+        (
+            ("japanese-vowels", "--utterance", 500),
+            "--utterance = 500 ms: it must not exceed --duration = ",
+        ),
+        (("japanese-vowels", "--delay-rate", 1), "--delay-rate = 1 ms is given but no delays are"),
+        (
+            ("japanese-vowels", "--delays", "--initial-delay-max", 500),
+            "--initial-delay-max = 500 ms: it must be within 0 and --delay-max = ",
+        ),
+        (
+            ("japanese-vowels", "--curve-width", 0.1),
+            "is above 3.73e-06, the activation halfway between two centres, so some values",
+        ),
         (("shd", "--epochs", 0), "--epochs = 0: it must be at least 1"),
         (("shd", "--shift", -3), "--shift = -3: it must be >= 0"),
         (("shd", "--tau-rate", 1), "--tau-rate = 1 ms is given but no time constants"),

@@ -195,6 +195,11 @@ def index_array(values: Any, name: str) -> np.ndarray:
     return _Given(name, "iub", "integers or truth values", None).array(values, ())
 
 
+def count_array(values: Any, name: str) -> np.ndarray:
+    """Numbers or booleans as a plain array; raises the errors of ``real_array``."""
+    return _Given(name, "iubf", "numbers or truth values", None).array(values, ())
+
+
 def refuse_masked(values: Any, name: str) -> None:
     """Refuse an array with masked entries."""
     if not isinstance(values, np.ma.MaskedArray):

@@ -15,14 +15,32 @@ from evsim.arguments.checks import unknown_name
 from evsim.cli.info import Info
 from evsim.cli.options import Run
 from evsim.cli.train import train
-from evsim.tasks import braille, mnist, sequence, shd, spoken_digits, ssc, yin_yang
+from evsim.tasks import (
+    braille,
+    japanese_vowels,
+    mnist,
+    sequence,
+    shd,
+    spoken_digits,
+    ssc,
+    yin_yang,
+)
 
 if TYPE_CHECKING:
     from evsim.tasks.base import Experiment
 
 TASKS: dict[str, Experiment[Any]] = {
     module.experiment.name: module.experiment
-    for module in (sequence, yin_yang, mnist, spoken_digits, shd, ssc, braille)
+    for module in (
+        sequence,
+        yin_yang,
+        mnist,
+        japanese_vowels,
+        spoken_digits,
+        shd,
+        ssc,
+        braille,
+    )
 }
 """The experiments that the command can train, by name."""
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from evsim.arguments.checks import check_is, integer_array, listed, real_array
+from evsim.arguments.checks import check_is, integer_array, listed, real_array, shown
 from evsim.arguments.keywords import helpful
 from evsim.network.sample_selection import chosen_samples
+from evsim.network.spike_formats.events import TimeUnit
 from evsim.network.spike_trains import SpikeTrains
 
 
@@ -70,6 +71,28 @@ class Dataset:
             f"data is of type {type(data).__name__}: give an evsim.Dataset or a pair "
             "(spikes, labels)"
         )
+
+    @classmethod
+    def from_tonic(
+        cls, samples: Sequence[Any], *, sensor_size: Sequence[int], unit: TimeUnit = "us"
+    ) -> Dataset:
+        """Build from a data set of the library tonic: pairs (recording, class).
+
+        ``SpikeTrains.from_tonic`` describes the recordings and the other arguments.
+
+        Raises TypeError and ValueError for entries that are not such pairs.
+        """
+        if not hasattr(samples, "__len__") or not hasattr(samples, "__getitem__"):
+            raise TypeError(f"samples = {shown(samples)}: {_PAIRS}")
+        recordings, labels = [], []
+        for place in range(len(samples)):
+            pair = samples[place]
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise TypeError(f"samples[{place}] = {shown(pair)}: {_PAIRS}")
+            recordings.append(pair[0])
+            labels.append(pair[1])
+        spikes = SpikeTrains.from_tonic(recordings, sensor_size=sensor_size, unit=unit)
+        return cls(spikes, np.array(labels))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Dataset]) -> Dataset:
@@ -151,6 +174,9 @@ class Dataset:
             what = f"targets of shape {self.labels.shape[1:]}"
         groups = "" if self.groups is None else f", {np.unique(self.groups).size} groups"
         return f"Dataset({self.spikes!r}, {what}{groups})"
+
+
+_PAIRS = "give pairs (recording, class), such as a data set of tonic"
 
 
 def _inputs_of(data: Dataset) -> str:

@@ -12,6 +12,7 @@ import shutil
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from evsim.arguments.checks import check_flag, check_is, checked_path, listed
@@ -40,6 +41,8 @@ class PublishedFile:
         Names of files with the same data, which are preferred.
     also : tuple of str
         Other names, or paths below the folder, under which other programs keep the file.
+    packages : tuple of str
+        Paths of the file in Python packages that provide it, such as "aeon/datasets/file.ts".
     """
 
     name: str
@@ -48,6 +51,7 @@ class PublishedFile:
     checksum: str | None = None
     instead: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -85,7 +89,8 @@ def locate(
     ----------
     files : sequence of PublishedFile
     folder : path, optional
-        Where to look, and where downloads go; ``data_folder`` says which by default.
+        Where to look, and where downloads go; ``data_folder`` says which by default.  Only
+        without it are files also looked for in the Python packages that provide them.
     download : bool
         Whether to download what is missing.  What arrives is checked and kept; of a zip
         archive both the archive and what is unpacked from it.
@@ -107,6 +112,8 @@ def locate(
     check_flag(download, "download")
     place = data_folder(folder)
     found = {file: _found(file, place) for file in files}
+    if folder is None:
+        found = {file: path or _found_in_package(file) for file, path in found.items()}
     missing = [file for file in files if found[file] is None]
     unavailable = [file for file in missing if not download or file.url is None]
     if unavailable:
@@ -116,6 +123,17 @@ def locate(
 
 def _found(file: PublishedFile, place: Path) -> Path | None:
     return next((place / name for name in file.names if (place / name).is_file()), None)
+
+
+def _found_in_package(file: PublishedFile) -> Path | None:
+    """The file in an installed package, which is not imported."""
+    for inside in file.packages:
+        package, _, rest = inside.partition("/")
+        found = find_spec(package)
+        for parent in (found and found.submodule_search_locations) or ():
+            if (Path(parent) / rest).is_file():
+                return Path(parent) / rest
+    return None
 
 
 class MissingFilesError(FileNotFoundError):

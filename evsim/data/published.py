@@ -1,7 +1,7 @@
 """The data sets of the papers.
 
 Each function finds the files, reads them and returns one ``evsim.Dataset`` for each published part,
-in the order train, validation, test.
+in the order train, validation, test; ``japanese_vowels`` returns continuous ``TimeSeries``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from evsim.data.readers.braille import read_braille
 from evsim.data.readers.files import DataFileError, SpikesLeftOutWarning
 from evsim.data.readers.images import latency_spikes, read_idx
 from evsim.data.readers.spoken_words import CochleaRecordings, read_recordings
+from evsim.data.readers.ts_files import read_ts
 from evsim.data.splits import stratified_split
+from evsim.data.time_series import TimeSeries
 
 Folder = str | os.PathLike[str] | None
 
@@ -277,3 +279,46 @@ def braille(
         data[part] for part in stratified_split(data.labels, (0.7, 0.1), seed)
     )
     return train, validation, test
+
+
+# -- Japanese Vowels ----------------------------------------------------------------------
+
+_JAPANESE_VOWELS_FILES = tuple(
+    PublishedFile(
+        name,
+        "the Python package aeon (pip install aeon) or https://timeseriesclassification.com",
+        also=(f"JapaneseVowels/{name}",),
+        packages=tuple(
+            f"{kind}/datasets/data/JapaneseVowels/{name}" for kind in ("aeon", "sktime")
+        ),
+    )
+    for name in ("JapaneseVowels_TRAIN.ts", "JapaneseVowels_TEST.ts")
+)
+_SPEAKERS, _COEFFICIENTS = 9, 12
+
+
+@helpful
+def japanese_vowels(folder: Folder = None) -> tuple[TimeSeries, TimeSeries]:
+    """Japanese Vowels: nine speakers say the vowels a and e; 12 coefficients of the spectrum.
+
+    The data are those of Kudo, Toyama, Shimbo, *Multidimensional curve classification using
+    passing-through regions* (Pattern Recognition Letters 1999), in the layout of the UEA archive.
+    ``evsim.encoding`` makes spikes of them.  ``locate`` describes how files are found; without a
+    folder also in an installed package aeon or sktime.
+
+    Returns
+    -------
+    train, test
+        270 and 370 utterances of 7 to 29 frames; the classes are the speakers.
+    """
+    parts = []
+    for path in locate(_JAPANESE_VOWELS_FILES, folder):
+        part = read_ts(path)
+        found = len(part.class_names), part.samples[0].shape[1]
+        if found != (_SPEAKERS, _COEFFICIENTS):
+            raise DataFileError(
+                f"{path} has {found[0]} classes and {found[1]} channels, Japanese Vowels has "
+                f"{_SPEAKERS} and {_COEFFICIENTS}: give the file of Japanese Vowels"
+            )
+        parts.append(part)
+    return parts[0], parts[1]

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from evsim.arguments.checks import (
+    check_duration,
     check_is,
     checked_count,
     integer_array,
@@ -24,6 +25,12 @@ from evsim.arguments.keywords import helpful
 from evsim.display.frames import data_frame
 from evsim.network.parameters import FrozenArrays
 from evsim.network.sample_selection import chosen_samples
+from evsim.network.spike_formats.events import SpikeEvents, TimeUnit, in_milliseconds
+from evsim.network.spike_formats.neo_trains import events_of_neo
+from evsim.network.spike_formats.nir_events import events_of_nir
+from evsim.network.spike_formats.rasters import events_of_raster, raster_of, step_in_milliseconds
+from evsim.network.spike_formats.tables import events_of_table
+from evsim.network.spike_formats.tonic_recordings import events_of_recordings
 from evsim.network.spike_lists import LISTS, check_pairs, pairs_of
 
 if TYPE_CHECKING:
@@ -109,12 +116,14 @@ class SpikeTrains(FrozenArrays):
         *,
         batch_size: int,
         unit_count: int,
+        unit: TimeUnit = "ms",
     ) -> SpikeTrains:
         """Build from the time, unit and sample index of each spike, each of shape (events,).
 
         The spikes may be in any order; they are sorted by sample, then time, then unit.
+        ``unit`` is the unit of the times: "ms", "s" or "us" (microseconds).
         """
-        times = _frozen(times, np.float64, "times")
+        times = in_milliseconds(_frozen(times, np.float64, "times"), unit)
         units = _frozen(units, np.int32, "units")
         samples = _frozen(samples, np.int64, "samples")
         if not times.size == units.size == samples.size:
@@ -139,11 +148,16 @@ class SpikeTrains(FrozenArrays):
 
     @classmethod
     def from_lists(
-        cls, samples: Iterable[Iterable[tuple[float, int]]], *, units: int
+        cls,
+        samples: Iterable[Iterable[tuple[float, int]]],
+        *,
+        units: int,
+        unit: TimeUnit = "ms",
     ) -> SpikeTrains:
         """Build from one list of ``(time, unit)`` pairs per sample, in any order.
 
-        ``units`` is the number of units of the population.
+        ``units`` is the number of units of the population, ``unit`` is the unit of the times:
+        "ms", "s" or "us" (microseconds).
         """
         unit_count = checked_count(units, "units", 1, MOST_UNITS)
         times: list[float] = []
@@ -151,42 +165,169 @@ class SpikeTrains(FrozenArrays):
         owners: list[int] = []
         batch = listed(samples, "samples", LISTS)
         for place, sample in enumerate(batch):
-            for time, unit in pairs_of(sample, place):
+            for time, emitter in pairs_of(sample, place):
                 times.append(time)
-                emitters.append(unit)
+                emitters.append(emitter)
                 owners.append(place)
         check_pairs(times, emitters, owners, unit_count)
         return cls.from_events(
-            times, emitters, owners, batch_size=len(batch), unit_count=unit_count
+            times, emitters, owners, batch_size=len(batch), unit_count=unit_count, unit=unit
         )
 
     @classmethod
-    def from_latencies(cls, latencies: np.ndarray) -> SpikeTrains:
-        """Build from at most one spike time per unit, in ms, shape (batch, units).
+    def from_latencies(cls, latencies: np.ndarray, *, unit: TimeUnit = "ms") -> SpikeTrains:
+        """Build from at most one spike time per unit, shape (batch, units).
 
-        An entry is NaN or masked where a unit is silent.
+        An entry is infinite, NaN or masked where a unit is silent; ``Run.first_spike`` and
+        ``SpikeTrains.first`` give such arrays.  ``unit`` is the unit of the times: "ms", "s" or
+        "us" (microseconds).
         """
         latencies = real_array(latencies, "latencies", "times in ms", masked=np.nan)
-        latencies = latencies.astype(np.float64)
+        spiking = np.isfinite(latencies) | (latencies < 0)
+        latencies = in_milliseconds(latencies, unit)
         if latencies.ndim != 2:
             raise ValueError(
                 f"latencies has shape {latencies.shape}: give one time per sample and unit, "
                 "(batch, units)"
             )
-        wrong = np.isinf(latencies) | (latencies < 0)
+        wrong = spiking & ~((latencies >= 0) & (latencies < np.inf))
         if wrong.any():
-            sample, unit = np.argwhere(wrong)[0]
+            sample, emitter = np.argwhere(wrong)[0]
             raise ValueError(
-                f"latencies[{sample}, {unit}] = {latencies[sample, unit]} ms: spike times must be "
-                "finite and >= 0; use NaN where a unit is silent"
+                f"latencies[{sample}, {emitter}] = {latencies[sample, emitter]} ms: spike times "
+                "must be finite and >= 0; use infinity or NaN where a unit is silent"
             )
-        samples, units = np.nonzero(~np.isnan(latencies))
+        samples, units = np.nonzero(spiking)
         return cls.from_events(
             latencies[samples, units],
             units,
             samples,
             batch_size=latencies.shape[0],
             unit_count=latencies.shape[1],
+        )
+
+    @classmethod
+    def from_raster(cls, raster: Any, *, dt: float, unit: TimeUnit = "ms") -> SpikeTrains:
+        """Build from spike counts on a time grid, shape (batch, time, units).
+
+        ``raster`` may be an array of NumPy or a tensor of another library, with 0 and 1, False
+        and True, or larger counts.  A spike in step n, counted from 0, has the time n dt; a count
+        k gives k spikes at that time.
+
+        Parameters
+        ----------
+        raster : array, shape (batch, time, units)
+        dt : float
+            The time step.
+        unit : "ms", "s" or "us"
+            The unit of ``dt``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For entries that are not 0, 1, 2 and so on, and for other shapes.
+        """
+        return cls._of(events_of_raster(raster, dt, unit))
+
+    @classmethod
+    def from_tonic(
+        cls, recordings: Sequence[Any], *, sensor_size: Sequence[int], unit: TimeUnit = "us"
+    ) -> SpikeTrains:
+        """Build from recordings of the library tonic: one structured array per sample.
+
+        A pixel (x, y) of polarity p is the unit ``(p * height + y) * width + x``.  Times do not
+        change: if recordings do not begin near 0, apply ``tonic.transforms.TimeAlignment()``.
+
+        Parameters
+        ----------
+        recordings : sequence of structured arrays with the fields t, x, y and p
+            Fields in which the sensor has the size 1 may be missing.
+        sensor_size : (width, height, polarities)
+            As in ``tonic.datasets.NMNIST.sensor_size``.
+        unit : "ms", "s" or "us"
+            The unit of t; tonic's is "us", microseconds.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For other arrays, coordinates outside the sensor, and two polarities where
+            ``sensor_size`` has one.
+        """
+        return cls._of(events_of_recordings(recordings, sensor_size, unit))
+
+    @classmethod
+    def from_nir(cls, data: Any, *, unit: TimeUnit) -> SpikeTrains:
+        """Build from ``nir.EventData`` or ``nir.TimeGriddedData``.
+
+        Parameters
+        ----------
+        data : object with ``idx``, ``time`` and ``n_neurons``, or with ``data`` and ``dt``
+        unit : "ms", "s" or "us"
+            The unit of its times, which NIR does not state.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For other objects, and for events with values other than 1.
+        """
+        return cls._of(events_of_nir(data, unit))
+
+    @classmethod
+    def from_neo(cls, samples: Sequence[Any]) -> SpikeTrains:
+        """Build from spike trains of the library neo, or arrays of times of quantities.
+
+        These state their unit of time.  The time ``t_start`` of a sample's trains becomes 0 ms.
+
+        Parameters
+        ----------
+        samples : sequence
+            One entry per sample: a list with one ``neo.SpikeTrain`` per unit, or a
+            ``neo.Segment``, whose ``spiketrains`` are these.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For objects without a unit of time, for samples with different numbers of trains, and
+            for trains of a sample that begin at different times.
+        """
+        return cls._of(events_of_neo(samples))
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        *,
+        unit_count: int,
+        batch_size: int | None = None,
+        unit: TimeUnit = "ms",
+    ) -> SpikeTrains:
+        """Build from a data frame with one row per spike, such as one of pandas.
+
+        Parameters
+        ----------
+        frame : data frame with the columns ``sample``, ``time`` and ``unit``
+        unit_count : int
+            The number of units of the population.
+        batch_size : int, optional
+            The number of samples; by default one more than the largest sample in the frame.
+        unit : "ms", "s" or "us"
+            The unit of the column ``time``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For missing columns and for values that are no spikes.
+        """
+        return cls._of(events_of_table(frame, unit_count, batch_size, unit))
+
+    @classmethod
+    def _of(cls, events: SpikeEvents) -> SpikeTrains:
+        return cls.from_events(
+            events.times,
+            events.units,
+            events.samples,
+            batch_size=events.batch_size,
+            unit_count=events.unit_count,
         )
 
     @classmethod
@@ -267,6 +408,26 @@ class SpikeTrains(FrozenArrays):
         Raises ImportError without pandas.
         """
         return data_frame({"sample": self.samples, "time": self.times, "unit": self.units})
+
+    def to_raster(self, *, dt: float, duration: float) -> np.ndarray:
+        """Count the spikes of each unit in each time step, int64, shape (batch, steps, units).
+
+        A spike at t is counted in step floor(t / dt), and a spike that differs from n dt only by
+        rounding in step n, so that ``SpikeTrains.from_raster`` and this are inverse to each other.
+
+        Parameters
+        ----------
+        dt, duration : float
+            The time step and the length of the trial in ms.  There are duration / dt steps; the
+            last one may end after the trial.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For spikes after the last step, and for times that are not finite and > 0.
+        """
+        events = SpikeEvents(self.times, self.units, self.samples, len(self), self.unit_count)
+        return raster_of(events, step_in_milliseconds(dt, "ms"), check_duration(duration))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SpikeTrains):

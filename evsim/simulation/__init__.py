@@ -3,5 +3,13 @@
 from evsim.simulation.gradients import Gradient, gradient
 from evsim.simulation.run import Run, simulate
 from evsim.simulation.silence import SilentNetworkWarning
+from evsim.simulation.units_of_time import TimeUnitWarning
 
-__all__ = ["Gradient", "Run", "SilentNetworkWarning", "gradient", "simulate"]
+__all__ = [
+    "Gradient",
+    "Run",
+    "SilentNetworkWarning",
+    "TimeUnitWarning",
+    "gradient",
+    "simulate",
+]

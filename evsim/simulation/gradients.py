@@ -27,6 +27,7 @@ from evsim.simulation.checks import check_adjustments, check_is_loss, check_time
 from evsim.simulation.pulled_back import PulledBack
 from evsim.simulation.run import Run, run_checked
 from evsim.simulation.silence import warn_of_silent_layers, warn_of_unreached
+from evsim.simulation.units_of_time import warn_of_seconds
 
 
 @np.errstate(under="ignore")
@@ -85,6 +86,7 @@ def gradient(
     options = GradientOptions(wrt, engine, dropout, regularisers, lambda_limit)
     found = quiet_gradient(network, spikes, labels, loss, duration, options)
     warn_of_unreached(found.run.network, found.run.inputs, found.run.duration)
+    warn_of_seconds(found.run.network, found.run.inputs, found.run.duration)
     warn_of_silent_layers(found.run.network, found.run.spike_counts)
     return found
 

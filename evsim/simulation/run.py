@@ -33,6 +33,7 @@ from evsim.readouts.sample_times import SampleTimes, check_sample_times
 from evsim.simulation.checks import check_time_constants
 from evsim.simulation.pulled_back import PulledBack
 from evsim.simulation.silence import warn_of_unreached
+from evsim.simulation.units_of_time import warn_of_seconds
 
 
 @np.errstate(under="ignore")
@@ -76,6 +77,7 @@ def simulate(
     duration = check_duration(duration)
     inputs = check_inputs(network, spikes)
     warn_of_unreached(network, inputs, duration)
+    warn_of_seconds(network, inputs, duration)
     return run_checked(network, inputs, duration, engine, dropout)
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from types import FrameType
 
 import numpy as np
 
@@ -15,6 +11,7 @@ from evsim.network.connections import Connection
 from evsim.network.network import Network
 from evsim.network.populations import LIF
 from evsim.network.spike_trains import SpikeTrains
+from evsim.simulation.warning_place import warn_caller
 
 
 class SilentNetworkWarning(UserWarning):
@@ -32,9 +29,9 @@ def warn_of_unreached(network: Network, inputs: Mapping[str, SpikeTrains], durat
             told = f"no path of connections leads from an input to {name!r}"
         else:
             told = f"no connection leads to {name!r}"
-        _warn(f"{told}, so nothing happens there and nothing behind it learns; connect it")
+        _tell(f"{told}, so nothing happens there and nothing behind it learns; connect it")
     if _all_after(inputs, duration) and not _spiking_alone(network):
-        _warn(
+        _tell(
             f"no input spike comes before the end of the trial at {duration:g} ms, so nothing "
             "happens; times are in ms: give earlier spikes or a longer duration"
         )
@@ -53,7 +50,7 @@ def warn_of_silent_layers(network: Network, spike_counts: Mapping[str, np.ndarra
         if not isinstance(population, LIF) or not leads_on or population.name in unreached:
             continue
         if not spike_counts[population.name].any():
-            _warn(silent_layer(population.name))
+            _tell(silent_layer(population.name))
 
 
 def silent_layer(name: str) -> str:
@@ -99,15 +96,6 @@ def _all_after(inputs: Mapping[str, SpikeTrains], duration: float) -> bool:
     return bool(times) and not any(np.any(own < duration) for own in times)
 
 
-_PACKAGE = str(Path(__file__).parents[1])
-_ERRSTATE = np.errstate.__call__.__code__.co_filename
-"""Where the frames of functions lie that np.errstate decorates."""
-
-
-def _warn(text: str) -> None:
-    """Warn where evsim was called, so that Python shows a call in a loop once."""
-    frame: FrameType | None = sys._getframe(1)
-    level = 2
-    while frame is not None and frame.f_code.co_filename.startswith((_PACKAGE, _ERRSTATE)):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(text, SilentNetworkWarning, stacklevel=level)
+def _tell(text: str) -> None:
+    """Warn where evsim was called."""
+    warn_caller(text, SilentNetworkWarning)

@@ -12,6 +12,7 @@ functions ``network(settings)``, ``data(settings)``, ``class_names(settings)``,
 - ``shd``: classify spoken digits of two languages, given as spikes of a cochlea model.
 - ``spoken_digits``: classify spoken digits of one language and six speakers.
 - ``ssc``: classify spoken commands, given as spikes of a cochlea model.
+- ``japanese_vowels``: tell speakers apart, whose voices are given as coefficients of the spectrum.
 - ``braille``: read letters by touch, given as spikes of a robot's finger.
 
 ``shd`` and ``spoken_digits`` also have ``cross_validate(settings, ...)`` over speakers.
@@ -22,7 +23,16 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["braille", "mnist", "sequence", "shd", "spoken_digits", "ssc", "yin_yang"]
+__all__ = [
+    "braille",
+    "japanese_vowels",
+    "mnist",
+    "sequence",
+    "shd",
+    "spoken_digits",
+    "ssc",
+    "yin_yang",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -190,11 +190,14 @@ _PLURALS = {int: "integers", float: "numbers", str: "strings"}
 
 _Range = tuple[str, Callable[[float], bool]]
 
-_LENGTHS = ("duration", "tau_mem", "tau_syn", "tau0", "tau1", "interval", "at_most_one_per")
-_RATES = ("weight_rate", "delay_rate", "tau_rate", "rate_decay")
-_COUNTS = ("hidden", "epochs", "batch_size", "delay_line", "train_size", "test_size")
+_TAUS = ("tau_mem", "tau_syn", "tau0", "tau1")
+_LENGTHS = ("duration", "utterance", "interval", "at_most_one_per", *_TAUS)
+_RATES = ("weight_rate", "output_rate", "delay_rate", "tau_rate", "rate_decay")
+_COUNTS = ("hidden", "frames", "epochs", "batch_size", "delay_line", "train_size", "test_size")
 _LAYERS = ("hidden", "input", "forward", "recurrent", "output")
-_AMOUNTS = ("silent_lift", "target_spikes", "blend", "alpha")
+_NOISE = ("utterance_noise", "frame_noise")
+_AMOUNTS = ("silent_lift", "target_spikes", "blend", "alpha", *_NOISE)
+_WIDTHS = ("curve_width", "largest_deviation")
 _TIMES = ("early", "initial_delay", "initial_delay_max", "delta")
 _IN_MS = (*_LENGTHS, *_TIMES, "delay_rate", "tau_rate", "late", "delay_max", "refractory")
 
@@ -204,7 +207,7 @@ def _all(names: Iterable[str], rule: str, holds: Callable[[float], bool]) -> dic
 
 
 _RANGES: dict[str, _Range] = {
-    **_all((*_LENGTHS, *_RATES), "finite and > 0", lambda value: 0 < value < np.inf),
+    **_all((*_LENGTHS, *_RATES, *_WIDTHS), "finite and > 0", lambda value: 0 < value < np.inf),
     **_all(_COUNTS, "at least 1", lambda value: value >= 1),
     **_all(("shift",), ">= 0", lambda value: value >= 0),
     **_all(("layers",), "at least 1, and at most 1000", lambda value: 1 <= value <= 1000),
@@ -222,6 +225,8 @@ _RANGES: dict[str, _Range] = {
     ),
     **_all(("delay_max", "refractory"), ">= 0", lambda value: value >= 0),
     **_all(("lambda_limit",), "> 0; infinity for no limit", lambda value: value > 0),
+    **_all(("curves",), "at least 2", lambda value: value >= 2),
+    **_all(("cutoff",), "in (0, 1)", lambda value: 0 < value < 1),
     **_all(("input_dropout",), "in [0, 1)", lambda value: 0 <= value < 1),
     **_all(("blend_probability",), "in (0, 1]", lambda value: 0 < value <= 1),
     **_all(("ease_in",), "in (0, 1]; 1 for none", lambda value: 0 < value <= 1),

@@ -23,6 +23,7 @@ from evsim.readouts import Readout
 from evsim.simulation.checks import check_is_loss
 from evsim.simulation.run import Run, run_checked
 from evsim.simulation.silence import warn_of_unreached
+from evsim.simulation.units_of_time import warn_of_seconds
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -89,6 +90,7 @@ def evaluate(
     loss.check_readouts(network, duration)
     inputs = check_inputs(network, data.spikes)
     warn_of_unreached(network, inputs, duration)
+    warn_of_seconds(network, inputs, duration)
     parts = []
     for chosen, run in _runs(network, inputs, duration, engine, batch_size):
         labels = loss.labels_for(network, data.labels[chosen], run.batch_size)

@@ -41,6 +41,7 @@ from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.simulation.checks import check_adjustments, check_is_loss
 from evsim.simulation.silence import warn_of_unreached
+from evsim.simulation.units_of_time import warn_of_seconds
 from evsim.storage.run_folder import RunFolder
 from evsim.training.evaluation import Evaluation, checked_data, evaluate
 from evsim.training.history import EpochRecord, History, Watch, check_watch, check_watched
@@ -280,6 +281,7 @@ def fit(
         raise ValueError("resume=True needs a run_folder to go on from")
     folder = None if run_folder is None else RunFolder(_checked_folder(run_folder))
     warn_of_unreached(network, check_inputs(network, begins_with.spikes), duration)
+    warn_of_seconds(network, check_inputs(network, begins_with.spikes), duration)
     training = Training(task, epochs, folder)
     with terminable(), nullcontext() if folder is None else folder.locked():
         training.begin(resume)

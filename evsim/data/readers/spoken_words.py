@@ -22,6 +22,7 @@ from evsim.data.readers.hdf5_columns import RecordingColumns, open_columns
 from evsim.data.readers.hdf5_variable_length import DAMAGED, VariableLengthColumn
 from evsim.display.short_repr import Brief
 from evsim.network.parameters import FrozenArrays
+from evsim.network.spike_formats.events import TimeUnit, in_milliseconds
 from evsim.network.spike_trains import SpikeTrains
 
 _CHUNK = 4096  # recordings converted at a time, which bounds what the conversion needs
@@ -56,19 +57,24 @@ class CochleaRecordings(Brief, FrozenArrays):
 def read_recordings(
     path: str | os.PathLike[str],
     *,
-    classes: int,
+    classes: int | None = None,
     unit_count: int = 700,
     duration: float = math.inf,
     late: str = "cut",
     at_most_one_per: float | None = None,
+    unit: TimeUnit = "s",
 ) -> CochleaRecordings:
     """Read a file in the layout of SHD and SSC, plain HDF5 or packed with gzip or zip.
+
+    The file may be your own: ``spikes/times`` and ``spikes/units`` have one array of numbers per
+    sample, ``labels`` one integer per sample; ``extra/speaker`` and ``extra/keys`` may be missing.
 
     Parameters
     ----------
     path : path of the file
     classes, unit_count : int
         The numbers of classes and units of the data set; labels and units must be smaller.
+        Without ``classes``, any label >= 0 is accepted.
     duration : float
         Length of a trial in ms; spikes must come before its end.
     late : "cut" or "refuse"
@@ -77,6 +83,8 @@ def read_recordings(
         Length of time windows in ms.  Of several spikes of a unit in one window only the first
         is kept, and the others are counted.  Simulators on a time grid thin data sets like this.
         By default all spikes are kept.
+    unit : "ms", "s" or "us"
+        The unit of ``spikes/times``; that of SHD and SSC is "s", seconds.
 
     Raises
     ------
@@ -93,15 +101,21 @@ def read_recordings(
         _checked_time(duration, "duration"),
         late,
         None if at_most_one_per is None else _checked_time(at_most_one_per, "at_most_one_per"),
+        unit,
     )
+    in_milliseconds(np.empty(0), unit)  # refuses an unknown unit
     if not isinstance(late, str) or late not in ("cut", "refuse"):
         raise ValueError(f'late = {shown(late)}: it must be "cut" or "refuse"')
     if rules.window == math.inf:
         raise ValueError("at_most_one_per = inf ms: it must be finite, or None to keep all spikes")
-    classes = checked_integer(classes, "classes", 1)
+    if classes is not None:
+        classes = checked_integer(classes, "classes", 1)
     path = checked_path(path, "path", "a file")
     with unpacked(path) as plain, open_columns(plain, path) as file:
-        times = file.events("spikes/times", "f", "floating-point numbers")
+        if unit == "s":
+            times = file.events("spikes/times", "f", "floating-point numbers")
+        else:
+            times = file.events("spikes/times", "fiu", "numbers")
         units = file.events("spikes/units", "iu", "integers")
         labels = _labels(file, classes)
         speakers, names = _speakers(file)
@@ -123,6 +137,7 @@ class _Rules:
     duration: float
     late: str
     window: float | None
+    unit: str
 
 
 def _spikes(
@@ -140,7 +155,7 @@ def _spikes(
         if not early.all():
             milliseconds, emitters, samples = milliseconds[early], emitters[early], samples[early]
         if rules.window is not None:
-            windows = _windows(milliseconds, times.kind, rules.window)
+            windows = _windows(milliseconds, times.kind, rules)
             alone = _first_in_window(windows, emitters, samples)
             merged += alone.size - int(np.count_nonzero(alone))
             milliseconds, emitters, samples = milliseconds[alone], emitters[alone], samples[alone]
@@ -166,15 +181,15 @@ def _events_in_order(
             f"but {units[sample].size} in spikes/units: {DAMAGED}"
         )
     samples = np.repeat(np.arange(lengths.size), lengths)
-    seconds = np.concatenate(times)
+    stored = np.concatenate(times)
     emitters = np.concatenate(units)
-    milliseconds = seconds.astype(np.float64) * 1000.0
+    milliseconds = in_milliseconds(stored, rules.unit)
     wrong = ~((milliseconds >= 0) & (milliseconds < math.inf))
     if wrong.any():
         event = int(np.argmax(wrong))
         raise DataFileError(
-            f"{rules.path}: sample {first + samples[event]} has a spike at {seconds[event]} s: "
-            f"spike times must be finite and >= 0; {DAMAGED}"
+            f"{rules.path}: sample {first + samples[event]} has a spike at {stored[event]} "
+            f"{rules.unit}: spike times must be finite and >= 0; {DAMAGED}"
         )
     wrong = (emitters < 0) | (emitters >= rules.unit_count)
     if wrong.any():
@@ -205,16 +220,20 @@ def _early(times: np.ndarray, samples: np.ndarray, first: int, rules: _Rules) ->
     return early
 
 
-def _windows(times: np.ndarray, kind: np.dtype | None, window: float) -> np.ndarray:
+def _windows(times: np.ndarray, kind: np.dtype | None, rules: _Rules) -> np.ndarray:
     """The number of the window that contains each time in ms, counted from 0.
 
-    Times are 1000 times numbers of type ``kind`` and carry their rounding error: 1.001 s is
+    Times were numbers of type ``kind`` in another unit and carry their rounding error: 1.001 s is
     1000.9999999999999 ms.  A time that is closer to the beginning of a window than this error
     counts as being at the beginning, unless the type is too coarse for windows of this length.
     """
+    window = rules.window
+    assert window is not None
     rounding = 4 * np.spacing(times)
-    stored = 2000 * np.spacing((times / 1000).astype(kind)).astype(np.float64)
-    np.maximum(rounding, stored, out=rounding, where=stored < 0.01 * window)
+    if kind is not None and kind.kind == "f":
+        factor = float(in_milliseconds(np.array(1.0), rules.unit))
+        stored = 2 * factor * np.spacing((times / factor).astype(kind)).astype(np.float64)
+        np.maximum(rounding, stored, out=rounding, where=stored < 0.01 * window)
     nearest = np.rint(times / window)
     at_beginning = abs(times - nearest * window) <= rounding
     return np.where(at_beginning, nearest, np.floor(times / window))
@@ -235,14 +254,19 @@ def _first_in_window(windows: np.ndarray, units: np.ndarray, samples: np.ndarray
 # -- labels, speakers and names of classes ------------------------------------------------
 
 
-def _labels(file: RecordingColumns, classes: int) -> np.ndarray:
+def _labels(file: RecordingColumns, classes: int | None) -> np.ndarray:
     labels = file.column("labels")
     if labels is None:
         raise file.lacks("labels")
     _check_integers(labels, "label", file.path)
-    wrong = (labels < 0) | (labels >= classes)
+    wrong = labels < 0 if classes is None else (labels < 0) | (labels >= classes)
     if wrong.any():
         sample = int(np.argmax(wrong))
+        if classes is None:
+            raise DataFileError(
+                f"{file.path}: sample {sample} has the label {labels[sample]}: labels must be "
+                f">= 0; {DAMAGED}"
+            )
         raise DataFileError(
             f"{file.path}: sample {sample} has the label {labels[sample]}, but {classes} classes "
             f"have labels 0 to {classes - 1}: this is another data set, or give the right number "
@@ -263,7 +287,7 @@ def _speakers(file: RecordingColumns) -> tuple[np.ndarray | None, tuple[str, ...
     return _frozen(speakers), None
 
 
-def _keys(file: RecordingColumns, classes: int) -> tuple[str, ...] | None:
+def _keys(file: RecordingColumns, classes: int | None) -> tuple[str, ...] | None:
     keys = file.column("extra/keys", entries=classes)
     return None if keys is None else tuple(file.text(keys, "extra/keys"))
 

@@ -1,0 +1,41 @@
+"""What looks like times in seconds where evsim has milliseconds, said in one line as a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from evsim.network.network import Network
+from evsim.network.spike_trains import SpikeTrains
+from evsim.simulation.warning_place import warn_caller
+
+
+class TimeUnitWarning(UserWarning):
+    """Times that seem to be in seconds: evsim has milliseconds everywhere.
+
+    A batch whose spikes all come within a thousandth of the trial; a trial shorter than 1 ms and
+    than a twentieth of every membrane time constant.
+    """
+
+
+def warn_of_seconds(network: Network, inputs: Mapping[str, SpikeTrains], duration: float) -> None:
+    """Warn of spike times and of a duration that seem to be in seconds."""
+    shortest = network.per_unit("tau_mem", np.inf).min()
+    if duration < 1 and 20 * duration <= shortest < np.inf:
+        warn_caller(
+            f"seconds? a trial of duration = {duration:g} ms is short for membrane time constants "
+            f"of at least {shortest:g} ms; evsim has all times in ms",
+            TimeUnitWarning,
+        )
+        return
+    times = [trains.times for trains in inputs.values() if trains.times.size]
+    last = max((float(own.max()) for own in times), default=0.0)
+    first = min((float(own.min()) for own in times), default=0.0)
+    if 0 < last <= duration / 1000 and first < last:
+        warn_caller(
+            f"seconds? all input spikes come within {last:g} ms, less than a thousandth of the "
+            f"trial of {duration:g} ms; give times in ms, or say unit='s' where the SpikeTrains "
+            "are made",
+            TimeUnitWarning,
+        )
