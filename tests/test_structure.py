@@ -28,7 +28,7 @@ ORDER = (
     "evsim.simulation",
     "evsim.testing evsim.data evsim.metrics",
     "evsim.training",
-    "evsim.study evsim.plotting evsim_gpu",
+    "evsim.study evsim.plotting evsim.torch evsim_gpu",
     "evsim.precompile",
     "evsim.tasks",
     "evsim.renamed_modules",
