@@ -38,7 +38,7 @@ class Layer:
     Parameters
     ----------
     network : Network
-        The populations and connections.  The values of its parameters are not used.
+        The populations, the connections, and some values of parameters; see ``network_of``.
     readouts : sequence of Readout
     duration : float
         In ms.
@@ -66,6 +66,7 @@ class Layer:
         self.key = str(next(_numbers))
         self._has_warned_of_rounding = False
         _layers[self.key] = self
+        _ = network.topology  # it is computed now, and networks made by ``replace`` share it
 
     @staticmethod
     def with_key(key: str) -> Layer:
@@ -90,13 +91,12 @@ class Layer:
 
     def network_of(self, tensors: Sequence[Tensor]) -> Network:
         """The network with the values in these tensors, in the order of its parameters."""
-        names = self.network.parameters
-        return self.network.replace(
-            {
-                name: _as_parameter(self.network, name, tensor)
-                for name, tensor in zip(names, tensors, strict=True)
-            }
-        )
+        changed = {}
+        for (name, before), tensor in zip(self.network.parameters.items(), tensors, strict=True):
+            value = _as_parameter(self.network, name, tensor)
+            if not np.array_equal(numbers(value), numbers(before)):
+                changed[name] = value
+        return self.network.replace(changed)
 
     def _check_values(self, tensors: Sequence[Tensor]) -> None:
         """Refuse learned values outside their bounds, where an optimiser's step has taken them."""

@@ -145,7 +145,12 @@ class Module(torch.nn.Module):
         if not torch.compiler.is_compiling():
             _refuse_forward_mode([*parameters, *inputs])
         device = next((t.device for t in inputs if t.dim() > 1), self._like.device)
-        values = simulate(parameters, inputs, self._layer.key, self._like.dtype, device)[:-1]
+        try:
+            *values, _ = simulate(parameters, inputs, self._layer.key, self._like.dtype, device)
+        except RuntimeError as error:
+            if "functorch" not in str(error):
+                raise
+            raise NotImplementedError(_NO_TRANSFORMS) from error
         if self._has_one_readout:
             return values[0]
         if self._readout_names is None:
@@ -326,10 +331,13 @@ def _check_same_form(name: str, own: Parameter, other: Parameter) -> None:
         )
 
 
+_NO_TRANSFORMS = (
+    "evsim.torch has no derivatives in forward mode, and none by torch.func: use backward() or "
+    "torch.autograd.grad"
+)
+
+
 def _refuse_forward_mode(tensors: Iterable[Tensor]) -> None:
     for tensor in tensors:
         if torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None:
-            raise NotImplementedError(
-                "evsim.torch has no derivatives in forward mode, torch.func.jvp: use backward(), "
-                "torch.func.vjp or torch.func.grad"
-            )
+            raise NotImplementedError(_NO_TRANSFORMS)

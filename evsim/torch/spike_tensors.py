@@ -54,7 +54,7 @@ def _tensors_of(name: str, units: int, spikes: Any) -> list[Tensor]:
                 f"the input {name!r} has {units} units but its spike trains have "
                 f"{spikes.unit_count}"
             )
-        return [torch.tensor(part) for part in parts]
+        return [torch.from_numpy(part.copy()) for part in parts]
     if not isinstance(spikes, Tensor):
         raise TypeError(
             f"spikes of {name!r} are of type {type(spikes).__name__}: give SpikeTrains, or a "
