@@ -23,21 +23,10 @@ import evsim
 from evsim.torch import Module
 
 
-def time_invariant_mse(
-    values: torch.Tensor, labels: torch.Tensor, loss: evsim.losses.TimeInvariantMSE, end: float
-) -> torch.Tensor:
-    """The mean of evsim's loss over a batch, for first spikes with missing="end"."""
-    others = torch.nn.functional.one_hot(labels, values.shape[1]) == 0
-    values = torch.where((values == end) & others, values.detach(), values)
-    errors = values - values.gather(1, labels[:, None]) - loss.delta
-    return 0.5 * (errors.square() * others).sum(dim=1).mean()
-
-
 def both(samples: int) -> dict[str, Callable[[], dict[str, np.ndarray]]]:
     """Functions that compute the gradients of a batch by evsim alone and by PyTorch."""
     work = with_delays(samples)
-    loss = work.loss
-    assert isinstance(loss, evsim.losses.TimeInvariantMSE)
+    loss = evsim.losses.FirstSpikeCrossEntropy(alpha=0.0)
     module = Module(work.network, loss.readout, work.duration, work.wrt, missing="end")
     labels = torch.tensor(work.labels)
 
@@ -55,7 +44,8 @@ def both(samples: int) -> dict[str, Callable[[], dict[str, np.ndarray]]]:
 
     def by_torch() -> dict[str, np.ndarray]:
         module.zero_grad()
-        time_invariant_mse(module(work.spikes), labels, loss, work.duration).backward()
+        scores = -module(work.spikes) / loss.tau0
+        torch.nn.functional.cross_entropy(scores, labels).backward()
         keys = (name.replace("->", "_to_").replace(".", "_") for name in work.wrt)
         return {name: getattr(module, key).grad for name, key in zip(work.wrt, keys, strict=True)}
 

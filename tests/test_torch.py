@@ -263,7 +263,7 @@ def test_float32_is_rounded_float64_and_says_so_once():
     assert torch.equal(
         module.input_to_hidden_weight.grad, exact.input_to_hidden_weight.grad.float()
     )
-    assert module.hidden_tau_mem.dtype == DOUBLE  # it is not learned and keeps its digits
+    assert module.state_dict()["hidden_tau_mem"].dtype == DOUBLE  # it is not learned
     with pytest.warns(UserWarning, match="evsim computes in float64"):
         assert exact.float()(times()).dtype == torch.float32
 
@@ -288,6 +288,15 @@ def test_state_goes_to_files_of_evsim_and_back(tmp_path):
     assert torch.equal(third(times()), module(times()))
     for name, value in module.network.parameters.items():
         assert np.array_equal(third.network.parameters[name], value), name
+    state = module.state_dict()
+    state["hidden_tau_mem"] = torch.ones(7)
+    with pytest.raises(RuntimeError, match=r"hidden_tau_mem has shape \(7,\), and \(3,\) in this"):
+        third.load_state_dict(state)
+    del state["hidden_tau_mem"]
+    with pytest.raises(RuntimeError, match="Missing key.*hidden_tau_mem"):
+        third.load_state_dict(state)
+    third.load_state_dict(state, strict=False)
+    assert torch.equal(third(times()), module(times()))
 
 
 def test_copies_and_pickles_are_modules_of_their_own():

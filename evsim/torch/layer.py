@@ -1,4 +1,4 @@
-"""Layer: what a module runs, apart from the values of its parameters."""
+"""Layer: what a module runs, apart from the values that it learns."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from evsim.engines.protocol import Engine
 from evsim.network.network import Network
 from evsim.network.parameters import Parameter, refuse, with_data
 from evsim.readouts import Readout
+from evsim.readouts.base import ReadoutCotangents
+from evsim.simulation.checks import check_time_constants
 from evsim.simulation.run import Run, simulate
 from evsim.simulation.silence import warn_of_silent_layers
 from evsim.torch.spike_tensors import PER_INPUT, GivenInput
@@ -38,14 +40,14 @@ class Layer:
     Parameters
     ----------
     network : Network
-        The populations, the connections, and some values of parameters; see ``network_of``.
+        The populations, the connections, and the values of parameters that are not learned.
     readouts : sequence of Readout
     duration : float
         In ms.
     engine : Engine
     missing : str
         "infinite" or "end", see ``evsim.torch.Module``.
-    projections : mapping from name of a learned parameter to sequence of Projection
+    projections : mapping from name of each learned parameter to sequence of Projection
     """
 
     def __init__(
@@ -89,49 +91,33 @@ class Layer:
 
     # -- the network ------------------------------------------------------------------------
 
-    def network_of(self, tensors: Sequence[Tensor]) -> Network:
-        """The network with the values in these tensors, in the order of its parameters."""
-        changed = {}
-        for (name, before), tensor in zip(self.network.parameters.items(), tensors, strict=True):
-            value = _as_parameter(self.network, name, tensor)
-            if not np.array_equal(numbers(value), numbers(before)):
-                changed[name] = value
-        return self.network.replace(changed)
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The names of the parameters that are learned, in the order of their tensors."""
+        return tuple(self.projections)
 
-    def _check_values(self, tensors: Sequence[Tensor]) -> None:
-        """Refuse learned values outside their bounds, where an optimiser's step has taken them."""
-        for name, tensor in zip(self.network.parameters, tensors, strict=True):
-            if name not in self.projections:
-                continue
-            value = _as_parameter(self.network, name, tensor)
-            array, unit = numbers(value), _unit(name)
-            for projection in self.projections[name]:
-                if isinstance(projection, Bounds):
-                    low, high = (
-                        _rounded(b, tensor.dtype) for b in (projection.low, projection.high)
-                    )
-                    outside = (array < low) | (array > high)
-                    rule = (
-                        f"it lies outside its bounds [{projection.low:g}, {projection.high:g}]: "
-                        "call module.keep_in_bounds(optimizer) once, or module.project_() after "
-                        "each optimizer.step()"
-                    )
-                    refuse(value, outside, name, unit, rule)
-            kind = name.rsplit(".", 1)[1]
-            if kind in POSITIVE:
-                rule = (
-                    "it must stay > 0: give it bounds within which to learn, such as "
-                    f"projections={{{kind!r}: {POSITIVE[kind]}}}, and call "
-                    "module.keep_in_bounds(optimizer) once"
-                )
-                refuse(value, ~(array > 0), name, unit, rule)
+    def with_network(self, network: Network) -> Layer:
+        """The same layer with another network of the same structure."""
+        _, (_, *others) = self.__reduce__()
+        return Layer(network, *others)
+
+    def network_of(self, tensors: Sequence[Tensor]) -> Network:
+        """The network with the values in these tensors, one for each learned parameter.
+
+        Raises ValueError for values that a step of an optimiser has taken out of their bounds.
+        """
+        values = {}
+        for (name, projections), tensor in zip(self.projections.items(), tensors, strict=True):
+            value = as_parameter(self.network, name, tensor)
+            _check_learned(name, value, projections, tensor.dtype)
+            values[name] = value
+        return self.network.replace(values)
 
     # -- runs -------------------------------------------------------------------------------
 
     def run(self, parameters: Sequence[Tensor], spikes: Sequence[Tensor]) -> Simulated:
         """Simulate a batch and read it."""
         self._warn_of_rounding(parameters)
-        self._check_values(parameters)
         network = self.network_of(parameters)
         inputs = {
             population.name: GivenInput.of(
@@ -180,31 +166,30 @@ class Simulated:
     ) -> list[NDArray[np.float64]]:
         """The gradients that are needed: first of parameters, then of input times.
 
-        ``needed`` has an entry for each parameter, and for each tensor of the inputs.
+        ``needed`` has an entry for each learned parameter, and for each tensor of the inputs.
         """
-        network = self.run.network
-        names = [name for name, asked in zip(network.parameters, needed, strict=False) if asked]
+        network, learned = self.run.network, self.layer.learned
+        names = [name for name, asked in zip(learned, needed, strict=False) if asked]
         inputs = [
             name
             for place, name in enumerate(self.inputs)
-            if needed[len(network.parameters) + PER_INPUT * place]
+            if needed[len(learned) + PER_INPUT * place]
         ]
         warn_of_silent_layers(network, self.run.spike_counts)
-        pulled = self.run.pull_back(self._finite(cotangents), wrt=names)
-        by_event = pulled.input_times_by_name
-        return [numbers(pulled.parameters[name]) for name in names] + [
-            self.inputs[name].gradient(by_event[name]) for name in inputs
+        check_time_constants(network, names)
+        with np.errstate(under="ignore"):
+            adjoint = self.run.pull_back_parts(self._parts(cotangents), names)
+        return [numbers(adjoint.parameters[name]) for name in names] + [
+            self.inputs[name].gradient(adjoint.input_times[name]) for name in inputs
         ]
 
-    def _finite(
-        self, cotangents: Sequence[NDArray[np.float64]]
-    ) -> dict[Readout, NDArray[np.float64]]:
+    def _parts(self, cotangents: Sequence[NDArray[np.float64]]) -> list[ReadoutCotangents]:
         """The cotangents of each readout, apart from those that are 0; refuses NaN and infinity.
 
         With missing="infinite" the function of a missing spike has no derivative, whatever PyTorch
         computes for it, for example NaN for inf - inf.
         """
-        found: dict[Readout, NDArray[np.float64]] = {}
+        found = []
         for readout, values, given in zip(
             self.layer.readouts, self.values, cotangents, strict=True
         ):
@@ -221,21 +206,52 @@ class Simulated:
                     'missing="end" gives finite times'
                 )
             if cotangent.any():
-                found[readout] = cotangent
-        return found or {self.layer.readouts[0]: np.zeros_like(self.values[0])}
+                found.append(ReadoutCotangents(readout, cotangent))
+        return found or [ReadoutCotangents(self.layer.readouts[0], np.zeros_like(self.values[0]))]
 
 
-# -- between tensors and parameters -----------------------------------------------------------
+# -- parameters -------------------------------------------------------------------------------
 
 
-def _as_parameter(network: Network, name: str, tensor: Tensor) -> Parameter:
+def as_parameter(network: Network, name: str, tensor: Tensor) -> Parameter:
     """The value of a parameter, float64, for a tensor of its numbers."""
     array = tensor.detach().to("cpu", torch.float64).numpy()
     template = network.parameters[name]
     return with_data(template, array) if is_sparse(template) else array
 
 
-def _rounded(bound: float, dtype: Any) -> float:
+def as_tensor(value: Parameter) -> Tensor:
+    """The numbers of a parameter as a tensor of its own, float64."""
+    return torch.tensor(numbers(value))
+
+
+def _check_learned(
+    name: str, value: Parameter, projections: Sequence[Projection], dtype: torch.dtype
+) -> None:
+    """Refuse values outside their bounds, and signs that no network can have."""
+    array = numbers(value)
+    for projection in projections:
+        if isinstance(projection, Bounds):
+            low, high = (_rounded(bound, dtype) for bound in (projection.low, projection.high))
+            outside = (array < low) | (array > high)
+            if outside.any():
+                rule = (
+                    f"it lies outside its bounds [{projection.low:g}, {projection.high:g}]: call "
+                    "module.keep_in_bounds(optimizer) once, or module.project_() after each "
+                    "optimizer.step()"
+                )
+                refuse(value, outside, name, _unit(name), rule)
+    kind = name.rsplit(".", 1)[1]
+    if kind in POSITIVE and not (array > 0).all():
+        rule = (
+            "it must stay > 0: give it bounds within which to learn, such as "
+            f"projections={{{kind!r}: {POSITIVE[kind]}}}, and call "
+            "module.keep_in_bounds(optimizer) once"
+        )
+        refuse(value, ~(array > 0), name, _unit(name), rule)
+
+
+def _rounded(bound: float, dtype: torch.dtype) -> float:
     """A bound as a tensor of this type stores it."""
     return bound if dtype == torch.float64 else float(torch.tensor(bound, dtype=dtype))
 

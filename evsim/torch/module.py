@@ -25,7 +25,7 @@ from evsim.network.network import Network
 from evsim.network.parameters import Parameter, same_entries
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts import Readout
-from evsim.torch.layer import Layer
+from evsim.torch.layer import Layer, as_parameter, as_tensor
 from evsim.torch.operators import simulate
 from evsim.torch.spike_tensors import input_tensors
 from evsim.training.optimisers import Projection
@@ -46,8 +46,8 @@ class Module(torch.nn.Module):
 
     A parameter "input->hidden.weight" is called ``input_to_hidden_weight`` here, and
     "hidden.tau_mem" is called ``hidden_tau_mem``.  Those that are learned are parameters of the
-    module, the others are buffers, and all are in ``state_dict``.  A sparse parameter is the tensor
-    of its stored entries.
+    module.  The others stay as they are in the network, in float64, and ``state_dict`` has both.  A
+    sparse parameter is the tensor of its stored entries.
 
     Parameters
     ----------
@@ -128,13 +128,9 @@ class Module(torch.nn.Module):
         self._input_units = {population.name: population.units for population in network.inputs}
         self._keys = _keys_of(network)
         self.register_buffer("_like", torch.empty(0, dtype=dtype), persistent=False)
-        for name, value in network.parameters.items():
-            tensor = torch.tensor(numbers(value))
-            if name in learned:
-                parameter = torch.nn.Parameter(tensor.to(dtype))
-                self.register_parameter(self._keys[name], parameter)
-            else:
-                self.register_buffer(self._keys[name], tensor)
+        for name, value in learned.items():
+            parameter = torch.nn.Parameter(as_tensor(value).to(dtype))
+            self.register_parameter(self._keys[name], parameter)
 
     def forward(
         self, spikes: SpikeTrains | Tensor | Mapping[str, SpikeTrains | Tensor]
@@ -158,8 +154,8 @@ class Module(torch.nn.Module):
         return dict(zip(self._readout_names, values, strict=True))
 
     def _tensors(self) -> list[Tensor]:
-        """The tensors of all parameters of the network, in its order."""
-        return [getattr(self, key) for key in self._keys.values()]
+        """The tensors of the learned parameters, in the order of the layer."""
+        return [getattr(self, self._keys[name]) for name in self._layer.learned]
 
     # -- the network ------------------------------------------------------------------------
 
@@ -185,9 +181,47 @@ class Module(torch.nn.Module):
                     "with the same populations and connections"
                 )
             _check_same_form(name, own[name], network.parameters[name])
-        with torch.no_grad():
-            for name, key in self._keys.items():
-                getattr(self, key).copy_(torch.tensor(numbers(network.parameters[name])))
+        state = {key: as_tensor(network.parameters[name]) for name, key in self._keys.items()}
+        self.load_state_dict(state)
+
+    def _fixed(self) -> dict[str, Parameter]:
+        """The parameters that are not learned, by their name in the network."""
+        layer = self._layer
+        return {n: v for n, v in layer.network.parameters.items() if n not in layer.projections}
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name, value in self._fixed().items():
+            destination[prefix + self._keys[name]] = as_tensor(value)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        others, values = dict(state_dict), {}
+        for name, value in self._fixed().items():
+            key = prefix + self._keys[name]
+            if key not in others:
+                missing_keys += [key] if strict else []
+                continue
+            tensor = others.pop(key)
+            if tensor.shape != numbers(value).shape:
+                error_msgs.append(
+                    f"{key} has shape {tuple(tensor.shape)}, and {numbers(value).shape} in this "
+                    "module"
+                )
+                continue
+            values[name] = as_parameter(self._layer.network, name, tensor)
+        self._layer = self._layer.with_network(self._layer.network.replace(values))
+        super()._load_from_state_dict(
+            others, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
 
     def parameters_of(self, *names: str) -> list[torch.nn.Parameter]:
         """The learned parameters of these kinds or full names, for the groups of an optimiser.
@@ -197,7 +231,7 @@ class Module(torch.nn.Module):
 
         Raises ValueError for a name of nothing that is learned.
         """
-        learned = dict.fromkeys(self._layer.projections)
+        learned = self._layer.learned
         chosen = dict.fromkeys(
             name for given in names for name in _named(given, learned, "learned ")
         )
@@ -258,7 +292,7 @@ class Module(torch.nn.Module):
         layer = self._layer
         sizes = " -> ".join(f"{p.name} {p.units}" for p in layer.network.populations)
         read = ", ".join(map(repr, layer.readouts))
-        return f"{sizes}, {layer.duration:g} ms, {read}, learn {', '.join(layer.projections)}"
+        return f"{sizes}, {layer.duration:g} ms, {read}, learn {', '.join(layer.learned)}"
 
 
 _MOMENTS = {"exp_avg", "momentum_buffer"}

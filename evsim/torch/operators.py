@@ -67,8 +67,8 @@ def simulate(
 ) -> list[Tensor]:
     """The values of each readout of a layer, and the handle of the run.
 
-    ``parameters`` are all those of the network, in its order.  ``spikes`` are three tensors of each
-    input, see ``evsim.torch.spike_tensors``.
+    ``parameters`` are those that the layer learns, in its order.  ``spikes`` are three tensors of
+    each input, see ``evsim.torch.spike_tensors``.
     """
     simulated = Layer.with_key(layer).run(parameters, spikes)
     results = [_tensor(values, dtype, device) for values in simulated.results]

@@ -96,8 +96,8 @@ class GivenInput:
     def of(cls, name: str, units: int, tensors: Sequence[Tensor]) -> GivenInput:
         """The spikes in the three tensors of an input; refuses times that are none."""
         times, emitters, offsets = (tensor.detach().cpu().numpy() for tensor in tensors)
-        if times.ndim == 1:
-            return cls(SpikeTrains(times, emitters, offsets, units))
+        if times.ndim == 1:  # they were SpikeTrains before, see ``input_tensors``
+            return cls(SpikeTrains._trusted(times, emitters, offsets, units))
         times = times.astype(np.float64)
         _check_times(name, times)
         batch = times.shape[0]
@@ -110,7 +110,8 @@ class GivenInput:
         np.cumsum(happens.sum(axis=1), out=offsets[1:])
         emitters = order[happens] // spikes_per_unit
         places = (order + rows.shape[1] * np.arange(batch)[:, None])[happens]
-        return cls(SpikeTrains(rows[happens], emitters, offsets, units), places, times.shape)
+        trains = SpikeTrains._trusted(rows[happens], emitters.astype(np.int32), offsets, units)
+        return cls(trains, places, times.shape)
 
     def gradient(self, by_event: NDArray[np.float64]) -> NDArray[np.float64]:
         """A gradient with respect to the times of events in the shape of the times given.
