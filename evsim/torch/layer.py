@@ -233,14 +233,13 @@ def _check_learned(
     for projection in projections:
         if isinstance(projection, Bounds):
             low, high = (_rounded(bound, dtype) for bound in (projection.low, projection.high))
-            outside = (array < low) | (array > high)
-            if outside.any():
+            if array.size and (array.min() < low or array.max() > high):
                 rule = (
                     f"it lies outside its bounds [{projection.low:g}, {projection.high:g}]: call "
                     "module.keep_in_bounds(optimizer) once, or module.project_() after each "
                     "optimizer.step()"
                 )
-                refuse(value, outside, name, _unit(name), rule)
+                refuse(value, (array < low) | (array > high), name, _unit(name), rule)
     kind = name.rsplit(".", 1)[1]
     if kind in POSITIVE and not (array > 0).all():
         rule = (

@@ -138,19 +138,12 @@ class Module(torch.nn.Module):
         """What is read of the network for a batch of input spikes."""
         inputs = input_tensors(self._input_units, spikes)
         parameters = self._tensors()
-        if not torch.compiler.is_compiling():
-            _refuse_forward_mode([*parameters, *inputs])
         device = next((t.device for t in inputs if t.dim() > 1), self._like.device)
-        try:
-            *values, _ = simulate(parameters, inputs, self._layer.key, self._like.dtype, device)
-        except RuntimeError as error:
-            if "functorch" not in str(error):
-                raise
-            raise NotImplementedError(_NO_TRANSFORMS) from error
+        values = simulate(parameters, inputs, self._layer.key, self._like.dtype, device)
         if self._has_one_readout:
             return values[0]
         if self._readout_names is None:
-            return tuple(values)
+            return values
         return dict(zip(self._readout_names, values, strict=True))
 
     def _tensors(self) -> list[Tensor]:
@@ -363,15 +356,3 @@ def _check_same_form(name: str, own: Parameter, other: Parameter) -> None:
             f"{name} has other shapes or synapses in the two networks, {own.shape} here and "
             f"{other.shape} there: give a network with the same ones"
         )
-
-
-_NO_TRANSFORMS = (
-    "evsim.torch has no derivatives in forward mode, and none by torch.func: use backward() or "
-    "torch.autograd.grad"
-)
-
-
-def _refuse_forward_mode(tensors: Iterable[Tensor]) -> None:
-    for tensor in tensors:
-        if torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None:
-            raise NotImplementedError(_NO_TRANSFORMS)

@@ -1,9 +1,11 @@
-"""Two operators of PyTorch, ``evsim::simulate`` and ``evsim::pull_back``, which it does not trace.
+"""simulate: a layer as a function of tensors that PyTorch can differentiate.
 
-An operator is a function of tensors.  The run between the two is more than tensors, so the first
-operator returns a handle beside the values: a tensor whose memory belongs to an array that refers
-to the run.  The run lives as long as the memory of its handle.  PyTorch may copy the handle, for
-example to move what a backward pass needs to a file.  Then the run is gone and is simulated again.
+It consists of two operators, ``evsim::simulate`` and ``evsim::pull_back``, into which
+``torch.compile`` does not look.  An operator is a function of tensors.  The run between the two is
+more than tensors, so the first operator returns a handle beside the values: a tensor whose memory
+belongs to an array that refers to the run.  The run lives as long as the memory of its handle.
+PyTorch may copy the handle, for example to move what a backward pass needs to a file.  Then the run
+is gone and is simulated again.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evsim.torch.layer import Layer, Simulated
-from evsim.torch.spike_tensors import batch_size_of
+from evsim.torch.spike_tensors import PER_INPUT, batch_size_of
 
 # -- runs -------------------------------------------------------------------------------------
 
@@ -49,42 +51,42 @@ def _run_of(
     return Layer.with_key(layer).run(parameters, spikes) if known is None else known.simulated
 
 
-# -- forward ----------------------------------------------------------------------------------
+# -- operators --------------------------------------------------------------------------------
 
-
-@torch.library.custom_op(
-    "evsim::simulate",
-    mutates_args=(),
-    schema="(Tensor[] parameters, Tensor[] spikes, str layer, ScalarType dtype, Device device)"
-    " -> Tensor[]",
+_library = torch.library.Library("evsim", "DEF")
+_library.define(
+    "simulate(Tensor[] parameters, Tensor[] spikes, str layer, ScalarType dtype, Device device)"
+    " -> Tensor[]"
 )
-def simulate(
+_library.define(
+    "pull_back(Tensor handle, Tensor[] cotangents, Tensor[] parameters, Tensor[] spikes,"
+    " str layer, bool[] needed) -> Tensor[]"
+)
+
+
+def _simulate(
     parameters: Sequence[Tensor],
     spikes: Sequence[Tensor],
     layer: str,
     dtype: torch.dtype,
     device: torch.device,
 ) -> list[Tensor]:
-    """The values of each readout of a layer, and the handle of the run.
-
-    ``parameters`` are those that the layer learns, in its order.  ``spikes`` are three tensors of
-    each input, see ``evsim.torch.spike_tensors``.
-    """
+    """The values of each readout of a layer, and the handle of the run."""
     simulated = Layer.with_key(layer).run(parameters, spikes)
     results = [_tensor(values, dtype, device) for values in simulated.results]
     return [*results, _handle_of(simulated)]
 
 
-@simulate.register_fake
-def _(
+def _simulate_shapes(
     parameters: Sequence[Tensor],
     spikes: Sequence[Tensor],
     layer: str,
     dtype: torch.dtype,
     device: torch.device,
 ) -> list[Tensor]:
+    """Tensors like the results of ``_simulate``, without a simulation."""
     found = Layer.with_key(layer)
-    network, batch = found.network, batch_size_of(spikes[:3])
+    network, batch = found.network, batch_size_of(spikes[:PER_INPUT])
     shapes = [
         readout.shape(batch, network.population(readout.population_of(network)).units)
         for readout in found.readouts
@@ -93,16 +95,7 @@ def _(
     return [*values, torch.empty(1, dtype=torch.int64)]
 
 
-# -- backward ---------------------------------------------------------------------------------
-
-
-@torch.library.custom_op(
-    "evsim::pull_back",
-    mutates_args=(),
-    schema="(Tensor handle, Tensor[] cotangents, Tensor[] parameters, Tensor[] spikes, str layer,"
-    " bool[] needed) -> Tensor[]",
-)
-def pull_back(
+def _pull_back(
     handle: Tensor,
     cotangents: Sequence[Tensor],
     parameters: Sequence[Tensor],
@@ -120,8 +113,7 @@ def pull_back(
     ]
 
 
-@pull_back.register_fake
-def _(
+def _pull_back_shapes(
     handle: Tensor,
     cotangents: Sequence[Tensor],
     parameters: Sequence[Tensor],
@@ -129,10 +121,17 @@ def _(
     layer: str,
     needed: Sequence[bool],
 ) -> list[Tensor]:
+    """Tensors like the results of ``_pull_back``."""
     wanted = _chosen([*parameters, *spikes], needed)
-    return [
-        torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device) for tensor in wanted
-    ]
+    return [torch.empty(like.shape, dtype=like.dtype, device=like.device) for like in wanted]
+
+
+for _name, _function, _shapes in (
+    ("simulate", _simulate, _simulate_shapes),
+    ("pull_back", _pull_back, _pull_back_shapes),
+):
+    _library.impl(_name, _function, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"evsim::{_name}", _shapes, lib=_library)
 
 
 def _chosen(tensors: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor]:
@@ -146,40 +145,78 @@ def _tensor(values: NDArray[np.float64], dtype: torch.dtype, device: torch.devic
 # -- derivatives ------------------------------------------------------------------------------
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    parameters, spikes, key, _, _ = inputs
-    ctx.save_for_backward(*parameters, *spikes, output[-1])
-    ctx.parameter_count = len(parameters)
-    ctx.needed = [tensor.requires_grad for tensor in (*parameters, *spikes)]
-    ctx.key = key
-    ctx.layer = Layer.with_key(key)  # it lives until the backward pass
+def simulate(
+    parameters: Sequence[Tensor],
+    spikes: Sequence[Tensor],
+    layer: str,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[Tensor, ...]:
+    """The values of each readout of the layer with this key.
+
+    ``parameters`` are those that the layer learns, in its order.  ``spikes`` are three tensors of
+    each input, see ``evsim.torch.spike_tensors``.
+    """
+    results = _Simulation.apply(len(parameters), layer, dtype, device, *parameters, *spikes)
+    return tuple(results[:-1])
 
 
-def _backward(ctx: Any, cotangents: Sequence[Tensor]) -> tuple[Any, ...]:
-    *given, handle = ctx.saved_tensors
-    count = ctx.parameter_count
-    found = iter(
-        pull_back(handle, cotangents[:-1], given[:count], given[count:], ctx.key, ctx.needed)
-    )
-    gradients = [next(found) if asked else None for asked in ctx.needed]
-    return gradients[:count], gradients[count:], None, None, None
+class _NotMapped(torch.autograd.Function):
+    """A function that torch.func.vmap does not map."""
+
+    @staticmethod
+    def vmap(*_: Any) -> Any:
+        raise NotImplementedError(
+            "evsim.torch cannot be mapped by torch.func.vmap: give all samples as one batch, "
+            "Jacobians row by row"
+        )
 
 
-def _refuse_second_derivative(*_: Any) -> None:
-    raise NotImplementedError(
-        "evsim.torch has first derivatives only, and this is a second one: leave out "
-        "create_graph=True, and penalties on gradients"
-    )
+class _Simulation(_NotMapped):
+    @staticmethod
+    def forward(
+        count: int, layer: str, dtype: torch.dtype, device: torch.device, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        parameters, spikes = list(tensors[:count]), list(tensors[count:])
+        return tuple(torch.ops.evsim.simulate.default(parameters, spikes, layer, dtype, device))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.count, ctx.key, _, _, *tensors = inputs
+        if not torch.compiler.is_compiling():  # else the compiled module keeps its layer
+            ctx.layer = Layer.with_key(ctx.key)  # it lives until the backward pass
+        ctx.mark_non_differentiable(output[-1])
+        ctx.save_for_backward(*tensors, output[-1])
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Any, ...]:
+        *given, handle = ctx.saved_tensors
+        needed = list(ctx.needs_input_grad[4:])
+        # With create_graph=True what follows is itself differentiated, which has to be refused.
+        pull_back = _Adjoint.apply if torch.is_grad_enabled() else _Adjoint.forward
+        found = iter(
+            pull_back(len(given), ctx.count, ctx.key, needed, handle, *given, *cotangents[:-1])
+        )
+        return None, None, None, None, *(next(found) if asked else None for asked in needed)
 
 
-def _refuse_vmap(*_: Any) -> None:
-    raise NotImplementedError(
-        "evsim.torch cannot be mapped by torch.func.vmap: give all samples as one batch, "
-        "Jacobians row by row"
-    )
+class _Adjoint(_NotMapped):
+    @staticmethod
+    def forward(
+        given: int, count: int, layer: str, needed: list[bool], handle: Tensor, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        parameters, spikes = list(tensors[:count]), list(tensors[count:given])
+        cotangents = list(tensors[given:])
+        pull_back = torch.ops.evsim.pull_back.default
+        return tuple(pull_back(handle, cotangents, parameters, spikes, layer, needed))
 
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        pass
 
-simulate.register_autograd(_backward, setup_context=_remember)
-pull_back.register_autograd(_refuse_second_derivative, setup_context=lambda *_, **__: None)
-simulate.register_vmap(_refuse_vmap)
-pull_back.register_vmap(_refuse_vmap)
+    @staticmethod
+    def backward(*_: Any) -> Any:
+        raise NotImplementedError(
+            "evsim.torch has first derivatives only, and this is a second one: leave out "
+            "create_graph=True, and penalties on gradients"
+        )

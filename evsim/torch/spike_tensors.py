@@ -70,8 +70,8 @@ def _tensors_of(name: str, units: int, spikes: Any) -> list[Tensor]:
             f"spikes of {name!r} have shape {tuple(spikes.shape)}: give spike times in ms of shape "
             f"(batch, units) or (batch, units, spikes) with {units} units"
         )
-    empty = torch.empty(0, dtype=torch.int64)
-    return [spikes, empty, empty]
+    # Two tensors, because torch.compile refuses a function that gets the same one twice.
+    return [spikes, torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)]
 
 
 def batch_size_of(tensors: Sequence[Tensor]) -> int:
