@@ -115,6 +115,7 @@ _MODULES = (
     "study",
     "tasks",
     "testing",
+    "torch",
     "training",
 )
 """The modules that are imported on first use."""

@@ -1,0 +1,64 @@
+"""collate: the samples of a DataLoader as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.utils.data import default_collate
+
+from evsim.arguments.checks import listed
+from evsim.arguments.keywords import helpful
+from evsim.data.dataset import Dataset
+from evsim.network.spike_trains import SpikeTrains
+
+
+@helpful
+def collate(samples: Any) -> Any:
+    """Join samples into a batch: ``DataLoader(data, batch_size=100, collate_fn=evsim.torch.collate)``.
+
+    Spike trains have different numbers of spikes, so they cannot be stacked like arrays.  They
+    become the SpikeTrains of the batch, which ``Module`` takes.  Samples of an ``evsim.Dataset``
+    become a pair of spikes and labels.  Tuples, lists and mappings are joined entry by entry, and
+    everything else as PyTorch does, for example numbers to a tensor.
+
+    Parameters
+    ----------
+    samples : list
+        All of the same form, such as ``(spikes[i], label)`` with SpikeTrains of one sample.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For samples that cannot be joined.
+    """  # noqa: E501
+    batch = listed(samples, "samples", "give a list of samples")
+    if not batch:
+        raise ValueError("samples is empty: a batch has at least one sample")
+    return _joined(batch)
+
+
+def _joined(batch: tuple[Any, ...]) -> Any:
+    first = batch[0]
+    if isinstance(first, SpikeTrains):
+        _check_single(batch)
+        return SpikeTrains.concatenate(batch)
+    if isinstance(first, Dataset):
+        _check_single(batch)
+        joined = Dataset.concatenate(batch)
+        return joined.spikes, torch.tensor(joined.labels)
+    if isinstance(first, Mapping):
+        return {name: _joined(tuple(sample[name] for sample in batch)) for name in first}
+    if isinstance(first, (tuple, list)):
+        return tuple(_joined(entries) for entries in zip(*batch, strict=True))
+    return default_collate(list(batch))
+
+
+def _check_single(batch: tuple[Any, ...]) -> None:
+    for place, sample in enumerate(batch):
+        if len(sample) != 1:
+            raise ValueError(
+                f"samples[{place}] = {sample!r} holds {len(sample)} samples: a sample of a "
+                "DataLoader is a single one, such as spikes[i]"
+            )

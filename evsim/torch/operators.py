@@ -1,0 +1,222 @@
+"""simulate: a layer as a function of tensors that PyTorch can differentiate.
+
+It consists of two operators, ``evsim::simulate`` and ``evsim::pull_back``, into which
+``torch.compile`` does not look.  An operator is a function of tensors.  The run between the two is
+more than tensors, so the first operator returns a handle beside the values: a tensor whose memory
+belongs to an array that refers to the run.  The run lives as long as the memory of its handle.
+PyTorch may copy the handle, for example to move what a backward pass needs to a file.  Then the run
+is gone and is simulated again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from evsim.torch.layer import Layer, Simulated
+from evsim.torch.spike_tensors import PER_INPUT, batch_size_of
+
+# -- runs -------------------------------------------------------------------------------------
+
+
+class _Handle(np.ndarray[Any, Any]):
+    """The number of a run in an array that refers to the run."""
+
+    simulated: Simulated
+
+
+_numbers = count()
+_runs: WeakValueDictionary[int, _Handle] = WeakValueDictionary()
+
+
+def _handle_of(simulated: Simulated) -> Tensor:
+    number = next(_numbers)
+    handle = np.array([number]).view(_Handle)
+    handle.simulated = simulated
+    _runs[number] = handle
+    return torch.from_numpy(handle)
+
+
+def _run_of(
+    handle: Tensor, parameters: Sequence[Tensor], spikes: Sequence[Tensor], layer: str
+) -> Simulated:
+    known = _runs.get(int(handle))
+    return Layer.with_key(layer).run(parameters, spikes) if known is None else known.simulated
+
+
+# -- operators --------------------------------------------------------------------------------
+
+_library = torch.library.Library("evsim", "DEF")
+_library.define(
+    "simulate(Tensor[] parameters, Tensor[] spikes, str layer, ScalarType dtype, Device device)"
+    " -> Tensor[]"
+)
+_library.define(
+    "pull_back(Tensor handle, Tensor[] cotangents, Tensor[] parameters, Tensor[] spikes,"
+    " str layer, bool[] needed) -> Tensor[]"
+)
+
+
+def _simulate(
+    parameters: Sequence[Tensor],
+    spikes: Sequence[Tensor],
+    layer: str,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> list[Tensor]:
+    """The values of each readout of a layer, and the handle of the run."""
+    simulated = Layer.with_key(layer).run(parameters, spikes)
+    results = [_tensor(values, dtype, device) for values in simulated.results]
+    return [*results, _handle_of(simulated)]
+
+
+def _simulate_shapes(
+    parameters: Sequence[Tensor],
+    spikes: Sequence[Tensor],
+    layer: str,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> list[Tensor]:
+    """Tensors like the results of ``_simulate``, without a simulation."""
+    found = Layer.with_key(layer)
+    network, batch = found.network, batch_size_of(spikes[:PER_INPUT])
+    shapes = [
+        readout.shape(batch, network.population(readout.population_of(network)).units)
+        for readout in found.readouts
+    ]
+    values = [torch.empty(shape, dtype=dtype, device=device) for shape in shapes]
+    return [*values, torch.empty(1, dtype=torch.int64)]
+
+
+def _pull_back(
+    handle: Tensor,
+    cotangents: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    spikes: Sequence[Tensor],
+    layer: str,
+    needed: Sequence[bool],
+) -> list[Tensor]:
+    """The gradients with respect to those parameters and spikes that are needed, in this order."""
+    simulated = _run_of(handle, parameters, spikes, layer)
+    arrays = [tensor.detach().to("cpu", torch.float64).numpy() for tensor in cotangents]
+    wanted = _chosen([*parameters, *spikes], needed)
+    return [
+        _tensor(gradient, tensor.dtype, tensor.device)
+        for gradient, tensor in zip(simulated.pull_back(arrays, needed), wanted, strict=True)
+    ]
+
+
+def _pull_back_shapes(
+    handle: Tensor,
+    cotangents: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    spikes: Sequence[Tensor],
+    layer: str,
+    needed: Sequence[bool],
+) -> list[Tensor]:
+    """Tensors like the results of ``_pull_back``."""
+    wanted = _chosen([*parameters, *spikes], needed)
+    return [torch.empty(like.shape, dtype=like.dtype, device=like.device) for like in wanted]
+
+
+for _name, _function, _shapes in (
+    ("simulate", _simulate, _simulate_shapes),
+    ("pull_back", _pull_back, _pull_back_shapes),
+):
+    _library.impl(_name, _function, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"evsim::{_name}", _shapes, lib=_library)
+
+
+def _chosen(tensors: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor]:
+    return [tensor for tensor, asked in zip(tensors, needed, strict=True) if asked]
+
+
+def _tensor(values: NDArray[np.float64], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
+# -- derivatives ------------------------------------------------------------------------------
+
+
+def simulate(
+    parameters: Sequence[Tensor],
+    spikes: Sequence[Tensor],
+    layer: str,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[Tensor, ...]:
+    """The values of each readout of the layer with this key.
+
+    ``parameters`` are those that the layer learns, in its order.  ``spikes`` are three tensors of
+    each input, see ``evsim.torch.spike_tensors``.
+    """
+    results = _Simulation.apply(len(parameters), layer, dtype, device, *parameters, *spikes)
+    return tuple(results[:-1])
+
+
+class _NotMapped(torch.autograd.Function):
+    """A function that torch.func.vmap does not map."""
+
+    @staticmethod
+    def vmap(*_: Any) -> Any:
+        raise NotImplementedError(
+            "evsim.torch cannot be mapped by torch.func.vmap: give all samples as one batch, "
+            "Jacobians row by row"
+        )
+
+
+class _Simulation(_NotMapped):
+    @staticmethod
+    def forward(
+        count: int, layer: str, dtype: torch.dtype, device: torch.device, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        parameters, spikes = list(tensors[:count]), list(tensors[count:])
+        return tuple(torch.ops.evsim.simulate.default(parameters, spikes, layer, dtype, device))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.count, ctx.key, _, _, *tensors = inputs
+        if not torch.compiler.is_compiling():  # else the compiled module keeps its layer
+            ctx.layer = Layer.with_key(ctx.key)  # it lives until the backward pass
+        ctx.mark_non_differentiable(output[-1])
+        ctx.save_for_backward(*tensors, output[-1])
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Any, ...]:
+        *given, handle = ctx.saved_tensors
+        needed = list(ctx.needs_input_grad[4:])
+        # With create_graph=True what follows is itself differentiated, which has to be refused.
+        pull_back = _Adjoint.apply if torch.is_grad_enabled() else _Adjoint.forward
+        found = iter(
+            pull_back(len(given), ctx.count, ctx.key, needed, handle, *given, *cotangents[:-1])
+        )
+        return None, None, None, None, *(next(found) if asked else None for asked in needed)
+
+
+class _Adjoint(_NotMapped):
+    @staticmethod
+    def forward(
+        given: int, count: int, layer: str, needed: list[bool], handle: Tensor, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        parameters, spikes = list(tensors[:count]), list(tensors[count:given])
+        cotangents = list(tensors[given:])
+        pull_back = torch.ops.evsim.pull_back.default
+        return tuple(pull_back(handle, cotangents, parameters, spikes, layer, needed))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        pass
+
+    @staticmethod
+    def backward(*_: Any) -> Any:
+        raise NotImplementedError(
+            "evsim.torch has first derivatives only, and this is a second one: leave out "
+            "create_graph=True, and penalties on gradients"
+        )
