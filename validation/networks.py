@@ -64,6 +64,7 @@ def random_case(rng: np.random.Generator, kind: str, *, batch: int = 1, **fixed:
 
     ``fixed`` may settle what is drawn otherwise: ``ratio``, ``output`` ("LIF" or "LI"),
     ``refractory``, ``heterogeneous``, ``delays`` (of ``DELAYS``), ``sparse``, ``duration``.
+    ``voltages=True`` draws reset, rest and start too, which are 0 otherwise.
     """
     choices: dict[str, Any] = {
         "ratio": rng.choice(RATIOS),
@@ -73,6 +74,7 @@ def random_case(rng: np.random.Generator, kind: str, *, batch: int = 1, **fixed:
         "delays": rng.choice(DELAYS),
         "sparse": bool(rng.random() < 0.3),
         "duration": rng.choice([20.0, 50.0, 100.0]),
+        "voltages": False,
     } | fixed
     duration = float(choices.pop("duration"))
     maker = Maker(rng, **choices)
@@ -150,6 +152,7 @@ class Maker:
     heterogeneous: bool
     delays: str
     sparse: bool
+    voltages: bool
 
     def input(self, name: str, units: int) -> evsim.Input:
         return evsim.Input(name, units)
@@ -160,10 +163,29 @@ class Maker:
 
         taus = {"tau_mem": spread(20.0), "tau_syn": spread(20.0 / self.ratio)}
         if kind == "LI":
-            return evsim.LI(name, units, **taus)
-        return evsim.LIF(
-            name, units, threshold=spread(1.0), refractory=spread(self.refractory), **taus
-        )
+            return evsim.LI(name, units, **taus, **self.li_voltages(units))
+        voltages = self.lif_voltages(units) if self.voltages else {"threshold": spread(1.0)}
+        return evsim.LIF(name, units, refractory=spread(self.refractory), **voltages, **taus)
+
+    def li_voltages(self, units: int) -> dict[str, Any]:
+        """Rest and start; nothing where they are to be 0."""
+        if not self.voltages:
+            return {}
+        voltages = {"rest": self.rng.normal(0.0, 0.5, units)}
+        return voltages | ({"start": self.rng.normal(0.0, 0.5)} if self.rng.random() < 0.5 else {})
+
+    def lif_voltages(self, units: int) -> dict[str, Any]:
+        """Threshold, reset, rest and start.
+
+        Where the start is given, the first unit rests above its threshold: it spikes alone.
+        """
+        rest = self.rng.normal(0.0, 0.5, units)
+        voltages = {"rest": rest, "threshold": rest + self.rng.uniform(0.7, 1.4, units)}
+        voltages["reset"] = voltages["threshold"] - self.rng.uniform(0.4, 1.6, units)
+        if self.rng.random() < 0.5:
+            voltages["start"] = voltages["threshold"] - self.rng.uniform(0.2, 1.2, units)
+            voltages["rest"][0] = voltages["threshold"][0] + self.rng.uniform(0.02, 0.3)
+        return voltages
 
     @property
     def strength(self) -> float:
