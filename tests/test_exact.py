@@ -53,11 +53,11 @@ def count_spikes(case: Case, state: Any) -> int:
 
 
 @cache
-def solved(kind: str, ratio: float) -> Solved:
+def solved(kind: str, ratio: float, voltages: bool) -> Solved:
     """A network of a kind, with no more spikes than are to be compared."""
     rng = np.random.default_rng([KINDS.index(kind), RATIOS.index(ratio)])
     while True:
-        case = random_case(rng, kind, ratio=ratio, batch=2)
+        case = random_case(rng, kind, ratio=ratio, batch=2, voltages=voltages)
         state = EXACT.simulate(case.network, case.inputs, case.duration)
         if 2 <= count_spikes(case, state) < FEW:
             return solve(case)
@@ -67,15 +67,17 @@ def weights_and_delays(network: evsim.Network) -> list[str]:
     return [name for name in network.parameters if name.endswith((".weight", ".delay"))]
 
 
-QUICK = (("feedforward", 4.0), ("recurrent", 1.0))  # those that make test-fast runs
+NETWORKS = [
+    *((kind, ratio, False) for kind, ratio in product(KINDS, RATIOS)),
+    *((kind, ratio, True) for kind, ratio in zip(KINDS, RATIOS[::-1], strict=False)),
+]
+"""Kind, ratio of the time constants, and whether reset, rest and start are drawn too."""
+QUICK = (NETWORKS[5], NETWORKS[12], NETWORKS[-2])  # those that make test-fast runs
 
 every_ratio = pytest.mark.parametrize("ratio", RATIOS)
 every_network = pytest.mark.parametrize(
-    ("kind", "ratio"),
-    [
-        pytest.param(*pair, marks=[pytest.mark.slow] * (pair not in QUICK))
-        for pair in product(KINDS, RATIOS)
-    ],
+    ("kind", "ratio", "voltages"),
+    [pytest.param(*each, marks=[pytest.mark.slow] * (each not in QUICK)) for each in NETWORKS],
 )
 
 
@@ -83,13 +85,13 @@ every_network = pytest.mark.parametrize(
 
 
 @every_network
-def test_spike_times(kind, ratio):
+def test_spike_times(kind, ratio, voltages):
     """At most 4 units in the last place of the trial's length, where rounding allows it.
 
     How far rounding alone may take a spike is its bound, see ``agreement``; a spike just
     before its unit falls silent may be a hundred times worse conditioned than the first.
     """
-    network = solved(kind, ratio)
+    network = solved(kind, ratio, voltages)
     case = network.case
     trains = EXACT.spikes(network.exact)
     errors = spike_errors(case.network, case.inputs, case.duration, trains, network.reference)
@@ -101,9 +103,9 @@ def test_spike_times(kind, ratio):
 
 
 @every_network
-def test_readouts_and_gradients(kind, ratio):
+def test_readouts_and_gradients(kind, ratio, voltages):
     rng = np.random.default_rng(0)
-    network = solved(kind, ratio)
+    network = solved(kind, ratio, voltages)
     case = network.case
     names = list(case.network.parameters)
     for readout in case.readouts:
@@ -121,9 +123,9 @@ def test_readouts_and_gradients(kind, ratio):
 
 
 @every_network
-def test_traces(kind, ratio):
+def test_traces(kind, ratio, voltages):
     rng = np.random.default_rng(1)
-    network = solved(kind, ratio)
+    network = solved(kind, ratio, voltages)
     case = network.case
     times = rng.permutation(np.concatenate([rng.uniform(0, case.duration, 12), [0, case.duration]]))
     for population in case.network.populations[len(case.network.inputs) :]:
@@ -201,15 +203,18 @@ def test_traces_at_the_very_time_of_an_event(is_recurrent):
 
 
 @every_network
-def test_gradients_equal_finite_differences(kind, ratio):
+def test_gradients_equal_finite_differences(kind, ratio, voltages):
     """Some entries of every parameter, by the 50-digit forward simulation alone."""
     rng = np.random.default_rng(2)
-    network = solved(kind, ratio)
+    network = solved(kind, ratio, voltages)
     case = network.case
     readout = case.readouts[rng.integers(len(case.readouts))]
     values = EXACT.read(network.exact, readout)
     cotangents = np.where(np.isfinite(values), rng.normal(0, 1, values.shape), 0.0)
-    found = EXACT.pull_back(network.exact, readout, cotangents, weights_and_delays(case.network))
+    names = weights_and_delays(case.network)
+    if voltages:
+        names = [name for name in case.network.parameters if "tau" not in name]
+    found = EXACT.pull_back(network.exact, readout, cotangents, names)
 
     def weighted_sum(state):
         chosen = cotangents != 0

@@ -190,7 +190,8 @@ def test_gradients_are_those_of_differences(kind, readout):
             assert counts == {n: c.sum() for n, c in run.spike_counts.items()}
             return np.sum(LABELS * run.read(readout)) / 2
 
-        expected, error = differentiate(moved, 1e-5 * np.abs(values).mean(), levels=3)
+        size = np.abs(values).mean() or 1.0
+        expected, error = differentiate(moved, 1e-5 * size, levels=3)
         product = np.sum(found.parameters[name] * direction)
         scale = np.abs(found.parameters[name] * direction).sum()
         assert error < 1e-5 * scale + 1e-8, name

@@ -132,6 +132,8 @@ class NetworkMachine(RuleBasedStateMachine):
             "tau_mem": [0.0, -1.0, np.inf, np.ones(9)],
             "tau_syn": [0.0, -1.0, np.nan, np.ones(9)],
             "threshold": [0.0, -1.0, np.inf, np.ones(9)],
+            "reset": [1e9, np.nan, np.ones(9)],
+            "rest": [np.nan, np.inf, np.ones(9)],
         }[name.rsplit(".", 1)[1]]
         with pytest.raises((TypeError, ValueError), match=name.replace(".", r"\.")):
             self.network.replace({name: wrong[rng.integers(len(wrong))]})

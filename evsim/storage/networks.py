@@ -119,7 +119,9 @@ def _parameter_of(name: str, arrays: dict[str, np.ndarray], shape: tuple[int, in
 
 def _is_default(population: Population, field: str) -> bool:
     value = getattr(population, field)
-    return value is None or (value.shape == () and float(value) == 0.0)
+    if field == "start":
+        return value is None
+    return bool(value.shape == () and value == 0.0)
 
 
 def _unit_fields(kind: type[Population]) -> list[str]:
