@@ -232,7 +232,10 @@ class Exact(Engine):
             pull_back_samples(
                 piece.first, piece.last, arrays, state.layout.components,
                 state.layout.recurrent, batch, spike_time_gradient,
-                Gradients(*(sums[kind] for kind in Gradients._fields[:-1]), limited), failure,
+                Gradients(
+                    sums["weight"], sums["delay"], sums["threshold"], sums["reset"], sums["start"],
+                    limited,
+                ), failure,
             )  # fmt: skip
             if tau_units.size and failure["status"][0] == Status.DONE:
                 pull_back_time_constants(
