@@ -20,12 +20,15 @@ from evsim.engines import Adjoint, Reference
 from evsim.engines.reference.engine import AdjointState, State
 from evsim.engines.reference.network import Model
 from evsim.engines.reference.neuron import Number
+from evsim.engines.rest import start_is_given
 from evsim.network.parameters import spread
 
 STEP = "1e-20"
 CENTRAL = {-1: -1, 1: 1}
 ONE_SIDED = {0: -3, 1: 4, 2: -1}
 """Coefficients of values at multiples of the step, divided by twice the step; second order."""
+
+UNIT_PARAMETERS = ("tau_mem", "tau_syn", "threshold", "reset", "rest", "start")
 
 Direction = Mapping[str, np.ndarray]
 """The change of each entry by parameter name; "<input>.times" for the times of input spikes."""
@@ -96,11 +99,16 @@ def moved_state(case: Case, reference: Reference, direction: Direction, far: Num
         moved = [x + far * convert(s) for x, s in zip(values, shifts, strict=True)]
         model = replace(model, **{kind: moved})
     neurons = dict(model.neurons)
-    for kind in ("tau_mem", "tau_syn", "threshold"):
+    for kind in UNIT_PARAMETERS:
         for unit, size in enumerate(per_unit(network, direction, kind).tolist()):
             if size:
-                value = getattr(neurons[unit], kind) + far * convert(size)
-                neurons[unit] = replace(neurons[unit], **{kind: value})
+                step = far * convert(size)
+                moved = {kind: step}
+                if kind == "rest":  # the other voltages are measured from it
+                    moved |= {"threshold": -step, "reset": -step}
+                    moved |= {"start": -step} if start_is_given(network)[unit] else {}
+                values = {name: getattr(neurons[unit], name) + by for name, by in moved.items()}
+                neurons[unit] = replace(neurons[unit], **values)
     events = [
         [event._replace(time=event.time + far * convert(size)) for event, size in sample]
         for sample in events_and_sizes(case, reference, direction)
@@ -182,7 +190,7 @@ def derivative(case: Case, adjoint: AdjointState, direction: Direction) -> Numbe
     total: Number = 0
     for kind in ("weight", "delay"):
         total += np.sum(getattr(adjoint, kind) * per_synapse(case.network, direction, kind))
-    for kind in ("tau_mem", "tau_syn", "threshold"):
+    for kind in UNIT_PARAMETERS:
         total += np.sum(getattr(adjoint, kind) * per_unit(case.network, direction, kind))
     for name, slopes in adjoint.input_times.items():
         if f"{name}.times" in direction:

@@ -1,7 +1,7 @@
 """Builds an evsim network in NEST, unit by unit and synapse by synapse, and records its spikes.
 
 NEST integrates ``tau_m dV/dt = -(V - E_L) + (tau_m / C_m) I`` with currents that decay with
-``tau_syn_ex`` and ``tau_syn_in``.  With ``C_m = tau_m``, ``E_L = V_reset = 0`` and both synaptic
+``tau_syn_ex`` and ``tau_syn_in``.  With ``C_m = tau_m``, ``E_L = rest`` and both synaptic
 time constants equal to ``tau_syn`` these are evsim's equations; evsim's V and I have the values of
 NEST's in mV and pA.
 
@@ -185,6 +185,9 @@ class Nest:
         if isinstance(population, evsim.LI):
             raise NestRefusedError(f"{population.name} has no threshold: NEST would not record it")
 
+        if population.start is not None:
+            raise NestRefusedError(f"{population.name} does not start at rest: its clock is late")
+
         def per_unit(value: Any) -> list[float]:
             return np.broadcast_to(value, population.units).tolist()
 
@@ -197,9 +200,9 @@ class Nest:
             "tau_syn_in": per_unit(population.tau_syn),
             "t_ref": per_unit(np.minimum(refractory, longest)),
             "V_th": per_unit(population.threshold),
-            "E_L": 0.0,
-            "V_reset": 0.0,
-            "V_m": 0.0,
+            "E_L": per_unit(population.rest),
+            "V_reset": per_unit(population.reset),
+            "V_m": per_unit(population.rest),
         }
 
     def _connect(self, nest: Any, network: evsim.Network, nodes: list[np.ndarray]) -> None:

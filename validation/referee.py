@@ -331,7 +331,11 @@ class Noise:
             threshold = neuron.threshold
             if np.isfinite(float(threshold)):
                 threshold = self.value(threshold)
-            neurons[unit] = MovedNeuron(self.numbers, tau_mem, tau_syn, threshold, refractory, self)
+            reset, start = self.value(neuron.reset), self.value(neuron.start)
+            neurons[unit] = MovedNeuron(
+                self.numbers, tau_mem, tau_syn, threshold, refractory, reset, start, neuron.rest,
+                self,
+            )  # fmt: skip
         weight = [self.value(weight) for weight in model.weight]
         delay = [self.given_time(delay) for delay in model.delay]
         return replace(model, weight=weight, delay=delay, neurons=neurons)
