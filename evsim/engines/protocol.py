@@ -35,7 +35,7 @@ from evsim.engines.rest import (
 )
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
-from evsim.network.parameters import Parameter
+from evsim.network.parameters import Parameter, added
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts.adjoint_sources import AdjointSources
 from evsim.readouts.base import Readout, ReadoutCotangents
@@ -212,21 +212,15 @@ class Engine(ABC):
             )
         alone = [sources[0], *(replace(part, rate_jumps={}) for part in sources[1:])]
         passes = tuple(self.pull_back_sources(state, part, wrt) for part in alone)
-        first, *others = passes
+        parameters, input_times = passes[0].parameters, passes[0].input_times
+        for one in passes[1:]:
+            parameters = {n: added(sums, one.parameters[n]) for n, sums in parameters.items()}
+            input_times = {n: sums + one.input_times[n] for n, sums in input_times.items()}
         return Adjoint(
-            parameters={
-                name: sum((p.parameters[name] for p in others), start=values)
-                for name, values in first.parameters.items()
-            },
-            input_times={
-                name: sum((p.input_times[name] for p in others), start=values)
-                for name, values in first.input_times.items()
-            },
-            voltages=FromRest(
-                *(
-                    sum(of_one[1:], start=of_one[0])
-                    for of_one in zip(*(p.voltages for p in passes), strict=True)
-                )
+            parameters,
+            input_times,
+            FromRest(
+                *(np.sum(kind, axis=0) for kind in zip(*(p.voltages for p in passes), strict=True))
             ),
             passes=passes,
         )
@@ -400,4 +394,6 @@ class SimulatedBatch(Brief):
 
 def _with_direct(found: Mapping[str, Any], direct: Mapping[str, Any]) -> dict[str, Any]:
     """Gradients through the network, and the direct derivatives of those that have one."""
-    return {name: part + direct[name] if name in direct else part for name, part in found.items()}
+    return {
+        name: added(part, direct[name]) if name in direct else part for name, part in found.items()
+    }

@@ -166,6 +166,11 @@ def with_numbers(value: Parameter, array: np.ndarray) -> Parameter:
     return with_data(value, array) if is_sparse(value) else array
 
 
+def added(one: Parameter, other: Parameter) -> Parameter:
+    """The sum of two gradients with respect to one parameter; entries that are 0 stay stored."""
+    return with_numbers(one, numbers(one) + numbers(other))
+
+
 def norm(value: Parameter) -> float:
     """The Euclidean norm of the numbers of a parameter or a gradient."""
     # NumPy's norm would call BLAS, which would start its threads.

@@ -9,7 +9,7 @@ Paper: D is Mészáros, Knight, Nowotny (delay learning with EventProp).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from evsim.network.populations import LIF
 from evsim.network.ragged_arrays import counted
-from evsim.readouts.adjoint_sources import AdjointSources, MeanCotangents, VoltageCotangents
+from evsim.readouts.adjoint_sources import AdjointSources, VoltageCotangents
 from evsim.readouts.base import ReadableRun
 from evsim.readouts.panels import (
     Panels,
@@ -28,7 +28,6 @@ from evsim.readouts.panels import (
     sum_by_sample,
 )
 from evsim.readouts.sample_times import SampleTimes
-from evsim.readouts.weightings import TrialWeighting
 
 Weights = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """A weighting: w at times in ms, in their shape."""
@@ -96,41 +95,10 @@ def with_one_mean(run: ReadableRun, sources: AdjointSources) -> AdjointSources:
     """The same sources, with at most one of a weighted mean and a peak; others by quadrature."""
     first = 0 if sources.peak is not None else 1
     reduced = replace(sources, means=sources.means[:first])
-    for mean in sources.means[first:]:
-        reduced += _mean_by_quadrature(run, sources.population, mean)
-    return reduced
-
-
-def _mean_by_quadrature(run: ReadableRun, population: str, mean: MeanCotangents) -> AdjointSources:
-    """The sources of a mean whose weighting has a closed form."""
-    scale = run.duration / max(5.0, abs(mean.weighting.rate))
-    weights_at = mean.weighting.form(run.duration).at
-    return sources_by_quadrature(run, population, weights_at, scale, mean.cotangents)
-
-
-def with_one_mean_per_component(
-    run: ReadableRun, by_population: Sequence[AdjointSources]
-) -> list[AdjointSources]:
-    """The same sources, with at most one weighting of means in a component; others by quadrature.
-
-    The populations of a recurrent component are pulled back together.
-    """
-    populations = run.network.populations
-    component_of = {
-        populations[index].name: place
-        for place, component in enumerate(run.network.topology.components)
-        for index in component.populations
-    }
-    weighting_of: dict[int, TrialWeighting] = {}
-    reduced = []
-    for sources in by_population:
-        mean = sources.mean
-        if mean is not None:
-            known = weighting_of.setdefault(component_of[sources.population], mean.weighting)
-            if known != mean.weighting:
-                alone = replace(sources, means=())
-                sources = alone + _mean_by_quadrature(run, sources.population, mean)
-        reduced.append(sources)
+    for weighting, cotangents in sources.means[first:]:
+        scale = run.duration / max(5.0, abs(weighting.rate))
+        weights_at = weighting.form(run.duration).at
+        reduced += sources_by_quadrature(run, sources.population, weights_at, scale, cotangents)
     return reduced
 
 

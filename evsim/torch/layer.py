@@ -17,7 +17,7 @@ from torch import Tensor
 from evsim.arguments.checks import is_sparse
 from evsim.engines.protocol import Engine
 from evsim.network.network import Network
-from evsim.network.parameters import Parameter, refuse, with_data
+from evsim.network.parameters import Parameter, numbers, refuse, with_data
 from evsim.readouts import Readout
 from evsim.readouts.base import ReadoutCotangents
 from evsim.simulation.checks import check_time_constants
@@ -25,7 +25,7 @@ from evsim.simulation.run import Run, simulate
 from evsim.simulation.silence import warn_of_silent_layers
 from evsim.torch.spike_tensors import PER_INPUT, GivenInput
 from evsim.training.optimisers import Bounds, Projection
-from evsim.training.trained_parameters import POSITIVE, numbers
+from evsim.training.trained_parameters import POSITIVE
 
 _numbers = count()
 _layers: WeakValueDictionary[str, Layer] = WeakValueDictionary()

@@ -22,14 +22,14 @@ from evsim.engines import resolve
 from evsim.engines.protocol import Engine
 from evsim.network.checks import check_network
 from evsim.network.network import Network
-from evsim.network.parameters import Parameter, same_entries
+from evsim.network.parameters import Parameter, numbers, same_entries
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts import Readout
 from evsim.torch.layer import Layer, as_parameter, as_tensor
 from evsim.torch.operators import simulate
 from evsim.torch.spike_tensors import input_tensors
 from evsim.training.optimisers import Projection
-from evsim.training.trained_parameters import assign_projections, numbers
+from evsim.training.trained_parameters import assign_projections
 
 Missing = Literal["infinite", "end"]
 

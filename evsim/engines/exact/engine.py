@@ -35,7 +35,6 @@ from evsim.network.network import Network
 from evsim.network.populations import Input
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts.adjoint_sources import AdjointSources
-from evsim.readouts.quadrature import with_one_mean_per_component
 from evsim.readouts.sample_times import SampleTimes
 from evsim.readouts.weightings import TrialWeighting
 
@@ -225,7 +224,6 @@ class Exact(Engine):
     def pull_back_populations(
         self, state: ExactState, sources: Sequence[AdjointSources], wrt: Sequence[str]
     ) -> Adjoint:
-        sources = with_one_mean_per_component(self.batch(state), sources)
         arrays = state.sources(sources)
         units = state.units_with(sources[0].rate_jumps)
         sizes = _gradient_sizes(state)

@@ -20,7 +20,6 @@ from evsim.network.ragged_arrays import places_of
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts.adjoint_sources import AdjointSources, VoltageCotangents, added_voltages
 from evsim.readouts.sample_times import SampleTimes
-from evsim.readouts.weightings import WeightingForm
 
 
 def writable(times: SampleTimes) -> SampleTimes:
@@ -137,8 +136,9 @@ class ExactState(Brief):
 
     def sources(self, by_population: Sequence[AdjointSources]) -> Sources:
         """The sources of all populations that are read, as the loops need them."""
-        shared = np.zeros(self.count.shape), np.zeros(self.count.shape)
-        of_unit = np.zeros(self.count.shape[1], np.int64)
+        units = self.count.shape[1]
+        shared = (*np.zeros((2, units)), *np.zeros((2, *self.count.shape)))
+        of_unit = np.zeros(units, np.int64)
         groups: list[SourceArrays] = []
         for members, read in self._read_together(by_population):
             for population in members:
@@ -160,13 +160,15 @@ class ExactState(Brief):
     def _source_arrays(
         self,
         together: Sequence[AdjointSources],
+        rate: np.ndarray,
+        slope: np.ndarray,
         voltage_cotangent: np.ndarray,
         phantom: np.ndarray,
     ) -> SourceArrays:
         """The sources of populations of one component; fills the arrays of all units."""
         ranges = [self.unit_range(sources.population) for sources in together]
         begin, stop = min(first for first, _ in ranges), max(last for _, last in ranges)
-        batch, form, is_peak = self.count.shape[0], WeightingForm(0.0, 0.0), False
+        batch, is_peak = self.count.shape[0], False
         voltages: VoltageCotangents | None = None
         for sources, (first, last) in zip(together, ranges, strict=True):
             if sources.voltages is not None:
@@ -181,7 +183,7 @@ class ExactState(Brief):
                 is_peak = True
                 voltage_cotangent[:, first:last] = sources.peak
             elif sources.mean is not None:
-                form = sources.mean.weighting.form(self.duration)
+                rate[first:last], slope[first:last] = sources.mean.weighting.form(self.duration)
                 voltage_cotangent[:, first:last] = sources.mean.cotangents
                 voltage_cotangent[:, first:last] /= self.duration
         times, offsets = np.empty(0), np.zeros(batch + 1, np.int64)
@@ -190,7 +192,7 @@ class ExactState(Brief):
             times, offsets = writable(voltages.times)
             at_times = np.require(voltages.cotangents, np.float64, ["C", "W"])
         return SourceArrays(
-            is_peak, form.rate, form.slope, voltage_cotangent, phantom, times, offsets, at_times,
+            is_peak, rate, slope, voltage_cotangent, phantom, times, offsets, at_times,
             begin, stop, float(together[0].lambda_limit),
         )  # fmt: skip
 

@@ -85,7 +85,7 @@ def adjoints_at(
     """lambda_V, lambda_I and their difference of a unit at a time in interval k."""
     return driven_adjoint_flow(
         intervals[k].lambda_v, intervals[k].lambda_i, intervals[k].difference, intervals[k].end,
-        time, intervals[k].voltage_cotangent, sources.rate, sources.slope,
+        time, intervals[k].voltage_cotangent, sources.rate[unit], sources.slope[unit],
         trial.units[unit].tau_mem, trial.units[unit].tau_syn,
     )  # fmt: skip
 
@@ -179,7 +179,7 @@ def pull_back_release(
     free_at = time + trial.units[unit].refractory
     if intervals[k].voltage_cotangent != 0.0:
         span = min(free_at, trial.duration) - time
-        area = weighting_integral(time, span, sources.rate, sources.slope)
+        area = weighting_integral(time, span, sources.rate[unit], sources.slope[unit])
         gradients.reset[unit] += intervals[k].voltage_cotangent * area
     if is_before_release(intervals[k].end, free_at):
         intervals[k].lambda_v = intervals[k].voltage_cotangent = 0.0

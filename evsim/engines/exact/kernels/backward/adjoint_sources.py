@@ -19,8 +19,8 @@ class SourceArrays(NamedTuple):
     ----------
     is_peak : bool
         Whether the readout is the peak voltage.
-    rate, slope : float
-        The weighting ``w(t) = (1 + slope t) e^{-rate t}`` of a mean.
+    rate, slope : arrays, shape (units of all populations,)
+        The weighting ``w(t) = (1 + slope t) e^{-rate t}`` of a mean of each unit.
     voltage_cotangent : array, shape (batch, units of all populations)
         ``dF/dV = voltage_cotangent w(t)`` of each unit, per ms; for a peak, the cotangent of the
         peak voltage.
@@ -37,8 +37,8 @@ class SourceArrays(NamedTuple):
     """
 
     is_peak: bool
-    rate: float
-    slope: float
+    rate: np.ndarray
+    slope: np.ndarray
     voltage_cotangent: np.ndarray
     phantom: np.ndarray
     moments: np.ndarray
@@ -56,7 +56,8 @@ class Sources(NamedTuple):
     ----------
     of_unit : array of int, shape (units of all populations,)
         The group whose sources a unit has; for units that are not read, any.
-    is_peak, rate, slope, first_read, last_read : arrays, shape (groups,)
+    is_peak, first_read, last_read : arrays, shape (groups,)
+    rate, slope : arrays, shape (units of all populations,)
     voltage_cotangent, phantom : arrays, shape (batch, units of all populations)
     moments : array, shape (moments of all groups,)
     first_moment : array, shape (groups + 1,)
@@ -95,8 +96,8 @@ def sources_of_unit(unit: int, sources: Sources) -> SourceArrays:
     first, last = sources.first_read[group], sources.last_read[group]
     cotangent = sources.moment_cotangent[begin:end].reshape((moments.size, last - first))
     return SourceArrays(
-        sources.is_peak[group], sources.rate[group], sources.slope[group],
-        sources.voltage_cotangent, sources.phantom, moments, sources.moment_start[group],
+        sources.is_peak[group], sources.rate, sources.slope, sources.voltage_cotangent,
+        sources.phantom, moments, sources.moment_start[group],
         cotangent, first, last, sources.limit,
     )  # fmt: skip
 
@@ -115,9 +116,9 @@ def joined(groups: list[SourceArrays], of_unit: np.ndarray) -> Sources:
         return np.concatenate([getattr(group, name).ravel() for group in groups])
 
     return Sources(
-        of_unit, column("is_peak", np.bool_), column("rate", np.float64),
-        column("slope", np.float64), first.voltage_cotangent, first.phantom, flat("moments"),
-        starts("moments"), np.stack([group.moment_start for group in groups]),
-        flat("moment_cotangent"), starts("moment_cotangent"), column("first_read", np.int64),
+        of_unit, column("is_peak", np.bool_), first.rate, first.slope, first.voltage_cotangent,
+        first.phantom, flat("moments"), starts("moments"),
+        np.stack([group.moment_start for group in groups]), flat("moment_cotangent"),
+        starts("moment_cotangent"), column("first_read", np.int64),
         column("last_read", np.int64), first.limit,
     )  # fmt: skip

@@ -193,7 +193,7 @@ def pull_back_li_units(
                 )  # fmt: skip
             elif has_cotangent:
                 pull_back_group_mean(
-                    unit, group_end, trial, arrivals, n, sources.rate, sources.slope,
+                    unit, group_end, trial, arrivals, n, sources.rate[unit], sources.slope[unit],
                     voltage_cotangent, spike_time_gradient, gradients,
                 )  # fmt: skip
             if end > begin:
@@ -315,7 +315,7 @@ def pull_back_time_constants(
             if is_stopped():
                 return
             add_time_constant_gradients(
-                unit, trial, trajectory, segments, phantom, voltage_cotangent, own.rate,
-                own.slope, moment_cotangent, own.limit, spike_time_gradient,
+                unit, trial, trajectory, segments, phantom, voltage_cotangent, own.rate[unit],
+                own.slope[unit], moment_cotangent, own.limit, spike_time_gradient,
                 tau_mem_gradient, tau_syn_gradient,
             )  # fmt: skip
