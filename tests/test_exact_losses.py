@@ -108,11 +108,7 @@ def spike_time_mse(state, case, targets, loss):
 
 
 def voltage_mse(state, case, targets, loss):
-    population, times = case.network.output.name, loss.readout.times
-    offsets = np.arange(BATCH + 1) * times.size
-    moments = readouts.SampleTimes(np.tile(times, BATCH), offsets)
-    voltages, _ = REFERENCE.states_at_exact(state, population, moments)
-    return squared_error(voltages.reshape(BATCH, times.size, -1).transpose(0, 2, 1), targets)
+    return squared_error(REFERENCE.read_exact(state, loss.readout), targets)
 
 
 # -- the comparison -----------------------------------------------------------------------
@@ -265,7 +261,8 @@ def test_dropout_rate_jumps_and_limits(kind, output):
         for name, values in expected.parameters.items():
             scale = np.abs(entries(values)).max(initial=0.0) + 1e-9
             difference = entries(found.parameters[name]) - entries(values)
-            assert np.abs(difference).max(initial=0.0) <= 1e-11 * scale
+            # A rest that all outputs share changes no softmax: its gradient cancels to nothing.
+            assert np.abs(difference).max(initial=0.0) <= 1e-11 * scale + 1e-15
         for name in case.inputs:
             np.testing.assert_allclose(
                 found.adjoint.input_times[name], expected.adjoint.input_times[name],
