@@ -9,7 +9,7 @@ import numpy as np
 from evsim.engines.protocol import EngineError
 from evsim.losses import FirstSpikeCrossEntropy
 from evsim.training.loop import gradient_error, loss_error
-from evsim.training.trained_parameters import TrainedParameter
+from evsim.training.trained_parameters import TrainedParameter, renewed
 from evsim_gpu.cuda.batch import NOTHING_FOUND
 from evsim_gpu.model.precision import check_parameters
 from evsim_gpu.model.time_grid import grid_points
@@ -109,7 +109,7 @@ class Failures:
         np.copyto(parameter.values, values.reshape(parameter.values.shape))
         try:
             parameter.check(place)
-            network = self.layout.network.replace({parameter.name: parameter.values})
+            network = renewed(self.layout.network, [parameter], place)
             check_parameters(network, self.layout.precision)
         except ValueError as error:
             return error
