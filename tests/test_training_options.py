@@ -316,15 +316,22 @@ def test_time_constants_of_a_teacher_are_found_again():
 
 
 @pytest.mark.parametrize(
-    ("name", "index"), [("output.tau_syn", ""), ("hidden.threshold", r"\[[01]\]")]
+    ("name", "told"),
+    [
+        ("output.tau_syn", r"the step took output\.tau_syn to -\d.*, and it must stay > 0: "),
+        (
+            "hidden.threshold",
+            r"the step led to hidden\.reset\[[01]\] = 0: it must be below hidden\.threshold"
+            r"\[[01]\] = -\d.*; ",
+        ),
+    ],
 )
-def test_a_step_below_zero_is_refused_with_its_place_and_the_remedy(name, index):
+def test_a_step_below_the_bound_is_refused_with_its_place_and_the_remedy(name, told):
     network = small_network().replace({"hidden.threshold": np.ones(4)})
     kind = name.partition(".")[2]
     with pytest.raises(
         ValueError,
-        match=rf"^epoch 1, batch 1 of 1: the step took {name}{index} to -\d.*, and it must stay "
-        rf"> 0: give it bounds .* projections={{'{kind}': \(",
+        match=rf"^epoch 1, batch 1 of 1: {told}give it bounds .* projections={{'{kind}': \(",
     ):
         train(network=network, optimizers={name: evsim.Adam(1e3)}, batch_size=SAMPLES,
               delay_max=np.inf, silent_lift=0.0)  # fmt: skip

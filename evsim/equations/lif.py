@@ -377,8 +377,10 @@ def crossing_time(
     first gets to the threshold, and ends when the error that the curvature leaves in a step,
     ``|V''|/(2 V') step^2``, is below rounding.  NaN if it does not end.
     """
-    if current <= 0.0:
+    if threshold < 0.0:
         return crossing_time_below_rest(voltage, current, threshold, tau_mem, tau_syn)
+    if threshold == 0.0:
+        return time_to_rest(voltage, current, tau_mem, tau_syn)
     slope = (current - voltage) / tau_mem
     missing = threshold - voltage
     if missing <= 0.0 or slope <= 0.0:
@@ -406,30 +408,50 @@ def crossing_time(
 
 
 @compiled
+def time_to_rest(voltage: float, current: float, tau_mem: float, tau_syn: float) -> float:
+    """When V reaches 0 from below, for a V that is known to do so; 0 if it is not below.
+
+    ``V0 e^{-t/tau_mem} + I0 phi(t) = 0`` for ``t = tau_mem c log1p(y)/y`` with ``c = -V0/I0`` and
+    ``y = c (1 - tau_mem/tau_syn)``; ``t = tau_mem c`` at equal time constants.
+    """
+    c = -voltage / current
+    y = c * ((tau_syn - tau_mem) / tau_syn)
+    return max(tau_mem * c * relative_log1p(y), 0.0)
+
+
+@compiled
 def crossing_time_below_rest(
     voltage: float, current: float, threshold: float, tau_mem: float, tau_syn: float
 ) -> float:
-    """The first t > 0 at which V reaches a threshold below rest, while I <= 0.
+    """The first t > 0 at which V reaches a threshold below rest, which it always does.
 
-    V stays negative.  It falls first if V > I, to its only minimum, and then rises towards rest.
-    ``f = log(V/threshold)`` is a concave or a convex function of time throughout, as ``f'' V^2 =
-    V V'' - V'^2`` has one sign, that of the product of the coefficients of the two exponentials
-    that V is made of.  Newton's iteration for f = 0 is monotone from the left if f is convex, and
-    from the right if it is concave.  NaN if it does not end.
+    If V > I it falls first, to its only minimum.  ``f = log(V/threshold)`` is a concave or a convex
+    function of time as long as V is negative, as ``f'' V^2 = V V'' - V'^2`` has one sign, that of
+    the product of the coefficients of the two exponentials that V is made of.  Newton's iteration
+    for f = 0 is monotone from the left if f is convex, and from the right if it is concave.  NaN if
+    it does not end.
     """
     if voltage >= threshold and current > threshold:
         return 0.0
     slope = (current - voltage) / tau_mem
     is_concave = -voltage * (current / tau_syn + slope) / tau_mem < slope * slope
     t, now_voltage, now_current = 0.0, voltage, current
-    if is_concave:
+    if is_concave:  # begin where threshold <= V < 0, to the right of the crossing
         minimum = peak_time(-voltage, -current, tau_mem, tau_syn)
         t = minimum if minimum < inf else 0.0
+        lower, higher, step = t, inf, min(tau_mem, tau_syn)
         now_voltage, now_current = flow(voltage, current, t, tau_mem, tau_syn)
-        for _ in range(2000):  # to the right of the crossing; V changes by less than 1e308
-            if now_voltage >= threshold:
+        for _ in range(2000):
+            if threshold <= now_voltage < 0.0:
                 break
-            t += max(tau_mem, tau_syn)
+            if now_voltage < threshold:
+                lower = t
+            else:
+                higher = t
+            t = lower + step if higher == inf else 0.5 * (lower + higher)
+            if t <= lower or t >= higher:
+                return higher
+            step *= 2.0
             now_voltage, now_current = flow(voltage, current, t, tau_mem, tau_syn)
     for _ in range(200):
         slope = (now_current - now_voltage) / tau_mem

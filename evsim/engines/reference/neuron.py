@@ -334,24 +334,24 @@ class Neuron:
     def time_to_threshold(self, voltage: Number, current: Number) -> Number | None:
         """The time until V first reaches the threshold; None if V never exceeds the threshold.
 
-        V is concave where it rises and I >= 0.  So Newton's iteration from the left never passes
-        the crossing, and it has converged when it no longer moves to the right.
+        V is concave while it rises to a threshold that is not below rest.  So Newton's iteration
+        from the left never passes the crossing, and it has converged when it no longer moves to the
+        right.
         """
-        if current <= self.threshold and self.threshold >= 0:
-            return None
         time = self.numbers.convert(0)
         if voltage >= self.threshold and current > self.threshold:
             return time  # up to rounding, V crosses at the event itself
         start = Segment(time, voltage, current, is_refractory=False)
-        if current <= 0:
-            return self._time_from_below_rest(start)
-        to_maximum = self.time_to_maximum(voltage, current)
-        if to_maximum is None and self.threshold >= 0:
+        if self.threshold < 0:
+            return self._time_below_rest(start)
+        if current <= self.threshold:
             return None
-        if to_maximum is not None:
-            maximum, _ = self.flow(start, to_maximum)
-            if maximum <= self.threshold:
-                return None
+        to_maximum = self.time_to_maximum(voltage, current)
+        if to_maximum is None:
+            return None
+        maximum, _ = self.flow(start, to_maximum)
+        if maximum <= self.threshold:
+            return None
         while True:
             voltage, current = self.flow(start, time)
             slope = self.slope(voltage, current)
@@ -362,33 +362,42 @@ class Neuron:
                 return time
             time = later
 
-    def _time_from_below_rest(self, start: Segment) -> Number:
-        """The time until V reaches a threshold below rest, while I <= 0: it always does.
+    def _time_below_rest(self, start: Segment) -> Number:
+        """The time until V reaches a threshold below rest, which it always does.
 
-        V stays negative.  It falls first if V > I, to its only minimum, and then rises towards
-        rest.  f = log(V/threshold) is a concave or a convex function of time throughout, since
-        f'' V^2 = V V'' - V'^2 is one exponential times the product of the coefficients of the two
-        that V is made of.  Newton's iteration for f = 0 is monotone from the left if f is convex,
-        and from the right if it is concave.
+        If V > I it falls first, to its only minimum.  f = log(V/threshold) is a concave or a convex
+        function of time as long as V is negative, since f'' V^2 = V V'' - V'^2 is one exponential
+        times the product of the coefficients of the two that V is made of.  Newton's iteration for
+        f = 0 is monotone from the left if f is convex, and from the right if it is concave.
         """
         slope = self.slope(start.voltage, start.current)
         bend = -(start.current / self.tau_syn + slope) / self.tau_mem
         concave = start.voltage * bend < slope**2
-        time = start.time
-        if concave:  # to the right of the crossing
-            time = self.time_to_maximum(-start.voltage, -start.current) or time
-            while self.flow(start, time)[0] < self.threshold:
-                time += max(self.tau_mem, self.tau_syn)
+        time = self._right_of_crossing(start) if concave else start.time
         while True:
             voltage, current = self.flow(start, time)
             slope = self.slope(voltage, current)
-            excess = self.numbers.log(voltage / self.threshold)
-            if slope <= 0 or (excess >= 0 if concave else excess <= 0):
+            if slope <= 0 or voltage >= 0:  # only due to rounding
                 return time
+            excess = self.numbers.log(voltage / self.threshold)
             later = time - excess * voltage / slope
             if (later >= time) if concave else (later <= time):
                 return time
             time = later
+
+    def _right_of_crossing(self, start: Segment) -> Number:
+        """A time at which threshold <= V < 0; where rounding leaves none, the first with V >= 0."""
+        time = self.time_to_maximum(-start.voltage, -start.current) or start.time
+        lower, higher, step = time, None, min(self.tau_mem, self.tau_syn)
+        while True:
+            voltage, _ = self.flow(start, time)
+            if self.threshold <= voltage < 0:
+                return time
+            lower, higher = (time, higher) if voltage < self.threshold else (lower, time)
+            time = lower + step if higher is None else (lower + higher) / 2
+            if higher is not None and not lower < time < higher:
+                return higher
+            step *= 2
 
     # Emission: V := reset, and lambda_V jumps.
 
