@@ -636,10 +636,12 @@ def test_results_do_not_depend_on_threads_or_the_rest_of_the_batch(precision):
     np.testing.assert_array_equal(part.losses, runs[0].losses[order])
 
 
-def test_float32_agrees_with_float64():
+@pytest.mark.parametrize("voltages", [False, True])
+def test_float32_agrees_with_float64(voltages):
     case = random_case(
-        np.random.default_rng(8), "feedforward", batch=3, ratio=2.0, output="LI", duration=20.0
-    )
+        np.random.default_rng(8), "feedforward", batch=3, ratio=2.0, output="LI", duration=20.0,
+        voltages=voltages,
+    )  # fmt: skip
     loss = losses.CrossEntropy(readouts.Mean())
     fine, coarse = (
         evsim.gradient(
