@@ -241,7 +241,7 @@ class Grid(Engine):
         if time_constants:
             by_mem, by_syn = direct_time_constant_slopes(state, sources)
             totals["tau_mem"], totals["tau_syn"] = pulled.tau_mem + by_mem, pulled.tau_syn + by_syn
-        of_reset, of_start = pulled.reset, pulled.start
+        of_reset, of_start = pulled.reset.copy(), pulled.start.copy()
         of_reset[state.units(sources.population)] += entering.reset_gradient
         of_start[state.units(sources.population)] += entering.start_gradient
         return Adjoint(

@@ -50,8 +50,7 @@ class SourceArrays(NamedTuple):
 class Gradients(NamedTuple):
     """Sums over samples: of weights and delays, (synapses,), and of the others, (columns,).
 
-    ``threshold``, ``reset`` and ``start`` are the voltages measured from rest.
-
+    ``threshold``, ``reset`` and ``start`` are those of voltages measured from rest.
     ``limited`` (1,) counts the emissions at which lambda_V- was limited; ``grazing`` (3,) has the
     sample, -1 for none, unit and step of the first one whose gradient is unbounded.
     """

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evsim.arguments.checks import is_sparse
-from evsim.network.populations import LIF
+from evsim.engines.rest import rest_of
+from evsim.network.network import Network
 from evsim.readouts import Mean, Peak
 from evsim.training.optimisers import SGD, Adam, Bounds
 from evsim.training.task import Task
@@ -63,7 +64,7 @@ def unsupported_steps(task: Task) -> str | None:
         owner, kind = name.rsplit(".", 1)
         if kind not in KINDS:
             return f"{name} is trained"
-        if kind == "threshold" and not _is_default(task.network.population(owner)):
+        if kind == "threshold" and _has_voltages(task.network, owner):
             return f"{name} is trained, and reset, rest or start of {owner!r} is not 0"
         if name in (f"{population}.tau_mem", f"{population}.tau_syn") and isinstance(readout, Mean):
             return f"{name} is trained, and the loss reads a mean of {population!r}"
@@ -72,7 +73,7 @@ def unsupported_steps(task: Task) -> str | None:
         projections = task.projections[name]
         if any(type(each) is not Bounds for each in projections) or len(projections) > 2:
             return f"{name} is projected by a function"
-    if isinstance(readout, Mean | Peak) and np.any(task.network.population(population).rest):
+    if isinstance(readout, Mean | Peak) and rest_of(task.network, population) is not None:
         return f"the loss reads V of {population!r}, whose rest is not 0"
     for connection in task.network.connections:
         if is_sparse(connection.weight):
@@ -80,10 +81,10 @@ def unsupported_steps(task: Task) -> str | None:
     return None
 
 
-def _is_default(population: LIF) -> bool:
-    """Whether V starts at 0, is reset to 0 and decays to 0."""
-    voltages = population.reset, population.rest, population.start
-    return not any(voltage is not None and np.any(voltage) for voltage in voltages)
+def _has_voltages(network: Network, population: str) -> bool:
+    """Whether reset, rest or start of any of a population's units is not 0."""
+    names = (f"{population}.{kind}" for kind in ("reset", "rest", "start"))
+    return any(np.any(network.parameters[name]) for name in names if name in network.parameters)
 
 
 class TrainingParameters:

@@ -15,8 +15,8 @@ __device__ inline void project(const TrainedParameter &parameter, double &value,
     }
 }
 
-// Whether a value is not allowed: thresholds and time constants must be > 0, and float32 must be
-// able to hold the value.
+// Whether a value is not allowed: time constants must be > 0, and so must thresholds, as those in
+// training are of units with reset = rest = start = 0; and float32 must be able to hold the value.
 __device__ inline bool is_refused(int kind, double value) {
     if (kind >= THRESHOLD && !(value > 0)) return true;
     if (sizeof(real) == sizeof(double) || kind == DELAY || value == 0) return false;
