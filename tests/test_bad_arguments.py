@@ -85,7 +85,7 @@ ALLOWED = {
 }
 
 
-NO_VALID_CALL = ("warm", "read_idx", "read_braille", "read_recordings")
+NO_VALID_CALL = ("warm", "read_idx", "read_braille", "read_recordings", "read_ts")
 """Calls that take long, or that need files of data sets."""
 
 
@@ -198,6 +198,7 @@ def faults_of_call(called, function, arguments):
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", evsim.SilentNetworkWarning)
+                    warnings.simplefilter("ignore", evsim.TimeUnitWarning)
                     function(**{**arguments, name: value})
             except NeverEndsError:
                 yield f"{call} never ends"

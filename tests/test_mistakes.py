@@ -301,3 +301,40 @@ def test_python_shows_what_a_loop_says_once():
         for time in (21.0, 22.0, 23.0):
             evsim.simulate(network(), spikes(time), 20.0)
     assert len(caught) == 1
+
+
+# -- times in seconds ---------------------------------------------------------------------
+
+
+def seconds_said(call):
+    """The warnings of units of time that a call brings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call()
+    found = [each for each in caught if each.category is evsim.TimeUnitWarning]
+    assert all(each.filename == __file__ for each in found)
+    return [str(each.message) for each in found]
+
+
+def test_spikes_in_seconds_are_said_once_by_every_call():
+    message = (
+        "seconds? all input spikes come within 0.019 ms, less than a thousandth of the trial of "
+        "20 ms; give times in ms, or say unit='s' where the SpikeTrains are made"
+    )
+    for call in callers(network(), spikes(0.004, 0.019)):
+        assert seconds_said(call) == [message]
+
+
+def test_a_trial_in_seconds_is_said_once():
+    message = "seconds? a trial of duration = 0.02 ms is short for membrane time constants of at"
+    for inputs in (spikes(0.004, 0.019), spikes()):
+        told = seconds_said(lambda inputs=inputs: evsim.simulate(network(), inputs, 0.02))
+        assert [each[: len(message)] for each in told] == [message]
+
+
+@pytest.mark.parametrize("times", [(), (0.0,), (0.01,), (0.01, 0.01), (0.0, 0.021)])
+def test_silence_one_time_and_spikes_in_ms_are_no_reason_to_ask(times):
+    for call in callers(network(), spikes(*times)):
+        assert not seconds_said(call)
+    fast = network().replace({"hidden.tau_mem": 0.3, "output.tau_mem": 0.3})
+    assert not seconds_said(lambda: evsim.simulate(fast, spikes(*times), 0.9))
