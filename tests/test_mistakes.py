@@ -97,7 +97,8 @@ def test_a_wrong_name_of_an_argument_is_answered_with_the_right_one(call, messag
 
 def test_signatures_and_words_stay_as_they_are():
     assert list(inspect.signature(evsim.Adam).parameters)[:2] == ["learning_rate", "beta1"]
-    assert list(inspect.signature(evsim.SpikeTrains.from_lists).parameters) == ["samples", "units"]
+    parameters = list(inspect.signature(evsim.SpikeTrains.from_lists).parameters)
+    assert parameters == ["samples", "units", "unit"]
     assert inspect.getdoc(evsim.simulate).startswith("Run a network on a batch of input spikes.")
     assert pickle.loads(pickle.dumps(evsim.simulate)) is evsim.simulate  # noqa: S301
 
@@ -321,19 +322,22 @@ def test_spikes_in_seconds_are_said_once_by_every_call():
         "seconds? all input spikes come within 0.019 ms, less than a thousandth of the trial of "
         "20 ms; give times in ms, or say unit='s' where the SpikeTrains are made"
     )
-    for call in callers(network(), spikes(0.004, 0.019)):
+    for call in callers(network(), spikes(*np.linspace(0.001, 0.019, 10))):
         assert seconds_said(call) == [message]
 
 
 def test_a_trial_in_seconds_is_said_once():
     message = "seconds? a trial of duration = 0.02 ms is short for membrane time constants of at"
-    for inputs in (spikes(0.004, 0.019), spikes()):
+    silent = evsim.SpikeTrains.from_lists([[]], units=2)
+    for inputs in (spikes(0.004, 0.019), silent):
         told = seconds_said(lambda inputs=inputs: evsim.simulate(network(), inputs, 0.02))
         assert [each[: len(message)] for each in told] == [message]
 
 
-@pytest.mark.parametrize("times", [(), (0.0,), (0.01,), (0.01, 0.01), (0.0, 0.021)])
-def test_silence_one_time_and_spikes_in_ms_are_no_reason_to_ask(times):
+@pytest.mark.parametrize(
+    "times", [[0.0] * 10, [0.01] * 20, [0.001] * 8 + [0.01], [0.0] * 9 + [0.021]]
+)
+def test_few_spikes_one_time_and_spikes_in_ms_are_no_reason_to_ask(times):
     for call in callers(network(), spikes(*times)):
         assert not seconds_said(call)
     fast = network().replace({"hidden.tau_mem": 0.3, "output.tau_mem": 0.3})
