@@ -90,6 +90,12 @@ NO_VALID_CALL = ("warm", "read_idx", "read_braille", "read_recordings", "read_ts
 
 
 ALLOWED_TOO = {
+    **{
+        (name, argument): {"one in no list"}
+        for name in ("latency", "population", "level_crossing")
+        for argument in ("frame_length", "low", "high", "threshold")
+    },
+    ("TimeSeries", "class_names"): {"['x']", "array of text"},
     ("Connection", "name"): {"text", "empty text"},
     ("Network.per_unit", "default"): {"nan"},
     ("Run.mean", "population"): {"None"},
