@@ -29,6 +29,7 @@ FOLDER = Path(__file__).parent / "images"
 ELSEWHERE = {
     "growth.png": "python benchmarks/growth.py --out runs/growth --write docs/performance.md",
     "grid_against_exact.png": "python validation/grid_report.py --out docs",
+    "japanese_vowels.png": "python validation/japanese_vowels.py --out runs/vowels",
     "silent_hidden_layer.png": "python validation/run.py -k SilentHiddenLayer --data FOLDER",
     "yin_yang_curve.png": "python validation/run.py -k PaperYinYang",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ import evsim
 from evsim import (
     augment,
     datasets,
+    encoding,
     engines,
     losses,
     metrics,
@@ -33,6 +35,15 @@ def small_network():
             evsim.Connection("hidden", "output", 9.0),
         ],
     )
+
+
+class Table(dict):
+    """Columns as a data frame has them."""
+
+    columns = ("sample", "time", "unit")
+
+    def __init__(self):
+        super().__init__(sample=[0, 1], time=[1.0, 2.0], unit=[1, 0])
 
 
 class Half(losses.Loss):
@@ -153,15 +164,69 @@ def calls(folder):
                 "samples": [0, 1],
                 "batch_size": 2,
                 "unit_count": 2,
+                "unit": "ms",
             },
         ),
         "SpikeTrains.from_lists": (
             evsim.SpikeTrains.from_lists,
-            {"samples": [[(1.0, 0)]], "units": 2},
+            {"samples": [[(1.0, 0)]], "units": 2, "unit": "ms"},
         ),
         "SpikeTrains.from_latencies": (
             evsim.SpikeTrains.from_latencies,
-            {"latencies": np.array([[1.0, np.nan]])},
+            {"latencies": np.array([[1.0, np.nan]]), "unit": "ms"},
+        ),
+        "SpikeTrains.from_raster": (
+            evsim.SpikeTrains.from_raster,
+            {"raster": np.ones((1, 2, 3)), "dt": 1.0, "unit": "ms"},
+        ),
+        "SpikeTrains.to_raster": (spikes.to_raster, {"dt": 1.0, "duration": 20.0}),
+        "SpikeTrains.from_tonic": (
+            evsim.SpikeTrains.from_tonic,
+            {
+                "recordings": [np.zeros(1, [("t", int), ("x", int)])],
+                "sensor_size": (2, 1, 1),
+                "unit": "us",
+            },
+        ),
+        "SpikeTrains.from_nir": (
+            evsim.SpikeTrains.from_nir,
+            {"data": SimpleNamespace(data=np.ones((1, 2, 3)), dt=1.0), "unit": "s"},
+        ),
+        "SpikeTrains.from_frame": (
+            evsim.SpikeTrains.from_frame,
+            {"frame": Table(), "unit_count": 2, "batch_size": None, "unit": "ms"},
+        ),
+        "latency": (
+            encoding.latency,
+            {
+                "samples": np.ones((1, 2, 3)),
+                "frame_length": 1.0,
+                "low": 0.0,
+                "high": 2.0,
+                "outside": "refuse",
+            },
+        ),
+        "population": (
+            encoding.population,
+            {
+                "samples": np.ones((1, 2, 3)),
+                "frame_length": 1.0,
+                "low": 0.0,
+                "high": 2.0,
+                "curves": 4,
+                "width": 1.0,
+                "cutoff": 0.1,
+                "outside": "refuse",
+            },
+        ),
+        "level_crossing": (
+            encoding.level_crossing,
+            {"samples": np.ones((1, 2, 3)), "frame_length": 1.0, "threshold": 0.5},
+        ),
+        "resample": (encoding.resample, {"samples": np.ones((1, 2, 3)), "frames": 2}),
+        "TimeSeries": (
+            datasets.TimeSeries,
+            {"samples": [np.ones((2, 3))], "labels": [0], "class_names": ["a"]},
         ),
         "SpikeTrains.concatenate": (evsim.SpikeTrains.concatenate, {"batches": [spikes, spikes]}),
         "SpikeTrains[]": (lambda index: spikes[index], {"index": 0}),
@@ -532,6 +597,7 @@ def calls(folder):
         "data_folder": (datasets.data_folder, {"folder": folder}),
         "read_idx": (datasets.read_idx, {"path": stored, "dimensions": 1}),
         "read_braille": (datasets.read_braille, {"path": stored}),
+        "read_ts": (datasets.read_ts, {"path": stored}),
         "read_recordings": (
             datasets.read_recordings,
             {

@@ -215,6 +215,9 @@ REFUSED = {
     r"sample 0 has a spike at 1.5 ms, but the raster ends at 1.5 ms: give a longer duration, or": (
         lambda: TRAINS.to_raster(dt=0.5, duration=1.5)
     ),
+    r"duration = 1e\+12 ms and dt = 0.1 ms make 10000000000000 steps of 3 units in 3 samples": (
+        lambda: TRAINS.to_raster(dt=0.1, duration=1e12)
+    ),
     r"recordings is one recording: give a list of structured arrays": (
         lambda: SpikeTrains.from_tonic(PIXELS[0], sensor_size=(3, 2, 2))
     ),

@@ -97,7 +97,8 @@ def test_a_wrong_name_of_an_argument_is_answered_with_the_right_one(call, messag
 
 def test_signatures_and_words_stay_as_they_are():
     assert list(inspect.signature(evsim.Adam).parameters)[:2] == ["learning_rate", "beta1"]
-    assert list(inspect.signature(evsim.SpikeTrains.from_lists).parameters) == ["samples", "units"]
+    parameters = list(inspect.signature(evsim.SpikeTrains.from_lists).parameters)
+    assert parameters == ["samples", "units", "unit"]
     assert inspect.getdoc(evsim.simulate).startswith("Run a network on a batch of input spikes.")
     assert pickle.loads(pickle.dumps(evsim.simulate)) is evsim.simulate  # noqa: S301
 
@@ -301,3 +302,43 @@ def test_python_shows_what_a_loop_says_once():
         for time in (21.0, 22.0, 23.0):
             evsim.simulate(network(), spikes(time), 20.0)
     assert len(caught) == 1
+
+
+# -- times in seconds ---------------------------------------------------------------------
+
+
+def seconds_said(call):
+    """The warnings of units of time that a call brings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call()
+    found = [each for each in caught if each.category is evsim.TimeUnitWarning]
+    assert all(each.filename == __file__ for each in found)
+    return [str(each.message) for each in found]
+
+
+def test_spikes_in_seconds_are_said_once_by_every_call():
+    message = (
+        "seconds? all input spikes come within 0.019 ms, less than a thousandth of the trial of "
+        "20 ms; give times in ms, or say unit='s' where the SpikeTrains are made"
+    )
+    for call in callers(network(), spikes(*np.linspace(0.001, 0.019, 10))):
+        assert seconds_said(call) == [message]
+
+
+def test_a_trial_in_seconds_is_said_once():
+    message = "seconds? a trial of duration = 0.02 ms is short for membrane time constants of at"
+    silent = evsim.SpikeTrains.from_lists([[]], units=2)
+    for inputs in (spikes(0.004, 0.019), silent):
+        told = seconds_said(lambda inputs=inputs: evsim.simulate(network(), inputs, 0.02))
+        assert [each[: len(message)] for each in told] == [message]
+
+
+@pytest.mark.parametrize(
+    "times", [[0.0] * 10, [0.01] * 20, [0.001] * 8 + [0.01], [0.0] * 9 + [0.021]]
+)
+def test_few_spikes_one_time_and_spikes_in_ms_are_no_reason_to_ask(times):
+    for call in callers(network(), spikes(*times)):
+        assert not seconds_said(call)
+    fast = network().replace({"hidden.tau_mem": 0.3, "output.tau_mem": 0.3})
+    assert not seconds_said(lambda: evsim.simulate(fast, spikes(*times), 0.9))

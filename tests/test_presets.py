@@ -113,11 +113,11 @@ def test_spoken_digits_are_trained_with_each_loss(loss, files, tmp_path):
              "--blend", 0),
             {"hidden.tau_mem": (8,), "hidden.tau_syn": (8,)},
         ),
-        ("japanese-vowels", (), {"input->hidden.weight": (8, 48)}),
+        ("japanese-vowels", (), {"input->hidden.weight": (8, 72)}),
         (
             "japanese-vowels",
             ("--delays", "--recurrent", "--validation-size", 9),
-            {"input->hidden.delay": (8, 48), "hidden->hidden.weight": (8, 8)},
+            {"input->hidden.delay": (8, 72), "hidden->hidden.weight": (8, 8)},
         ),
         ("braille", ("--delays",), {"input->hidden1.delay": (8, 24)}),
         ("braille", ("--recurrent", "--delays"), {"hidden->hidden.delay": ()}),
@@ -162,14 +162,14 @@ def test_vowels_are_learned_with_noise_that_depends_on_the_seed_alone(files):
     assert (len(training), validation, len(test)) == (27, None, 27)
     noise = japanese_vowels.Noise(settings)
     generators = [np.random.default_rng(seed) for seed in (0, 0, 1)]
-    first, again, other = (noise(training, g, settings.duration).data for g in generators)
+    first, again, other = (noise(training, g, 120.0).data for g in generators)
     assert first.spikes == again.spikes
     assert first.spikes not in (other.spikes, training.spikes)
     # The groups say which utterance a sample is, so a part of the data gets noise of its own.
-    part = noise(training[[5]], np.random.default_rng(0), settings.duration).data
+    part = noise(training[[5]], np.random.default_rng(0), 120.0).data
     assert part.labels.tolist() == training.labels[[5]].tolist()
     silent = japanese_vowels.Settings(data=files, utterance_noise=0.0, frame_noise=0.0)
-    same = japanese_vowels.Noise(silent)(training, generators[0], settings.duration)
+    same = japanese_vowels.Noise(silent)(training, generators[0], 120.0)
     assert same.data.spikes == training.spikes
     result = japanese_vowels.train(settings, progress=False)
     assert japanese_vowels.evaluate(result, settings).accuracy > 0.7

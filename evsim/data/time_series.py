@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evsim.arguments.checks import integer_array, listed, real_array
+from evsim.arguments.checks import check_is, integer_array, listed, real_array
 from evsim.arguments.keywords import helpful
 from evsim.display.short_repr import Brief
 from evsim.network.sample_selection import chosen_samples
@@ -47,6 +47,8 @@ class TimeSeries(Brief):
                     f"{samples[0].shape[1]}: all samples must have the same channels"
                 )
         names = tuple(listed(self.class_names, "class_names", "give a list of names"))
+        for place, name in enumerate(names):
+            check_is(name, f"class_names[{place}]", str, "give a name")
         labels = np.array(integer_array(self.labels, "labels"))
         if labels.shape != (len(samples),):
             raise ValueError(

@@ -105,7 +105,7 @@ def _check_curves(width: float, cutoff: float) -> None:
         raise ValueError(f"width = {width}: it must be finite and > 0")
     if not 0 < cutoff < 1:
         raise ValueError(f"cutoff = {cutoff}: it must be in (0, 1)")
-    halfway = np.exp(-1 / (8 * width**2))
+    halfway = np.exp(-0.125 / width / width)
     if cutoff > halfway:
         raise ValueError(
             f"cutoff = {cutoff:g} is above {halfway:.3g}, the activation halfway between two "

@@ -10,12 +10,15 @@ from evsim.network.network import Network
 from evsim.network.spike_trains import SpikeTrains
 from evsim.simulation.warning_place import warn_caller
 
+FEWEST_SPIKES = 10
+"""Fewer spikes may be close together by choice."""
+
 
 class TimeUnitWarning(UserWarning):
     """Times that seem to be in seconds: evsim has milliseconds everywhere.
 
-    A batch whose spikes all come within a thousandth of the trial; a trial shorter than 1 ms and
-    than a twentieth of every membrane time constant.
+    A batch of at least 10 input spikes, all of which come within a thousandth of the trial; a trial
+    shorter than 1 ms and than a twentieth of every membrane time constant.
     """
 
 
@@ -30,9 +33,11 @@ def warn_of_seconds(network: Network, inputs: Mapping[str, SpikeTrains], duratio
         )
         return
     times = [trains.times for trains in inputs.values() if trains.times.size]
-    last = max((float(own.max()) for own in times), default=0.0)
-    first = min((float(own.min()) for own in times), default=0.0)
-    if 0 < last <= duration / 1000 and first < last:
+    if sum(own.size for own in times) < FEWEST_SPIKES:
+        return
+    last = max(float(own.max()) for own in times)
+    first = min(float(own.min()) for own in times)
+    if first < last <= duration / 1000:
         warn_caller(
             f"seconds? all input spikes come within {last:g} ms, less than a thousandth of the "
             f"trial of {duration:g} ms; give times in ms, or say unit='s' where the SpikeTrains "

@@ -50,12 +50,16 @@ class Settings(DataSettings):
     grid_step: ClassVar[float] = 1.0
 
     delays: bool = False
-    """Learn the delays of the synapses from the inputs to the hidden units."""
+    """Learn the delays of all synapses from the inputs."""
 
     recurrent: bool = False
     """Connect the hidden layer to itself."""
 
-    hidden: int = 128
+    direct: int = 1
+    """The number of synapses from each input to each output, which skip the hidden layer; 0 for
+    none. With --delays each of them has a delay of its own."""
+
+    hidden: int = 64
     """The number of hidden units."""
 
     seed: int = 0
@@ -73,41 +77,47 @@ class Settings(DataSettings):
     curves: int = 6
     """The number of input units for each coefficient; each has a tuning curve."""
 
-    curve_width: float = 0.6
+    curve_width: float = 1.0
     """The standard deviation of a tuning curve, in units of the distance between two curves."""
 
-    cutoff: float = 0.25
+    cutoff: float = 0.5
     """The activation below which an input unit does not spike."""
 
     largest_deviation: float = 2.5
     """The centres of the outermost curves, in standard deviations of a coefficient. Values beyond
     them count as the centre."""
 
-    duration: float = 120.0
-    """The length of a trial in ms."""
+    duration: float | None = None
+    """The length of a trial in ms. By default 80 with --delays, otherwise 120."""
 
-    utterance: float = 100.0
-    """The length of an utterance in the trial, in ms."""
+    utterance: float | None = None
+    """The length of an utterance in the trial, in ms. By default 40 with --delays, otherwise
+    100."""
 
     # the network
 
     tau_mem: float = 20.0
     """The membrane time constant in ms."""
 
-    tau_syn: float = 5.0
+    tau_syn: float = 10.0
     """The synaptic time constant in ms."""
 
-    input_weight_mean: float = 0.15
-    """The mean of the initial weights from the inputs."""
+    input_weight_mean: float | None = None
+    """The mean of the initial weights from the inputs. By default 0.024 with --delays, otherwise
+    0.06."""
 
-    input_weight_deviation: float = 0.6
-    """The standard deviation of these weights."""
+    input_weight_deviation: float | None = None
+    """The standard deviation of these weights. By default 0.38 with --delays, otherwise 0.6."""
 
     recurrent_weight_mean: float = 0.0
     """The mean of the initial recurrent weights."""
 
     recurrent_weight_deviation: float = 0.02
     """The standard deviation of these weights."""
+
+    direct_weight_deviation: float = 0.05
+    """The standard deviation of the initial weights from the inputs to the outputs; their mean is
+    0."""
 
     output_weight_mean: float = 0.0
     """The mean of the initial weights to the outputs."""
@@ -116,29 +126,34 @@ class Settings(DataSettings):
     """The standard deviation of these weights."""
 
     initial_delay_max: float | None = None
-    """Delays that are learned start between 0 and this many ms. By default 100."""
+    """Delays to the hidden units start between 0 and this many ms, those to the outputs between 0
+    and delay_max. By default 40."""
 
-    delay_max: float = 120.0
+    delay_max: float = 80.0
     """The largest delay in ms."""
 
     # training
 
-    epochs: int = 40
+    epochs: int = 15
     """The number of passes through the training utterances."""
 
     batch_size: int = 10
     """The number of utterances in a batch."""
 
-    weight_rate: float = 0.02
+    weight_rate: float = 0.03
     """The learning rate of the weights to the hidden units."""
 
     output_rate: float = 0.05
     """The learning rate of the weights to the outputs."""
 
-    delay_rate: float | None = None
-    """The learning rate of the delays in ms. By default 0.5."""
+    direct_rate: float = 0.06
+    """The learning rate of the weights from the inputs to the outputs."""
 
-    rate_decay: float = 0.93
+    delay_rate: float | None = None
+    """The learning rate of the delays to the hidden units in ms; that of the delays to the outputs
+    is four times as large. By default 0.5."""
+
+    rate_decay: float = 0.88
     """The factor by which the learning rates are multiplied after each epoch."""
 
     utterance_noise: float = 0.4
@@ -155,10 +170,11 @@ class Settings(DataSettings):
     def check(self) -> None:
         """Refuse settings that contradict each other."""
         self.check_classes(len(CLASS_NAMES))
-        if self.utterance > self.duration:
+        numbers = self.hyperparameters()
+        if numbers.utterance > numbers.duration:
             raise ArgumentError(
-                f"utterance = {self.utterance:g} ms: it must not exceed duration = "
-                f"{self.duration:g} ms",
+                f"utterance = {numbers.utterance:g} ms: it must not exceed duration = "
+                f"{numbers.duration:g} ms",
                 "utterance",
                 "duration",
             )
@@ -169,18 +185,22 @@ class Settings(DataSettings):
                     f"delays, or leave {name} out",
                     name,
                 )
-        if self.hyperparameters().initial_delay_max > self.delay_max:
+        if numbers.initial_delay_max > self.delay_max:
             raise ArgumentError(
-                f"initial_delay_max = {self.hyperparameters().initial_delay_max:g} ms: it must be "
-                f"within 0 and delay_max = {self.delay_max:g} ms",
+                f"initial_delay_max = {numbers.initial_delay_max:g} ms: it must be within 0 and "
+                f"delay_max = {self.delay_max:g} ms",
                 "initial_delay_max",
                 "delay_max",
             )
         encode(np.zeros((1, 1, COEFFICIENTS)), self)  # refuses curves that miss values
 
     def hyperparameters(self) -> Hyperparameters:
-        """The numbers of the delays: those given, and the defaults for the others."""
-        return with_settings(Hyperparameters(delay_rate=0.5, initial_delay_max=100.0), self)
+        """The numbers that depend on delays: those given, and the defaults for the others."""
+        if self.delays:
+            numbers = Hyperparameters(80.0, 40.0, 0.024, 0.38, 0.5, 40.0)
+        else:
+            numbers = Hyperparameters(120.0, 100.0, 0.06, 0.6, 0.0, 0.0)
+        return with_settings(numbers, self)
 
     def summary(self) -> str:
         """One line that says what network is trained."""
@@ -194,8 +214,12 @@ class Settings(DataSettings):
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Numbers that only networks with delays have; see the settings of the same names."""
+    """Numbers that depend on whether delays are learned; see the settings of the same names."""
 
+    duration: float
+    utterance: float
+    input_weight_mean: float
+    input_weight_deviation: float
     delay_rate: float
     initial_delay_max: float
 
@@ -235,7 +259,7 @@ def encode(utterances: np.ndarray, settings: Settings) -> SpikeTrains:
     """Spike trains of normalised utterances, shape (samples, frames, coefficients)."""
     return encoding.population(
         utterances,
-        frame_length=settings.utterance / utterances.shape[1],
+        frame_length=settings.hyperparameters().utterance / utterances.shape[1],
         low=-settings.largest_deviation,
         high=settings.largest_deviation,
         curves=settings.curves,
@@ -307,18 +331,33 @@ def class_names(settings: Settings) -> tuple[str, ...]:
 
 @helpful
 @for_settings(Settings)
+def direct_names(settings: Settings) -> list[str]:
+    """The names of the connections from the inputs to the outputs."""
+    return [f"input->output {number + 1}" for number in range(settings.direct)]
+
+
+@helpful
+@for_settings(Settings)
 def network(settings: Settings) -> Network:
-    """The network before training: inputs, a hidden LIF layer, LI outputs."""
+    """The network before training: inputs, a hidden LIF layer, LI outputs.
+
+    The outputs also have synapses from the inputs.
+    """
     time_constants = {"tau_mem": settings.tau_mem, "tau_syn": settings.tau_syn}
-    into_hidden = Normal(settings.input_weight_mean, settings.input_weight_deviation)
+    numbers = settings.hyperparameters()
+    into_hidden = Normal(numbers.input_weight_mean, numbers.input_weight_deviation)
     recurrent = Normal(settings.recurrent_weight_mean, settings.recurrent_weight_deviation)
     to_output = Normal(settings.output_weight_mean, settings.output_weight_deviation)
-    longest = settings.hyperparameters().initial_delay_max
-    delay = Uniform(0.0, longest) if settings.delays else 0.0
+    delay = Uniform(0.0, numbers.initial_delay_max) if settings.delays else 0.0
     connections = [Connection("input", "hidden", into_hidden, delay)]
     if settings.recurrent:
         connections.append(Connection("hidden", "hidden", recurrent))
     connections.append(Connection("hidden", "output", to_output))
+    direct = Normal(0.0, settings.direct_weight_deviation)
+    direct_delay = Uniform(0.0, settings.delay_max) if settings.delays else 0.0
+    connections += [
+        Connection("input", "output", direct, direct_delay, name) for name in direct_names(settings)
+    ]
     return Network(
         [
             Input("input", COEFFICIENTS * settings.curves),
@@ -348,15 +387,21 @@ def optimizers(settings: Settings) -> dict[str, Optimizer]:
         "weight": Adam(settings.weight_rate, decay=decay),
         "hidden->output.weight": Adam(settings.output_rate, decay=decay),
     }
+    direct = direct_names(settings)
+    for name in direct:
+        chosen[f"{name}.weight"] = Adam(settings.direct_rate, decay=decay)
     if settings.delays:
-        chosen["input->hidden.delay"] = Adam(settings.hyperparameters().delay_rate, decay=decay)
+        rate = settings.hyperparameters().delay_rate
+        chosen["input->hidden.delay"] = Adam(rate, decay=decay)
+        for name in direct:
+            chosen[f"{name}.delay"] = Adam(4 * rate, decay=decay)
     return chosen
 
 
 def _fit_arguments(settings: Settings, training: Dataset) -> dict[str, Any]:
     noisy = settings.utterance_noise or settings.frame_noise
     return {
-        "duration": settings.duration,
+        "duration": settings.hyperparameters().duration,
         "epochs": settings.epochs,
         "batch_size": settings.batch_size,
         "delay_max": settings.delay_max if settings.delays else np.inf,
@@ -397,7 +442,7 @@ def pictures(
     tested = Tested(
         data(settings)[2],
         loss(settings),
-        settings.duration,
+        settings.hyperparameters().duration,
         class_names(settings),
         delays=["input->hidden"] if settings.delays else [],
     )

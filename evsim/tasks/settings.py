@@ -192,9 +192,9 @@ _Range = tuple[str, Callable[[float], bool]]
 
 _TAUS = ("tau_mem", "tau_syn", "tau0", "tau1")
 _LENGTHS = ("duration", "utterance", "interval", "at_most_one_per", *_TAUS)
-_RATES = ("weight_rate", "output_rate", "delay_rate", "tau_rate", "rate_decay")
+_RATES = ("weight_rate", "output_rate", "direct_rate", "delay_rate", "tau_rate", "rate_decay")
 _COUNTS = ("hidden", "frames", "epochs", "batch_size", "delay_line", "train_size", "test_size")
-_LAYERS = ("hidden", "input", "forward", "recurrent", "output")
+_LAYERS = ("hidden", "input", "forward", "recurrent", "direct", "output")
 _NOISE = ("utterance_noise", "frame_noise")
 _AMOUNTS = ("silent_lift", "target_spikes", "blend", "alpha", *_NOISE)
 _WIDTHS = ("curve_width", "largest_deviation")
@@ -209,7 +209,7 @@ def _all(names: Iterable[str], rule: str, holds: Callable[[float], bool]) -> dic
 _RANGES: dict[str, _Range] = {
     **_all((*_LENGTHS, *_RATES, *_WIDTHS), "finite and > 0", lambda value: 0 < value < np.inf),
     **_all(_COUNTS, "at least 1", lambda value: value >= 1),
-    **_all(("shift",), ">= 0", lambda value: value >= 0),
+    **_all(("shift", "direct"), ">= 0", lambda value: value >= 0),
     **_all(("layers",), "at least 1, and at most 1000", lambda value: 1 <= value <= 1000),
     **_all(("halving", "patience"), ">= 0; 0 for none", lambda value: value >= 0),
     **_all(("validation_size",), "at least 0", lambda value: value >= 0),

@@ -10,6 +10,7 @@ from evsim.arguments.checks import check_finite, count_array
 from evsim.network.spike_formats.events import SpikeEvents, in_milliseconds
 
 LARGEST_COUNT = 2**31
+LARGEST_RASTER = 2**36
 
 
 def events_of_raster(raster: Any, dt: float, unit: str) -> SpikeEvents:
@@ -67,7 +68,13 @@ def steps_of(times: np.ndarray, step: float) -> np.ndarray:
 
 def raster_of(events: SpikeEvents, step: float, duration: float) -> np.ndarray:
     """Count the spikes of each time step, int64, shape (batch, steps, units)."""
-    count = int(np.ceil(duration / step - 1e-9))
+    count = max(1, int(np.ceil(duration / step - 1e-9)))
+    if events.batch_size * count * events.unit_count > LARGEST_RASTER:
+        raise ValueError(
+            f"duration = {duration:g} ms and dt = {step:g} ms make {count} steps of "
+            f"{events.unit_count} units in {events.batch_size} samples, more than "
+            f"{LARGEST_RASTER} entries: give a larger dt, or fewer samples at a time"
+        )
     steps = steps_of(events.times, step)
     late = steps >= count
     if late.any():
