@@ -137,7 +137,7 @@ def renewed(network: Network, parameters: Sequence[TrainedParameter], place: str
     try:
         return network.replace({p.name: p.holder for p in parameters})
     except ValueError as error:
-        trained = [kind for kind in VOLTAGES if any(_kind(p.name) == kind for p in parameters)]
+        trained = [kind for kind in VOLTAGES if any(kind_of(p.name) == kind for p in parameters)]
         bounds = {kind: VOLTAGES[kind] for kind in trained[:1]}
         raise ValueError(
             f"{place}: the step led to {error}; give it bounds within which to learn, such as "
