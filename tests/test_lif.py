@@ -201,7 +201,60 @@ def test_crossing_time(voltage, threshold, position, excess, tau):
     assert float(slope) >= -2 * np.sqrt(2 * rounding * abs(bend))
 
 
+below_rest = st.one_of(st.just(0.0), st.floats(-9.0, 2.0).map(lambda exponent: -(10.0**exponent)))
+
+
+@settings(max_examples=400, deadline=None)
+@given(below_rest, st.floats(-9.0, 3.0), st.floats(-1e3, 1e3), st.one_of(taus, far_apart))
+def test_crossing_time_up_to_a_threshold_below_rest(threshold, depth, current, tau):
+    """At that time V is at the threshold and rises, and at no time before."""
+    voltage = threshold - 10.0**depth
+    assume(lif.reaches_threshold(voltage, current, threshold, *tau))
+    t = lif.crossing_time(voltage, current, threshold, *tau)
+    v, i, s, tau_mem, tau_syn = numbers(voltage, current, t, *tau)
+
+    def parts(s):
+        return v * mp.exp(-s / tau_mem), i * response(s, tau_mem, tau_syn)[0]
+
+    kept, gained = parts(s)
+    slope = (i * mp.exp(-s / tau_syn) - (kept + gained)) / tau_mem
+    rounding = 4 * EPSILON * conditioned(t, *tau) * float(abs(kept) + abs(gained))
+    assert abs(threshold - (kept + gained)) <= rounding + 4 * EPSILON * float(abs(slope)) * t
+    bend = float(i * mp.exp(-s / tau_syn) / tau_syn + slope) / tau[0]
+    assert float(slope) >= -2 * np.sqrt(2 * rounding * abs(bend))
+    for part in (0.01, 0.3, 0.7, 0.99):
+        assert sum(parts(part * s)) < threshold + rounding
+
+
+def test_a_threshold_at_rest_is_reached_only_with_enough_current():
+    for tau in ((20.0, 5.0), (10.0, 10.0), (5.0, 12.0)):
+        assert not lif.reaches_threshold(-1.0, 0.0, 0.0, *tau)
+        assert not lif.reaches_threshold(-1.0, -2.0, 0.0, *tau)
+        assert lif.reaches_threshold(-1.0, 4.0, 0.0, *tau)
+        assert lif.reaches_threshold(-1.0, -2.0, -1e-3, *tau)
+        assert not lif.reaches_threshold(-1.0, np.nan, -1e-3, *tau)
+
+
 # -- derivatives by time constants, and the weighted integral ---------------------------------
+
+
+@settings(max_examples=100)
+@given(
+    st.floats(0.0, 90.0),
+    st.floats(-6.0, 1.0).map(lambda exponent: 10.0**exponent),
+    st.sampled_from([(0.0, 0.0), (0.01, 0.0), (0.0, -0.01), (0.02, -0.005)]),
+)
+def test_weighting_integral(start, span, weighting):
+    a, s, r, k = numbers(start, span, *weighting)
+
+    def antiderivative(t):
+        if r == 0:
+            return t + k * t**2 / 2
+        return -mp.exp(-r * t) * ((1 + k * t) / r + k / r**2)
+
+    truth = antiderivative(a + s) - antiderivative(a)
+    scale = s * mp.exp(-r * a) * (1 + abs(k) * (a + s))
+    assert error(lif.weighting_integral(start, span, *weighting), truth, scale) < 24
 
 
 @settings(max_examples=200)

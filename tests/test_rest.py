@@ -136,6 +136,43 @@ def test_an_inhibited_unit_that_rests_above_its_threshold(engine, weight, is_rec
     assert run.first_spike("unit")[0, 0] == pytest.approx(tau * x, rel=1e-13)
 
 
+TAUS = [(20.0, 5.0), (10.0, 10.0), (5.0, 12.0), (1e-3, 10.0), (10.0, 1e-3), (1e4, 3.0), (3.0, 1e4)]
+
+
+@pytest.mark.parametrize("tau", TAUS)
+def test_thresholds_around_rest(tau):
+    """Voltages whose differences span many powers of ten; the exact engine checks itself."""
+    rng = np.random.default_rng(TAUS.index(tau))
+    compared = 0
+    for _ in range(25):
+        rest, scale = rng.choice([0.0, -65.0, 1e6]), rng.choice([1.0, 1e-6, 1e3])
+        threshold = rest + scale * rng.choice([0.0, -1.0, -1e-9, -1e-15, 1.0, 1e-9, -1e3])
+        reset = threshold - scale * rng.choice([1.0, 1e-6, 1e4, 0.3])
+        start = threshold - scale * rng.choice([1.0, 1e-9, 1e4, 0.3])
+        if not (reset < threshold and start < threshold):
+            continue
+        unit = evsim.LIF(
+            "unit", 1, *tau, threshold, rng.choice([0.5, 3.0, np.inf]), reset, rest, start
+        )
+        loops = [evsim.Connection("unit", "unit", 0.1 * scale * rng.normal(), 1.0)]
+        network = evsim.Network(
+            [evsim.Input("input", 1), unit],
+            [
+                evsim.Connection("input", "unit", 2 * scale * rng.normal()),
+                *(loops if rng.random() < 0.5 else []),
+            ],
+        )
+        times = np.sort(rng.uniform(0, 25, rng.integers(0, 6)))
+        inputs = evsim.SpikeTrains.from_lists([[(float(t), 0) for t in times]], units=1)
+        found, expected = (
+            evsim.simulate(network, inputs, 30.0, engine).spikes["unit"].times
+            for engine in (EXACT, Reference())
+        )
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+        compared += found.size
+    assert compared > 10
+
+
 # -- what must not change the spikes --------------------------------------------------------
 
 
