@@ -167,7 +167,14 @@ def integrator(rng: np.random.Generator, ratio: float) -> Case:
     network = evsim.Network(
         [
             evsim.Input("input", 4),
-            evsim.LI("output", 3, tau_mem=20.0, tau_syn=rng.uniform(0.8, 1.2, 3) * 20.0 / ratio),
+            # The gradients with respect to one rest for all classes would add up to 0.
+            evsim.LI(
+                "output",
+                3,
+                tau_mem=20.0,
+                tau_syn=rng.uniform(0.8, 1.2, 3) * 20.0 / ratio,
+                rest=np.zeros(3),
+            ),
         ],
         [evsim.Connection("input", "output", rng.normal(0.5, 1.0, (3, 4)), delay)],
     )
