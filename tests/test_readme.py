@@ -45,6 +45,8 @@ def test_every_example_is_run():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_example(name, capsys, monkeypatch, tmp_path):
+    if any("import torch" in code or "evsim.torch" in code for code, _ in SCRIPTS[name]):
+        pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
     namespace = {}
     for code, output in SCRIPTS[name]:

@@ -338,6 +338,7 @@ def test_layers_among_others_in_one_model():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of torch.compile, in itself
 def test_compiled_modules_have_the_same_results():
     module = Module(recurrent(), [Peak(), FirstSpike(population="hidden")], 40.0)
     compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
