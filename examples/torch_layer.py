@@ -46,7 +46,7 @@ def draw(count, seed):
 
 
 points, classes = draw(2000, seed=0)
-for epoch in range(20):
+for _ in range(20):
     for batch in torch.randperm(len(points)).split(50):
         loss = nn.functional.cross_entropy(model(points[batch]), classes[batch])
         optimizer.zero_grad()
