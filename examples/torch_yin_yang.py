@@ -52,10 +52,8 @@ for _ in range(15):
 
 adam = {"weight": evsim.Adam(0.03), "input->hidden.delay": evsim.Adam(0.3)}
 loss = evsim.losses.TimeInvariantMSE(delta=2.0)
-fit = evsim.fit(
-    network, training, loss, duration=40.0, optimizers=adam, epochs=15, batch_size=100,
-    progress=False,
-)  # fmt: skip
+options = {"duration": 40.0, "epochs": 15, "batch_size": 100, "progress": False}
+fit = evsim.fit(network, training, loss, optimizers=adam, **options)
 for name, trained in {"torch.optim": module.network, "evsim.fit": fit.last_network}.items():
     accuracy = evsim.evaluate(trained, test, loss, 40.0).accuracy
     print(f"test accuracy with {name}: {100 * accuracy:.1f} %")
