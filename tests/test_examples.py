@@ -75,6 +75,20 @@ def test_jax_training(capsys, monkeypatch):
     assert numbers(test)[0] > 90.0
 
 
+def test_torch_layer(capsys, monkeypatch):
+    pytest.importorskip("torch")
+    with pytest.warns(UserWarning, match="evsim computes in float64"):
+        output = output_of("torch_layer", capsys, monkeypatch)
+    assert numbers(output)[0] > 88.0
+
+
+def test_torch_yin_yang(capsys, monkeypatch):
+    pytest.importorskip("torch")
+    by_torch, by_evsim = map(numbers, output_of("torch_yin_yang", capsys, monkeypatch).splitlines())
+    assert min(by_torch[-1], by_evsim[-1]) > 88.0
+    assert by_torch[-1] == pytest.approx(by_evsim[-1], abs=5.0)
+
+
 def test_every_example_is_tested_short_and_says_how_it_is_run():
     names = {path.stem for path in FOLDER.glob("*.py")}
     assert {f"test_{name}" for name in names} <= set(globals())

@@ -30,7 +30,7 @@ ORDER = (
     "evsim.testing evsim.data evsim.encoding evsim.metrics",
     "evsim.training",
     "evsim.study evsim.plotting evsim_gpu",
-    "evsim.precompile evsim.jax evsim.torch evsim.nir",
+    "evsim.precompile evsim.jax evsim.torch",
     "evsim.tasks",
     "evsim.renamed_modules",
     "evsim",

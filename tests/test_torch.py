@@ -79,9 +79,7 @@ def test_gradients_pass_gradcheck_for_every_parameter_and_input_times(name):
     build, readouts = READ[name]
     module = Module(build(), readouts, 40.0, KINDS)
     learned = dict(module.named_parameters())
-    kinds = {key.rsplit("_", 2 if "tau" in key else 1)[0] for key in learned}
     assert len(learned) == len(build().parameters)
-    assert len(kinds) >= 4
     assert all(torch.isfinite(values).all() for values in module(times()))
 
     def run(spikes, *parameters):
@@ -172,6 +170,9 @@ def test_a_run_is_simulated_again_if_the_memory_of_its_handle_is_gone():
     with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda tensor: tensor):
         values = Module(layered(), FirstSpike(), 40.0)(times())
     values.sum().backward()  # the module is gone, and its run
+
+    with pytest.raises(RuntimeError, match="Module was deleted before the backward pass through"):
+        torch.ops.evsim.simulate([], [], "none", DOUBLE, torch.device("cpu"))
 
 
 def test_several_inputs_of_both_forms():
@@ -338,6 +339,7 @@ def test_layers_among_others_in_one_model():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of torch.compile, in itself
 def test_compiled_modules_have_the_same_results():
     module = Module(recurrent(), [Peak(), FirstSpike(population="hidden")], 40.0)
     compiled = torch.compile(module, fullgraph=True, backend="aot_eager")

@@ -138,7 +138,8 @@ class Module(torch.nn.Module):
         """What is read of the network for a batch of input spikes."""
         inputs = input_tensors(self._input_units, spikes)
         parameters = self._tensors()
-        device = next((t.device for t in inputs if t.dim() > 1), self._like.device)
+        devices = [tensor.device for tensor in inputs if tensor.dim() > 1]
+        device = devices[0] if devices else self._like.device
         values = simulate(parameters, inputs, self._layer.key, self._like.dtype, device)
         if self._has_one_readout:
             return values[0]

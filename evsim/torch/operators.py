@@ -10,6 +10,7 @@ is gone and is simulated again.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from itertools import count
 from typing import Any
@@ -198,6 +199,10 @@ class _Simulation(_NotMapped):
             pull_back(len(given), ctx.count, ctx.key, needed, handle, *given, *cotangents[:-1])
         )
         return None, None, None, None, *(next(found) if asked else None for asked in needed)
+
+
+# PyTorch asks for the signature in every call; this saves working it out again.
+_Simulation.forward.__signature__ = inspect.signature(_Simulation.forward)  # type: ignore[attr-defined]
 
 
 class _Adjoint(_NotMapped):
