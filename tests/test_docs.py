@@ -79,7 +79,7 @@ MODULES = """
     evsim.plotting evsim.storage evsim.schedules evsim.optim evsim.metrics evsim.testing evsim_gpu
     evsim.nir
 """
-EXTRAS = {"evsim.jax": "jax", "evsim.nir": "nir", "evsim.torch": "torch"}
+EXTRAS = {"evsim.jax": "jax", "evsim.torch": "torch"}
 """Modules that need a package which need not be installed."""
 
 

@@ -6,7 +6,7 @@ no spike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,12 @@ class TimesAsTrains:
     places : array, shape (events,)
         The index of each event in the flattened array.
     shape : tuple of int
-        That of the array.
+        That of the array; () where spike trains were given and there is no array.
     """
 
     trains: SpikeTrains
-    places: NDArray[np.int64]
-    shape: tuple[int, ...]
+    places: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    shape: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, name: str, times: NDArray[np.float64]) -> TimesAsTrains:

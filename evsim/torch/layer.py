@@ -21,9 +21,10 @@ from evsim.network.parameters import Parameter, numbers, refuse, with_data
 from evsim.readouts import Readout
 from evsim.readouts.base import ReadoutCotangents
 from evsim.simulation.checks import check_time_constants
+from evsim.simulation.input_times import TimesAsTrains
 from evsim.simulation.run import Run, simulate
 from evsim.simulation.silence import warn_of_silent_layers
-from evsim.torch.spike_tensors import PER_INPUT, GivenInput
+from evsim.torch.spike_tensors import PER_INPUT, trains_of
 from evsim.training.optimisers import Bounds, Projection
 from evsim.training.trained_parameters import POSITIVE
 
@@ -120,7 +121,7 @@ class Layer:
         self._warn_of_rounding(parameters)
         network = self.network_of(parameters)
         inputs = {
-            population.name: GivenInput.of(
+            population.name: trains_of(
                 population.name,
                 population.units,
                 spikes[PER_INPUT * place : PER_INPUT * (place + 1)],
@@ -151,7 +152,7 @@ class Simulated:
 
     layer: Layer
     run: Run
-    inputs: Mapping[str, GivenInput]
+    inputs: Mapping[str, TimesAsTrains]
     values: tuple[NDArray[np.float64], ...]
 
     @property
