@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 
 from evsim.torch import Module, collate  # noqa: E402
 
-KINDS = ("weight", "delay", "tau_mem", "tau_syn", "threshold")
+KINDS = ("weight", "delay", "tau_mem", "tau_syn", "threshold", "reset", "rest")
 DOUBLE = torch.float64
 
 

@@ -57,7 +57,7 @@ class Module(torch.nn.Module):
     duration : float
         The trial is [0, duration] ms.
     learn : sequence of str
-        Which parameters are learned: kinds, "weight", "delay", "tau_mem", "tau_syn", "threshold",
+        Which parameters are learned: kinds, such as "weight", "delay", "tau_mem" and "rest",
         or full names such as "hidden.tau_mem".
     engine : str or Engine
         As for ``evsim.simulate``.
