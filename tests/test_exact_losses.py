@@ -111,7 +111,7 @@ def voltage_mse(state, case, targets, loss):
     population, times = case.network.output.name, loss.readout.times
     offsets = np.arange(BATCH + 1) * times.size
     moments = readouts.SampleTimes(np.tile(times, BATCH), offsets)
-    voltages, _ = REFERENCE.states_at_exact(state, population, moments)
+    voltages = REFERENCE.read_exact(state, readouts.VoltageAt(moments, population=population))
     return squared_error(voltages.reshape(BATCH, times.size, -1).transpose(0, 2, 1), targets)
 
 
@@ -263,7 +263,8 @@ def test_dropout_rate_jumps_and_limits(kind, output):
         assert found.report.arrivals == expected.report.arrivals
         assert found.limited == expected.limited
         for name, values in expected.parameters.items():
-            scale = np.abs(entries(values)).max(initial=0.0) + 1e-9
+            # The derivatives with respect to a rest that outputs share cancel: so the 1e-4.
+            scale = np.abs(entries(values)).max(initial=0.0) + 1e-4
             difference = entries(found.parameters[name]) - entries(values)
             assert np.abs(difference).max(initial=0.0) <= 1e-11 * scale
         for name in case.inputs:
