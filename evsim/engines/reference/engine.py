@@ -128,7 +128,8 @@ class AdjointState(Brief):
         """By the rest of each unit."""
         model = self.forward.model
         mean_of = partial(_weighting_mean, self.forward)
-        direct = direct_rest_gradient(model.network, self.sources, mean_of, object)
+        convert = np.frompyfunc(model.numbers.convert, 1, 1)
+        direct = direct_rest_gradient(model.network, self.sources, mean_of, convert)
         return rest_gradient(model.network, self.voltages, direct)
 
     @cached_property
