@@ -302,8 +302,13 @@ def input_weighted_mean(state: State, population: str) -> np.ndarray:
     for b, (simulation, events) in enumerate(zip(state.samples, state.input_events, strict=True)):
         for event in events:
             if event.time <= state.duration:
-                values[b] += [simulation.probe(unit, event.time)[0] for unit in units]
+                values[b] += [voltage_at(simulation, unit, event.time) for unit in units]
     return values / state.duration
+
+
+def voltage_at(simulation: Simulation, unit: int, time: Number) -> Number:
+    """V at a time, after the emissions and before the arrivals there."""
+    return simulation.model.neurons[unit].rest + simulation.probe(unit, time)[0]
 
 
 def _mean(
@@ -320,7 +325,7 @@ def _mean(
         segments = [(state.model.neurons[u], simulation.segment_at(u, start)) for u in units]
 
         def smooth(time: Number, segments: Any = segments) -> np.ndarray:
-            voltage = [neuron.flow(segment, time)[0] for neuron, segment in segments]
+            voltage = [neuron.rest + neuron.flow(segment, time)[0] for neuron, segment in segments]
             return function(np.array(voltage, dtype=object), time)
 
         total = total + integral(state.model.numbers, smooth, start, end)

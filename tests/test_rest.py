@@ -297,9 +297,7 @@ def test_an_input_weighted_mean_reads_v_itself():
         refractory=3.0,
     )  # fmt: skip
     state = REFERENCE.simulate(case.network, case.inputs, case.duration)
-    rests = np.broadcast_to(case.network.output.rest, case.network.output.units)
-    spikes = sum(trains.times.size for trains in case.inputs.values())
-    expected = input_weighted_mean(state, "output").astype(float) + rests * spikes / case.duration
+    expected = input_weighted_mean(state, "output").astype(float)
     found = evsim.simulate(case.network, case.inputs, case.duration, EXACT)
     np.testing.assert_allclose(found.read(Mean("input")), expected, rtol=1e-13)
 
@@ -405,15 +403,6 @@ def test_a_step_that_takes_one_to_the_threshold_is_refused():
             network, data, loss, duration=60.0, optimizers={"start": evsim.Adam(1.5)}, epochs=1,
             batch_size=2, seed=0,
         )  # fmt: skip
-
-
-def test_the_grid_refuses_them():
-    network, data, _ = bias_task()
-    with pytest.raises(
-        ValueError,
-        match=r"^the grid engine knows units with reset = rest = start = 0 only: use the exact eng",
-    ):
-        evsim.simulate(network, data.spikes, 60.0, Grid(dt=0.5))
 
 
 def test_a_unit_that_spikes_alone_is_no_silent_network(recwarn):

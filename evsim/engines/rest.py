@@ -98,20 +98,21 @@ def direct_rest_gradient(
     network: Network,
     sources: AdjointSources,
     mean_of: Callable[[TrialWeighting], Any] = TrialWeighting.mean,
-    dtype: Any = np.float64,
+    convert: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> np.ndarray:
     """What a readout sees of V = U + rest, shape (units of all populations,).
 
     It is ``(1/T) * integral of w(t) dt`` for a weighted mean, and 1 for a peak or a voltage.
-    ``mean_of`` gives that integral of a weighting.
+    ``mean_of`` gives that integral of a weighting; ``convert`` makes numbers of an engine's type of
+    those in an array, before they are added.
     """
-    direct = np.zeros(network.topology.unit_count, dtype)
+    direct = convert(np.zeros(network.topology.unit_count))
     index = [p.name for p in network.populations].index(sources.population)
     units = slice(*network.topology.first_unit[index : index + 2])
     for mean in sources.means:
-        direct[units] += mean.cotangents.sum(axis=0) * mean_of(mean.weighting)
+        direct[units] += convert(mean.cotangents).sum(axis=0) * mean_of(mean.weighting)
     if sources.peak is not None:
-        direct[units] += sources.peak.sum(axis=0)
+        direct[units] += convert(sources.peak).sum(axis=0)
     if sources.voltages is not None:
-        direct[units] += sources.voltages.cotangents.sum(axis=0)
+        direct[units] += convert(sources.voltages.cotangents).sum(axis=0)
     return direct

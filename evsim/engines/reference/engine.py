@@ -128,8 +128,9 @@ class AdjointState(Brief):
         """By the rest of each unit."""
         model = self.forward.model
         mean_of = partial(_weighting_mean, self.forward)
+        convert = np.frompyfunc(model.numbers.convert, 1, 1)
         direct = np.sum(
-            [direct_rest_gradient(model.network, s, mean_of, object) for s in self.sources], axis=0
+            [direct_rest_gradient(model.network, s, mean_of, convert) for s in self.sources], axis=0
         )
         return rest_gradient(model.network, self.voltages, direct)
 
