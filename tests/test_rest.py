@@ -22,7 +22,7 @@ from scipy.special import lambertw
 
 import evsim
 from evsim import losses
-from evsim.engines import Exact, Grid, Reference
+from evsim.engines import Exact, Reference
 from evsim.readouts import FirstSpike, Mean, Peak, SpikeTimes, Voltage
 from evsim.testing import check_readout
 
