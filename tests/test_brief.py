@@ -101,7 +101,7 @@ def objects(network, data):
         states,
         evsim.evaluate(network, data, evsim.losses.CrossEntropy(), 40.0),
         evsim.predict(network, data, evsim.losses.CrossEntropy(), 40.0),
-        evsim.datasets.TimeSeries(tuple(np.zeros((9, 300, 4))), np.zeros(9, int)),
+        evsim.datasets.TimeSeries(tuple(np.zeros((9, 300, 4))), np.zeros(9, int), ("one",)),
         evsim.study.k_fold(data, 3),
         evsim.study.Scores(tuple(map(str, range(50))), np.arange(50.0)),
         evsim.readouts.Voltage(times=np.linspace(0, 40, 500)),
@@ -152,7 +152,7 @@ def test_a_run_and_a_gradient_say_what_they_are_of(network, data):
     )
     assert repr(network.population("hidden")) == (
         "LIF(name='hidden', units=60, tau_mem=float64 (60,), tau_syn=5.0, threshold=1.0, "
-        "refractory=0.0)"
+        "refractory=0.0, reset=0.0, rest=0.0, start=None)"
     )
 
 
