@@ -41,16 +41,22 @@ def warn_of_silent_layers(network: Network, spike_counts: Mapping[str, np.ndarra
     """Warn of populations without a spike in the whole batch, which cut off what is behind."""
     if not any(spike_counts[population.name].any() for population in network.inputs):
         return
-    unreached = set(_unreached(network))
-    for population in network.populations:
-        leads_on = any(
-            connection.source == population.name != connection.target
-            for connection in network.connections
-        )
-        if not isinstance(population, LIF) or not leads_on or population.name in unreached:
-            continue
-        if not spike_counts[population.name].any():
-            _tell(silent_layer(population.name))
+    silent = [
+        population.name
+        for population in network.populations
+        if isinstance(population, LIF)
+        and not spike_counts[population.name].any()
+        and _leads_on(network, population.name)
+    ]
+    unreached = set(_unreached(network)) if silent else set()
+    for name in silent:
+        if name not in unreached:
+            _tell(silent_layer(name))
+
+
+def _leads_on(network: Network, name: str) -> bool:
+    """Whether a population has a connection to another one."""
+    return any(c.source == name != c.target for c in network.connections)
 
 
 def silent_layer(name: str) -> str:

@@ -24,8 +24,8 @@ class TimeUnitWarning(UserWarning):
 
 def warn_of_seconds(network: Network, inputs: Mapping[str, SpikeTrains], duration: float) -> None:
     """Warn of spike times and of a duration that seem to be in seconds."""
-    shortest = network.per_unit("tau_mem", np.inf).min()
-    if duration < 1 and 20 * duration <= shortest < np.inf:
+    shortest = network.per_unit("tau_mem", np.inf).min() if duration < 1 else np.inf
+    if 20 * duration <= shortest < np.inf:
         warn_caller(
             f"seconds? a trial of duration = {duration:g} ms is short for membrane time constants "
             f"of at least {shortest:g} ms; evsim has all times in ms",

@@ -104,21 +104,27 @@ def sources_of_unit(unit: int, sources: Sources) -> SourceArrays:
 
 def joined(groups: list[SourceArrays], of_unit: np.ndarray) -> Sources:
     """The sources of all units, of those of each group, which share the arrays of all units."""
-    first, *_ = groups
-
-    def column(name: str, dtype: type) -> np.ndarray:
-        return np.array([getattr(group, name) for group in groups], dtype)
-
-    def starts(name: str) -> np.ndarray:
-        return np.cumsum([0, *(getattr(group, name).size for group in groups)])
-
-    def flat(name: str) -> np.ndarray:
-        return np.concatenate([getattr(group, name).ravel() for group in groups])
-
+    first = groups[0]
+    if len(groups) == 1:
+        flat_cotangent = first.moment_cotangent.ravel()
+        moment_start, moments = first.moment_start[None], first.moments
+    else:
+        flat_cotangent = np.concatenate([group.moment_cotangent.ravel() for group in groups])
+        moment_start = np.stack([group.moment_start for group in groups])
+        moments = np.concatenate([group.moments for group in groups])
     return Sources(
-        of_unit, column("is_peak", np.bool_), first.rate, first.slope, first.voltage_cotangent,
-        first.phantom, flat("moments"), starts("moments"),
-        np.stack([group.moment_start for group in groups]), flat("moment_cotangent"),
-        starts("moment_cotangent"), column("first_read", np.int64),
-        column("last_read", np.int64), first.limit,
-    )  # fmt: skip
+        of_unit=of_unit,
+        is_peak=np.array([group.is_peak for group in groups]),
+        rate=first.rate,
+        slope=first.slope,
+        voltage_cotangent=first.voltage_cotangent,
+        phantom=first.phantom,
+        moments=moments,
+        first_moment=np.cumsum([0, *(group.moments.size for group in groups)]),
+        moment_start=moment_start,
+        moment_cotangent=flat_cotangent,
+        first_cotangent=np.cumsum([0, *(group.moment_cotangent.size for group in groups)]),
+        first_read=np.array([group.first_read for group in groups]),
+        last_read=np.array([group.last_read for group in groups]),
+        limit=first.limit,
+    )

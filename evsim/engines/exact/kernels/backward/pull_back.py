@@ -231,10 +231,13 @@ def pull_back_samples(
     scratch = Scratch(new_arrivals(64), new_states(16), np.empty(64, ADJOINT_INTERVAL), new_group())
     if recurrent is not None:
         sent = new_sent(components.synapses.size)
+    own, group = sources_of_unit(0, sources), sources.of_unit[0]
     for sample in range(first, last):
         trial = trial_of(batch, sample)
         for component in range(components.recurrent.size - 1, -1, -1):
-            own = sources_of_unit(components.units[components.first[component]], sources)
+            unit = components.units[components.first[component]]
+            if sources.of_unit[unit] != group:
+                own, group = sources_of_unit(unit, sources), sources.of_unit[unit]
             if recurrent is not None and recurrent[component]:
                 needed = intervals_of_component(component, sample, own, trial, components)
                 scratch = with_scratch(scratch, 0, 0, needed)
