@@ -362,6 +362,12 @@ def test_a_leak_above_the_threshold_needs_a_start():
     with pytest.raises(ValueError, match=message):
         evsim.nir.read(made, **EVENT)
     network = evsim.nir.read(made, **EVENT, start=0.0)
+    for fault, words in (
+        ({"v_leak": np.nan}, "lif.rest"),
+        ({"v_threshold": np.nan}, "lif.threshold"),
+    ):
+        with pytest.raises(ValueError, match=rf"{words}.* = nan: it must be finite"):
+            evsim.nir.read(layered(nir.Linear(matrix(2, 3)), **fault), **EVENT)
     silent = evsim.SpikeTrains.from_lists([[]], units=3)
     found = evsim.simulate(network, silent, 30.0, "reference").spikes["lif"]
     np.testing.assert_allclose(found.times[0], 10.0 * np.log(1.2 / 0.2), rtol=1e-12)

@@ -25,6 +25,7 @@ from evsim.network.network import Network
 from evsim.network.parameters import Parameter, numbers, same_entries
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts import Readout
+from evsim.readouts.voltage_trace import check_has_values
 from evsim.torch.layer import Layer, as_parameter, as_tensor
 from evsim.torch.operators import simulate
 from evsim.torch.spike_tensors import input_tensors
@@ -337,12 +338,11 @@ def _named(key: Any, names: Iterable[str], which: str) -> list[str]:
 
 def _listed_readouts(readout: Any) -> tuple[Readout, ...]:
     remedy = "give a readout such as evsim.readouts.Peak(), or several in a list or a mapping"
-    if isinstance(readout, Readout):
-        return (readout,)
     given = readout.values() if isinstance(readout, Mapping) else readout
-    readouts = listed(given, "readout", remedy)
+    readouts = (readout,) if isinstance(readout, Readout) else listed(given, "readout", remedy)
     for one in readouts:
         check_is(one, "readout", Readout, remedy)
+        check_has_values(one)
     if not readouts:
         raise ValueError(f"readout = {shown(readout)} is empty: {remedy}")
     if len(set(readouts)) < len(readouts):
