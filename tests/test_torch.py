@@ -663,6 +663,14 @@ def test_second_derivatives_vmap_and_forward_mode_are_refused():
             read(dual)
 
 
+@pytest.mark.skipif(not hasattr(torch.compiler, "is_exporting"), reason="PyTorch cannot say so")
+def test_an_exported_program_would_lack_the_network():
+    with pytest.raises(
+        NotImplementedError, match="cannot be exported by torch.export, because its"
+    ):
+        torch.export.export(Module(layered(), FirstSpike(), 40.0), (times(),), strict=False)
+
+
 def test_silent_layers_are_told_where_the_user_calls():
     silent = Module(layered(weight=0.1), FirstSpike(), 40.0, missing="end")
     with pytest.warns(evsim.SilentNetworkWarning, match="no unit of 'hidden' spiked") as told:

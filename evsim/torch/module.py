@@ -137,6 +137,11 @@ class Module(torch.nn.Module):
         self, spikes: SpikeTrains | Tensor | Mapping[str, SpikeTrains | Tensor]
     ) -> Tensor | tuple[Tensor, ...] | dict[str, Tensor]:
         """What is read of the network for a batch of input spikes."""
+        if _is_exporting():
+            raise NotImplementedError(
+                "evsim.torch.Module cannot be exported by torch.export, because its network is not "
+                "part of the program: store module.state_dict(), or evsim.storage.save_network"
+            )
         inputs = input_tensors(self._input_units, spikes)
         parameters = self._tensors()
         devices = [tensor.device for tensor in inputs if tensor.dim() > 1]
@@ -289,6 +294,8 @@ class Module(torch.nn.Module):
         read = ", ".join(map(repr, layer.readouts))
         return f"{sizes}, {layer.duration:g} ms, {read}, learn {', '.join(layer.learned)}"
 
+
+_is_exporting = getattr(torch.compiler, "is_exporting", bool)  # PyTorch 2.6 does not have it
 
 _MOMENTS = {"exp_avg", "momentum_buffer"}
 """The directions that later steps of torch.optim go against, of Adam and its kin and of SGD."""
