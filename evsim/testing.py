@@ -82,7 +82,7 @@ def check_loss(
         raise TypeError(f"loss is of type {type(loss).__name__}: derive it from evsim.losses.Loss")
     if isinstance(loss, WeightedSum):
         for _, term in loss.terms:
-            options = {"tolerance": tolerance, "end_to_end": end_to_end}
+            options: dict[str, Any] = {"tolerance": tolerance, "end_to_end": end_to_end}
             check_loss(term, units, duration, labels, seed, **options)
         return
     units = checked_count(units, "units", 1, MOST_UNITS)
