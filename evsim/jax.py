@@ -34,7 +34,7 @@ try:
 except ImportError as error:
     raise ImportError('evsim.jax needs JAX: pip install "evsim[jax]"') from error
 
-__all__ = ["Missing", "Reader", "padded_times", "reader"]
+__all__ = ["Reader", "padded_times", "reader"]
 
 Missing = Literal["infinite", "end"]
 
