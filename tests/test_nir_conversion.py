@@ -313,6 +313,11 @@ def test_biases_that_do_not_fit_remain_an_input_and_a_start():
     made = evsim.nir.write(changed, **EVENT, lossy=True)
     assert isinstance(made.nodes["bias"], nir.Input)
     assert isinstance(made.nodes["bias_to_lif"], nir.Linear)
+    fitting = changed.replace({"bias->lif.weight": np.full((2, 1), -0.5)})  # start - rest
+    (affine,) = [
+        n for n in evsim.nir.write(fitting, **EVENT).nodes.values() if isinstance(n, nir.Affine)
+    ]
+    np.testing.assert_array_equal(affine.bias, [0.5, 0.5])
 
 
 def test_with_bias_leaves_a_network_without_biases_as_it_is():
