@@ -24,6 +24,7 @@ from evsim.network.network import Network
 from evsim.network.parameters import Parameter, numbers, with_numbers
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts import Readout
+from evsim.readouts.voltage_trace import check_has_values
 from evsim.simulation.input_times import TimesAsTrains, padded_times
 from evsim.simulation.run import Run, simulate
 
@@ -33,7 +34,7 @@ try:
 except ImportError as error:
     raise ImportError('evsim.jax needs JAX: pip install "evsim[jax]"') from error
 
-__all__ = ["Missing", "Reader", "padded_times", "reader"]
+__all__ = ["Reader", "padded_times", "reader"]
 
 Missing = Literal["infinite", "end"]
 
@@ -101,6 +102,7 @@ class Reader:
         check_network(network)
         if not isinstance(readout, Readout):
             raise TypeError(f"readout = {shown(readout)}: give one such as evsim.readouts.Peak()")
+        check_has_values(readout)
         self.duration = check_duration(duration)
         self.units = network.population(readout.population_of(network)).units
         readout.check(self.duration)

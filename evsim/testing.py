@@ -20,7 +20,7 @@ from evsim.arguments.checks import (
     shown,
 )
 from evsim.arguments.keywords import helpful
-from evsim.losses import IntegralLoss, Loss
+from evsim.losses import IntegralLoss, Loss, WeightedSum
 from evsim.network.connections import Connection
 from evsim.network.network import Network
 from evsim.network.populations import LI, LIF, Input
@@ -58,6 +58,7 @@ def check_loss(
     Parameters
     ----------
     loss : Loss
+        Of a sum of losses, each term is checked.
     units : int
         Of the population it reads.
     duration : float
@@ -79,6 +80,11 @@ def check_loss(
     """
     if not isinstance(loss, Loss):
         raise TypeError(f"loss is of type {type(loss).__name__}: derive it from evsim.losses.Loss")
+    if isinstance(loss, WeightedSum):
+        for _, term in loss.terms:
+            options: dict[str, Any] = {"tolerance": tolerance, "end_to_end": end_to_end}
+            check_loss(term, units, duration, labels, seed, **options)
+        return
     units = checked_count(units, "units", 1, MOST_UNITS)
     duration = check_duration(duration)
     seed = checked_integer(seed, "seed", 0)

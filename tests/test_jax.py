@@ -5,7 +5,7 @@ import pytest
 
 import evsim
 from evsim.losses import CrossEntropy
-from evsim.readouts import FirstSpike, Mean, Peak, SpikeTimes, Voltage
+from evsim.readouts import FirstSpike, Mean, Peak, SpikeTimes, Voltage, VoltageTrace
 
 jax = pytest.importorskip("jax", reason='JAX is not installed: pip install "evsim[jax]"')
 jnp = jax.numpy
@@ -180,6 +180,15 @@ def test_float32_is_what_jax_has_by_default():
     )
 
 
+def test_a_batch_can_be_empty():
+    read = evsim_jax.reader(network(), FirstSpike(population="hidden"), 40.0)
+    times = jnp.zeros((0, latencies().shape[1]))
+    values, pull_back = jax.vjp(read, read.parameters, times)
+    by_parameter, by_time = pull_back(values)
+    assert values.shape[0] == by_time.shape[0] == 0
+    assert not any(gradient.any() for gradient in by_parameter.values())
+
+
 def test_the_network_with_trained_values_is_an_evsim_network():
     read = evsim_jax.reader(network(True), Mean(), 40.0)
     doubled = {name: 2 * values for name, values in read.parameters.items()}
@@ -208,6 +217,10 @@ def test_what_does_not_fit_is_refused_before_anything_runs():
             read(*arguments)
     with pytest.raises(TypeError, match="readout = 'peak'"):
         evsim_jax.reader(network(), "peak", 40.0)
+    with pytest.raises(
+        TypeError, match=r"and has no values: give Voltage\(times\), with the times"
+    ):
+        evsim_jax.reader(network(), VoltageTrace(), 40.0)
     with pytest.raises(ValueError, match="missing = 'none': choose one of infinite, end"):
         evsim_jax.reader(network(), Mean(), 40.0, missing="none")
     with pytest.raises(Exception, match=r"input->hidden.delay\[0, 0\] = -1 ms: delays must be"):

@@ -313,6 +313,11 @@ def test_biases_that_do_not_fit_remain_an_input_and_a_start():
     made = evsim.nir.write(changed, **EVENT, lossy=True)
     assert isinstance(made.nodes["bias"], nir.Input)
     assert isinstance(made.nodes["bias_to_lif"], nir.Linear)
+    fitting = changed.replace({"bias->lif.weight": np.full((2, 1), -0.5)})  # start - rest
+    (affine,) = [
+        n for n in evsim.nir.write(fitting, **EVENT).nodes.values() if isinstance(n, nir.Affine)
+    ]
+    np.testing.assert_array_equal(affine.bias, [0.5, 0.5])
 
 
 def test_with_bias_leaves_a_network_without_biases_as_it_is():
@@ -362,6 +367,12 @@ def test_a_leak_above_the_threshold_needs_a_start():
     with pytest.raises(ValueError, match=message):
         evsim.nir.read(made, **EVENT)
     network = evsim.nir.read(made, **EVENT, start=0.0)
+    for fault, words in (
+        ({"v_leak": np.nan}, "lif.rest"),
+        ({"v_threshold": np.nan}, "lif.threshold"),
+    ):
+        with pytest.raises(ValueError, match=rf"{words}.* = nan: it must be finite"):
+            evsim.nir.read(layered(nir.Linear(matrix(2, 3)), **fault), **EVENT)
     silent = evsim.SpikeTrains.from_lists([[]], units=3)
     found = evsim.simulate(network, silent, 30.0, "reference").spikes["lif"]
     np.testing.assert_allclose(found.times[0], 10.0 * np.log(1.2 / 0.2), rtol=1e-12)

@@ -165,6 +165,7 @@ def test_sums_are_flat_and_say_what_they_are():
     assert isinstance(total, losses.WeightedSum)
     assert total.terms == ((2.0, a), (1.0, b), (-1.0, b))
     assert repr(a + 0.5 * b) == f"1 * {a!r} + 0.5 * {b!r}"
+    assert (-a / 4 - b / 2).terms == ((-0.25, a), (-0.5, b))
     assert sum([a, b]).terms == (a + b).terms
     assert (a + b).classifies
     assert (a + b).readout is a.readout
@@ -181,6 +182,7 @@ def test_sums_are_flat_and_say_what_they_are():
         (lambda a: losses.WeightedSum((a,)), r"terms\[0\] = .*: give a pair \(weight, loss\)"),
         (lambda a: losses.WeightedSum(((1.0, 3),)), r"terms\[0\]\[1\] = 3: give a loss"),
         (lambda a: a + 3, "unsupported operand"),
+        (lambda a: a / a, "unsupported operand"),
         (lambda a: "x" * a, "can't multiply sequence|unsupported operand"),
         (lambda a: (a + a)(np.zeros((1, 2)), np.zeros(1, int), 1.0), "use evaluate"),
     ],
@@ -203,6 +205,8 @@ def test_what_cannot_be_pulled_back_is_refused():
         (({mean: good}, good), "beside a mapping that has them already"),
         (({},), "the mapping is empty"),
         (("peak", good), "readout = 'peak': give one such as"),
+        (([mean], [good]), r"readout = \[Mean.*: give one such as .*, or a mapping {readout: cot"),
+        (({"peak": good},), "readout = 'peak': give one such as"),
         ((Peak(population="first"), good), "Peak"),
         ((mean, good, ["hidden.weight"]), "hidden.weight"),
     ):
@@ -213,8 +217,14 @@ def test_what_cannot_be_pulled_back_is_refused():
 def test_a_term_refuses_labels_that_do_not_fit_it():
     network, inputs, _ = case()
     loss = losses.CrossEntropy() + losses.CrossEntropy(Mean(population="second"))
-    with pytest.raises(ValueError, match=r"labels\[2\] = 2: with 2 output units"):
+    words = (
+        r"labels\[2\] = 2: with 2 output units .*; labels are given to every term of the sum, and"
+    )
+    with pytest.raises(ValueError, match=f"{words} this one is CrossEntropy"):
         evsim.gradient(network, inputs, [0, 1, 2], loss, 20.0)
+    targets = losses.SpikeTimeMSE(SpikeTimes(population="first"))
+    with pytest.raises(TypeError, match="must hold integers; .* this one is CrossEntropy"):
+        evsim.gradient(network, inputs, np.full((3, 4, 1), 9.0), targets + loss, 20.0)
     wrong = losses.CrossEntropy() + losses.CrossEntropy(Mean(population="third"))
     with pytest.raises(ValueError, match="third"):
         evsim.gradient(network, inputs, [0, 1, 1], wrong, 20.0)
@@ -230,5 +240,8 @@ class Broken(losses.Loss):
 
 def test_a_term_with_a_derivative_that_is_no_number_is_named():
     network, inputs, labels = case()
+    with pytest.raises(AssertionError, match="derivative"):
+        evsim.testing.check_loss(losses.CrossEntropy() + Broken())
+    evsim.testing.check_loss(losses.CrossEntropy() + 2 * losses.CrossEntropy(Peak()))
     with pytest.raises(FloatingPointError, match="the derivative of Broken in sample 0 is nan"):
         evsim.gradient(network, inputs, labels, losses.CrossEntropy() + Broken(), 20.0)

@@ -11,7 +11,7 @@ import pytest
 from scipy.sparse import random_array
 
 import evsim
-from evsim.readouts import FirstSpike, Mean, Peak, SpikeTimes, Voltage
+from evsim.readouts import FirstSpike, Mean, Peak, SpikeTimes, Voltage, VoltageTrace
 
 torch = pytest.importorskip("torch")
 
@@ -279,6 +279,29 @@ def test_float32_is_rounded_float64_and_says_so_once():
 # -- state and copies -------------------------------------------------------------------------
 
 
+def test_a_batch_can_be_empty():
+    read = Module(layered(), FirstSpike(), 40.0)
+    spikes = torch.empty(0, 2, dtype=torch.float64, requires_grad=True)
+    values = read(spikes)
+    values.sum().backward()
+    assert values.shape == (0, 2)
+    assert spikes.grad.shape == (0, 2)
+    assert all(parameter.grad.eq(0).all() for parameter in read.parameters())
+
+
+def test_layers_around_it_can_compute_in_bfloat16():
+    read = Module(layered(), FirstSpike(), 40.0, missing="end")
+    before = torch.nn.Linear(2, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        latencies = before(torch.ones(3, 2)).square()
+        values = read(latencies)
+        assert latencies.dtype == torch.bfloat16
+    values.sum().backward()
+    assert torch.equal(values, read(latencies.double()))
+    assert before.weight.grad.isfinite().all()
+    assert before.weight.grad.ne(0).any()
+
+
 def test_state_goes_to_files_of_evsim_and_back(tmp_path):
     module = Module(recurrent(), Peak(), 40.0, KINDS)
     with torch.no_grad():
@@ -508,6 +531,10 @@ REFUSED = {
         "has one readout twice: give it once",
     ),
     "readout of LI": (lambda: module(readout=Peak()), "Peak reads .* LI|'output'"),
+    "a readout without values": (
+        lambda: module(readout=VoltageTrace()),
+        r"VoltageTrace is for losses that integrate, and has no values: give Voltage\(times\)",
+    ),
     "late readout": (
         lambda: module(readout=Voltage(times=[50.0])),
         "the voltage is known within the trial, 0 to 40 ms",
@@ -602,6 +629,14 @@ REFUSED = {
         lambda: collate([trains()]),
         r"samples\[0\] = SpikeTrains\(2 samples.* holds 2 samples: a sample of a DataLoader",
     ),
+    "other entries": (
+        lambda: collate([{"x": 1, "y": 2}, {"x": 1}]),
+        r"samples\[0\] and samples\[1\] differ in their entries, {'x': 1, 'y': 2} and {'x': 1}:",
+    ),
+    "fewer entries": (
+        lambda: collate([(1, 2), (1,)]),
+        r"samples\[1\] differ in their .* \(1,\): give",
+    ),
     "no samples": (lambda: collate(3), "samples = 3: give a list of samples"),
 }
 
@@ -626,6 +661,14 @@ def test_second_derivatives_vmap_and_forward_mode_are_refused():
         dual = torch.autograd.forward_ad.make_dual(times(), torch.ones_like(times()))
         with pytest.raises(RuntimeError, match="forward mode AD"):
             read(dual)
+
+
+@pytest.mark.skipif(not hasattr(torch.compiler, "is_exporting"), reason="PyTorch cannot say so")
+def test_an_exported_program_would_lack_the_network():
+    with pytest.raises(
+        NotImplementedError, match="cannot be exported by torch.export, because its"
+    ):
+        torch.export.export(Module(layered(), FirstSpike(), 40.0), (times(),), strict=False)
 
 
 def test_silent_layers_are_told_where_the_user_calls():

@@ -225,6 +225,14 @@ class Loss(ABC):
 
     __rmul__ = __mul__
 
+    def __truediv__(self, divisor: float) -> Loss:
+        if not (is_integer(divisor) or isinstance(divisor, (float, np.floating))):
+            return NotImplemented
+        return self * (1.0 / divisor)
+
+    def __neg__(self) -> Loss:
+        return -1.0 * self
+
 
 @helpful
 @dataclass(frozen=True, repr=False)
@@ -320,7 +328,17 @@ class WeightedSum(Loss):
 
     def labels_for(self, network: Network, labels: Any, batch_size: int) -> Any:
         """The checked labels of each term, as a tuple."""
-        return tuple(term.labels_for(network, labels, batch_size) for _, term in self.terms)
+        checked = []
+        for _, term in self.terms:
+            try:
+                checked.append(term.labels_for(network, labels, batch_size))
+            except (TypeError, ValueError) as error:
+                kind = TypeError if isinstance(error, TypeError) else ValueError
+                told = (
+                    f"{error}; labels are given to every term of the sum, and this one is {term!r}"
+                )
+                raise kind(told) from error
+        return tuple(checked)
 
     def check_readouts(
         self, network: Network, duration: float, batch_size: int | None = None

@@ -327,7 +327,7 @@ class _Conversion:
         )
 
     def _check_start(self, name: str, start: np.ndarray, threshold: np.ndarray) -> None:
-        wrong = ~(start < threshold)
+        wrong = start >= threshold  # NaN is refused by the population
         if wrong.any():
             unit = int(np.argmax(wrong))
             found = np.broadcast_to(start, threshold.shape)[unit]

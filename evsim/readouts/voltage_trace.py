@@ -80,6 +80,15 @@ class VoltageTrace(Readout):
         raise TypeError("VoltageTrace has no values, and so no cotangents: use its integrate")
 
 
+def check_has_values(readout: Readout) -> None:
+    """Refuse a readout that has no array of values, which is this one."""
+    if isinstance(readout, VoltageTrace):
+        raise TypeError(
+            "VoltageTrace is for losses that integrate, and has no values: give Voltage(times), "
+            "with the times at which your loss needs V"
+        )
+
+
 def _spiking_together(spikes: SpikeTrains) -> NDArray[np.bool_]:
     """Which units spike at the instant of each spike, shape (events, units)."""
     starts = np.append(True, (np.diff(spikes.times) != 0) | (np.diff(spikes.samples) != 0))

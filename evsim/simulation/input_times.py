@@ -41,7 +41,7 @@ class TimesAsTrains:
         """
         check_input_times(name, times)
         batch = times.shape[0]
-        rows = times.reshape(batch, -1)
+        rows = times.reshape(batch, int(np.prod(times.shape[1:])))
         order = np.argsort(rows, axis=1, kind="stable")
         rows = np.take_along_axis(rows, order, axis=1)
         happens = rows < np.inf

@@ -279,4 +279,9 @@ def _cotangents_by_readout(readout: Any, cotangents: Any) -> Mapping[Any, Any]:
             "cotangents are missing: give the derivative with respect to the readout's values, or "
             "a mapping {readout: cotangents}"
         )
+    if not isinstance(readout, Readout):
+        raise TypeError(
+            f"readout = {shown(readout)}: give one such as evsim.readouts.Peak(), or a mapping "
+            "{readout: cotangents} of several"
+        )
     return {readout: cotangents}

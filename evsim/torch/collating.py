@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch.utils.data import default_collate
 
-from evsim.arguments.checks import listed
+from evsim.arguments.checks import listed, shown
 from evsim.arguments.keywords import helpful
 from evsim.data.dataset import Dataset
 from evsim.network.spike_trains import SpikeTrains
@@ -49,10 +49,21 @@ def _joined(batch: tuple[Any, ...]) -> Any:
         joined = Dataset.concatenate(batch)
         return joined.spikes, torch.tensor(joined.labels)
     if isinstance(first, Mapping):
+        _check_same_entries(batch, list)
         return {name: _joined(tuple(sample[name] for sample in batch)) for name in first}
     if isinstance(first, (tuple, list)):
+        _check_same_entries(batch, len)
         return tuple(_joined(entries) for entries in zip(*batch, strict=True))
     return default_collate(list(batch))
+
+
+def _check_same_entries(batch: tuple[Any, ...], entries: Callable[[Any], Any]) -> None:
+    for place, sample in enumerate(batch):
+        if type(sample) is not type(batch[0]) or entries(sample) != entries(batch[0]):
+            raise ValueError(
+                f"samples[0] and samples[{place}] differ in their entries, {shown(batch[0])} and "
+                f"{shown(sample)}: give samples of the same form"
+            )
 
 
 def _check_single(batch: tuple[Any, ...]) -> None:

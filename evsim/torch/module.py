@@ -25,6 +25,7 @@ from evsim.network.network import Network
 from evsim.network.parameters import Parameter, numbers, same_entries
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts import Readout
+from evsim.readouts.voltage_trace import check_has_values
 from evsim.torch.layer import Layer, as_parameter, as_tensor
 from evsim.torch.operators import simulate
 from evsim.torch.spike_tensors import input_tensors
@@ -136,6 +137,11 @@ class Module(torch.nn.Module):
         self, spikes: SpikeTrains | Tensor | Mapping[str, SpikeTrains | Tensor]
     ) -> Tensor | tuple[Tensor, ...] | dict[str, Tensor]:
         """What is read of the network for a batch of input spikes."""
+        if _is_exporting():
+            raise NotImplementedError(
+                "evsim.torch.Module cannot be exported by torch.export, because its network is not "
+                "part of the program: store module.state_dict(), or evsim.storage.save_network"
+            )
         inputs = input_tensors(self._input_units, spikes)
         parameters = self._tensors()
         devices = [tensor.device for tensor in inputs if tensor.dim() > 1]
@@ -289,6 +295,8 @@ class Module(torch.nn.Module):
         return f"{sizes}, {layer.duration:g} ms, {read}, learn {', '.join(layer.learned)}"
 
 
+_is_exporting = getattr(torch.compiler, "is_exporting", bool)  # PyTorch 2.6 does not have it
+
 _MOMENTS = {"exp_avg", "momentum_buffer"}
 """The directions that later steps of torch.optim go against, of Adam and its kin and of SGD."""
 
@@ -337,12 +345,11 @@ def _named(key: Any, names: Iterable[str], which: str) -> list[str]:
 
 def _listed_readouts(readout: Any) -> tuple[Readout, ...]:
     remedy = "give a readout such as evsim.readouts.Peak(), or several in a list or a mapping"
-    if isinstance(readout, Readout):
-        return (readout,)
     given = readout.values() if isinstance(readout, Mapping) else readout
-    readouts = listed(given, "readout", remedy)
+    readouts = (readout,) if isinstance(readout, Readout) else listed(given, "readout", remedy)
     for one in readouts:
         check_is(one, "readout", Readout, remedy)
+        check_has_values(one)
     if not readouts:
         raise ValueError(f"readout = {shown(readout)} is empty: {remedy}")
     if len(set(readouts)) < len(readouts):

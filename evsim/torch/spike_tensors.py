@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -81,7 +80,8 @@ def batch_size_of(tensors: Sequence[Tensor]) -> int:
 
 def trains_of(name: str, units: int, tensors: Sequence[Tensor]) -> TimesAsTrains:
     """The spikes in the three tensors of an input; refuses times that are none."""
-    times, emitters, offsets = (tensor.detach().cpu().numpy() for tensor in tensors)
+    times = tensors[0].detach().to("cpu", torch.float64).numpy()  # NumPy has no bfloat16
     if times.ndim == 1:
+        emitters, offsets = (tensor.cpu().numpy() for tensor in tensors[1:])
         return TimesAsTrains(SpikeTrains(times, emitters, offsets, units))
-    return TimesAsTrains.of(name, times.astype(np.float64))
+    return TimesAsTrains.of(name, times)
