@@ -322,7 +322,7 @@ def test_names_are_escaped_and_long_tables_cut():
         assert "&lt;script&gt;" in page
         assert page.count("<tr>") == 21
     assert "<p>and 11 more rows</p>" in result.run._repr_html_()
-    assert "<p>and 72 more rows</p>" in result._repr_html_()
+    assert "<p>and 132 more rows</p>" in result._repr_html_()
 
 
 # -- names --------------------------------------------------------------------------------
@@ -352,7 +352,7 @@ def test_kinds_of_parameters_mean_the_same_to_gradient_and_to_fit():
 @pytest.mark.parametrize("name", ["weights", "bias", "hidden"])
 def test_an_unknown_name_is_refused_with_those_that_there_are(name):
     network, data = SPIKING, small_data()
-    known = "weight, delay, tau_mem, tau_syn, threshold, input->output.weight"
+    known = "weight, delay, tau_mem, tau_syn, threshold, reset, rest, input->output.weight"
     hint = r"did you mean 'weight'\?" if name == "weights" else f"there are {known}"
     with pytest.raises(ValueError, match=f"wrt: there is no parameter '{name}'; {hint}"):
         evsim.gradient(
