@@ -120,6 +120,9 @@ _MODULES = (
 )
 """The modules that are imported on first use."""
 
+_NEEDS = {"jax": "jax", "torch": "torch"}
+"""The modules that can only be imported where another package is installed."""
+
 renamed_modules.install()
 
 
@@ -135,5 +138,12 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """All public names, for tab completion; nothing is imported."""
-    return sorted({*__all__, *_MODULES, *(name for name in globals() if name.startswith("__"))})
+    """All public names, for tab completion; nothing is imported.
+
+    Modules whose package is missing are left out: ``help`` and ``inspect`` get every name here.
+    """
+    from importlib.util import find_spec
+
+    missing = {module for module, package in _NEEDS.items() if find_spec(package) is None}
+    special = (name for name in globals() if name.startswith("__"))
+    return sorted({*__all__, *_MODULES, *special} - missing)

@@ -72,6 +72,19 @@ def test_no_value_is_lost_between_two_curves(value, curves, width):
     assert trains.times.size >= 1
 
 
+@given(st.floats(0.3, 3.0), st.sampled_from([2, 3, 5, 9]))
+def test_a_value_halfway_at_the_highest_cutoff_is_not_lost(width, curves):
+    cutoff = float(np.exp(-0.125 / width / width))
+    halfway = np.arange(curves - 1) + 0.5
+    trains = encoding.population(
+        halfway[np.newaxis, :, np.newaxis], frame_length=1.0, low=0.0, high=curves - 1.0,
+        curves=curves, width=width, cutoff=cutoff,
+    )  # fmt: skip
+    expected = np.arange(curves - 1)[:, np.newaxis] + [0, 1]
+    np.testing.assert_array_equal(np.sort(trains.units), np.sort(expected.ravel()))
+    np.testing.assert_allclose(np.sort(trains.times), np.repeat(halfway + 0.5, 2))
+
+
 def test_level_crossings_lie_on_the_line_between_values():
     trains = encoding.level_crossing(
         [[[0.0], [1.0], [0.9], [-0.2]]], frame_length=2.0, threshold=0.5
@@ -168,6 +181,15 @@ def test_what_is_no_samples_is_refused(name):
             "cutoff = 0.1 is above 0.0439, the activation halfway between two centres, so some",
         ),
         ("level_crossing", {"threshold": -1.0}, "threshold = -1: it must be finite and > 0"),
+        *(
+            (
+                "level_crossing",
+                {"threshold": [1.0, small, 1.0]},
+                rf"threshold = {small:g} of channel 1 is too small for these samples: they would "
+                r"give (\d\S+e\+\d+|inf) spikes; give a larger threshold",
+            )
+            for small in (1e-10, 1e-300, 5e-324)
+        ),
         ("level_crossing", {"threshold": [1.0]}, r"threshold has shape \(1,\): .* 3 channels"),
         ("resample", {"frames": 0}, "frames = 0: it must be at least 1"),
     ],

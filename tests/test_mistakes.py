@@ -248,6 +248,7 @@ def callers(net, trains):
     yield lambda: evsim.simulate(net, trains, 20.0)
     yield lambda: evsim.gradient(net, trains, labels, loss, 20.0)
     yield lambda: evsim.evaluate(net, (trains, labels), loss, 20.0, batch_size=1)
+    yield lambda: evsim.predict(net, trains, loss, 20.0, batch_size=1)
     optimizers = {"input->hidden.weight": evsim.Adam(0.01)}
     yield lambda: evsim.fit(
         net, (trains, labels), loss, duration=20.0, optimizers=optimizers, epochs=2,

@@ -355,7 +355,7 @@ def test_a_delay_line_does_what_delayed_copies_of_the_inputs_do(files):
     [
         (mnist.Settings, {"hidden": 0}, "hidden = 0: it must be at least 1"),
         (mnist.Settings, {"tau0": 2.0}, "tau0 = 2 is given but the loss is xent"),
-        (mnist.Settings, {"more_losses": ("max",)}, "the term 'max' of the loss: write a finite"),
+        (mnist.Settings, {"more_losses": ("max",)}, "more_losses = 'max': give terms of the form"),
         (shd.Settings, {"more_losses": ("1*time",)}, "names are sum, sum_exp, linear"),
         (mnist.Settings, {"classes": (3, 10)}, "classes names 10: there are 0 to 9"),
         (mnist.Settings, {"classes": (3, 3)}, "give at least two, each once"),

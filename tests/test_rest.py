@@ -396,8 +396,8 @@ def test_a_step_that_takes_one_to_the_threshold_is_refused():
     with pytest.raises(
         ValueError,
         match=r"^epoch 1, batch 1 of 1: the step led to output\.start\[0\] = .*: it must be below "
-        r"output\.threshold\[0\] = 1; give it bounds within which to learn, such as "
-        r"projections=\{'start': \(-1\.0, 0\.5\)\}, or a smaller learning rate",
+        r"output\.threshold\[0\] = 1; give output\.start bounds within which to learn, "
+        r"projections=\{'output\.start': \(low, high\)\}, or a smaller learning rate",
     ):
         evsim.fit(
             network, data, loss, duration=60.0, optimizers={"start": evsim.Adam(1.5)}, epochs=1,

@@ -14,6 +14,8 @@ from evsim.encoding.frames import Frames, Samples, checked_frame_length, checked
 from evsim.network.ragged_arrays import counted
 from evsim.network.spike_trains import SpikeTrains
 
+MOST_SPIKES = 2**31
+
 
 @helpful
 def level_crossing(
@@ -50,7 +52,10 @@ def level_crossing(
     frame_length = checked_frame_length(frame_length, frames)
     channels = frames.values.shape[1]
     unit_count = checked_unit_count(channels, 2)
-    steps = frames.values / _checked_threshold(threshold, channels)
+    threshold = _checked_threshold(threshold, channels)
+    with np.errstate(over="ignore"):  # too many steps, refused below
+        steps = frames.values / threshold
+    _check_step_count(steps, frames, threshold)
     begins = np.flatnonzero(frames.numbers == 0)
     steps -= steps[begins][np.searchsorted(begins, np.arange(len(steps)), side="right") - 1]
     per_sample = np.zeros(frames.batch_size)
@@ -88,6 +93,21 @@ def _one_to(counts: np.ndarray) -> np.ndarray:
     """1 to counts[0], 1 to counts[1] and so on, one after the other."""
     _, numbers = counted(counts)
     return numbers + 1
+
+
+def _check_step_count(steps: np.ndarray, frames: Frames, threshold: np.ndarray) -> None:
+    """Refuse a threshold that would give more spikes than can be stored."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        per_channel = np.abs(np.diff(steps, axis=0))[frames.numbers[1:] > 0].sum(axis=0)
+    per_channel[np.isnan(per_channel)] = np.inf
+    total = per_channel.sum()
+    if total > MOST_SPIKES:
+        channel = int(np.argmax(per_channel))
+        smallest = np.broadcast_to(threshold, per_channel.shape)[channel]
+        raise ValueError(
+            f"threshold = {smallest:g} of channel {channel} is too small for these samples: they "
+            f"would give {total:.3g} spikes; give a larger threshold"
+        )
 
 
 def _checked_threshold(threshold: object, channels: int) -> np.ndarray:

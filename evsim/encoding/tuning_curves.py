@@ -87,7 +87,9 @@ def population(
     positions = (values - low) / (high - low) * (curves - 1)
     distances = positions[:, :, np.newaxis] - np.arange(curves)
     activations = np.exp(-0.5 * (distances / width) ** 2)
-    frame, channel, curve = np.nonzero(activations >= cutoff)
+    # The nearest centre counts even if rounding puts a value halfway just below the cutoff.
+    active = (activations >= cutoff) | (np.abs(distances) <= 0.5)
+    frame, channel, curve = np.nonzero(active)
     late = (1 - activations[frame, channel, curve]) / (1 - cutoff)
     return SpikeTrains.from_events(
         frame_length[frame] * (frames.numbers[frame] + late),

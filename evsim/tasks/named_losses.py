@@ -71,8 +71,8 @@ def _weight_and_name(text: str) -> tuple[float, LossName]:
         weight = np.nan
     if not star or not np.isfinite(weight) or name not in names:
         raise ArgumentError(
-            f"the term {text!r} of the loss: write a finite weight and a name, as 0.5*max; names "
-            f"are {', '.join(names)}",
+            f"more_losses = {text!r}: give terms of the form 0.5*max, a finite weight and the name "
+            f"of a loss; names are {', '.join(names)}",
             "more_losses",
         )
     return weight, cast(LossName, name)

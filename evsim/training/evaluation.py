@@ -169,6 +169,7 @@ def predict(
         raise ValueError("the data are empty: give at least one sample")
     read.check(duration, min(samples, batch_size))
     warn_of_unreached(network, inputs, duration)
+    warn_of_seconds(network, inputs, duration)
     values = np.concatenate(
         [
             run.read(read) if loss is None else loss.readout_values(run)

@@ -23,14 +23,6 @@ from evsim.training.optimisers import Bounds, Optimizer, Projection
 POSITIVE = {"tau_mem": (3.0, 60.0), "tau_syn": (1.0, 15.0)}
 """Kinds of parameters that must be > 0, with reasonable bounds."""
 
-VOLTAGES = {
-    "threshold": (0.1, 10.0),
-    "reset": (-1.0, 0.5),
-    "start": (-1.0, 0.5),
-    "rest": (-1.0, 0.5),
-}
-"""Kinds of voltages, of which a threshold must be above the others, with bounds as an example."""
-
 # -- parameters in training ---------------------------------------------------------------
 
 
@@ -137,11 +129,10 @@ def renewed(network: Network, parameters: Sequence[TrainedParameter], place: str
     try:
         return network.replace({p.name: p.holder for p in parameters})
     except ValueError as error:
-        trained = [kind for kind in VOLTAGES if any(kind_of(p.name) == kind for p in parameters)]
-        bounds = {kind: VOLTAGES[kind] for kind in trained[:1]}
+        name = next((p.name for p in parameters if f" {p.name}" in f" {error}"), parameters[0].name)
         raise ValueError(
-            f"{place}: the step led to {error}; give it bounds within which to learn, such as "
-            f"projections={bounds}, or a smaller learning rate"
+            f"{place}: the step led to {error}; give {name} bounds within which to learn, "
+            f"projections={{{name!r}: (low, high)}}, or a smaller learning rate"
         ) from error
 
 
