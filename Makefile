@@ -28,8 +28,8 @@ TORCH ?= torch
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 EXTRAS := $(CURDIR)/build/extras
 # The tests that need the extras or libraries that evsim works with; make test leaves them out.
-EXTRAS_TESTS := $(patsubst %,$(CURDIR)/tests/test_%.py,torch jax nir data_in results \
-    examples_with_extras examples)
+EXTRAS_TESTS := $(wildcard $(CURDIR)/tests/test_nir*.py) \
+    $(patsubst %,$(CURDIR)/tests/test_%.py,torch jax data_in results examples_with_extras examples)
 
 .PHONY: help demo test test-fast test-lowest test-extras test-wheel lint docs bench validate gpu-report clean wheel
 .DELETE_ON_ERROR:
@@ -75,8 +75,8 @@ test-extras: wheel
 	$(PYTHON) -m venv $(EXTRAS)
 	$(EXTRAS)/bin/pip install --quiet --disable-pip-version-check \
 	    $(addprefix --index-url ,$(TORCH_INDEX)) "$(TORCH)"
-	$(EXTRAS)/bin/pip install --quiet --disable-pip-version-check \
-	    "$$(echo $(WHEEL)/*.whl)[torch,jax,nir,dev-extras]"
+	$(UV) pip install --python $(EXTRAS)/bin/python \
+	    "evsim[torch,jax,nir,dev-extras] @ file://$$(echo $(WHEEL)/*.whl)"
 	cd $(EXTRAS) && bin/pytest -n $(PROCESSES) --dist worksteal -c $(CURDIR)/pyproject.toml \
 	    --rootdir $(CURDIR) -o pythonpath="tests validation benchmarks" -p no:cacheprovider \
 	    $(EXTRAS_TESTS)
