@@ -171,7 +171,8 @@ def test_the_shortest_trials_end(duration):
         [evsim.Input("input", 1), evsim.LIF("h", 1)],
         [evsim.Connection("input", "h", 5.0), evsim.Connection("h", "h", -1.0)],
     )
-    run = evsim.simulate(network, ONE_SPIKE, duration)
+    with pytest.warns(evsim.TimeUnitWarning, match="seconds\\? a trial of duration"):
+        run = evsim.simulate(network, ONE_SPIKE, duration)
     assert run.spikes["h"].times.size == 0
     assert run.report.arrivals == 1
 
