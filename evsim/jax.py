@@ -25,7 +25,7 @@ from evsim.network.parameters import Parameter, numbers, with_numbers
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts import Readout
 from evsim.readouts.voltage_trace import check_has_values
-from evsim.simulation.input_times import TimesAsTrains, padded_times
+from evsim.simulation.input_times import TimesAsTrains, padded_times, spikes_by_input
 from evsim.simulation.run import Run, simulate
 
 try:
@@ -164,22 +164,11 @@ class Reader:
     def _inputs(self, spikes: Any) -> tuple[dict[str, SpikeTrains], dict[str, Any]]:
         """The inputs that are given as spike trains, and those given as arrays of times."""
         units = {population.name: population.units for population in self._network.inputs}
-        if not isinstance(spikes, Mapping):
-            if len(units) != 1:
-                raise ValueError(
-                    f"the network has the inputs {', '.join(units)}: give a mapping from each name "
-                    "to its spikes"
-                )
-            spikes = dict.fromkeys(units, spikes)
-        for name in spikes:
-            if name not in units:
-                raise ValueError(unknown_name("input", name, dict.fromkeys(units)))
+        by_input = spikes_by_input(units, spikes)
         trains: dict[str, SpikeTrains] = {}
         times: dict[str, Any] = {}
         for name, count in units.items():
-            if name not in spikes:
-                raise ValueError(f"no spikes are given for the input {name!r}")
-            given = spikes[name]
+            given = by_input[name]
             if isinstance(given, SpikeTrains):
                 trains[name] = given
                 continue

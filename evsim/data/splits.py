@@ -86,6 +86,30 @@ def draw_evenly(data: Dataset, size: int, name: str, seed: int) -> tuple[Dataset
     return data[np.flatnonzero(taken)], data[np.flatnonzero(~taken)]
 
 
+def drawn_parts(
+    training: Dataset,
+    test: Dataset,
+    *,
+    validation_size: int,
+    train_size: int | None,
+    test_size: int | None,
+    seed: int,
+) -> tuple[Dataset, Dataset | None, Dataset]:
+    """Training, validation and test samples, drawn evenly from the classes.
+
+    Validation samples are drawn from the training samples; 0 gives None.  A size of None keeps all
+    samples.
+    """
+    validation = None
+    if validation_size:
+        validation, training = draw_evenly(training, validation_size, "validation", seed)
+    if train_size is not None:
+        training, _ = draw_evenly(training, train_size, "train", seed)
+    if test_size is not None:
+        test, _ = draw_evenly(test, test_size, "test", seed)
+    return training, validation, test
+
+
 def only_classes(data: Dataset, classes: tuple[int, ...] | None) -> Dataset:
     """The samples of some classes, numbered from 0 in the given order; None keeps them all."""
     if classes is None:

@@ -6,12 +6,14 @@ no spike.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.arguments.checks import checked_count
+from evsim.arguments.checks import checked_count, unknown_name
 from evsim.arguments.keywords import helpful
 from evsim.network.spike_trains import SpikeTrains
 
@@ -71,6 +73,29 @@ def check_input_times(name: str, times: NDArray[np.float64]) -> None:
             f"spikes of {name!r} at {index} are {times[index]:g} ms: spike times must be >= 0, and "
             "infinity where there is no spike"
         )
+
+
+def spikes_by_input(units: Mapping[str, int], spikes: Any) -> Mapping[str, Any]:
+    """The spikes of each input by name, from a mapping or from those of the only input.
+
+    ``units`` is the number of units of each input population.
+
+    Raises ValueError for an unknown input, and for one that has no spikes.
+    """
+    if not isinstance(spikes, Mapping):
+        if len(units) != 1:
+            raise ValueError(
+                f"the network has the inputs {', '.join(units)}: give a mapping from each name "
+                "to its spikes"
+            )
+        return dict.fromkeys(units, spikes)
+    for name in spikes:
+        if name not in units:
+            raise ValueError(unknown_name("input", name, units))
+    for name in units:
+        if name not in spikes:
+            raise ValueError(f"no spikes are given for the input {name!r}")
+    return spikes
 
 
 @helpful

@@ -300,7 +300,7 @@ def data(settings: Settings) -> Parts:
 
     Groups are the numbers of the utterances in their file.
     """
-    from evsim.data.splits import draw_evenly, only_classes
+    from evsim.data.splits import drawn_parts, only_classes
 
     training, test = (
         only_classes(
@@ -308,15 +308,14 @@ def data(settings: Settings) -> Parts:
         )
         for values, labels in _utterances(settings.data, settings.frames)
     )
-    validation, seed = None, settings.data_seed
-    if settings.validation_size:
-        size = settings.validation_size
-        validation, training = draw_evenly(training, size, "validation", seed)
-    if settings.train_size is not None:
-        training, _ = draw_evenly(training, settings.train_size, "train", seed)
-    if settings.test_size is not None:
-        test, _ = draw_evenly(test, settings.test_size, "test", seed)
-    return training, validation, test
+    return drawn_parts(
+        training,
+        test,
+        validation_size=settings.validation_size,
+        train_size=settings.train_size,
+        test_size=settings.test_size,
+        seed=settings.data_seed,
+    )
 
 
 @helpful

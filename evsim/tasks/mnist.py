@@ -184,21 +184,20 @@ class Hyperparameters:
 def data(settings: Settings) -> Parts:
     """The training, validation and test samples; no validation samples for a size of 0."""
     from evsim import data as datasets
-    from evsim.data.splits import draw_evenly, only_classes
+    from evsim.data.splits import drawn_parts, only_classes
 
     training, test = datasets.mnist(
         settings.data, duration=settings.duration, download=settings.download
     )
     training, test = (only_classes(part, settings.classes) for part in (training, test))
-    validation, seed = None, settings.data_seed
-    if settings.validation_size:
-        size = settings.validation_size
-        validation, training = draw_evenly(training, size, "validation", seed)
-    if settings.train_size is not None:
-        training, _ = draw_evenly(training, settings.train_size, "train", seed)
-    if settings.test_size is not None:
-        test, _ = draw_evenly(test, settings.test_size, "test", seed)
-    return training, validation, test
+    return drawn_parts(
+        training,
+        test,
+        validation_size=settings.validation_size,
+        train_size=settings.train_size,
+        test_size=settings.test_size,
+        seed=settings.data_seed,
+    )
 
 
 @helpful

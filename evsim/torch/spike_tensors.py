@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evsim.arguments.checks import unknown_name
 from evsim.network.spike_trains import SpikeTrains
-from evsim.simulation.input_times import TimesAsTrains
+from evsim.simulation.input_times import TimesAsTrains, spikes_by_input
 
 PER_INPUT = 3
 """The number of tensors of an input."""
@@ -26,21 +25,10 @@ def input_tensors(units: Mapping[str, int], spikes: Any) -> list[Tensor]:
 
     ``units`` is the number of units of each input population.
     """
-    if not isinstance(spikes, Mapping):
-        if len(units) != 1:
-            raise ValueError(
-                f"the network has the inputs {', '.join(units)}: give a mapping from each name "
-                "to its spikes"
-            )
-        spikes = dict.fromkeys(units, spikes)
-    for name in spikes:
-        if name not in units:
-            raise ValueError(unknown_name("input", name, units))
-    tensors = []
+    given = spikes_by_input(units, spikes)
+    tensors: list[Tensor] = []
     for name, count in units.items():
-        if name not in spikes:
-            raise ValueError(f"no spikes are given for the input {name!r}")
-        tensors += _tensors_of(name, count, spikes[name])
+        tensors += _tensors_of(name, count, given[name])
     return tensors
 
 
