@@ -69,7 +69,8 @@ test-lowest: $(INSTALLED_UV)
 	NUMBA_CACHE_DIR=$(LOWEST)/numba $(LOWEST)/bin/$(PYTEST) -m "not slow" \
 	    -W ignore::DeprecationWarning $(LOWEST_TESTS)
 
-# In a folder outside the checkout, so that the installed evsim is tested.
+# In a folder outside the checkout, so that the installed evsim is tested.  Its loops are the same as
+# those of the checkout: what is compiled there is copied, so that it need not be compiled again.
 test-extras: wheel
 	rm -rf $(EXTRAS)
 	$(PYTHON) -m venv $(EXTRAS)
@@ -77,6 +78,9 @@ test-extras: wheel
 	    $(addprefix --index-url ,$(TORCH_INDEX)) "$(TORCH)"
 	$(UV) pip install --python $(EXTRAS)/bin/python \
 	    "evsim[torch,jax,nir,dev-extras] @ file://$$(echo $(WHEEL)/*.whl)"
+	site=$$($(EXTRAS)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))"); \
+	find evsim -name "*.nbc" | tar -cf - -T - | tar -xf - -C "$$site"; \
+	cd gpu && find evsim_gpu -name "*.nbc" | tar -cf - -T - | tar -xf - -C "$$site"
 	cd $(EXTRAS) && bin/pytest -n $(PROCESSES) --dist worksteal -c $(CURDIR)/pyproject.toml \
 	    --rootdir $(CURDIR) -o pythonpath="tests validation benchmarks" -p no:cacheprovider \
 	    $(EXTRAS_TESTS)

@@ -27,7 +27,7 @@ from evsim.readouts import FirstSpike, Mean, Peak
 
 EXACT = Exact(threads=1)
 REFERENCE = Reference(digits=50)
-FEW = 100  # spikes, up to which recurrent networks are compared
+FEW = 40  # spikes, up to which networks are compared
 
 
 @dataclass(frozen=True)

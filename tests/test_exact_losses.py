@@ -147,7 +147,7 @@ def busy_case(rng, kind, **fixed):
         counts = run.spike_counts
         total = sum(c.sum() for name, c in counts.items() if name not in case.inputs)
         spiking = case.network.output.spiking
-        if 4 <= total <= 60 and (not spiking or (counts[case.network.output.name] > 0).all()):
+        if 4 <= total <= 25 and (not spiking or (counts[case.network.output.name] > 0).all()):
             return case
 
 

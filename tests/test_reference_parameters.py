@@ -64,7 +64,7 @@ def small_case(seed, kind, *, dropout=None, **fixed) -> tuple[Case, object]:
         state = FLOATS.simulate(case.network, case.inputs, case.duration, dropout)
         counts = {n: int(c.sum()) for n, c in FLOATS.spike_counts(state).items()}
         own = sum(counts.values()) - sum(counts[p.name] for p in case.network.inputs)
-        if own <= 40 and all(
+        if own <= 20 and all(
             counts[p.name] >= 2 for p in case.network.populations if isinstance(p, evsim.LIF)
         ):
             return case, EXACT.simulate(case.network, case.inputs, case.duration, dropout)

@@ -137,12 +137,12 @@ def compared(numbers):
 def test_networks_that_tie_are_right_about_some_order_of_their_events():
     """In many digits, at the events of the engine itself and in a separate simulation."""
     kinds, exempt = [], []
-    for number, case, found in compared([*FORMERLY_WRONG, *range(300, 312)]):
+    for number, case, found in compared([*FORMERLY_WRONG, *range(300, 306)]):
         verdict = judge_ties(case, found, DIGITS)
         assert verdict.wrong is None, (number, case.kind, verdict.wrong)
         kinds.append(case.kind)
         exempt += [number] * (verdict.exempt is not None)
-    assert len(kinds) > 15
+    assert len(kinds) > 10
     assert len(set(kinds)) > 8
     assert len(exempt) <= 0.1 * len(kinds)
 
@@ -150,14 +150,14 @@ def test_networks_that_tie_are_right_about_some_order_of_their_events():
 def test_many_networks_that_tie():
     """In floats at the events of the engine; in many digits if these do not agree."""
     kinds, exempt = [], []
-    for number, case, found in compared(range(1000, 1200)):
+    for number, case, found in compared(range(1000, 1120)):
         kinds.append(case.kind)
         if looks_right(case, found):
             continue
         verdict = judge_ties(case, found, DIGITS)
         assert verdict.wrong is None, (number, case.kind, verdict.wrong)
         exempt += [number] * (verdict.exempt is not None)
-    assert len(kinds) > 160
+    assert len(kinds) > 96
     assert len(set(kinds)) > 20
     assert len(exempt) <= 0.03 * len(kinds)
 
@@ -244,7 +244,7 @@ def test_networks_that_tie_do_what_they_are_drawn_for():
 
 def test_the_check_passes_random_networks():
     spikes = 0
-    for number in range(150):
+    for number in range(80):
         case = small_case(3, number)
         try:
             Exact(threads=1, spike_limit=80).simulate(
@@ -262,7 +262,7 @@ def test_the_check_passes_random_networks():
             case.network, case.inputs, case.duration, dropout
         )
         spikes += sum(int(own.sum()) for own in EXACT.spike_counts(state).values())
-    assert spikes > 500
+    assert spikes > 250
 
 
 def wrong_time(spikes, places):
