@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from evsim.display.warning_place import warn_caller
 from evsim.network.network import Network
 from evsim.network.spike_trains import SpikeTrains
-from evsim.simulation.warning_place import warn_caller
 
 FEWEST_SPIKES = 10
 """Fewer spikes may be close together by choice."""
