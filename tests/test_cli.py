@@ -487,6 +487,15 @@ def test_too_little_memory_ends_with_one_sentence(capsys, tmp_path, monkeypatch)
         ("train shd --no-picture", "shd has no flag --no-picture; did you mean --no-pictures?"),
         ("train mnist --xyz 3", "mnist has no flag --xyz; --help lists those it has"),
         ("train --epochs 3", "--epochs comes after the task, one of sequence, yin-yang,"),
+        ("train --verson", "train has no flag --verson; did you mean --version?"),
+        ("train shd --verson", "shd has no flag --verson; did you mean --version?"),
+        ("--out runs train yin-yang", "--out comes after train and the task"),
+        ("--engine=grid", "--engine comes after train and the task"),
+        ("--warm info", "--warm comes after info"),
+        ("info --wram", "info has no flag --wram; did you mean --warm?"),
+        ("info -V", "info has no flag -V; --help lists those it has"),
+        ("-V", "evsim has no flag -V; --help lists those it has"),
+        ("version", "there is no command 'version'; did you mean --version?"),
     ],
 )
 def test_what_is_not_there_is_refused_with_the_nearest_that_is(arguments, message, capsys):
@@ -515,8 +524,11 @@ def command(*arguments, environment=None, **streams):
     )  # fmt: skip
 
 
-def test_the_version_is_told(capsys):
-    assert run("--version") == 0
+@pytest.mark.parametrize(
+    "before", ["", "train", "info", "info --warm", "train yin-yang", "train shd --epochs 3"]
+)
+def test_the_version_is_told(before, capsys):
+    assert run(*before.split(), "--version") == 0
     assert capsys.readouterr().out == f"evsim {evsim.__version__}\n"
 
 

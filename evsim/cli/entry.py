@@ -70,7 +70,7 @@ def _exit_status(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    if list(arguments) == ["--version"]:
+    if "--version" in arguments:
         print(f"evsim {evsim.__version__}")
         return 0
     return parse(arguments)()
