@@ -121,10 +121,15 @@ def test_a_run_leaves_everything_in_its_folder_and_can_be_resumed(tmp_path, caps
 def test_yin_yang_flags_reach_the_network(tmp_path, capsys):
     folder = tmp_path / "run"
     assert run("train", "yin-yang", "--hidden", 5, "--delays", "--epochs", 2, "--threads", 1,
-               "--out", folder, "--seed", 3, "--no-progress", *TINY) == 0  # fmt: skip
+               "--out", folder, "--seed", 3, "--more-losses", "0.1*time(tau0=2)", "0.1*sum",
+               "--regulariser-strength", 1e-8, "--no-progress", *TINY) == 0  # fmt: skip
     assert "pictures in" in capsys.readouterr().out
     network = storage.load_network(folder / "best.safetensors")
     assert network.parameters["input->hidden.delay"].shape == (5, 4)
+    config = json.loads((folder / "config.json").read_text())
+    assert [weight for weight, _ in config["loss"]["terms"]] == [1.0, 0.1, 0.1]
+    assert config["loss"]["terms"][1][1]["tau0"] == 2.0
+    assert [each["population"] for each in config["regularisers"]] == ["hidden"]
     pictures = {path.name for path in (folder / "pictures").iterdir()}
     assert pictures == {
         "learning.png", "decisions.png", "delays_input_hidden.png", "spikes.png", "traces.png",
@@ -451,6 +456,16 @@ def test_resuming_with_other_settings_names_them(tmp_path, capsys):
     said = refused(capsys, *train, "--resume", "--interval", 9)
     assert "interval: 10.0 is stored, 9.0 is asked for" in said
     assert "epochs" not in said
+    said = refused(capsys, *train, "--resume", "--more-losses", "0.5*sum")
+    assert "more_losses: [] is stored, ['0.5*sum'] is asked for" in said
+    # An earlier version did not have every setting.
+    path = tmp_path / "run" / "settings.json"
+    stored = json.loads(path.read_text())
+    del stored["settings"]["more_losses"]
+    path.write_text(json.dumps(stored))
+    said = refused(capsys, *train, "--resume", "--more-losses", "0.5*sum")
+    assert "more_losses: [] is stored, ['0.5*sum'] is asked for" in said
+    assert run(*train, "--resume", "--epochs", 2) == 0
 
 
 def test_cuda_without_cupy_says_what_to_install(capsys, tmp_path, monkeypatch):
