@@ -468,6 +468,14 @@ def test_resuming_with_other_settings_names_them(tmp_path, capsys):
     assert run(*train, "--resume", "--epochs", 2) == 0
 
 
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_told_without_a_line_of_a_program(tmp_path, capsys):
+    flags = ("--interval", 0.5, "--duration", 1, "--epochs", 1, "--no-progress", "--no-pictures")
+    assert run("train", "sequence", "--out", tmp_path / "run", *flags) == 0
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("evsim: seconds? a trial of duration = 1 ms is short for")
+
+
 def test_cuda_without_cupy_says_what_to_install(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "cupy", None)

@@ -160,8 +160,12 @@ def _acquire(lock: Any, folder: Path, holder: Path) -> None:
         warn_caller(
             f"the file system of {folder} has no locks ({error}): nothing keeps another process "
             "from training there too",
-            RuntimeWarning,
+            NoLocksWarning,
         )
+
+
+class NoLocksWarning(RuntimeWarning):
+    """A run folder lies where other processes cannot be kept from training in it too."""
 
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
