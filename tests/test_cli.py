@@ -121,10 +121,15 @@ def test_a_run_leaves_everything_in_its_folder_and_can_be_resumed(tmp_path, caps
 def test_yin_yang_flags_reach_the_network(tmp_path, capsys):
     folder = tmp_path / "run"
     assert run("train", "yin-yang", "--hidden", 5, "--delays", "--epochs", 2, "--threads", 1,
-               "--out", folder, "--seed", 3, "--no-progress", *TINY) == 0  # fmt: skip
+               "--out", folder, "--seed", 3, "--more-losses", "0.1*time(tau0=2)", "0.1*sum",
+               "--regulariser-strength", 1e-8, "--no-progress", *TINY) == 0  # fmt: skip
     assert "pictures in" in capsys.readouterr().out
     network = storage.load_network(folder / "best.safetensors")
     assert network.parameters["input->hidden.delay"].shape == (5, 4)
+    config = json.loads((folder / "config.json").read_text())
+    assert [weight for weight, _ in config["loss"]["terms"]] == [1.0, 0.1, 0.1]
+    assert config["loss"]["terms"][1][1]["tau0"] == 2.0
+    assert [each["population"] for each in config["regularisers"]] == ["hidden"]
     pictures = {path.name for path in (folder / "pictures").iterdir()}
     assert pictures == {
         "learning.png", "decisions.png", "delays_input_hidden.png", "spikes.png", "traces.png",
@@ -471,6 +476,24 @@ def test_resuming_with_other_settings_names_them(tmp_path, capsys):
     said = refused(capsys, *train, "--resume", "--interval", 9)
     assert "interval: 10.0 is stored, 9.0 is asked for" in said
     assert "epochs" not in said
+    said = refused(capsys, *train, "--resume", "--more-losses", "0.5*sum")
+    assert "more_losses: [] is stored, ['0.5*sum'] is asked for" in said
+    # An earlier version did not have every setting.
+    path = tmp_path / "run" / "settings.json"
+    stored = json.loads(path.read_text())
+    del stored["settings"]["more_losses"]
+    path.write_text(json.dumps(stored))
+    said = refused(capsys, *train, "--resume", "--more-losses", "0.5*sum")
+    assert "more_losses: [] is stored, ['0.5*sum'] is asked for" in said
+    assert run(*train, "--resume", "--epochs", 2) == 0
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_told_without_a_line_of_a_program(tmp_path, capsys):
+    flags = ("--interval", 0.5, "--duration", 1, "--epochs", 1, "--no-progress", "--no-pictures")
+    assert run("train", "sequence", "--out", tmp_path / "run", *flags) == 0
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("evsim: seconds? a trial of duration = 1 ms is short for")
 
 
 def test_cuda_without_cupy_says_what_to_install(capsys, tmp_path, monkeypatch):
@@ -507,6 +530,15 @@ def test_too_little_memory_ends_with_one_sentence(capsys, tmp_path, monkeypatch)
         ("train shd --no-picture", "shd has no flag --no-picture; did you mean --no-pictures?"),
         ("train mnist --xyz 3", "mnist has no flag --xyz; --help lists those it has"),
         ("train --epochs 3", "--epochs comes after the task, one of sequence, yin-yang,"),
+        ("train --verson", "train has no flag --verson; did you mean --version?"),
+        ("train shd --verson", "shd has no flag --verson; did you mean --version?"),
+        ("--out runs train yin-yang", "--out comes after train and the task"),
+        ("--engine=grid", "--engine comes after train and the task"),
+        ("--warm info", "--warm comes after info"),
+        ("info --wram", "info has no flag --wram; did you mean --warm?"),
+        ("info -V", "info has no flag -V; --help lists those it has"),
+        ("-V", "evsim has no flag -V; --help lists those it has"),
+        ("version", "there is no command 'version'; did you mean --version?"),
     ],
 )
 def test_what_is_not_there_is_refused_with_the_nearest_that_is(arguments, message, capsys):
@@ -535,8 +567,11 @@ def command(*arguments, environment=None, **streams):
     )  # fmt: skip
 
 
-def test_the_version_is_told(capsys):
-    assert run("--version") == 0
+@pytest.mark.parametrize(
+    "before", ["", "train", "info", "info --warm", "train yin-yang", "train shd --epochs 3"]
+)
+def test_the_version_is_told(before, capsys):
+    assert run(*before.split(), "--version") == 0
     assert capsys.readouterr().out == f"evsim {evsim.__version__}\n"
 
 

@@ -626,8 +626,10 @@ def test_spoken_words(tmp_path, load, names, classes):
         load(tmp_path)
     for part, name in enumerate(names):
         write_spoken(tmp_path / f"{name}.h5", classes, speakers=(part, 1, 1, 0))
-    with pytest.warns(SpikesLeftOutWarning, match=r"of 8 spikes 4 come at 1000 ms or later; they"):
+    message = r"of 8 spikes 4 come at 1000 ms or later; they"
+    with pytest.warns(SpikesLeftOutWarning, match=message) as told:
         parts = load(tmp_path)
+    assert {each.filename for each in told} == {__file__}
     assert [part.groups.tolist() for part in parts] == [
         [part, 1, 1, 0] for part in range(len(names))
     ]

@@ -241,3 +241,11 @@ def test_second_derivatives_are_refused():
     for derivative in (jax.hessian(loss), jax.grad(size)):
         with pytest.raises(NotImplementedError, match="evsim.jax has first derivatives only"):
             derivative(read.parameters)
+
+
+def test_warnings_are_told_where_the_user_calls():
+    read, times = evsim_jax.reader(network(), Mean(), 1.0), jnp.full((1, 5), 0.5)
+    for call in (read, jax.jit(lambda parameters, times: read(parameters, times + 0.1))):
+        with pytest.warns(evsim.TimeUnitWarning, match="seconds") as told:
+            jax.block_until_ready(call(read.parameters, times))
+        assert [each.filename for each in told] == [__file__]

@@ -328,11 +328,41 @@ def test_spikes_in_seconds_are_said_once_by_every_call():
 
 
 def test_a_trial_in_seconds_is_said_once():
-    message = "seconds? a trial of duration = 0.02 ms is short for membrane time constants of at"
     silent = evsim.SpikeTrains.from_lists([[]], units=2)
     for inputs in (spikes(0.004, 0.019), silent):
-        told = seconds_said(lambda inputs=inputs: evsim.simulate(network(), inputs, 0.02))
-        assert [each[: len(message)] for each in told] == [message]
+        assert seconds_said(lambda inputs=inputs: evsim.simulate(network(), inputs, 0.02)) == [
+            "seconds? a trial of duration = 0.02 ms is short for time constants of at least 20 ms "
+            "(tau_mem) and 5 ms (tau_syn); evsim has all times in ms"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("duration", "tau_mem", "tau_syn", "asked"),
+    [
+        # As people write trials of seconds beside usual time constants in ms.
+        *((duration, 20.0, 5.0, True) for duration in (0.1, 0.5, 1.0, 1.4, 2.0)),
+        *((duration, 10.0, 2.0, True) for duration in (0.1, 0.5, 1.0, 1.4, 2.0)),
+        (1.0, 5.0, 1.0, True),
+        # Trials of ms.
+        (2.0, 0.5, 0.5, False),
+        (2.0, 2.0, 0.5, False),
+        (0.9, 0.3, 0.3, False),
+        (2.5, 20.0, 5.0, False),
+        # Units that hardly leak are as fast as their synapses.
+        (2.0, 1e6, 1.0, False),
+        (1.0, 1e6, 0.5, False),
+    ],
+)
+def test_a_trial_is_short_by_both_time_constants(duration, tau_mem, tau_syn, asked):
+    given = {
+        f"{population}.{name}": value
+        for population in ("hidden", "output")
+        for name, value in (("tau_mem", tau_mem), ("tau_syn", tau_syn))
+    }
+    inputs = spikes(*np.linspace(0.0, duration, 12))  # spread over the trial in any unit
+    changed = network().replace(given)
+    told = seconds_said(lambda: evsim.simulate(changed, inputs, duration, "reference"))
+    assert len(told) == asked, told
 
 
 @pytest.mark.parametrize(

@@ -408,8 +408,10 @@ def test_few_steps_per_time_constant_earn_a_warning_with_a_remedy():
 
 def test_a_target_of_few_steps_per_time_constant_earns_a_warning():
     network = small()
-    with pytest.warns(CoarseStepWarning, match=r"in steps of 1 ms, tau_syn of 'lif' is 5: .* dt$"):
+    message = r"in steps of 1 ms, tau_syn of 'lif' is 5: .* dt$"
+    with pytest.warns(CoarseStepWarning, match=message) as caught:
         made = evsim.nir.write(network, target="norse")
+    assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         evsim.nir.read(made)  # it was not trained in these steps

@@ -1,6 +1,7 @@
 """The papers' experiments on MNIST, spoken words and Braille, at sizes that take seconds."""
 
 import json
+import re
 from dataclasses import fields
 
 import numpy as np
@@ -12,10 +13,12 @@ from preset_files import write_braille, write_mnist, write_vowels, write_words
 
 import evsim
 from evsim import storage
-from evsim.cli import main
+from evsim.cli import TASKS, main
+from evsim.cli.parsing import field_help
 from evsim.data.dataset import Dataset
 from evsim.data.splits import draw_evenly, only_classes
-from evsim.tasks import braille, japanese_vowels, mnist, shd, spoken_digits, ssc
+from evsim.tasks import braille, japanese_vowels, mnist, sequence, shd, spoken_digits, ssc, yin_yang
+from evsim.tasks.named_losses import named_loss
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +119,8 @@ def test_spoken_digits_are_trained_with_each_loss(loss, files, tmp_path):
         ("japanese-vowels", (), {"input->hidden.weight": (8, 72)}),
         (
             "japanese-vowels",
-            ("--delays", "--recurrent", "--validation-size", 9),
+            ("--delays", "--recurrent", "--validation-size", 9, "--more-losses", "0.5*max",
+             "-0.1*xent", "--regulariser-strength", 1e-8),
             {"input->hidden.delay": (8, 72), "hidden->hidden.weight": (8, 8)},
         ),
         ("braille", ("--delays",), {"input->hidden1.delay": (8, 24)}),
@@ -132,6 +136,12 @@ def test_presets_train_what_they_say(task, flags, trained, files, tmp_path):
     metrics = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
     validated = task in ("ssc", "braille") or {"--held-out-speaker", "--validation-size"} & {*flags}
     assert (metrics["validation_accuracy"] is not None) == bool(validated)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    terms = [weight for weight, _ in config["loss"].get("terms", [])]
+    assert terms == ([1.0, 0.5, -0.1] if "--more-losses" in flags else [])
+    if "--regulariser-strength" in flags:
+        (regulariser,) = config["regularisers"]
+        assert (regulariser["population"], regulariser["strength"]) == ("hidden", 1e-8)
 
 
 def test_pictures_show_learning_confusion_delays_and_activity(files, tmp_path, capsys):
@@ -347,6 +357,61 @@ def test_a_delay_line_does_what_delayed_copies_of_the_inputs_do(files):
     np.testing.assert_allclose(ours.mean("output"), theirs.mean("output"), rtol=1e-9)
 
 
+# -- further terms of the loss ------------------------------------------------------------
+
+OF_VOLTAGES = {"sum", "sum_exp", "linear", "sigmoid", "input", "xent"}
+SPIKES_OR_PEAK = {"time", "time_invariant", "max"}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_loss_takes_the_terms_that_can_be_read_from_the_outputs_and_names_them(task):
+    experiment = TASKS[task]
+    make = experiment.settings_type
+    has_choice = "loss" in {field.name for field in fields(make)}
+    told = set(re.findall(r"\w+", field_help(make)["more_losses"]))
+    for chosen in [{"loss": "max"}, {"loss": "time"}] if has_choice else [{}]:
+        plain = make(**chosen)
+        network = experiment.network(plain)
+        spiking = isinstance(network.output, evsim.LIF)
+        names = OF_VOLTAGES | ({"time", "time_invariant"} if spiking else {"max"})
+        assert names == told & {*names, *SPIKES_OR_PEAK} or (has_choice and names <= told)
+        for name in names:
+            loss = experiment.loss(make(**chosen, more_losses=(f"-0.5*{name}",)))
+            loss.check_readouts(network, plain.number("duration"))
+            (one, main), (weight, term) = loss.terms
+            assert (one, main, weight) == (1.0, experiment.loss(plain), -0.5)
+            assert type(term) is type(named_loss(name))
+        for name in SPIKES_OR_PEAK - names:
+            with pytest.raises(ValueError, match=f"{name} cannot be .*; names are sum, ") as error:
+                make(**chosen, more_losses=(f"0.5*{name}",))
+            assert set(str(error.value).partition("names are ")[2].split(", ")) == names
+
+
+def test_the_arguments_of_a_term_are_those_given_or_the_settings_or_the_defaults():
+    terms = ("1*time", "2*time(tau0=2, alpha=0)", "3*time_invariant", "4*time_invariant(delta=1)")
+    found = yin_yang.loss(yin_yang.Settings(delta=5.0, more_losses=terms))
+    first_spikes = evsim.losses.FirstSpikeCrossEntropy
+    assert found.terms[1:] == (
+        (1.0, first_spikes()),
+        (2.0, first_spikes(tau0=2.0, alpha=0.0)),
+        (3.0, evsim.losses.TimeInvariantMSE(delta=5.0)),
+        (4.0, evsim.losses.TimeInvariantMSE(delta=1.0)),
+    )
+    found = mnist.loss(mnist.Settings(loss="time", tau1=7.0, more_losses=("1*time(tau0=3)",)))
+    assert found.terms[1][1] == first_spikes(tau0=3.0, tau1=7.0, alpha=3.6e-4)
+
+
+def test_a_late_spike_of_an_output_has_a_large_mean_voltage():
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LIF("output", 3, refractory=np.inf)],
+        [evsim.Connection("input", "output", [[6.4], [8.0], [16.0]])],
+    )
+    spikes = evsim.SpikeTrains.from_lists([[(1.0, 0)]], units=1)
+    run = evsim.simulate(network, spikes, 40.0, "reference")
+    assert np.isfinite(run.first_spike("output")).all()
+    assert (np.diff(run.mean("output")) < 0).all()
+
+
 # -- refusals -----------------------------------------------------------------------------
 
 
@@ -357,6 +422,18 @@ def test_a_delay_line_does_what_delayed_copies_of_the_inputs_do(files):
         (mnist.Settings, {"tau0": 2.0}, "tau0 = 2 is given but the loss is xent"),
         (mnist.Settings, {"more_losses": ("max",)}, "more_losses = 'max': give terms of the form"),
         (shd.Settings, {"more_losses": ("1*time",)}, "names are sum, sum_exp, linear"),
+        (sequence.Settings, {"more_losses": ("1*mean",)}, "give terms of the form 0.5.sum, a fini"),
+        (sequence.Settings, {"more_losses": ("nan*sum",)}, "'nan.sum': give terms of the form"),
+        (sequence.Settings, {"more_losses": ("1*sum(tau0=1)",)}, "sum takes no arguments: write"),
+        (
+            yin_yang.Settings,
+            {"more_losses": ("1*time(tau=1)",)},
+            "time takes tau0, tau1, alpha, each at most once and with a number, as in 0.5.time",
+        ),
+        (yin_yang.Settings, {"more_losses": ("1*time(tau0=1,tau0=2)",)}, "each at most once"),
+        (yin_yang.Settings, {"more_losses": ("1*time(tau0=-1)",)}, "tau0 = -1.0 ms: it must be"),
+        (yin_yang.Settings, {"regulariser_strength": -1.0}, "regulariser_strength = -1.0: it must"),
+        (shd.Settings, {"regulariser_strength": (1.0, -1.0)}, "-1.0.: it must be finite and >= 0"),
         (mnist.Settings, {"classes": (3, 10)}, "classes names 10: there are 0 to 9"),
         (mnist.Settings, {"classes": (3, 3)}, "give at least two, each once"),
         (mnist.Settings, {"train_size": 0}, "train_size = 0: it must be at least 1"),
@@ -432,6 +509,10 @@ def test_missing_files_are_named_with_the_flags_that_help(tmp_path, capsys, monk
         (("shd", "--tau-rate", 1), "--tau-rate = 1 ms is given but no time constants"),
         (("shd", "--delays", "--delay-line", 3), "--delay-line = 3 gives the inputs fixed delays"),
         (("shd", "--target-spikes", -1), "--target-spikes = -1.0: it must be"),
+        (
+            ("japanese-vowels", "--more-losses", "0.5*time"),
+            "--more-losses = '0.5*time': time cannot be read from outputs that never spike; names",
+        ),
     ],
 )
 def test_settings_are_refused_before_data_are_looked_for(arguments, message, tmp_path, capsys):

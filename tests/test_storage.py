@@ -252,10 +252,13 @@ def test_where_a_file_system_has_no_locks_that_is_said(tmp_path, monkeypatch, co
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with (
-        pytest.warns(RuntimeWarning, match="has no locks .*: nothing keeps another process"),
+        pytest.warns(
+            RuntimeWarning, match="has no locks .*: nothing keeps another process"
+        ) as told,
         storage.RunFolder(tmp_path).locked(),
     ):
         pass
+    assert [each.filename for each in told] == [__file__]
 
 
 def test_checkpoints_of_another_version_are_refused_with_what_to_do(tmp_path):

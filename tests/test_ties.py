@@ -75,6 +75,7 @@ def test_an_arrival_in_the_last_bits_before_an_emission_is_taken_up_once(ulps):
     np.testing.assert_allclose(run.spikes["o"].times, [FIRST, SECOND], rtol=0, atol=4e-15)
 
 
+@pytest.mark.filterwarnings("ignore::evsim.TimeUnitWarning")  # all happens in 1.5 ms
 @either_code
 @pytest.mark.parametrize("refractory", [0.0, 1e-17, 1e-14, 2.0, np.inf])
 @pytest.mark.parametrize("weight", [5.0, 500.0, -0.5, -500.0])

@@ -260,8 +260,11 @@ def test_float32_is_rounded_float64_and_says_so_once():
     module = Module(layered(), FirstSpike(), 40.0, dtype=torch.float32)
     exact.load_state_dict(module.state_dict())
     spikes = times().float().requires_grad_()
-    with pytest.warns(UserWarning, match="evsim computes in float64: parameters, values and grad"):
+    with pytest.warns(
+        UserWarning, match="evsim computes in float64: parameters, values and grad"
+    ) as told:
         values = module(spikes)
+    assert [each.filename for each in told] == [__file__]
     module(spikes)
     assert values.dtype == torch.float32
     assert torch.equal(values, exact(spikes.double()).float())

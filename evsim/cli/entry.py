@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import evsim
 from evsim.cli.exit_status import BROKEN_PIPE, FAILED, INTERRUPTED, TERMINATED, WRONG_USE
@@ -24,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     ``arguments`` are the words after the command's name; by default those of ``sys.argv``.
     """
-    with _streams():
+    with _streams(), _warnings_without_a_place():
         return _exit_status(sys.argv[1:] if arguments is None else arguments)
 
 
@@ -37,6 +39,24 @@ def _streams() -> Iterator[None]:
                 setattr(sys, name, opened.enter_context(open(os.devnull, "w")))
                 opened.callback(setattr, sys, name, None)
         show_plainly([sys.stdout, sys.stderr])
+        yield
+
+
+@contextmanager
+def _warnings_without_a_place() -> Iterator[None]:
+    """Show the warnings of evsim as its errors are: the command has no line that they point to."""
+    with warnings.catch_warnings():
+        show_elsewhere = warnings.showwarning
+
+        def show(
+            message: Warning | str, category: type[Warning], *place: Any, **others: Any
+        ) -> None:
+            if category.__module__.partition(".")[0] == "evsim":
+                print(f"evsim: {message}", file=sys.stderr)
+            else:
+                show_elsewhere(message, category, *place, **others)
+
+        warnings.showwarning = show
         yield
 
 
@@ -70,7 +90,7 @@ def _exit_status(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    if list(arguments) == ["--version"]:
+    if "--version" in arguments:
         print(f"evsim {evsim.__version__}")
         return 0
     return parse(arguments)()

@@ -6,7 +6,7 @@ tyro makes the flags from the settings dataclasses; their docstrings are the hel
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_type_hints
 
@@ -133,20 +133,58 @@ def _check_words(words: Sequence[str]) -> None:
     if get_close_matches(command, TASKS, n=1) and command not in COMMANDS:
         near = get_close_matches(command, TASKS, n=1)[0]
         raise ValueError(f"there is no command {command!r}; did you mean train {near}?")
+    if f"--{command}" in _EVERYWHERE:
+        raise ValueError(f"there is no command {command!r}; did you mean --{command}?")
     if command[:1] not in ("", "-") and command not in COMMANDS:
         raise ValueError(unknown_name("command", command, COMMANDS))
-    if command != "train" or task in ("", "-h", "--help"):
-        return
-    if task not in TASKS and not task.startswith("-"):
+    if command == "train" and task[:1] not in ("", "-") and task not in TASKS:
         raise ValueError(unknown_name("task", task, TASKS))
-    if task not in TASKS:
-        raise ValueError(f"{task} comes after the task, one of {', '.join(TASKS)}")
-    fields = [*dataclasses.fields(TASKS[task].settings_type), *dataclasses.fields(Run)]
-    names = [field.name.replace("_", "-") for field in fields]
-    flags = [*(f"--{name}" for name in names), *(f"--no-{name}" for name in names), "--help"]
-    for word in words[2:]:
+    _check_flags(words)
+
+
+_EVERYWHERE = ("--help", "--version")
+"""The flags of every command."""
+
+
+def _check_flags(words: Sequence[str]) -> None:
+    """Refuse flags that are misspelt, or that stand before the command or task they belong to."""
+    command, task = [*words, "", ""][:2]
+    flags_of_tasks = {name: _flags(each.settings_type, Run) for name, each in TASKS.items()}
+    flags_of_any_task = set().union(*flags_of_tasks.values())
+    if command.startswith("-"):
+        misplaced = {
+            **dict.fromkeys(flags_of_any_task, "train and the task"),
+            **dict.fromkeys(_flags(Info), "info"),
+        }
+        _check_each("evsim", [command], (), misplaced)
+    elif command == "info":
+        _check_each("info", words[1:], _flags(Info), {})
+    elif task.startswith("-"):
+        place = f"the task, one of {', '.join(TASKS)}"
+        _check_each("train", [task], (), dict.fromkeys(flags_of_any_task, place))
+    elif task:
+        _check_each(task, words[2:], flags_of_tasks[task], {})
+
+
+def _flags(*kinds: type) -> list[str]:
+    """The flags that are made from the fields of dataclasses."""
+    names = [field.name.replace("_", "-") for kind in kinds for field in dataclasses.fields(kind)]
+    return [*(f"--{name}" for name in names), *(f"--no-{name}" for name in names)]
+
+
+def _check_each(
+    owner: str, words: Sequence[str], flags: Sequence[str], misplaced: Mapping[str, str]
+) -> None:
+    """Refuse flags among the words that ``owner`` lacks; ``misplaced`` says where some belong."""
+    known = (*flags, *_EVERYWHERE)
+    for word in words:
         flag = word.partition("=")[0].replace("_", "-")
-        if flag.startswith("--") and flag not in flags:
-            close = get_close_matches(flag, flags, n=1)
-            remedy = f"did you mean {close[0]}?" if close else "--help lists those it has"
-            raise ValueError(f"{task} has no flag {flag}; {remedy}")
+        # Values, which only tasks have, begin with one dash at most, as -0.5 does.
+        dashes = "--" if owner in TASKS else "-"
+        if not flag.startswith(dashes) or flag in (*known, "-h") or flag.startswith("--tyro-"):
+            continue
+        if flag in misplaced:
+            raise ValueError(f"{flag} comes after {misplaced[flag]}")
+        close = get_close_matches(flag, known, n=1)
+        remedy = f"did you mean {close[0]}?" if close else "--help lists those it has"
+        raise ValueError(f"{owner} has no flag {flag}; {remedy}")

@@ -36,6 +36,7 @@ class SettingsFile:
             "settings": describe(_as_text(dataclasses.asdict(settings))),
             "engine": run.engine,
         }
+        self.defaults = describe(_as_text(dataclasses.asdict(type(settings)())))
         if run.on_grid:
             self.content |= {name: getattr(engine, name) for name in GRID}
         self.content["versions"] = environment()
@@ -46,7 +47,10 @@ class SettingsFile:
         self.epochs: int | None = None
 
     def compare(self) -> None:
-        """Refuse to resume a run that had other settings; name the differences."""
+        """Refuse to resume a run that had other settings; name the differences.
+
+        A setting that an earlier version did not have counts as its default.
+        """
         from evsim.storage.description import differences
 
         if not self.path.exists():
@@ -54,6 +58,7 @@ class SettingsFile:
         try:
             stored, asked = (
                 {
+                    **self.defaults,
                     **{name: content[name] for name in ("task", "engine")},
                     **{name: content[name] for name in GRID if name in content},
                     **content["settings"],

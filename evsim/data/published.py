@@ -7,7 +7,6 @@ in the order train, validation, test; ``japanese_vowels`` returns continuous ``T
 from __future__ import annotations
 
 import os
-import warnings
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from evsim.data.readers.spoken_words import CochleaRecordings, read_recordings
 from evsim.data.readers.ts_files import read_ts
 from evsim.data.splits import stratified_split
 from evsim.data.time_series import TimeSeries
+from evsim.display.warning_place import warn_caller
 
 Folder = str | os.PathLike[str] | None
 
@@ -228,10 +228,9 @@ def _tell_what_is_left_out(
         )
     if reasons:
         total = recordings.spikes.times.size + recordings.cut + recordings.merged
-        warnings.warn(
+        warn_caller(
             f"{path}: of {total} spikes {' and '.join(reasons)}; they are left out",
             SpikesLeftOutWarning,
-            stacklevel=4,
         )
 
 

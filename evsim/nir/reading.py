@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections import Counter
 from typing import Any
 
@@ -19,6 +18,7 @@ from evsim.arguments.checks import (
     shown,
 )
 from evsim.arguments.keywords import helpful
+from evsim.display.warning_place import warn_caller
 from evsim.network.connections import Connection
 from evsim.network.network import Network
 from evsim.network.parameters import with_data
@@ -121,7 +121,7 @@ def read(
     if trained_in_steps and convention.dt is not None:
         few = few_steps(conversion.time_constants(), convention.dt)
         if few:
-            warnings.warn(few + _remedy(convention.dt), CoarseStepWarning, stacklevel=3)
+            warn_caller(few + _remedy(convention.dt), CoarseStepWarning)
     return _delayed_in_loops(network, recurrent_delay) if recurrent_delay else network
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
-import warnings
 from typing import Any
 
 import numpy as np
 
 from evsim.arguments.checks import check_flag, check_is, checked_path
 from evsim.arguments.keywords import helpful
+from evsim.display.warning_place import warn_caller
 from evsim.network.connections import Connection
 from evsim.network.network import Network
 from evsim.network.parameters import sparse_entries, spread
@@ -102,7 +102,7 @@ def write(
     if convention.dt is not None:
         few = few_steps(_time_constants(network), convention.dt)
         if few:
-            warnings.warn(f"{few}; give a smaller dt", CoarseStepWarning, stacklevel=3)
+            warn_caller(f"{few}; give a smaller dt", CoarseStepWarning)
     if path is not None:
         content = io.BytesIO()
         nir.write(content, graph)

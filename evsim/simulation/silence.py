@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from evsim.arguments.checks import is_sparse
+from evsim.display.warning_place import warn_caller
 from evsim.network.connections import Connection
 from evsim.network.network import Network
 from evsim.network.populations import LIF
 from evsim.network.spike_trains import SpikeTrains
-from evsim.simulation.warning_place import warn_caller
 
 
 class SilentNetworkWarning(UserWarning):

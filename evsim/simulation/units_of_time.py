@@ -6,32 +6,41 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from evsim.display.warning_place import warn_caller
 from evsim.network.network import Network
 from evsim.network.spike_trains import SpikeTrains
-from evsim.simulation.warning_place import warn_caller
 
 FEWEST_SPIKES = 10
 """Fewer spikes may be close together by choice."""
 
 
+LONGEST_IN_SECONDS = 2.0
+"""Trials of more seconds are rare, and trials of more milliseconds may be meant."""
+
+
 class TimeUnitWarning(UserWarning):
     """Times that seem to be in seconds: evsim has milliseconds everywhere.
 
-    A batch of at least 10 input spikes, all of which come within a thousandth of the trial; a trial
-    shorter than 1 ms and than a twentieth of every membrane time constant.
+    A batch of at least 10 input spikes, all of which come within a thousandth of the trial.  Or a
+    trial of at most 2 ms in which no unit can do much: it is at most a fifth of every ``tau_mem``,
+    and shorter than twice every ``tau_syn``.  Both time constants count, for units that hardly leak
+    may be fast by their ``tau_syn`` alone.  When inputs spike in the trial plays no part, since
+    their times may be in seconds too.
     """
 
 
 def warn_of_seconds(network: Network, inputs: Mapping[str, SpikeTrains], duration: float) -> None:
     """Warn of spike times and of a duration that seem to be in seconds."""
-    shortest = network.per_unit("tau_mem", np.inf).min() if duration < 1 else np.inf
-    if 20 * duration <= shortest < np.inf:
-        warn_caller(
-            f"seconds? a trial of duration = {duration:g} ms is short for membrane time constants "
-            f"of at least {shortest:g} ms; evsim has all times in ms",
-            TimeUnitWarning,
-        )
-        return
+    if duration <= LONGEST_IN_SECONDS:
+        tau_mem, tau_syn = (network.per_unit(n, np.inf).min() for n in ("tau_mem", "tau_syn"))
+        if 5 * duration <= tau_mem < np.inf and duration < 2 * tau_syn:
+            warn_caller(
+                f"seconds? a trial of duration = {duration:g} ms is short for time constants of at "
+                f"least {tau_mem:g} ms (tau_mem) and {tau_syn:g} ms (tau_syn); evsim has all times "
+                "in ms",
+                TimeUnitWarning,
+            )
+            return
     times = [trains.times for trains in inputs.values() if trains.times.size]
     if sum(own.size for own in times) < FEWEST_SPIKES:
         return

@@ -8,7 +8,6 @@ import inspect
 import json
 import os
 import platform
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from evsim.arguments.checks import checked_path
 from evsim.arguments.keywords import helpful
 from evsim.arguments.paths import user_path
+from evsim.display.warning_place import warn_caller
 from evsim.network.network import Network
 from evsim.storage.arrays import load_arrays, save_arrays
 from evsim.storage.description import differences
@@ -157,12 +157,15 @@ def _acquire(lock: Any, folder: Path, holder: Path) -> None:
         code = getattr(error, "errno", None)
         if code is not None and code not in _NO_LOCKS:
             raise
-        warnings.warn(
+        warn_caller(
             f"the file system of {folder} has no locks ({error}): nothing keeps another process "
             "from training there too",
-            RuntimeWarning,
-            stacklevel=2,
+            NoLocksWarning,
         )
+
+
+class NoLocksWarning(RuntimeWarning):
+    """A run folder lies where other processes cannot be kept from training in it too."""
 
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)

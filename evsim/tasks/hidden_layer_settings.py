@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from evsim.arguments.errors import ArgumentError
-from evsim.losses.regularisers import RateRegulariser
 from evsim.tasks.base import Parts
-from evsim.tasks.named_losses import LossName, check_first_spike_numbers, check_further_terms
+from evsim.tasks.named_losses import LossName, check_first_spike_numbers
 from evsim.tasks.settings import DataSettings, with_settings
 from evsim.training.history import Watch
 
@@ -103,7 +102,10 @@ class HiddenLayerSettings(DataSettings, ABC):
     (time). L and D use sum_exp."""
 
     more_losses: tuple[str, ...] = ()
-    """Further terms of the loss, each with a weight, as 0.5*max; none by default."""
+    """Further terms of the loss, each with a weight, as 0.5*max; none by default. Names are sum,
+    sum_exp, linear, sigmoid, input, max and xent. With --loss time, where outputs spike, they are
+    the same without max, and time and time_invariant, whose arguments may follow, as in
+    0.1*time(tau0=2) and 0.1*time_invariant(delta=2)."""
 
     seed: int = 0
     """The seed of the initial values, of the order of the samples and of augmentation."""
@@ -244,6 +246,11 @@ class HiddenLayerSettings(DataSettings, ABC):
         """The numbers of the run: those given, and the paper's for the others."""
         return with_settings(self.published(), self)
 
+    @property
+    def spiking_outputs(self) -> bool:
+        """Whether the outputs are LIF units: for the loss of first spikes."""
+        return self.loss == "time"
+
     def summary(self) -> str:
         """One line that says what network is trained."""
         numbers = self.hyperparameters()
@@ -253,7 +260,7 @@ class HiddenLayerSettings(DataSettings, ABC):
             "learned delays" if self.delays else "no learned delays (--delays)",
             *(["learned time constants"] if self.learn_taus else []),
             *([f"a delay line of {numbers.delay_line}"] if numbers.delay_line > 1 else []),
-            f"loss {self.loss}",
+            f"loss {' + '.join([self.loss, *self.more_losses])}",
         ]
         return ", ".join(parts)
 
@@ -261,7 +268,6 @@ class HiddenLayerSettings(DataSettings, ABC):
         """Refuse settings that contradict each other."""
         self.check_classes(len(self.all_names))
         check_first_spike_numbers(self.loss, tau0=self.tau0, tau1=self.tau1, alpha=self.alpha)
-        check_further_terms(self.more_losses)
         for name in ("delay_rate", "initial_delay_max"):
             if not self.delays and getattr(self, name) is not None:
                 raise ArgumentError(
@@ -277,8 +283,6 @@ class HiddenLayerSettings(DataSettings, ABC):
                 "learn_taus",
             )
         numbers = self.hyperparameters()
-        for strength in numbers.regulariser_strength:
-            RateRegulariser("hidden", strength, self.target_spikes)
         if len(numbers.regulariser_strength) not in (1, numbers.layers):
             raise ArgumentError(
                 f"regulariser_strength = {numbers.regulariser_strength}: give one for all hidden "

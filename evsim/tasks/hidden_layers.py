@@ -25,7 +25,7 @@ from evsim.network.network import Network
 from evsim.network.populations import LI, LIF, Input
 from evsim.tasks.base import CrossValidate, Experiment, Parts, RunOptions, for_settings
 from evsim.tasks.hidden_layer_settings import HiddenLayerSettings, Hyperparameters
-from evsim.tasks.named_losses import named_loss, with_further_terms
+from evsim.tasks.named_losses import named_loss
 from evsim.tasks.pictures import Tested, draw
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def network(settings: HiddenLayerSettings) -> Network:
     output = (
         # One spike a trial: later ones change neither this loss nor its gradient.
         LIF("output", outputs, **time_constants, refractory=np.inf)
-        if settings.loss == "time"
+        if settings.spiking_outputs
         else LI("output", outputs, **time_constants)
     )
     hidden_time_constants = _hidden_time_constants(settings, numbers)
@@ -149,7 +149,7 @@ def loss(settings: HiddenLayerSettings) -> Loss:
     """The loss of that name (L, equations 1, 2, 5, 29 and section 4.1), and further terms."""
     numbers = settings.hyperparameters()
     main = named_loss(settings.loss, tau0=numbers.tau0, tau1=numbers.tau1, alpha=numbers.alpha)
-    return with_further_terms(main, settings.more_losses)
+    return settings.with_further_terms(main)
 
 
 @helpful

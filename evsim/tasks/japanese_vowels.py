@@ -22,6 +22,7 @@ from evsim.arguments.keywords import helpful
 from evsim.data.augment import Augmentation, Augmented
 from evsim.data.dataset import Dataset
 from evsim.losses import CrossEntropy, Loss
+from evsim.losses.regularisers import RateRegulariser
 from evsim.network.connections import Connection
 from evsim.network.initialisers import Normal, Uniform
 from evsim.network.network import Network
@@ -134,6 +135,10 @@ class Settings(DataSettings):
 
     # training
 
+    more_losses: tuple[str, ...] = ()
+    """Further terms of the loss, each with a weight, as 0.5*max; none by default. Names are sum,
+    sum_exp, linear, sigmoid, input, max and xent. The loss is sum."""
+
     epochs: int = 15
     """The number of passes through the training utterances."""
 
@@ -166,6 +171,14 @@ class Settings(DataSettings):
     silent_lift: float = 0.005
     """The amount added, after each epoch, to the incoming weights of hidden units that never
     spiked in it."""
+
+    regulariser_strength: float = 0.0
+    """The strength of the regulariser of the hidden units' spike rates. By default 0, which is
+    none."""
+
+    target_spikes: float = 4.0
+    """The mean number of spikes per trial towards which the regulariser pulls each hidden
+    unit."""
 
     def check(self) -> None:
         """Refuse settings that contradict each other."""
@@ -371,8 +384,8 @@ def network(settings: Settings) -> Network:
 @helpful
 @for_settings(Settings)
 def loss(settings: Settings) -> Loss:
-    """The softmax cross-entropy of the mean output voltages."""
-    return CrossEntropy(Mean())
+    """The softmax cross-entropy of the mean output voltages, and further terms."""
+    return settings.with_further_terms(CrossEntropy(Mean()))
 
 
 @helpful
@@ -399,12 +412,15 @@ def optimizers(settings: Settings) -> dict[str, Optimizer]:
 
 def _fit_arguments(settings: Settings, training: Dataset) -> dict[str, Any]:
     noisy = settings.utterance_noise or settings.frame_noise
+    strength = settings.regulariser_strength
+    regularisers = [RateRegulariser("hidden", strength, settings.target_spikes)]
     return {
         "duration": settings.hyperparameters().duration,
         "epochs": settings.epochs,
         "batch_size": settings.batch_size,
         "delay_max": settings.delay_max if settings.delays else np.inf,
         "silent_lift": settings.silent_lift,
+        "regularisers": regularisers if strength else [],
         "augmentation": [Noise(settings)] if noisy else [],
     }
 

@@ -23,12 +23,7 @@ from evsim.network.initialisers import Normal
 from evsim.network.network import Network
 from evsim.network.populations import LI, LIF, Input
 from evsim.tasks.base import Experiment, Parts, RunOptions, for_settings
-from evsim.tasks.named_losses import (
-    check_first_spike_numbers,
-    check_further_terms,
-    named_loss,
-    with_further_terms,
-)
+from evsim.tasks.named_losses import check_first_spike_numbers, named_loss
 from evsim.tasks.pictures import Tested, draw
 from evsim.tasks.settings import DataSettings, with_settings
 
@@ -64,7 +59,10 @@ class Settings(DataSettings):
     maximum, time the first spike. The paper compares all four."""
 
     more_losses: tuple[str, ...] = ()
-    """Further terms of the loss, each with a weight, as 0.5*max; none by default."""
+    """Further terms of the loss, each with a weight, as 0.5*max; none by default. Names are sum,
+    sum_exp, linear, sigmoid, input, max and xent. With --loss time, where outputs spike, they are
+    the same without max, and time and time_invariant, whose arguments may follow, as in
+    0.1*time(tau0=2) and 0.1*time_invariant(delta=2)."""
 
     hidden: int = 128
     """The number of hidden units. The paper has 128."""
@@ -149,9 +147,11 @@ class Settings(DataSettings):
         """Refuse settings that contradict each other."""
         self.check_classes(len(CLASS_NAMES))
         check_first_spike_numbers(self.loss, tau0=self.tau0, tau1=self.tau1, alpha=self.alpha)
-        check_further_terms(self.more_losses)
-        strength = self.hyperparameters().regulariser_strength
-        RateRegulariser("hidden", strength, self.target_spikes)
+
+    @property
+    def spiking_outputs(self) -> bool:
+        """Whether the outputs are LIF units: for the loss of first spikes."""
+        return self.loss == "time"
 
     def hyperparameters(self) -> Hyperparameters:
         """The numbers that depend on the loss: those given, and the paper's for the others."""
@@ -220,7 +220,7 @@ def network(settings: Settings) -> Network:
     output = (
         # One spike a trial: later ones change neither this loss nor its gradient.
         LIF("output", outputs, **time_constants, refractory=np.inf)
-        if settings.loss == "time"
+        if settings.spiking_outputs
         else LI("output", outputs, **time_constants)
     )
     return Network(
@@ -247,7 +247,7 @@ def loss(settings: Settings) -> Loss:
     """The loss of that name (L, equations 1, 2, 29 and section 4.1), and further terms."""
     numbers = settings.hyperparameters()
     main = named_loss(settings.loss, tau0=numbers.tau0, tau1=numbers.tau1, alpha=numbers.alpha)
-    return with_further_terms(main, settings.more_losses)
+    return settings.with_further_terms(main)
 
 
 @helpful

@@ -73,6 +73,10 @@ class Settings(ExperimentSettings):
     weight: float = 1.0
     """The weight of every synapse; weights are not learned. The paper says 1."""
 
+    more_losses: tuple[str, ...] = ()
+    """Further terms of the loss, each with a weight, as 0.5*sum; none by default. Names are sum,
+    sum_exp, linear, sigmoid, input, max and xent. The loss is max."""
+
     delay_rate: float = 1.0
     """The learning rate of the delays in ms. The paper says 1."""
 
@@ -146,8 +150,8 @@ def data(settings: Settings) -> tuple[Dataset, Dataset, Dataset]:
 @helpful
 @for_settings(Settings)
 def loss(settings: Settings) -> Loss:
-    """Cross-entropy of the largest output voltages (L 29)."""
-    return CrossEntropy(Peak())
+    """Cross-entropy of the largest output voltages (L 29), and further terms."""
+    return settings.with_further_terms(CrossEntropy(Peak()))
 
 
 @helpful

@@ -35,6 +35,8 @@ from evsim.arguments.checks import (
     listed,
 )
 from evsim.arguments.errors import ArgumentError
+from evsim.losses import Loss
+from evsim.tasks.named_losses import ARGUMENTS, further_terms
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -55,10 +57,13 @@ class ExperimentSettings:
         def seed(self) -> int: ...
         @property
         def duration(self) -> float | None: ...
+        @property
+        def more_losses(self) -> tuple[str, ...]: ...
 
     def __post_init__(self) -> None:
         check_types(self)
         check_ranges(self)
+        further_terms(self.more_losses, spiking_outputs=self.spiking_outputs)
         self.check()
 
     def check(self) -> None:
@@ -71,6 +76,20 @@ class ExperimentSettings:
     def number(self, name: str) -> Any:
         """The value of a setting in the run, where it may follow from other settings."""
         return getattr(self.hyperparameters(), name, getattr(self, name, None))
+
+    @property
+    def spiking_outputs(self) -> bool:
+        """Whether the outputs are LIF units, of which losses read spikes; otherwise they are LI."""
+        return False
+
+    def with_further_terms(self, main: Loss) -> Loss:
+        """The loss of the experiment plus the terms that ``more_losses`` names.
+
+        Arguments that a term leaves out are the settings of the same names, if there are any.
+        """
+        numbers = {name: self.number(name) for names in ARGUMENTS.values() for name in names}
+        terms = further_terms(self.more_losses, spiking_outputs=self.spiking_outputs, **numbers)
+        return sum((weight * term for weight, term in terms), main)
 
     def summary(self) -> str:
         """One line that says what is trained; empty if the experiment's name says it all."""
@@ -196,7 +215,8 @@ _RATES = ("weight_rate", "output_rate", "direct_rate", "delay_rate", "tau_rate",
 _COUNTS = ("hidden", "frames", "epochs", "batch_size", "delay_line", "train_size", "test_size")
 _LAYERS = ("hidden", "input", "forward", "recurrent", "direct", "output")
 _NOISE = ("utterance_noise", "frame_noise")
-_AMOUNTS = ("silent_lift", "target_spikes", "blend", "alpha", *_NOISE)
+_REGULARISER = ("regulariser_strength", "target_spikes")
+_AMOUNTS = ("silent_lift", "blend", "alpha", *_REGULARISER, *_NOISE)
 _WIDTHS = ("curve_width", "largest_deviation")
 _TIMES = ("early", "initial_delay", "initial_delay_max", "delta")
 _IN_MS = (*_LENGTHS, *_TIMES, "delay_rate", "tau_rate", "late", "delay_max", "refractory")
@@ -235,12 +255,12 @@ _RANGES: dict[str, _Range] = {
 
 
 def check_ranges(settings: DataclassInstance) -> None:
-    """Refuse numbers outside the range of the setting."""
+    """Refuse numbers outside the range of the setting; a tuple has that of each of its numbers."""
     for field in fields(settings):
         value = getattr(settings, field.name)
         if field.name not in _RANGES or value is None or isinstance(value, (str, Path)):
             continue
         rule, holds = _RANGES[field.name]
-        if not holds(value):
+        if not all(map(holds, value if isinstance(value, tuple) else (value,))):
             unit = " ms" if field.name in _IN_MS else ""
             raise ArgumentError(f"{field.name} = {value}{unit}: it must be {rule}", field.name)

@@ -22,6 +22,7 @@ from evsim.arguments.errors import ArgumentError
 from evsim.arguments.keywords import helpful
 from evsim.display.picture_target import for_files_only
 from evsim.losses import Loss, TimeInvariantMSE
+from evsim.losses.regularisers import RateRegulariser
 from evsim.network.connections import Connection
 from evsim.network.initialisers import Constant, Normal
 from evsim.network.network import Network
@@ -157,6 +158,12 @@ class Settings(ExperimentSettings):
     """How much earlier than the other outputs the output of the true class should spike, in ms.
     Table 2 of D says 2.0."""
 
+    more_losses: tuple[str, ...] = ()
+    """Further terms of the loss, each with a weight, as 0.1*time; none by default. Names are time
+    and time_invariant, of first spikes, whose arguments may follow, as in 0.1*time(tau0=2); and
+    sum, sum_exp, linear, sigmoid, input and xent, of output voltages. The loss is
+    time_invariant."""
+
     epochs: int = 300
     """The number of passes through the training samples. The program of D has 300."""
 
@@ -179,6 +186,14 @@ class Settings(ExperimentSettings):
     silent_lift: float = 0.02
     """The amount added, after each epoch, to the incoming weights of hidden units that never
     spiked in it. Section 4.5 of L says 0.002; D has no such lift."""
+
+    regulariser_strength: float = 0.0
+    """The strength of the regulariser of the hidden units' spike rates. By default 0, which is
+    none, as in D."""
+
+    target_spikes: float = 1.0
+    """The mean number of spikes per trial towards which the regulariser pulls each hidden
+    unit."""
 
     def check(self) -> None:
         """Refuse settings that contradict each other."""
@@ -211,6 +226,11 @@ class Settings(ExperimentSettings):
                         name,
                         "output_delays",
                     )
+
+    @property
+    def spiking_outputs(self) -> bool:
+        """Whether the outputs are LIF units: they are."""
+        return True
 
     @property
     def learns_delays(self) -> bool:
@@ -318,8 +338,8 @@ def network(settings: Settings) -> Network:
 @helpful
 @for_settings(Settings)
 def loss(settings: Settings) -> Loss:
-    """The time-invariant squared error of the first output spikes (D, equation 71)."""
-    return TimeInvariantMSE(delta=settings.delta)
+    """The time-invariant squared error of first output spikes (D 71), and further terms."""
+    return settings.with_further_terms(TimeInvariantMSE(delta=settings.delta))
 
 
 @helpful
@@ -340,12 +360,15 @@ def optimizers(settings: Settings) -> dict[str, Optimizer]:
 
 
 def _fit_arguments(settings: Settings, training: Dataset) -> dict[str, Any]:
+    strength = settings.regulariser_strength
+    regularisers = [RateRegulariser("hidden", strength, settings.target_spikes)]
     return {
         "duration": settings.duration,
         "epochs": settings.epochs,
         "batch_size": settings.batch_size,
         "delay_max": settings.delay_max if settings.learns_delays else np.inf,
         "silent_lift": settings.silent_lift,
+        "regularisers": regularisers if strength else [],
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evsim.arguments.checks import is_sparse
+from evsim.display.warning_place import warn_caller
 from evsim.engines.protocol import Engine
 from evsim.network.network import Network
 from evsim.network.parameters import Parameter, numbers, refuse, with_data
@@ -138,11 +138,10 @@ class Layer:
         if not rounded or self._has_warned_of_rounding:
             return
         self._has_warned_of_rounding = True
-        warnings.warn(
+        warn_caller(
             f"evsim computes in float64: parameters, values and gradients in {rounded[0]} are "
             "converted, which rounds them and saves no time",
             UserWarning,
-            stacklevel=2,
         )
 
 

@@ -7,17 +7,18 @@ import warnings
 from pathlib import Path
 from types import FrameType
 
-import numpy as np
-
 _PACKAGE = str(Path(__file__).parents[1])
-_ERRSTATE = np.errstate.__call__.__code__.co_filename
-"""Where the frames of functions lie that np.errstate decorates."""
+_CALLED_BETWEEN = ("contextlib", "evsim_gpu", "jax", "numpy", "torch")
+"""Packages with functions that stand between evsim's own.
+
+The others decorate them, and PyTorch and JAX call ``evsim.torch`` and ``evsim.jax``.
+"""
 
 
 def _is_between(frame: FrameType) -> bool:
-    """Whether a frame is of evsim, or of PyTorch, which calls the modules of ``evsim.torch``."""
-    is_torch = str(frame.f_globals.get("__name__")).partition(".")[0] == "torch"
-    return is_torch or frame.f_code.co_filename.startswith((_PACKAGE, _ERRSTATE))
+    """Whether a frame is of evsim, or of a package that evsim is called through."""
+    package = str(frame.f_globals.get("__name__")).partition(".")[0]
+    return package in _CALLED_BETWEEN or frame.f_code.co_filename.startswith(_PACKAGE)
 
 
 def warn_caller(text: str, category: type[Warning]) -> None:
