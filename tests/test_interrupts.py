@@ -313,7 +313,8 @@ def last_line(text):
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_ctrl_c_reaches_the_program_and_ends_it():
     cases = [
-        ("one", 1, "main"), ("many", 2, "thread"), ("gradient", 2, "main"), ("gradient", 1, "thread"),
+        ("one", 1, "main"), ("many", 2, "thread"),
+        ("gradient", 2, "main"), ("gradient", 1, "thread"),
     ]  # fmt: skip
     for first in range(0, len(cases), 2):
         both = [start(PROGRAM, *case) for case in cases[first : first + 2]]
