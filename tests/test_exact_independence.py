@@ -352,3 +352,24 @@ def test_the_same_batch_twice():
         np.testing.assert_array_equal(one[1][readout], again[1][readout])
     for name, gradient in one[2].parameters.items():
         np.testing.assert_array_equal(entries(gradient), entries(again[2].parameters[name]))
+
+
+def test_networks_that_share_a_topology():
+    """Neither the parameters of units of one run nor its dropout change another run."""
+    network = evsim.Network(
+        [evsim.Input("input", 2), evsim.LIF("hidden", 3)],
+        [evsim.Connection("input", "hidden", evsim.Normal(6.0, 1.0), evsim.Uniform(1.0, 3.0))],
+        seed=0,
+    )
+    spikes = evsim.SpikeTrains.from_latencies(np.random.default_rng(0).uniform(0, 20, (8, 2)))
+
+    def hidden(network, dropout=None):
+        run = evsim.simulate(network, spikes, 40.0, EXACT, dropout=dropout)
+        return run.spikes["hidden"]
+
+    before = hidden(network)
+    slower = network.replace({"hidden.tau_mem": 30.0})
+    assert slower.topology is network.topology
+    assert hidden(slower) == hidden(evsim.Network(slower.populations, slower.connections)) != before
+    assert hidden(network, evsim.Dropout({"input": 0.5}, seed=0)) != before
+    assert hidden(network) == before

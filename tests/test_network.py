@@ -318,6 +318,17 @@ def test_replace_changes_what_it_names_and_keeps_the_rest():
             np.testing.assert_array_equal(changed.parameters[name], values)
 
 
+def test_replace_tells_a_connection_from_a_population_of_its_name():
+    network = evsim.Network(
+        [evsim.Input("input", 2), evsim.LIF("hidden", 3)],
+        [evsim.Connection("input", "hidden", 1.0, name="hidden")],
+    )
+    changed = network.replace({"hidden.weight": 2.0, "hidden.rest": 0.5, "hidden.delay": 3.0})
+    found = {name: value.tolist() for name, value in changed.parameters.items()}
+    before = {name: value.tolist() for name, value in network.parameters.items()}
+    assert found == before | {"hidden.weight": 2.0, "hidden.rest": 0.5, "hidden.delay": 3.0}
+
+
 def test_replace_shares_the_topology_unless_synapses_change():
     network = recurrent_network(sparse=True)
     topology = network.topology

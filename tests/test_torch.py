@@ -15,6 +15,9 @@ from evsim.readouts import FirstSpike, Mean, Peak, SpikeTimes, Voltage, VoltageT
 
 torch = pytest.importorskip("torch")
 
+from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
+from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
+
 from evsim.torch import Module, collate  # noqa: E402
 
 KINDS = ("weight", "delay", "tau_mem", "tau_syn", "threshold", "reset", "rest")
@@ -173,6 +176,28 @@ def test_a_run_is_simulated_again_if_the_memory_of_its_handle_is_gone():
 
     with pytest.raises(RuntimeError, match="Module was deleted before the backward pass through"):
         torch.ops.evsim.simulate([], [], "none", DOUBLE, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("spikes", [times, trains])
+def test_tensors_of_a_module_are_not_the_memory_of_its_run(spikes):
+    module = Module(layered(), FirstSpike(), 40.0)
+    (expected,) = torch.autograd.grad(module(spikes()).sum(), module.input_to_hidden_weight)
+    values = module(spikes())
+    total = values.sum()
+    values.detach().fill_(np.inf)  # the run knows by its own values that no spike is missing
+    (found,) = torch.autograd.grad(total, module.input_to_hidden_weight)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("spikes", [times, trains])
+def test_where_pytorch_does_not_compute_a_simulation_is_one_operator(spikes):
+    module = Module(layered(), FirstSpike(), 40.0)
+    graph = make_fx(lambda factor: module(spikes()) * factor)(torch.tensor(2.0, dtype=DOUBLE))
+    assert "evsim.simulate.default" in {str(node.target) for node in graph.graph.nodes}
+    assert torch.equal(graph(torch.tensor(3.0, dtype=DOUBLE)), 3 * module(spikes()))
+    with FakeTensorMode():
+        assert Module(layered(), FirstSpike(), 40.0)(spikes()).shape == (2, 2)
+    assert module.to("meta")(spikes()).is_meta
 
 
 def test_several_inputs_of_both_forms():

@@ -173,7 +173,7 @@ def real_array(
     Raises TypeError for values that are not such numbers or have units, ValueError for masked
     entries and for lists of different lengths.
     """
-    return _Given(name, "iuf", what, masked).array(values, ())
+    return _array(values, name, "iuf", what, masked)
 
 
 def integer_array(values: Any, name: str, what: str = "integers") -> np.ndarray:
@@ -181,23 +181,33 @@ def integer_array(values: Any, name: str, what: str = "integers") -> np.ndarray:
 
     Raises the errors of ``real_array``, and ValueError for integers of more than 64 bits.
     """
-    array = _Given(name, "iu", what, None).array(values, ())
-    limit = np.iinfo(np.int64).max
-    beyond = array > limit
-    if beyond.any():
-        place = np.unravel_index(int(np.argmax(beyond)), array.shape)
-        raise ValueError(f"{name}{_index(place)} = {array[place]}: it must be at most {limit}")
+    array = _array(values, name, "iu", what)
+    if array.dtype.kind == "u":
+        limit = np.iinfo(np.int64).max
+        beyond = array > limit
+        if beyond.any():
+            place = np.unravel_index(int(np.argmax(beyond)), array.shape)
+            raise ValueError(f"{name}{_index(place)} = {array[place]}: it must be at most {limit}")
     return array.astype(np.int64, copy=False)
 
 
 def index_array(values: Any, name: str) -> np.ndarray:
     """Indices or booleans as a plain array; raises the errors of ``real_array``."""
-    return _Given(name, "iub", "integers or truth values", None).array(values, ())
+    return _array(values, name, "iub", "integers or truth values")
 
 
 def count_array(values: Any, name: str) -> np.ndarray:
     """Numbers or booleans as a plain array; raises the errors of ``real_array``."""
-    return _Given(name, "iubf", "numbers or truth values", None).array(values, ())
+    return _array(values, name, "iubf", "numbers or truth values")
+
+
+def _array(
+    values: Any, name: str, kinds: str, what: str, masked: float | None = None
+) -> np.ndarray:
+    """The values as a plain array of one of these kinds; a plain array is returned as it is."""
+    if type(values) is np.ndarray and values.dtype.kind in kinds:
+        return values  # it has neither masked entries nor units
+    return _Given(name, kinds, what, masked).array(values, ())
 
 
 def refuse_masked(values: Any, name: str) -> None:
@@ -316,6 +326,8 @@ _PLAIN = frozenset(
 
 def _refuse_units(values: Any, name: str) -> None:
     """Refuse a quantity with a unit, which would be lost."""
+    if type(values) in _PLAIN:
+        return
     for owner in (values, getattr(values, "dtype", None)):
         for attribute in ("units", "unit", "dimensions"):
             if not isinstance(owner, type) and hasattr(type(owner), attribute):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +15,6 @@ from evsim.display.short_repr import Brief
 from evsim.network.initialisers import Initialiser
 from evsim.network.parameters import (
     FrozenArrays,
-    Parameter,
     check_delay,
     per_connection,
     same_entries,
@@ -65,8 +65,22 @@ class Connection(Brief, FrozenArrays):
 
     def resolved(self, post: int, pre: int, seed: int | None) -> Connection:
         """The same connection with values drawn from its initialisers, and all arrays checked."""
+        given = {"weight": self.weight, "delay": self.delay}
+        for kind, value in given.items():
+            if isinstance(value, Initialiser):
+                given[kind] = value.fill(f"{self.name}.{kind}", seed, post, pre)
+        return self.with_values(given, post, pre)
+
+    def with_values(self, values: Mapping[str, Any], post: int, pre: int) -> Connection:
+        """The same connection with another weight or delay, or both, checked and read-only.
+
+        What is not in ``values`` has been checked before.
+        """
         weight, delay = (
-            self._resolved_parameter(kind, post, pre, seed) for kind in ("weight", "delay")
+            per_connection(values[kind], f"{self.name}.{kind}", (post, pre))
+            if kind in values
+            else getattr(self, kind)
+            for kind in ("weight", "delay")
         )
         check_delay(delay, f"{self.name}.delay")
         if is_sparse(delay) and not is_sparse(weight):
@@ -87,10 +101,3 @@ class Connection(Brief, FrozenArrays):
                 f"shape (), (1, {pre}) or ({post}, 1)"
             )
         return replace(self, weight=weight, delay=delay)
-
-    def _resolved_parameter(self, kind: str, post: int, pre: int, seed: int | None) -> Parameter:
-        value = getattr(self, kind)
-        name = f"{self.name}.{kind}"
-        if isinstance(value, Initialiser):
-            value = value.fill(name, seed, post, pre)
-        return per_connection(value, name, (post, pre))

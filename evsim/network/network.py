@@ -170,28 +170,33 @@ class Network:
         Raises ValueError for unknown names and for values that a Network would refuse.
         """
         check_is(values, "values", Mapping, "give a mapping from names of parameters to arrays")
-        for name in values:
-            if not isinstance(name, str) or name not in self.parameters:
+        of_connections: dict[str, dict[str, Any]] = {}
+        of_populations: dict[str, dict[str, Any]] = {}
+        for name, value in values.items():
+            if not isinstance(name, str) or name not in self._parameters:
                 raise ValueError(unknown_name("parameter", name, self.parameters))
-            if isinstance(values[name], Initialiser):
+            if isinstance(value, Initialiser):
                 raise TypeError(
-                    f"{name} is replaced by {values[name]}: give an array; initialisers are "
+                    f"{name} is replaced by {value}: give an array; initialisers are "
                     "drawn when a Network is built"
                 )
+            owner, kind = name.rsplit(".", 1)
+            owners = of_connections if kind in ("weight", "delay") else of_populations
+            owners.setdefault(owner, {})[kind] = value
         network = object.__new__(Network)
         network._index = self._index
         network.populations = tuple(
-            _replace_parameters(p, p.name, p.unit_parameters, values) for p in self.populations
+            replace(p, **of_populations[p.name]) if p.name in of_populations else p
+            for p in self.populations
         )
-        connections = []
-        for old in self.connections:
-            new = _replace_parameters(old, old.name, ("weight", "delay"), values)
-            if new is not old:
-                new = new.resolved(*self._shape(old), None)
-            connections.append(new)
-        network.connections = tuple(connections)
-        same = all(_same_synapses(a, b) for a, b in zip(self.connections, connections, strict=True))
-        if same and "topology" in self.__dict__:
+        network.connections = tuple(
+            c.with_values(of_connections[c.name], *self._shape(c))
+            if c.name in of_connections
+            else c
+            for c in self.connections
+        )
+        pairs = zip(self.connections, network.connections, strict=True)
+        if "topology" in self.__dict__ and all(_same_synapses(*pair) for pair in pairs):
             network.__dict__["topology"] = self.topology
         return network
 
@@ -247,7 +252,10 @@ class Network:
 
     def _shape(self, connection: Connection) -> tuple[int, int]:
         """The numbers of target and source units of a connection, (post, pre)."""
-        return self.population(connection.target).units, self.population(connection.source).units
+        post, pre = (
+            self.populations[self._index[end]] for end in (connection.target, connection.source)
+        )
+        return post.units, pre.units
 
     def per_unit(self, parameter: str, default: float = np.nan) -> np.ndarray:
         """One parameter of all units of all populations, shape (units of all populations,).
@@ -307,13 +315,8 @@ def _check_connection_names(connections: tuple[Connection, ...]) -> None:
 
 
 def _same_synapses(a: Connection, b: Connection) -> bool:
+    if a is b:
+        return True
     if a.is_sparse != b.is_sparse:
         return False
     return not a.is_sparse or a.weight is b.weight or same_entries(a.weight, b.weight)
-
-
-def _replace_parameters(
-    owner: Any, owner_name: str, parameters: tuple[str, ...], values: Mapping[str, Any]
-) -> Any:
-    new = {p: values[f"{owner_name}.{p}"] for p in parameters if f"{owner_name}.{p}" in values}
-    return replace(owner, **new) if new else owner

@@ -54,9 +54,7 @@ def per_connection(values: Any, name: str, shape: tuple[int, int]) -> Parameter:
 def _shared(values: object, name: str, shape: tuple[int, int]) -> np.ndarray:
     array = real_numbers(values, name)
     post, pre = shape
-    if array.ndim not in (0, 2) or any(
-        size not in (1, full) for size, full in zip(array.shape, shape, strict=False)
-    ):
+    if array.shape not in ((), (post, pre), (1, pre), (post, 1), (1, 1)):
         raise ValueError(
             f"{name} has shape {array.shape}: with {post} target and {pre} source units it must "
             f"be (post, pre) = ({post}, {pre}), or shared as (1, {pre}), ({post}, 1) or ()"

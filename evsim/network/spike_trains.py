@@ -92,7 +92,7 @@ class SpikeTrains(FrozenArrays):
         return int(np.searchsorted(self.offsets, event, side="right")) - 1
 
     def _check_sorted(self) -> None:
-        backwards = np.diff(self.times) < 0
+        backwards = self.times[1:] < self.times[:-1]
         boundaries = self.offsets[1:-1]
         boundaries = boundaries[(boundaries > 0) & (boundaries < self.times.size)]
         backwards[boundaries - 1] = False
@@ -345,10 +345,12 @@ class SpikeTrains(FrozenArrays):
                 "all batches must have the same unit_count"
             )
         counts = np.concatenate([np.diff(batch.offsets) for batch in batches])
-        return cls(
+        offsets = np.zeros(counts.size + 1, np.int64)
+        np.cumsum(counts, out=offsets[1:])
+        return cls._trusted(
             np.concatenate([batch.times for batch in batches]),
             np.concatenate([batch.units for batch in batches]),
-            np.concatenate([[0], np.cumsum(counts)]),
+            offsets,
             batches[0].unit_count,
         )
 
@@ -449,14 +451,16 @@ class SpikeTrains(FrozenArrays):
 
 def _frozen(values: object, dtype: type, name: str) -> np.ndarray:
     """A read-only one-dimensional copy in the given type; refuses lossy conversions."""
-    whole = np.issubdtype(dtype, np.integer)
-    array = integer_array(values, name) if whole else real_array(values, name, "numbers")
+    if type(values) is np.ndarray and values.dtype == dtype:
+        array, limits = values, None  # there is nothing to convert
+    elif np.issubdtype(dtype, np.integer):
+        array, limits = integer_array(values, name), np.iinfo(dtype)
+    else:
+        array, limits = real_array(values, name, "numbers"), None
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}: it must be one-dimensional")
-    if whole and array.size:
-        limits = np.iinfo(dtype)
-        if array.min() < limits.min or array.max() > limits.max:
-            raise ValueError(f"{name} holds values beyond {np.dtype(dtype).name}")
+    if limits is not None and array.size and (array.min() < limits.min or array.max() > limits.max):
+        raise ValueError(f"{name} holds values beyond {np.dtype(dtype).name}")
     array = np.array(array, dtype=dtype, copy=True)
     array.setflags(write=False)
     return array
@@ -470,7 +474,7 @@ def _check_offsets(offsets: np.ndarray, events: int) -> None:
             f"offsets runs from {offsets[0]} to {offsets[-1]}: it must run from 0 to the "
             f"number of events, {events}"
         )
-    shrinking = np.diff(offsets) < 0
+    shrinking = offsets[1:] < offsets[:-1]
     if shrinking.any():
         sample = int(np.argmax(shrinking))
         raise ValueError(

@@ -24,7 +24,7 @@ from evsim.simulation.checks import check_time_constants
 from evsim.simulation.input_times import TimesAsTrains
 from evsim.simulation.run import Run, simulate
 from evsim.simulation.silence import warn_of_silent_layers
-from evsim.torch.spike_tensors import PER_INPUT, trains_of
+from evsim.torch.spike_tensors import PER_INPUT, Entry, trains_of
 from evsim.training.optimisers import Bounds, Projection
 from evsim.training.trained_parameters import POSITIVE
 
@@ -74,12 +74,13 @@ class Layer:
     @staticmethod
     def with_key(key: str) -> Layer:
         """The layer of this key."""
-        if key not in _layers:
+        layer = _layers.get(key)
+        if layer is None:
             raise RuntimeError(
                 "an evsim.torch.Module was deleted before the backward pass through it: keep it "
                 "until then"
             )
-        return _layers[key]
+        return layer
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Layer:
         return self
@@ -116,8 +117,8 @@ class Layer:
 
     # -- runs -------------------------------------------------------------------------------
 
-    def run(self, parameters: Sequence[Tensor], spikes: Sequence[Tensor]) -> Simulated:
-        """Simulate a batch and read it."""
+    def run(self, parameters: Sequence[Tensor], spikes: Sequence[Entry]) -> Simulated:
+        """Simulate a batch and read it; ``spikes`` are three entries of each input."""
         self._warn_of_rounding(parameters)
         network = self.network_of(parameters)
         inputs = {
@@ -166,7 +167,7 @@ class Simulated:
     ) -> list[NDArray[np.float64]]:
         """The gradients that are needed: first of parameters, then of input times.
 
-        ``needed`` has an entry for each learned parameter, and for each tensor of the inputs.
+        ``needed`` has an entry for each learned parameter, and for each entry of the inputs.
         """
         network, learned = self.run.network, self.layer.learned
         names = [name for name, asked in zip(learned, needed, strict=False) if asked]

@@ -28,7 +28,7 @@ from evsim.readouts import Readout
 from evsim.readouts.voltage_trace import check_has_values
 from evsim.torch.layer import Layer, as_parameter, as_tensor
 from evsim.torch.operators import simulate
-from evsim.torch.spike_tensors import input_tensors
+from evsim.torch.spike_tensors import input_entries
 from evsim.training.optimisers import Projection
 from evsim.training.trained_parameters import assign_projections
 
@@ -142,10 +142,13 @@ class Module(torch.nn.Module):
                 "evsim.torch.Module cannot be exported by torch.export, because its network is not "
                 "part of the program: store module.state_dict(), or evsim.storage.save_network"
             )
-        inputs = input_tensors(self._input_units, spikes)
+        inputs = input_entries(self._input_units, spikes)
         parameters = self._tensors()
-        devices = [tensor.device for tensor in inputs if tensor.dim() > 1]
-        device = devices[0] if devices else self._like.device
+        devices = [
+            entry.device for entry in inputs if isinstance(entry, Tensor) and entry.dim() > 1
+        ]
+        # Values of parameters without numbers have none either.
+        device = devices[0] if devices and not self._like.is_meta else self._like.device
         values = simulate(parameters, inputs, self._layer.key, self._like.dtype, device)
         if self._has_one_readout:
             return values[0]

@@ -6,6 +6,9 @@ more than tensors, so the first operator returns a handle beside the values: a t
 belongs to an array that refers to the run.  The run lives as long as the memory of its handle.
 PyTorch may copy the handle, for example to move what a backward pass needs to a file.  Then the run
 is gone and is simulated again.
+
+The operators are for PyTorch where it traces a module, or imitates it without numbers.  Where it
+computes, the same functions are called without the operators around them, which saves time.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evsim.torch.layer import Layer, Simulated
-from evsim.torch.spike_tensors import PER_INPUT, batch_size_of
+from evsim.torch.spike_tensors import PER_INPUT, Entry, as_tensors, batch_size_of
 
 # -- runs -------------------------------------------------------------------------------------
 
@@ -46,7 +49,7 @@ def _handle_of(simulated: Simulated) -> Tensor:
 
 
 def _run_of(
-    handle: Tensor, parameters: Sequence[Tensor], spikes: Sequence[Tensor], layer: str
+    handle: Tensor, parameters: Sequence[Tensor], spikes: Sequence[Entry], layer: str
 ) -> Simulated:
     known = _runs.get(int(handle))
     return Layer.with_key(layer).run(parameters, spikes) if known is None else known.simulated
@@ -67,7 +70,7 @@ _library.define(
 
 def _simulate(
     parameters: Sequence[Tensor],
-    spikes: Sequence[Tensor],
+    spikes: Sequence[Entry],
     layer: str,
     dtype: torch.dtype,
     device: torch.device,
@@ -100,7 +103,7 @@ def _pull_back(
     handle: Tensor,
     cotangents: Sequence[Tensor],
     parameters: Sequence[Tensor],
-    spikes: Sequence[Tensor],
+    spikes: Sequence[Entry],
     layer: str,
     needed: Sequence[bool],
 ) -> list[Tensor]:
@@ -134,13 +137,29 @@ for _name, _function, _shapes in (
     _library.impl(_name, _function, "CompositeExplicitAutograd")
     torch.library.register_fake(f"evsim::{_name}", _shapes, lib=_library)
 
+_simulate_operator = torch.ops.evsim.simulate.default
+_pull_back_operator = torch.ops.evsim.pull_back.default
 
-def _chosen(tensors: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor]:
-    return [tensor for tensor, asked in zip(tensors, needed, strict=True) if asked]
+
+def _computes(given: Sequence[Any]) -> bool:
+    """Whether PyTorch computes with these tensors now, and neither traces nor imitates it."""
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+        return False
+    return not any(
+        isinstance(one, Tensor) and (type(one) not in _WITH_NUMBERS or one.is_meta) for one in given
+    )
+
+
+_WITH_NUMBERS = (Tensor, torch.nn.Parameter)
+
+
+def _chosen(entries: Sequence[Any], needed: Sequence[bool]) -> list[Tensor]:
+    return [entry for entry, asked in zip(entries, needed, strict=True) if asked]
 
 
 def _tensor(values: NDArray[np.float64], dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.tensor(values, dtype=dtype, device=device)
+    """The values in memory of their own; what a run keeps must not change with a tensor."""
+    return torch.from_numpy(np.array(values)).to(device, dtype)
 
 
 # -- derivatives ------------------------------------------------------------------------------
@@ -148,17 +167,21 @@ def _tensor(values: NDArray[np.float64], dtype: torch.dtype, device: torch.devic
 
 def simulate(
     parameters: Sequence[Tensor],
-    spikes: Sequence[Tensor],
+    spikes: Sequence[Entry],
     layer: str,
     dtype: torch.dtype,
     device: torch.device,
 ) -> tuple[Tensor, ...]:
     """The values of each readout of the layer with this key.
 
-    ``parameters`` are those that the layer learns, in its order.  ``spikes`` are three tensors of
+    ``parameters`` are those that the layer learns, in its order.  ``spikes`` are three entries of
     each input, see ``evsim.torch.spike_tensors``.
     """
-    results = _Simulation.apply(len(parameters), layer, dtype, device, *parameters, *spikes)
+    computes = _computes([*parameters, *spikes])
+    results = _Simulation.apply(
+        computes, len(parameters), layer, dtype, device, *parameters,
+        *(spikes if computes else as_tensors(spikes)),
+    )  # fmt: skip
     return tuple(results[:-1])
 
 
@@ -175,45 +198,54 @@ class _NotMapped(torch.autograd.Function):
 
 class _Simulation(_NotMapped):
     @staticmethod
-    def forward(
-        count: int, layer: str, dtype: torch.dtype, device: torch.device, *tensors: Tensor
-    ) -> tuple[Tensor, ...]:
-        parameters, spikes = list(tensors[:count]), list(tensors[count:])
-        return tuple(torch.ops.evsim.simulate.default(parameters, spikes, layer, dtype, device))
+    def forward(*inputs: Any) -> tuple[Tensor, ...]:
+        computes, count, layer, dtype, device, *given = inputs
+        run = _simulate if computes else _simulate_operator
+        return tuple(run(given[:count], given[count:], layer, dtype, device))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.count, ctx.key, _, _, *tensors = inputs
+        _, ctx.count, ctx.key, _, _, *given = inputs
         if not torch.compiler.is_compiling():  # else the compiled module keeps its layer
             ctx.layer = Layer.with_key(ctx.key)  # it lives until the backward pass
         ctx.mark_non_differentiable(output[-1])
-        ctx.save_for_backward(*tensors, output[-1])
+        ctx.others = [None if isinstance(one, Tensor) else one for one in given]
+        ctx.save_for_backward(
+            *(one if isinstance(one, Tensor) else None for one in given), output[-1]
+        )
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Any, ...]:
-        *given, handle = ctx.saved_tensors
-        needed = list(ctx.needs_input_grad[4:])
+        *saved, handle = ctx.saved_tensors
+        given = [
+            other if one is None else one for one, other in zip(saved, ctx.others, strict=True)
+        ]
+        needed = list(ctx.needs_input_grad[5:])
         # With create_graph=True what follows is itself differentiated, which has to be refused.
         pull_back = _Adjoint.apply if torch.is_grad_enabled() else _Adjoint.forward
         found = iter(
             pull_back(len(given), ctx.count, ctx.key, needed, handle, *given, *cotangents[:-1])
         )
-        return None, None, None, None, *(next(found) if asked else None for asked in needed)
+        return None, None, None, None, None, *(next(found) if asked else None for asked in needed)
 
 
-# PyTorch asks for the signature in every call; this saves working it out again.
+# PyTorch binds the signature in every call: a short one, that is known already, saves time.
 _Simulation.forward.__signature__ = inspect.signature(_Simulation.forward)  # type: ignore[attr-defined]
 
 
 class _Adjoint(_NotMapped):
     @staticmethod
     def forward(
-        given: int, count: int, layer: str, needed: list[bool], handle: Tensor, *tensors: Tensor
+        given: int, count: int, layer: str, needed: list[bool], handle: Tensor, *others: Any
     ) -> tuple[Tensor, ...]:
-        parameters, spikes = list(tensors[:count]), list(tensors[count:given])
-        cotangents = list(tensors[given:])
-        pull_back = torch.ops.evsim.pull_back.default
-        return tuple(pull_back(handle, cotangents, parameters, spikes, layer, needed))
+        parameters, spikes, cotangents = others[:count], others[count:given], others[given:]
+        if _computes(cotangents):
+            found = _pull_back(handle, cotangents, parameters, spikes, layer, needed)
+        else:
+            found = _pull_back_operator(
+                handle, cotangents, parameters, as_tensors(spikes), layer, needed
+            )
+        return tuple(found)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -1,14 +1,15 @@
-"""Input spikes as tensors, which is how they reach an operator of PyTorch.
+"""Input spikes as PyTorch takes them.
 
-The spikes of an input are three tensors.  Spike trains are their times, units and offsets.  Times
-of shape (batch, units, spikes), infinite where there is no spike, have two empty tensors beside
-them; they can have a gradient.
+The spikes of an input are three entries.  For an operator of PyTorch they are tensors: the times,
+units and offsets of spike trains; or times of shape (batch, units, spikes), infinite where there is
+no spike, and two empty tensors beside them.  Such times can have a gradient.  Where no operator is
+needed, spike trains are an entry themselves, and two None: they need not be built again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,30 +18,31 @@ from evsim.network.spike_trains import SpikeTrains
 from evsim.simulation.input_times import TimesAsTrains, spikes_by_input
 
 PER_INPUT = 3
-"""The number of tensors of an input."""
+"""The number of entries of an input."""
+
+Entry: TypeAlias = "Tensor | SpikeTrains | None"
 
 
-def input_tensors(units: Mapping[str, int], spikes: Any) -> list[Tensor]:
-    """The tensors of all inputs, three of each; refuses spikes that do not fit.
+def input_entries(units: Mapping[str, int], spikes: Any) -> list[Entry]:
+    """The entries of all inputs, three of each; refuses spikes that do not fit.
 
     ``units`` is the number of units of each input population.
     """
     given = spikes_by_input(units, spikes)
-    tensors: list[Tensor] = []
+    entries: list[Entry] = []
     for name, count in units.items():
-        tensors += _tensors_of(name, count, given[name])
-    return tensors
+        entries += _entries_of(name, count, given[name])
+    return entries
 
 
-def _tensors_of(name: str, units: int, spikes: Any) -> list[Tensor]:
+def _entries_of(name: str, units: int, spikes: Any) -> list[Entry]:
     if isinstance(spikes, SpikeTrains):
-        parts = (spikes.times, spikes.units, spikes.offsets)
         if spikes.unit_count != units:
             raise ValueError(
                 f"the input {name!r} has {units} units but its spike trains have "
                 f"{spikes.unit_count}"
             )
-        return [torch.from_numpy(part.copy()) for part in parts]
+        return [spikes, None, None]
     if not isinstance(spikes, Tensor):
         raise TypeError(
             f"spikes of {name!r} are of type {type(spikes).__name__}: give SpikeTrains, or a "
@@ -60,16 +62,32 @@ def _tensors_of(name: str, units: int, spikes: Any) -> list[Tensor]:
     return [spikes, torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)]
 
 
+def as_tensors(entries: Sequence[Entry]) -> list[Tensor]:
+    """The same entries for an operator, which takes tensors only."""
+    tensors: list[Tensor] = []
+    for entry in entries:
+        if isinstance(entry, SpikeTrains):
+            parts = (entry.times, entry.units, entry.offsets)
+            tensors += [torch.from_numpy(part.copy()) for part in parts]
+        elif entry is not None:
+            tensors.append(entry)
+    return tensors
+
+
 def batch_size_of(tensors: Sequence[Tensor]) -> int:
     """The number of samples of an input with these three tensors."""
     times, _, offsets = tensors
     return offsets.shape[0] - 1 if times.dim() == 1 else times.shape[0]
 
 
-def trains_of(name: str, units: int, tensors: Sequence[Tensor]) -> TimesAsTrains:
-    """The spikes in the three tensors of an input; refuses times that are none."""
-    times = tensors[0].detach().to("cpu", torch.float64).numpy()  # NumPy has no bfloat16
+def trains_of(name: str, units: int, entries: Sequence[Entry]) -> TimesAsTrains:
+    """The spikes in the three entries of an input; refuses times that are none."""
+    given, *others = entries
+    if isinstance(given, SpikeTrains):
+        return TimesAsTrains(given)
+    assert given is not None
+    times = given.detach().to("cpu", torch.float64).numpy()  # NumPy has no bfloat16
     if times.ndim == 1:
-        emitters, offsets = (tensor.cpu().numpy() for tensor in tensors[1:])
+        emitters, offsets = (tensor.cpu().numpy() for tensor in as_tensors(others))
         return TimesAsTrains(SpikeTrains(times, emitters, offsets, units))
     return TimesAsTrains.of(name, times)

@@ -16,7 +16,7 @@ from evsim.engines.exact.kernels.spike_records import SYNAPSE, UNIT
 from evsim.engines.rest import start_is_given, voltages_from_rest
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
-from evsim.network.populations import LIF
+from evsim.network.populations import LIF, Population
 from evsim.network.spike_trains import SpikeTrains
 from evsim.network.topology import Topology
 
@@ -32,21 +32,14 @@ class Layout(Brief):
 
     @classmethod
     def of(cls, network: Network, dropout: Dropout | None = None) -> Layout:
-        """Lay out a network; the part that depends on its topology alone is kept."""
+        """Lay out a network; what other weights and delays do not change is kept."""
         topology = network.topology
         skeleton = _skeletons.get(topology)
         if skeleton is None:
             skeleton = _skeletons[topology] = Skeleton.of(network)
-        units = np.empty(topology.unit_count, UNIT)
-        for name in ("tau_mem", "tau_syn", "refractory"):
-            units[name] = network.per_unit(name)
-        for name, values in voltages_from_rest(network)._asdict().items():
-            units[name] = values
-        units["start_is_given"] = start_is_given(network)
-        units["highest_response"] = _highest_response(units["tau_mem"], units["tau_syn"])
-        units["drop_rate"] = 0.0 if dropout is None else dropout.rate_per_unit(network)
-        units["rate_jump"] = 0.0
-        units["is_lif"] = skeleton.is_lif
+        units = _units_of(network)
+        if dropout is not None:
+            units["drop_rate"] = dropout.rate_per_unit(network)
         synapses = np.empty(topology.source.size, SYNAPSE)
         synapses["weight"] = network.weight_per_synapse()
         synapses["delay"] = network.delay_per_synapse()
@@ -68,6 +61,31 @@ class Layout(Brief):
         return topology.outgoing, delay[alone(order_by_delay, delay, rows, topology.outgoing)]
 
 
+def _units_of(network: Network) -> np.ndarray:
+    """The units of a network, UNIT, (units of all populations,), for the caller to complete.
+
+    What follows from the populations is kept with the topology: networks that differ in weights
+    and delays alone share both.
+    """
+    populations, units = _units.get(network.topology, ((), np.empty(0, UNIT)))
+    if populations != network.populations:
+        units = np.zeros(network.topology.unit_count, UNIT)
+        for name in ("tau_mem", "tau_syn", "refractory"):
+            units[name] = network.per_unit(name)
+        for name, values in voltages_from_rest(network)._asdict().items():
+            units[name] = values
+        units["start_is_given"] = start_is_given(network)
+        units["highest_response"] = _highest_response(units["tau_mem"], units["tau_syn"])
+        units["is_lif"] = np.concatenate(
+            [np.full(p.units, isinstance(p, LIF)) for p in network.populations]
+        )
+        _units[network.topology] = network.populations, units
+    return units.copy()
+
+
+_units: WeakKeyDictionary[Topology, tuple[tuple[Population, ...], np.ndarray]] = WeakKeyDictionary()
+
+
 def _highest_response(tau_mem: np.ndarray, tau_syn: np.ndarray) -> np.ndarray:
     """The highest voltage that a current of 1 makes if nothing follows.
 
@@ -85,7 +103,6 @@ def _highest_response(tau_mem: np.ndarray, tau_syn: np.ndarray) -> np.ndarray:
 class Skeleton(Brief):
     """The part of a layout that does not depend on parameter values."""
 
-    is_lif: np.ndarray
     first: np.ndarray
     units: np.ndarray
     recurrent: np.ndarray
@@ -111,7 +128,6 @@ class Skeleton(Brief):
         for index, units in enumerate(members):
             component_of_unit[units] = index
         recurrent = np.array([c.recurrent for c in topology.components], bool)
-        is_lif = [np.full(p.units, isinstance(p, LIF)) for p in network.populations]
         component_of_synapse = component_of_unit[topology.target].astype(np.int32)
         outgoing = np.zeros((len(members), topology.unit_count + 1), np.int64)
         before = 0
@@ -124,7 +140,6 @@ class Skeleton(Brief):
             before = outgoing[index, -1]
         twin, has_twins = _twins(topology)
         return cls(
-            np.concatenate(is_lif),
             np.concatenate([[0], np.cumsum([units.size for units in members])]).astype(np.int64),
             np.concatenate([np.empty(0, np.int64), *members]).astype(np.int64),
             recurrent,

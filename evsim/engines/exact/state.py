@@ -304,9 +304,11 @@ class ExactState(Brief):
 
     def check(self, failures: Iterable[np.ndarray]) -> None:
         """Raise for the first failure; each is a FAILURE record, (1,)."""
-        for (failure,) in failures:
-            if failure["status"] == Status.DONE:
+        done = int(Status.DONE)
+        for record in failures:
+            if record["status"][0] == done:
                 continue
+            (failure,) = record
             name, index = self.name_unit(int(failure["unit"]))
             place = (
                 f"sample {failure['sample']}, unit {index} of {name!r}, "
