@@ -57,7 +57,7 @@ def train(*events, units=1):
 
 
 def small_case(seed, kind, *, dropout=None, most=20, **fixed) -> tuple[Case, object]:
-    """A random network whose LIF units emit ``most`` spikes at most, and at least 2 of each layer."""
+    """A random network whose LIF layers emit at least 2 spikes each, at most ``most`` in all."""
     rng = np.random.default_rng(seed)
     while True:
         case = random_case(rng, kind, duration=20.0, **fixed)
