@@ -95,16 +95,23 @@ def warm(engine: str | Engine) -> Precompiled:
 
 
 def precompile_training(
-    engine: str | Engine, network: Network, loss: Loss, parameters: Sequence[str]
+    engine: str | Engine,
+    network: Network,
+    loss: Loss,
+    parameters: Sequence[str],
+    duration: float,
 ) -> Precompiled:
-    """Compile what training these parameters of a network needs, with a loss that classifies."""
+    """Compile what training these parameters of a network needs, with a loss that classifies.
+
+    The trial is that of the training, because a loss may read a voltage at its end.
+    """
     from evsim.simulation.gradients import GradientOptions, quiet_gradient
 
     spikes = {p.name: SpikeTrains.from_lists([[(0.0, 0)]], units=p.units) for p in network.inputs}
     misses, hits = _counts()
     start = time.perf_counter()
     options = GradientOptions(wrt=parameters, engine=engine)
-    found = quiet_gradient(network, spikes, [0], loss, DURATION, options)
+    found = quiet_gradient(network, spikes, [0], loss, duration, options)
     engines.resolve(engine).report(found.run.state)
     seconds = time.perf_counter() - start
     now_misses, now_hits = _counts()

@@ -305,7 +305,10 @@ def calls(folder):
             {"count": 1},
         ),
         # losses
-        "CrossEntropy": (losses.CrossEntropy, {"readout": readouts.Peak()}),
+        "CrossEntropy": (
+            losses.CrossEntropy,
+            {"readout": readouts.Peak(), "label_smoothing": 0.1},
+        ),
         "FirstSpikeCrossEntropy": (
             losses.FirstSpikeCrossEntropy,
             {"tau0": 0.5, "tau1": 6.4, "alpha": 3e-3, "readout": readouts.FirstSpike()},

@@ -24,7 +24,7 @@ from evsim.losses import (
     TimeAveragedCrossEntropy,
     TimeInvariantMSE,
 )
-from evsim.readouts import FirstSpike, Mean, Peak
+from evsim.readouts import FirstSpike, Mean, Peak, Voltage
 from evsim.training.task import Task
 from evsim.training.trained_parameters import TrainedParameter
 from evsim_gpu.cuda import launching as cuda_kernels
@@ -416,6 +416,8 @@ OBSTACLES = [
     (two_inputs(), "the network has 2 inputs"),
     (sparse(), "the connection 'input->output' is sparse"),
     ({"loss": CrossEntropy(Mean("sigmoid"))}, "the mean is weighted by 'sigmoid'"),
+    ({"loss": CrossEntropy(label_smoothing=0.1)}, "the labels are smoothed"),
+    ({"loss": CrossEntropy(Voltage([5.0]))}, "the loss reads the voltage at one time"),
     ({"network": network("LIF")}, "the mean is of 'output', whose units are LIF"),
     ({"loss": TimeAveragedCrossEntropy()}, "the loss is TimeAveragedCrossEntropy"),
     (

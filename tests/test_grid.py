@@ -346,6 +346,7 @@ LI_LOSSES = [
     losses.CrossEntropy(readouts.Mean("sigmoid")),
     losses.CrossEntropy(readouts.Mean("input")),
     losses.CrossEntropy(readouts.Peak()),
+    losses.CrossEntropy(readouts.Voltage([11.0]), label_smoothing=0.1),
     losses.TimeAveragedCrossEntropy(),
     losses.VoltageMSE(readouts.Voltage([3.3, 11.0, 19.0])),
 ]

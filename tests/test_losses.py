@@ -73,6 +73,22 @@ def test_cross_entropy(values, label):
         assert relative_error(derivative[0, unit], slopes[unit]) <= tolerance
 
 
+@given(four(VOLTAGES), LABELS, st.floats(0.0, 0.99))
+def test_label_smoothing_spreads_a_part_of_the_label_over_all_classes(values, label, part):
+    loss = losses.CrossEntropy(label_smoothing=part)
+    found, derivative = loss(values[None], np.array([label]), DURATION)
+
+    def smoothed(values, label):
+        others = mp.fsum(cross_entropy(values, each) for each in range(4)) / 4
+        return (1 - mpf(part)) * cross_entropy(values, label) + mpf(part) * others
+
+    expected, slopes = with_derivatives(smoothed, values, label)
+    tolerance = 4 * EPSILON * (1 + np.ptp(values))
+    assert relative_error(found[0], expected) <= 2 * tolerance
+    for unit in range(4):
+        assert abs(float(mpf(float(derivative[0, unit])) - slopes[unit])) <= tolerance
+
+
 @given(four(FIRST_SPIKES), LABELS, st.sampled_from([0.0, 3e-3, 2.0]))
 def test_first_spike_cross_entropy(times, label, alpha):
     loss = losses.FirstSpikeCrossEntropy(tau0=0.5, tau1=6.4, alpha=alpha)
@@ -247,6 +263,7 @@ class SquaredVoltage(losses.IntegralLoss):
 WEIGHTINGS = ("flat", "exponential", "linear", "sigmoid", "input")
 OF_VOLTAGES = [
     *((losses.CrossEntropy(Mean(weighting)), CLASSES) for weighting in WEIGHTINGS),
+    (losses.CrossEntropy(Voltage([13.0]), label_smoothing=0.3), CLASSES),
     (losses.TimeAveragedCrossEntropy(), CLASSES),
     (SquaredVoltage(), CLASSES),
     (losses.VoltageMSE(Voltage([20.0, 11.0])), VOLTAGE_TARGETS),
@@ -373,6 +390,8 @@ def test_units_that_spike_at_one_instant(twins):
 def test_predictions():
     voltages = np.array([[0.1, 0.5, 0.2], [3.0, -1.0, 2.0]])
     np.testing.assert_array_equal(losses.CrossEntropy().predict(voltages), [1, 0])
+    at_one_time = losses.CrossEntropy(Voltage([20.0])).predict(voltages[:, :, None])
+    np.testing.assert_array_equal(at_one_time, [1, 0])
     times = np.array([[np.inf, 7.0, 5.0], [np.inf, np.inf, np.inf], [2.0, np.inf, 9.0]])
     for loss in (losses.FirstSpikeCrossEntropy(), losses.TimeInvariantMSE()):
         np.testing.assert_array_equal(loss.predict(times), [2, -1, 0])
@@ -398,8 +417,10 @@ def test_labels_must_fit_the_batch_and_the_classes():
 
 
 def test_losses_refuse_the_wrong_readout():
-    with pytest.raises(ValueError, match=r"needs a voltage readout, Mean or Peak, not FirstSpike"):
+    with pytest.raises(ValueError, match=r"voltage readout, Mean, Peak or Voltage, not FirstSpike"):
         losses.CrossEntropy(readouts.FirstSpike())
+    with pytest.raises(ValueError, match=r"^CrossEntropy reads 2 times: give one, Voltage\("):
+        losses.CrossEntropy(Voltage([10.0, 20.0]))
     for kind in (losses.FirstSpikeCrossEntropy, losses.TimeInvariantMSE):
         with pytest.raises(
             ValueError, match=rf"{kind.__name__} needs the readout FirstSpike, not Mean\("
@@ -462,3 +483,5 @@ def test_losses_refuse_impossible_settings(value):
         losses.FirstSpikeCrossEntropy(alpha=value)
     with pytest.raises(ValueError, match=rf"delta = {value} ms: it must be finite and >= 0"):
         losses.TimeInvariantMSE(value)
+    with pytest.raises(ValueError, match=rf"label_smoothing = {value}: it must be in \[0, 1\)"):
+        losses.CrossEntropy(label_smoothing=value)

@@ -121,7 +121,7 @@ def test_spoken_digits_are_trained_with_each_loss(loss, files, tmp_path):
             "japanese-vowels",
             ("--delays", "--recurrent", "--validation-size", 9, "--more-losses", "0.5*max",
              "-0.1*xent", "--regulariser-strength", 1e-8),
-            {"input->hidden.delay": (8, 72), "hidden->hidden.weight": (8, 8)},
+            {"input->output 6.delay": (9, 24), "hidden->hidden.weight": (8, 8)},
         ),
         ("braille", ("--delays",), {"input->hidden1.delay": (8, 24)}),
         ("braille", ("--recurrent", "--delays"), {"hidden->hidden.delay": ()}),
@@ -164,6 +164,22 @@ def test_easy_words_are_learned(files):
     )  # fmt: skip
     result = spoken_digits.train(settings, progress=False)
     assert spoken_digits.evaluate(result, settings).accuracy > 0.7
+
+
+def test_the_delays_of_vowels_bring_each_frame_to_the_end_of_the_trial(files):
+    settings = japanese_vowels.Settings(data=files, delays=True, frames=4, epochs=1, hidden=8)
+    spikes = japanese_vowels.data(settings)[0].spikes
+    spikes_per_frame = spikes.times.size / len(spikes) / 4
+    network = japanese_vowels.network(settings)
+    assert settings.duration == japanese_vowels.loss(settings).readout.times[0] == 120.0
+    for place in range(4):
+        (delay,) = np.unique(network.parameters[f"input->output {place + 1}.delay"])
+        assert delay == 30.0 * place
+        in_frame = (spikes.times >= 90.0 - delay) & (spikes.times <= 120.0 - delay)
+        assert in_frame.sum() >= spikes_per_frame * len(spikes)
+    result = japanese_vowels.train(settings, progress=False)
+    moved = result.network.parameters["input->output 4.delay"] - 90.0
+    assert 0.0 < abs(moved).max() < 30.0
 
 
 def test_vowels_are_learned_with_noise_that_depends_on_the_seed_alone(files):
@@ -491,14 +507,14 @@ def test_missing_files_are_named_with_the_flags_that_help(tmp_path, capsys, monk
         (("mnist", "--weight-rate", -1), "--weight-rate = -1.0: it must be finite and > 0"),
         (("mnist", "--input-dropout", 1.5), "--input-dropout = 1.5: it must be in [0, 1)"),
         (("mnist", "--classes", 3, 30), "classes names 30"),
-        (
-            ("japanese-vowels", "--utterance", 500),
-            "--utterance = 500 ms: it must not exceed --duration = ",
-        ),
         (("japanese-vowels", "--delay-rate", 1), "--delay-rate = 1 ms is given but no delays are"),
         (
             ("japanese-vowels", "--delays", "--initial-delay-max", 500),
             "--initial-delay-max = 500 ms: it must be within 0 and --delay-max = ",
+        ),
+        (
+            ("japanese-vowels", "--delays", "--initial-delay-max", 50, "--delay-max", 60),
+            "--delay-max = 60 ms: it must be at least 100 ms, the largest initial delay from an ",
         ),
         (
             ("japanese-vowels", "--curve-width", 0.1),

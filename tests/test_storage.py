@@ -278,6 +278,15 @@ def test_checkpoints_of_another_version_are_refused_with_what_to_do(tmp_path):
 # -- settings -----------------------------------------------------------------------------
 
 
+def test_runs_of_versions_without_a_setting_are_those_with_its_default():
+    flat = evsim.readouts.Mean("flat")
+    before = {"type": "CrossEntropy", "readout": storage.describe(flat)}  # of version 0.4.0
+    assert storage.differences(before, storage.describe(evsim.losses.CrossEntropy(flat))) == []
+    smoothed = evsim.losses.CrossEntropy(flat, label_smoothing=0.1)
+    (line,) = storage.differences(before, storage.describe(smoothed))
+    assert line == "label_smoothing: absent is stored, 0.1 is asked for"
+
+
 def test_descriptions_survive_json_and_name_what_differs():
     first = storage.describe(
         {

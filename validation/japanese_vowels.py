@@ -4,8 +4,12 @@
 
 trains ``--seeds`` networks of each kind with the settings of ``evsim train japanese-vowels``, tests
 them, and prints the mean test accuracy, its standard deviation over the seeds and the standard
-error of the mean.  A run that is already in the folder is not repeated.  The results are in
-``japanese_vowels.json`` and ``japanese_vowels.png`` in the folder.
+error of the mean; then the differences between the kinds, paired over the seeds, with their 95 %
+confidence intervals by Student's t.  A run that is already in the folder is not repeated.  The
+results are in ``japanese_vowels.json`` and ``japanese_vowels.png`` in the folder.
+
+Networks of the kind "delays not learned" have the initial delays of those that learn them, and
+their settings; only their weights are trained.
 
 1-NN DTW puts an utterance into the class of the nearest training utterance, where the distance is
 that of dynamic time warping of all coefficients together, without a window.  The linear map is
@@ -16,19 +20,24 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numba import njit
+from scipy import stats
 
-from evsim import datasets, encoding, plotting
+from evsim import Dataset, datasets, encoding, plotting
 from evsim.engines import Exact
 from evsim.plotting.style import COLOURS, ONE_COLUMN, label, new_figure
 from evsim.tasks import japanese_vowels
 from evsim.tasks.japanese_vowels import Settings
+from evsim.training.optimisers import Optimizer
 
-KINDS = {"weights": {"delays": False}, "weights and delays": {"delays": True}}
-"""The settings in which the kinds of networks differ."""
+KINDS = ("weights alone", "delays not learned", "weights and delays")
+"""The kinds of networks."""
 
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0)
 """Strengths of the ridge, in units of the mean squared length of an utterance."""
@@ -45,10 +54,9 @@ def main() -> None:
     training, test = datasets.japanese_vowels(asked.data)
     accuracies = {
         kind: [
-            trained(Settings(data=asked.data, seed=seed, epochs=asked.epochs, **more), asked.out)
-            for seed in range(asked.seeds)
+            trained(kind, seed, asked.data, asked.epochs, asked.out) for seed in range(asked.seeds)
         ]
-        for kind, more in KINDS.items()
+        for kind in KINDS
     }
     baselines = {
         "1-NN DTW": nearest_neighbour(training, test),
@@ -63,23 +71,49 @@ def main() -> None:
             f"{100 * np.std(values, ddof=min(1, len(values) - 1)):.2f}, standard error "
             f"{100 * error:.2f} ({len(values)} seeds)"
         )
+    for first, second in combinations(reversed(KINDS), 2):
+        print(f"{first}, less {second}: {paired(accuracies[first], accuracies[second])}")
     for name, value in baselines.items():
         print(f"{name}: {100 * value:.2f} %")
     draw(accuracies, baselines, asked.out / "japanese_vowels.png")
 
 
-def trained(settings: Settings, out: Path) -> float:
+def trained(kind: str, seed: int, data: Path | None, epochs: int, out: Path) -> float:
     """The test accuracy of a network, which is trained unless its run is finished."""
-    kind = "delays" if settings.delays else "weights"
-    folder = out / f"{kind}_{settings.seed}"
+    settings = Settings(data=data, seed=seed, epochs=epochs, delays=kind != "weights alone")
+    experiment = japanese_vowels.experiment
+    if kind == "delays not learned":
+        experiment = replace(experiment, optimizers=without_delays, fit_arguments=without_delay_max)
+    folder = out / f"{kind.replace(' ', '_')}_{seed}"
     engine = Exact(threads=1)
-    result = japanese_vowels.train(
+    result = experiment.train(
         settings, run_folder=folder, resume=folder.exists(), engine=engine, progress=False
     )
-    accuracy = japanese_vowels.evaluate(result, settings, engine=engine).accuracy
+    accuracy = experiment.evaluate(result, settings, engine=engine).accuracy
     assert accuracy is not None
-    print(f"{kind}, seed {settings.seed}: {100 * accuracy:.2f} %", flush=True)
+    print(f"{kind}, seed {seed}: {100 * accuracy:.2f} %", flush=True)
     return accuracy
+
+
+def without_delays(settings: Settings) -> dict[str, Optimizer]:
+    """The optimisers of the weights."""
+    chosen = japanese_vowels.optimizers(settings)
+    return {name: chosen[name] for name in chosen if not name.endswith(".delay")}
+
+
+def without_delay_max(settings: Settings, training: Dataset) -> dict[str, Any]:
+    """The other arguments of ``evsim.fit``, which has no delays to bound."""
+    return japanese_vowels.experiment.fit_arguments(settings, training) | {"delay_max": np.inf}
+
+
+def paired(first: list[float], second: list[float]) -> str:
+    """The mean difference of two kinds over the same seeds, in words."""
+    differences = 100 * (np.array(first) - np.array(second))
+    words = f"{differences.mean():.2f} %"
+    if len(differences) < 2 or not differences.any():
+        return words
+    interval = stats.ttest_1samp(differences, 0.0).confidence_interval(0.95)
+    return f"{words}, 95 % confidence interval {interval.low:.2f} to {interval.high:.2f}"
 
 
 # -- what is compared with ----------------------------------------------------------------
@@ -152,12 +186,20 @@ def draw(accuracies: dict[str, list[float]], baselines: dict[str, float], path: 
         ax.plot(place + spread, percent, ".", color=COLOURS[place], markersize=4.0)
         if len(percent) > 1:
             error = percent.std(ddof=1) / np.sqrt(len(percent))
-            ax.errorbar(place + 0.25, percent.mean(), error, fmt="o", color=COLOURS[place])
+            ax.errorbar(
+                place + 0.25,
+                percent.mean(),
+                error,
+                fmt="o",
+                color=COLOURS[place],
+                ms=4.0,
+                capsize=2.0,
+            )
     for name, value in baselines.items():
         ax.axhline(100 * value, color="0.6", linewidth=0.8)
-        ax.text(1.48, 100 * value, name, va="bottom", ha="right", fontsize=6)
-    ax.set_xticks(range(len(accuracies)), list(accuracies))
-    ax.set_xlim(-0.5, 1.5)
+        ax.text(len(accuracies) - 0.52, 100 * value, name, va="bottom", ha="right", fontsize=6)
+    ax.set_xticks(range(len(accuracies)), [kind.replace(" ", "\n", 1) for kind in accuracies])
+    ax.set_xlim(-0.5, len(accuracies) - 0.5)
     label(ax, "", "test accuracy (%)")
     plotting.save(ax.figure, path)
 

@@ -105,7 +105,8 @@ def _compile(task: Experiment[Any], settings: ExperimentSettings, run: Run, engi
 
     network = task.network(settings)
     trained = list(assign_optimizers(task.optimizers(settings), network.parameters))
-    done = precompile_training(engine, network, task.loss(settings), trained)
+    duration = settings.number("duration")
+    done = precompile_training(engine, network, task.loss(settings), trained, duration)
     if done.compiled and run.time_limit is not None:
         print(
             f"{task.name}: compiled in {done.seconds:.0f} s; the time limit counts from here",

@@ -5,11 +5,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from evsim.storage.arrays import checksum
+
+ADDED_LATER = MappingProxyType({"added later": True})
+"""The metadata of a dataclass field that earlier versions of evsim did not have.
+
+Its default is left out of descriptions, so that runs of those versions can be resumed.
+"""
 
 
 def describe(value: Any) -> Any:
@@ -30,7 +37,11 @@ def describe(value: Any) -> Any:
     if isinstance(value, functools.partial):
         return [describe(part) for part in (value.func, value.args, value.keywords)]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        fields = {
+            f.name: getattr(value, f.name)
+            for f in dataclasses.fields(value)
+            if not (f.metadata == ADDED_LATER and getattr(value, f.name) == f.default)
+        }
         return {"type": type(value).__name__, **describe(fields)}
     if hasattr(value, "__name__"):
         # NumPy's own functions name their module from version 2.2 on.

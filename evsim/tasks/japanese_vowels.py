@@ -3,7 +3,8 @@
 The data are those of Kudo, Toyama, Shimbo, *Multidimensional curve classification using
 passing-through regions* (Pattern Recognition Letters 1999): 12 coefficients of the spectrum, 7 to
 29 frames.  Each utterance is resampled to the same number of frames, normalised, and encoded by
-units with Gaussian tuning curves.  No paper publishes these networks; the numbers were chosen with
+units with Gaussian tuning curves.  The outputs are read at the end of the trial, to which delayed
+synapses bring early frames.  No paper publishes these networks; the numbers were chosen with
 training utterances alone.
 """
 
@@ -24,11 +25,11 @@ from evsim.data.dataset import Dataset
 from evsim.losses import CrossEntropy, Loss
 from evsim.losses.regularisers import RateRegulariser
 from evsim.network.connections import Connection
-from evsim.network.initialisers import Normal, Uniform
+from evsim.network.initialisers import Constant, Normal, Uniform
 from evsim.network.network import Network
 from evsim.network.populations import LI, LIF, Input
 from evsim.network.spike_trains import SpikeTrains
-from evsim.readouts import Mean
+from evsim.readouts import Voltage
 from evsim.tasks.base import Experiment, Parts, RunOptions, for_settings
 from evsim.tasks.pictures import Tested, draw
 from evsim.tasks.settings import DataSettings, with_settings
@@ -56,9 +57,10 @@ class Settings(DataSettings):
     recurrent: bool = False
     """Connect the hidden layer to itself."""
 
-    direct: int = 1
+    direct: int | None = None
     """The number of synapses from each input to each output, which skip the hidden layer; 0 for
-    none. With --delays each of them has a delay of its own."""
+    none. With --delays each of them has a delay of its own. By default one for each frame with
+    --delays, otherwise 1."""
 
     hidden: int = 64
     """The number of hidden units."""
@@ -75,40 +77,39 @@ class Settings(DataSettings):
     frames: int = 6
     """The number of frames to which each utterance is resampled."""
 
-    curves: int = 6
-    """The number of input units for each coefficient; each has a tuning curve."""
+    curves: int | None = None
+    """The number of input units for each coefficient; each has a tuning curve. By default 2 with
+    --delays, otherwise 6."""
 
-    curve_width: float = 1.0
-    """The standard deviation of a tuning curve, in units of the distance between two curves."""
+    curve_width: float | None = None
+    """The standard deviation of a tuning curve, in units of the distance between two curves. By
+    default 0.7 with --delays, otherwise 1."""
 
-    cutoff: float = 0.5
-    """The activation below which an input unit does not spike."""
+    cutoff: float | None = None
+    """The activation below which an input unit does not spike. By default 0.05 with --delays, so
+    that every unit spikes in every frame, otherwise 0.5."""
 
     largest_deviation: float = 2.5
     """The centres of the outermost curves, in standard deviations of a coefficient. Values beyond
     them count as the centre."""
 
-    duration: float | None = None
-    """The length of a trial in ms. By default 80 with --delays, otherwise 120."""
-
-    utterance: float | None = None
-    """The length of an utterance in the trial, in ms. By default 40 with --delays, otherwise
-    100."""
+    duration: float = 120.0
+    """The length of a trial in ms, in which every utterance is spoken."""
 
     # the network
 
-    tau_mem: float = 20.0
-    """The membrane time constant in ms."""
+    tau_mem: float | None = None
+    """The membrane time constant in ms. By default 5 with --delays, otherwise 60."""
 
-    tau_syn: float = 10.0
-    """The synaptic time constant in ms."""
+    tau_syn: float | None = None
+    """The synaptic time constant in ms. By default 2 with --delays, otherwise 10."""
 
     input_weight_mean: float | None = None
-    """The mean of the initial weights from the inputs. By default 0.024 with --delays, otherwise
+    """The mean of the initial weights from the inputs. By default 0.1 with --delays, otherwise
     0.06."""
 
     input_weight_deviation: float | None = None
-    """The standard deviation of these weights. By default 0.38 with --delays, otherwise 0.6."""
+    """The standard deviation of these weights. By default 1 with --delays, otherwise 0.6."""
 
     recurrent_weight_mean: float = 0.0
     """The mean of the initial recurrent weights."""
@@ -123,23 +124,27 @@ class Settings(DataSettings):
     output_weight_mean: float = 0.0
     """The mean of the initial weights to the outputs."""
 
-    output_weight_deviation: float = 0.2
-    """The standard deviation of these weights."""
+    output_weight_deviation: float | None = None
+    """The standard deviation of these weights. By default 0.1 with --delays, otherwise 0.2."""
 
     initial_delay_max: float | None = None
-    """Delays to the hidden units start between 0 and this many ms, those to the outputs between 0
-    and delay_max. By default 40."""
+    """Delays to the hidden units start between 0 and this many ms. By default the length of a
+    trial, or delay_max if that is less. Those to the outputs start evenly spaced from 0 to the
+    last frame, so that each brings another frame to the end of the trial."""
 
-    delay_max: float = 80.0
-    """The largest delay in ms."""
+    delay_max: float | None = None
+    """The largest delay in ms. By default the length of a trial."""
 
     # training
 
+    label_smoothing: float = 0.2
+    """The part of a label's probability that is spread evenly over all classes."""
+
     more_losses: tuple[str, ...] = ()
     """Further terms of the loss, each with a weight, as 0.5*max; none by default. Names are sum,
-    sum_exp, linear, sigmoid, input, max and xent. The loss is sum."""
+    sum_exp, linear, sigmoid, input, max and xent. The loss reads the end of the trial."""
 
-    epochs: int = 15
+    epochs: int = 60
     """The number of passes through the training utterances."""
 
     batch_size: int = 10
@@ -148,24 +153,25 @@ class Settings(DataSettings):
     weight_rate: float = 0.03
     """The learning rate of the weights to the hidden units."""
 
-    output_rate: float = 0.05
-    """The learning rate of the weights to the outputs."""
+    output_rate: float | None = None
+    """The learning rate of the weights to the outputs. By default 0.1 with --delays, otherwise
+    0.05."""
 
-    direct_rate: float = 0.06
-    """The learning rate of the weights from the inputs to the outputs."""
+    direct_rate: float | None = None
+    """The learning rate of the weights from the inputs to the outputs. By default 2 with --delays,
+    otherwise 0.06."""
 
     delay_rate: float | None = None
-    """The learning rate of the delays to the hidden units in ms; that of the delays to the outputs
-    is four times as large. By default 0.5."""
+    """The learning rate of the delays in ms. By default 0.05."""
 
-    rate_decay: float = 0.88
+    rate_decay: float = 0.93
     """The factor by which the learning rates are multiplied after each epoch."""
 
-    utterance_noise: float = 0.4
+    utterance_noise: float = 0.2
     """In each epoch, a random number is added to each coefficient of an utterance, the same in all
     frames. Its standard deviation is this many of those of the coefficient."""
 
-    frame_noise: float = 0.4
+    frame_noise: float = 0.2
     """Likewise for each coefficient of each frame."""
 
     silent_lift: float = 0.005
@@ -184,35 +190,40 @@ class Settings(DataSettings):
         """Refuse settings that contradict each other."""
         self.check_classes(len(CLASS_NAMES))
         numbers = self.hyperparameters()
-        if numbers.utterance > numbers.duration:
-            raise ArgumentError(
-                f"utterance = {numbers.utterance:g} ms: it must not exceed duration = "
-                f"{numbers.duration:g} ms",
-                "utterance",
-                "duration",
-            )
-        for name in ("delay_rate", "initial_delay_max"):
+        for name in ("delay_rate", "initial_delay_max", "delay_max"):
             if not self.delays and getattr(self, name) is not None:
                 raise ArgumentError(
                     f"{name} = {getattr(self, name):g} ms is given but no delays are learned: set "
                     f"delays, or leave {name} out",
                     name,
                 )
-        if numbers.initial_delay_max > self.delay_max:
+        if numbers.initial_delay_max > numbers.delay_max:
             raise ArgumentError(
                 f"initial_delay_max = {numbers.initial_delay_max:g} ms: it must be within 0 and "
-                f"delay_max = {self.delay_max:g} ms",
+                f"delay_max = {numbers.delay_max:g} ms",
                 "initial_delay_max",
+                "delay_max",
+            )
+        last_delay = max(direct_delays(self), default=0.0)
+        if last_delay > numbers.delay_max:
+            raise ArgumentError(
+                f"delay_max = {numbers.delay_max:g} ms: it must be at least {last_delay:g} ms, the "
+                "largest initial delay from an input to an output",
                 "delay_max",
             )
         encode(np.zeros((1, 1, COEFFICIENTS)), self)  # refuses curves that miss values
 
     def hyperparameters(self) -> Hyperparameters:
         """The numbers that depend on delays: those given, and the defaults for the others."""
-        if self.delays:
-            numbers = Hyperparameters(80.0, 40.0, 0.024, 0.38, 0.5, 40.0)
-        else:
-            numbers = Hyperparameters(120.0, 100.0, 0.06, 0.6, 0.0, 0.0)
+        if not self.delays:
+            return with_settings(WITHOUT_DELAYS, self)
+        largest = self.duration if self.delay_max is None else self.delay_max
+        numbers = replace(
+            WITH_DELAYS,
+            direct=self.frames,
+            initial_delay_max=min(largest, self.duration),
+            delay_max=largest,
+        )
         return with_settings(numbers, self)
 
     def summary(self) -> str:
@@ -225,16 +236,54 @@ class Settings(DataSettings):
         return ", ".join(parts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Hyperparameters:
     """Numbers that depend on whether delays are learned; see the settings of the same names."""
 
-    duration: float
-    utterance: float
+    direct: int
+    curves: int
+    curve_width: float
+    cutoff: float
+    tau_mem: float
+    tau_syn: float
     input_weight_mean: float
     input_weight_deviation: float
-    delay_rate: float
-    initial_delay_max: float
+    output_weight_deviation: float
+    output_rate: float
+    direct_rate: float
+    delay_rate: float = 0.0
+    initial_delay_max: float = 0.0
+    delay_max: float = np.inf
+
+
+WITH_DELAYS = Hyperparameters(
+    direct=6,
+    curves=2,
+    curve_width=0.7,
+    cutoff=0.05,
+    tau_mem=5.0,
+    tau_syn=2.0,
+    input_weight_mean=0.1,
+    input_weight_deviation=1.0,
+    output_weight_deviation=0.1,
+    output_rate=0.1,
+    direct_rate=2.0,
+    delay_rate=0.05,
+)
+
+WITHOUT_DELAYS = Hyperparameters(
+    direct=1,
+    curves=6,
+    curve_width=1.0,
+    cutoff=0.5,
+    tau_mem=60.0,
+    tau_syn=10.0,
+    input_weight_mean=0.06,
+    input_weight_deviation=0.6,
+    output_weight_deviation=0.2,
+    output_rate=0.05,
+    direct_rate=0.06,
+)
 
 
 # -- utterances and their spikes ----------------------------------------------------------
@@ -270,14 +319,15 @@ class Utterances(NamedTuple):
 @for_settings(Settings)
 def encode(utterances: np.ndarray, settings: Settings) -> SpikeTrains:
     """Spike trains of normalised utterances, shape (samples, frames, coefficients)."""
+    numbers = settings.hyperparameters()
     return encoding.population(
         utterances,
-        frame_length=settings.hyperparameters().utterance / utterances.shape[1],
+        frame_length=settings.duration / utterances.shape[1],
         low=-settings.largest_deviation,
         high=settings.largest_deviation,
-        curves=settings.curves,
-        width=settings.curve_width,
-        cutoff=settings.cutoff,
+        curves=numbers.curves,
+        width=numbers.curve_width,
+        cutoff=numbers.cutoff,
         outside="clip",
     )
 
@@ -345,7 +395,19 @@ def class_names(settings: Settings) -> tuple[str, ...]:
 @for_settings(Settings)
 def direct_names(settings: Settings) -> list[str]:
     """The names of the connections from the inputs to the outputs."""
-    return [f"input->output {number + 1}" for number in range(settings.direct)]
+    return [f"input->output {number + 1}" for number in range(settings.hyperparameters().direct)]
+
+
+@helpful
+@for_settings(Settings)
+def direct_delays(settings: Settings) -> list[float]:
+    """The initial delay in ms of the synapses of each connection from the inputs to the outputs.
+
+    With one synapse for each frame, each brings another frame to the end of the trial.
+    """
+    count = settings.hyperparameters().direct
+    step = settings.duration / max(1, count) if settings.delays else 0.0
+    return [place * step for place in range(count)]
 
 
 @helpful
@@ -355,26 +417,27 @@ def network(settings: Settings) -> Network:
 
     The outputs also have synapses from the inputs.
     """
-    time_constants = {"tau_mem": settings.tau_mem, "tau_syn": settings.tau_syn}
     numbers = settings.hyperparameters()
+    time_constants = {"tau_mem": numbers.tau_mem, "tau_syn": numbers.tau_syn}
+    inputs, outputs = COEFFICIENTS * numbers.curves, len(class_names(settings))
     into_hidden = Normal(numbers.input_weight_mean, numbers.input_weight_deviation)
     recurrent = Normal(settings.recurrent_weight_mean, settings.recurrent_weight_deviation)
-    to_output = Normal(settings.output_weight_mean, settings.output_weight_deviation)
+    to_output = Normal(settings.output_weight_mean, numbers.output_weight_deviation)
     delay = Uniform(0.0, numbers.initial_delay_max) if settings.delays else 0.0
     connections = [Connection("input", "hidden", into_hidden, delay)]
     if settings.recurrent:
         connections.append(Connection("hidden", "hidden", recurrent))
     connections.append(Connection("hidden", "output", to_output))
     direct = Normal(0.0, settings.direct_weight_deviation)
-    direct_delay = Uniform(0.0, settings.delay_max) if settings.delays else 0.0
     connections += [
-        Connection("input", "output", direct, direct_delay, name) for name in direct_names(settings)
+        Connection("input", "output", direct, Constant(delay) if settings.delays else 0.0, name)
+        for delay, name in zip(direct_delays(settings), direct_names(settings), strict=True)
     ]
     return Network(
         [
-            Input("input", COEFFICIENTS * settings.curves),
+            Input("input", inputs),
             LIF("hidden", settings.hidden, **time_constants),
-            LI("output", len(class_names(settings)), **time_constants),
+            LI("output", outputs, **time_constants),
         ],
         connections,
         seed=settings.seed,
@@ -384,8 +447,9 @@ def network(settings: Settings) -> Network:
 @helpful
 @for_settings(Settings)
 def loss(settings: Settings) -> Loss:
-    """The softmax cross-entropy of the mean output voltages, and further terms."""
-    return settings.with_further_terms(CrossEntropy(Mean()))
+    """The softmax cross-entropy of the output voltages at the end of the trial, and more terms."""
+    at_end = CrossEntropy(Voltage([settings.duration]), settings.label_smoothing)
+    return settings.with_further_terms(at_end)
 
 
 @helpful
@@ -394,19 +458,16 @@ def optimizers(settings: Settings) -> dict[str, Optimizer]:
     """Adam on the weights, and on the delays if they are learned."""
     from evsim.training.optimisers import Adam
 
-    decay = settings.rate_decay
+    numbers, decay = settings.hyperparameters(), settings.rate_decay
     chosen: dict[str, Optimizer] = {
         "weight": Adam(settings.weight_rate, decay=decay),
-        "hidden->output.weight": Adam(settings.output_rate, decay=decay),
+        "hidden->output.weight": Adam(numbers.output_rate, decay=decay),
     }
-    direct = direct_names(settings)
-    for name in direct:
-        chosen[f"{name}.weight"] = Adam(settings.direct_rate, decay=decay)
+    for name in direct_names(settings):
+        chosen[f"{name}.weight"] = Adam(numbers.direct_rate, decay=decay)
     if settings.delays:
-        rate = settings.hyperparameters().delay_rate
-        chosen["input->hidden.delay"] = Adam(rate, decay=decay)
-        for name in direct:
-            chosen[f"{name}.delay"] = Adam(4 * rate, decay=decay)
+        for name in ("input->hidden", *direct_names(settings)):
+            chosen[f"{name}.delay"] = Adam(numbers.delay_rate, decay=decay)
     return chosen
 
 
@@ -415,10 +476,10 @@ def _fit_arguments(settings: Settings, training: Dataset) -> dict[str, Any]:
     strength = settings.regulariser_strength
     regularisers = [RateRegulariser("hidden", strength, settings.target_spikes)]
     return {
-        "duration": settings.hyperparameters().duration,
+        "duration": settings.duration,
         "epochs": settings.epochs,
         "batch_size": settings.batch_size,
-        "delay_max": settings.delay_max if settings.delays else np.inf,
+        "delay_max": settings.hyperparameters().delay_max,
         "silent_lift": settings.silent_lift,
         "regularisers": regularisers if strength else [],
         "augmentation": [Noise(settings)] if noisy else [],
@@ -457,7 +518,7 @@ def pictures(
     tested = Tested(
         data(settings)[2],
         loss(settings),
-        settings.hyperparameters().duration,
+        settings.duration,
         class_names(settings),
         delays=["input->hidden"] if settings.delays else [],
     )

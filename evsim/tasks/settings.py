@@ -210,7 +210,7 @@ _PLURALS = {int: "integers", float: "numbers", str: "strings"}
 _Range = tuple[str, Callable[[float], bool]]
 
 _TAUS = ("tau_mem", "tau_syn", "tau0", "tau1")
-_LENGTHS = ("duration", "utterance", "interval", "at_most_one_per", *_TAUS)
+_LENGTHS = ("duration", "interval", "at_most_one_per", *_TAUS)
 _RATES = ("weight_rate", "output_rate", "direct_rate", "delay_rate", "tau_rate", "rate_decay")
 _COUNTS = ("hidden", "frames", "epochs", "batch_size", "delay_line", "train_size", "test_size")
 _LAYERS = ("hidden", "input", "forward", "recurrent", "direct", "output")
@@ -247,7 +247,7 @@ _RANGES: dict[str, _Range] = {
     **_all(("lambda_limit",), "> 0; infinity for no limit", lambda value: value > 0),
     **_all(("curves",), "at least 2", lambda value: value >= 2),
     **_all(("cutoff",), "in (0, 1)", lambda value: 0 < value < 1),
-    **_all(("input_dropout",), "in [0, 1)", lambda value: 0 <= value < 1),
+    **_all(("input_dropout", "label_smoothing"), "in [0, 1)", lambda value: 0 <= value < 1),
     **_all(("blend_probability",), "in (0, 1]", lambda value: 0 < value <= 1),
     **_all(("ease_in",), "in (0, 1]; 1 for none", lambda value: 0 < value <= 1),
 }

@@ -11,7 +11,7 @@ from evsim.losses import CrossEntropy, FirstSpikeCrossEntropy, TimeInvariantMSE
 from evsim.losses.loss import Loss
 from evsim.network.network import Network
 from evsim.network.populations import LI
-from evsim.readouts import Mean
+from evsim.readouts import Mean, Voltage
 from evsim_gpu.cuda.backward import CudaSources
 from evsim_gpu.cuda.batch import CudaBatch
 from evsim_gpu.cuda.launching import Kernels
@@ -26,6 +26,10 @@ def unsupported_loss(loss: Loss, network: Network) -> str | None:
         return None
     if type(loss) is not CrossEntropy:
         return f"the loss is {type(loss).__name__}"
+    if loss.label_smoothing:
+        return "the labels are smoothed"
+    if isinstance(loss.readout, Voltage):
+        return "the loss reads the voltage at one time"
     if isinstance(loss.readout, Mean) and not loss.readout.is_elementary:
         return f"the mean is weighted by {loss.readout.weighting!r}"
     name = loss.readout.population_of(network)
