@@ -27,7 +27,7 @@ ORDER = (
     "evsim.engines",
     "evsim.losses",
     "evsim.simulation",
-    "evsim.testing evsim.data evsim.encoding evsim.metrics",
+    "evsim.testing evsim.data evsim.encoding evsim.metrics evsim.distributed",
     "evsim.training",
     "evsim.study evsim.plotting evsim_gpu",
     "evsim.precompile evsim.jax evsim.torch",

@@ -1,0 +1,6 @@
+"""One training run on many processes and machines, with the bits of one process."""
+
+from evsim.distributed.processes import Processes, ranks_of
+from evsim.distributed.ranks import Alone, Ranks
+
+__all__ = ["Alone", "Processes", "Ranks", "ranks_of"]
