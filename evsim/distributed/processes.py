@@ -56,13 +56,11 @@ class Processes(Ranks):
         except BaseException as error:
             if error is self._told:
                 raise
-            told = self._exchange(Failure.of(error))
-            assert told is not None
-            if type(told) is type(error) and str(told) == str(error):
-                self._told = error
+            self._told = self._exchange(error)
+            if self._told is error:
                 raise
-            self._told = told
-            raise told from error
+            assert self._told is not None
+            raise self._told from error
         self._communicate(lambda: None)
 
     def _communicate(self, action: Callable[[], Result]) -> Result:
@@ -75,16 +73,16 @@ class Processes(Ranks):
         return results[0]
 
     def _exchange(
-        self, failure: Failure | None, action: Callable[[], None] = lambda: None
+        self, own: BaseException | None, action: Callable[[], None] = lambda: None
     ) -> BaseException | None:
-        """Tell whether this rank has failed, and exchange something if none has.
+        """Tell whether this rank has failed, and with which error; exchange something if none has.
 
         Returns the error that all ranks raise.  Then signals wait on: another error of this rank
         alone would find no rank that listens.
         """
         self._signals.hold()
         try:
-            error = self._error_of_all(failure)
+            error = self._error_of_all(own)
             if error is None:
                 action()
         except BaseException as broken:
@@ -94,7 +92,8 @@ class Processes(Ranks):
             self._signals.release()
         return error
 
-    def _error_of_all(self, failure: Failure | None) -> BaseException | None:
+    def _error_of_all(self, own: BaseException | None) -> BaseException | None:
+        failure = None if own is None else Failure.of(own)
         text = b"" if failure is None else failure.text().encode()
         digest = 0 if failure is None else failure.digest
         words = np.empty((self.count, 2), np.int64)
@@ -107,15 +106,16 @@ class Processes(Ranks):
         if first == self.index:
             told[:] = np.frombuffer(text, np.uint8)
         self.communicator.Bcast(told, root=first)
-        is_everywhere = bool((digests == digests[first]).all())
-        found = Failure.from_text(told.tobytes().decode())
-        return found.error(first, self.count, is_everywhere=is_everywhere)
+        if (digests == digests[first]).all():
+            return own
+        error = Failure.from_text(told.tobytes().decode()).error(first, self.count)
+        return own if type(error) is type(own) and str(error) == str(own) else error
 
     def _abort(self, error: BaseException) -> None:
         """End all processes: this one has failed while others wait for what it sends."""
         print(
             f"evsim: rank {self.index} of {self.count} on {platform.node()}: "
-            f"{type(error).__name__}: {error}; the run ends, and can be resumed from its last epoch",
+            f"{type(error).__name__}: {error}; the run ends and can be resumed from its last epoch",
             file=sys.stderr,
             flush=True,
         )

@@ -170,7 +170,7 @@ class SharedEngine(Brief, Engine):
     def _counts(
         self, network: Network, state: Any, samples: Sequence[int]
     ) -> dict[str, NDArray[np.int64]]:
-        """The spike counts of all samples, by LIF population; ``samples`` has those of each rank."""
+        """The spike counts of all samples, by LIF population, of so many samples of each rank."""
         own = self.piecewise.spike_counts(state)
         names = [p.name for p in network.populations if isinstance(p, LIF)]
         if not names:

@@ -106,7 +106,8 @@ class Training:
             try:
                 outcome, clipped = self._step(chosen, samples, dropout, place)
             except Exception as error:
-                if place not in str(error):
+                told = str(error), *getattr(error, "__notes__", ())
+                if not any(place in text for text in told):
                     error.add_note(f"in {place}")
                 raise
             tally.add(samples, chosen.labels, outcome, clipped)
