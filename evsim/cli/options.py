@@ -63,6 +63,10 @@ class Run:
     threads: int | None = None
     """The number of threads of the engines exact and grid. By default the number of cores."""
 
+    mpi: bool = False
+    """Share every batch among the processes that mpiexec has started, as in mpiexec -n 8 evsim
+    train TASK --mpi. Needs mpi4py, pip install evsim[mpi]."""
+
     time_limit: float | None = None
     """Stop at the end of the epoch in which this many seconds have passed. By default, training
     has no time limit."""
@@ -93,6 +97,8 @@ class Run:
         for (engine, name), reason in NO_SUCH_FLAG.items():
             if engine == self.engine and getattr(self, name) is not None:
                 raise ValueError(f"--{name} {getattr(self, name)}: {reason}")
+        if self.mpi and self.engine not in ("exact", "grid"):
+            raise ValueError(f"--mpi: the engine {self.engine} cannot share batches; leave it out")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"--threads {self.threads}: it must be at least 1")
         if self.time_limit is not None and not self.time_limit > 0:

@@ -116,7 +116,7 @@ class Processes(Ranks):
         print(
             f"evsim: rank {self.index} of {self.count} on {platform.node()}: "
             f"{type(error).__name__}: {error}; the run ends and can be resumed from its last epoch",
-            file=sys.stderr,
+            file=sys.__stderr__,  # that of Python may be silent on this rank
             flush=True,
         )
         self.communicator.Abort(1)
