@@ -32,6 +32,7 @@ ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
     "OMPI_MCA_osc": "^ucx",  # which complains where there is no InfiniBand
+    "OMPI_MCA_mpi_yield_when_idle": "1",
 }
 
 PREAMBLE = """

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -50,6 +51,12 @@ def added_in_order(sums: Sequence[Sums]) -> dict[str, NDArray[np.float64]]:
         for kind, total in totals.items():
             total += of_piece[kind]
     return totals
+
+
+def even_pieces(batch_size: int, pieces: int) -> list[tuple[int, int]]:
+    """The first sample of each of so many pieces, and the one after its last; none is empty."""
+    edges = np.linspace(0, batch_size, max(1, min(batch_size, pieces)) + 1).astype(int).tolist()
+    return list(pairwise(edges))
 
 
 class PiecewiseEngine(Engine):

@@ -27,7 +27,7 @@ from evsim.engines.exact.kernels.readouts.voltages import find_kinks, read_means
 from evsim.engines.exact.layout import Layout, OrderedInputs
 from evsim.engines.exact.state import AdjointState, ExactState, Piece, writable
 from evsim.engines.exact.verification import verify
-from evsim.engines.pieces import PiecewiseEngine, Share
+from evsim.engines.pieces import PiecewiseEngine, Share, even_pieces
 from evsim.engines.protocol import Adjoint, Report
 from evsim.engines.rest import FromRest
 from evsim.engines.runaway import RATE_LIMIT, check_rate_limit, shortest_blocks
@@ -63,23 +63,33 @@ class Exact(PiecewiseEngine):
         unit, is at the threshold at each spike and nowhere above it, that refractory periods are
         kept, and that as many arrivals come in as are sent.  An ``EngineError`` says what does
         not hold.  A run takes about twice as long.
+    pieces : int, optional
+        Into how many pieces of equal size a batch is cut.  Each is the work of one thread and
+        needs the memory of a gradient; processes share whole pieces.  If it is not given, the
+        number depends on the batch and the network.  Another number changes the last digits of
+        gradients, because it changes the order of sums.
     """
 
     threads: int | None = None
     spike_limit: int = 10_000_000
     rate_limit: float = RATE_LIMIT
     debug: bool = False
+    pieces: int | None = None
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
         check_count(self.spike_limit, "spike_limit")
         check_rate_limit(self.rate_limit)
         check_flag(self.debug, "debug")
+        if self.pieces is not None:
+            check_count(self.pieces, "pieces")
 
     def with_threads(self, threads: int) -> Self:
         return replace(self, threads=threads)
 
     def piece_bounds(self, network: Network, batch_size: int) -> list[tuple[int, int]]:
+        if self.pieces is not None:
+            return even_pieces(batch_size, self.pieces)
         return piece_bounds(batch_size, network.topology.source.size)
 
     # -- forward -----------------------------------------------------------------------
