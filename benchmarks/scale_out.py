@@ -61,7 +61,7 @@ https://news-blogs.cisco.com/performance/mpi-over-40gb-ethernet.
 
 @dataclass
 class Counting:
-    """A communicator that counts calls, the bytes that this process sends, and the time."""
+    """A communicator that counts calls, the bytes that this process sends, and processor time."""
 
     communicator: Any
     calls: int = 0
@@ -93,9 +93,9 @@ class Counting:
         self._count(array.nbytes * others, self.communicator.Bcast, array, root)
 
     def _count(self, size: int, call: Callable[..., None], *arguments: Any) -> None:
-        begin = time.perf_counter()
+        begin = time.process_time()
         call(*arguments)
-        self.seconds += time.perf_counter() - begin
+        self.seconds += time.process_time() - begin
         self.calls += 1
         self.sent += size
 
@@ -105,26 +105,28 @@ _in_pieces = [0.0]
 
 @dataclass(frozen=True)
 class Timed(Exact):
-    """The exact engine; the seconds that it spends on pieces are added to ``_in_pieces``."""
+    """The exact engine; the processor's seconds on pieces are added to ``_in_pieces``."""
 
     def _over(self, run: Callable[[Any], Any], items: Any) -> list[Any]:
-        begin = time.perf_counter()
+        begin = time.process_time()
         found = super()._over(run, items)
-        _in_pieces[0] += time.perf_counter() - begin
+        _in_pieces[0] += time.process_time() - begin
         return found
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Of one process, per batch: seconds, calls and bytes sent; and the digest of what it learned.
+    """Of one process, per batch: times, calls and bytes sent; and the digest of what it learned.
 
-    ``piecewise`` are the seconds spent on its own pieces, ``communicating`` those in which it sends
-    and waits; ``arrivals`` are those of all processes.
+    ``seconds`` are those of the clock, which other programs lengthen.  ``processor`` are those of
+    the processor, of which ``piecewise`` are spent on its own pieces and ``sending`` on sending and
+    waiting.  ``arrivals`` are those of all processes.
     """
 
     seconds: float
+    processor: float
     piecewise: float
-    communicating: float
+    sending: float
     calls: float
     sent: float
     arrivals: float
@@ -142,14 +144,12 @@ def measure(samples: int, batches: int) -> list[Measured]:
     data = evsim.Dataset(words.spikes, words.labels % 10)
     described = network(HIDDEN, delays=True, recurrent=True)
     engine = Timed(threads=1)
-    marks: list[tuple[float, int, int, float]] = []
-
-    def mark(_: Any = None) -> None:
-        marks.append((_in_pieces[0], world.calls, world.sent, world.seconds))
+    marks: list[tuple[float, ...]] = []
 
     class Marking(type(LOSS)):  # marks every batch on every process
         def __call__(self, *arguments: Any) -> Any:
-            mark()
+            clocks = time.perf_counter(), time.process_time()
+            marks.append((*clocks, _in_pieces[0], world.seconds, world.calls, world.sent))
             return super().__call__(*arguments)
 
     result = evsim.fit(
@@ -158,17 +158,11 @@ def measure(samples: int, batches: int) -> list[Measured]:
         batch_size=samples, engine=engine, progress=False,
         distributed=None if world.Get_size() == 1 else world,
     )  # fmt: skip
-    # From the loss of the second batch, the first one of the last epochs, to that of the last.
+    # From the loss of the first epoch's only batch to that of the last epoch's.
     first, last = marks[-batches - 1], marks[-1]
-    piecewise, calls, sent, seconds = ((b - a) / batches for a, b in zip(first, last, strict=True))
-    history = result.history[1:]
     own = Measured(
-        seconds=float(np.mean([record.seconds for record in history])),
-        piecewise=piecewise,
-        communicating=seconds,
-        calls=calls,
-        sent=sent,
-        arrivals=float(np.mean([record.arrivals for record in history])),
+        *((b - a) / batches for a, b in zip(first, last, strict=True)),
+        arrivals=float(np.mean([record.arrivals for record in result.history[1:]])),
         synapses=described.topology.source.size,
         pieces=len(engine.piece_bounds(described, samples)),
         digest=checksum(network_arrays(result.last_network)),
@@ -249,7 +243,7 @@ def model_of(one: Measured, ranks: list[Measured]) -> Model:
     sums = gradient * (ceil(one.pieces / len(ranks)) + 1) * (len(ranks) - 1) / len(ranks)
     return Model(
         arrival=one.piecewise / one.arrivals,
-        alone=one.seconds - one.piecewise - one.communicating,
+        alone=mine.processor - mine.piecewise - mine.sending,
         calls=mine.calls,
         gradient=gradient,
         rows=max(mine.sent - sums, 0.0) * len(ranks),
@@ -278,23 +272,26 @@ def draw(model: Model, file: Path) -> None:
 # -- text -------------------------------------------------------------------------------------
 
 
-def text_of(one: Measured, ranks: list[Measured], samples: int) -> str:
+def text_of(one: Measured, ranks: list[Measured], samples: int, load: float) -> str:
     """The measurements and what follows from them, as Markdown."""
     seconds = max(rank.seconds for rank in ranks)
-    gain = one.seconds / seconds
+    gain, of_processor = one.seconds / seconds, one.processor / max(r.processor for r in ranks)
     model = model_of(one, ranks)
     rows = [
-        [str(len(found)), figure(max(r.seconds for r in found)), figure(found[0].piecewise),
-         figure(found[0].communicating), f"{found[0].calls:.0f}", figure(found[0].sent / 1e6)]
+        [str(len(found)), figure(max(r.seconds for r in found)),
+         figure(max(r.processor for r in found)), figure(found[0].piecewise),
+         figure(found[0].sending), f"{found[0].calls:.0f}", figure(found[0].sent / 1e6)]
         for found in ([one], ranks)
     ]  # fmt: skip
-    header = ("processes", "s per batch", "own pieces, s", "sending and waiting, s", "exchanges",
-              "MB sent by rank 0")  # fmt: skip
+    header = ("processes", "s per batch", "of a processor, s", "of it on own pieces",
+              "on sending and waiting", "exchanges", "MB sent by rank 0")  # fmt: skip
     measured = (
         f"{machine()}; {samples} artificial words, 700-{HIDDEN}-10, recurrent, with delays, "
         f"{one.arrivals:.3g} arrivals per batch in {one.pieces} pieces, one thread per process. "
-        f"The results are the same bits.\n\n{markdown(header, rows)}\n\n"
-        f"{len(ranks)} processes are {gain:.2f} times as fast as one."
+        f"The results are the same bits. The machine's load average was {load:.1f} meanwhile.\n\n"
+        f"{markdown(header, rows)}\n\n"
+        f"By the clock, {len(ranks)} processes are {gain:.2f} times as fast as one; in processor "
+        f"time, the busiest of them has 1/{of_processor:.2f} of the work of one process."
     )
     parts = [
         ["an arrival, forward and backward", f"{1e9 * model.arrival:.1f} ns"],
@@ -347,12 +344,13 @@ def main() -> None:
         runs = [measured_with(processes, *sizes) for processes in (1, arguments.processes)]
         digests = {part.digest for run in runs for part in run}
         assert len(digests) == 1, "the results of one and of several processes differ"
-        stored = {"samples": arguments.samples, "runs": [[asdict(p) for p in r] for r in runs]}
+        stored = {"samples": arguments.samples, "load": os.getloadavg()[1]}
+        stored["runs"] = [[asdict(part) for part in run] for run in runs]
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(stored), encoding="utf-8")
     stored = json.loads((arguments.stored or arguments.json).read_text(encoding="utf-8"))
     (one,), ranks = ([Measured(**part) for part in run] for run in stored["runs"])
-    text = text_of(one, ranks, stored["samples"])
+    text = text_of(one, ranks, stored["samples"], stored["load"])
     print(text)
     if arguments.write:
         write_between(arguments.write, "scaling", text)
