@@ -4,17 +4,19 @@ The ranks are threads here, see ``ranks_as_threads``; ``test_mpi`` has real proc
 """
 
 import json
+import re
 import warnings
 
 import numpy as np
 import pytest
 from agreement import entries
 from networks import KINDS, random_case
-from ranks_as_threads import on_ranks, results
+from ranks_as_threads import AbortedError, ThreadCommunicator, on_ranks, results
 from training_runs import DURATION, bits, everything, raise_after, small_data, train
 
 import evsim
 from evsim import losses
+from evsim.distributed.alike import machines_told
 from evsim.distributed.machines import threads_of_each
 from evsim.distributed.processes import ranks_of
 from evsim.engines import EngineError, Exact, Grid, Reference
@@ -118,6 +120,24 @@ def test_what_is_read_of_a_batch_has_the_bits_of_one_process(engine, kind):
     assert results(3, lambda rank: read(shared(ENGINES[engine], rank))) == [expected] * 3
 
 
+@pytest.mark.parametrize("pieces", [1, 3, 100])
+def test_a_batch_in_more_or_fewer_pieces_has_the_bits_of_one_process_too(pieces):
+    arguments = {"epochs": 2, "batch_size": 10, "engine": Exact(pieces=pieces)}
+    alone = train(**arguments)
+    assert all(
+        bits(one) == bits(alone)
+        for one in results(3, lambda rank: train(distributed=rank, **arguments))
+    )
+    assert len(Exact(pieces=pieces).piece_bounds(alone.network, 10)) == min(pieces, 10)
+
+
+def test_the_number_of_pieces_is_a_setting_of_the_run(tmp_path):
+    train(tmp_path, epochs=1)
+    with pytest.raises(evsim.storage.StorageError, match="engine.pieces: absent is stored, 3"):
+        train(tmp_path, epochs=2, resume=True, engine=Exact(pieces=3))
+    train(tmp_path, epochs=2, resume=True, engine=Exact(threads=1))
+
+
 def test_more_processes_than_samples():
     arguments = {"epochs": 1, "batch_size": 3}
     found = results(5, lambda rank: train(distributed=rank, **arguments))
@@ -186,6 +206,22 @@ def test_an_error_of_one_rank_is_raised_on_all(error, told):
         assert isinstance(one, Exception)
         with pytest.raises(Exception, match=told):
             raise one
+
+
+def test_a_rank_that_fails_while_others_wait_for_what_it_sends_ends_all(capfd):
+    class Breaks(ThreadCommunicator):
+        def Alltoallv(self, own, into):  # noqa: N802 (MPI's name)
+            if self.rank == 1:
+                raise OSError("the network is down")
+            super().Alltoallv(own, into)
+
+    found = on_ranks(2, lambda rank: train(distributed=Breaks(rank.meeting, rank.rank)))
+    assert {type(one) for one in found} == {AbortedError}
+    told = capfd.readouterr().err.splitlines()
+    assert re.fullmatch(
+        r"evsim: rank 1 of 2 on \S+: OSError: the network is down; the run ends and can be "
+        r"resumed from its last epoch", told[0],
+    )  # fmt: skip
 
 
 def test_ctrl_c_on_one_rank_ends_all_after_the_same_epoch(tmp_path):
@@ -293,6 +329,44 @@ def test_only_rank_0_warns_and_shows_progress(capsys):
     shown = capsys.readouterr().err.splitlines()
     assert len(shown) == len(set(shown))
     assert any(line.startswith("2 ranks on ") for line in shown)
+
+
+# -- machines -----------------------------------------------------------------------------
+
+
+def test_ranks_that_drift_apart_are_refused():
+    def run(communicator):
+        def project(values):
+            return values * (1.0 + 1e-15 * communicator.Get_rank())
+
+        return train(distributed=communicator, projections={"weight": project})
+
+    failed = on_ranks(2, run)
+    assert {type(one) for one in failed} == {ValueError}
+    for one in failed:
+        assert "after epoch 1: rank 1 on " in str(one)
+        assert "has other parameters than rank 0 on " in str(one)
+
+
+def test_what_is_told_about_machines():
+    def machine(name, processor):
+        return {"machine": name, "processor": processor, "cores": [0]}
+
+    def told(machines, digests, before=()):
+        return machines_told([machine(*one) for one in machines], digests, list(before))
+
+    assert told([("a", "x")], ["1"], ["x"]) == []
+    same = told([("a", "x"), ("b", "x")], ["1", "1"])
+    assert same == ["2 ranks on a (x), b (x)"]
+    alike = told([("a", "x"), ("b", "y"), ("b", "y")], ["1", "1", "1"])
+    assert alike[1:] == [
+        "rank 1 on b (y) has another processor than rank 0, and computes the first sample to the "
+        "same bits"
+    ]
+    differs = told([("a", "x"), ("b", "y")], ["1", "2"])
+    assert "rank 1 on b (y) computes the first sample to other bits than rank 0" in differs[1]
+    moved = told([("a", "x")], ["1"], ["y", "z"])
+    assert "earlier epochs were trained on y, z, these are trained on x" in moved[0]
 
 
 # -- threads --------------------------------------------------------------------------------
