@@ -39,6 +39,7 @@ from evsim.storage.arrays import checksum
 
 HIDDEN = 256
 BATCH = 256
+FEW = 16  # samples of a batch that shows what does not depend on their number
 EPOCH_SAMPLES, EPOCH_ARRIVALS = 8156, 1.7e10  # of SHD, 700-256 recurrent
 GOAL = 10.0  # seconds for an epoch
 CORES = 16  # of each machine of the model
@@ -196,7 +197,10 @@ class Model:
     arrival : float
         Seconds of one core for an arrival, forward and backward.
     alone : float
-        Seconds per batch that every process spends besides the pieces and the sending.
+        Seconds per batch that every process spends besides the pieces and the sending, however
+        few samples it has.
+    shared : float
+        Further such seconds, which the processes share as they share the samples.
     calls : float
         Exchanges per batch.
     gradient : float
@@ -207,6 +211,7 @@ class Model:
 
     arrival: float
     alone: float
+    shared: float
     calls: float
     gradient: float
     rows: float
@@ -216,7 +221,8 @@ class Model:
         batches = EPOCH_SAMPLES / BATCH
         work = self.arrival * EPOCH_ARRIVALS / batches
         busiest = ceil(pieces / min(cores, pieces)) / pieces
-        return batches * (work * busiest + self.alone + self.sending(cores, pieces, network))
+        besides = self.alone + self.shared / ceil(cores / CORES)
+        return batches * (work * busiest + besides + self.sending(cores, pieces, network))
 
     def sending(self, cores: int, pieces: int, network: str) -> float:
         """Seconds per batch in which sums and rows are sent."""
@@ -228,6 +234,11 @@ class Model:
         size = (own_sums + self.gradient) * (machines - 1) / machines + self.rows
         return self.calls * latency * ceil(log2(machines)) + size / bandwidth
 
+    def share_of_sending(self, cores: int, pieces: int, network: str) -> float:
+        """The part of an epoch's time in which sums and rows are sent."""
+        batches = EPOCH_SAMPLES / BATCH
+        return batches * self.sending(cores, pieces, network) / self.seconds(cores, pieces, network)
+
     def cores_for(self, goal: float, pieces: int, network: str) -> int | None:
         """The smallest number of cores with which an epoch takes at most so many seconds."""
         for cores in range(1, pieces + 1):
@@ -236,14 +247,15 @@ class Model:
         return None
 
 
-def model_of(one: Measured, ranks: list[Measured]) -> Model:
-    """The model of these measurements, of one process and of several."""
+def model_of(one: Measured, few: Measured, ranks: list[Measured]) -> Model:
+    """The model of these measurements: of one process, of one with few samples, of several."""
     gradient = 8.0 * (2 * one.synapses)
     mine = ranks[0]
     sums = gradient * (ceil(one.pieces / len(ranks)) + 1) * (len(ranks) - 1) / len(ranks)
     return Model(
         arrival=one.piecewise / one.arrivals,
-        alone=mine.processor - mine.piecewise - mine.sending,
+        alone=few.processor - few.piecewise,
+        shared=(one.processor - one.piecewise) - (few.processor - few.piecewise),
         calls=mine.calls,
         gradient=gradient,
         rows=max(mine.sent - sums, 0.0) * len(ranks),
@@ -272,11 +284,11 @@ def draw(model: Model, file: Path) -> None:
 # -- text -------------------------------------------------------------------------------------
 
 
-def text_of(one: Measured, ranks: list[Measured], samples: int, load: float) -> str:
+def text_of(one: Measured, few: Measured, ranks: list[Measured], samples: int, load: float) -> str:
     """The measurements and what follows from them, as Markdown."""
     seconds = max(rank.seconds for rank in ranks)
     gain, of_processor = one.seconds / seconds, one.processor / max(r.processor for r in ranks)
-    model = model_of(one, ranks)
+    model = model_of(one, few, ranks)
     rows = [
         [str(len(found)), figure(max(r.seconds for r in found)),
          figure(max(r.processor for r in found)), figure(found[0].piecewise),
@@ -296,25 +308,34 @@ def text_of(one: Measured, ranks: list[Measured], samples: int, load: float) -> 
     parts = [
         ["an arrival, forward and backward", f"{1e9 * model.arrival:.1f} ns"],
         ["what every process does alone, per batch", f"{1e3 * model.alone:.0f} ms"],
+        ["what is shared like samples, besides", f"{1e3 * model.shared:.0f} ms"],
         ["exchanges per batch", f"{model.calls:.0f}"],
         ["sums of a piece", f"{model.gradient / 1e6:.1f} MB"],
         ["rows of all samples, per batch", f"{model.rows / 1e6:.2f} MB"],
     ]
     goals = []
     for name, (latency, bandwidth) in NETWORKS.items():
-        cores = [model.cores_for(GOAL, pieces, name) for pieces in (64, BATCH)]
+        machine_alone = model.seconds(CORES, BATCH, name)
+        faster = next(
+            n for n in range(CORES + 1, BATCH + 1) if model.seconds(n, BATCH, name) < machine_alone
+        )
+        cores = model.cores_for(GOAL, BATCH, name)
         best = min(range(1, BATCH + 1), key=lambda n: model.seconds(n, BATCH, name))
         goals.append(
             [name, f"{1e6 * latency:.3g} µs, {bandwidth / 1e9:.3g} GB/s",
-             *("never" if n is None else str(n) for n in cores),
-             f"{best} cores, {model.seconds(best, BATCH, name):.1f} s"]
+             f"{faster} cores", "never" if cores is None else str(cores),
+             f"{best} cores, {model.seconds(best, BATCH, name):.1f} s",
+             f"{100 * model.share_of_sending(best, BATCH, name):.0f} %"]
         )  # fmt: skip
-    header = ("network", "latency, bandwidth", f"cores for {GOAL:g} s, 64 pieces",
-              f"cores for {GOAL:g} s, {BATCH} pieces", "fastest")  # fmt: skip
+    header = ("network", "latency, bandwidth", "faster than one machine from",
+              f"cores for {GOAL:g} s", "fastest",
+              "of it sending")  # fmt: skip
     shortest = model.seconds(16, 16, next(iter(NETWORKS)))
     return (
         f"{measured}\n\nThe model takes from this\n\n{markdown(('part', 'measured'), parts)}\n\n"
-        f"and gives, for machines of {CORES} cores with a process each and batches of {BATCH},\n\n"
+        f"and gives, for epochs of {EPOCH_SAMPLES} samples with {EPOCH_ARRIVALS:.2g} arrivals, "
+        f"machines of {CORES} cores with a process each, and batches of {BATCH} in {BATCH} "
+        f"pieces,\n\n"
         f"{markdown(header, goals)}\n\nWith the 16 pieces that a batch of {BATCH} has by default, "
         f"no more than 16 cores have work, and an epoch takes {shortest:.0f} s."
     )
@@ -342,20 +363,23 @@ def main() -> None:
     if arguments.stored is None:
         sizes = arguments.samples, arguments.batches
         runs = [measured_with(processes, *sizes) for processes in (1, arguments.processes)]
+        few = measured_with(1, FEW, 4 * arguments.batches)[0]
         digests = {part.digest for run in runs for part in run}
         assert len(digests) == 1, "the results of one and of several processes differ"
         stored = {"samples": arguments.samples, "load": os.getloadavg()[1]}
         stored["runs"] = [[asdict(part) for part in run] for run in runs]
+        stored["few"] = asdict(few)
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(stored), encoding="utf-8")
     stored = json.loads((arguments.stored or arguments.json).read_text(encoding="utf-8"))
     (one,), ranks = ([Measured(**part) for part in run] for run in stored["runs"])
-    text = text_of(one, ranks, stored["samples"], stored["load"])
+    few = Measured(**stored["few"])
+    text = text_of(one, few, ranks, stored["samples"], stored["load"])
     print(text)
     if arguments.write:
         write_between(arguments.write, "scaling", text)
     if arguments.picture:
-        draw(model_of(one, ranks), arguments.picture)
+        draw(model_of(one, few, ranks), arguments.picture)
 
 
 if __name__ == "__main__":
