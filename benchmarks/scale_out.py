@@ -304,6 +304,7 @@ def text_of(one: Measured, few: Measured, ranks: list[Measured], samples: int, l
         f"{markdown(header, rows)}\n\n"
         f"By the clock, {len(ranks)} processes are {gain:.2f} times as fast as one; in processor "
         f"time, the busiest of them has 1/{of_processor:.2f} of the work of one process."
+        + (" Other programs ran, so that the clock says little." if load > len(ranks) + 1 else "")
     )
     parts = [
         ["an arrival, forward and backward", f"{1e9 * model.arrival:.1f} ns"],
