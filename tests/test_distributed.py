@@ -5,6 +5,7 @@ The ranks are threads here, see ``ranks_as_threads``; ``test_mpi`` has real proc
 
 import json
 import re
+import signal
 import warnings
 
 import numpy as np
@@ -17,6 +18,7 @@ from training_runs import DURATION, bits, everything, raise_after, small_data, t
 import evsim
 from evsim import losses
 from evsim.distributed.alike import machines_told
+from evsim.distributed.held_signals import HeldSignals
 from evsim.distributed.machines import threads_of_each
 from evsim.distributed.processes import ranks_of
 from evsim.engines import EngineError, Exact, Grid, Reference
@@ -387,3 +389,26 @@ def test_ranks_on_the_same_cores_share_them(monkeypatch):
         return threads_of_each(ranks)
 
     assert results(5, threads) == [2, 2, 1, 1, 1]
+
+
+def test_signals_wait_for_the_end_of_an_exchange():
+    seen = []
+    before = signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+    signals = HeldSignals()
+    try:
+        with signals.installed():
+            signal.raise_signal(signal.SIGINT)
+            assert len(seen) == 1  # at once
+            signals.hold()
+            signal.raise_signal(signal.SIGINT)
+            assert len(seen) == 1
+            signals.release()
+            assert len(seen) == 2
+            signals.hold()
+            signal.raise_signal(signal.SIGINT)
+            signals.forget()
+            signals.release()
+        signal.raise_signal(signal.SIGINT)
+        assert len(seen) == 3
+    finally:
+        signal.signal(signal.SIGINT, before)

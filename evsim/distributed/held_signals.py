@@ -52,6 +52,10 @@ class HeldSignals:
         if number is not None:
             self._handlers[number](number, None)
 
+    def forget(self) -> None:
+        """Do not handle the signal that has come meanwhile."""
+        self._waiting = None
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._is_holding:
             self._waiting = number

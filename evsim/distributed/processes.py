@@ -89,6 +89,9 @@ class Processes(Ranks):
             self._abort(broken)
             raise
         if error is None:
+            if self._told is not None:  # Ctrl-C reaches all ranks, and all have heard of it
+                self._told = None
+                self._signals.forget()
             self._signals.release()
         return error
 
