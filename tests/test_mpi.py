@@ -119,12 +119,22 @@ def test_data_are_read_once_and_shared():
             place.value = original
         world.Barrier()
         print("result", len(calls), digest(train(distributed=world, data=data)), flush=True)
+
+        def fail():
+            raise FileNotFoundError("no file")
+
+        try:
+            read_once(world, fail)
+        except FileNotFoundError as error:
+            assert str(error).startswith("rank 0 of 3 on ")
+            print("failed", flush=True)
     """
     status, out, err = run(3, program)
     assert status == 0, err
     found = [line.split()[1:] for line in out.splitlines() if line.startswith("result")]
     assert sorted(calls for calls, _ in found) == ["0", "0", "1"]
     assert {result for _, result in found} == {digest(train())}
+    assert out.count("failed") == 3
 
 
 # -- accidents ------------------------------------------------------------------------------

@@ -39,10 +39,10 @@ def read_once(
 
     Raises
     ------
-    What ``read`` raises, on all processes of the machine.
+    What ``read`` raises, on all processes.
     """
     ranks = ranks_of_machine(communicator)
-    with ranks.together():
+    with Processes(communicator).together():
         found = tuple(read()) if ranks.is_first else ()
     arrays = {
         f"{place}/{name}": array
