@@ -287,7 +287,10 @@ def draw(model: Model, file: Path) -> None:
 def text_of(one: Measured, few: Measured, ranks: list[Measured], samples: int, load: float) -> str:
     """The measurements and what follows from them, as Markdown."""
     seconds = max(rank.seconds for rank in ranks)
-    gain, of_processor = one.seconds / seconds, one.processor / max(r.processor for r in ranks)
+    # Who waits for another keeps its processor busy, too: only the least of it is sending.
+    sending = min(rank.sending for rank in ranks)
+    busiest = max(rank.processor - rank.sending for rank in ranks) + sending
+    gain, of_processor = one.seconds / seconds, one.processor / busiest
     model = model_of(one, few, ranks)
     rows = [
         [str(len(found)), figure(max(r.seconds for r in found)),
@@ -303,7 +306,7 @@ def text_of(one: Measured, few: Measured, ranks: list[Measured], samples: int, l
         f"The results are the same bits. The machine's load average was {load:.1f} meanwhile.\n\n"
         f"{markdown(header, rows)}\n\n"
         f"By the clock, {len(ranks)} processes are {gain:.2f} times as fast as one; in processor "
-        f"time, the busiest of them has 1/{of_processor:.2f} of the work of one process."
+        f"time, the busiest of them has 1/{of_processor:.2f} of the work of one, without waiting."
         + (" Other programs ran, so that the clock says little." if load > len(ranks) + 1 else "")
     )
     parts = [
