@@ -34,8 +34,6 @@ def shared_engine(engine: Engine, ranks: Ranks) -> Engine:
 
     Raises ValueError for an engine that does not cut batches into pieces.
     """
-    if isinstance(engine, SharedEngine):
-        return engine
     if not (isinstance(engine, PiecewiseEngine) and engine.cuts_batches):
         raise ValueError(
             f"{engine!r} does not cut batches into pieces that processes could share: use "
