@@ -30,6 +30,7 @@ ELSEWHERE = {
     "growth.png": "python benchmarks/growth.py --out runs/growth --write docs/performance.md",
     "grid_against_exact.png": "python validation/grid_report.py --out docs",
     "japanese_vowels.png": "python validation/japanese_vowels.py --out runs/vowels",
+    "scaling.png": "python benchmarks/scale_out.py --picture docs/images/scaling.png",
     "silent_hidden_layer.png": "python validation/run.py -k SilentHiddenLayer --data FOLDER",
     "yin_yang_curve.png": "python validation/run.py -k PaperYinYang",
 }

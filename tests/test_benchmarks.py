@@ -138,6 +138,8 @@ def test_the_page_has_a_place_for_every_table(tmp_path):
     page.write_text((FOLDER.parent / "docs" / "performance.md").read_text(encoding="utf-8"))
     for name in ("speed", "growth", "comparison"):
         write_between(page, name, "new")
+    page.write_text((FOLDER.parent / "docs" / "scaling.md").read_text(encoding="utf-8"))
+    write_between(page, "scaling", "new")
 
 
 def test_every_comparison_is_with_a_case_that_trains():
@@ -165,3 +167,29 @@ def test_activity_is_measured_on_networks_that_run_away():
     assert arrivals > spikes
     assert cost > 0
     assert time_to_refusal(net) > 0
+
+
+def test_the_model_of_a_cluster_adds_up_its_parts():
+    import scale_out
+
+    # 40 ns an arrival, 8 ms alone, 2 ms by samples, 20 exchanges, sums of 4 MB, rows of 1 MB.
+    model = scale_out.Model(40e-9, 0.008, 0.002, 20, 4e6, 1e6)
+    batches = scale_out.EPOCH_SAMPLES / scale_out.BATCH
+    work, name = 40e-9 * scale_out.EPOCH_ARRIVALS, "100 Gb/s InfiniBand"
+    assert model.seconds(1, 64, name) == pytest.approx(work + 0.01 * batches)
+    assert model.seconds(16, 64, name) == pytest.approx(work / 16 + 0.01 * batches)
+    # Of three cores one takes 22 of 64 pieces; of 65 cores each takes one or none.
+    assert model.seconds(3, 64, name) == pytest.approx(work * 22 / 64 + 0.01 * batches)
+    assert model.seconds(65, 64, name) > work / 64 + 0.008 * batches
+    # Four machines: 16 pieces each and the sum, three quarters of which are sent.
+    latency, bandwidth = scale_out.NETWORKS[name]
+    sending = 20 * latency * 2 + (17 * 4e6 * 3 / 4 + 1e6) / bandwidth
+    assert model.sending(64, 64, name) == pytest.approx(sending)
+    besides = 0.008 + 0.002 / 4 + sending
+    assert model.seconds(64, 64, name) == pytest.approx(work / 64 + besides * batches)
+    assert model.share_of_sending(64, 64, name) == pytest.approx(
+        sending * batches / (work / 64 + besides * batches)
+    )
+    cores = model.cores_for(100.0, 64, name)
+    assert model.seconds(cores, 64, name) <= 100 < model.seconds(cores - 1, 64, name)
+    assert model.cores_for(0.001, 64, name) is None

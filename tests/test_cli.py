@@ -512,7 +512,7 @@ def test_too_little_memory_ends_with_one_sentence(capsys, tmp_path, monkeypatch)
     def too_large(*arguments, **options):
         raise MemoryError("Allocation failed")
 
-    monkeypatch.setattr(TASKS["sequence"], "train", too_large)
+    monkeypatch.setattr(TASKS["sequence"], "fit", too_large)
     assert run("train", "sequence", "--out", tmp_path / "run") == 1
     said = capsys.readouterr().err
     assert said.startswith("evsim: Allocation failed (memory does not suffice: use smaller")
@@ -654,7 +654,7 @@ def test_a_command_that_is_asked_to_end_does_so_with_143(tmp_path, capsys, monke
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(60)
 
-    monkeypatch.setattr(TASKS["sequence"], "train", ask_to_end)
+    monkeypatch.setattr(TASKS["sequence"], "fit", ask_to_end)
     # A run that was killed in its first instants left these; there is no run to mix with.
     for name in ("lock", "lock.holder", ".config.json.partial"):
         (tmp_path / name).write_text("1 another-machine")

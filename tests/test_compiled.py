@@ -544,7 +544,7 @@ for kind in ("feedforward", "recurrent"):
         case = random_case(np.random.default_rng(1), kind, batch=2, output="LI")
         for loss in (losses.CrossEntropy(readouts.Peak()), losses.TimeAveragedCrossEntropy()):
             found = evsim.gradient(
-                case.network, case.inputs, np.array([0, 1]), loss, 10.0, engine=engine,
+                case.network, case.inputs, np.array([0, 1]), loss, 20.0, engine=engine,
                 dropout=evsim.Dropout({"left": 0.2}, seed=0),
             )
             values = [found.loss, *found.run.voltage("first", [2.0, 9.0]).ravel()]

@@ -18,6 +18,7 @@ from networks import KINDS, Case, random_case, random_trains, tied_case
 from nvrtc import compile_kernels, needs_nvrtc
 
 import evsim
+from evsim.engines.pieces import Share
 from evsim.engines.protocol import EngineError
 from evsim.network.dropout import Dropout
 from evsim_gpu import Grid
@@ -68,7 +69,8 @@ def simulated(case: Case, precision: Any, dt: float = 0.5, dropout: Dropout | No
     inputs = grid_inputs(layout, case.inputs)
     keys = None if dropout is None else dropout.sample_keys(inputs.batch)
     devices = CpuDevice(1), CudaDevice(np.dtype(precision).name)
-    return Pair(layout, *(device.simulate(layout, inputs, keys) for device in devices))
+    share = Share(Grid().piece_bounds(layout.network, inputs.batch))
+    return Pair(layout, *(device.simulate(layout, inputs, keys, share) for device in devices))
 
 
 # -- forward: bit for bit --------------------------------------------------------------------
@@ -147,8 +149,8 @@ def random_sources(
         moment_start=np.cumsum([0, *count]).astype(np.int64),
         moment_lambda_v=moments[0],
         moment_lambda_i=moments[1],
-        reset_gradient=np.zeros(units),
-        start_gradient=np.zeros(units),
+        reset_gradient=np.zeros((batch, units)),
+        start_gradient=np.zeros((batch, units)),
         **({"rate_jump": np.zeros(layout.units.size, real)} | parts | fixed),
     )
 

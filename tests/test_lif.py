@@ -218,10 +218,11 @@ def test_crossing_time_up_to_a_threshold_below_rest(threshold, depth, current, t
 
     kept, gained = parts(s)
     slope = (i * mp.exp(-s / tau_syn) - (kept + gained)) / tau_mem
-    rounding = 4 * EPSILON * conditioned(t, *tau) * float(abs(kept) + abs(gained))
-    assert abs(threshold - (kept + gained)) <= rounding + 4 * EPSILON * float(abs(slope)) * t
-    bend = float(i * mp.exp(-s / tau_syn) / tau_syn + slope) / tau[0]
-    assert float(slope) >= -2 * np.sqrt(2 * rounding * abs(bend))
+    # In many digits: the products of small voltages underflow in float64.
+    rounding = 4 * EPSILON * mp.mpf(conditioned(t, *tau)) * (abs(kept) + abs(gained))
+    assert abs(threshold - (kept + gained)) <= rounding + 4 * EPSILON * abs(slope) * s
+    bend = (i * mp.exp(-s / tau_syn) / tau_syn + slope) / tau_mem
+    assert slope >= -2 * mp.sqrt(2 * rounding * abs(bend))
     for part in (0.01, 0.3, 0.7, 0.99):
         assert sum(parts(part * s)) < threshold + rounding
 

@@ -28,6 +28,7 @@ ORDER = (
     "evsim.losses",
     "evsim.simulation",
     "evsim.testing evsim.data evsim.encoding evsim.metrics",
+    "evsim.distributed",
     "evsim.training",
     "evsim.study evsim.plotting evsim_gpu",
     "evsim.precompile evsim.jax evsim.torch",

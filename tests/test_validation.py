@@ -24,6 +24,7 @@ MAY_BE_UNKNOWN = {  # and what they would need
     "CudaVsGrid": "device",
     "ExactVsNest": "NEST",
     "PaperLosses": "--data",
+    "ProcessesDoNotMatter": "mpi4py",
     "PaperMnist": "--data",
     "SilentHiddenLayer": "--data",
 }

@@ -18,6 +18,7 @@ ORDER = (
     "GradientVsFiniteDifferences",
     "ExactVsNest",
     "ThreadsDoNotMatter",
+    "ProcessesDoNotMatter",
     "NumberingDoesNotMatter",
     "RandomNetworksAgree",
     "ExactVsOlderEvsim",

@@ -35,6 +35,8 @@ def _streams() -> Iterator[None]:
     """Provide streams to write to: none is missing, and letters that they lack are replaced."""
     with ExitStack() as opened:
         for name in ("stdout", "stderr"):
+            opened.callback(setattr, sys, name, getattr(sys, name))
+        for name in ("stdout", "stderr"):
             if getattr(sys, name) is None:  # closed before Python started
                 setattr(sys, name, opened.enter_context(open(os.devnull, "w")))
                 opened.callback(setattr, sys, name, None)

@@ -17,7 +17,7 @@ EngineName = Literal["exact", "reference", "grid", "cuda"]
 Precision = Literal["float32", "float64"]
 
 ENGINE_FLAGS: dict[EngineName, tuple[str, ...]] = {
-    "exact": ("threads",),
+    "exact": ("threads", "pieces"),
     "reference": (),
     "grid": ("dt", "precision", "threads"),
     "cuda": ("dt", "precision"),
@@ -30,6 +30,9 @@ NO_SUCH_FLAG = {
     ("reference", "dt"): "the reference engine has no grid; leave it out, or choose --engine grid",
     ("reference", "precision"): "the reference engine has float64 only; leave it out",
     ("reference", "threads"): "the reference engine has only one; leave it out",
+    ("reference", "pieces"): "the reference engine does not cut batches; leave it out",
+    ("grid", "pieces"): "only the exact engine lets them be chosen; leave it out",
+    ("cuda", "pieces"): "only the exact engine lets them be chosen; leave it out",
     ("cuda", "threads"): "they are the processor's, and cuda runs on a GPU; leave it out",
 }
 """Why an engine lacks a flag that other engines have, and what to do."""
@@ -63,6 +66,15 @@ class Run:
     threads: int | None = None
     """The number of threads of the engines exact and grid. By default the number of cores."""
 
+    pieces: int | None = None
+    """Into how many pieces the engine exact cuts a batch, which its threads and processes share.
+    More than the default let more cores take part, need more memory, and change the last digits
+    of gradients."""
+
+    mpi: bool = False
+    """Share every batch among the processes that mpiexec has started, as in mpiexec -n 8 evsim
+    train TASK --mpi. Needs mpi4py, pip install evsim[mpi]."""
+
     time_limit: float | None = None
     """Stop at the end of the epoch in which this many seconds have passed. By default, training
     has no time limit."""
@@ -93,8 +105,12 @@ class Run:
         for (engine, name), reason in NO_SUCH_FLAG.items():
             if engine == self.engine and getattr(self, name) is not None:
                 raise ValueError(f"--{name} {getattr(self, name)}: {reason}")
+        if self.mpi and self.engine not in ("exact", "grid"):
+            raise ValueError(f"--mpi: the engine {self.engine} cannot share batches; leave it out")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"--threads {self.threads}: it must be at least 1")
+        if self.pieces is not None and self.pieces < 1:
+            raise ValueError(f"--pieces {self.pieces}: it must be at least 1")
         if self.time_limit is not None and not self.time_limit > 0:
             raise ValueError(f"--time-limit {self.time_limit:g}: it must be a time > 0 in seconds")
         if self.out is not None:
@@ -109,7 +125,7 @@ class Run:
             flags["dt"] = grid_step
         given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
         engine: Any = engines.resolve(self.engine)
-        with naming("dt", "precision", "threads"):
+        with naming("dt", "precision", "threads", "pieces"):
             chosen: Engine = dataclasses.replace(engine, **given)
         return chosen
 

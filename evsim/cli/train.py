@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import warnings
@@ -16,25 +17,54 @@ from evsim.cli.options import Run
 from evsim.cli.settings_file import SettingsFile, write_json
 
 if TYPE_CHECKING:
-    from evsim.tasks.base import Experiment, RunOptions
+    from evsim.distributed import Ranks
+    from evsim.tasks.base import Experiment, Parts, RunOptions
     from evsim.tasks.settings import ExperimentSettings
     from evsim.training.fitting import Evaluation, FitResult, TrainingState
 
 
 def train(task: Experiment[Any], settings: ExperimentSettings, run: Run) -> int:
     """Train a task's network, test it, and draw pictures; returns the exit status."""
+    from evsim.distributed import ranks_of
+
+    communicator = _communicator() if run.mpi else None
+    ranks = ranks_of(communicator)
+    if not ranks.is_first:  # what it would print, rank 0 prints
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (as long as the process)
+    with ranks.session():
+        return _train(task, settings, run, communicator, ranks)
+
+
+def _communicator() -> Any:
+    """The communicator of the processes that mpiexec has started."""
+    from evsim.distributed.launching import world
+
+    return world()
+
+
+def _train(
+    task: Experiment[Any],
+    settings: ExperimentSettings,
+    run: Run,
+    communicator: Any,
+    ranks: Ranks,
+) -> int:
+    """As ``train``, on one of the ranks that share the run."""
     run.check()
-    folder = run.out or Path("runs") / f"{task.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    named = run.out or Path("runs") / f"{task.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = Path(ranks.from_first(str(named)))
     engine = run.create_engine(settings.grid_step)
+    shared_engine = ranks.engine(engine)
     record = SettingsFile(folder, task.name, settings, run, engine)
-    if run.resume:
+    if run.resume and ranks.is_first:
         record.compare()
     _check_before_reading(task, settings, run, engine)
-    left_out = _find_data(task, settings)
-    _announce(task, settings, run, engine)
+    (training, validation, test), left_out = _read(task, settings, communicator)
+    if ranks.is_first:
+        _announce(task, settings, run, engine)
     if run.engine != "reference":
-        _compile(task, settings, run, engine)
-    if run.replace:
+        _compile_first(task, settings, run, engine, communicator)
+    if run.replace and ranks.is_first:
         from evsim.storage.replacing import remove_run
 
         remove_run(folder)
@@ -44,14 +74,17 @@ def train(task: Experiment[Any], settings: ExperimentSettings, run: Run) -> int:
         "run_folder": folder,
         "resume": run.resume,
         "progress": run.progress,
+        "distributed": communicator,
     }
     if getattr(settings, "folds", None):
         return _cross_validate(task, settings, folder, options, left_out)
-    result = task.train(settings, **options)
+    result = task.fit(settings, training, validation, **options)
     if not result.history:
         print(f"stopped before the first epoch was finished; the run is in {folder}")
         return INTERRUPTED
-    outcome = task.evaluate(result, settings, engine=engine)
+    outcome = task.test(result.network, test, settings, shared_engine)
+    if not ranks.is_first:
+        return INTERRUPTED if result.interrupted else 0
     tested = _test(outcome, result, task.class_names(settings))
     assert outcome.accuracy is not None  # every task has classes
     write_json(folder / "test.json", {**tested, "left_out": left_out})
@@ -83,6 +116,11 @@ def _check_before_reading(
     """Refuse what can be refused without the data, which may take long to read."""
     if getattr(settings, "folds", None) and run.time_limit is not None:
         raise ValueError("--time-limit is for single runs: leave it or --folds out")
+    if getattr(settings, "folds", None) and run.mpi:
+        raise ValueError(
+            "--mpi shares the batches of a single run: leave it out, as folds can be trained "
+            "side by side, or leave --folds out"
+        )
     for name in ("epochs", "batch_size"):
         number = settings.number(name)
         if number is not None:
@@ -114,7 +152,48 @@ def _compile(task: Experiment[Any], settings: ExperimentSettings, run: Run, engi
         )
 
 
-def _find_data(task: Experiment[Any], settings: ExperimentSettings) -> list[str]:
+def _compile_first(
+    task: Experiment[Any],
+    settings: ExperimentSettings,
+    run: Run,
+    engine: Any,
+    communicator: Any,
+) -> None:
+    """Compile on one rank of each machine; then the others find the machine code."""
+    if communicator is None:
+        _compile(task, settings, run, engine)
+        return
+    from evsim.distributed.shared_data import ranks_of_machine
+
+    ranks = ranks_of_machine(communicator)
+    for is_turn in (ranks.is_first, not ranks.is_first):
+        with ranks.together():
+            if is_turn:
+                _compile(task, settings, run, engine)
+
+
+def _read(
+    task: Experiment[Any], settings: ExperimentSettings, communicator: Any
+) -> tuple[Parts, list[str]]:
+    """The data, which several ranks read once per machine, and what was left out of them."""
+    left_out: list[str] = []
+
+    def read() -> Parts:
+        parts, found = _find_data(task, settings)
+        left_out.extend(found)
+        return parts
+
+    if communicator is None:
+        return read(), left_out
+    from evsim.distributed.shared_data import read_once
+
+    training, validation, test = read_once(communicator, read)
+    assert training is not None
+    assert test is not None
+    return (training, validation, test), left_out
+
+
+def _find_data(task: Experiment[Any], settings: ExperimentSettings) -> tuple[Parts, list[str]]:
     """Read the data before training, and print and return what was left out of them.
 
     Where files are missing, the message names the flags that help.
@@ -125,7 +204,7 @@ def _find_data(task: Experiment[Any], settings: ExperimentSettings) -> list[str]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SpikesLeftOutWarning)
         try:
-            task.data(settings)
+            parts = task.data(settings)
         except MissingFilesError as error:
             remedy = error.remedy("fetch them with --download", "--data")
             raise FileNotFoundError(f"{error.absence}; {remedy}") from error
@@ -138,7 +217,7 @@ def _find_data(task: Experiment[Any], settings: ExperimentSettings) -> list[str]
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )
-    return left_out
+    return parts, left_out
 
 
 def _test(outcome: Evaluation, result: FitResult, names: Sequence[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ NAMED = ("settings.json", "config.json")
 WRITTEN = {
     *NAMED,
     "metrics.jsonl",
+    "machines.json",
     "checkpoint.safetensors",
     "best.safetensors",
     "test.json",

@@ -29,6 +29,7 @@ class RunFolder:
     """The files of one training run.
 
     ``config.json`` contains the settings, ``metrics.jsonl`` one line per finished epoch,
+    ``machines.json`` the machines and processors on which its epochs were trained,
     ``best.safetensors`` the network of the best epoch (``load_network`` reads it) and
     ``checkpoint.safetensors`` everything that is needed to continue.  Only the checkpoint decides
     which epochs are finished; the other files are rewritten from it when a run is resumed.  A
@@ -41,6 +42,7 @@ class RunFolder:
         self.path = user_path(path)
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
+        self.machines = self.path / "machines.json"
         self.best = self.path / "best.safetensors"
         self.checkpoint = self.path / "checkpoint.safetensors"
         self.lock = self.path / "lock"
@@ -102,6 +104,21 @@ class RunFolder:
         """Write one line of JSON per epoch."""
         lines = "".join(json.dumps(record) + "\n" for record in records)
         write_atomically(self.metrics, lines.encode())
+
+    def add_machines(self, epoch: int, machines: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Record the machines of the ranks that train the epochs after this one.
+
+        Each has a "processor".  Returns those of the epochs up to this one.
+        """
+        starts = []
+        if epoch and self.machines.exists():
+            starts = [
+                each for each in json.loads(self.machines.read_text()) if each["after"] < epoch
+            ]
+        before = dict.fromkeys(rank["processor"] for start in starts for rank in start["ranks"])
+        starts.append({"after": epoch, "ranks": list(machines)})
+        write_atomically(self.machines, (json.dumps(starts, indent=2) + "\n").encode())
+        return list(before)
 
     def write_best(self, network: Network) -> None:
         """Replace the network of the best epoch."""

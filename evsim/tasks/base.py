@@ -34,6 +34,7 @@ class RunOptions(TypedDict, total=False):
     run_folder: str | Path | None
     resume: bool
     progress: bool
+    distributed: Any
 
 
 SettingsType = TypeVar("SettingsType", bound=ExperimentSettings, contravariant=True)

@@ -32,6 +32,8 @@ from evsim.arguments.checks import (
 from evsim.arguments.keywords import helpful
 from evsim.data.dataset import Dataset
 from evsim.display.picture_target import for_files_only
+from evsim.distributed.processes import ranks_of
+from evsim.distributed.ranks import Ranks
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine
 from evsim.losses import Loss
@@ -151,6 +153,7 @@ def fit(
     run_folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool = True,
+    distributed: Any = None,
 ) -> FitResult:
     """Train a network by gradient descent on the batch loss.
 
@@ -217,6 +220,11 @@ def fit(
         be larger.  Functions in the settings are compared by name only.
     progress : bool
         Show the progress on standard error: a bar on a terminal, otherwise occasional lines.
+    distributed : mpi4py.MPI.Comm, optional
+        The communicator of the processes, or ranks, that share the batches.  All of them call
+        ``fit`` with the same arguments, and all get the result that one process would get, to the
+        bit.  Rank 0 alone calls the callbacks, writes the run folder and shows the progress.  What
+        one rank raises, all raise.
 
     Returns
     -------
@@ -236,88 +244,94 @@ def fit(
     FileExistsError, StorageError
         For a run folder that holds another run, or a damaged one, or one in use.
     """
-    check_network(network)
-    check_is_loss(loss)
-    duration = check_duration(duration)
-    loss.check_readouts(network, duration)
-    augmentation = _checked_functions(augmentation, "augmentation", "augmentations")
-    # With a delay line, for example, the data only fit the network after augmentation.
-    fits_later = bool(augmentation) and not _has_the_inputs_units(network, data)
-    data = Dataset.of(data) if fits_later else checked_data(network, data, loss, duration)
-    if validation is not None:
-        validation = checked_data(network, validation, loss, duration, "validation")
-    assigned = assign_optimizers(optimizers, network.parameters)
-    check_wrt(network, list(assigned))
-    trained = {name: network.parameters[name] for name in assigned}
-    _check_watches(assigned, early_stopping, watch, loss.classifies, validation is not None)
-    regularisers = check_adjustments(network, regularisers, lambda_limit)
-    task = Task(
-        network=network,
-        data=data,
-        validation=validation,
-        loss=loss,
-        duration=duration,
-        optimizers=assigned,
-        projections=assign_projections(projections, delay_max, trained),
-        lift=assign_lift(silent_lift, network, loss.readout.population_of(network), assigned),
-        dropout=_checked_dropout(dropout, network),
-        regularisers=regularisers,
-        lambda_limit=float(lambda_limit),
-        augmentation=augmentation,
-        early_stopping=early_stopping,
-        watch=watch or _usual_watch(loss.classifies, validation is not None),
-        batch_size=checked_count(batch_size, "batch_size"),
-        seed=checked_integer(seed, "seed", 0),
-        engine=resolve(engine),
-    )
-    begins_with = data
-    if fits_later:
-        begins_with = checked_data(network, task.epoch_data(1)[0], loss, duration, "augmented")
-    epochs = checked_count(epochs, "epochs")
-    callbacks = _checked_functions(callbacks, "callbacks", "functions")
-    check_flag(resume, "resume")
-    check_flag(progress, "progress")
-    if resume and run_folder is None:
-        raise ValueError("resume=True needs a run_folder to go on from")
-    folder = None if run_folder is None else RunFolder(_checked_folder(run_folder))
-    warn_of_unreached(network, check_inputs(network, begins_with.spikes), duration)
-    warn_of_seconds(network, check_inputs(network, begins_with.spikes), duration)
-    training = Training(task, epochs, folder)
-    with terminable(), nullcontext() if folder is None else folder.locked():
-        training.begin(resume)
-        interrupted, stopped = _run(training, callbacks, progress)
-    finished = training.finished
-    return FitResult(
-        network=finished.best_network,
-        last_network=finished.network,
-        best_epoch=finished.best_epoch,
-        history=finished.history,
-        interrupted=interrupted,
-        stopped=stopped,
-        run_folder=None if folder is None else folder.path,
-    )
+    ranks = ranks_of(distributed)
+    with terminable(), ranks.session():
+        check_network(network)
+        check_is_loss(loss)
+        duration = check_duration(duration)
+        loss.check_readouts(network, duration)
+        augmentation = _checked_functions(augmentation, "augmentation", "augmentations")
+        # With a delay line, for example, the data only fit the network after augmentation.
+        fits_later = bool(augmentation) and not _has_the_inputs_units(network, data)
+        data = Dataset.of(data) if fits_later else checked_data(network, data, loss, duration)
+        if validation is not None:
+            validation = checked_data(network, validation, loss, duration, "validation")
+        assigned = assign_optimizers(optimizers, network.parameters)
+        check_wrt(network, list(assigned))
+        trained = {name: network.parameters[name] for name in assigned}
+        _check_watches(assigned, early_stopping, watch, loss.classifies, validation is not None)
+        regularisers = check_adjustments(network, regularisers, lambda_limit)
+        task = Task(
+            network=network,
+            data=data,
+            validation=validation,
+            loss=loss,
+            duration=duration,
+            optimizers=assigned,
+            projections=assign_projections(projections, delay_max, trained),
+            lift=assign_lift(silent_lift, network, loss.readout.population_of(network), assigned),
+            dropout=_checked_dropout(dropout, network),
+            regularisers=regularisers,
+            lambda_limit=float(lambda_limit),
+            augmentation=augmentation,
+            early_stopping=early_stopping,
+            watch=watch or _usual_watch(loss.classifies, validation is not None),
+            batch_size=checked_count(batch_size, "batch_size"),
+            seed=checked_integer(seed, "seed", 0),
+            engine=resolve(engine),
+        )
+        begins_with = data
+        if fits_later:
+            begins_with = checked_data(network, task.epoch_data(1)[0], loss, duration, "augmented")
+        epochs = checked_count(epochs, "epochs")
+        callbacks = _checked_functions(callbacks, "callbacks", "functions")
+        check_flag(resume, "resume")
+        check_flag(progress, "progress")
+        if resume and run_folder is None:
+            raise ValueError("resume=True needs a run_folder to go on from")
+        folder = None if run_folder is None else RunFolder(_checked_folder(run_folder))
+        if ranks.is_first:
+            warn_of_unreached(network, check_inputs(network, begins_with.spikes), duration)
+            warn_of_seconds(network, check_inputs(network, begins_with.spikes), duration)
+        training = Training(task, epochs, folder, ranks)
+        with nullcontext() if training.folder is None else training.folder.locked():
+            training.begin(resume)
+            interrupted, stopped = _run(training, callbacks, progress)
+        finished = training.finished
+        return FitResult(
+            network=finished.best_network,
+            last_network=finished.network,
+            best_epoch=finished.best_epoch,
+            history=finished.history,
+            interrupted=interrupted,
+            stopped=stopped,
+            run_folder=None if folder is None else folder.path,
+        )
 
 
 def _run(
     training: Training, callbacks: Sequence[Callable[[TrainingState], Any]], progress: bool
 ) -> tuple[bool, str | None]:
     """Run the remaining epochs; return whether Ctrl-C ended them, and any other reason."""
-    task = training.task
+    task, ranks = training.task, training.ranks
     finished, epochs = training.finished.epoch, training.finished.epochs
+    progress = progress and ranks.is_first
     shown = progress_for(progress, epochs, task.batches(len(task.data)), finished)
     with for_files_only(), shown as display:
         if training.folder is not None:
             after = f", going on after epoch {finished}" if finished else ""
             display.say(f"run folder: {training.folder.path}{after}")
+        for line in training.told:
+            display.say(line)
         try:
-            for epoch in range(finished + 1, epochs + 1):
-                if task.early_stopping is not None:
-                    reason = task.early_stopping.reason(training.finished.history)
-                    if reason is not None:
-                        raise StopTraining(reason)
-                training.run_epoch(epoch, display)
-                for callback in callbacks:
-                    callback(training.finished)
+            with ranks.together():
+                for epoch in range(finished + 1, epochs + 1):
+                    if task.early_stopping is not None:
+                        reason = task.early_stopping.reason(training.finished.history)
+                        if reason is not None:
+                            raise StopTraining(reason)
+                    training.run_epoch(epoch, display)
+                    _call(callbacks, training.finished, ranks)
         except KeyboardInterrupt:
             training.save()
             display.stop(f"interrupted: {training.finished.epoch} of {epochs} epochs are finished")
@@ -330,6 +344,22 @@ def _run(
             display.stop(f"stopped after epoch {training.finished.epoch} of {epochs}: {reason}")
             return False, str(reason)
     return False, None
+
+
+def _call(
+    callbacks: Sequence[Callable[[TrainingState], Any]], state: TrainingState, ranks: Ranks
+) -> None:
+    """Call the callbacks on rank 0; all ranks stop where one of them asks for it."""
+    reason = None
+    if ranks.is_first:
+        try:
+            for callback in callbacks:
+                callback(state)
+        except StopTraining as stop:
+            reason = str(stop)
+    reason = ranks.from_first(reason)
+    if reason is not None:
+        raise StopTraining(reason)
 
 
 # -- checks -------------------------------------------------------------------------------

@@ -9,15 +9,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from evsim.arguments.checks import is_sparse
 from evsim.data.dataset import Dataset
+from evsim.distributed.alike import check_alike, check_same_values, machines_told
+from evsim.distributed.machines import Machine, machines_of
+from evsim.distributed.ranks import Ranks
+from evsim.engines.protocol import EngineError
 from evsim.network.dropout import Dropout
 from evsim.network.parameters import numbers, with_data
 from evsim.simulation.gradients import Gradient, GradientOptions, quiet_gradient
 from evsim.simulation.silence import silent_layer
+from evsim.storage.arrays import checksum
 from evsim.storage.run_folder import RunFolder
 from evsim.training.epoch_trainers import epoch_trainer
 from evsim.training.evaluation import Evaluation, evaluate
@@ -33,13 +39,16 @@ class Training:
     """A training run.
 
     ``finished`` is its state after the last complete epoch.  It is replaced in one assignment,
-    so that an interrupt finds the state either before or after an epoch.
+    so that an interrupt finds the state either before or after an epoch.  ``folder`` is None on
+    all ranks but the first, which alone writes.
     """
 
-    def __init__(self, task: Task, epochs: int, folder: RunFolder | None) -> None:
+    def __init__(self, task: Task, epochs: int, folder: RunFolder | None, ranks: Ranks) -> None:
         self.task = task
-        self.folder = folder
-        self.settings = {} if folder is None else task.settings()
+        self.ranks = ranks
+        self.engine = ranks.engine(task.engine)
+        self.folder = folder if ranks.is_first else None
+        self.settings = {} if folder is None and ranks.count == 1 else task.settings()
         self.network = task.network
         self.parameters = [
             TrainedParameter(name, task.network.parameters[name], optimizer, task.projections[name])
@@ -49,6 +58,8 @@ class Training:
         self.rates: dict[str, float] = {}
         self.finished = TrainingState(0, epochs, self.network, 0, self.network, History())
         self.saved = 0
+        self.machines: list[Machine] = []
+        self.told: list[str] = []  # about the machines
 
     # -- one epoch ---------------------------------------------------------------------
 
@@ -70,6 +81,7 @@ class Training:
         validation = self._validate(epoch)
         seconds = time.perf_counter() - started
         record = tally.record(epoch, validation, seconds, self.rates, spikes_lost)
+        record = self._agreed(record)
         self.finished = self._after(record)
         self.save()
         display.epoch(record)
@@ -94,7 +106,8 @@ class Training:
             try:
                 outcome, clipped = self._step(chosen, samples, dropout, place)
             except Exception as error:
-                if place not in str(error):
+                told = str(error), *getattr(error, "__notes__", ())
+                if not any(place in text for text in told):
                     error.add_note(f"in {place}")
                 raise
             tally.add(samples, chosen.labels, outcome, clipped)
@@ -131,7 +144,7 @@ class Training:
         """Make one step along the gradient of a batch; return whose gradients were scaled down."""
         task = self.task
         options = GradientOptions(
-            list(task.optimizers), task.engine, dropout, task.regularisers, task.lambda_limit
+            list(task.optimizers), self.engine, dropout, task.regularisers, task.lambda_limit
         )
         outcome = quiet_gradient(
             self.network, batch.spikes, batch.labels, task.loss, task.duration, options
@@ -167,7 +180,7 @@ class Training:
         if task.validation is None:
             return None
         outcome = evaluate(
-            self.network, task.validation, task.loss, task.duration, engine=task.engine
+            self.network, task.validation, task.loss, task.duration, engine=self.engine
         )
         if not np.isfinite(outcome.losses).all():
             sample = int(np.argmin(np.isfinite(outcome.losses)))
@@ -197,21 +210,63 @@ class Training:
         loss: Watch = "validation_loss" if watch.startswith("validation") else "loss"
         return record.score(watch), record.score(loss)
 
+    # -- on several ranks --------------------------------------------------------------
+
+    def _agreed(self, record: EpochRecord) -> EpochRecord:
+        """The record of rank 0, on ranks that have the same parameters."""
+        if self.ranks.count == 1:
+            return record
+        digest = checksum({p.name: p.values for p in self.parameters})
+        check_same_values(self.ranks, digest, self.machines, f"after epoch {record.epoch}")
+        return EpochRecord(**self.ranks.from_first(asdict(record)))
+
+    def _tell_machines(self) -> None:
+        """Find out on which machines the ranks run, and record it in the run folder."""
+        if self.ranks.count == 1 and self.folder is None:
+            return
+        self.machines = machines_of(self.ranks)
+        digests = self.ranks.texts(self._arithmetic() if self.ranks.count > 1 else "")
+        before = []
+        if self.folder is not None:
+            before = self.folder.add_machines(self.finished.epoch, self.machines)
+        self.told = machines_told(self.machines, digests, before)
+
+    def _arithmetic(self) -> str:
+        """A digest of what this rank computes of the first sample, by itself."""
+        task = self.task
+        sample = task.data[:1]
+        options = GradientOptions(
+            list(task.optimizers), task.engine, lambda_limit=task.lambda_limit
+        )
+        try:
+            found = quiet_gradient(
+                task.network, sample.spikes, sample.labels, task.loss, task.duration, options
+            )
+        except (ValueError, ArithmeticError, EngineError) as error:
+            return str(error)  # such as a sample that fits only after augmentation
+        values = {name: numbers(found.parameters[name]) for name in task.optimizers}
+        return checksum({**values, "losses": found.losses})
+
     # -- on disk -----------------------------------------------------------------------
 
     def begin(self, resume: bool) -> None:
         """Prepare the run folder, and continue from its checkpoint if there is one."""
-        if self.folder is None:
-            return
-        loaded = self.folder.begin(self.settings, resume=resume)
-        if loaded is None:
-            return
-        arrays, description = loaded
-        if description["epoch"] > self.finished.epochs:
-            raise ValueError(
-                f"{self.folder.path} holds {description['epoch']} finished epochs, more than "
-                f"epochs = {self.finished.epochs}: ask for at least as many"
-            )
+        check_alike(self.ranks, {"epochs": self.finished.epochs, **self.settings})
+        loaded = None
+        if self.folder is not None:
+            loaded = self.folder.begin(self.settings, resume=resume)
+            if loaded is not None and loaded[1]["epoch"] > self.finished.epochs:
+                raise ValueError(
+                    f"{self.folder.path} holds {loaded[1]['epoch']} finished epochs, more than "
+                    f"epochs = {self.finished.epochs}: ask for at least as many"
+                )
+        loaded = self.ranks.checkpoint_from_first(loaded)
+        if loaded is not None:
+            self._go_on(*loaded)
+        self._tell_machines()
+
+    def _go_on(self, arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> None:
+        """Continue from a checkpoint."""
         for parameter in self.parameters:
             np.copyto(parameter.values, arrays[f"last/{parameter.name}"])
             for key, state in parameter.state.items():
@@ -231,7 +286,8 @@ class Training:
             history=History(EpochRecord(**record) for record in description["history"]),
         )
         self.saved = self.finished.epoch
-        self._write_views(self.folder, best=True)
+        if self.folder is not None:
+            self._write_views(self.folder, best=True)
 
     def save(self) -> None:
         """Store the last finished epoch, unless it has been stored."""

@@ -104,6 +104,8 @@ class Task(Brief):
         # Results do not depend on these; ``debug`` of other engines has always been stored.
         for name in ("threads", "rate_limit", *(["debug"] if "spike_limit" in engine else [])):
             engine.pop(name, None)
+        if engine.get("pieces") is None:
+            engine.pop("pieces", None)
         return {
             "network": network_structure(self.network),
             "initial values": initial,

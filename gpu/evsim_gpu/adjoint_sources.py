@@ -11,6 +11,7 @@ import numpy as np
 
 from evsim.network.populations import LIF
 from evsim.readouts.adjoint_sources import AdjointSources, MeanCotangents, VoltageCotangents
+from evsim.readouts.panels import sum_by_sample
 from evsim_gpu.device import GridSources
 from evsim_gpu.readouts import mean_form, mean_time_constant_slopes, sample_weights
 
@@ -28,7 +29,7 @@ def grid_sources(state: GridState, sources: AdjointSources) -> GridSources:
     }
     units = layout.network.population(name).units
     nothing = np.empty((0, units))
-    of_reset, of_start = np.zeros((2, units))
+    of_reset, of_start = np.zeros((2, state.batch, units))
     reals: dict[str, np.ndarray] = {
         "rate_jump": np.zeros(layout.units.size),
         "moment_lambda_v": nothing,
@@ -41,14 +42,14 @@ def grid_sources(state: GridState, sources: AdjointSources) -> GridSources:
         reals["phantom"] = state.phantom(name, sources.spike_times)
     if sources.peak is not None:
         reals["cotangents"], parts["peak_step"] = sources.peak, state.activity.peak(name)[1]
-        of_start += np.where(parts["peak_step"] == 0, sources.peak, 0.0).sum(axis=0)
+        of_start += np.where(parts["peak_step"] == 0, sources.peak, 0.0)
     elif sources.mean is not None:
         form = sources.mean.weighting.form(state.duration)
         reals["cotangents"], parts["mean"] = sources.mean.cotangents, mean_form(layout, name, form)
         if state.is_lif(name):
             slopes.append(_reset_slopes(state, name, sources.mean))
             held = state.held_weights(name, form)
-            of_reset += (sources.mean.cotangents * held).sum(axis=0)
+            of_reset += sources.mean.cotangents * held
     if sources.voltages is not None:
         times, states = sources.voltages.times, state.states(name)
         weights = sample_weights(states, times.samples, times.times, sees_jumps=False)
@@ -57,7 +58,8 @@ def grid_sources(state: GridState, sources: AdjointSources) -> GridSources:
         parts["moment_start"] = np.ascontiguousarray(times.offsets)
         reals["moment_lambda_v"], reals["moment_lambda_i"] = jumps_v, jumps_i
         directly = weights.voltage_gradients(sources.voltages.cotangents)
-        of_reset, of_start = of_reset + directly[0], of_start + directly[1]
+        of_reset += sum_by_sample(directly[0], times.offsets)
+        of_start += sum_by_sample(directly[1], times.offsets)
     if sources.spike_time_gradient is not None:
         slopes.append(sources.spike_time_gradient)
     if slopes:
@@ -81,18 +83,18 @@ def _reset_slopes(state: GridState, name: str, mean: MeanCotangents) -> np.ndarr
     return jumps
 
 
-def direct_time_constant_slopes(state: GridState, sources: AdjointSources) -> np.ndarray:
+def direct_time_constant_slopes(state: GridState, sources: AdjointSources) -> dict[str, np.ndarray]:
     """The derivatives of what is read with V and I at the grid points as they are.
 
-    With respect to tau_mem and tau_syn of all units, shape (2, units).
+    With respect to tau_mem and tau_syn of the units that are read, each (batch, units).
     """
-    slopes = np.zeros((2, state.layout.units.size))
-    own = slopes[:, state.units(sources.population)]
+    units = state.layout.network.population(sources.population).units
+    slopes = np.zeros((2, state.batch, units))
     if sources.mean is not None:
-        own += _of_mean(state, sources.population, sources.mean)
+        slopes += _of_mean(state, sources.population, sources.mean)
     if sources.voltages is not None:
-        own += _of_voltages(state, sources.population, sources.voltages)
-    return slopes
+        slopes += _of_voltages(state, sources.population, sources.voltages)
+    return {"tau_mem": slopes[0], "tau_syn": slopes[1]}
 
 
 def _of_mean(state: GridState, name: str, mean: MeanCotangents) -> np.ndarray:

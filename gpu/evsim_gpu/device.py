@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evsim.display.short_repr import Brief
+from evsim.engines.pieces import Share
 from evsim_gpu.model.layout import GridLayout
 
 
@@ -91,9 +92,10 @@ class GridSources(Brief):
         Subtracted from lambda_V- at each emission.
     limit : float
         The largest |lambda_V-| at an emission.
-    reset_gradient, start_gradient : float64, (units of the population,)
-        The derivatives of the loss with respect to reset and start where V is read while it is
-        held at the reset, and at the start of the trial: direct ones, which devices do not need.
+    reset_gradient, start_gradient : float64, (batch, units)
+        The derivatives of each sample's loss with respect to reset and start where V is read while
+        it is held at the reset, and at the start of the trial: direct ones, which devices do not
+        need.
 
     All other reals in the engine's precision.
     """
@@ -188,5 +190,11 @@ class Device(ABC):
     """Where the loops run."""
 
     @abstractmethod
-    def simulate(self, layout: GridLayout, inputs: GridInputs, keys: np.ndarray | None) -> Activity:
-        """Run a network on a batch; ``keys`` (batch,) uint64 decide which spikes are dropped."""
+    def simulate(
+        self, layout: GridLayout, inputs: GridInputs, keys: np.ndarray | None, share: Share
+    ) -> Activity:
+        """Run a network on a batch; ``keys`` (batch,) uint64 decide which spikes are dropped.
+
+        ``share`` says how the batch is cut, and how what its pieces have summed is added up; a
+        device that does not cut it leaves it alone.
+        """

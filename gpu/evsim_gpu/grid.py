@@ -7,15 +7,16 @@ continuous time; what the grid moves is events, to grid points.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 import numpy as np
 
-from evsim._compile.threads import check_threads
+from evsim._compile.threads import check_threads, piece_bounds
 from evsim.arguments.checks import check_choice, check_number
 from evsim.arguments.keywords import helpful
-from evsim.engines.protocol import Adjoint, Engine, EngineError, Report
+from evsim.engines.pieces import PiecewiseEngine, Share
+from evsim.engines.protocol import Adjoint, EngineError, Report
 from evsim.engines.rest import FromRest
 from evsim.engines.runaway import RATE_LIMIT, check_rate_limit
 from evsim.network.dropout import Dropout
@@ -44,7 +45,7 @@ _REALS: dict[str, type[np.floating]] = {"float32": np.float32, "float64": np.flo
 
 @helpful
 @dataclass(frozen=True)
-class Grid(Engine):
+class Grid(PiecewiseEngine):
     """A network on a time grid: all events happen at multiples of dt.
 
     Delays and input times are rounded to the grid, a unit emits at the grid point after its
@@ -112,21 +113,34 @@ class Grid(Engine):
 
         return trainer_for(task, self.dt, _REALS[str(self.precision)])
 
+    @property
+    def cuts_batches(self) -> bool:
+        return self.device == "cpu"
+
+    def with_threads(self, threads: int) -> Self:
+        return replace(self, threads=threads)
+
+    def piece_bounds(self, network: Network, batch_size: int) -> list[tuple[int, int]]:
+        if not self.cuts_batches:
+            return [(0, batch_size)]
+        return piece_bounds(batch_size, network.topology.source.size)
+
     # -- forward -----------------------------------------------------------------------
 
-    def simulate(
+    def simulate_share(
         self,
         network: Network,
         inputs: Mapping[str, SpikeTrains],
         duration: float,
-        dropout: Dropout | None = None,
+        dropout: Dropout | None,
+        share: Share,
     ) -> GridState:
         precision = _REALS[str(self.precision)]
         layout = GridLayout.of(network, duration, self.dt, precision, dropout)
         on_grid = grid_inputs(layout, inputs)
         keys = None if dropout is None else dropout.sample_keys(on_grid.batch)
-        activity = self._device().simulate(layout, on_grid, keys)
-        state = GridState(layout, inputs, on_grid, activity)
+        activity = self._device().simulate(layout, on_grid, keys, share)
+        state = GridState(layout, inputs, on_grid, activity, share)
         if activity.overflow is not None:
             raise EngineError(state.place(*activity.overflow) + state.overflow)
         check_rates(state, self.rate_limit)
@@ -171,7 +185,7 @@ class Grid(Engine):
                 spike = int(np.argmin(own.threshold_excess))
                 smallest = float(own.threshold_excess[spike])
                 time = float(state.points[own.step[spike]])
-                sample = int(own.samples[spike])
+                sample = state.share.first_sample + int(own.samples[spike])
                 place = population.name, sample, int(own.unit[spike]), time
         return Report(in_time, after_end, smallest, place, dropped)
 
@@ -235,15 +249,25 @@ class Grid(Engine):
         totals = {
             "weight": pulled.weight,
             "delay": pulled.delay,
-            "tau_mem": pulled.tau_mem,
-            "tau_syn": pulled.tau_syn,
+            "tau_mem": pulled.tau_mem.copy(),
+            "tau_syn": pulled.tau_syn.copy(),
         }
+        by_sample = {"reset": entering.reset_gradient, "start": entering.start_gradient}
         if time_constants:
-            by_mem, by_syn = direct_time_constant_slopes(state, sources)
-            totals["tau_mem"], totals["tau_syn"] = pulled.tau_mem + by_mem, pulled.tau_syn + by_syn
+            by_sample |= direct_time_constant_slopes(state, sources)
+        direct = state.share.total(
+            [
+                {kind: rows[first:last].sum(axis=0) for kind, rows in by_sample.items()}
+                for first, last in state.share.bounds
+            ]
+        )
+        own = state.units(sources.population)
         of_reset, of_start = pulled.reset.copy(), pulled.start.copy()
-        of_reset[state.units(sources.population)] += entering.reset_gradient
-        of_start[state.units(sources.population)] += entering.start_gradient
+        of_reset[own] += direct["reset"]
+        of_start[own] += direct["start"]
+        if time_constants:
+            totals["tau_mem"][own] += direct["tau_mem"]
+            totals["tau_syn"][own] += direct["tau_syn"]
         return Adjoint(
             parameters={name: network.fold(name, totals[name.rsplit(".", 1)[1]]) for name in wrt},
             input_times={name: pulled.events[place] for name, place in state.on_grid.place.items()},

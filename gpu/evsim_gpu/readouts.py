@@ -68,31 +68,31 @@ def _time_constants(layout: GridLayout, name: str) -> list[tuple[float, float]]:
 def mean_time_constant_slopes(
     states: States, form: WeightingForm, cotangents: np.ndarray
 ) -> np.ndarray:
-    """Derivatives by tau_mem and tau_syn of the weights themselves, (2, units).
+    """Derivatives by tau_mem and tau_syn of the weights themselves, (2, batch, units).
 
-    That is, of ``sum(cotangents * mean)`` with V and I at the grid points as they are.
+    That is, of ``cotangents * mean`` with V and I at the grid points as they are.
     """
     layout = states.layout
     f, g = _step_weights(layout, form)
     moving = ~states.held[:, :-1]
-    # Sums over steps and samples of f V, g V, f I and g I, each (units,).
-    sums = np.array(
-        [
-            np.einsum("bu,n,bnu->u", cotangents, weights, values[:, :-1] * moving)
-            for values in (states.voltage, states.current)
-            for weights in (f, g)
-        ]
+    # Sums over the steps of f V, g V, f I and g I of each sample, (batch, units).
+    f_v, g_v, f_i, g_i = (
+        cotangents * (weights[:, None] * (values[:, :-1] * moving)).sum(axis=1)
+        for values in (states.voltage, states.current)
+        for weights in (f, g)
     )
-    slopes = np.empty((2, sums.shape[1]))
+    slopes = np.empty((2, *cotangents.shape))
     for unit, pair in enumerate(zip(states.tau_mem, states.tau_syn, strict=True)):
         flat, rising = (
             np.array(lif.integral_slopes_by_time_constants(0.0, layout.dt, form.rate, s, *pair))
             for s in (0.0, 1.0)
         )
         rising -= flat
-        f_v, g_v, f_i, g_i = sums[:, unit]
-        slopes[0, unit] = flat[0] * f_v + rising[0] * g_v + flat[1] * f_i + rising[1] * g_i
-        slopes[1, unit] = flat[2] * f_i + rising[2] * g_i
+        of_v = f_v[:, unit], g_v[:, unit]
+        of_i = f_i[:, unit], g_i[:, unit]
+        slopes[0, :, unit] = flat[0] * of_v[0] + rising[0] * of_v[1]
+        slopes[0, :, unit] += flat[1] * of_i[0] + rising[1] * of_i[1]
+        slopes[1, :, unit] = flat[2] * of_i[0] + rising[2] * of_i[1]
     return slopes
 
 
@@ -135,16 +135,19 @@ class SampleWeights(Brief):
         return moving * self.decay_mem / states.tau_mem, moving * self.rise / states.tau_syn
 
     def voltage_gradients(self, cotangents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Derivatives of ``sum(cotangents * V)`` with respect to the reset and start of each unit.
+        """Derivatives of ``cotangents * V`` with respect to the reset and start of each unit.
 
-        These are the direct ones, where V is the reset or the start; each has shape (units,).
+        These are the direct ones, where V is the reset or the start; each (moments, units).
         """
-        of_reset = np.where(self.still, cotangents, 0.0).sum(axis=0)
-        return of_reset, cotangents[self.at_start].sum(axis=0)
+        at_start = self.at_start[:, None]
+        return np.where(self.still, cotangents, 0.0), np.where(at_start, cotangents, 0.0)
 
     def time_constant_slopes(self, states: States, cotangents: np.ndarray) -> np.ndarray:
-        """Derivatives of ``sum(cotangents * V)`` by tau_mem and tau_syn from the grid points on."""
-        slopes = np.zeros((2, cotangents.shape[1]))
+        """Derivatives of each sample's ``sum(cotangents * V)`` by tau_mem and tau_syn.
+
+        From the grid points on, (2, batch, units).
+        """
+        slopes = np.zeros((2, states.voltage.shape[0], cotangents.shape[1]))
         voltage = states.voltage[self.sample, self.step]
         current = states.current[self.sample, self.step]
         for moment, unit in np.argwhere(~self.still & (cotangents != 0)):
@@ -153,7 +156,8 @@ class SampleWeights(Brief):
                 float(self.after[moment]), float(states.tau_mem[unit]),
                 float(states.tau_syn[unit]),
             )  # fmt: skip
-            slopes[:, unit] += cotangents[moment, unit] * np.array([by_mem, by_syn])
+            sample = self.sample[moment]
+            slopes[:, sample, unit] += cotangents[moment, unit] * np.array([by_mem, by_syn])
         return slopes
 
 

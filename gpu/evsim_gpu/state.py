@@ -9,6 +9,7 @@ import numpy as np
 
 from evsim.display.short_repr import Brief
 from evsim.engines.exact.layout import OrderedInputs
+from evsim.engines.pieces import Share
 from evsim.engines.protocol import EngineError
 from evsim.network.network import Network
 from evsim.network.populations import LIF
@@ -45,6 +46,7 @@ class GridState(Brief):
     inputs: Mapping[str, SpikeTrains]
     on_grid: GridInputs
     activity: Activity
+    share: Share
     _states: dict[str, States] = field(default_factory=dict)
     _emissions: dict[str, Emissions] = field(default_factory=dict)
 
@@ -145,9 +147,9 @@ class GridState(Brief):
     # -- messages ------------------------------------------------------------------------
 
     def place(self, sample: int, unit: int, step: int | None = None) -> str:
-        """A sample, a unit of all populations, and perhaps a time, for a message."""
+        """A sample of the share, a unit of all populations, and perhaps a time, for a message."""
         time = None if step is None else float(self.points[step])
-        return place_in_batch(self.layout, sample, unit, time)
+        return place_in_batch(self.layout, self.share.first_sample + sample, unit, time)
 
     def check_finite(self, values: np.ndarray, quantity: str, name: str) -> None:
         """Raise for the first of some readouts, (batch, units), that is no finite number."""
@@ -172,7 +174,7 @@ class GridState(Brief):
                 moment, unit = (int(i) for i in np.argwhere(wrong)[0])
                 place = place_in_batch(
                     self.layout,
-                    int(moments.samples[moment]),
+                    self.share.first_sample + int(moments.samples[moment]),
                     self.units(name).start + unit,
                     float(moments.times[moment]),
                 )

@@ -7,8 +7,8 @@ results in a fixed order, so that they do not depend on the number of threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -27,9 +27,11 @@ from evsim.engines.exact.kernels.readouts.voltages import find_kinks, read_means
 from evsim.engines.exact.layout import Layout, OrderedInputs
 from evsim.engines.exact.state import AdjointState, ExactState, Piece, writable
 from evsim.engines.exact.verification import verify
-from evsim.engines.protocol import Adjoint, Engine, Report
+from evsim.engines.pieces import PiecewiseEngine, Share, even_pieces
+from evsim.engines.protocol import Adjoint, Report
 from evsim.engines.rest import FromRest
 from evsim.engines.runaway import RATE_LIMIT, check_rate_limit, shortest_blocks
+from evsim.network.checks import kind_of
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.network.populations import Input
@@ -41,7 +43,7 @@ from evsim.readouts.weightings import TrialWeighting
 
 @helpful
 @dataclass(frozen=True)
-class Exact(Engine):
+class Exact(PiecewiseEngine):
     """The fast exact engine.
 
     Parameters
@@ -61,27 +63,44 @@ class Exact(Engine):
         unit, is at the threshold at each spike and nowhere above it, that refractory periods are
         kept, and that as many arrivals come in as are sent.  An ``EngineError`` says what does
         not hold.  A run takes about twice as long.
+    pieces : int, optional
+        Into how many pieces of equal size a batch is cut.  Each is the work of one thread and
+        needs the memory of a gradient; processes share whole pieces.  If it is not given, the
+        number depends on the batch and the network.  Another number changes the last digits of
+        gradients, because it changes the order of sums.
     """
 
     threads: int | None = None
     spike_limit: int = 10_000_000
     rate_limit: float = RATE_LIMIT
     debug: bool = False
+    pieces: int | None = None
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
         check_count(self.spike_limit, "spike_limit")
         check_rate_limit(self.rate_limit)
         check_flag(self.debug, "debug")
+        if self.pieces is not None:
+            check_count(self.pieces, "pieces")
+
+    def with_threads(self, threads: int) -> Self:
+        return replace(self, threads=threads)
+
+    def piece_bounds(self, network: Network, batch_size: int) -> list[tuple[int, int]]:
+        if self.pieces is not None:
+            return even_pieces(batch_size, self.pieces)
+        return piece_bounds(batch_size, network.topology.source.size)
 
     # -- forward -----------------------------------------------------------------------
 
-    def simulate(
+    def simulate_share(
         self,
         network: Network,
         inputs: Mapping[str, SpikeTrains],
         duration: float,
-        dropout: Dropout | None = None,
+        dropout: Dropout | None,
+        share: Share,
     ) -> ExactState:
         layout = Layout.of(network, dropout)
         with np.errstate(over="ignore"):
@@ -104,9 +123,9 @@ class Exact(Engine):
             )  # fmt: skip
             return Piece(first, last, spikes[:spike_count], failure, work)
 
-        pieces = self._over(lambda bound: run(*bound), piece_bounds(batch, layout.synapses.size))
+        pieces = self._over(lambda bound: run(*bound), share.bounds)
         state = ExactState(
-            network, inputs, duration, layout, ordered, start, count, input_place, pieces
+            network, inputs, duration, layout, ordered, start, count, input_place, pieces, share
         )
         state.check(piece.failure for piece in pieces)
         if self.debug:
@@ -247,22 +266,20 @@ class Exact(Engine):
                     piece.first, piece.last, tau_units, arrays, batch, spike_time_gradient,
                     sums["tau_mem"], sums["tau_syn"],
                 )  # fmt: skip
-            return PulledBack(spike_time_gradient, sums, int(limited[0]), failure)
+            return PulledBack(spike_time_gradient, sums | {"limited": limited}, failure)
 
         results = self._over(run, state.pieces)
         state.check(result.failure for result in results)
-        totals = {kind: np.zeros(size) for kind, size in sizes.items()}
-        for result in results:
-            for kind, total in totals.items():
-                total += result.sums[kind]
+        wanted = {*_OF_VOLTAGES, "limited", *(kind_of(name) for name in wrt)}
+        totals = state.share.total(
+            [{kind: result.sums[kind] for kind in sorted(wanted)} for result in results]
+        )
         spike_time_gradients = tuple(result.spike_time_gradient for result in results)
         return Adjoint(
-            parameters={
-                name: state.network.fold(name, totals[name.rsplit(".", 1)[1]]) for name in wrt
-            },
+            parameters={name: state.network.fold(name, totals[kind_of(name)]) for name in wrt},
             input_times=state.input_gradients(spike_time_gradients),
             voltages=FromRest(totals["threshold"], totals["reset"], totals["start"]),
-            limited=sum(result.limited for result in results),
+            limited=int(totals["limited"][0]),
             state=AdjointState(arrays, units, spike_time_gradients),
         )
 
@@ -324,19 +341,25 @@ class Exact(Engine):
 
 
 class PulledBack(NamedTuple):
-    """Of a piece: S_k of every spike, the sums of each kind of gradient, and emissions limited."""
+    """Of a piece: S_k of every spike, and the sums of each kind of gradient.
+
+    ``sums["limited"]`` (1,) counts the emissions at which lambda_V was limited.
+    """
 
     spike_time_gradient: np.ndarray
     sums: dict[str, np.ndarray]
-    limited: int
     failure: np.ndarray
+
+
+_OF_VOLTAGES = ("threshold", "reset", "start")
+"""The kinds of gradients that are always found."""
 
 
 def _gradient_sizes(state: ExactState) -> dict[str, int]:
     """The size of each kind of gradient before it is folded into a parameter's shape."""
     synapses, units = state.layout.synapses.size, state.layout.units.size
     sizes = dict.fromkeys(("weight", "delay"), synapses)
-    kinds = ("threshold", "reset", "start", "tau_mem", "tau_syn")
+    kinds = (*_OF_VOLTAGES, "tau_mem", "tau_syn")
     return sizes | dict.fromkeys(kinds, units)
 
 

@@ -12,6 +12,7 @@ from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays, S
 from evsim.engines.exact.kernels.failures import Status
 from evsim.engines.exact.kernels.trial import Batch
 from evsim.engines.exact.layout import Layout, OrderedInputs
+from evsim.engines.pieces import Share
 from evsim.engines.protocol import EngineError
 from evsim.engines.runaway import message
 from evsim.network.network import Network
@@ -68,6 +69,7 @@ class ExactState(Brief):
     count: np.ndarray
     input_place: np.ndarray
     pieces: list[Piece]
+    share: Share
 
     def batch(self, piece: Piece, units: np.ndarray | None = None) -> Batch:
         """What every loop reads of a piece, with the layout's units or others."""
@@ -268,13 +270,13 @@ class ExactState(Brief):
         return {name: gradients[place] for name, place in self.ordered.place.items()}
 
     def origin(self, piece: Piece, spike: int) -> tuple[str, int, int, float]:
-        """Population, sample, unit and time of a spike."""
+        """Population, sample in the batch, unit and time of a spike."""
         start = self.start[piece.first : piece.last]
         count = self.count[piece.first : piece.last]
         found = np.argwhere((start <= spike) & (spike < start + count))[0]
         time = float(piece.spikes["time"][spike])
         name, unit = self.name_unit(int(found[1]))
-        return name, piece.first + int(found[0]), unit, time
+        return name, self.share.first_sample + piece.first + int(found[0]), unit, time
 
     def name_unit(self, unit: int) -> tuple[str, int]:
         """Population of a unit and its index there."""
@@ -298,8 +300,8 @@ class ExactState(Brief):
             sample = row if samples is None else int(samples[row])
             name, index = self.name_unit(first + column)
             raise EngineError(
-                f"sample {sample}, unit {index} of {name!r}: {quantity} is {values[row, column]}; "
-                + _REASONS[Status.OVERFLOW]
+                f"sample {self.share.first_sample + sample}, unit {index} of {name!r}: "
+                f"{quantity} is {values[row, column]}; " + _REASONS[Status.OVERFLOW]
             )
 
     def check(self, failures: Iterable[np.ndarray]) -> None:
@@ -311,7 +313,7 @@ class ExactState(Brief):
             (failure,) = record
             name, index = self.name_unit(int(failure["unit"]))
             place = (
-                f"sample {failure['sample']}, unit {index} of {name!r}, "
+                f"sample {self.share.first_sample + failure['sample']}, unit {index} of {name!r}, "
                 f"at {failure['time']:.17g} ms"
             )
             if failure["status"] == Status.RUNAWAY:

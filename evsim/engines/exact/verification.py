@@ -49,7 +49,7 @@ def verify(
             name, index = state.name_unit(int(finding["unit"]))
             numbers = {key: float(finding[key]) for key in ("found", "expected")}
             raise EngineError(
-                f"sample {finding['sample']}, unit {index} of {name!r}, "
+                f"sample {state.share.first_sample + finding['sample']}, unit {index} of {name!r}, "
                 f"at {finding['time']:.17g} ms: "
                 + _MESSAGES[Fault(finding["fault"])].format(**numbers)
                 + "; this is a fault of the engine: please report it with the network"

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from evsim._compile.threads import alone, over, piece_bounds
+from evsim._compile.threads import alone, over
 from evsim.display.short_repr import Brief
+from evsim.engines.pieces import Share, Sums
 from evsim.network.ragged_arrays import places_of
 from evsim_gpu.cpu import samples
 from evsim_gpu.cpu.backward import Gradients, SourceArrays
@@ -25,7 +26,7 @@ class CpuDevice(Device):
     threads: int | None = None
 
     def simulate(
-        self, layout: GridLayout, inputs: GridInputs, keys: np.ndarray | None
+        self, layout: GridLayout, inputs: GridInputs, keys: np.ndarray | None, share: Share
     ) -> CpuActivity:
         network = flat_network(layout)
         batch, units = inputs.batch, layout.units.size
@@ -43,9 +44,10 @@ class CpuDevice(Device):
             )  # fmt: skip
             return Piece(*bound, Spikes(*(part[:spike_count] for part in spikes)), overflow)
 
-        bounds = piece_bounds(batch, network.synapses.weight.size)
-        pieces = over(run, bounds, self.threads)
-        return CpuActivity(layout, network, inputs, start, count, input_place, pieces, self.threads)
+        pieces = over(run, share.bounds, self.threads)
+        return CpuActivity(
+            layout, network, inputs, start, count, input_place, pieces, share, self.threads
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -69,6 +71,7 @@ class CpuActivity(Brief, Activity):
     count: np.ndarray
     input_place: np.ndarray
     pieces: list[Piece]
+    share: Share
     threads: int | None
 
     @property
@@ -167,21 +170,18 @@ class CpuActivity(Brief, Activity):
         for piece, (_, spike_time_gradient) in zip(self.pieces, results, strict=True):
             inputs = self._input_range(piece)
             events[inputs] = spike_time_gradient[self._input_places(piece)]
-        totals = [np.zeros(part.size) for part in results[0][0][:7]]
-        for gradients, _ in results:
-            for total, part in zip(totals, gradients[:7], strict=True):
-                total += part
+        totals = self.share.total([sums_of(gradients) for gradients, _ in results])
         grazing = next((g.grazing for g, _ in results if g.grazing[0] >= 0), None)
         return Pulled(
-            weight=self._by_synapse(totals[0]),
-            delay=self._by_synapse(totals[1]),
-            threshold=self._by_unit(totals[2]),
-            reset=self._by_unit(totals[3]),
-            start=self._by_unit(totals[4]),
-            tau_mem=self._by_unit(totals[5]),
-            tau_syn=self._by_unit(totals[6]),
+            weight=self._by_synapse(totals["weight"]),
+            delay=self._by_synapse(totals["delay"]),
+            threshold=self._by_unit(totals["threshold"]),
+            reset=self._by_unit(totals["reset"]),
+            start=self._by_unit(totals["start"]),
+            tau_mem=self._by_unit(totals["tau_mem"]),
+            tau_syn=self._by_unit(totals["tau_syn"]),
             events=events,
-            limited=int(sum(gradients.limited[0] for gradients, _ in results)),
+            limited=int(totals["limited"][0]),
             grazing=None
             if grazing is None
             else (int(grazing[0]), int(grazing[1]), int(grazing[2])),
@@ -283,6 +283,11 @@ class CpuActivity(Brief, Activity):
         ordered = np.zeros(self.layout.units.size)
         ordered[self.network.columns.unit] = values
         return ordered
+
+
+def sums_of(gradients: Gradients) -> Sums:
+    """What a piece has summed, by kind; the place of a grazing emission is no sum."""
+    return {kind: part for kind, part in gradients._asdict().items() if kind != "grazing"}
 
 
 _NOTHING = np.empty((0, 0, 0)), np.empty((0, 0, 0))

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from evsim.engines.pieces import Share
 from evsim.network.topology import Topology
 from evsim_gpu.cuda.activity import CudaActivity
 from evsim_gpu.cuda.batch import CudaBatch, CudaInputs
@@ -71,7 +72,7 @@ class CudaDevice(Device):
         return self.gpu.current()
 
     def simulate(
-        self, layout: GridLayout, inputs: GridInputs, keys: np.ndarray | None
+        self, layout: GridLayout, inputs: GridInputs, keys: np.ndarray | None, share: Share
     ) -> CudaActivity:
         if np.dtype(layout.precision) != self.kernels.precision:
             raise ValueError(
