@@ -45,14 +45,20 @@ def held(path: Path, doing: str, remedy: str, *, wait: float = 0.0) -> Iterator[
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock on a file."""
+    """Whether a process holds the lock on a file; the file that names the process stays."""
+    import filelock
+
     if not holder_of(path).exists():
         return False
+    lock = _lock_of(path)
     try:
-        with held(path, "", ""):
-            return False
-    except HeldError:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
         return True
+    except (NotImplementedError, OSError):
+        return False
+    lock.release()
+    return False
 
 
 def holder_of(path: Path) -> Path:

@@ -13,14 +13,25 @@ Folds run one after the other, because each of them uses all cores.
 """
 
 from evsim.study.folds import Fold, k_fold, leave_one_group_out
+from evsim.study.results import StudyResults, load_study
 from evsim.study.runs import cross_validate, repeat
 from evsim.study.scores import Scores
+from evsim.study.statistics import PairedDifference, credible_interval, paired_difference
+from evsim.study.study import Study
+from evsim.study.table import Table
 
 __all__ = [
     "Fold",
+    "PairedDifference",
     "Scores",
+    "Study",
+    "StudyResults",
+    "Table",
+    "credible_interval",
     "cross_validate",
     "k_fold",
     "leave_one_group_out",
+    "load_study",
+    "paired_difference",
     "repeat",
 ]

@@ -1,0 +1,165 @@
+"""The built-in executor: processes on this machine, which are replaced when they die."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.context import SpawnContext
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from evsim.study.cells.folder import Failure
+from evsim.study.cells.running import Ended, Work, end_with_parent, run_cell
+from evsim.study.executors.protocol import POLL, Ends, outcome_of, sent
+
+DEATHS = 3
+"""How often a worker may die with a cell, without an epoch in between, before the cell fails."""
+
+IN_FLIGHT = 2
+"""Cells for each worker that are submitted at once: few, so that the pool is soon stopped."""
+
+
+class _Context(SpawnContext):
+    """A context that remembers the processes it starts, so that they can be ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[BaseProcess] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> BaseProcess:  # type: ignore[override]  # noqa: N802
+        process = SpawnContext.Process(*args, **kwargs)
+        self.started.append(process)
+        return process
+
+
+@dataclass
+class _Deaths:
+    """How often workers died with a cell after it had so many epochs."""
+
+    epochs: int = -1
+    count: int = 0
+
+
+class ProcessPool:
+    """Processes on this machine.
+
+    If one dies, those that are left are ended, and all begin anew with what is not finished; cells
+    go on from their last epoch.  A cell with which ``DEATHS`` processes in turn die has failed.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self.workers = processes
+        self._deaths: dict[str, _Deaths] = {}
+        self._broken_in_vain = 0
+
+    def check(self, task: str) -> None:
+        module, _, name = task.partition(":")
+        if module == "__main__" and not hasattr(sys.modules["__main__"], "__file__"):
+            raise ValueError(
+                f"{name} is defined in an interactive session, which other processes cannot "
+                "import: define it in a file"
+            )
+
+    def run(self, work: Sequence[Work], tick: Callable[[], None], stop: Callable[[], None]) -> Ends:
+        waiting = deque(work)
+        while waiting:
+            yield from self._until_it_breaks(waiting, tick)
+
+    def _until_it_breaks(self, waiting: deque[Work], tick: Callable[[], None]) -> Ends:
+        """Run cells until none is waiting or a process has died; those to run again are waiting."""
+        context = _Context()
+        pool = ProcessPoolExecutor(self.workers, context, initializer=_begin_worker)
+        running: dict[Future[Any], Work] = {}
+        broken = False
+        try:
+            while (waiting or running) and not broken:
+                broken = self._submit(pool, waiting, running)
+                for future in [future for future in running if future.done()]:
+                    if isinstance(future.exception(), BrokenProcessPool):
+                        broken = True
+                        continue
+                    self._broken_in_vain = 0
+                    work = running.pop(future)
+                    yield work, outcome_of(future, work)
+                tick()
+                time.sleep(POLL)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            _end(context.started)
+            raise
+        pool.shutdown()
+        yield from self._sorted_out(running, waiting)
+
+    def _submit(
+        self, pool: ProcessPoolExecutor, waiting: deque[Work], running: dict[Future[Any], Work]
+    ) -> bool:
+        """Submit a few cells; returns whether the pool is broken."""
+        while waiting and len(running) < IN_FLIGHT * self.workers:
+            try:
+                running[pool.submit(run_cell, sent(waiting[0]))] = waiting[0]
+            except BrokenProcessPool:
+                return True
+            waiting.popleft()
+        return False
+
+    def _sorted_out(self, running: dict[Future[Any], Work], waiting: deque[Work]) -> Ends:
+        """Let cells wait again that a broken pool has left; yield those that have failed."""
+        self._check_begins(running)
+        for work in reversed(running.values()):
+            if self._has_killed_too_many(work):
+                yield work, _killed(work)
+            else:
+                waiting.appendleft(work)
+
+    def _check_begins(self, left: dict[Future[Any], Work]) -> None:
+        """Give up if processes die before they begin to work."""
+        if not left or any(work.folder.is_abandoned for work in left.values()):
+            return
+        self._broken_in_vain += 1
+        if self._broken_in_vain >= DEATHS:
+            raise RuntimeError(
+                "the processes of the study end before they begin a cell: a program that runs a "
+                "study must do so under if __name__ == '__main__':, since each process imports it"
+            )
+
+    def _has_killed_too_many(self, work: Work) -> bool:
+        if not work.folder.is_abandoned:
+            return False
+        deaths = self._deaths.setdefault(work.name, _Deaths())
+        if work.folder.epochs > deaths.epochs:
+            deaths.epochs, deaths.count = work.folder.epochs, 0
+        deaths.count += 1
+        return deaths.count >= DEATHS
+
+
+def _begin_worker() -> None:
+    # Ctrl-C reaches all processes of a terminal; the one that runs the study ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+
+
+def _killed(work: Work) -> Ended:
+    failure = Failure(f"its process was killed {DEATHS} times, perhaps for lack of memory")
+    work.folder.fail(failure)
+    return Ended("failed", failure)
+
+
+def _end(processes: Sequence[BaseProcess]) -> None:
+    """End processes; those that train first store their last epoch."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join()
+
+
+def default_processes(threads: int) -> int:
+    """As many processes as fill the cores of this machine."""
+    from evsim._compile.threads import available_threads
+
+    return max(1, available_threads() // threads)
