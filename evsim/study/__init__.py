@@ -16,17 +16,20 @@ from evsim.study.folds import Fold, k_fold, leave_one_group_out
 from evsim.study.results import StudyResults, load_study
 from evsim.study.runs import cross_validate, repeat
 from evsim.study.scores import Scores
+from evsim.study.selection import Choice, choose_and_retrain
 from evsim.study.statistics import PairedDifference, credible_interval, paired_difference
 from evsim.study.study import Study
 from evsim.study.table import Table
 
 __all__ = [
+    "Choice",
     "Fold",
     "PairedDifference",
     "Scores",
     "Study",
     "StudyResults",
     "Table",
+    "choose_and_retrain",
     "credible_interval",
     "cross_validate",
     "k_fold",

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 from evsim.arguments.checks import check_is, check_number, shown, unknown_name
 from evsim.data.dataset import Dataset
-from evsim.engines.reference import Reference
 from evsim.study.cells.stopping import StopWhenAsked
 from evsim.study.folds import Fold, k_fold, leave_one_group_out
 from evsim.training.evaluation import Evaluation
@@ -203,6 +202,7 @@ class OfExperiment:
         return None if number is None else int(number)
 
     def compile(self, settings: dict[str, Any], engine: Any) -> None:
+        from evsim.engines.reference import Reference
         from evsim.precompile import precompile_training
 
         parts = ("network", "loss", "optimizers")
