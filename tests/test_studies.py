@@ -472,7 +472,7 @@ def test_nothing_is_chosen_while_a_run_on_a_fold_is_missing(tmp_path):
         ({"task": "no_such_module:f"}, "there is no module no_such_module"),
         ({"task": 5}, "task = 5: give the module of a task"),
         ({"grid": {"hidden": [object()]}}, r"grid\['hidden'\]\[0\] = .* give a number, text"),
-        ({"seeds": 10**5}, "the grid has 100000 cells: a study of more than 10000 runs only"),
+        ({"seeds": 10**5}, "the grid has 100000 cells: for more than 10000, give allow_large"),
     ],
 )
 def test_bad_studies_are_refused_before_anything_runs(given, message, tmp_path):

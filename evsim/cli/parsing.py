@@ -8,12 +8,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_type_hints
 
 import evsim
 from evsim.arguments.checks import unknown_name
 from evsim.cli.info import Info
 from evsim.cli.options import Run
+from evsim.cli.study import NO_SETTINGS, ShowTable, Status, study_of_file, study_of_task
+from evsim.cli.study_options import StudyOptions
 from evsim.cli.train import train
 from evsim.tasks import (
     braille,
@@ -44,11 +47,18 @@ TASKS: dict[str, Experiment[Any]] = {
 }
 """The experiments that the command can train, by name."""
 
-COMMANDS = ("train", "info")
+COMMANDS = ("train", "study", "info")
+
+REPEATED = ("vary",)
+"""Flags that may be given more than once."""
+
+OF_STUDIES = ("status", "table", "file")
+"""What ``evsim study`` can do besides running the study of a task."""
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], int]:
     """The command that the arguments ask for; calling it runs it and returns the exit status."""
+    arguments = _with_file(arguments)
     _check_words(arguments)
     # tyro takes 0.1 s to import, and only the command needs it.
     import tyro
@@ -65,8 +75,23 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
             "__call__": lambda self: self.task(),
         },
     )
+    studies = (
+        *(named(_study_command(task), name) for name, task in TASKS.items()),
+        named(_study_file_command(), "file"),
+        named(_command_on(Status, "folder"), "status"),
+        named(_command_on(ShowTable, "folder"), "table"),
+    )
+    study_command = dataclasses.make_dataclass(
+        "Study",
+        [("of", Union[studies])],  # noqa: UP007 (made of a tuple)
+        namespace={
+            "__doc__": "Run a task with all combinations of some settings, with several seeds. "
+            "evsim study FILE.toml runs the study that a file describes.",
+            "__call__": lambda self: self.of(),
+        },
+    )
     command: Callable[[], int] = tyro.cli(
-        named(train_command, "train") | named(Info, "info"),
+        named(train_command, "train") | named(study_command, "study") | named(Info, "info"),
         prog="evsim",
         description=f"{evsim.__doc__} evsim --version says which version this is.",
         args=arguments,
@@ -88,7 +113,62 @@ def _train_command(task: Experiment[Any]) -> type:
     )
 
 
-def flags_of(settings_type: type) -> type:
+def _study_command(task: Experiment[Any]) -> type:
+    """The command that runs a study of a task."""
+
+    def call(self: Any) -> int:
+        return study_of_task(task, vars(self.settings), StudyOptions(**vars(self.options)))
+
+    return dataclasses.make_dataclass(
+        "StudyOfTask",
+        [
+            ("options", flags_of(StudyOptions)),
+            ("settings", flags_of(task.settings_type, without=NO_SETTINGS)),
+        ],
+        namespace={"__doc__": task.description, "__call__": call},
+    )
+
+
+def _study_file_command() -> type:
+    """The command that runs the study in a file."""
+
+    def call(self: Any) -> int:
+        return study_of_file(self.file, StudyOptions(**vars(self.options)), TASKS)
+
+    return dataclasses.make_dataclass(
+        "StudyOfFile",
+        [("file", _file_argument()), ("options", flags_of(StudyOptions))],
+        namespace={"__doc__": "Run the study that a TOML file describes.", "__call__": call},
+    )
+
+
+def _file_argument() -> Any:
+    import tyro
+
+    return Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="The TOML file.")]
+
+
+def _command_on(command: Any, positional: str) -> type:
+    """A command whose argument of that name needs no flag."""
+
+    def call(self: Any) -> int:
+        return int(command(**vars(self.flags))())
+
+    return dataclasses.make_dataclass(
+        command.__name__,
+        [("flags", flags_of(command, positional=positional))],
+        namespace={"__doc__": command.__doc__, "__call__": call},
+    )
+
+
+def _with_file(words: Sequence[str]) -> list[str]:
+    """The words, in which a file after study is what the command file is about."""
+    if len(words) > 1 and words[0] == "study" and words[1].endswith(".toml"):
+        return ["study", "file", *words[1:]]
+    return list(words)
+
+
+def flags_of(settings_type: type, without: Sequence[str] = (), positional: str = "") -> type:
     """The fields of a dataclass for tyro, which are not checked when they are made.
 
     They are checked after parsing: tyro would print a refusal as if a word were misspelt.
@@ -98,11 +178,18 @@ def flags_of(settings_type: type) -> type:
     types, help_texts = get_type_hints(settings_type), field_help(settings_type)
     flags = []
     for field in dataclasses.fields(settings_type):
+        if field.name in without:
+            continue
         # The help says what a default of None means.
         hint = "" if field.default is None else None
         shown = tyro.conf.arg(help=help_texts[field.name], help_behavior_hint=hint)
         default = dataclasses.field(default=field.default)
-        flags.append((field.name, Annotated[types[field.name], shown], default))
+        kind = Annotated[types[field.name], shown]
+        if field.name in REPEATED:
+            kind = Annotated[kind, tyro.conf.UseAppendAction]  # type: ignore[assignment]
+        if field.name == positional:
+            kind = Annotated[kind, tyro.conf.Positional]  # type: ignore[assignment]
+        flags.append((field.name, kind, default))
     return dataclasses.make_dataclass("Flags", flags, namespace={"__doc__": settings_type.__doc__})
 
 
@@ -135,14 +222,16 @@ def _check_words(words: Sequence[str]) -> None:
         raise ValueError(f"there is no command {command!r}; did you mean train {near}?")
     if command[:1] not in ("", "-") and command not in COMMANDS:
         raise ValueError(unknown_name("command", command, COMMANDS))
-    if command != "train" or task in ("", "-h", "--help"):
+    if command not in ("train", "study") or task in ("", "-h", "--help"):
+        return
+    others = OF_STUDIES if command == "study" else ()
+    if task in others:
         return
     if task not in TASKS and not task.startswith("-"):
-        raise ValueError(unknown_name("task", task, TASKS))
+        raise ValueError(unknown_name("task", task, [*TASKS, *others]))
     if task not in TASKS:
         raise ValueError(f"{task} comes after the task, one of {', '.join(TASKS)}")
-    fields = [*dataclasses.fields(TASKS[task].settings_type), *dataclasses.fields(Run)]
-    names = [field.name.replace("_", "-") for field in fields]
+    names = _flag_names(command, TASKS[task].settings_type)
     flags = [*(f"--{name}" for name in names), *(f"--no-{name}" for name in names), "--help"]
     for word in words[2:]:
         flag = word.partition("=")[0].replace("_", "-")
@@ -150,3 +239,13 @@ def _check_words(words: Sequence[str]) -> None:
             close = get_close_matches(flag, flags, n=1)
             remedy = f"did you mean {close[0]}?" if close else "--help lists those it has"
             raise ValueError(f"{task} has no flag {flag}; {remedy}")
+
+
+def _flag_names(command: str, settings_type: type) -> list[str]:
+    """The names of the flags of a task, for one of both commands."""
+    if command == "train":
+        kept = [*dataclasses.fields(settings_type), *dataclasses.fields(Run)]
+    else:
+        own = [f for f in dataclasses.fields(settings_type) if f.name not in NO_SETTINGS]
+        kept = [*own, *dataclasses.fields(StudyOptions)]
+    return [field.name.replace("_", "-") for field in kept]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ def train(task: Experiment[Any], settings: ExperimentSettings, run: Run) -> int:
     if run.resume:
         record.compare()
     _check_before_reading(task, settings, run, engine)
-    left_out = _find_data(task, settings)
+    left_out = find_data(task, settings)
     _announce(task, settings, run, engine)
     if run.engine != "reference":
         _compile(task, settings, run, engine)
@@ -113,21 +114,16 @@ def _compile(task: Experiment[Any], settings: ExperimentSettings, run: Run, engi
         )
 
 
-def _find_data(task: Experiment[Any], settings: ExperimentSettings) -> list[str]:
+def find_data(task: Experiment[Any], settings: ExperimentSettings) -> list[str]:
     """Read the data before training, and print and return what was left out of them.
 
     Where files are missing, the message names the flags that help.
     """
     from evsim.data import SpikesLeftOutWarning
-    from evsim.data.fetching import MissingFilesError
 
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, missing_files_told():
         warnings.simplefilter("always", SpikesLeftOutWarning)
-        try:
-            task.data(settings)
-        except MissingFilesError as error:
-            remedy = error.remedy("fetch them with --download", "--data")
-            raise FileNotFoundError(f"{error.absence}; {remedy}") from error
+        task.data(settings)
     left_out = []
     for warning in caught:
         if issubclass(warning.category, SpikesLeftOutWarning):
@@ -138,6 +134,18 @@ def _find_data(task: Experiment[Any], settings: ExperimentSettings) -> list[str]
                 warning.message, warning.category, warning.filename, warning.lineno
             )
     return left_out
+
+
+@contextmanager
+def missing_files_told() -> Iterator[None]:
+    """Name the flags that help where files are missing."""
+    from evsim.data.fetching import MissingFilesError
+
+    try:
+        yield
+    except MissingFilesError as error:
+        remedy = error.remedy("fetch them with --download", "--data")
+        raise FileNotFoundError(f"{error.absence}; {remedy}") from error
 
 
 def _test(outcome: Evaluation, result: FitResult, names: Sequence[str]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def study_means(
     places = _places(values)
     lines = _lines(rows, x, measure, [name for name in settings if name != x], places)
     ax = axes_of(ax, ONE_COLUMN, 2.6)
-    gap = DODGE * _least_distance(list(places.values()))
+    gap = min(DODGE, 0.8 / max(1, len(lines))) * _least_distance(list(places.values()))
     for number, (name, points) in enumerate(lines.items()):
         shift = gap * (number - 0.5 * (len(lines) - 1))
         _draw_line(ax, number, name, points, shift, gap, joined=all(map(_is_number, values)))
@@ -104,7 +104,10 @@ def _draw_line(
     joined: bool,
 ) -> None:
     """Draw means and error bars, and the single runs to the right of them."""
-    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    colour, marker = (
+        COLOURS[number % len(COLOURS)],
+        MARKERS[(number + number // len(COLOURS)) % len(MARKERS)],
+    )
     at = np.array([point.place for point in points]) + shift
     for place, point in zip(at, points, strict=True):
         ax.plot(

@@ -21,6 +21,9 @@ FORMAT = "evsim study 1"
 GROWS = ("grid", "seeds")
 """What may have more values when a study is gone on with."""
 
+PLACES = ("data", "download")
+"""Settings that say where data are, which may be elsewhere on another machine."""
+
 
 @dataclass(frozen=True)
 class Description:
@@ -55,6 +58,7 @@ class Description:
         ours, theirs = (
             {
                 **{name: value for name, value in asdict(each).items() if name not in GROWS},
+                "settings": {k: v for k, v in each.settings.items() if k not in PLACES},
                 "settings that vary": sorted(each.grid),
             }
             for each in (self, stored)

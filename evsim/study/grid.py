@@ -85,8 +85,7 @@ def check_size(grid: Mapping[str, Sequence[Any]], runs: int, allow_large: bool) 
     cells = runs * math.prod(len(values) for values in grid.values())
     if cells > LARGE and not allow_large:
         raise ArgumentError(
-            f"the grid has {cells} cells: a study of more than {LARGE} runs only with "
-            "allow_large=True",
+            f"the grid has {cells} cells: for more than {LARGE}, give allow_large too",
             "allow_large",
         )
 
