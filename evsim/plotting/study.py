@@ -89,7 +89,13 @@ def study_means(
     ax.set_xlim(min(places.values()) - 5 * gap, max(places.values()) + 5 * gap)
     ax.set_xticks(list(places.values()), [_told(value) for value in places])
     if any(lines):
-        ax.legend(fontsize=SMALL_TEXT, frameon=False)
+        ax.legend(
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=2,
+            fontsize=SMALL_TEXT,
+            frameon=False,
+        )
     return ax
 
 

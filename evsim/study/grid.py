@@ -10,11 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from evsim.arguments.checks import check_flag, check_is, checked_integer, is_integer, listed, shown
+from evsim.arguments.checks import (
+    check_flag,
+    check_is,
+    checked_count,
+    checked_integer,
+    is_integer,
+    listed,
+    shown,
+)
 from evsim.arguments.errors import ArgumentError
 
 LARGE = 10_000
 """A study of more cells runs only if it is asked for in so many words."""
+
+MOST_SEEDS = 10**6
 
 _GRID = "give a mapping from each setting that varies to the list of its values"
 
@@ -62,7 +72,7 @@ def checked_settings(settings: Any, grid: Mapping[str, Any]) -> dict[str, Any]:
 def checked_seeds(seeds: Any) -> list[int]:
     """The seeds; a number stands for as many, from 0 on."""
     if is_integer(seeds):
-        return list(range(checked_integer(seeds, "seeds", 1)))
+        return list(range(checked_count(seeds, "seeds", 1, MOST_SEEDS)))
     checked: list[int] = []
     for place, each in enumerate(listed(seeds, "seeds", "give their number or a list of integers")):
         seed = checked_integer(each, f"seeds[{place}]", 0)

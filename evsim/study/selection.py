@@ -24,6 +24,7 @@ RETRAINED = "retrained"
 """The folders of both studies."""
 
 
+@helpful
 @dataclass(frozen=True, eq=False)
 class Choice:
     """Settings chosen by cross-validation, and networks trained with them.

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from evsim.arguments.checks import check_flag, checked_count, checked_integer, checked_path, shown
+from evsim.arguments.checks import check_flag, checked_count, checked_path, shown
 from evsim.arguments.keywords import helpful
 from evsim.study.cells.cell import Cell, check_names
 from evsim.study.cells.engines import described, engine_of
@@ -25,6 +25,8 @@ from evsim.study.grid import check_size, checked_grid, checked_seeds, checked_se
 from evsim.study.progress import StudyProgress, progress_for
 from evsim.study.results import StudyResults
 from evsim.study.table import Table
+
+MOST_FOLDS = 10**6
 
 
 @helpful
@@ -229,7 +231,7 @@ def _checked_folds(folds: Any) -> Folds:
         return None if folds is None else "groups"
     if isinstance(folds, str):
         raise ValueError(f"folds = {shown(folds)}: give 'groups' or the number of parts")
-    return checked_integer(folds, "folds", 2)
+    return checked_count(folds, "folds", 2, MOST_FOLDS)
 
 
 def _with_fold_names(description: Description, subject: Subject, folder: Path) -> Description:
