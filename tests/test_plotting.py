@@ -417,5 +417,5 @@ def test_settings_in_words_stand_side_by_side():
     ax = plotting.study_means(study.Table(columns, ("loss",)))
     assert [text.get_text() for text in ax.get_xticklabels()] == ["sum", "max"]
     assert ax.get_legend() is None
-    with pytest.raises(ValueError, match="there is no setting in the table 'los'"):
+    with pytest.raises(ValueError, match="x = 'los': choose one of loss; did you mean 'loss'"):
         plotting.study_means(study.Table(columns, ("loss",)), "los")

@@ -184,11 +184,11 @@ def flags_of(settings_type: type, without: Sequence[str] = (), positional: str =
         hint = "" if field.default is None else None
         shown = tyro.conf.arg(help=help_texts[field.name], help_behavior_hint=hint)
         default = dataclasses.field(default=field.default)
-        kind = Annotated[types[field.name], shown]
+        kind: Any = Annotated[types[field.name], shown]
         if field.name in REPEATED:
-            kind = Annotated[kind, tyro.conf.UseAppendAction]  # type: ignore[assignment]
+            kind = Annotated[kind, tyro.conf.UseAppendAction]
         if field.name == positional:
-            kind = Annotated[kind, tyro.conf.Positional]  # type: ignore[assignment]
+            kind = Annotated[kind, tyro.conf.Positional]
         flags.append((field.name, kind, default))
     return dataclasses.make_dataclass("Flags", flags, namespace={"__doc__": settings_type.__doc__})
 

@@ -128,7 +128,7 @@ def _run(asked: Asked, options: StudyOptions) -> int:
         total = len(study.cells)
         print(f"{study.description.task}: {total} run{'s' * (total != 1)}", file=sys.stderr)
     _find_data(asked, options)
-    how = {"threads": options.threads, "retry_failed": options.retry_failed,
+    how: dict[str, Any] = {"threads": options.threads, "retry_failed": options.retry_failed,
            "progress": options.progress}  # fmt: skip
     with scheduler_named(options.scheduler) as where:
         try:
@@ -169,12 +169,12 @@ def _tell_table(table: Table, options: StudyOptions) -> int:
     """Write the table and the picture; returns the exit status."""
     folder = options.folder
     table.save(folder / "table.csv")
-    finished = table.columns["state"].count("finished")  # type: ignore[attr-defined]
+    finished = table.columns["state"].count("finished")
     if finished:
         print(table.means())
         if options.picture and table.settings:
             _draw(table, folder / "study.png")
-    failed = table.columns["state"].count("failed")  # type: ignore[attr-defined]
+    failed = table.columns["state"].count("failed")
     print(f"{finished} of {len(table)} runs are finished; table.csv and all runs in {folder}")
     if failed:
         print(f"evsim: {failed} have failed: evsim study status {folder} says why", file=sys.stderr)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from evsim.arguments.checks import shown, unknown_name
+from evsim.arguments.checks import check_choice, shown
 from evsim.arguments.keywords import helpful
 from evsim.plotting.style import COLOURS, ONE_COLUMN, SMALL_TEXT, axes_of, label
 
@@ -74,8 +74,8 @@ def study_means(
         raise ValueError("the table has no settings that vary: there is nothing to draw it against")
     if x is None:
         x = _first_with_numbers(settings, rows)
-    elif x not in settings:
-        raise ValueError(unknown_name("setting in the table", x, settings))
+    else:
+        check_choice(x, "x", settings)
     values = list(dict.fromkeys(_hashable(row[x]) for row in rows))
     places = _places(values)
     lines = _lines(rows, x, measure, [name for name in settings if name != x], places)

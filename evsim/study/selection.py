@@ -14,7 +14,6 @@ from typing import Any
 
 from evsim.arguments.checks import checked_path
 from evsim.arguments.keywords import helpful
-from evsim.study.cells.subjects import Folds
 from evsim.study.results import StudyResults
 from evsim.study.study import Study
 from evsim.study.table import Table
@@ -54,14 +53,14 @@ def choose_and_retrain(
     task: Any,
     grid: Mapping[str, Sequence[Any]],
     *,
-    folds: Folds,
+    folds: int | str | None,
     seeds: int | Iterable[int] = 8,
     folder: str | os.PathLike[str],
     settings: Mapping[str, Any] | None = None,
     fold_seeds: int | Iterable[int] = 1,
     measure: str | None = None,
     engine: Any = "exact",
-    executor: Any = None,
+    executor: Any | None = None,
     processes: int | None = None,
     threads: int = 1,
     retry_failed: bool = False,
@@ -107,7 +106,7 @@ def choose_and_retrain(
     place = checked_path(folder, "folder")
     if folds is None:
         raise ValueError("folds = None: give 'groups' or the number of parts")
-    how = {
+    how: dict[str, Any] = {
         "processes": processes,
         "threads": threads,
         "retry_failed": retry_failed,
@@ -123,7 +122,12 @@ def choose_and_retrain(
         engine=engine,
     )
     # Made before anything runs, so that wrong seeds are refused now.
-    retraining = {"seeds": seeds, "settings": settings, "validate": False, "engine": engine}
+    retraining: dict[str, Any] = {
+        "seeds": seeds,
+        "settings": settings,
+        "validate": False,
+        "engine": engine,
+    }
     Study(task, grid, folder=place / RETRAINED, **retraining)
     validated.run(executor, **how)
     chosen = chosen_settings(validated, measure)

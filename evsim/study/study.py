@@ -75,7 +75,7 @@ class Study(StudyResults):
         seeds: int | Iterable[int],
         folder: str | os.PathLike[str],
         settings: Mapping[str, Any] | None = None,
-        folds: Folds = None,
+        folds: int | str | None = None,
         validate: bool = True,
         engine: Any = "exact",
         allow_large: bool = False,
@@ -109,7 +109,7 @@ class Study(StudyResults):
 
     def run(
         self,
-        executor: Any = None,
+        executor: Any | None = None,
         *,
         processes: int | None = None,
         threads: int = 1,
@@ -227,10 +227,12 @@ def _keep_failure(work: Work, ended: Ended) -> None:
 
 
 def _checked_folds(folds: Any) -> Folds:
-    if folds is None or folds == "groups":
-        return None if folds is None else "groups"
+    if folds is None:
+        return None
     if isinstance(folds, str):
-        raise ValueError(f"folds = {shown(folds)}: give 'groups' or the number of parts")
+        if folds != "groups":
+            raise ValueError(f"folds = {shown(folds)}: give 'groups' or the number of parts")
+        return folds
     return checked_count(folds, "folds", 2, MOST_FOLDS)
 
 

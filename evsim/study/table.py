@@ -107,9 +107,8 @@ class Table:
             return self.measures[0]
         if name is None:
             raise ValueError("no run of the study has finished: there is nothing measured yet")
-        if name not in self.measures:
-            raise ValueError(unknown_name("measure", name, self.measures))
-        return name
+        check_choice(name, "measure", self.measures)
+        return str(name)
 
     # -- formats -----------------------------------------------------------------------
 
