@@ -19,6 +19,7 @@ ORDER = (
     "ExactVsNest",
     "ThreadsDoNotMatter",
     "NumberingDoesNotMatter",
+    "StudiesSurvive",
     "RandomNetworksAgree",
     "ExactVsOlderEvsim",
     "GridVsExact",
