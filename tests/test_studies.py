@@ -23,6 +23,7 @@ from evsim.storage import StorageError, load_arrays
 from evsim.study import Study, choose_and_retrain, k_fold, load_study
 from evsim.study.cells import folder as cell_files
 from evsim.study.cells.folder import CellFolder
+from evsim.study.executors import process_pool
 from evsim.tasks import yin_yang
 
 pytestmark = pytest.mark.slow
@@ -305,11 +306,12 @@ def kill_workers_of(study, kills):
                 break
 
 
-def test_a_cell_that_kills_its_processes_fails_and_the_others_finish(tmp_path):
+def test_a_cell_that_kills_its_processes_fails_and_the_others_finish(tmp_path, monkeypatch):
+    monkeypatch.setattr(process_pool, "DEATHS", 2)
     study = of_function(study_functions.kills_its_process, tmp_path)
     table = study.run(processes=1, progress=False)
     assert table.columns["state"] == ["finished", "failed", "finished"]
-    assert "its process was killed 3 times" in table.rows[1]["error"]
+    assert "its process was killed 2 times" in table.rows[1]["error"]
 
 
 PROGRAM = """
@@ -321,6 +323,26 @@ PROGRAM = """
         settings = {settings}
         Study(yin_yang, {{"hidden": [3, 5]}}, seeds=1, folder=sys.argv[1], settings=settings).run()
 """
+
+
+UNGUARDED = """
+    import sys
+    from evsim.study import Study
+
+    Study("study_functions:double", {"x": [1]}, seeds=1, folder=sys.argv[1]).run(processes=1)
+"""
+
+
+def test_a_program_that_does_not_say_where_it_begins_is_told_to(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(UNGUARDED))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, program, tmp_path / "study"],
+        env=environment, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "must do so under if __name__ == '__main__':" in done.stderr.splitlines()[-1]
 
 
 def test_a_killed_study_leaves_no_processes_and_goes_on_with_the_same_bits(tmp_path):

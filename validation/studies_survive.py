@@ -21,7 +21,7 @@ from evsim.study import Study, StudyResults, load_study
 from evsim.tasks import yin_yang
 
 GRID: dict[str, list[Any]] = {"hidden": [5, 10], "delays": [True, False]}
-SETTINGS = {"epochs": 40, "train_size": 300, "validation_size": 100, "test_size": 100}
+SETTINGS = {"epochs": 100, "train_size": 300, "validation_size": 100, "test_size": 100}
 
 PROGRAM = """
 import json, sys
@@ -92,11 +92,11 @@ class StudiesSurvive(Claim):
 
         def kill() -> None:
             while not ended.is_set() and len(killed) < most:
-                ended.wait(generator.uniform(0.0, 3.0))
-                for number in working(study):
-                    os.kill(number, signal.SIGKILL)
-                    killed.append(number)
-                    break
+                ended.wait(generator.uniform(0.0, 8.0))
+                numbers = list(working(study))
+                if numbers:
+                    os.kill(generator.choice(numbers), signal.SIGKILL)
+                    killed.append(1)
 
         thread = threading.Thread(target=kill)
         thread.start()
@@ -115,7 +115,7 @@ class StudiesSurvive(Claim):
         while True:
             process = subprocess.Popen(command)
             try:
-                limit = generator.uniform(2.0, 6.0) if killed < most else None
+                limit = generator.uniform(2.0, 10.0) if killed < most else None
                 process.wait(limit)
             except subprocess.TimeoutExpired:
                 process.kill()

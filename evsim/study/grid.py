@@ -20,6 +20,7 @@ from evsim.arguments.checks import (
     shown,
 )
 from evsim.arguments.errors import ArgumentError
+from evsim.arguments.paths import user_path
 
 LARGE = 10_000
 """A study of more cells runs only if it is asked for in so many words."""
@@ -114,7 +115,7 @@ def plain(value: Any, name: str) -> Any:
             raise ValueError(f"{name} = nan: it must be a number")
         return value
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return os.path.abspath(user_path(value))  # other processes may run in another folder
     if isinstance(value, (list, tuple, np.ndarray)):
         return [plain(entry, f"{name}[{place}]") for place, entry in enumerate(value)]
     if isinstance(value, Mapping):

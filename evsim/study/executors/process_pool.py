@@ -18,8 +18,11 @@ from evsim.study.cells.folder import Failure
 from evsim.study.cells.running import Ended, Work, end_with_parent, run_cell
 from evsim.study.executors.protocol import POLL, Ends, outcome_of, sent
 
-DEATHS = 3
+DEATHS = 5
 """How often a worker may die with a cell, without an epoch in between, before the cell fails."""
+
+IN_VAIN = 2
+"""How often processes may die before any of them has begun a cell."""
 
 IN_FLIGHT = 2
 """Cells for each worker that are submitted at once: few, so that the pool is soon stopped."""
@@ -50,7 +53,8 @@ class ProcessPool:
     """Processes on this machine.
 
     If one dies, those that are left are ended, and all begin anew with what is not finished; cells
-    go on from their last epoch.  A cell with which ``DEATHS`` processes in turn die has failed.
+    go on from their last epoch.  A cell with which ``DEATHS`` processes die, without an epoch in
+    between, has failed.
     """
 
     def __init__(self, processes: int) -> None:
@@ -109,28 +113,31 @@ class ProcessPool:
         return False
 
     def _sorted_out(self, running: dict[Future[Any], Work], waiting: deque[Work]) -> Ends:
-        """Let cells wait again that a broken pool has left; yield those that have failed."""
+        """Let cells wait again that a broken pool has left; yield those that have failed.
+
+        Cells whose process died come last, so that one which kills its process delays no other.
+        """
         self._check_begins(running)
         for work in reversed(running.values()):
-            if self._has_killed_too_many(work):
+            if not work.folder.is_abandoned:
+                waiting.appendleft(work)
+            elif self._has_killed_too_many(work):
                 yield work, _killed(work)
             else:
-                waiting.appendleft(work)
+                waiting.append(work)
 
     def _check_begins(self, left: dict[Future[Any], Work]) -> None:
         """Give up if processes die before they begin to work."""
         if not left or any(work.folder.is_abandoned for work in left.values()):
             return
         self._broken_in_vain += 1
-        if self._broken_in_vain >= DEATHS:
+        if self._broken_in_vain >= IN_VAIN:
             raise RuntimeError(
                 "the processes of the study end before they begin a cell: a program that runs a "
                 "study must do so under if __name__ == '__main__':, since each process imports it"
             )
 
     def _has_killed_too_many(self, work: Work) -> bool:
-        if not work.folder.is_abandoned:
-            return False
         deaths = self._deaths.setdefault(work.name, _Deaths())
         if work.folder.epochs > deaths.epochs:
             deaths.epochs, deaths.count = work.folder.epochs, 0
@@ -145,7 +152,8 @@ def _begin_worker() -> None:
 
 
 def _killed(work: Work) -> Ended:
-    failure = Failure(f"its process was killed {DEATHS} times, perhaps for lack of memory")
+    said = f"its process was killed {DEATHS} times, perhaps for lack of memory"
+    failure = Failure(said, passes=True)
     work.folder.fail(failure)
     return Ended("failed", failure)
 
