@@ -11,20 +11,24 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import study_functions
+from preset_files import write_braille, write_words
 from study_functions import Now
 
 import evsim
+from evsim.engines import Exact, Grid, Reference
 from evsim.storage import StorageError, load_arrays
 from evsim.study import Study, choose_and_retrain, k_fold, load_study
 from evsim.study.cells import folder as cell_files
+from evsim.study.cells.engines import described, engine_of
 from evsim.study.cells.folder import CellFolder
 from evsim.study.executors import process_pool
-from evsim.tasks import yin_yang
+from evsim.tasks import braille, spoken_digits, yin_yang
 
 pytestmark = pytest.mark.slow
 
@@ -125,6 +129,29 @@ def test_settings_are_compared_over_equal_seeds(undisturbed):
     found = undisturbed.compare({"delays": True}, {"delays": False}, measure="loss")
     assert found.mean == pytest.approx(np.mean(expected))
     assert found.pairs == 4
+
+
+def test_pairs_whose_runs_are_missing_are_told(tmp_path):
+    study = of_function(study_functions.fails_at_two, tmp_path, xs=[1, 2, 3], seeds=2)
+    run(study)
+    with (
+        pytest.warns(match="2 of 2 pairs are left out"),
+        pytest.raises(ValueError, match="0 pairs"),
+    ):
+        study.compare({"x": 1}, {"x": 2}, measure="size")
+    found = study.compare({"x": 3}, {"x": 1}, measure="size")
+    assert (found.mean, found.verdict) == (2.0, "not decided")
+
+
+@pytest.mark.parametrize(
+    "engine", [Exact(spike_limit=1000, threads=4), Grid(dt=0.5, precision="float64"), Reference()]
+)
+def test_an_engine_is_the_same_elsewhere_but_for_its_threads(engine):
+    sent = json.loads(json.dumps(described(engine)))
+    made = engine_of(sent, 1)
+    assert type(made) is type(engine)
+    if hasattr(engine, "threads"):
+        assert made == replace(engine, threads=1)
 
 
 def test_a_study_is_read_from_its_folder(undisturbed):
@@ -314,6 +341,13 @@ def test_a_cell_that_kills_its_processes_fails_and_the_others_finish(tmp_path, m
     assert "its process was killed 2 times" in table.rows[1]["error"]
 
 
+def test_a_cell_is_not_blamed_for_the_processes_of_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(process_pool, "DEATHS", 2)
+    study = of_function(study_functions.kills_its_process_once, tmp_path)
+    table = study.run(processes=1, progress=False)
+    assert set(table.columns["state"]) == {"finished"}
+
+
 PROGRAM = """
     import sys
     from evsim.study import Study
@@ -444,6 +478,36 @@ def test_folds_hold_out_training_samples_and_test_on_them(tmp_path):
     result = yin_yang.experiment.fit(settings, fold.train, None, progress=False)
     tested = yin_yang.experiment.test(result.network, fold.validation, settings, "exact")
     assert (table.rows[1]["accuracy"], table.rows[1]["loss"]) == (tested.accuracy, tested.loss)
+
+
+def test_groups_are_held_out_as_the_task_itself_holds_out_speakers(tmp_path):
+    write_words(tmp_path, "spoken_digits", classes=10, speakers=3)
+    settings = {
+        "data": tmp_path, "duration": 150.0, "epochs": 1, "hidden": 4, "layers": 1, "shift": 0,
+        "blend": 0.0, "classes": (0, 1, 2),
+    }  # fmt: skip
+    table = run(
+        Study(
+            spoken_digits, {"batch_size": [4]}, seeds=1, folds="groups", folder=tmp_path / "study",
+            settings=settings,
+        )
+    )  # fmt: skip
+    expected = spoken_digits.cross_validate(
+        spoken_digits.Settings(**settings, batch_size=4, folds="speakers"), progress=False
+    )
+    assert table.columns["fold"] == ["0", "1", "2"]
+    assert table.columns["accuracy"] == expected.values.tolist()
+
+
+def test_a_task_that_watches_validation_samples_watches_others_where_there_are_none(tmp_path):
+    write_braille(tmp_path, of_each=4)
+    settings = {"data": tmp_path, "epochs": 2, "hidden": 4, "classes": (0, 1), "patience": 1}
+    study = Study(
+        braille, {"batch_size": [4]}, seeds=1, folds=2, folder=tmp_path / "study", settings=settings
+    )
+    assert set(run(study).columns["state"]) == {"finished"}
+    config = json.loads((study.cell_folder(study.cells[0]).path / "config.json").read_text())
+    assert config["early_stopping"]["watch"] == "accuracy"
 
 
 def test_choosing_never_sees_the_test_samples(tmp_path, monkeypatch):

@@ -1,15 +1,21 @@
 """The command ``evsim study``: flags, files, what it prints and writes, and its exit statuses."""
 
+import io
+import re
 import textwrap
 
 import pytest
 import study_functions
 from matplotlib import image
+from rich.console import Console
 
 from evsim.cli import main
 from evsim.cli.schedulers import slurm_options
 from evsim.cli.study_options import grid_of, seeds_of
-from evsim.study import load_study
+from evsim.study import Study, load_study
+from evsim.study.cells.folder import Failure
+from evsim.study.cells.running import Ended
+from evsim.study.progress import StudyTable
 
 pytestmark = pytest.mark.slow
 
@@ -208,3 +214,20 @@ def test_parquet_is_for_files(tmp_path, capsys, write, in_this_process):
     assert main(["study", file, "--out", str(tmp_path / "s")]) == 0
     assert main(["study", "table", str(tmp_path / "s"), "--format", "parquet"]) == 2
     assert "--format parquet is not for reading" in capsys.readouterr().err
+
+
+def test_a_terminal_shows_what_runs(tmp_path):
+    study = Study("study_functions:double", {"x": [1, 2]}, seeds=1, folder=tmp_path)
+    works = [study._work(cell, 1, "run", False) for cell in study.cells]
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=80, color_system=None)
+    folder = study.cell_folder(study.cells[0])
+    with StudyTable(works, 3, {works[0].name: 4}, console) as display, folder.locked():
+        (folder.path / "metrics.jsonl").write_text("{}\n{}\n")
+        display.show()
+        assert re.search(r"x=1,seed=0 +epoch 2/4", written.getvalue())
+        assert "3 of 5 finished, 1 running, 0 failed" in written.getvalue()
+        display.ended(works[1], Ended("failed", Failure("ValueError: no")))
+        display.show()
+    assert "failed: x=2,seed=0: ValueError: no" in written.getvalue()
+    assert "3 of 5 finished, 0 running, 1 failed" in written.getvalue()

@@ -1,6 +1,7 @@
 """Studies on the executors of other libraries; each test needs the library that it is about."""
 
 import json
+import multiprocessing
 import os
 import signal
 import stat
@@ -9,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import study_functions
@@ -133,6 +135,20 @@ def test_jobs_of_slurm_run_a_study(tmp_path, monkeypatch, capfd):
     where = "slurm:partition=cpu,cores=1,memory=1GB,walltime=00:10:00,jobs=1"
     assert main(["study", str(file), "--out", str(tmp_path / "s"), "--scheduler", where]) == 0
     assert "2 of 2 runs are finished" in capfd.readouterr().out
+
+
+# -- the standard library ----------------------------------------------------------------------
+
+
+def test_a_broken_pool_is_told_and_what_is_left_can_be_run(tmp_path):
+    study = of_function(study_functions.kills_its_process, tmp_path)
+    with (
+        ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor,
+        pytest.raises(RuntimeError, match="the executor is broken .*: run the study again"),
+    ):
+        study.run(executor, progress=False)
+    assert study.status()["failed"] == 0
+    assert study.table().columns["state"][0] == "finished"
 
 
 # -- others ------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ class StudiesSurvive(Claim):
         command = [sys.executable, "-c", PROGRAM, *words]
         killed = 0
         while True:
-            process = subprocess.Popen(command)
+            process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
             try:
                 limit = generator.uniform(2.0, 10.0) if killed < most else None
                 process.wait(limit)

@@ -143,6 +143,9 @@ class Study(StudyResults):
             of another study.
         OSError
             If the disk is full.
+        RuntimeError
+            If the executor can run nothing any more, such as a ``ProcessPoolExecutor`` of which a
+            process has died.
         KeyboardInterrupt
             After Ctrl-C.  Runs first store their last epoch.
         """

@@ -50,8 +50,12 @@ class CellFolder:
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether a process that ran this cell has been killed."""
+        """Whether a process that ran this cell has been killed, and nothing has been done since."""
         return holder_of(self.lock).exists() and not is_held(self.lock)
+
+    def forget_killed(self) -> None:
+        """Forget that a process that ran this cell has been killed."""
+        holder_of(self.lock).unlink(missing_ok=True)
 
     @property
     def seems_to_run(self) -> bool:

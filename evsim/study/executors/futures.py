@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
 from typing import Any
 
 from evsim.study.cells.running import Work, run_cell
@@ -39,6 +40,11 @@ class Futures:
                     yield each, outcome_of(future, each)
                 tick()
                 time.sleep(POLL)
+        except BrokenExecutor as error:
+            raise RuntimeError(
+                f"the executor is broken ({error}): run the study again with a new one, what is "
+                "finished stays"
+            ) from error
         except BaseException:
             stop()
             for future, _ in running.values():

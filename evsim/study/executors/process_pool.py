@@ -138,6 +138,7 @@ class ProcessPool:
             )
 
     def _has_killed_too_many(self, work: Work) -> bool:
+        work.folder.forget_killed()
         deaths = self._deaths.setdefault(work.name, _Deaths())
         if work.folder.epochs > deaths.epochs:
             deaths.epochs, deaths.count = work.folder.epochs, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -36,9 +37,11 @@ class Runner(Protocol):
 
 
 def outcome_of(future: Any, work: Work) -> Ended:
-    """How a cell ended whose future is done."""
+    """How a cell ended whose future is done; raises BrokenExecutor if none can run any more."""
     try:
         return ended(future.result())
+    except BrokenExecutor:
+        raise
     except Exception as error:
         return lost(error, work)
 
