@@ -37,15 +37,11 @@ def lacks_memory_once(settings, seed, folder):
     return 1.0
 
 
-def kills_its_process(settings, seed):
-    if settings["x"] == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return 1.0
-
-
-def kills_its_process_once(settings, seed, folder):
-    if not (folder / "tried").exists():
-        (folder / "tried").touch()
+def kills_its_process(settings, seed, folder):
+    """With x = 2 always, with larger x once."""
+    tried = folder / "tried"
+    if settings["x"] == 2 or (settings["x"] > 2 and not tried.exists()):
+        tried.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return 1.0
 

@@ -304,48 +304,34 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
 SLOW = {**TINY, "epochs": 40}
 
 
-def test_killed_workers_change_no_bit(tmp_path):
+def test_a_killed_worker_changes_no_bit(tmp_path):
     grid = {"hidden": [3, 5]}
     expected = Study(yin_yang, grid, seeds=1, folder=tmp_path / "undisturbed", settings=SLOW)
     run(expected)
     study = Study(yin_yang, grid, seeds=1, folder=tmp_path / "killed", settings=SLOW)
-    thread = threading.Thread(target=kill_workers_of, args=[study, 2])
-    thread.start()
-    table = study.run(processes=2, progress=False)
-    thread.join()
+    with ThreadPoolExecutor(1) as executor:
+        killed = executor.submit(kill_a_worker_of, study)
+        table = study.run(processes=2, progress=False)
+        assert killed.result() is None
     assert set(table.columns["state"]) == {"finished"}
     assert checkpoints(study) == checkpoints(expected)
     assert columns(table, "accuracy", "loss") == columns(expected.table(), "accuracy", "loss")
 
 
-def kill_workers_of(study, kills):
-    """Kill processes that train, each at another epoch."""
-    epoch = 0
-    while kills:
-        time.sleep(0.01)
-        for cell in study.cells:
-            folder = study.cell_folder(cell)
-            with_epochs = folder.seems_to_run and folder.epochs > epoch
-            if with_epochs and not folder.result.exists():
-                number = int((folder.path / "cell.lock.holder").read_text().split()[0])
-                os.kill(number, signal.SIGKILL)
-                epoch, kills = folder.epochs + 8, kills - 1
-                break
+def kill_a_worker_of(study):
+    """Kill the first process whose cell has a few epochs."""
+    cells = [study.cell_folder(cell) for cell in study.cells]
+    until(lambda: any(cell.epochs >= 5 and cell.seems_to_run for cell in cells))
+    holder = next(cell.path / "cell.lock.holder" for cell in cells if cell.epochs >= 5)
+    os.kill(int(holder.read_text().split()[0]), signal.SIGKILL)
 
 
-def test_a_cell_that_kills_its_processes_fails_and_the_others_finish(tmp_path, monkeypatch):
+def test_a_cell_that_kills_its_processes_fails_and_no_other_is_blamed(tmp_path, monkeypatch):
     monkeypatch.setattr(process_pool, "DEATHS", 2)
     study = of_function(study_functions.kills_its_process, tmp_path)
     table = study.run(processes=1, progress=False)
     assert table.columns["state"] == ["finished", "failed", "finished"]
     assert "its process was killed 2 times" in table.rows[1]["error"]
-
-
-def test_a_cell_is_not_blamed_for_the_processes_of_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(process_pool, "DEATHS", 2)
-    study = of_function(study_functions.kills_its_process_once, tmp_path)
-    table = study.run(processes=1, progress=False)
-    assert set(table.columns["state"]) == {"finished"}
 
 
 PROGRAM = """
