@@ -1,7 +1,4 @@
-"""The command line: every setting of an experiment is a flag.
-
-tyro makes the flags from the settings dataclasses; their docstrings are the help.
-"""
+"""The command line: its commands, and the words that are refused before it is read."""
 
 from __future__ import annotations
 
@@ -9,10 +6,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 import evsim
 from evsim.arguments.checks import unknown_name
+from evsim.cli.flags import flags_of
 from evsim.cli.info import Info
 from evsim.cli.options import Run
 from evsim.cli.study import NO_SETTINGS, ShowTable, Status, study_of_file, study_of_task
@@ -49,9 +47,6 @@ TASKS: dict[str, Experiment[Any]] = {
 
 COMMANDS = ("train", "study", "info")
 
-REPEATED = ("vary",)
-"""Flags that may be given more than once."""
-
 OF_STUDIES = ("status", "table", "file")
 """What ``evsim study`` can do besides running the study of a task."""
 
@@ -63,41 +58,62 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
     # tyro takes 0.1 s to import, and only the command needs it.
     import tyro
 
-    def named(command: type, name: str) -> Any:
-        return Annotated[command, tyro.conf.subcommand(name)]
-
-    tasks = tuple(named(_train_command(task), name) for name, task in TASKS.items())
-    train_command = dataclasses.make_dataclass(
-        "Train",
-        [("task", Union[tasks])],  # noqa: UP007 (made of a tuple)
-        namespace={
-            "__doc__": "Train the network of a task, test it, and draw what it learned.",
-            "__call__": lambda self: self.task(),
-        },
-    )
-    studies = (
-        *(named(_study_command(task), name) for name, task in TASKS.items()),
-        named(_study_file_command(), "file"),
-        named(_command_on(Status, "folder"), "status"),
-        named(_command_on(ShowTable, "folder"), "table"),
-    )
-    study_command = dataclasses.make_dataclass(
-        "Study",
-        [("of", Union[studies])],  # noqa: UP007 (made of a tuple)
-        namespace={
-            "__doc__": "Run a task with all combinations of some settings, with several seeds. "
-            "evsim study FILE.toml runs the study that a file describes.",
-            "__call__": lambda self: self.of(),
-        },
-    )
     command: Callable[[], int] = tyro.cli(
-        named(train_command, "train") | named(study_command, "study") | named(Info, "info"),
+        _named(_command("train", arguments), "train")
+        | _named(_command("study", arguments), "study")
+        | _named(Info, "info"),
         prog="evsim",
         description=f"{evsim.__doc__} evsim --version says which version this is.",
         args=arguments,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )
     return command
+
+
+def _named(command: type, name: str) -> Any:
+    import tyro
+
+    return Annotated[command, tyro.conf.subcommand(name)]
+
+
+def _command(name: str, arguments: Sequence[str]) -> type:
+    """The command train or study; it has something to choose only if it is asked for.
+
+    tyro reads all flags of all choices, which takes a while.
+    """
+    choices: tuple[Any, ...] = ()
+    if arguments[:1] == [name]:
+        choices = tuple(_named(each, of) for of, each in _CHOICES[name]().items())
+    return dataclasses.make_dataclass(
+        name.capitalize(),
+        [("task", Union[choices])] if choices else [],  # noqa: UP007 (made of a tuple)
+        namespace={"__doc__": _ABOUT[name], "__call__": lambda self: self.task()},
+    )
+
+
+_ABOUT = {
+    "train": "Train the network of a task, test it, and draw what it learned.",
+    "study": "Run a task with all combinations of some settings, with several seeds. evsim study "
+    "FILE.toml runs the study that a file describes.",
+}
+
+
+def _trainings() -> dict[str, type]:
+    """The commands after train."""
+    return {name: _train_command(task) for name, task in TASKS.items()}
+
+
+def _studies() -> dict[str, type]:
+    """The commands after study."""
+    return {
+        **{name: _study_command(task) for name, task in TASKS.items()},
+        "file": _study_file_command(),
+        "status": _command_on(Status, "folder"),
+        "table": _command_on(ShowTable, "folder"),
+    }
+
+
+_CHOICES: dict[str, Callable[[], dict[str, type]]] = {"train": _trainings, "study": _studies}
 
 
 def _train_command(task: Experiment[Any]) -> type:
@@ -166,46 +182,6 @@ def _with_file(words: Sequence[str]) -> list[str]:
     if len(words) > 1 and words[0] == "study" and words[1].endswith(".toml"):
         return ["study", "file", *words[1:]]
     return list(words)
-
-
-def flags_of(settings_type: type, without: Sequence[str] = (), positional: str = "") -> type:
-    """The fields of a dataclass for tyro, which are not checked when they are made.
-
-    They are checked after parsing: tyro would print a refusal as if a word were misspelt.
-    """
-    import tyro
-
-    types, help_texts = get_type_hints(settings_type), field_help(settings_type)
-    flags = []
-    for field in dataclasses.fields(settings_type):
-        if field.name in without:
-            continue
-        # The help says what a default of None means.
-        hint = "" if field.default is None else None
-        shown = tyro.conf.arg(help=help_texts[field.name], help_behavior_hint=hint)
-        default = dataclasses.field(default=field.default)
-        kind: Any = Annotated[types[field.name], shown]
-        if field.name in REPEATED:
-            kind = Annotated[kind, tyro.conf.UseAppendAction]
-        if field.name == positional:
-            kind = Annotated[kind, tyro.conf.Positional]
-        flags.append((field.name, kind, default))
-    return dataclasses.make_dataclass("Flags", flags, namespace={"__doc__": settings_type.__doc__})
-
-
-def field_help(settings_type: type) -> dict[str, str]:
-    """The docstring of each field of a dataclass and its bases.
-
-    tyro reads them with the same library, but keeps the line breaks of the source.  There are no
-    docstrings if evsim is installed as bytecode alone.
-    """
-    from docstring_parser import parse_from_object
-
-    found = dict.fromkeys((field.name for field in dataclasses.fields(settings_type)), "")
-    for part in reversed(settings_type.__mro__[:-1]):
-        for parameter in parse_from_object(part).params:
-            found[parameter.arg_name] = " ".join((parameter.description or "").split())
-    return found
 
 
 def _check_words(words: Sequence[str]) -> None:
