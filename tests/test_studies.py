@@ -365,6 +365,15 @@ def test_a_program_that_does_not_say_where_it_begins_is_told_to(tmp_path):
     assert "must do so under if __name__ == '__main__':" in done.stderr.splitlines()[-1]
 
 
+def test_a_program_from_standard_input_is_refused(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-", tmp_path / "study"], input=textwrap.dedent(UNGUARDED),
+        env=environment, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert "and <stdin> is no file: store the program in one" in done.stderr.splitlines()[-1]
+
+
 def test_a_killed_study_leaves_no_processes_and_goes_on_with_the_same_bits(tmp_path):
     program = tmp_path / "program.py"
     long = {**SLOW, "epochs": 100_000}

@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from evsim.study.cells.folder import Failure
@@ -64,10 +65,17 @@ class ProcessPool:
 
     def check(self, task: str) -> None:
         module, _, name = task.partition(":")
-        if module == "__main__" and not hasattr(sys.modules["__main__"], "__file__"):
+        program = sys.modules["__main__"]
+        path = getattr(program, "__file__", None)
+        if module == "__main__" and path is None:
             raise ValueError(
                 f"{name} is defined in an interactive session, which other processes cannot "
                 "import: define it in a file"
+            )
+        if path is not None and program.__spec__ is None and not Path(path).is_file():
+            raise ValueError(
+                f"the processes of a study import the program that runs it, and {path} is no "
+                "file: store the program in one"
             )
 
     def run(self, work: Sequence[Work], tick: Callable[[], None], stop: Callable[[], None]) -> Ends:
