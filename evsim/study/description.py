@@ -12,8 +12,8 @@ from evsim.storage.files import StorageError
 from evsim.storage.locks import held
 from evsim.study.cells.cell import Cell
 from evsim.study.cells.folder import CellFolder, read_json, write_json
+from evsim.study.cells.plan import Folds
 from evsim.study.cells.running import CELLS, STUDY_FILE
-from evsim.study.cells.subjects import Folds
 from evsim.study.grid import combinations
 
 FORMAT = "evsim study 1"

@@ -15,9 +15,10 @@ from evsim.arguments.checks import check_flag, checked_count, checked_path, show
 from evsim.arguments.keywords import helpful
 from evsim.study.cells.cell import Cell, check_names
 from evsim.study.cells.engines import described, engine_of
+from evsim.study.cells.plan import Folds, RunPlan, Subject
 from evsim.study.cells.running import Ended, Work, evsim_version
 from evsim.study.cells.stopping import stop
-from evsim.study.cells.subjects import Folds, RunPlan, Subject, subject_of
+from evsim.study.cells.subjects import subject_of
 from evsim.study.description import Description, stored_in
 from evsim.study.executors.choice import runner_for
 from evsim.study.executors.protocol import Runner

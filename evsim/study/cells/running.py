@@ -21,8 +21,9 @@ from typing import Any, Literal
 from evsim.storage.locks import HeldError
 from evsim.study.cells.engines import engine_of
 from evsim.study.cells.folder import CellFolder, Failure
+from evsim.study.cells.plan import RunMeans, RunPlan
 from evsim.study.cells.stopping import StopWhenAsked
-from evsim.study.cells.subjects import RunMeans, RunPlan, subject_named
+from evsim.study.cells.subjects import subject_named
 from evsim.training.termination import Terminated, terminable
 
 STUDY_FILE = "study.json"
