@@ -20,7 +20,6 @@ from evsim.storage import load_arrays
 from evsim.study import Study, StudyResults, load_study
 from evsim.tasks import yin_yang
 
-GRID: dict[str, list[Any]] = {"hidden": [5, 10], "delays": [True, False]}
 SETTINGS = {"epochs": 100, "train_size": 300, "validation_size": 100, "test_size": 100}
 
 PROGRAM = """
@@ -50,9 +49,10 @@ class StudiesSurvive(Claim):
     """
 
     against = "the same study without an accident"
-    counts = ("kills",)
+    counts = ("kills", "sizes", "seeds")
 
     kills: int = 20
+    sizes: int = 2
     seeds: int = 2
     seed: int = 0
 
@@ -81,8 +81,13 @@ class StudiesSurvive(Claim):
             [Table("Kills", ["what was killed", "kills", "studies", "runs compared"], rows)],
         )
 
+    @property
+    def grid(self) -> dict[str, list[Any]]:
+        """The settings that vary."""
+        return {"hidden": [5 * (size + 1) for size in range(self.sizes)], "delays": [True, False]}
+
     def _study(self, folder: Path) -> Study:
-        return Study(yin_yang, GRID, seeds=self.seeds, folder=folder, settings=SETTINGS)
+        return Study(yin_yang, self.grid, seeds=self.seeds, folder=folder, settings=SETTINGS)
 
     def _kill_some(self, folder: Path, most: int, generator: np.random.Generator) -> int:
         """Run a study, and kill up to so many of its processes; returns their number."""
@@ -92,7 +97,7 @@ class StudiesSurvive(Claim):
 
         def kill() -> None:
             while not ended.is_set() and len(killed) < most:
-                ended.wait(generator.uniform(0.0, 8.0))
+                ended.wait(generator.uniform(0.0, 4.0))
                 numbers = list(working(study))
                 if numbers:
                     os.kill(generator.choice(numbers), signal.SIGKILL)
@@ -109,13 +114,13 @@ class StudiesSurvive(Claim):
 
     def _kill_all(self, folder: Path, most: int, generator: np.random.Generator) -> int:
         """Start a study again and again until it ends, and kill it up to so many times."""
-        words = map(json.dumps, (str(folder), self.seeds, GRID, SETTINGS))
+        words = map(json.dumps, (str(folder), self.seeds, self.grid, SETTINGS))
         command = [sys.executable, "-c", PROGRAM, *words]
         killed = 0
         while True:
             process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
             try:
-                limit = generator.uniform(2.0, 10.0) if killed < most else None
+                limit = generator.uniform(2.0, 6.0) if killed < most else None
                 process.wait(limit)
             except subprocess.TimeoutExpired:
                 process.kill()
