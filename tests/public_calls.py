@@ -6,6 +6,7 @@ import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
+from study_functions import Now
 
 import evsim
 from evsim import (
@@ -55,9 +56,18 @@ class Half(losses.Loss):
         return 0.5 * (values**2).sum(axis=1), values.copy()
 
 
+def study_of_one_run(folder):
+    """A study that has run."""
+    made = study.Study("study_functions:double", {"x": [1]}, seeds=1, folder=folder / "study")
+    made.run(Now(), progress=False)
+    return made
+
+
 def calls(folder):
     """All calls by name: each a function, its arguments, and those that are not replaced."""
     network = small_network()
+    ran = study_of_one_run(folder)
+    measured = ran.table()
     spikes = evsim.SpikeTrains.from_lists(
         [[(1.0, 0), (1.5, 1)], [(2.0, 0)], [(1.0, 1)], [(2.0, 1)]], units=2
     )
@@ -451,6 +461,43 @@ def calls(folder):
         "repeat": (
             study.repeat,
             {"run": lambda seed: 0.5, "seeds": [0, 1], "progress": False},
+        ),
+        "Study": (
+            study.Study,
+            {
+                "task": tasks.yin_yang,
+                "grid": {"hidden": [3, 5]},
+                "seeds": 2,
+                "folder": folder,
+                "settings": {"epochs": 1},
+                "folds": 2,
+                "validate": True,
+                "engine": "exact",
+                "allow_large": False,
+            },
+        ),
+        "Study.run": (
+            ran.run,
+            {
+                "executor": None,
+                "processes": None,
+                "threads": 1,
+                "retry_failed": False,
+                "progress": False,
+            },
+        ),
+        "Table": (study.Table, {"columns": {"x": [1]}, "settings": ("x",)}),
+        "Table.means": (measured.means, {"measure": "score"}),
+        "Table.save": (measured.save, {"path": "table.csv"}),
+        "Table.content": (measured.content, {"form": "csv"}),
+        "study_means": (plotting.study_means, {"table": measured, "x": "x", "measure": "score"}),
+        "paired_difference": (
+            study.paired_difference,
+            {"a": [0.5, 0.7, 0.8], "b": [0.4, 0.5, 0.7], "confidence": 0.95, "seed": 0},
+        ),
+        "credible_interval": (
+            study.credible_interval,
+            {"accuracy": 0.5, "samples": 10, "confidence": 0.95},
         ),
         # augmentation
         **{

@@ -11,7 +11,7 @@ from matplotlib.backend_bases import FigureManagerBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import evsim
-from evsim import plotting
+from evsim import plotting, study
 from evsim.plotting.activity import arrivals_at
 from evsim.tasks import sequence
 from evsim.training import EpochRecord
@@ -384,3 +384,38 @@ def test_saving_through_a_link_keeps_the_link(gradient, tmp_path):
         assert link.is_symlink()
         assert [path.name for path in (tmp_path / "far").iterdir()] == ["picture.png"]
     assert link.read_bytes().startswith(b"\x89PNG")
+
+
+# -- studies --------------------------------------------------------------------------------
+
+
+def test_means_of_a_study_are_drawn_with_their_spread_and_every_run():
+    columns = {
+        "hidden": [5, 5, 5, 10, 10, 5, 5, 10],
+        "delays": [True] * 5 + [False] * 3,
+        "seed": [0, 1, 2, 0, 1, 0, 1, 0],
+        "state": ["finished"] * 7 + ["failed"],
+        "accuracy": [0.5, 0.6, 0.7, 0.8, 0.9, 0.4, 0.5, None],
+    }
+    ax = plotting.study_means(study.Table(columns, ("hidden", "delays")))
+    handles, names = ax.get_legend_handles_labels()
+    assert names == ["delays", "no delays"]
+    means, _, (bars,) = handles[0]
+    np.testing.assert_allclose(np.array(means.get_ydata(), float), [60.0, 85.0])
+    lengths = [np.ptp(segment[:, 1]) for segment in bars.get_segments()]
+    np.testing.assert_allclose(lengths, [20.0, 2 * np.std([80, 90], ddof=1)])
+    np.testing.assert_allclose(np.array(handles[1][0].get_ydata(), float), [45.0])
+    runs = np.concatenate([own.get_ydata() for own in ax.lines if own.get_alpha() == 0.5])
+    np.testing.assert_allclose(runs, [50, 60, 70, 80, 90, 40, 50])
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["5", "10"]
+    # Neither line hides the other.
+    assert handles[0][0].get_xdata()[0] < 5 < handles[1][0].get_xdata()[0]
+
+
+def test_settings_in_words_stand_side_by_side():
+    columns = {"loss": ["sum", "max", "sum"], "score": [1.0, 2.0, 3.0]}
+    ax = plotting.study_means(study.Table(columns, ("loss",)))
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["sum", "max"]
+    assert ax.get_legend() is None
+    with pytest.raises(ValueError, match="x = 'los': choose one of loss; did you mean 'loss'"):
+        plotting.study_means(study.Table(columns, ("loss",)), "los")

@@ -14,7 +14,7 @@ from preset_files import write_braille, write_mnist, write_vowels, write_words
 import evsim
 from evsim import storage
 from evsim.cli import TASKS, main
-from evsim.cli.parsing import field_help
+from evsim.cli.flags import field_help
 from evsim.data.dataset import Dataset
 from evsim.data.splits import draw_evenly, only_classes
 from evsim.tasks import braille, japanese_vowels, mnist, sequence, shd, spoken_digits, ssc, yin_yang

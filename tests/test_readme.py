@@ -1,6 +1,7 @@
 """The README and the site: examples run and print the stated output; commands and names exist."""
 
 import re
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 
 from evsim.cli import TASKS
 from evsim.cli.parsing import parse
+from evsim.cli.study_file import read_study
+from evsim.cli.study_options import grid_of
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
@@ -100,6 +103,28 @@ def test_there_are_commands():
 @pytest.mark.parametrize("command", sorted(c for c in COMMANDS if "--help" not in c))
 def test_command_is_one(command):
     settings_of(command)
+
+
+# Studies stand in blocks of their own: commands, and a file.
+OF_STUDIES = re.findall(r"^    (evsim study .*)$", PAGES["studies.md"], re.M)
+INDENTED = re.compile(r"(?:^    .*\n|^\n)+", re.M)
+
+
+@pytest.mark.parametrize("command", OF_STUDIES)
+def test_command_of_studies_is_one(command):
+    assert callable(parse(command.split()[1:]))
+
+
+def test_the_file_of_a_study_is_one(tmp_path):
+    assert len(OF_STUDIES) >= 3
+    (text,) = (block for block in INDENTED.findall(PAGES["studies.md"]) if "task = " in block)
+    path = tmp_path / "study.toml"
+    path.write_text(textwrap.dedent(text))
+    study = read_study(path)
+    (command,) = (words for words in OF_STUDIES if "--vary" in words)
+    words = command.split()
+    assert grid_of(words[i + 1] for i, word in enumerate(words) if word == "--vary") == study.vary
+    assert TASKS[study.task].settings_type(**study.settings).epochs == 100
 
 
 def test_table_of_experiments_has_the_numbers_of_the_presets():

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from training_runs import DURATION, small_data, small_network, train
 
 import evsim
-from evsim import losses, readouts, storage
+from evsim import losses, readouts, storage, study
 from evsim.storage import StorageError, load_arrays, save_arrays
 from evsim.training import EpochRecord, History
 
@@ -387,3 +387,27 @@ def test_help_works_without_the_packages_that_some_modules_need():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert b"simulate" in done.stdout
+
+
+def test_the_table_of_a_study_becomes_a_frame_and_a_parquet_file(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    columns = {
+        "hidden": [3, 3, 5],
+        "delays": [True, False, True],
+        "state": ["finished", "failed", "waiting"],
+        "accuracy": [0.1 + 0.2, None, None],
+    }
+    table = study.Table(columns, ("hidden", "delays"))
+    table.save(tmp_path / "table.parquet")
+    for frame in (table.to_frame(), pandas.read_parquet(tmp_path / "table.parquet")):
+        assert list(frame.columns) == list(columns)
+        assert frame["accuracy"][0] == 0.1 + 0.2
+        assert frame["accuracy"].isna().tolist() == [False, True, True]
+        assert frame["delays"].tolist() == columns["delays"]
+
+
+def test_without_pyarrow_a_parquet_file_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match="Parquet files need pyarrow .*pip install pyarrow"):
+        study.Table({"x": [1]}).to_parquet()

@@ -20,6 +20,7 @@ ORDER = (
     "ThreadsDoNotMatter",
     "ProcessesDoNotMatter",
     "NumberingDoesNotMatter",
+    "StudiesSurvive",
     "RandomNetworksAgree",
     "ExactVsOlderEvsim",
     "GridVsExact",

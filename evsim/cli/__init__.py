@@ -1,8 +1,9 @@
-"""The command ``evsim``: train the experiments of the papers, and show what evsim runs on.
+"""The command ``evsim``: train the experiments of the papers, run studies, show what evsim runs on.
 
 ``entry`` runs a command and turns errors into exit statuses, ``parsing`` reads the command line,
-``options`` has the flags that every experiment shares, ``train``, ``settings_file`` and ``info``
-carry out the commands.
+``flags`` makes flags of settings, ``options`` has those that every experiment shares, ``train``,
+``settings_file`` and ``info`` carry out the commands; ``study``, ``study_options``, ``study_file``
+and ``schedulers`` are about ``evsim study``.
 """
 
 from evsim.cli.entry import main

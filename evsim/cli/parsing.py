@@ -1,19 +1,20 @@
-"""The command line: every setting of an experiment is a flag.
-
-tyro makes the flags from the settings dataclasses; their docstrings are the help.
-"""
+"""The command line: its commands, and the words that are refused before it is read."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_type_hints
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 import evsim
 from evsim.arguments.checks import unknown_name
+from evsim.cli.flags import flags_of
 from evsim.cli.info import Info
 from evsim.cli.options import Run
+from evsim.cli.study import NO_SETTINGS, ShowTable, Status, study_of_file, study_of_task
+from evsim.cli.study_options import StudyOptions
 from evsim.cli.train import train
 from evsim.tasks import (
     braille,
@@ -44,35 +45,75 @@ TASKS: dict[str, Experiment[Any]] = {
 }
 """The experiments that the command can train, by name."""
 
-COMMANDS = ("train", "info")
+COMMANDS = ("train", "study", "info")
+
+OF_STUDIES = ("status", "table", "file")
+"""What ``evsim study`` can do besides running the study of a task."""
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], int]:
     """The command that the arguments ask for; calling it runs it and returns the exit status."""
+    arguments = _with_file(arguments)
     _check_words(arguments)
     # tyro takes 0.1 s to import, and only the command needs it.
     import tyro
 
-    def named(command: type, name: str) -> Any:
-        return Annotated[command, tyro.conf.subcommand(name)]
-
-    tasks = tuple(named(_train_command(task), name) for name, task in TASKS.items())
-    train_command = dataclasses.make_dataclass(
-        "Train",
-        [("task", Union[tasks])],  # noqa: UP007 (made of a tuple)
-        namespace={
-            "__doc__": "Train the network of a task, test it, and draw what it learned.",
-            "__call__": lambda self: self.task(),
-        },
-    )
     command: Callable[[], int] = tyro.cli(
-        named(train_command, "train") | named(Info, "info"),
+        _named(_command("train", arguments), "train")
+        | _named(_command("study", arguments), "study")
+        | _named(Info, "info"),
         prog="evsim",
         description=f"{evsim.__doc__} evsim --version says which version this is.",
         args=arguments,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )
     return command
+
+
+def _named(command: type, name: str) -> Any:
+    import tyro
+
+    return Annotated[command, tyro.conf.subcommand(name)]
+
+
+def _command(name: str, arguments: Sequence[str]) -> type:
+    """The command train or study; it has something to choose only if it is asked for.
+
+    tyro reads all flags of all choices, which takes a while.
+    """
+    choices: tuple[Any, ...] = ()
+    if arguments[:1] == [name]:
+        choices = tuple(_named(each, of) for of, each in _CHOICES[name]().items())
+    return dataclasses.make_dataclass(
+        name.capitalize(),
+        [("task", Union[choices])] if choices else [],  # noqa: UP007 (made of a tuple)
+        namespace={"__doc__": _ABOUT[name], "__call__": lambda self: self.task()},
+    )
+
+
+_ABOUT = {
+    "train": "Train the network of a task, test it, and draw what it learned.",
+    "study": "Run a task with all combinations of some settings, with several seeds. evsim study "
+    "FILE.toml runs the study that a file describes.",
+}
+
+
+def _trainings() -> dict[str, type]:
+    """The commands after train."""
+    return {name: _train_command(task) for name, task in TASKS.items()}
+
+
+def _studies() -> dict[str, type]:
+    """The commands after study."""
+    return {
+        **{name: _study_command(task) for name, task in TASKS.items()},
+        "file": _study_file_command(),
+        "status": _command_on(Status, "folder"),
+        "table": _command_on(ShowTable, "folder"),
+    }
+
+
+_CHOICES: dict[str, Callable[[], dict[str, type]]] = {"train": _trainings, "study": _studies}
 
 
 def _train_command(task: Experiment[Any]) -> type:
@@ -88,37 +129,59 @@ def _train_command(task: Experiment[Any]) -> type:
     )
 
 
-def flags_of(settings_type: type) -> type:
-    """The fields of a dataclass for tyro, which are not checked when they are made.
+def _study_command(task: Experiment[Any]) -> type:
+    """The command that runs a study of a task."""
 
-    They are checked after parsing: tyro would print a refusal as if a word were misspelt.
-    """
+    def call(self: Any) -> int:
+        return study_of_task(task, vars(self.settings), StudyOptions(**vars(self.options)))
+
+    return dataclasses.make_dataclass(
+        "StudyOfTask",
+        [
+            ("options", flags_of(StudyOptions)),
+            ("settings", flags_of(task.settings_type, without=NO_SETTINGS)),
+        ],
+        namespace={"__doc__": task.description, "__call__": call},
+    )
+
+
+def _study_file_command() -> type:
+    """The command that runs the study in a file."""
+
+    def call(self: Any) -> int:
+        return study_of_file(self.file, StudyOptions(**vars(self.options)), TASKS)
+
+    return dataclasses.make_dataclass(
+        "StudyOfFile",
+        [("file", _file_argument()), ("options", flags_of(StudyOptions))],
+        namespace={"__doc__": "Run the study that a TOML file describes.", "__call__": call},
+    )
+
+
+def _file_argument() -> Any:
     import tyro
 
-    types, help_texts = get_type_hints(settings_type), field_help(settings_type)
-    flags = []
-    for field in dataclasses.fields(settings_type):
-        # The help says what a default of None means.
-        hint = "" if field.default is None else None
-        shown = tyro.conf.arg(help=help_texts[field.name], help_behavior_hint=hint)
-        default = dataclasses.field(default=field.default)
-        flags.append((field.name, Annotated[types[field.name], shown], default))
-    return dataclasses.make_dataclass("Flags", flags, namespace={"__doc__": settings_type.__doc__})
+    return Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="The TOML file.")]
 
 
-def field_help(settings_type: type) -> dict[str, str]:
-    """The docstring of each field of a dataclass and its bases.
+def _command_on(command: Any, positional: str) -> type:
+    """A command whose argument of that name needs no flag."""
 
-    tyro reads them with the same library, but keeps the line breaks of the source.  There are no
-    docstrings if evsim is installed as bytecode alone.
-    """
-    from docstring_parser import parse_from_object
+    def call(self: Any) -> int:
+        return int(command(**vars(self.flags))())
 
-    found = dict.fromkeys((field.name for field in dataclasses.fields(settings_type)), "")
-    for part in reversed(settings_type.__mro__[:-1]):
-        for parameter in parse_from_object(part).params:
-            found[parameter.arg_name] = " ".join((parameter.description or "").split())
-    return found
+    return dataclasses.make_dataclass(
+        command.__name__,
+        [("flags", flags_of(command, positional=positional))],
+        namespace={"__doc__": command.__doc__, "__call__": call},
+    )
+
+
+def _with_file(words: Sequence[str]) -> list[str]:
+    """The words, in which a file after study is what the command file is about."""
+    if len(words) > 1 and words[0] == "study" and words[1].endswith(".toml"):
+        return ["study", "file", *words[1:]]
+    return list(words)
 
 
 def _check_words(words: Sequence[str]) -> None:
@@ -137,8 +200,13 @@ def _check_words(words: Sequence[str]) -> None:
         raise ValueError(f"there is no command {command!r}; did you mean --{command}?")
     if command[:1] not in ("", "-") and command not in COMMANDS:
         raise ValueError(unknown_name("command", command, COMMANDS))
-    if command == "train" and task[:1] not in ("", "-") and task not in TASKS:
-        raise ValueError(unknown_name("task", task, TASKS))
+    others = OF_STUDIES if command == "study" else ()
+    if (
+        command in ("train", "study")
+        and task[:1] not in ("", "-")
+        and task not in (*TASKS, *others)
+    ):
+        raise ValueError(unknown_name("task", task, [*TASKS, *others]))
     _check_flags(words)
 
 
@@ -149,11 +217,10 @@ _EVERYWHERE = ("--help", "--version")
 def _check_flags(words: Sequence[str]) -> None:
     """Refuse flags that are misspelt, or that stand before the command or task they belong to."""
     command, task = [*words, "", ""][:2]
-    flags_of_tasks = {name: _flags(each.settings_type, Run) for name, each in TASKS.items()}
-    flags_of_any_task = set().union(*flags_of_tasks.values())
     if command.startswith("-"):
         misplaced = {
-            **dict.fromkeys(flags_of_any_task, "train and the task"),
+            **dict.fromkeys(_flags_of_all_tasks("study"), "study and the task"),
+            **dict.fromkeys(_flags_of_all_tasks("train"), "train and the task"),
             **dict.fromkeys(_flags(Info), "info"),
         }
         _check_each("evsim", [command], (), misplaced)
@@ -161,14 +228,28 @@ def _check_flags(words: Sequence[str]) -> None:
         _check_each("info", words[1:], _flags(Info), {})
     elif task.startswith("-"):
         place = f"the task, one of {', '.join(TASKS)}"
-        _check_each("train", [task], (), dict.fromkeys(flags_of_any_task, place))
+        _check_each(command, [task], (), dict.fromkeys(_flags_of_all_tasks(command), place))
     elif task:
-        _check_each(task, words[2:], flags_of_tasks[task], {})
+        _check_each(task, words[2:], _flags_after(command, task), {})
 
 
-def _flags(*kinds: type) -> list[str]:
+def _flags_of_all_tasks(command: str) -> set[str]:
+    return {flag for task in TASKS for flag in _flags_after(command, task)}
+
+
+def _flags_after(command: str, task: str) -> list[str]:
+    """The flags of a task, or of what else ``study`` can do, after one of both commands."""
+    if command == "study" and task in OF_STUDIES:
+        return _flags({"status": Status, "table": ShowTable, "file": StudyOptions}[task])
+    if command == "study":
+        return _flags(TASKS[task].settings_type, StudyOptions, without=NO_SETTINGS)
+    return _flags(TASKS[task].settings_type, Run)
+
+
+def _flags(*kinds: type, without: Collection[str] = ()) -> list[str]:
     """The flags that are made from the fields of dataclasses."""
-    names = [field.name.replace("_", "-") for kind in kinds for field in dataclasses.fields(kind)]
+    fields = [field.name for kind in kinds for field in dataclasses.fields(kind)]
+    names = [field.replace("_", "-") for field in fields if field not in without]
     return [*(f"--{name}" for name in names), *(f"--no-{name}" for name in names)]
 
 

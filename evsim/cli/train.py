@@ -6,7 +6,8 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,7 +180,7 @@ def _read(
     left_out: list[str] = []
 
     def read() -> Parts:
-        parts, found = _find_data(task, settings)
+        parts, found = find_data(task, settings)
         left_out.extend(found)
         return parts
 
@@ -193,21 +194,16 @@ def _read(
     return (training, validation, test), left_out
 
 
-def _find_data(task: Experiment[Any], settings: ExperimentSettings) -> tuple[Parts, list[str]]:
+def find_data(task: Experiment[Any], settings: ExperimentSettings) -> tuple[Parts, list[str]]:
     """Read the data before training, and print and return what was left out of them.
 
     Where files are missing, the message names the flags that help.
     """
     from evsim.data import SpikesLeftOutWarning
-    from evsim.data.fetching import MissingFilesError
 
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, missing_files_told():
         warnings.simplefilter("always", SpikesLeftOutWarning)
-        try:
-            parts = task.data(settings)
-        except MissingFilesError as error:
-            remedy = error.remedy("fetch them with --download", "--data")
-            raise FileNotFoundError(f"{error.absence}; {remedy}") from error
+        parts = task.data(settings)
     left_out = []
     for warning in caught:
         if issubclass(warning.category, SpikesLeftOutWarning):
@@ -218,6 +214,18 @@ def _find_data(task: Experiment[Any], settings: ExperimentSettings) -> tuple[Par
                 warning.message, warning.category, warning.filename, warning.lineno
             )
     return parts, left_out
+
+
+@contextmanager
+def missing_files_told() -> Iterator[None]:
+    """Name the flags that help where files are missing."""
+    from evsim.data.fetching import MissingFilesError
+
+    try:
+        yield
+    except MissingFilesError as error:
+        remedy = error.remedy("fetch them with --download", "--data")
+        raise FileNotFoundError(f"{error.absence}; {remedy}") from error
 
 
 def _test(outcome: Evaluation, result: FitResult, names: Sequence[str]) -> dict[str, Any]:

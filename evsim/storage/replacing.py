@@ -20,6 +20,7 @@ WRITTEN = {
     "test.json",
     "folds.json",
     "lock",
+    "lock.holder",
 }
 """The files of a run; while a file is written there is also ``.NAME.partial``."""
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import inspect
 import json
 import os
-import platform
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +13,11 @@ import numpy as np
 from evsim.arguments.checks import checked_path
 from evsim.arguments.keywords import helpful
 from evsim.arguments.paths import user_path
-from evsim.display.warning_place import warn_caller
 from evsim.network.network import Network
 from evsim.storage.arrays import load_arrays, save_arrays
 from evsim.storage.description import differences
 from evsim.storage.files import StorageError, write_atomically
+from evsim.storage.locks import held, holder_of
 from evsim.storage.networks import load_network, save_network
 
 
@@ -33,9 +29,8 @@ class RunFolder:
     ``best.safetensors`` the network of the best epoch (``load_network`` reads it) and
     ``checkpoint.safetensors`` everything that is needed to continue.  Only the checkpoint decides
     which epochs are finished; the other files are rewritten from it when a run is resumed.  A
-    process that trains in the folder holds a system lock on the file ``lock``.  The lock ends with
-    the process, however it ends; the file stays and means nothing.  ``lock.holder`` names the
-    process, for messages only.
+    process that trains in the folder holds a system lock on the file ``lock``, and ``lock.holder``
+    names the process, see ``evsim.storage.locks``.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -46,7 +41,7 @@ class RunFolder:
         self.best = self.path / "best.safetensors"
         self.checkpoint = self.path / "checkpoint.safetensors"
         self.lock = self.path / "lock"
-        self.holder = self.path / "lock.holder"
+        self.holder = holder_of(self.lock)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -55,18 +50,9 @@ class RunFolder:
         Raises StorageError for a folder in use.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = _lock_of(self.lock)
-        try:
-            _acquire(lock, self.path, self.holder)
-            if lock.is_locked:
-                with contextlib.suppress(OSError):  # writing the checkpoint reports a full disk
-                    self.holder.write_text(f"{os.getpid()} {platform.node()}")
+        remedy = "wait for it, or choose another run_folder"
+        with held(self.lock, f"trains in {self.path}", remedy):
             yield
-        finally:
-            if lock.is_locked:
-                with contextlib.suppress(OSError):
-                    self.holder.unlink()
-            lock.release()
 
     def begin(
         self, settings: dict[str, Any], *, resume: bool
@@ -148,53 +134,3 @@ def load(path: str | os.PathLike[str]) -> Network:
             "epoch, or the file of a network"
         )
     return load_network(best)
-
-
-def _lock_of(path: Path) -> Any:
-    """A system lock on a file, which ends with the process that holds it."""
-    import filelock
-
-    if "fallback_to_soft" in inspect.signature(filelock.FileLock.__init__).parameters:
-        # A soft lock, which is a mere file, would outlive a process that is killed.
-        return filelock.FileLock(path, fallback_to_soft=False)
-    return filelock.FileLock(path)
-
-
-def _acquire(lock: Any, folder: Path, holder: Path) -> None:
-    """Acquire the lock of a folder; raise StorageError if another process holds it."""
-    import filelock
-
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise StorageError(
-            f"{_named_in(holder)} trains in {folder}: wait for it, or choose another run_folder"
-        ) from None
-    except (NotImplementedError, OSError) as error:
-        code = getattr(error, "errno", None)
-        if code is not None and code not in _NO_LOCKS:
-            raise
-        warn_caller(
-            f"the file system of {folder} has no locks ({error}): nothing keeps another process "
-            "from training there too",
-            NoLocksWarning,
-        )
-
-
-class NoLocksWarning(RuntimeWarning):
-    """A run folder lies where other processes cannot be kept from training in it too."""
-
-
-_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
-"""The error codes of a file system without locks."""
-
-
-def _named_in(holder: Path) -> str:
-    """The process that holds a lock, as named in the file beside it."""
-    try:
-        number, _, machine = holder.read_text().partition(" ")
-    except (OSError, UnicodeDecodeError):
-        return "another process"
-    if not (number.isdigit() and machine):
-        return "another process"
-    return f"process {number} on {machine}"

@@ -83,11 +83,11 @@ class Progress:
         """The remaining time, from the speed since the first batch, which includes compiling."""
         done = self._done(epoch, batch)
         if done == self.epochs:
-            return _clock(0)
+            return clock(0)
         if self._first_batch is None or done == self._first_batch[1]:
             return "?"
         since, before = self._first_batch
-        return _clock((time.monotonic() - since) * (self.epochs - done) / (done - before))
+        return clock((time.monotonic() - since) * (self.epochs - done) / (done - before))
 
 
 class Lines(Progress):
@@ -212,7 +212,8 @@ def summary(record: EpochRecord) -> str:
     return text
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A time as minutes and seconds, with hours if there are any."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

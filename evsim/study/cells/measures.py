@@ -1,0 +1,23 @@
+"""The measures that a run ends with."""
+
+from __future__ import annotations
+
+from evsim.study.cells.plan import Measures
+from evsim.training.evaluation import Evaluation
+from evsim.training.fitting import FitResult
+
+
+def tested(outcome: Evaluation) -> Measures:
+    """What is told of a test."""
+    return {"accuracy": outcome.accuracy, "loss": outcome.loss, "samples": len(outcome.losses)}
+
+
+def trained(result: FitResult) -> Measures:
+    """What is told of training; of the best epoch, as far as it is known."""
+    measures: Measures = {"best_epoch": result.best_epoch, "epochs": len(result.history)}
+    if result.best_epoch:
+        best = result.history[result.best_epoch - 1]
+        for name in ("validation_accuracy", "validation_loss"):
+            if getattr(best, name) is not None:
+                measures[name] = getattr(best, name)
+    return measures
