@@ -242,7 +242,8 @@ def _flags_after(command: str, task: str) -> list[str]:
     if command == "study" and task in OF_STUDIES:
         return _flags({"status": Status, "table": ShowTable, "file": StudyOptions}[task])
     if command == "study":
-        return _flags(TASKS[task].settings_type, StudyOptions, without=NO_SETTINGS)
+        own = _flags(TASKS[task].settings_type, without=NO_SETTINGS)
+        return [*own, *_flags(StudyOptions)]
     return _flags(TASKS[task].settings_type, Run)
 
 
