@@ -1,16 +1,20 @@
 """The command ``evsim study``: flags, files, what it prints and writes, and its exit statuses."""
 
 import io
+import itertools
 import re
 import textwrap
+from pathlib import Path
 
+import numpy as np
 import pytest
 import study_functions
 from matplotlib import image
 from rich.console import Console
 
-from evsim.cli import main
+from evsim.cli import TASKS, main
 from evsim.cli.schedulers import slurm_options
+from evsim.cli.study_file import read_study
 from evsim.cli.study_options import grid_of, seeds_of
 from evsim.study import Study, load_study
 from evsim.study.cells.folder import Failure
@@ -231,3 +235,21 @@ def test_a_terminal_shows_what_runs(tmp_path):
         display.show()
     assert "failed: x=2,seed=0: ValueError: no" in written.getvalue()
     assert "3 of 5 finished, 0 running, 1 failed" in written.getvalue()
+
+
+# -- the studies of the papers ------------------------------------------------------------
+
+OF_PAPERS = sorted((Path(__file__).parents[1] / "studies").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", OF_PAPERS, ids=lambda path: path.stem)
+def test_the_tasks_accept_the_studies_of_the_papers(path):
+    study = read_study(path)
+    task = TASKS[study.task]
+    chosen = set()
+    for values in itertools.product(*study.vary.values()):
+        varied = dict(zip(study.vary, values, strict=True))
+        settings = task.settings_type(**study.settings, **varied)
+        task.network(settings)
+        chosen.add(settings)
+    assert len(chosen) == np.prod([len(values) for values in study.vary.values()]) > 1

@@ -126,7 +126,8 @@ def _run(asked: Asked, options: StudyOptions) -> int:
                 **common,
             )
         total = len(study.cells)
-        print(f"{study.description.task}: {total} run{'s' * (total != 1)}", file=sys.stderr)
+        name = getattr(asked.task, "name", study.description.task)
+        print(f"{name}: {total} run{'s' * (total != 1)}", file=sys.stderr)
     _find_data(asked, options)
     how: dict[str, Any] = {"threads": options.threads, "retry_failed": options.retry_failed,
            "progress": options.progress}  # fmt: skip
