@@ -119,7 +119,7 @@ echo "Submitted batch job $$"
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_jobs_of_slurm_run_a_study(tmp_path, monkeypatch, capfd):
+def test_jobs_of_slurm_run_a_study(tmp_path, monkeypatch):
     """With an sbatch that starts each job on this machine."""
     pytest.importorskip("dask_jobqueue")
     commands = tmp_path / "commands"
@@ -133,8 +133,14 @@ def test_jobs_of_slurm_run_a_study(tmp_path, monkeypatch, capfd):
     file = tmp_path / "study.toml"
     file.write_text('task = "study_functions:double"\nseeds = 1\nvary.x = [1, 2]\n')
     where = "slurm:partition=cpu,cores=1,memory=1GB,walltime=00:10:00,jobs=1"
-    assert main(["study", str(file), "--out", str(tmp_path / "s"), "--scheduler", where]) == 0
-    assert "2 of 2 runs are finished" in capfd.readouterr().out
+    # In a process of its own, where no other cluster is.
+    words = ["study", str(file), "--out", str(tmp_path / "s"), "--scheduler", where]
+    done = subprocess.run(
+        [sys.executable, "-m", "evsim", *words],
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 runs are finished" in done.stdout
 
 
 # -- the standard library ----------------------------------------------------------------------
