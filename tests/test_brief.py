@@ -92,6 +92,7 @@ def objects(network, data):
         callbacks=[states.append],
         progress=False,
     )
+    table = evsim.study.Table({"hidden": list(range(300)), "accuracy": [0.5] * 300}, ("hidden",))
     kept = [
         *(gradient_of(network, data, engine) for engine in ("exact", "grid", "reference")),
         network,
@@ -104,6 +105,7 @@ def objects(network, data):
         evsim.datasets.TimeSeries(tuple(np.zeros((9, 300, 4))), np.zeros(9, int), ("one",)),
         evsim.study.k_fold(data, 3),
         evsim.study.Scores(tuple(map(str, range(50))), np.arange(50.0)),
+        evsim.study.Choice({"hidden": 3}, table, table),
         evsim.readouts.Voltage(times=np.linspace(0, 40, 500)),
         evsim.readouts.VoltageAt(evsim.readouts.SampleTimes(np.arange(400.0), np.array([0, 400]))),
         evsim.Dropout({"hidden": 0.1}, keys=np.arange(1000, dtype=np.uint64)),
