@@ -20,8 +20,8 @@ UV := UV_SYSTEM_CERTS=1 $(BIN)/uv --quiet
 INSTALLED_UV := $(VENV)/installed-uv
 LOWEST := $(CURDIR)/build/lowest
 # The tests of what depends on other libraries.
-LOWEST_TESTS := $(patsubst %,tests/test_%.py,cli datasets exact exponential grid import lif plotting \
-    reference simulation storage testing topology training training_options)
+LOWEST_TESTS := $(patsubst %,tests/test_%.py,cli datasets exact grid import plotting \
+    reference simulation storage training training_options)
 WHEEL := $(CURDIR)/build/wheel
 # PyTorch without CUDA, which is ten times smaller; TORCH_INDEX= takes the one of PyPI.
 TORCH ?= torch
