@@ -275,6 +275,19 @@ def test_sparse_parameters_hold_real_numbers(kind):
             network(**values)
 
 
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        (np.array([1, 2.5], object), "times has type object: it must hold numbers"),
+        (np.array([1, None], object), "times holds a NoneType: it must hold numbers"),
+        ([2**70, 1], "times holds an integer beyond 64 bits: it must hold numbers"),
+    ],
+)
+def test_arrays_of_objects_are_refused_for_what_is_wrong_with_them(times, message):
+    with pytest.raises(TypeError, match=message):
+        evsim.SpikeTrains(times, [0, 0], [0, 2], 1)
+
+
 def test_labels_beyond_64_bits_are_refused():
     with pytest.raises(ValueError, match=r"labels\[1\] = 9223372036854775808"):
         evsim.Dataset(SPIKES, np.array([0, 2**63], np.uint64))

@@ -200,6 +200,20 @@ def test_where_pytorch_does_not_compute_a_simulation_is_one_operator(spikes):
     assert module.to("meta")(spikes()).is_meta
 
 
+def test_a_trace_before_dispatch_has_the_simulation_and_not_its_values():
+    module, later = Module(layered(), FirstSpike(), 40.0), times() + 1.0
+    traced = make_fx(lambda given: module(given), pre_dispatch=True)(times())
+    assert torch.equal(traced(later), module(later))
+
+
+@pytest.mark.parametrize("spikes", [times, trains])
+def test_values_are_computed_whatever_the_default_device(spikes):
+    module, given = Module(layered(), FirstSpike(), 40.0), spikes()
+    expected = module(given)
+    with torch.device("meta"):
+        assert torch.equal(module(given), expected)
+
+
 def test_several_inputs_of_both_forms():
     network = evsim.Network(
         [evsim.Input("a", 2), evsim.Input("b", 1), evsim.LI("out", 1)],
@@ -685,6 +699,8 @@ def test_second_derivatives_vmap_and_forward_mode_are_refused():
         gradient.sum().backward()
     with pytest.raises(NotImplementedError, match="cannot be mapped by torch.func.vmap: give all"):
         torch.func.vmap(lambda sample: read(sample[None]))(times())
+    with pytest.raises(NotImplementedError, match="cannot be mapped by torch.func.vmap: give all"):
+        torch.autograd.functional.jacobian(read, times(), vectorize=True)
     with torch.autograd.forward_ad.dual_level():
         dual = torch.autograd.forward_ad.make_dual(times(), torch.ones_like(times()))
         with pytest.raises(RuntimeError, match="forward mode AD"):

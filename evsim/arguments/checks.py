@@ -288,11 +288,13 @@ class _Given:
             return
         message = f"{name} has type {array.dtype}: it must hold {self.what}"
         if kind == "O":
-            types = {type(entry): entry for entry in array.ravel()[::-1].tolist()}
-            others = [t for t in reversed(types) if t not in (int, float)]
+            entries = array.ravel()[::-1].tolist()
+            others = [t for t in reversed({type(e): e for e in entries}) if t not in (int, float)]
             found = f"a {others[0].__name__}" if others else "an integer beyond 64 bits"
             verb = "holds" if array.ndim else "is"
-            message = f"{name} {verb} {found}: it must hold {self.what}"
+            # Numbers that would fit are refused for the type of their array, and that is said.
+            if others or any(type(e) is int and not -(2**63) <= e < 2**64 for e in entries):
+                message = f"{name} {verb} {found}: it must hold {self.what}"
         if kind in "mM":
             message += "; times are plain numbers in ms"
         raise TypeError(message)

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch._ops import _len_torch_dispatch_stack_pre_dispatch
 
 from evsim.torch.layer import Layer, Simulated
 from evsim.torch.spike_tensors import PER_INPUT, Entry, as_tensors, batch_size_of
@@ -143,7 +144,9 @@ _pull_back_operator = torch.ops.evsim.pull_back.default
 
 def _computes(given: Sequence[Any]) -> bool:
     """Whether PyTorch computes with these tensors now, and neither traces nor imitates it."""
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+    if torch.compiler.is_compiling():
+        return False
+    if torch._C._len_torch_dispatch_stack() or _len_torch_dispatch_stack_pre_dispatch():
         return False
     return not any(
         isinstance(one, Tensor) and (type(one) not in _WITH_NUMBERS or one.is_meta) for one in given
@@ -185,15 +188,18 @@ def simulate(
     return tuple(results[:-1])
 
 
+_NOT_MAPPED = (
+    "evsim.torch cannot be mapped by torch.func.vmap: give all samples as one batch, Jacobians row "
+    "by row"
+)
+
+
 class _NotMapped(torch.autograd.Function):
     """A function that torch.func.vmap does not map."""
 
     @staticmethod
     def vmap(*_: Any) -> Any:
-        raise NotImplementedError(
-            "evsim.torch cannot be mapped by torch.func.vmap: give all samples as one batch, "
-            "Jacobians row by row"
-        )
+        raise NotImplementedError(_NOT_MAPPED)
 
 
 class _Simulation(_NotMapped):
@@ -240,6 +246,9 @@ class _Adjoint(_NotMapped):
     ) -> tuple[Tensor, ...]:
         parameters, spikes, cotangents = others[:count], others[count:given], others[given:]
         if _computes(cotangents):
+            # The vmap of is_grads_batched=True does not ask the function whether it can be mapped.
+            if any(map(torch._C._functorch.is_legacy_batchedtensor, cotangents)):
+                raise NotImplementedError(_NOT_MAPPED)
             found = _pull_back(handle, cotangents, parameters, spikes, layer, needed)
         else:
             found = _pull_back_operator(

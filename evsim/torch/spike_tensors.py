@@ -58,8 +58,12 @@ def _entries_of(name: str, units: int, spikes: Any) -> list[Entry]:
             f"spikes of {name!r} have shape {tuple(spikes.shape)}: give spike times in ms of shape "
             f"(batch, units) or (batch, units, spikes) with {units} units"
         )
-    # Two tensors, because torch.compile refuses a function that gets the same one twice.
-    return [spikes, torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)]
+    # Two tensors, because torch.compile refuses a function that gets the same one twice.  They are
+    # where the times are, and not on the default device: "meta" would have no values.
+    return [
+        spikes,
+        *(torch.empty(0, dtype=torch.int64, device=spikes.device) for _ in range(2)),
+    ]
 
 
 def as_tensors(entries: Sequence[Entry]) -> list[Tensor]:
