@@ -539,7 +539,7 @@ def test_nothing_is_chosen_while_a_run_on_a_fold_is_missing(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"grid": {"hiden": [5]}}, "no setting of yin-yang 'hiden'; did you mean 'hidden'"),
+        ({"grid": {"hiden": [5]}}, "yin-yang: there is no setting 'hiden'; did you mean 'hidden'"),
         ({"grid": {"hidden": [5, 0]}}, "hidden = 0: it must be at least 1"),
         ({"grid": {"hidden": []}}, r"grid\['hidden'\] is empty"),
         ({"grid": {"hidden": [5, 5]}}, r"grid\['hidden'\] holds 5 twice"),

@@ -169,7 +169,9 @@ def test_flags_of_slurm_become_arguments_of_dask_jobqueue():
     [
         (["yn-yang"], "there is no task 'yn-yang'; did you mean 'yin-yang'?"),
         (["yin-yang", "--hiden", "3"], "yin-yang has no flag --hiden; did you mean --hidden?"),
-        (["yin-yang", "--vary", "hiden=3"], "no setting of yin-yang 'hiden'; did you"),
+        (["yin-yang", "--vary", "hiden=3"], "yin-yang: there is no setting 'hiden'; did you mean"),
+        (["yin-yang", "--vary", "hidden=x"], "hidden = 'x': it must be an integer"),
+        (["yin-yang", "--vary", "hidden=x", "--folds", "2", "--choose"], "must be an integer"),
         (["yin-yang", "--vary", "hidden"], "--vary hidden: give a setting and its values"),
         (["yin-yang", "--vary", "hidden=3,0"], "--hidden = 0: it must be at least 1"),
         (["yin-yang", "--seeds", "x"], "--seeds x: give their number, or the seeds as 0,1,5"),
@@ -198,7 +200,15 @@ def test_what_cannot_be_run_is_told_in_a_sentence(words, message, tmp_path, caps
         ("task = 'yin-yang'\nvari = 3", "there is no entry 'vari'; did you mean 'vary'?"),
         ("task = 'yin-yang'\nvary = 3", "vary = 3: it must be a table, [vary]"),
         ("task = 'yin-yang'\nchoose = 'best'", "the one way is 'cross-validation'"),
-        ("task = 'yin-yang'\nengine.name = 'exact'\nengine.step = 1", "of [engine] 'step'"),
+        ("task = 'yin-yang'\nengine.name = 'exact'\nengine.step = 1", "[engine]: there is no entry 'step'"),
+        ("task = 'yin-yang'\nengine.name = 'gird'", "no engine 'gird'; did you mean 'grid'?"),
+        ("task = 'yin-yang'\nengine.name = 'grid'\nengine.dt = 'a'", "[engine]: dt = 'a': it must"),
+        ("task = 'yin-yang'\nseeds = '2'", "seeds = '2': give their number, or a list of them"),
+        ("task = 'yin-yang'\nseeds = [0.5]", "seeds = [0.5]: give their number"),
+        ("task = 'yin-yang'\nfolds = 3.0", "folds = 3.0: give 'groups', or the number of parts"),
+        ("task = 'yin-yang'\nvalidate = 'no'", "validate = 'no': it must be True or False"),
+        ("task = 'yin-yang'\nsettings.epochs = '2'", "epochs = '2': it must be an integer"),
+        ("task = 'yin-yang'\nvary.hidden = 3", "grid['hidden'] = 3: give a mapping"),
         ("task = 'yn-yang'", "there is no task 'yn-yang'; did you mean 'yin-yang'?"),
         ("task = ", "study.toml is no TOML file"),
     ],
@@ -206,6 +216,12 @@ def test_what_cannot_be_run_is_told_in_a_sentence(words, message, tmp_path, caps
 def test_what_a_file_cannot_say_is_told_in_a_sentence(text, message, write, tmp_path, capsys):
     assert main(["study", write(text), "--out", str(tmp_path / "s")]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_file_is_no_folder_for_a_study(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["study", "yin-yang", "--out", str(tmp_path / "file" / "s")]) == 2
+    assert f"{tmp_path / 'file'} is a file, name a folder" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_study_has_no_status(tmp_path, capsys):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from evsim.arguments.checks import unknown_name
 from evsim.arguments.paths import user_path
 from evsim.cli.exit_status import FAILED
-from evsim.cli.options import Run
+from evsim.cli.options import ENGINE_FLAGS, Run
 from evsim.cli.schedulers import is_local, scheduler_named
 from evsim.cli.study_file import StudyFile, read_study
 from evsim.cli.study_options import StudyOptions, folds_of, grid_of, seeds_of
@@ -102,11 +103,24 @@ def _engine_of(file: StudyFile, grid_step: float) -> Any:
     known = ("name", "dt", "precision")
     for name in file.engine:
         if name not in known:
-            raise ValueError(unknown_name("entry of [engine]", name, known))
+            raise ValueError(f"[engine]: {unknown_name('entry', name, known)}")
+    chosen = file.engine.get("name", "exact")
+    if chosen not in list(ENGINE_FLAGS):
+        raise ValueError(f"[engine]: {unknown_name('engine', chosen, ENGINE_FLAGS)}")
     given = {name: value for name, value in file.engine.items() if name != "name"}
-    run = Run(engine=file.engine.get("name", "exact"), **given)
+    run = Run(engine=chosen, **given)
     run.check()
-    return run.create_engine(grid_step)
+    with _wrong_types_told("[engine]: "):
+        return run.create_engine(grid_step)
+
+
+@contextmanager
+def _wrong_types_told(where: str = "") -> Iterator[None]:
+    """A value of a wrong type was typed by the user, in a flag or a file: no fault of evsim."""
+    try:
+        yield
+    except TypeError as error:
+        raise ValueError(f"{where}{error}") from error
 
 
 def _run(asked: Asked, options: StudyOptions) -> int:
@@ -114,17 +128,18 @@ def _run(asked: Asked, options: StudyOptions) -> int:
     from evsim.study import Study
 
     common = {"settings": asked.settings, "folds": asked.folds, "engine": asked.engine}
+    with missing_files_told(), _wrong_types_told():
+        # A choice makes studies of its own; this one only checks what it is given.
+        study = Study(
+            asked.task,
+            asked.grid,
+            seeds=asked.seeds,
+            folder=options.folder,
+            validate=asked.validate,
+            allow_large=options.allow_large,
+            **{**common, "folds": None if asked.choose else asked.folds},
+        )
     if not asked.choose:
-        with missing_files_told():
-            study = Study(
-                asked.task,
-                asked.grid,
-                seeds=asked.seeds,
-                folder=options.folder,
-                validate=asked.validate,
-                allow_large=options.allow_large,
-                **common,
-            )
         total = len(study.cells)
         name = getattr(asked.task, "name", study.description.task)
         print(f"{name}: {total} run{'s' * (total != 1)}", file=sys.stderr)

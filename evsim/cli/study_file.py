@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from evsim.arguments.checks import shown, unknown_name
+from evsim.arguments.checks import is_integer, shown, unknown_name
 from evsim.arguments.paths import user_path
 
 CROSS_VALIDATION = "cross-validation"
@@ -68,6 +68,16 @@ def read_study(path: Path) -> StudyFile:
     if not isinstance(content.get("task"), str):
         raise ValueError(f'{path} names no task: begin it with task = "yin-yang"')
     study = StudyFile(**content)
+    for name in ("seeds", "fold_seeds"):
+        seeds = getattr(study, name)
+        if not all(map(is_integer, seeds if isinstance(seeds, list) else [seeds])):
+            raise ValueError(
+                f"{path}: {name} = {shown(seeds)}: give their number, or a list of them"
+            )
+    if not (study.folds is None or isinstance(study.folds, str) or is_integer(study.folds)):
+        raise ValueError(
+            f"{path}: folds = {shown(study.folds)}: give 'groups', or the number of parts"
+        )
     if study.choose not in (None, CROSS_VALIDATION):
         raise ValueError(
             f"{path}: choose = {shown(study.choose)}: the one way is {CROSS_VALIDATION!r}"

@@ -45,3 +45,13 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def check_no_file(folder: Path, name: str) -> None:
+    """Refuse the path of a folder if it, or a folder above it, is a file.
+
+    ``name`` is the argument that has the path.  Raises ValueError.
+    """
+    for part in (folder, *folder.parents):
+        if part.exists() and not part.is_dir():
+            raise ValueError(f"{name} = {str(folder)!r}: {part} is a file, name a folder")

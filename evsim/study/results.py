@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from evsim.arguments.checks import check_is, checked_path, shown, unknown_name
 from evsim.arguments.keywords import helpful
+from evsim.display.warning_place import warn_caller
 from evsim.study.cells.cell import Cell
 from evsim.study.cells.folder import STATES, CellFolder
 from evsim.study.description import Description, cell_folder, stored_in
@@ -131,10 +131,10 @@ class StudyResults:
                     pairs.setdefault(key, {})[side] = row[measure]
         whole = [pair for pair in pairs.values() if None not in pair.values() and len(pair) == 2]
         if len(whole) < len(pairs):
-            warnings.warn(
+            warn_caller(
                 f"{len(pairs) - len(whole)} of {len(pairs)} pairs are left out: their runs are not "
                 "both finished",
-                stacklevel=2,
+                UserWarning,
             )
         return paired_difference(
             [pair["a"] for pair in whole], [pair["b"] for pair in whole], confidence=confidence

@@ -13,6 +13,7 @@ from typing import Any
 
 from evsim.arguments.checks import check_flag, checked_count, checked_path, shown
 from evsim.arguments.keywords import helpful
+from evsim.storage.files import check_no_file
 from evsim.study.cells.cell import Cell, check_names
 from evsim.study.cells.engines import described, engine_of
 from evsim.study.cells.plan import Folds, RunPlan, Subject
@@ -86,6 +87,7 @@ class Study(StudyResults):
         fixed = checked_settings({} if settings is None else settings, varied)
         chosen = checked_seeds(seeds)
         place = checked_path(folder, "folder").absolute()
+        check_no_file(place, "folder")
         folds = _checked_folds(folds)
         check_flag(validate, "validate")
         check_size(varied, len(chosen) * (folds if isinstance(folds, int) else 1), allow_large)

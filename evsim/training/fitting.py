@@ -44,6 +44,7 @@ from evsim.network.network import Network
 from evsim.simulation.checks import check_adjustments, check_is_loss
 from evsim.simulation.silence import warn_of_unreached
 from evsim.simulation.units_of_time import warn_of_seconds
+from evsim.storage.files import check_no_file
 from evsim.storage.run_folder import RunFolder
 from evsim.training.evaluation import Evaluation, checked_data, evaluate
 from evsim.training.history import EpochRecord, History, Watch, check_watch, check_watched
@@ -422,7 +423,5 @@ def _checked_functions(functions: Any, name: str, what: str) -> tuple[Any, ...]:
 
 def _checked_folder(run_folder: Any) -> Path:
     folder = checked_path(run_folder, "run_folder")
-    for part in (folder, *folder.parents):
-        if part.exists() and not part.is_dir():
-            raise ValueError(f"run_folder = {str(folder)!r}: {part} is a file, name a folder")
+    check_no_file(folder, "run_folder")
     return folder

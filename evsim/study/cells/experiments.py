@@ -26,7 +26,7 @@ class OfExperiment:
         known = [field.name for field in dataclasses.fields(self.experiment.settings_type)]
         for name in settings:
             if name not in known:
-                raise ValueError(unknown_name(f"setting of {self._name}", name, known))
+                raise ValueError(f"{self._name}: {unknown_name('setting', name, known)}")
             if name == "folds":
                 raise ValueError("folds are no setting of a study: give Study(..., folds='groups')")
         self._settings(settings, seed)

@@ -240,7 +240,8 @@ def end_with_parent() -> None:
     import multiprocessing
 
     parent = multiprocessing.parent_process()
-    if parent is None or not _watching.acquire(blocking=False):
+    # joblib's processes know no sentinel of their parent; they end by themselves when idle.
+    if parent is None or parent.sentinel is None or not _watching.acquire(blocking=False):
         return
 
     def wait() -> None:
