@@ -200,10 +200,7 @@ def test_what_cannot_be_run_is_told_in_a_sentence(words, message, tmp_path, caps
         ("task = 'yin-yang'\nvari = 3", "there is no entry 'vari'; did you mean 'vary'?"),
         ("task = 'yin-yang'\nvary = 3", "vary = 3: it must be a table, [vary]"),
         ("task = 'yin-yang'\nchoose = 'best'", "the one way is 'cross-validation'"),
-        (
-            "task = 'yin-yang'\nengine.name = 'exact'\nengine.step = 1",
-            "[engine]: there is no entry 'step'",
-        ),
+        ("task = 'yin-yang'\nengine.step = 1", "[engine]: there is no entry 'step'"),
         ("task = 'yin-yang'\nengine.name = 'gird'", "no engine 'gird'; did you mean 'grid'?"),
         ("task = 'yin-yang'\nengine.name = 'grid'\nengine.dt = 'a'", "[engine]: dt = 'a': it must"),
         ("task = 'yin-yang'\nseeds = '2'", "seeds = '2': give their number, or a list of them"),

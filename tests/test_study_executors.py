@@ -161,10 +161,11 @@ def test_a_broken_pool_is_told_and_what_is_left_can_be_run(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["list", "generator_unordered"])
-def test_joblib_runs_a_study(how, tmp_path):
+def test_joblib_runs_a_study(how, tmp_path, capfd):
     joblib = pytest.importorskip("joblib")
     study = of_function(study_functions.double, tmp_path)
     check_scores(study.run(joblib.Parallel(n_jobs=2, return_as=how), progress=False))
+    assert "Traceback" not in capfd.readouterr().err  # of a thread of a worker
 
 
 def test_an_error_of_a_worker_of_joblib_ends_only_its_cell(tmp_path, monkeypatch):
