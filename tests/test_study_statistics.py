@@ -35,6 +35,7 @@ def test_equal_differences_decide_nothing():
     found = paired_difference([0.5, 0.6], [0.4, 0.5])
     assert found.mean == pytest.approx(0.1)
     assert np.isnan(found.interval).all()
+    assert str(found).endswith(f"in each of {found.pairs} pairs, so no interval: not decided")
     assert found.verdict == "not decided"
 
 

@@ -56,6 +56,8 @@ class PairedDifference:
 
     def __str__(self) -> str:
         low, high = self.interval
+        if np.isnan(self.p):
+            return f"{self.mean:+.4g} in each of {self.pairs} pairs, so no interval: {self.verdict}"
         return (
             f"{self.mean:+.4g}, {100 * self.confidence:g} % interval [{low:+.4g}, {high:+.4g}] "
             f"(bootstrap [{self.bootstrap[0]:+.4g}, {self.bootstrap[1]:+.4g}]), p = {self.p:.2g}, "
