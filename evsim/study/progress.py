@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Self
 
+from evsim.display.progress import Display, PlainLines, changing_console, clock
 from evsim.study.cells.running import Ended, Work
-from evsim.training.progress import clock
 
 INTERVAL = 1.0  # s between two updates of the table
-LINE_INTERVAL = 10.0  # s between two lines
 MOST_RUNNING = 8  # running cells with a line of their own
 
 
-class StudyProgress:
+class StudyProgress(Display):
     """The base class of displays; it shows nothing.
 
     Parameters
@@ -30,8 +27,6 @@ class StudyProgress:
         How many epochs each cell has, where it is known.
     """
 
-    interval = float("inf")
-
     def __init__(self, work: Sequence[Work], finished: int, epochs: dict[str, int | None]) -> None:
         self.before = finished
         self.left = {each.name: each for each in work}
@@ -41,17 +36,6 @@ class StudyProgress:
         self._began = time.monotonic()
         self._shown = self._began
         self._done_at_start: float | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pass
 
     def tick(self) -> None:
         """Some time has passed."""
@@ -67,9 +51,6 @@ class StudyProgress:
         if ended.ending == "failed" and ended.failure is not None:
             self.say(f"failed: {work.name}: {ended.failure.error}")
         self.tick()
-
-    def say(self, text: str) -> None:
-        """Show a line that stays."""
 
     def show(self) -> None:
         """Show how far the study is."""
@@ -102,16 +83,11 @@ class StudyProgress:
         return clock((time.monotonic() - self._began) * left / since) if since > 0 else "?"
 
 
-class StudyLines(StudyProgress):
+class StudyLines(PlainLines, StudyProgress):
     """Plain lines, for log files and pipes."""
-
-    interval = LINE_INTERVAL
 
     def __exit__(self, *error: object) -> None:
         self.show()
-
-    def say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
 
     def show(self) -> None:
         self.say(self.summary(self.running()))
@@ -163,9 +139,7 @@ def progress_for(
     """The display that suits standard error."""
     if not shown:
         return StudyProgress(work, finished, epochs)
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if (console.is_terminal and not console.is_dumb_terminal) or console.is_jupyter:
+    console = changing_console()
+    if console is not None:
         return StudyTable(work, finished, epochs, console)
     return StudyLines(work, finished, epochs)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from types import TracebackType
 from typing import Any, Self
 
+from evsim.display.progress import Display, PlainLines, changing_console, clock
 from evsim.training.history import EpochRecord
 
 BAR_INTERVAL = 0.1  # s between two updates of the bar
-LINE_INTERVAL = 10.0  # s between two lines
 NARROW = 80  # columns, below which there is no room for a bar beside the metrics
 
 
-class Progress:
+class Progress(Display):
     """The base class of progress displays; it shows nothing.
 
     Parameters
@@ -26,25 +24,12 @@ class Progress:
         The number of epochs that a resumed run has already finished.
     """
 
-    interval = float("inf")
-
     def __init__(self, epochs: int, batches: int, finished: int) -> None:
         self.epochs = epochs
         self.batches = batches
         self.finished = finished
         self._shown = time.monotonic()
         self._first_batch: tuple[float, float] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pass
 
     def batch(self, epoch: int, batch: int, loss: float | None) -> None:
         """A batch is done; most calls show nothing and cost little.
@@ -64,9 +49,6 @@ class Progress:
     def stop(self, why: str) -> None:
         """Training ends before its last epoch; show the reason in a line that stays."""
         self.say(why)
-
-    def say(self, text: str) -> None:
-        """Show a line that stays."""
 
     def _show(self, epoch: int, batch: int, text: str) -> None:
         """Show the progress of the run."""
@@ -90,10 +72,8 @@ class Progress:
         return clock((time.monotonic() - since) * (self.epochs - done) / (done - before))
 
 
-class Lines(Progress):
+class Lines(PlainLines, Progress):
     """Occasional plain lines, for log files and pipes."""
-
-    interval = LINE_INTERVAL
 
     def __init__(self, epochs: int, batches: int, finished: int) -> None:
         super().__init__(epochs, batches, finished)
@@ -122,9 +102,6 @@ class Lines(Progress):
     def _batch_is_due(self, now: float) -> bool:
         # Lines of epochs have an accuracy; batches are only shown if epochs take long.
         return now - max(self._shown, self._epoch_began) >= self.interval
-
-    def say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
 
     def _show(self, epoch: int, batch: int, text: str) -> None:
         within = "" if batch == self.batches else f", batch {batch}/{self.batches}"
@@ -192,10 +169,8 @@ def progress_for(shown: bool, epochs: int, batches: int, finished: int) -> Progr
     """The progress display that suits standard error."""
     if not shown:
         return Progress(epochs, batches, finished)
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if (console.is_terminal and not console.is_dumb_terminal) or console.is_jupyter:
+    console = changing_console()
+    if console is not None:
         return Bar(epochs, batches, finished, console)
     return Lines(epochs, batches, finished)
 
@@ -210,10 +185,3 @@ def summary(record: EpochRecord) -> str:
     elif record.validation_loss is not None:
         text += f", validation loss {record.validation_loss:.4g}"
     return text
-
-
-def clock(seconds: float) -> str:
-    """A time as minutes and seconds, with hours if there are any."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
