@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
+from evsim.distributed.machines import processor_name
 from evsim.storage.locks import HeldError
 from evsim.study.cells.engines import engine_of
 from evsim.study.cells.folder import CellFolder, Failure
@@ -169,7 +170,7 @@ def _run(work: Work) -> Ended:
                 "seconds": round(_seconds(work, time.monotonic() - started), 3),
                 "evsim": work.evsim,
                 "versions": _versions(),
-                "processor": processor(),
+                "processor": processor_name(),
                 "machine": platform.node(),
             }
         )
@@ -207,17 +208,6 @@ def _versions() -> dict[str, str]:
 
     found = {name: version(name) for name in ("numpy", "scipy", "numba")}
     return {"python": platform.python_version(), **found}
-
-
-def processor() -> str:
-    """The name of this machine's processor."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 # -- the process --------------------------------------------------------------------------
