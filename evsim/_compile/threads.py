@@ -11,10 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any
-
-import numpy as np
 
 from evsim._compile import stopping
 from evsim.arguments.checks import is_integer, shown
@@ -203,21 +200,3 @@ def _forget() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
-
-
-SMALL = 10_000  # synapses
-
-
-def piece_bounds(batch: int, synapses: int) -> list[tuple[int, int]]:
-    """The first and last sample of each piece of a batch; each piece sums its own gradients.
-
-    The pieces depend on the batch and the network only, so sums over the pieces in this order do
-    not depend on the number of threads.  Large networks get fewer pieces, because each piece holds
-    a gradient; small networks get fewer, because each piece has a fixed cost.
-    """
-    samples = 32 if synapses < SMALL else 16
-    wanted = max(batch // samples, 4)
-    affordable = max(2, 4_000_000 // max(synapses, 1))
-    pieces = max(1, min(batch, wanted, affordable))
-    edges = np.linspace(0, batch, pieces + 1).astype(int).tolist()
-    return list(pairwise(edges))

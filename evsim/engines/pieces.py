@@ -53,6 +53,21 @@ def added_in_order(sums: Sequence[Sums]) -> dict[str, NDArray[np.float64]]:
     return totals
 
 
+SMALL = 10_000  # synapses
+
+
+def piece_bounds(batch_size: int, synapses: int) -> list[tuple[int, int]]:
+    """The first sample of each piece of a batch by default, and the one after its last.
+
+    Large networks get fewer pieces, because each piece holds a gradient; small networks get fewer,
+    because each piece has a fixed cost.
+    """
+    samples = 32 if synapses < SMALL else 16
+    wanted = max(batch_size // samples, 4)
+    affordable = max(2, 4_000_000 // max(synapses, 1))
+    return even_pieces(batch_size, min(wanted, affordable))
+
+
 def even_pieces(batch_size: int, pieces: int) -> list[tuple[int, int]]:
     """The first sample of each of so many pieces, and the one after its last; none is empty."""
     edges = np.linspace(0, batch_size, max(1, min(batch_size, pieces)) + 1).astype(int).tolist()

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Literal, Self, get_args
 
 import numpy as np
 
-from evsim._compile.threads import check_threads, piece_bounds
+from evsim._compile.threads import check_threads
 from evsim.arguments.checks import check_choice, check_number
 from evsim.arguments.keywords import helpful
-from evsim.engines.pieces import PiecewiseEngine, Share
+from evsim.engines.pieces import PiecewiseEngine, Share, piece_bounds
 from evsim.engines.protocol import Adjoint, EngineError, Report
 from evsim.engines.rest import FromRest
 from evsim.engines.runaway import RATE_LIMIT, check_rate_limit

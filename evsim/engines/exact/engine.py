@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from evsim._compile.threads import alone, check_count, check_threads, over, piece_bounds
+from evsim._compile.threads import alone, check_count, check_threads, over
 from evsim.arguments.checks import check_flag
 from evsim.arguments.keywords import helpful
 from evsim.engines.exact.kernels.backward.gradients import Gradients
@@ -27,7 +27,7 @@ from evsim.engines.exact.kernels.readouts.voltages import find_kinks, read_means
 from evsim.engines.exact.layout import Layout, OrderedInputs
 from evsim.engines.exact.state import AdjointState, ExactState, Piece, writable
 from evsim.engines.exact.verification import verify
-from evsim.engines.pieces import PiecewiseEngine, Share, even_pieces
+from evsim.engines.pieces import PiecewiseEngine, Share, even_pieces, piece_bounds
 from evsim.engines.protocol import Adjoint, Report
 from evsim.engines.rest import FromRest
 from evsim.engines.runaway import RATE_LIMIT, check_rate_limit, shortest_blocks
