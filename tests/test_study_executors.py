@@ -111,9 +111,12 @@ def test_a_scheduler_that_does_not_answer_is_told_in_a_sentence(tmp_path, capsys
 
 SBATCH = """\
 #!/bin/sh
-# A cluster of one machine: the job begins at once.
+# A cluster of one machine: the job begins at once.  It has a copy of its script, as with SLURM,
+# because dask-jobqueue deletes the script when sbatch has returned.
 for script; do :; done
-sh "$script" >"$script.out" 2>&1 &
+copy=$(mktemp -p .)
+cp "$script" "$copy"
+sh "$copy" >"$copy.out" 2>&1 &
 echo "Submitted batch job $$"
 """
 
