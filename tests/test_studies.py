@@ -282,7 +282,7 @@ def test_a_worker_that_does_not_see_the_folder_refuses(tmp_path):
     [
         ({"task": study_functions.fails_at_two}, "task: study_functions:double is stored"),
         ({"settings": {"pause": 0.1}}, r"settings.pause: absent is stored, 0.1 is asked for"),
-        ({"grid": {"y": [1]}}, r"settings that vary\[0\]: x is stored, y is asked for"),
+        ({"grid": {"y": [1]}}, "varying settings: x is stored, y is asked for"),
         ({"engine": "reference"}, "engine.engine: evsim.engines.exact.engine:Exact is stored"),
     ],
 )
@@ -553,7 +553,7 @@ def test_nothing_is_chosen_while_a_run_on_a_fold_is_missing(tmp_path):
         ({"task": "no_such_module:f"}, "there is no module no_such_module"),
         ({"task": 5}, "task = 5: give the module of a task"),
         ({"grid": {"hidden": [object()]}}, r"grid\['hidden'\]\[0\] = .* give a number, text"),
-        ({"seeds": 10**5}, "the grid has 100000 cells: for more than 10000, give allow_large"),
+        ({"seeds": 10**5}, "the study has 100000 runs: for more than 10000, give allow_large"),
     ],
 )
 def test_bad_studies_are_refused_before_anything_runs(given, message, tmp_path):

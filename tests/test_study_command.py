@@ -76,7 +76,7 @@ def test_a_study_of_a_task(tmp_path, capsys, in_this_process):
     words = ["study", "yin-yang", "--vary", "hidden=3,5", "--vary", "delays=true,false"]
     assert main([*words, "--seeds", "2", "--out", str(out), *TINY]) == 0
     shown = capsys.readouterr()
-    assert f"8 of 8 runs are finished; table.csv and all runs in {out}" in shown.out
+    assert f"8 of 8 runs are finished; table.csv, study.png and all runs in {out}" in shown.out
     assert "8 of 8 finished, 0 running, 0 failed, 0:00 left" in shown.err
     table = load_study(out).table()
     assert [(row["hidden"], row["delays"], row["seed"]) for row in table.rows[:3]] == [
@@ -175,7 +175,7 @@ def test_flags_of_slurm_become_arguments_of_dask_jobqueue():
         (["yin-yang", "--vary", "hidden"], "--vary hidden: give a setting and its values"),
         (["yin-yang", "--vary", "hidden=3,0"], "--hidden = 0: it must be at least 1"),
         (["yin-yang", "--seeds", "x"], "--seeds x: give their number, or the seeds as 0,1,5"),
-        (["yin-yang", "--seeds", "20000"], "20000 cells: for more than 10000, give --allow-large"),
+        (["yin-yang", "--seeds", "20000"], "20000 runs: for more than 10000, give --allow-large"),
         (["yin-yang", "--folds", "x"], "--folds x: give groups, or the number of parts"),
         (["yin-yang", "--choose"], "--choose compares what is held out"),
         (["yin-yang", "--dt", "1"], "--dt 1.0: the exact engine has no grid"),

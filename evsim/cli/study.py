@@ -141,8 +141,8 @@ def _run(asked: Asked, options: StudyOptions) -> int:
         )
     if not asked.choose:
         total = len(study.cells)
-        name = getattr(asked.task, "name", study.description.task)
-        print(f"{name}: {total} run{'s' * (total != 1)}", file=sys.stderr)
+        title = study.description.title
+        print(f"{title}: {total} run{'s' * (total != 1)}", file=sys.stderr)
     _find_data(asked, options)
     how: dict[str, Any] = {"threads": options.threads, "retry_failed": options.retry_failed,
            "progress": options.progress}  # fmt: skip
@@ -185,13 +185,16 @@ def _tell_table(table: Table, options: StudyOptions) -> int:
     """Write the table and the picture; returns the exit status."""
     folder = options.folder
     table.save(folder / "table.csv")
+    files = ["table.csv"]
     finished = table.columns["state"].count("finished")
     if finished:
         print(table.means())
         if options.picture and table.settings:
             _draw(table, folder / "study.png")
+            files.append("study.png")
     failed = table.columns["state"].count("failed")
-    print(f"{finished} of {len(table)} runs are finished; table.csv and all runs in {folder}")
+    told = ", ".join(files)
+    print(f"{finished} of {len(table)} runs are finished; {told} and all runs in {folder}")
     if failed:
         print(f"evsim: {failed} have failed: evsim study status {folder} says why", file=sys.stderr)
     return FAILED if failed else 0
@@ -239,7 +242,7 @@ class Status:
         for folder in folders(user_path(self.folder)):
             study = load_study(folder)
             told = ", ".join(f"{count} {state}" for state, count in study.status().items())
-            print(f"{study.description.task} in {folder}: {told}")
+            print(f"{study.description.title} in {folder}: {told}")
             for cell in study.cells:
                 failure = study.cell_folder(cell).failure()
                 if failure is not None:

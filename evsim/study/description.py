@@ -43,6 +43,15 @@ class Description:
     engine: dict[str, Any]
     evsim: str
 
+    @property
+    def title(self) -> str:
+        """The name of a task of evsim, or the reference of a user's own function."""
+        module, _, attribute = self.task.partition(":")
+        package, _, name = module.rpartition(".")
+        if (package, attribute) == ("evsim.tasks", "experiment"):
+            return name.replace("_", "-")
+        return self.task
+
     def cells(self) -> list[Cell]:
         """All cells; the seed varies slowest, so that all combinations advance together."""
         names: list[str | None] = [*self.fold_names] if self.folds is not None else [None]
@@ -59,7 +68,7 @@ class Description:
             {
                 **{name: value for name, value in asdict(each).items() if name not in GROWS},
                 "settings": {k: v for k, v in each.settings.items() if k not in PLACES},
-                "settings that vary": sorted(each.grid),
+                "varying settings": ", ".join(sorted(each.grid)) or "none",
             }
             for each in (self, stored)
         )

@@ -91,12 +91,12 @@ def combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def check_size(grid: Mapping[str, Sequence[Any]], runs: int, allow_large: bool) -> None:
-    """Refuse grids with very many cells; each combination is run ``runs`` times."""
+    """Refuse studies of very many runs; each combination is run ``runs`` times."""
     check_flag(allow_large, "allow_large")
     cells = runs * math.prod(len(values) for values in grid.values())
     if cells > LARGE and not allow_large:
         raise ArgumentError(
-            f"the grid has {cells} cells: for more than {LARGE}, give allow_large too",
+            f"the study has {cells} runs: for more than {LARGE}, give allow_large too",
             "allow_large",
         )
 

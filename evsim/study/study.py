@@ -108,7 +108,7 @@ class Study(StudyResults):
         check_names(self.cells)
 
     def __repr__(self) -> str:
-        return f"Study({self.description.task!r}, {len(self.cells)} runs, {str(self.folder)!r})"
+        return f"Study({self.description.title!r}, {len(self.cells)} runs, {str(self.folder)!r})"
 
     def run(
         self,

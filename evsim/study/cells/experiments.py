@@ -104,6 +104,11 @@ def _all_training(training: Dataset, validation: Dataset | None) -> Dataset:
 
 def _folds_of(data: Dataset, folds: Folds) -> dict[str, Fold]:
     """The folds by name, without the word that says what is held out."""
+    if folds == "groups" and data.groups is None:
+        raise ValueError(
+            "folds = 'groups': the samples of this task belong to no groups; give the number of "
+            "parts"
+        )
     made = leave_one_group_out(data) if folds == "groups" else k_fold(data, int(folds or 0))
     return {fold.name.partition(" ")[2]: fold for fold in made}
 
