@@ -548,7 +548,7 @@ def test_nothing_is_chosen_while_a_run_on_a_fold_is_missing(tmp_path):
         ({"settings": {"hidden": 3}}, "hidden is in settings and in grid"),
         ({"seeds": [1, 1]}, "seeds holds 1 twice"),
         ({"folds": "speakers"}, "folds = 'speakers': give 'groups' or the number of parts"),
-        ({"folds": "groups"}, "the dataset has no groups"),
+        ({"folds": "groups"}, "the samples of this task belong to no groups"),
         ({"task": lambda settings, seed: 1.0}, "define it with def at the top of a module"),
         ({"task": "no_such_module:f"}, "there is no module no_such_module"),
         ({"task": 5}, "task = 5: give the module of a task"),
