@@ -164,9 +164,9 @@ def flat_network(layout: GridLayout) -> Network:
         delay=_joined([c.delay for c in connections], np.int32),
         weight=_joined([c.weight for c in connections], layout.precision),
         number=_joined([c.synapse for c in connections], np.int64),
-        row_delay=_joined([common_delays(c) for c in connections], np.int32),
+        row_delay=_joined([c.row_delay for c in connections], np.int32),
         row_column=_joined([c.row_column for c in connections], np.int32),
-        reach=np.array([reach_of(c) for c in connections], np.int64),
+        reach=np.array([c.reach for c in connections], np.int64),
         width=np.array([width_of(c, sizes[c.target_component]) for c in connections], np.int64),
         offset=_joined([_offsets(c, sizes[c.target_component]) for c in connections], np.uint64),
     )
@@ -178,31 +178,11 @@ def flat_network(layout: GridLayout) -> Network:
             [(layout.units["refractory"][c.unit_of_column] > 0).any() for c in components], np.bool_
         ),
         reach=np.array(
-            [max((reach_of(c) for c in each.internal), default=0) for each in components], np.int64
+            [max((c.reach for c in each.internal), default=0) for each in components], np.int64
         ),
         columns=columns,
         synapses=synapses,
     )
-
-
-def common_delays(connection: GridConnection) -> np.ndarray:
-    """The delay of all synapses of each source unit, (source units,); -1 if they differ."""
-    counts = np.diff(connection.row_start)
-    common = np.zeros(counts.size, np.int32)
-    if connection.delay.size > 0:
-        common[:] = connection.delay[
-            np.minimum(connection.row_start[:-1], connection.delay.size - 1)
-        ]
-    rows = np.repeat(np.arange(counts.size), counts)
-    common[rows[connection.delay != common[rows]]] = -1
-    return common
-
-
-def reach_of(connection: GridConnection) -> int:
-    """By how many steps an arrival may come after its spike, where delays of a row differ; or 0."""
-    if common_delays(connection).min(initial=0) < 0:
-        return int(connection.delay.max())
-    return 0
 
 
 def width_of(connection: GridConnection, columns: int) -> int:
@@ -215,7 +195,7 @@ def width_of(connection: GridConnection, columns: int) -> int:
 
 def _offsets(connection: GridConnection, columns: int) -> np.ndarray:
     """See ``Synapses.offset``."""
-    if reach_of(connection) == 0:
+    if connection.reach == 0:
         return np.zeros(connection.synapse.size, np.uint64)
     width = width_of(connection, columns)
     return connection.delay.astype(np.uint64) * width + connection.column % width

@@ -148,7 +148,7 @@ def add_arrivals(
     """
     add_to(sums.lambda_i[begin:end], lambda_i)
     add_to(sums.difference[begin:end], difference)
-    weights = weight[begin:end]
+    weights = weight[begin:end]  # indices from 0 on, or the loop gets no vector instructions
     for s in range(weights.size):
         products[s] = arrival_time_gradient(weights[s], difference[s])
     return sum_of(products[: weights.size])

@@ -74,6 +74,22 @@ class GridConnection(Brief):
         """Whether source and target are in the same component."""
         return self.source_component == self.target_component
 
+    @cached_property
+    def row_delay(self) -> NDArray[np.int32]:
+        """The delay of all synapses of each source unit, (source units,); -1 if they differ."""
+        if self.delay.size == 0:
+            return np.zeros(self.source_units, np.int32)
+        common = self.delay[np.minimum(self.row_start[:-1], self.delay.size - 1)]
+        counts = np.diff(self.row_start)
+        rows = np.repeat(np.arange(self.source_units), counts)
+        common[rows[self.delay != np.repeat(common, counts)]] = -1
+        return common
+
+    @cached_property
+    def reach(self) -> int:
+        """The most steps from a spike to an arrival if delays of a source unit differ, else 0."""
+        return int(self.delay.max()) if self.row_delay.min(initial=0) < 0 else 0
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GridComponent(Brief):
