@@ -243,7 +243,13 @@ def arrival_gradient(
     ``-tau_syn lambda_I`` and ``w (lambda_V - lambda_I)``.  The arrival adds the latter to the
     gradient with respect to its delay, and to S_k of the spike that was sent.
     """
-    return -tau_syn * lambda_i, weight * difference
+    return -tau_syn * lambda_i, arrival_time_gradient(weight, difference)
+
+
+@compiled
+def arrival_time_gradient(weight: float, difference: float) -> float:
+    """``w (lambda_V - lambda_I)``: the gradient with respect to the time of one arrival."""
+    return weight * difference
 
 
 @compiled

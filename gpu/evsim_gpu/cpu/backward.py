@@ -17,8 +17,8 @@ import numpy as np
 from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped
 from evsim.equations.lif import lambda_v_before_emission, restart_gradient, voltage_gradient
-from evsim_gpu.cpu.records import Columns, Network, Spikes
-from evsim_gpu.cpu.synapses import pull_back_spike
+from evsim_gpu.cpu.records import Columns, Network, Spikes, columns_of
+from evsim_gpu.cpu.synapses import Adjoints, ArrivalSums, pull_back_spike
 
 
 class SourceArrays(NamedTuple):
@@ -66,13 +66,29 @@ class Gradients(NamedTuple):
     grazing: np.ndarray
 
 
+class Pass(NamedTuple):
+    """What the backward pass of a component keeps from step to step, (columns,) but for the last.
+
+    ``restart`` is the part of S_k of the latest emission that comes from V starting to move again,
+    while V is held; ``latest`` is the latest emission that has not been pulled back.  ``scratch``
+    (2, columns) is overwritten again and again.
+    """
+
+    lambda_v: np.ndarray
+    lambda_i: np.ndarray
+    restart: np.ndarray
+    latest: np.ndarray
+    is_refractory: np.ndarray
+    scratch: np.ndarray
+
+
 @compiled
-def adjoint_step(columns: Columns, first: int, lambda_v: np.ndarray, lambda_i: np.ndarray) -> None:
+def adjoint_step(columns: Columns, lambda_v: np.ndarray, lambda_i: np.ndarray) -> None:
     """lambda_V and lambda_I of all units a step earlier: the transpose of ``flow_step``."""
     for j in range(lambda_v.size):
-        c = first + j
-        lambda_i[j] = columns.decay_syn[c] * lambda_i[j] + columns.feed[c] * lambda_v[j]
-        lambda_v[j] = columns.decay_mem[c] * lambda_v[j]
+        lambda_i[j] = columns.decay_syn[j] * lambda_i[j] + columns.feed[j] * lambda_v[j]
+    for j in range(lambda_v.size):
+        lambda_v[j] = columns.decay_mem[j] * lambda_v[j]
 
 
 @compiled
@@ -82,10 +98,7 @@ def add_readout(
     moment: int,
     sources: SourceArrays,
     columns: Columns,
-    first: int,
-    is_refractory: np.ndarray,
-    lambda_v: np.ndarray,
-    lambda_i: np.ndarray,
+    now: Pass,
 ) -> int:
     """Add the readout's derivatives with respect to V and I at a grid point.
 
@@ -99,21 +112,21 @@ def add_readout(
         moments += 1
     for unit in range(sources.last_read - sources.first_read):
         j = sources.first_read + unit
-        if is_refractory[j]:
+        if now.is_refractory[j]:
             continue
-        tau_mem, tau_syn = columns.tau_mem[first + j], columns.tau_syn[first + j]
+        tau_mem, tau_syn = columns.tau_mem[j], columns.tau_syn[j]
         cotangent = sources.cotangents[sample, unit]
         if n < sources.f.size:
             f, g = sources.f[n], sources.g[n]
             of_v = f * sources.by_voltage[0, unit] + g * sources.by_voltage[1, unit]
             of_i = f * sources.by_current[0, unit] + g * sources.by_current[1, unit]
-            lambda_v[j] -= cotangent * of_v / tau_mem
-            lambda_i[j] -= cotangent * of_i / tau_syn
+            now.lambda_v[j] -= cotangent * of_v / tau_mem
+            now.lambda_i[j] -= cotangent * of_i / tau_syn
         elif n > 0 and sources.peak_step[sample, unit] == n:
-            lambda_v[j] -= cotangent / tau_mem
+            now.lambda_v[j] -= cotangent / tau_mem
         for m in range(moment, moment - moments, -1):
-            lambda_v[j] -= sources.moment_lambda_v[m, unit]
-            lambda_i[j] -= sources.moment_lambda_i[m, unit]
+            now.lambda_v[j] -= sources.moment_lambda_v[m, unit]
+            now.lambda_i[j] -= sources.moment_lambda_i[m, unit]
     return moment - moments
 
 
@@ -122,34 +135,30 @@ def pull_back_inside(
     component: int,
     j: int,
     step: int,
-    spike: int,
     network: Network,
-    adjoint: np.ndarray,
-    gradients: Gradients,
-    spike_time_gradient: np.ndarray,
-) -> None:
-    """Pull the arrivals of an emission inside its component back."""
-    synapses = network.synapses
+    adjoints: Adjoints,
+    sums: ArrivalSums,
+    scratch: np.ndarray,
+) -> float:
+    """Pull the arrivals of an emission inside its component back; returns their part of S_k."""
+    synapses, of_time = network.synapses, 0.0
     for connection in range(
         synapses.internal_first[component], synapses.external_first[component + 1]
     ):
         i = j - synapses.source_column[connection]
         if 0 <= i < synapses.source_units[connection]:
-            pull_back_spike(
-                synapses.row_first[connection] + i, step, network, network.first[component],
-                adjoint, gradients.weight, gradients.delay, spike_time_gradient, spike,
-            )  # fmt: skip
+            row = synapses.row_first[connection] + i
+            of_time += pull_back_spike(row, step, network, adjoints, sums, scratch)
+    return of_time
 
 
 @compiled
 def add_time_constants(
     n: int,
     columns: Columns,
-    first: int,
     slopes: np.ndarray,
     states: np.ndarray,
-    lambda_v: np.ndarray,
-    lambda_i: np.ndarray,
+    now: Pass,
     gradients: Gradients,
 ) -> None:
     """Add the gradients of the step from grid point n to that of these adjoints.
@@ -157,61 +166,123 @@ def add_time_constants(
     dL/dV and dL/dI after the step times the derivatives of V and I with respect to the time
     constants, ``GridLayout.time_constant_slopes``.  In a refractory period lambda_V is 0.
     """
-    for j in range(lambda_v.size):
-        c = first + j
-        by_v, by_i = -columns.tau_mem[c] * lambda_v[j], -columns.tau_syn[c] * lambda_i[j]
+    for j in range(now.lambda_v.size):
+        by_v = -columns.tau_mem[j] * now.lambda_v[j]
+        by_i = -columns.tau_syn[j] * now.lambda_i[j]
         v, i = states[n, j, 0], states[n, j, 1]
-        gradients.tau_mem[c] += by_v * (slopes[c, 0] * v + slopes[c, 1] * i)
-        gradients.tau_syn[c] += (by_v * slopes[c, 2] + by_i * slopes[c, 3]) * i
+        gradients.tau_mem[j] += by_v * (slopes[j, 0] * v + slopes[j, 1] * i)
+        gradients.tau_syn[j] += (by_v * slopes[j, 2] + by_i * slopes[j, 3]) * i
 
 
 @compiled
 def pull_back_restart(
-    j: int, c: int, columns: Columns, current: float, lambda_v: np.ndarray, gradients: Gradients
+    j: int, columns: Columns, current: float, lambda_v: np.ndarray, gradients: Gradients
 ) -> float:
     """``restart_gradient`` where V starts to move again; adds to the gradient of the reset."""
-    gradients.reset[c] += voltage_gradient(lambda_v[j], columns.tau_mem[c])
-    return restart_gradient(current - columns.reset[c], lambda_v[j])
+    gradients.reset[j] += voltage_gradient(lambda_v[j], columns.tau_mem[j])
+    return restart_gradient(current - columns.reset[j], lambda_v[j])
+
+
+@compiled
+def end_refractory_periods(
+    n: int, columns: Columns, spikes: Spikes, begin: np.ndarray, now: Pass, gradients: Gradients
+) -> None:
+    """Where V starts to move again at this grid point, lambda_V before it is 0."""
+    for j in range(begin.size):
+        if now.latest[j] < begin[j] or columns.refractory[j] == 0:
+            continue
+        if spikes.step[now.latest[j]] + columns.refractory[j] == n:
+            release = spikes.release[now.latest[j]]
+            now.restart[j] = pull_back_restart(j, columns, release, now.lambda_v, gradients)
+            now.lambda_v[j] = 0.0
+
+
+@compiled
+def mark_refractory(n: int, columns: Columns, spikes: Spikes, begin: np.ndarray, now: Pass) -> None:
+    """Note the units whose V is held over the step that follows a grid point."""
+    for j in range(begin.size):
+        now.is_refractory[j] = (
+            now.latest[j] >= begin[j] and n < spikes.step[now.latest[j]] + columns.refractory[j]
+        )
 
 
 @compiled
 def pull_back_emission(
     sample: int,
     j: int,
-    spike: int,
     component: int,
     network: Network,
+    columns: Columns,
     sources: SourceArrays,
     spikes: Spikes,
-    restart: np.ndarray,
-    lambda_v: np.ndarray,
-    adjoint: np.ndarray,
+    now: Pass,
+    adjoints: Adjoints,
     spike_time_gradient: np.ndarray,
+    sums: ArrivalSums,
     gradients: Gradients,
 ) -> None:
-    """Make lambda_V jump at an emission, and complete its S_k."""
-    columns, c = network.columns, network.first[component] + j
+    """Make lambda_V jump at a unit's latest emission, and complete its S_k."""
+    spike = now.latest[j]
     step, threshold_excess = spikes.step[spike], spikes.threshold_excess[spike]
-    if columns.refractory[c] == 0:
-        current = columns.threshold[c] + threshold_excess
-        spike_time_gradient[spike] += pull_back_restart(j, c, columns, current, lambda_v, gradients)
+    if columns.refractory[j] == 0:
+        current = columns.threshold[j] + threshold_excess
+        restart = pull_back_restart(j, columns, current, now.lambda_v, gradients)
     else:
-        spike_time_gradient[spike] += restart[j]
-        restart[j] = 0.0
+        restart = now.restart[j]
+        now.restart[j] = 0.0
+    spike_time_gradient[spike] += restart
     if not spikes.dropped[spike]:
-        pull_back_inside(
-            component, j, step, spike, network, adjoint, gradients, spike_time_gradient
+        spike_time_gradient[spike] += pull_back_inside(
+            component, j, step, network, adjoints, sums, now.scratch
         )
-    limit, unit = sources.limit[0], columns.unit[c]
+    limit, unit = sources.limit[0], columns.unit[j]
     gradient = spike_time_gradient[spike]
     is_grazing = not threshold_excess > 0.0 and limit == np.inf and gradient != 0.0
     if is_grazing and gradients.grazing[0] < 0:
         gradients.grazing[0], gradients.grazing[1], gradients.grazing[2] = sample, unit, step
-    lambda_v[j], is_limited = lambda_v_before_emission(
+    now.lambda_v[j], is_limited = lambda_v_before_emission(
         gradient, threshold_excess, limit, sources.rate_jump[unit]
     )
     gradients.limited[0] += is_limited
-    gradients.threshold[c] += columns.tau_mem[c] * lambda_v[j]
+    gradients.threshold[j] += columns.tau_mem[j] * now.lambda_v[j]
+    now.latest[j] -= 1
+
+
+@allocating
+def emissions_by_step(
+    columns: Columns, steps: int, spikes: Spikes, start: np.ndarray, count: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The columns of a component's emissions by step, then column; where those of a step begin."""
+    first = np.zeros(steps + 2, np.int64)
+    for j in range(columns.unit.size):
+        begin = start[columns.unit[j]]
+        for spike in range(begin, begin + count[columns.unit[j]]):
+            first[spikes.step[spike] + 1] += 1
+    for n in range(steps + 1):
+        first[n + 1] += first[n]
+    place, column = first.copy(), np.empty(first[steps + 1], np.int32)
+    for j in range(columns.unit.size):
+        begin = start[columns.unit[j]]
+        for spike in range(begin, begin + count[columns.unit[j]]):
+            column[place[spikes.step[spike]]] = j
+            place[spikes.step[spike]] += 1
+    return column, first
+
+
+@allocating
+def gradients_of(gradients: Gradients, first: int, last: int) -> Gradients:
+    """The sums of some columns; the others are those of the whole network."""
+    return Gradients(
+        gradients.weight,
+        gradients.delay,
+        gradients.threshold[first:last],
+        gradients.reset[first:last],
+        gradients.start[first:last],
+        gradients.tau_mem[first:last],
+        gradients.tau_syn[first:last],
+        gradients.limited,
+        gradients.grazing,
+    )
 
 
 @allocating
@@ -226,23 +297,31 @@ def pull_back_component(
     slopes: np.ndarray,
     states: np.ndarray,
     spike_time_gradient: np.ndarray,
-    adjoint: np.ndarray,
-    gradients: Gradients,
+    lambda_v: np.ndarray,
+    adjoints: Adjoints,
+    sums: ArrivalSums,
+    of_network: Gradients,
 ) -> None:
-    """lambda_V and lambda_I of a component after every grid point, (steps + 1, columns, 2).
+    """lambda_V (steps + 1, columns) and the adjoints of a component after every grid point.
 
     ``spike_time_gradient`` comes with the readout's direct part of each emission's S_k, and leaves
-    complete.  ``states`` is empty unless gradients of time constants are asked for.
+    complete.  ``slopes`` (columns, 4) are those of the component's columns, and ``states`` is empty
+    unless gradients of time constants are asked for.
     """
-    columns, first = network.columns, network.first[component]
-    size = adjoint.shape[1]
-    lambda_v, lambda_i = np.zeros_like(adjoint[0, :, 0]), np.zeros_like(adjoint[0, :, 0])
-    restart = np.zeros_like(lambda_v)
-    is_refractory, free_at = np.zeros(size, np.bool_), np.empty(size, np.int64)
-    begin, latest = np.empty(size, np.int64), np.empty(size, np.int64)
-    for j in range(size):
-        begin[j] = start[columns.unit[first + j]]
-        latest[j] = begin[j] + count[columns.unit[first + j]] - 1
+    first, last = network.first[component], network.first[component + 1]
+    columns = columns_of(network.columns, first, last)
+    gradients = gradients_of(of_network, first, last)
+    size, real = last - first, lambda_v.dtype
+    begin = start[columns.unit]
+    now = Pass(
+        lambda_v=np.zeros(size, real),
+        lambda_i=np.zeros(size, real),
+        restart=np.zeros(size, real),
+        latest=begin + count[columns.unit] - 1,
+        is_refractory=np.zeros(size, np.bool_),
+        scratch=np.empty((2, size), real),
+    )
+    column, first_of_step = emissions_by_step(columns, network.steps, spikes, start, count)
     is_read = component == sources.component
     moment = sources.moment_start[sample + 1] - 1
     for n in range(network.steps, -1, -1):
@@ -250,38 +329,39 @@ def pull_back_component(
             return
         if n < network.steps:
             if states.shape[0] > 0:
-                add_time_constants(n, columns, first, slopes, states, lambda_v, lambda_i, gradients)
-            adjoint_step(columns, first, lambda_v, lambda_i)
-        for j in range(size):
-            free_at[j] = -1
-            if latest[j] >= begin[j] and columns.refractory[first + j] > 0:
-                free_at[j] = spikes.step[latest[j]] + columns.refractory[first + j]
-            is_refractory[j] = n < free_at[j]
+                add_time_constants(n, columns, slopes, states, now, gradients)
+            adjoint_step(columns, now.lambda_v, now.lambda_i)
+        if network.is_held[component]:
+            mark_refractory(n, columns, spikes, begin, now)
         if is_read:
-            moment = add_readout(
-                n, sample, moment, sources, columns, first, is_refractory, lambda_v, lambda_i
-            )
-        for j in range(size):
-            if free_at[j] == n:  # V moves again
-                restart[j] = pull_back_restart(
-                    j, first + j, columns, spikes.release[latest[j]], lambda_v, gradients
-                )
-                lambda_v[j] = 0.0
-            adjoint[n, j, 0], adjoint[n, j, 1] = lambda_v[j], lambda_i[j]
+            moment = add_readout(n, sample, moment, sources, columns, now)
+        if network.is_held[component]:
+            end_refractory_periods(n, columns, spikes, begin, now, gradients)
+        write_adjoints(n, now, lambda_v, adjoints)
         if is_read and n == network.steps:
             # Phantom spikes: emissions at the end of the trial, and so before arrivals there.
             for j in range(sources.first_read, sources.last_read):
                 phantom = sources.phantom[sample, j - sources.first_read]
-                lambda_v[j] += phantom
-                gradients.threshold[first + j] += columns.tau_mem[first + j] * phantom
-        for j in range(size):
+                now.lambda_v[j] += phantom
+                gradients.threshold[j] += columns.tau_mem[j] * phantom
+        for event in range(first_of_step[n], first_of_step[n + 1]):
             if is_stopped():
                 return
-            if latest[j] >= begin[j] and spikes.step[latest[j]] == n:
-                pull_back_emission(
-                    sample, j, latest[j], component, network, sources, spikes, restart,
-                    lambda_v, adjoint, spike_time_gradient, gradients,
-                )  # fmt: skip
-                latest[j] -= 1
+            pull_back_emission(
+                sample, column[event], component, network, columns, sources, spikes, now,
+                adjoints, spike_time_gradient, sums, gradients,
+            )  # fmt: skip
     for j in range(size):
-        gradients.start[first + j] += voltage_gradient(lambda_v[j], columns.tau_mem[first + j])
+        gradients.start[j] += voltage_gradient(now.lambda_v[j], columns.tau_mem[j])
+
+
+@compiled
+def write_adjoints(n: int, now: Pass, lambda_v: np.ndarray, adjoints: Adjoints) -> None:
+    """Write the adjoints right after a grid point."""
+    of_v, of_i, difference = lambda_v[n], adjoints.lambda_i[n], adjoints.difference[n]
+    for j in range(of_v.size):
+        of_v[j] = now.lambda_v[j]
+    for j in range(of_v.size):
+        of_i[j] = now.lambda_i[j]
+    for j in range(of_v.size):
+        difference[j] = now.lambda_v[j] - now.lambda_i[j]

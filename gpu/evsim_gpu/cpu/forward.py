@@ -11,25 +11,27 @@ import numpy as np
 from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
 from evsim.engines.exact.kernels.dropout import is_dropped
-from evsim_gpu.cpu.records import Columns, Network, Spikes, with_room
-from evsim_gpu.cpu.synapses import deliver
+from evsim_gpu.cpu.records import Columns, Network, Spikes, columns_of, with_room
+from evsim_gpu.cpu.synapses import add_to, deliver
 
 
 @compiled
 def flow_step(
-    columns: Columns, first: int, voltage: np.ndarray, current: np.ndarray, excess: np.ndarray
+    columns: Columns, voltage: np.ndarray, current: np.ndarray, excess: np.ndarray
 ) -> None:
     """V and I of all units after a step without events, and the threshold excess of a crossing.
 
     The excess replaces I - threshold at a crossing inside the step: tau_mem times the mean slope
-    of V, which is positive if V was below the threshold.
+    of V, which is positive if V was below the threshold.  A loop for each quantity: the compiler
+    gives no vector instructions to one that writes several arrays.
     """
     for j in range(voltage.size):
-        c = first + j
-        v, i = voltage[j], current[j]
-        excess[j] = columns.drive_scale[c] * (columns.fall[c] * v + columns.rise[c] * i)
-        voltage[j] = columns.decay_mem[c] * v + columns.rise[c] * i
-        current[j] = columns.decay_syn[c] * i
+        change = columns.fall[j] * voltage[j] + columns.rise[j] * current[j]
+        excess[j] = columns.drive_scale[j] * change
+    for j in range(voltage.size):
+        voltage[j] = columns.decay_mem[j] * voltage[j] + columns.rise[j] * current[j]
+    for j in range(voltage.size):
+        current[j] = columns.decay_syn[j] * current[j]
 
 
 @allocating
@@ -43,13 +45,15 @@ def run_component(
 ) -> tuple[Spikes, np.ndarray, int, int]:
     """Emissions of a component's units by time, then column; and the first unit that overflows.
 
-    ``current`` (steps + 1, columns) holds the arrivals from outside, and receives those from
-    inside.  ``events`` and ``column``, of the same length, are scratch memory, and returned
+    ``current`` (rows, columns) holds the arrivals from outside, and receives those from inside, of
+    which some may come ``Network.reach`` steps after the end.  ``events`` and ``column``, of the
+    same length, are scratch memory, and returned
     with the number of emissions they hold.
     """
-    columns, first = network.columns, network.first[component]
+    first = network.first[component]
     size = network.first[component + 1] - first
-    voltage, now = columns.start[first : first + size].copy(), current[0].copy()
+    columns = columns_of(network.columns, first, first + size)
+    voltage, now = columns.start.copy(), current[0].copy()
     excess = np.empty_like(voltage)
     free_at, latest = np.full(size, -1), np.full(size, -1)
     number = np.zeros(size, np.int64)
@@ -57,7 +61,7 @@ def run_component(
     for n in range(1, network.steps + 1):
         if is_stopped():
             break
-        flow_step(columns, first, voltage, now, excess)
+        flow_step(columns, voltage, now, excess)
         before = spike_count
         if spike_count + size > column.size:
             events = with_room(events, spike_count, size)
@@ -66,10 +70,10 @@ def run_component(
             column = larger
         for j in range(size):
             if n <= free_at[j]:
-                voltage[j] = columns.reset[first + j]
-            elif voltage[j] >= columns.threshold[first + j]:
-                voltage[j] = columns.reset[first + j]
-                unit = columns.unit[first + j]
+                voltage[j] = columns.reset[j]
+            elif voltage[j] >= columns.threshold[j]:
+                voltage[j] = columns.reset[j]
+                unit = columns.unit[j]
                 (
                     events.step[spike_count],
                     events.threshold_excess[spike_count],
@@ -81,17 +85,18 @@ def run_component(
                 )
                 number[j] += 1
                 latest[j] = spike_count
-                free_at[j] = n + columns.refractory[first + j]
+                free_at[j] = n + columns.refractory[j]
                 spike_count += 1
         if spike_count > before:
             deliver_inside(component, network, before, spike_count, events, column, current)
-        for j in range(size):
-            now[j] += current[n, j]
-            if n == free_at[j]:
-                events.release[latest[j]] = now[j]
+        add_to(now, current[n])
+        if network.is_held[component]:
+            for j in range(size):
+                if n == free_at[j]:
+                    events.release[latest[j]] = now[j]
     overflow = -1
     for j in range(size - 1, -1, -1):
-        if columns.is_lif[first + j] and not np.isfinite(now[j]):
+        if columns.is_lif[j] and not np.isfinite(now[j]):
             overflow = j
     return events, column, spike_count, overflow
 

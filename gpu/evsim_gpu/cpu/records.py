@@ -12,7 +12,10 @@ import numpy as np
 
 from evsim._compile.decorators import allocating
 from evsim_gpu.model.coefficients import UNIT_FIELDS
-from evsim_gpu.model.layout import GridLayout
+from evsim_gpu.model.layout import GridConnection, GridLayout
+
+BLOCK = 128
+"""Columns whose steps are worked on together: 1000 steps of them take some hundred kB."""
 
 
 class Columns(NamedTuple):
@@ -35,6 +38,28 @@ class Columns(NamedTuple):
     drop_rate: np.ndarray  # of every unit, those of inputs included, float64
 
 
+@allocating
+def columns_of(columns: Columns, first: int, last: int) -> Columns:
+    """The coefficients of some columns; the rates of dropout stay those of every unit."""
+    return Columns(
+        columns.decay_mem[first:last],
+        columns.rise[first:last],
+        columns.decay_syn[first:last],
+        columns.feed[first:last],
+        columns.fall[first:last],
+        columns.drive_scale[first:last],
+        columns.tau_mem[first:last],
+        columns.tau_syn[first:last],
+        columns.threshold[first:last],
+        columns.reset[first:last],
+        columns.start[first:last],
+        columns.refractory[first:last],
+        columns.is_lif[first:last],
+        columns.unit[first:last],
+        columns.drop_rate,
+    )
+
+
 class Synapses(NamedTuple):
     """Connections, component after component, first those from outside, then those inside.
 
@@ -54,6 +79,11 @@ class Synapses(NamedTuple):
     delay: np.ndarray  # steps, int32
     weight: np.ndarray  # real
     number: np.ndarray  # in the topology, int64
+    row_delay: np.ndarray  # of all synapses of a source unit, int32; -1 if they differ
+    row_column: np.ndarray  # see GridConnection, int32
+    reach: np.ndarray  # the largest delay of connections in which those of a row differ, else 0
+    width: np.ndarray  # how many columns of the target component are worked on together
+    offset: np.ndarray  # delay * width + place among those columns, uint64; 0 without a reach
 
 
 class Spikes(NamedTuple):
@@ -88,12 +118,15 @@ class Network(NamedTuple):
     """A network for the loops.
 
     ``first`` has the first column of each component, and their number; ``spiking`` says
-    whether any unit of a component may emit.
+    whether any unit of a component may emit, and ``is_held`` whether any has a refractory period.
+    ``reach`` is the largest ``Synapses.reach`` inside each component.
     """
 
     steps: int
     first: np.ndarray
     spiking: np.ndarray
+    is_held: np.ndarray
+    reach: np.ndarray
     columns: Columns
     synapses: Synapses
 
@@ -131,14 +164,41 @@ def flat_network(layout: GridLayout) -> Network:
         delay=_joined([c.delay for c in connections], np.int32),
         weight=_joined([c.weight for c in connections], layout.precision),
         number=_joined([c.synapse for c in connections], np.int64),
+        row_delay=_joined([c.row_delay for c in connections], np.int32),
+        row_column=_joined([c.row_column for c in connections], np.int32),
+        reach=np.array([c.reach for c in connections], np.int64),
+        width=np.array([width_of(c, sizes[c.target_component]) for c in connections], np.int64),
+        offset=_joined([_offsets(c, sizes[c.target_component]) for c in connections], np.uint64),
     )
     return Network(
         steps=layout.steps,
         first=np.cumsum([0, *sizes]).astype(np.int64),
         spiking=np.array([component.spiking for component in components], np.bool_),
+        is_held=np.array(
+            [(layout.units["refractory"][c.unit_of_column] > 0).any() for c in components], np.bool_
+        ),
+        reach=np.array(
+            [max((c.reach for c in each.internal), default=0) for each in components], np.int64
+        ),
         columns=columns,
         synapses=synapses,
     )
+
+
+def width_of(connection: GridConnection, columns: int) -> int:
+    """How many of the columns of the target component are worked on together.
+
+    Emissions inside a component arrive while it runs, at all of its columns.
+    """
+    return columns if connection.is_internal else min(BLOCK, columns)
+
+
+def _offsets(connection: GridConnection, columns: int) -> np.ndarray:
+    """See ``Synapses.offset``."""
+    if connection.reach == 0:
+        return np.zeros(connection.synapse.size, np.uint64)
+    width = width_of(connection, columns)
+    return connection.delay.astype(np.uint64) * width + connection.column % width
 
 
 def _joined(parts: list[np.ndarray], kind: type) -> np.ndarray:

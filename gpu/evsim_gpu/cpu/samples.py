@@ -15,7 +15,34 @@ from evsim_gpu.cpu.backward import Gradients, SourceArrays, pull_back_component
 from evsim_gpu.cpu.forward import first_overflow, run_component, sort_by_unit
 from evsim_gpu.cpu.records import Network, Spikes, with_room
 from evsim_gpu.cpu.states import fill_states, mean_of_unit, peak_of_unit
-from evsim_gpu.cpu.synapses import collect, pull_back_connections
+from evsim_gpu.cpu.synapses import (
+    Adjoints,
+    ArrivalSums,
+    collect,
+    fill_gradients,
+    pull_back_connections,
+)
+
+
+@allocating
+def most_values(network: Network) -> int:
+    """How many values of a component, of all rows and columns, there are at most."""
+    most = 1
+    for component in range(network.spiking.size):
+        columns = network.first[component + 1] - network.first[component]
+        most = max(most, (network.steps + 1 + network.reach[component]) * columns)
+    return most
+
+
+@allocating
+def by_row(memory: np.ndarray, component: int, network: Network) -> np.ndarray:
+    """Memory as the values of a component, (rows, columns).
+
+    A row for each grid point, and others for arrivals after the end, see ``Network.reach``.
+    """
+    rows = network.steps + 1 + network.reach[component]
+    columns = network.first[component + 1] - network.first[component]
+    return memory[: rows * columns].reshape(rows, columns)
 
 
 @allocating
@@ -74,7 +101,7 @@ def simulate_samples(
     widest = 1
     for component in range(network.spiking.size):
         widest = max(widest, network.first[component + 1] - network.first[component])
-    current = np.empty((network.steps + 1, widest), real)
+    current = np.empty(most_values(network), real)
     spikes, events = empty_spikes(64, real), empty_spikes(4 * widest, real)
     column = np.empty(events.step.size, np.int32)
     spike_count = 0
@@ -91,8 +118,8 @@ def simulate_samples(
             if not network.spiking[component]:
                 continue
             size = network.first[component + 1] - network.first[component]
-            arriving = current[:, :size]
-            for n in range(network.steps + 1):
+            arriving = by_row(current, component, network)
+            for n in range(arriving.shape[0]):
                 if is_stopped_at(n):
                     return spikes, spike_count
                 arriving[n] = 0.0
@@ -251,6 +278,9 @@ def pull_back_samples(
     steps + 1, units).
     """
     real = network.columns.threshold.dtype
+    synapses = network.synapses.weight.size
+    sums = ArrivalSums(np.zeros(synapses, real), np.zeros(synapses, real))
+    memory = np.empty((3, most_values(network)), real)
     for sample in range(first, last):
         sample_start, sample_count = start[sample], count[sample]
         for component in range(network.spiking.size - 1, -1, -1):
@@ -261,25 +291,32 @@ def pull_back_samples(
                 states = states_of(component, network, spikes, sample_start, sample_count)
             if is_stopped():
                 return
-            size = network.first[component + 1] - network.first[component]
-            adjoint = np.empty((network.steps + 1, size, 2), real)
+            begin, end = network.first[component], network.first[component + 1]
+            all_lambda_v = by_row(memory[0], component, network)
+            adjoints = Adjoints(
+                by_row(memory[1], component, network), by_row(memory[2], component, network)
+            )
+            for part in adjoints:
+                part[network.steps + 1 :] = 0.0
             pull_back_component(
-                component, sample, network, sources, spikes, sample_start, sample_count, slopes,
-                states, spike_time_gradient, adjoint, gradients,
+                component, sample, network, sources, spikes, sample_start, sample_count,
+                slopes[begin:end], states, spike_time_gradient, all_lambda_v, adjoints, sums,
+                gradients,
             )  # fmt: skip
             pull_back_connections(
                 network.synapses.external_first[component],
                 network.synapses.internal_first[component],
-                network, network.first[component], spikes, sample_start, sample_count, adjoint,
-                gradients.weight, gradients.delay, spike_time_gradient,
+                network, spikes, sample_start, sample_count, adjoints, sums, spike_time_gradient,
             )  # fmt: skip
             if component == wanted:
                 for n in range(network.steps + 1):
                     if is_stopped():
                         return
                     for unit in range(lambda_v.shape[2]):
-                        lambda_v[sample, n, unit] = adjoint[n, first_column + unit, 0]
-                        lambda_i[sample, n, unit] = adjoint[n, first_column + unit, 1]
+                        lambda_v[sample, n, unit] = all_lambda_v[n, first_column + unit]
+                        lambda_i[sample, n, unit] = adjoints.lambda_i[n, first_column + unit]
+    for component in range(network.spiking.size):
+        fill_gradients(component, network, sums, gradients.weight, gradients.delay)
 
 
 @entry_point

@@ -7,8 +7,8 @@ import numpy as np
 from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
 from evsim_gpu.cpu.forward import flow_step
-from evsim_gpu.cpu.records import Columns, Network, Spikes
-from evsim_gpu.cpu.synapses import collect
+from evsim_gpu.cpu.records import Columns, Network, Spikes, columns_of
+from evsim_gpu.cpu.synapses import add_to, collect
 
 
 @allocating
@@ -21,30 +21,31 @@ def fill_states(
     states: np.ndarray,
 ) -> None:
     """V and I of a component's units after every grid point, (steps + 1, columns, 2)."""
-    columns, first = network.columns, network.first[component]
-    synapses, size = network.synapses, states.shape[1]
-    arriving = np.zeros(states.shape[:2], states.dtype)
+    synapses, first, size = network.synapses, network.first[component], states.shape[1]
+    columns = columns_of(network.columns, first, first + size)
+    rows = network.steps + 1 + network.reach[component]
+    arriving = np.zeros((rows, size), states.dtype)
     collect(
         synapses.external_first[component], synapses.external_first[component + 1], network, spikes,
         start, count, arriving,
     )  # fmt: skip
-    voltage, current = columns.start[first : first + size].copy(), arriving[0].copy()
+    voltage, current = columns.start.copy(), arriving[0].copy()
     excess = np.empty_like(voltage)
     emitted, free_at = np.zeros(size, np.int64), np.full(size, -1)
     for n in range(network.steps + 1):
         if is_stopped():
             return
         if n > 0:
-            flow_step(columns, first, voltage, current, excess)
+            flow_step(columns, voltage, current, excess)
             for j in range(size):
-                unit = columns.unit[first + j]
+                unit = columns.unit[j]
                 if n <= free_at[j]:
-                    voltage[j] = columns.reset[first + j]
+                    voltage[j] = columns.reset[j]
                 elif emitted[j] < count[unit] and spikes.step[start[unit] + emitted[j]] == n:
-                    voltage[j] = columns.reset[first + j]
+                    voltage[j] = columns.reset[j]
                     emitted[j] += 1
-                    free_at[j] = n + columns.refractory[first + j]
-                current[j] += arriving[n, j]
+                    free_at[j] = n + columns.refractory[j]
+            add_to(current, arriving[n])
         for j in range(size):
             states[n, j, 0], states[n, j, 1] = voltage[j], current[j]
 

@@ -6,6 +6,8 @@ float64 and rounded once to the engine's precision.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,10 +49,9 @@ def unit_coefficients(
     units = np.zeros(network.topology.unit_count, unit_record(precision))
     tau_mem, tau_syn = network.per_unit("tau_mem"), network.per_unit("tau_syn")
     check_coefficients(network, tau_mem, tau_syn, dt, precision)
-    # Units with the same time constants share one computation.
-    taus, index = np.unique(np.stack([tau_mem, tau_syn]), axis=1, return_inverse=True)
-    propagators = np.array([lif.decays_and_convolution(dt, *pair) for pair in taus.T])
-    decay_mem, decay_syn, coupling = propagators[index.ravel()].T
+    decay_mem, decay_syn, coupling = _for_each_pair(
+        lambda *taus: lif.decays_and_convolution(dt, *taus), tau_mem, tau_syn
+    )
     units["decay_mem"], units["decay_syn"] = decay_mem, decay_syn
     units["rise"], units["feed"] = coupling / tau_mem, coupling / tau_syn
     units["fall"] = np.expm1(-dt / tau_mem)
@@ -73,12 +74,26 @@ def time_constant_slopes(
     Of V with respect to tau_mem, per V and per I before the step; of V and of I with respect to
     tau_syn, each per I.  NaN for units of inputs.
     """
-    slopes = np.full((network.topology.unit_count, 4), np.nan)
-    taus = zip(network.per_unit("tau_mem"), network.per_unit("tau_syn"), strict=True)
-    for unit, (tau_mem, tau_syn) in enumerate(taus):
-        if np.isnan(tau_mem):
-            continue
+
+    def slopes(tau_mem: float, tau_syn: float) -> tuple[float, ...]:
         per_voltage = lif.flow_by_time_constants(1.0, 0.0, dt, tau_mem, tau_syn)
-        per_current = lif.flow_by_time_constants(0.0, 1.0, dt, tau_mem, tau_syn)
-        slopes[unit] = per_voltage[0], *per_current
-    return slopes.astype(precision)
+        return per_voltage[0], *lif.flow_by_time_constants(0.0, 1.0, dt, tau_mem, tau_syn)
+
+    of_units = _for_each_pair(slopes, network.per_unit("tau_mem"), network.per_unit("tau_syn"))
+    return np.ascontiguousarray(of_units.T, precision)
+
+
+def _for_each_pair(
+    function: Callable[[float, float], tuple[float, ...]],
+    tau_mem: NDArray[np.float64],
+    tau_syn: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Values for the time constants of each unit, (values, units); NaN where those are NaN.
+
+    Units with the same time constants share one computation.
+    """
+    known = ~np.isnan(tau_mem)
+    pairs = np.where(known, [tau_mem, tau_syn], 1.0)
+    taus, index = np.unique(pairs, axis=1, return_inverse=True)
+    values = np.array([function(*pair) for pair in taus.T])[index.ravel()].T
+    return np.where(known, values, np.nan)

@@ -49,6 +49,9 @@ class GridConnection(Brief):
         In steps.
     synapse : int64, shape (synapses,)
         The number of each synapse in the topology.
+    row_column : int32, shape (source_units,)
+        The column of the first target unit of each source unit if those that follow it are its
+        other target units; -1 otherwise.
     """
 
     index: int
@@ -64,11 +67,28 @@ class GridConnection(Brief):
     weight: NDArray[np.floating]
     delay: NDArray[np.int32]
     synapse: NDArray[np.int64]
+    row_column: NDArray[np.int32]
 
     @property
     def is_internal(self) -> bool:
         """Whether source and target are in the same component."""
         return self.source_component == self.target_component
+
+    @cached_property
+    def row_delay(self) -> NDArray[np.int32]:
+        """The delay of all synapses of each source unit, (source units,); -1 if they differ."""
+        if self.delay.size == 0:
+            return np.zeros(self.source_units, np.int32)
+        common = self.delay[np.minimum(self.row_start[:-1], self.delay.size - 1)]
+        counts = np.diff(self.row_start)
+        rows = np.repeat(np.arange(self.source_units), counts)
+        common[rows[self.delay != np.repeat(common, counts)]] = -1
+        return common
+
+    @cached_property
+    def reach(self) -> int:
+        """The most steps from a spike to an arrival if delays of a source unit differ, else 0."""
+        return int(self.delay.max()) if self.row_delay.min(initial=0) < 0 else 0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -278,6 +298,11 @@ def _connection(
     is_input = isinstance(network.populations[source], Input)
     source_component = -1 if is_input else int(component_of[source])
     column = topology.target[numbers] - topology.first_unit[target] + target_column
+    row_column = np.zeros(source_units, np.int64)
+    if numbers.size > 0:
+        row_column[:] = column[np.minimum(row_start[:-1], numbers.size - 1)]
+    expected = row_column[rows] + np.arange(numbers.size) - row_start[rows]
+    row_column[rows[column != expected]] = -1
     return GridConnection(
         index=index,
         source_first=source_first,
@@ -292,4 +317,5 @@ def _connection(
         weight=np.empty(0),
         delay=np.empty(0, np.int32),
         synapse=numbers.astype(np.int64),
+        row_column=row_column.astype(np.int32),
     )
