@@ -80,6 +80,32 @@ def test_a_wrong_gradient_is_found(monkeypatch):
         check_against_reference(small_work())
 
 
+def test_equal_delays_are_no_case():
+    from workload import check_delays
+    from yin_yang import with_delays
+
+    work = with_delays(samples=2)
+    check_delays(work)
+    equal = np.full((30, 4), 1.0)
+    with pytest.raises(AssertionError, match=r"input->hidden\.delay are equal"):
+        check_delays(replace(work, network=work.network.replace({"input->hidden.delay": equal})))
+
+
+def test_short_batches_take_turns():
+    from workload import check_turns
+    from yin_yang import with_delays
+
+    work = with_delays(samples=2)
+    run = work.forward(Exact(threads=1))
+    first, *others = work.batches()
+    assert len(others) == 19
+    np.testing.assert_array_equal(first.spikes.times, work.spikes.times)
+    assert all((other.spikes.times != first.spikes.times).any() for other in others)
+    check_turns(work, run)
+    with pytest.raises(AssertionError, match="1 batches take turns"):
+        check_turns(replace(work, training=None), run)
+
+
 @pytest.mark.parametrize("kind", ["layered", "recurrent"])
 def test_arrivals_are_counted_again_dense_or_sparse(kind):
     from growth import work
