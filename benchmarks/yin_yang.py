@@ -21,12 +21,12 @@ Before training all are 0, so that all units share the order of their arrivals; 
 """
 
 
-def with_delays(samples: int = 150, refractory: float = np.inf) -> Work:
-    """30 hidden units, and a delay at every synapse of both layers.
+def with_delays(samples: int = 150, refractory: float = np.inf, hidden: int = 30) -> Work:
+    """A hidden layer, and a delay at every synapse of both layers.
 
     With an infinite refractory period all units spike at most once, as in ``evsim.tasks.yin_yang``.
     """
-    settings = yin_yang.Settings(hidden=30, train_size=EPOCH * samples, refractory=refractory)
+    settings = yin_yang.Settings(hidden=hidden, train_size=EPOCH * samples, refractory=refractory)
     described = yin_yang.network(settings)
     network = evsim.Network(
         [

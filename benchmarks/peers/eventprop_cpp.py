@@ -107,8 +107,8 @@ def comparable(work: Work, other: Theirs) -> tuple[Work, str]:
     training = work.training[kept[: kept.size // size * size]]
     first = training[np.arange(size)]
     left_out = (
-        f"of {silent.size:,} samples {silent.sum()} were left out in which an output is silent, and "
-        f"{moved.sum()} in which the other program omits a spike that moves the first of an output"
+        f"of {silent.size:,} samples {silent.sum()} were left out in which an output is silent, "
+        f"and {moved.sum()} in which the other program omits a spike that moves an output's first"
     )
     return replace(work, spikes=first.spikes, labels=first.labels, training=training), left_out
 
