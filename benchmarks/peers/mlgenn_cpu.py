@@ -288,8 +288,8 @@ def main() -> None:
             print(f"{described.title}: {spikes} spikes; {agreement}", file=sys.stderr)
             inputs = their_spikes(data.spikes)
             for size, quantity in (
-                (1, "epoch with Adam, an update after each sample"),
-                (len(data), f"epoch with Adam, evsim: an update after {len(data)} samples"),
+                (1, "epoch with Adam, batches of 1"),
+                (len(data), f"epoch with Adam, evsim: batches of {len(data)}"),
             ):
                 times = compare.by_turns(
                     lambda network=network, size=size: epoch(network, data, size),
