@@ -75,12 +75,12 @@ def trial_with(net: evsim.Network, spikes: float) -> tuple[float, Exact]:
 def cost_of_an_arrival(draw: Draw, spikes: float) -> tuple[int, int, float]:
     """The numbers of spikes and arrivals of a trial, and the median time per arrival in ns.
 
-    Networks with different weights take turns if the trial has fewer than 10⁵ spikes, because the
+    Up to 10 networks with different weights take turns until they have 10⁶ arrivals, because the
     processor would predict the branches of a short trial that is repeated.
     """
-    trials = []
-    for seed in range(1 if spikes >= 1e5 else 10):
-        net = draw(seed=seed)
+    trials: list[tuple[evsim.Network, float, Exact, evsim.Run]] = []
+    while len(trials) < 10 and sum(run.report.arrivals for *_, run in trials) < 1e6:
+        net = draw(seed=len(trials))
         duration, engine = trial_with(net, spikes)
         run = evsim.simulate(net, ONE_SPIKE, duration, engine)
         check_arrivals(run)
