@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from itertools import cycle
 
 import numpy as np
 import torch
@@ -28,23 +29,30 @@ def both(samples: int) -> dict[str, Callable[[], dict[str, np.ndarray]]]:
     work = with_delays(samples)
     loss = evsim.losses.FirstSpikeCrossEntropy(alpha=0.0)
     module = Module(work.network, loss.readout, work.duration, work.wrt, missing="end")
-    labels = torch.tensor(work.labels)
+    # Batches take turns, so that the processor does not learn the branches of one.
+    evsim_turns, replaced_turns, torch_turns = (cycle(work.batches()) for _ in range(3))
 
     def by_evsim() -> dict[str, np.ndarray]:
+        batch = next(evsim_turns)
         found = evsim.gradient(
-            work.network, work.spikes, work.labels, loss, work.duration, wrt=work.wrt
+            work.network, batch.spikes, batch.labels, loss, work.duration, wrt=work.wrt
         )
         return dict(found.parameters)
 
     def by_evsim_with_new_values() -> dict[str, np.ndarray]:
+        batch = next(replaced_turns)
         values = {name: work.network.parameters[name] for name in work.wrt}
         network = work.network.replace(values)  # as after the step of an optimiser
-        found = evsim.gradient(network, work.spikes, work.labels, loss, work.duration, wrt=work.wrt)
+        found = evsim.gradient(
+            network, batch.spikes, batch.labels, loss, work.duration, wrt=work.wrt
+        )
         return dict(found.parameters)
 
     def by_torch() -> dict[str, np.ndarray]:
+        batch = next(torch_turns)
+        labels = torch.tensor(batch.labels)
         module.zero_grad()
-        scores = -module(work.spikes) / loss.tau0
+        scores = -module(batch.spikes) / loss.tau0
         torch.nn.functional.cross_entropy(scores, labels).backward()
         keys = (name.replace("->", "_to_").replace(".", "_") for name in work.wrt)
         return {name: getattr(module, key).grad for name, key in zip(work.wrt, keys, strict=True)}

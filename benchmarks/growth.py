@@ -17,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,8 @@ WAYS = ("longer trials", "larger networks")
 SAMPLES = (4, 8, 16, 32)  # batch sizes for the comparison of threads
 LOSS = evsim.losses.CrossEntropy(evsim.readouts.Mean())
 RATE = 0.04  # spikes per channel and ms
+LONG = 1e6  # arrivals of a batch that is repeated
+TURNS = 10  # shorter batches
 UNITS, TRIAL = 50, 200.0  # units of the network with longer trials; trial in ms of larger networks
 
 
@@ -40,7 +43,11 @@ UNITS, TRIAL = 50, 200.0  # units of the network with longer trials; trial in ms
 
 
 def work(kind: str, way: str, arrivals: float, samples: int = 1) -> Work:
-    """A network with about so many arrivals per sample; as many channels as hidden units."""
+    """A network with about so many arrivals per sample; as many channels as hidden units.
+
+    Short batches are one of several, which take turns: the processor would predict the branches of
+    a batch that is repeated.
+    """
     if kind == "recurrent":
         arrivals /= 2  # the hidden units cause the other half
     if way == "longer trials":
@@ -49,13 +56,16 @@ def work(kind: str, way: str, arrivals: float, samples: int = 1) -> Work:
         units, duration = round((arrivals / (RATE * TRIAL)) ** 0.5), TRIAL
     rng = np.random.default_rng(0)
     total = round(RATE * duration * units)
+    drawn = samples if samples * arrivals >= LONG else TURNS * samples
     spikes = evsim.SpikeTrains.from_events(
-        rng.uniform(0, duration, samples * total),
-        rng.integers(0, units, samples * total),
-        np.repeat(np.arange(samples), total),
-        batch_size=samples,
+        rng.uniform(0, duration, drawn * total),
+        rng.integers(0, units, drawn * total),
+        np.repeat(np.arange(drawn), total),
+        batch_size=drawn,
         unit_count=units,
     )
+    data = evsim.Dataset(spikes, np.arange(drawn) % 2)
+    batch = data[np.arange(samples)]
     # Weights are proportional to 1/units, so that the total input is the same for all sizes.
     weight = 8.0 / units
     loop = evsim.Connection("hidden", "hidden", evsim.Normal(0.0, weight), evsim.Uniform(1.0, 10.0))
@@ -70,7 +80,8 @@ def work(kind: str, way: str, arrivals: float, samples: int = 1) -> Work:
         ],
         seed=0,
     )
-    return Work(network, spikes, np.arange(samples) % 2, LOSS, duration)
+    training = data if drawn > samples else None
+    return Work(network, batch.spikes, batch.labels, LOSS, duration, training)
 
 
 def measure(kind: str, way: str, arrivals: float) -> dict[str, float]:
@@ -98,9 +109,11 @@ def measure(kind: str, way: str, arrivals: float) -> dict[str, float]:
 def repeated(work: Work, engine: Exact, seconds: float) -> list[float]:
     """The times of 3 to 30 gradients; of one if it takes over five times ``seconds``."""
     times: list[float] = []
+    turns = cycle(work.batches())
     while len(times) < 3 or (sum(times) < seconds and len(times) < 30):
+        batch = next(turns)
         start = time.perf_counter()
-        work.gradient(engine)
+        batch.gradient(engine)
         times.append(time.perf_counter() - start)
         if times[0] > 5 * seconds:
             break

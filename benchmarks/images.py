@@ -12,19 +12,23 @@ import evsim
 PIXELS = 784
 BRIGHT = 146  # pixels that spike, each once
 DURATION = 20.0  # ms
+BATCHES = 8
 
 
 def work(samples: int = 32, pixels: int = PIXELS, bright: int = BRIGHT, gain: float = 1.0) -> Work:
-    """Images with random bright pixels; ``gain`` scales the weights from the pixels."""
+    """Batches of images with random bright pixels; ``gain`` scales the weights from the pixels."""
     rng = np.random.default_rng(0)
-    units = np.concatenate([rng.permutation(pixels)[:bright] for _ in range(samples)])
+    total = BATCHES * samples
+    units = np.concatenate([rng.permutation(pixels)[:bright] for _ in range(total)])
     spikes = evsim.SpikeTrains.from_events(
         rng.uniform(0, 0.8 * DURATION, units.size),
         units,
-        np.repeat(np.arange(samples), bright),
-        batch_size=samples,
+        np.repeat(np.arange(total), bright),
+        batch_size=total,
         unit_count=pixels,
     )
+    images = evsim.Dataset(spikes, np.arange(total) % 10)
+    first = images[np.arange(samples)]
     network = evsim.Network(
         [evsim.Input("input", pixels), evsim.LIF("hidden", 128), evsim.LI("output", 10)],
         [
@@ -34,7 +38,7 @@ def work(samples: int = 32, pixels: int = PIXELS, bright: int = BRIGHT, gain: fl
         seed=0,
     )
     loss = evsim.losses.CrossEntropy(evsim.readouts.Mean("exponential"))
-    return Work(network, spikes, np.arange(samples) % 10, loss, DURATION)
+    return Work(network, first.spikes, first.labels, loss, DURATION, images)
 
 
 CASES = (

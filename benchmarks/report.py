@@ -20,7 +20,6 @@ from pathlib import Path
 
 from tables import (
     Benchmarks,
-    comparison_table,
     speed_table,
     start_sentence,
     threads_sentence,
@@ -37,7 +36,7 @@ def main() -> None:
     parser.add_argument("--select", default="", help="the cases to run, as pytest's -k")
     parser.add_argument("--json", type=Path, default=Path("runs/benchmarks.json"))
     parser.add_argument("--from", dest="stored", type=Path, help="a file of --json: do not measure")
-    parser.add_argument("--write", type=Path, help="the page to put the tables into")
+    parser.add_argument("--write", type=Path, help="the page to put the table into")
     arguments = parser.parse_args()
     if arguments.write and arguments.select:
         parser.error("--write is for all cases: leave out --select")
@@ -60,7 +59,6 @@ def main() -> None:
     print(f"\n{speed}\n")
     if arguments.write:
         write_between(arguments.write, "speed", speed)
-        write_between(arguments.write, "comparison", comparison_table(benchmarks))
         print(f"written to {arguments.write}", file=sys.stderr)
 
 

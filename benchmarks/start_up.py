@@ -67,7 +67,8 @@ def gradient(case: str, samples: int, engine: evsim.engines.Engine | None = None
     """The gradient of a batch of Yin-Yang, 30 hidden units with delays."""
     name, kind = case.split(", ")
     settings = yin_yang.Settings(hidden=30, delays=True, train_size=samples)
-    network = yin_yang.network(settings)
+    delays = np.random.default_rng(0).uniform(0.0, 10.0, (30, 4))  # as after training
+    network = yin_yang.network(settings).replace({"input->hidden.delay": delays})
     if kind == "recurrent":
         loop = evsim.Connection("hidden", "hidden", evsim.Normal(0.0, 0.1), evsim.Uniform(0.0, 5.0))
         connections = [network.connections[0], loop, *network.connections[1:]]

@@ -11,7 +11,6 @@ from typing import Any
 
 import numba
 import numpy as np
-from others import OTHERS
 
 import evsim
 
@@ -129,24 +128,6 @@ def start_sentence(benchmarks: Benchmarks) -> str:
         f"{figure(seconds['compiled'])} s from its start if nothing is compiled yet, and "
         f"{figure(seconds['cached'])} s later."
     )
-
-
-def comparison_table(benchmarks: Benchmarks) -> str:
-    """A table of other programs and the most similar cases here, on one thread."""
-    rows = rows_of(benchmarks)
-    cells = []
-    for other in OTHERS:
-        row = rows.get((other.case, 1)) if other.case else None
-        ours = row.times.get("epoch") if row else None
-        cells.append(
-            [
-                other.program,
-                other.network,
-                f"{other.microseconds:,.0f}",
-                figure(ours.per_sample()) if ours else NONE,
-            ]
-        )
-    return markdown(("program", "network", "µs per sample", "evsim, µs per sample"), cells)
 
 
 def machine() -> str:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import cycle
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from cases import CASES
 from memory import in_subprocess
-from workload import Work, hidden_spikes
+from workload import Work, check_turns, hidden_spikes
 
 import evsim
 from evsim.engines import Exact
@@ -44,25 +45,38 @@ MEASUREMENTS = [
 ]
 
 
+class Checked(NamedTuple):
+    """The work of a case after its checks, and what it has per sample."""
+
+    batches: list[Work]
+    arrivals: float
+    hidden_spikes: float
+
+
 @lru_cache(maxsize=1)
-def checked(name: str) -> tuple[Work, evsim.Run]:
-    """The work of a case after its checks; only one case is kept, to save memory."""
-    return CASES[name].checked()
+def checked(name: str) -> Checked:
+    """The checked work of a case; only one case is kept, to save memory."""
+    work, run = CASES[name].checked()
+    check_turns(work, run)
+    if work.training is not None:
+        run = evsim.simulate(work.network, work.training.spikes, work.duration)
+    return Checked(work.batches(), run.report.arrivals / run.batch_size, hidden_spikes(run))
 
 
 @pytest.mark.parametrize("measurement", MEASUREMENTS, ids=lambda measurement: measurement.id)
 def test_speed(measurement: Measurement, benchmark: Any, pytestconfig: pytest.Config) -> None:
     name, quantity, threads = measurement
     case = CASES[name]
-    work, run = checked(name)
+    batches, arrivals, spikes = checked(name)
+    work, turns = batches[0], cycle(batches)
     engine = Exact(threads=threads)
-    samples = run.batch_size
+    samples = len(work.spikes)
     if quantity == "epoch":
-        check_epoch(work, run, work.epoch(engine))
+        check_epoch(work, spikes, work.epoch(engine))
         samples = len(work.training)
     calls: dict[str, Callable[[], object]] = {
-        "forward": lambda: work.forward(engine),
-        "gradient": lambda: work.gradient(engine),
+        "forward": lambda: next(turns).forward(engine),
+        "gradient": lambda: next(turns).gradient(engine),
         "epoch": lambda: work.epoch(engine),
     }
     call = calls[quantity]
@@ -70,8 +84,8 @@ def test_speed(measurement: Measurement, benchmark: Any, pytestconfig: pytest.Co
         measurement._asdict(),
         title=case.title,
         samples=samples,
-        arrivals=run.report.arrivals / run.batch_size,
-        hidden_spikes=hidden_spikes(run),
+        arrivals=arrivals,
+        hidden_spikes=spikes,
         target=None if case.target is None else case.target._asdict(),
     )
     if quantity == "gradient" and threads == 1:
@@ -92,12 +106,12 @@ def rounds(call: Callable[[], object], seconds: float) -> int:
     return int(np.clip(seconds / once, FEWEST, MOST))
 
 
-def check_epoch(work: Work, before: evsim.Run, result: evsim.FitResult) -> None:
+def check_epoch(work: Work, spikes: float, result: evsim.FitResult) -> None:
     """Check that an epoch used all samples, changed all parameters and kept the spike counts."""
     batches = -(-len(work.training) // len(work.spikes))
     assert result.history[0].steps == batches
     for name in work.wrt:
         assert (result.network.parameters[name] != work.network.parameters[name]).any(), name
     whole = evsim.simulate(result.network, work.training.spikes, work.duration)
-    ratio = hidden_spikes(whole) / hidden_spikes(before)
+    ratio = hidden_spikes(whole) / spikes
     assert abs(ratio - 1) < 0.05, f"{ratio:.2f} times as many hidden spikes"

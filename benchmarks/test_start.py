@@ -11,12 +11,17 @@ from typing import Any
 import pytest
 
 FIRST_GRADIENT = """
+import numpy as np
+
 import evsim
 from evsim.tasks import yin_yang
 settings = yin_yang.Settings(hidden=30, delays=True, train_size=150)
 samples = yin_yang.data(settings)[0]
+network = yin_yang.network(settings)
+delays = np.random.default_rng(0).uniform(0.0, 10.0, (30, 4))  # as after training
 outcome = evsim.gradient(
-    yin_yang.network(settings), samples.spikes, samples.labels, yin_yang.loss(settings),
+    network.replace({"input->hidden.delay": delays}),
+    samples.spikes, samples.labels, yin_yang.loss(settings),
     duration=settings.duration,
     wrt=["input->hidden.weight", "input->hidden.delay", "hidden->output.weight"],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,9 @@ from evsim.engines import Engine, Exact, Reference
 class Work:
     """A network, a batch of samples, and the loss.
 
-    ``training`` and ``optimizers`` are given if a whole training epoch is timed, too.
+    ``training`` has the samples of all batches, of which ``spikes`` and ``labels`` are the first;
+    it is left out where there is only one.  ``optimizers`` are given if a whole training epoch is
+    timed, too.
     """
 
     network: evsim.Network
@@ -36,6 +38,17 @@ class Work:
             if connection.delay.shape == connection.weight.shape != ():
                 names.append(f"{connection.name}.delay")
         return names
+
+    def batches(self) -> list[Work]:
+        """The work for each batch of the training samples; without them, only this one."""
+        if self.training is None:
+            return [self]
+        size = len(self.spikes)
+        parts = (
+            self.training[np.arange(first, first + size)]
+            for first in range(0, len(self.training), size)
+        )
+        return [replace(self, spikes=part.spikes, labels=part.labels) for part in parts]
 
     def forward(self, engine: Engine) -> evsim.Run:
         """Simulate the batch."""
@@ -104,6 +117,7 @@ class Case:
         """The work and its run, after the checks of results and counts."""
         check_against_reference(self.build_reduced())
         work = self.build()
+        check_delays(work)
         run = work.forward(Exact(threads=1))
         check_arrivals(run)
         check_hidden_spikes(run, self.hidden_spikes)
@@ -126,6 +140,27 @@ def check_against_reference(work: Work) -> None:
         scale = np.abs(wanted).max()
         assert scale > 0, f"the gradient by {name} is 0 everywhere"
         np.testing.assert_allclose(given, wanted, rtol=0, atol=1e-8 * scale, err_msg=name)
+
+
+def check_delays(work: Work) -> None:
+    """Check that delays which are learned differ from each other, as they do after training.
+
+    With equal delays the units of a layer have their arrivals in one common order, and share the
+    work of sorting them.
+    """
+    for name in work.wrt:
+        if name.endswith(".delay"):
+            delays = numbers(work.network.parameters[name])
+            assert np.unique(delays).size > delays.size // 2, f"values of {name} are equal"
+
+
+def check_turns(work: Work, run: evsim.Run) -> None:
+    """Check that no short batch is repeated: the processor would predict its branches.
+
+    The branches of a batch with a million arrivals are too many to be remembered.
+    """
+    batches = len(work.batches())
+    assert batches >= 8 or run.report.arrivals >= 1e6, f"{batches} batches take turns: too few"
 
 
 def check_arrivals(run: evsim.Run) -> None:

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 import evsim
@@ -101,63 +99,59 @@ def yin_yang_run(folder: Path) -> None:
                 path.replace(folder / f"yin_yang_{path.name}")
 
 
-COMPARISON = re.compile(r"<!-- comparison: begin -->\n(.*?)<!-- comparison: end -->", re.S)
+PEERS = FOLDER.parents[1] / "benchmarks" / "peers" / "measured"
 
 
-def compared_times() -> list[tuple[str, float, float | None]]:
-    """The table of docs/performance.md: program and network, its µs per sample, and evsim's.
+def compared() -> list[tuple[str, float, float, float]]:
+    """Program and network, and the ratio of evsim's time to the other's, with its quartiles.
 
-    evsim's is None where no case of it has the same network.
+    Rows of training include the updates; where the same network was timed without them, that row is
+    left out.  Those where evsim is slower come first.
     """
-    page = (FOLDER.parent / "performance.md").read_text(encoding="utf-8")
-    (table,) = COMPARISON.findall(page)
-    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()[2:]]
-    times = []
-    for program, network, other, ours in rows:
-        evsim_time = None if ours == "–" else float(ours)
-        times.append((f"{program}: {network}", float(other.replace(",", "")), evsim_time))
-    return times
+    rows = []
+    for path in sorted(PEERS.glob("*.json")):
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        for row in stored["rows"]:
+            if row["quantity"] != "forward + backward":
+                what = row["quantity"].removeprefix("epoch with Adam").removeprefix(", ")
+                name = f"{stored['peer']['name']}: {row['work']}{f' ({what})' if what else ''}"
+                rows.append((name, row["ratio"], row["low"], row["high"]))
+    return sorted(rows, key=lambda row: -row[1])
 
 
 def speed(folder: Path) -> None:
-    """The times of other programs and of evsim per Yin-Yang sample; the file has the numbers."""
-    times = compared_times()
-    figure = new_figure(TWO_COLUMNS, 0.9 + 0.24 * len(times))
+    """The time of evsim relative to other programs; the file has the numbers."""
+    rows = compared()
+    figure = new_figure(TWO_COLUMNS, 0.9 + 0.22 * len(rows))
     ax = figure.subplots()
-    for row, (_, other, ours) in enumerate(times):
-        _time(ax, other, row, GREY if ours is None else COLOURS[5], "left")
-        if ours is not None:
-            ax.plot([ours, other], [row, row], color=GREY, linewidth=0.8, zorder=0)
-            _time(ax, ours, row, COLOURS[0], "right")
+    for place, (_, ratio, low, high) in enumerate(rows):
+        colour = COLOURS[5] if ratio > 1 else COLOURS[0]
+        ax.plot([low, high], [place, place], color=colour, linewidth=1.5)
+        ax.plot(ratio, place, "o", color=colour, markersize=5.0)
+        ax.annotate(
+            f"{ratio:.2f}",
+            (high if ratio > 1 else low, place),
+            xytext=(6 if ratio > 1 else -6, 0),
+            textcoords="offset points",
+            ha="left" if ratio > 1 else "right",
+            va="center",
+            fontsize=SMALL_TEXT,
+        )
+    ax.axvline(1.0, color=GREY, linewidth=0.8, zorder=0)
     ax.set_xscale("log")
-    ax.set_xlim(8.0, 100_000.0)
-    ax.set_yticks(range(len(times)), [name for name, _, _ in times])
+    ax.set_xlim(0.04, 8.0)
+    ticks = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+    ax.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=SMALL_TEXT)
     ax.invert_yaxis()
-    label(ax, "µs per Yin-Yang sample: forward, backward and update, one core, float64")
-    legend = {
-        "evsim, the most similar network": COLOURS[0],
-        "another program": COLOURS[5],
-        "another program, no similar network of evsim measured": GREY,
-    }
+    label(ax, "time of evsim / time of the other")
+    legend = {"evsim is slower": COLOURS[5], "evsim is faster": COLOURS[0]}
     handles = [Line2D([], [], color=c, marker="o", linestyle="") for c in legend.values()]
     figure.legend(
-        handles, legend, loc="outside upper center", ncols=3, fontsize=SMALL_TEXT, frameon=False
+        handles, legend, loc="outside upper center", ncols=2, fontsize=SMALL_TEXT, frameon=False
     )
-    figure.savefig(folder / "speed.png", metadata={"Description": json.dumps(times)})
-
-
-def _time(ax: Axes, microseconds: float, row: int, colour: str, side: str) -> None:
-    """A dot with its number, which stands on its left or right."""
-    ax.plot(microseconds, row, "o", color=colour, markersize=5.0)
-    ax.annotate(
-        f"{microseconds:,g}",
-        (microseconds, row),
-        xytext=(5 if side == "left" else -5, 0),
-        textcoords="offset points",
-        ha=side,
-        va="center",
-        fontsize=SMALL_TEXT,
-    )
+    figure.savefig(folder / "speed.png", metadata={"Description": json.dumps(rows)})
 
 
 PICTURES: dict[str, Callable[[Path], None]] = {

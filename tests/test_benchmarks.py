@@ -80,6 +80,32 @@ def test_a_wrong_gradient_is_found(monkeypatch):
         check_against_reference(small_work())
 
 
+def test_equal_delays_are_no_case():
+    from workload import check_delays
+    from yin_yang import with_delays
+
+    work = with_delays(samples=2)
+    check_delays(work)
+    equal = np.full((30, 4), 1.0)
+    with pytest.raises(AssertionError, match=r"input->hidden\.delay are equal"):
+        check_delays(replace(work, network=work.network.replace({"input->hidden.delay": equal})))
+
+
+def test_short_batches_take_turns():
+    from workload import check_turns
+    from yin_yang import with_delays
+
+    work = with_delays(samples=2)
+    run = work.forward(Exact(threads=1))
+    first, *others = work.batches()
+    assert len(others) == 19
+    np.testing.assert_array_equal(first.spikes.times, work.spikes.times)
+    assert all((other.spikes.times != first.spikes.times).any() for other in others)
+    check_turns(work, run)
+    with pytest.raises(AssertionError, match="1 batches take turns"):
+        check_turns(replace(work, training=None), run)
+
+
 @pytest.mark.parametrize("kind", ["layered", "recurrent"])
 def test_arrivals_are_counted_again_dense_or_sparse(kind):
     from growth import work
@@ -142,11 +168,25 @@ def test_the_page_has_a_place_for_every_table(tmp_path):
     write_between(page, "scaling", "new")
 
 
-def test_every_comparison_is_with_a_case_that_trains():
-    from cases import CASES
-    from others import OTHERS
+def test_the_comparison_on_the_page_is_the_stored_one(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER / "peers"))
+    from page import comparison
 
-    assert all(CASES[other.case].trains for other in OTHERS if other.case)
+    page = (FOLDER.parent / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert f"<!-- comparison: begin -->\n{comparison()}\n<!-- comparison: end -->" in page
+
+
+def test_a_round_gives_one_ratio_and_losses_are_above_1(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER / "peers"))
+    from compare import by_turns, row
+
+    calls = []
+    times = by_turns(lambda: calls.append("ours"), lambda: calls.append("theirs"), 3)
+    assert calls == ["theirs", "ours", "ours", "theirs"] * 2
+    assert [len(part) for part in times] == [3, 3]
+    found = row("a network", "forward", ([2e-3, 4e-3, 9e-3], [1e-3, 2e-3, 3e-3]), 10, "", "")
+    assert (found.evsim, found.peer, found.rounds) == (400.0, 200.0, 3)
+    assert (found.ratio, found.low, found.high) == (2.0, 2.0, 2.5)
 
 
 def test_what_a_parent_held_does_not_count_as_memory():
