@@ -21,15 +21,17 @@ def flow_step(
 ) -> None:
     """V and I of all units after a step without events, and the threshold excess of a crossing.
 
-    The excess replaces I - threshold at a crossing inside the step: tau_mem times the mean slope
-    of V, which is positive if V was below the threshold.  A loop for each quantity: the compiler
-    gives no vector instructions to one that writes several arrays.
+    The excess replaces I - threshold at a crossing inside the step: I before the step minus V
+    after it.  It is positive if V was below the threshold and is not any more, because V cannot
+    have come as far as I.  It exceeds tau_mem times the mean slope of V by about half the change
+    of I over the step, so that a crossing that hardly happened does not outweigh all others.  A
+    loop for each quantity: the compiler gives no vector instructions to one that writes several
+    arrays.
     """
     for j in range(voltage.size):
-        change = columns.fall[j] * voltage[j] + columns.rise[j] * current[j]
-        excess[j] = columns.drive_scale[j] * change
-    for j in range(voltage.size):
         voltage[j] = columns.decay_mem[j] * voltage[j] + columns.rise[j] * current[j]
+    for j in range(voltage.size):
+        excess[j] = current[j] - voltage[j]
     for j in range(voltage.size):
         current[j] = columns.decay_syn[j] * current[j]
 

@@ -25,8 +25,6 @@ class Columns(NamedTuple):
     rise: np.ndarray
     decay_syn: np.ndarray
     feed: np.ndarray
-    fall: np.ndarray
-    drive_scale: np.ndarray
     tau_mem: np.ndarray
     tau_syn: np.ndarray
     threshold: np.ndarray
@@ -46,8 +44,6 @@ def columns_of(columns: Columns, first: int, last: int) -> Columns:
         columns.rise[first:last],
         columns.decay_syn[first:last],
         columns.feed[first:last],
-        columns.fall[first:last],
-        columns.drive_scale[first:last],
         columns.tau_mem[first:last],
         columns.tau_syn[first:last],
         columns.threshold[first:last],

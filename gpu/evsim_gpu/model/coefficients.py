@@ -22,8 +22,6 @@ UNIT_FIELDS = (
     "rise",  # V after a step, per I before it
     "decay_syn",  # I after a step, per I before it
     "feed",  # lambda_I before a step, per lambda_V after it
-    "fall",  # change of V over a step, per V before it: decay_mem - 1 without cancellation
-    "drive_scale",  # tau_mem/dt: the change of V over a step, times this, is the threshold excess
     "tau_mem",  # ms
     "tau_syn",  # ms
     "threshold",  # this and the following voltages are measured from rest
@@ -54,8 +52,6 @@ def unit_coefficients(
     )
     units["decay_mem"], units["decay_syn"] = decay_mem, decay_syn
     units["rise"], units["feed"] = coupling / tau_mem, coupling / tau_syn
-    units["fall"] = np.expm1(-dt / tau_mem)
-    units["drive_scale"] = tau_mem / dt
     units["tau_mem"], units["tau_syn"] = tau_mem, tau_syn
     voltages = voltages_from_rest(network)
     check_voltages(network, voltages, precision)

@@ -39,7 +39,7 @@ extern "C" __global__ void __launch_bounds__(128)
                 if (n == 0) neuron.i = arriving[0];
                 if (n == 0 || n > steps) continue;
                 const real v = voltage_after_step(unit, neuron);
-                const real threshold_excess = threshold_excess_over_step(unit, neuron);
+                const real threshold_excess = threshold_excess_over_step(neuron, v);
                 const bool emits = n > neuron.release && v >= unit.threshold;
                 move_to(unit, n, v, emits, neuron);
                 neuron.i += arriving[ahead];
@@ -129,7 +129,7 @@ extern "C" __global__ void __launch_bounds__(1024)
                 const Unit unit = unit_at(coefficients, refractory, columns, column);
                 Cell cell = cells[column];
                 const real v = voltage_after_step(unit, cell.neuron);
-                cell.threshold_excess = threshold_excess_over_step(unit, cell.neuron);
+                cell.threshold_excess = threshold_excess_over_step(cell.neuron, v);
                 const bool emits = n > cell.neuron.release && v >= unit.threshold;
                 move_to(unit, n, v, emits, cell.neuron);
                 if (emits) {

@@ -4,8 +4,7 @@
 
 // The coefficients of a unit; UNIT_FIELDS in evsim_gpu/model explains each.
 struct Unit {
-    real decay_mem, rise, decay_syn, feed, fall, drive_scale, tau_mem, tau_syn, threshold, reset,
-        start;
+    real decay_mem, rise, decay_syn, feed, tau_mem, tau_syn, threshold, reset, start;
     int refractory;  // steps
 };
 
@@ -16,8 +15,7 @@ __device__ inline Unit unit_at(
     const real *const of_column = coefficients + column;
     return {of_column[0], of_column[columns], of_column[2 * columns], of_column[3 * columns],
         of_column[4 * columns], of_column[5 * columns], of_column[6 * columns],
-        of_column[7 * columns], of_column[8 * columns], of_column[9 * columns],
-        of_column[10 * columns], refractory[column]};
+        of_column[7 * columns], of_column[8 * columns], refractory[column]};
 }
 
 // V and I after all events at a grid point.  V is held at the reset up to the grid point `release`,
@@ -32,10 +30,10 @@ __device__ inline real voltage_after_step(const Unit &unit, const Neuron &neuron
     return unit.decay_mem * neuron.v + unit.rise * neuron.i;
 }
 
-// The value that stands for I - threshold at a crossing within the step: tau_mem times the mean
-// slope of V over the step.
-__device__ inline real threshold_excess_over_step(const Unit &unit, const Neuron &neuron) {
-    return unit.drive_scale * (unit.fall * neuron.v + unit.rise * neuron.i);
+// The value that stands for I - threshold at a crossing within the step: I before the step minus V
+// after it.
+__device__ inline real threshold_excess_over_step(const Neuron &before, real voltage_after) {
+    return before.i - voltage_after;
 }
 
 // Moves V and I to grid point n, before the arrivals there; `v` is that of `voltage_after_step`.

@@ -47,8 +47,8 @@ extern "C" __global__ void update_propagators(
     const double difference = fabs(tau_mem - tau_syn) / tau_mem / tau_syn;
     const double coupling = dt * fmax(exp(mem), exp(syn)) * relative_expm1(-dt * difference);
     const double values[] = {exp(mem), coupling / tau_mem, exp(syn), coupling / tau_syn,
-        expm1(mem), tau_mem / dt, tau_mem, tau_syn};
-    for (int field = 0; field < 8; ++field)
+        tau_mem, tau_syn};
+    for (int field = 0; field < 6; ++field)
         coefficients[static_cast<index_t>(field) * columns + column] = values[field];
     const double mem_derivative = dt / tau_mem / tau_mem, syn_derivative = dt / tau_syn / tau_syn;
     const double response = dt / tau_mem * first_divided_difference(mem, syn);
