@@ -25,7 +25,7 @@ from __future__ import annotations
 from math import exp, expm1, inf, log, log1p, sqrt
 
 from evsim._compile.decorators import compiled
-from evsim.equations.exponential import fast_exp, fast_expm1
+from evsim.equations.exponential import fast_exp, fast_exp_and_expm1, fused
 
 # -- divided differences of the exponential -------------------------------------------------
 
@@ -170,19 +170,39 @@ def flow_through_refractory(
 
 
 @compiled
+def reciprocal(number: float) -> tuple[float, float]:
+    """``1/number`` as a sum of two numbers, the second of which has what rounding takes away."""
+    high = 1.0 / number
+    return high, fused(-number, high, 1.0) * high
+
+
+@compiled
 def decays_and_convolution(t: float, tau_mem: float, tau_syn: float) -> tuple[float, float, float]:
     """``e^{-t/tau_mem}``, ``e^{-t/tau_syn}`` and what couples them over t ms.
 
     The last is ``integral from 0 to t of e^{-u/tau_syn} e^{-(t-u)/tau_mem} du`` in ms:
     over tau_mem it is phi, which carries current into voltage; over tau_syn it carries
     lambda_V into lambda_I.  At tau_mem = tau_syn it is t e^{-t/tau}.
+
+    With the time constants called long and short, and ``x = t (1/long - 1/short)``, they are
+    ``e^{-t/long}``, ``e^{-t/long} e^x`` and ``-e^{-t/long} expm1(x)/(1/short - 1/long)``.  Whatever
+    depends on the time constants alone is computed once for a loop's many t, so that no division
+    is left; it is as exact as the divisions.
     """
-    decay_mem = fast_exp(-t / tau_mem)
-    decay_syn = fast_exp(-t / tau_syn)
-    slower = max(decay_mem, decay_syn)
-    x = -t * (abs(tau_mem - tau_syn) / tau_mem / tau_syn)
-    ratio = fast_expm1(x) / x if x != 0.0 else 1.0  # relative_expm1 for a loop's many t at a time
-    return decay_mem, decay_syn, t * slower * ratio
+    long, short = max(tau_mem, tau_syn), min(tau_mem, tau_syn)
+    rate, rest_of_rate = reciprocal(long)
+    short_rate, rest_of_short_rate = reciprocal(short)
+    difference = short_rate - rate
+    lost = ((short_rate - difference) - rate) + (rest_of_short_rate - rest_of_rate)
+    gap = difference + lost
+    rest_of_gap = (difference - gap) + lost
+    slower = fast_exp(-fused(t, rate, t * rest_of_rate))
+    ratio, change = fast_exp_and_expm1(-fused(t, gap, t * rest_of_gap))
+    faster = slower * ratio
+    coupling = -(slower * change) * (1.0 / gap) if gap != 0.0 else t * slower
+    if tau_mem >= tau_syn:
+        return slower, faster, coupling
+    return faster, slower, coupling
 
 
 @compiled
@@ -191,7 +211,7 @@ def flow(
 ) -> tuple[float, float]:
     """V and I after t ms without events (equations: closed form between events)."""
     decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
-    return voltage * decay_mem + current * coupling / tau_mem, current * decay_syn
+    return voltage * decay_mem + current * (coupling * (1.0 / tau_mem)), current * decay_syn
 
 
 @compiled
@@ -200,7 +220,7 @@ def adjoint_flow(
 ) -> tuple[float, float, float]:
     """lambda_V, lambda_I and their difference, t ms earlier, without events and with dF/dV = 0."""
     decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
-    response = coupling / tau_syn
+    response = coupling * (1.0 / tau_syn)
     of_difference, of_v, of_i = difference_factors(decay_mem, decay_syn, response, tau_mem, tau_syn)
     return (
         lambda_v * decay_mem,
@@ -364,6 +384,84 @@ def reaches_threshold(
         return False
     t = peak_time(voltage, current, tau_mem, tau_syn)
     return t < inf and flow(voltage, current, t, tau_mem, tau_syn)[0] > threshold
+
+
+@compiled
+def first_crossing(
+    voltage: float,
+    current: float,
+    threshold: float,
+    tau_mem: float,
+    tau_syn: float,
+    is_certain: bool,
+) -> float:
+    """When V first reaches the threshold if no event comes; infinity if it does not exceed it.
+
+    ``is_certain`` says that V is known to exceed it.  NaN if the search does not end.
+    """
+    t = clear_crossing_time(voltage, current, threshold, tau_mem, tau_syn)
+    if t >= 0.0:
+        return t
+    if is_certain or reaches_threshold(voltage, current, threshold, tau_mem, tau_syn):
+        return crossing_time(voltage, current, threshold, tau_mem, tau_syn)
+    return inf
+
+
+@compiled
+def clear_crossing_time(
+    voltage: float, current: float, threshold: float, tau_mem: float, tau_syn: float
+) -> float:
+    """The first t > 0 at which V reaches the threshold, if it clearly exceeds it; -1 if unclear.
+
+    As a function of ``x = e^{-t/tau}`` with ``3/tau = 1/tau_mem + 1/tau_syn``, V is nearly a
+    parabola; at tau_mem = 2 tau_syn it is one.  The search begins where the parabola that V
+    follows at first gets to the threshold.  From V and I follow all derivatives of V, so the steps
+    are Householder's of the third order: the error after a step is the fourth power of that
+    before, and usually two steps are enough.
+
+    V rises until its peak, so a root at which it rises is the first.  If V at the root rises so
+    steeply that its peak is clearly above the threshold, whether there is a crossing is not a
+    question of rounding.  ``crossing_time`` finds the others.
+    """
+    missing = threshold - voltage
+    mem_rate, syn_rate = 1.0 / tau_mem, 1.0 / tau_syn
+    slope = (current - voltage) * mem_rate
+    tau = 3.0 / (mem_rate + syn_rate)
+    rise = tau * slope
+    bend = tau * (slope - tau * mem_rate * (current * syn_rate + slope))
+    root = rise * rise + 2.0 * missing * bend
+    if not (missing > 0.0 and rise > 0.0 and root > 0.0 and threshold > 0.0):
+        return -1.0
+    fall = 2.0 * missing / (rise + sqrt(root))  # 1 - x
+    if not fall < 0.8:
+        return -1.0
+    if tau_mem == 2.0 * tau_syn:
+        t = -tau * log1p(-fall)
+    else:
+        s = fall / (2.0 - fall)
+        square = s * s
+        t = 2.0 * tau * s * (1.0 + square * (1 / 3 + square * (1 / 5 + square * (1 / 7))))
+    for _ in range(8):
+        now_voltage, now_current = flow(voltage, current, t, tau_mem, tau_syn)
+        slope = (now_current - now_voltage) * mem_rate
+        bend = (now_current * syn_rate + slope) * mem_rate
+        change_of_bend = (now_current * syn_rate * syn_rate + bend) * mem_rate
+        inverse = 1.0 / slope
+        newton = (threshold - now_voltage) * inverse
+        relative_bend = 0.5 * bend * inverse * newton
+        third = (1 / 6) * change_of_bend * inverse * newton * newton
+        divisor = 1.0 - 2.0 * relative_bend + third
+        if not (slope > 0.0 and divisor > 0.25):
+            return -1.0
+        step = newton * (1.0 - relative_bend) / divisor
+        t += step
+        if not t > 0.0:
+            return -1.0
+        size = abs(0.5 * bend * inverse * step)
+        if 64.0 * size * size * size * abs(step) <= 1e-17 * t:
+            is_clear = slope * slope > 1e-7 * bend * threshold
+            return t if is_clear else -1.0
+    return -1.0
 
 
 @compiled

@@ -63,7 +63,7 @@ def set_factors(decays: Decays, i: int, t: float, tau_mem: float, tau_syn: float
     decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
     decays.mem[i] = decay_mem
     decays.syn[i] = decay_syn
-    decays.response[i] = coupling / tau_mem
+    decays.response[i] = coupling * (1.0 / tau_mem)
 
 
 @allocating

@@ -17,7 +17,7 @@ from evsim.engines.exact.kernels.failures import Status, fail
 from evsim.engines.exact.kernels.forward.decays import Decays
 from evsim.engines.exact.kernels.spike_records import NO_ROOM, write_emission
 from evsim.engines.exact.kernels.trial import Trial
-from evsim.equations.lif import crossing_time, flow, reaches_threshold, refractory_decay
+from evsim.equations.lif import first_crossing, flow, refractory_decay
 
 
 @compiled
@@ -28,8 +28,6 @@ def may_reach_threshold(
     next_current: float,
     threshold: float,
     highest_response: float,
-    tau_mem: float,
-    tau_syn: float,
 ) -> bool:
     """Whether V may reach the threshold before the next arrival.
 
@@ -38,20 +36,14 @@ def may_reach_threshold(
     """
     if threshold <= 0.0:
         rounding = 1e-9 * (abs(voltage) + abs(current) - threshold)
-        return next_voltage >= threshold - rounding and reaches_threshold(
-            voltage, current, threshold, tau_mem, tau_syn
-        )
+        return next_voltage >= threshold - rounding
     # If V ends this close to the threshold, rounding does not tell on which side it is: the time
     # of the crossing decides.
     nearly = threshold * (1.0 - 1e-9)
     highest = max(voltage, 0.0) + current * highest_response
     # Operators in place of "and" and "or": the answer is nearly always no, its parts are not.
-    may_cross = (current > threshold) & (
+    return (current > threshold) & (
         (next_voltage >= nearly) | ((next_current < threshold) & (highest >= nearly))
-    )
-    return may_cross and (
-        threshold < next_voltage < inf
-        or reaches_threshold(voltage, current, threshold, tau_mem, tau_syn)
     )
 
 
@@ -132,12 +124,12 @@ def simulate_unit(
             else:
                 next_voltage, next_current = flow(voltage, current, until - now, tau_mem, tau_syn)
             if not may_reach_threshold(
-                voltage, current, next_voltage, next_current, threshold, highest_response, tau_mem,
-                tau_syn,
-            ):  # fmt: skip
+                voltage, current, next_voltage, next_current, threshold, highest_response
+            ):
                 voltage, current, now = next_voltage, next_current, until
                 break
-            elapsed = crossing_time(voltage, current, threshold, tau_mem, tau_syn)
+            is_certain = threshold > 0.0 and threshold < next_voltage < inf
+            elapsed = first_crossing(voltage, current, threshold, tau_mem, tau_syn, is_certain)
             if not elapsed >= 0.0:
                 fail(failure, Status.NO_CROSSING, now, unit)
                 return spike_count
