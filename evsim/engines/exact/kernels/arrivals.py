@@ -207,7 +207,12 @@ def arrivals_at(unit: int, trial: Trial, arrivals: Arrivals, cached: int, n: int
                 return 0
             arrivals.synapse[i] += shift
         return n
-    possible = possible_arrivals(unit, trial)
+    return sorted_arrivals(unit, trial, arrivals, possible_arrivals(unit, trial))
+
+
+@compiled
+def sorted_arrivals(unit: int, trial: Trial, arrivals: Arrivals, possible: int) -> int:
+    """As ``arrivals_at``, whatever the memory has; ``possible`` is ``possible_arrivals``."""
     if possible <= INSERTION_SORT_UP_TO:
         n = collect_arrivals(unit, trial, arrivals)
     else:

@@ -129,8 +129,24 @@ def add_group(
 
 
 @compiled
+def empty_group(
+    group: ArrivalGroup,
+    n: int,
+    unit: int,
+    trial: Trial,
+    spike_time_gradient: np.ndarray,
+    gradients: Gradients,
+) -> None:
+    """Pull back the n arrivals of a group, at units with the time constants of this unit."""
+    tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
+    flow_back(group, n, tau_mem, tau_syn)
+    add_group(group, n, trial.synapses, tau_syn, spike_time_gradient, gradients)
+
+
+@compiled
 def pull_back_arrivals(
     unit: int,
+    n: int,
     sources: SourceArrays,
     trial: Trial,
     left_out: np.ndarray,
@@ -140,13 +156,15 @@ def pull_back_arrivals(
     group: ArrivalGroup,
     spike_time_gradient: np.ndarray,
     gradients: Gradients,
-) -> None:
-    """Pull all arrivals at a unit back, synapse by synapse.
+) -> int:
+    """Pull all arrivals at a unit back, synapse by synapse; the last of them stay in the group.
 
-    Its intervals are ``first_interval`` to ``last_interval``.  Arrivals at the end of the trial
-    have no effect.  Sources with ``left_out[source] >= 0`` are left out.
+    So the groups are full even if units have few arrivals.  The group has n arrivals, at units with
+    the same time constants; returns how many it has then.
+
+    The unit's intervals are ``first_interval`` to ``last_interval``.  Arrivals at the end of the
+    trial have no effect.  Sources with ``left_out[source] >= 0`` are left out.
     """
-    tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     # After the last jump both adjoints are 0, unless the readout has a dF/dV there.
     is_zero = (
         intervals[first_interval].lambda_v == 0.0
@@ -154,7 +172,6 @@ def pull_back_arrivals(
         and intervals[first_interval].voltage_cotangent == 0.0
     )
     latest = min(trial.duration, intervals[first_interval].begin) if is_zero else trial.duration
-    n = 0
     for synapse in range(trial.incoming[unit], trial.incoming[unit + 1]):
         source, delay = trial.synapses[synapse].source, trial.synapses[synapse].delay
         if left_out.size > 0 and left_out[source] >= 0:
@@ -164,7 +181,7 @@ def pull_back_arrivals(
             trial.starts[source] + trial.counts[source] - 1, trial.starts[source] - 1, -1
         ):
             if is_stopped_at(spike):
-                return
+                return n
             time = trial.spikes[spike].time + delay
             if time >= latest or trial.spikes[spike].is_dropped:
                 continue
@@ -175,9 +192,7 @@ def pull_back_arrivals(
             n += 1
             if n == GROUP_SIZE:
                 if is_stopped():
-                    return
-                flow_back(group, n, tau_mem, tau_syn)
-                add_group(group, n, trial.synapses, tau_syn, spike_time_gradient, gradients)
+                    return 0
+                empty_group(group, n, unit, trial, spike_time_gradient, gradients)
                 n = 0
-    flow_back(group, n, tau_mem, tau_syn)
-    add_group(group, n, trial.synapses, tau_syn, spike_time_gradient, gradients)
+    return n

@@ -34,6 +34,7 @@ from evsim.engines.exact.kernels.backward.adjoint_sources import (
 )
 from evsim.engines.exact.kernels.backward.arrival_gradients import (
     ArrivalGroup,
+    empty_group,
     new_group,
     pull_back_arrivals,
 )
@@ -60,7 +61,7 @@ from evsim.engines.exact.kernels.readouts.trajectory import (
     fill_trajectory,
     with_segments_for,
 )
-from evsim.engines.exact.kernels.trial import Batch, Trial, trial_of
+from evsim.engines.exact.kernels.trial import Batch, Trial, have_equal_time_constants, trial_of
 
 
 class Scratch(NamedTuple):
@@ -135,10 +136,16 @@ def pull_back_lif_units(
     """Pull emissions and cotangents of the voltages of LIF units back to their arrivals."""
     begin, end = sources.moment_start[sample], sources.moment_start[sample + 1]
     no_source = sources.moment_start[:0]
-    for unit in range(first, last):
+    n, grouped = 0, first  # arrivals in the group, and the last of the units where they arrive
+    for unit in range(first, last + 1):
         if is_stopped():
             failure.status = Status.STOPPED
             return
+        if n > 0 and (unit == last or not have_equal_time_constants(unit, grouped, trial.units)):
+            empty_group(scratch.group, n, grouped, trial, spike_time_gradient, gradients)
+            n = 0
+        if unit == last:
+            break
         voltage_cotangent = sources.voltage_cotangent[sample, unit]
         phantom = sources.phantom[sample, unit]
         is_read = sources.first_read <= unit < sources.last_read and end > begin
@@ -154,10 +161,11 @@ def pull_back_lif_units(
             return
         gradients.threshold[unit] += trial.units[unit].tau_mem * total
         add_start_gradient(unit, sources, trial, scratch.intervals, last_interval, gradients)
-        pull_back_arrivals(
-            unit, sources, trial, no_source, scratch.intervals, 0, last_interval, scratch.group,
+        n = pull_back_arrivals(
+            unit, n, sources, trial, no_source, scratch.intervals, 0, last_interval, scratch.group,
             spike_time_gradient, gradients,
         )  # fmt: skip
+        grouped = unit
 
 
 @compiled

@@ -11,10 +11,9 @@ import numpy as np
 
 from evsim._compile.decorators import compiled
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
-from evsim.engines.exact.kernels.arrivals import Arrivals
 from evsim.engines.exact.kernels.event_order import is_after_emission, is_before_release
 from evsim.engines.exact.kernels.failures import Status, fail
-from evsim.engines.exact.kernels.forward.decays import Decays
+from evsim.engines.exact.kernels.forward.staging import Stage
 from evsim.engines.exact.kernels.spike_records import NO_ROOM, write_emission
 from evsim.engines.exact.kernels.trial import Trial
 from evsim.equations.lif import first_crossing, flow, refractory_decay
@@ -83,9 +82,8 @@ def may_emit(
 def simulate_unit(
     unit: int,
     trial: Trial,
-    arrivals: Arrivals,
-    n: int,
-    decays: Decays,
+    stage: Stage,
+    k: int,
     spike_count: int,
     spike_limit: int,
     key: np.uint64,
@@ -93,8 +91,9 @@ def simulate_unit(
 ) -> int:
     """Write a unit's emissions behind the ``spike_count`` spikes of the buffer.
 
-    Returns how many spikes the buffer then has, at most ``spike_limit``, or NO_ROOM if it is too
-    small.  ``key`` decides which spikes are dropped.
+    It is the k-th of the stage, which has its arrivals.  Returns how many spikes the buffer then
+    has, at most ``spike_limit``, or NO_ROOM if it is too small.  ``key`` decides which spikes are
+    dropped.
     """
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     threshold, refractory = trial.units[unit].threshold, trial.units[unit].refractory
@@ -103,12 +102,14 @@ def simulate_unit(
     last_event = 0.0  # the arrival before the next one, or the beginning of the trial
     last_emission = free_at = -1.0
     is_refractory = False
-    i, first = 0, spike_count
+    arrivals, decays, first = stage.arrivals, stage.decays, spike_count
+    i, last = stage.begin[k], stage.begin[k] + stage.arrival_count[k]
+    shift = trial.incoming[unit] - trial.incoming[stage.owner[k]]
     while True:
         if is_stopped_at(i):
             failure.status = Status.STOPPED
             return spike_count
-        until = arrivals.time[i] if i < n else trial.duration
+        until = arrivals.time[i]
         while now < until:
             if is_refractory:
                 end = min(until, free_at)
@@ -153,11 +154,11 @@ def simulate_unit(
             spike_count += 1
             if free_at > trial.duration:
                 return spike_count
-        if i == n:
+        if i == last:
             if not abs(current) < inf:
                 fail(failure, Status.OVERFLOW, now, unit)
             return spike_count
         last_event = now
-        while i < n and arrivals.time[i] <= now:
-            current += trial.synapses[arrivals.synapse[i]].weight
+        while i < last and arrivals.time[i] <= now:
+            current += trial.synapses[arrivals.synapse[i] + shift].weight
             i += 1
