@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evsim._compile.decorators import allocating, compiled, entry_point
+from evsim._compile.decorators import compiled, entry_point
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
 from evsim.engines.exact.kernels.arrivals import largest_arrival_count
 from evsim.engines.exact.kernels.dropout import is_dropped
@@ -20,45 +20,70 @@ from evsim.engines.exact.kernels.forward.staging import (
     SILENT,
     Stage,
     fill_stage,
+    has_room,
     new_stage,
-    stage_with_room,
 )
 from evsim.engines.exact.kernels.forward.time_slices import new_flight
 from evsim.engines.exact.kernels.spike_records import NO_ROOM, SPIKE, grown_spikes
 from evsim.engines.exact.kernels.trial import Trial, with_spikes
 
 
-@allocating
+@compiled
+def arrivals_in_layer(
+    component: int,
+    sample: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    duration: float,
+    components: Components,
+    spikes: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
+) -> int:
+    """The largest number of arrivals at a LIF unit of a feedforward component in a sample."""
+    trial = Trial(units, synapses, incoming, duration, spikes, start[sample], count[sample])
+    first = components.units[components.first[component]]
+    last = components.units[components.first[component + 1] - 1] + 1
+    return largest_arrival_count(first, last, trial) if units[first].is_lif else 0
+
+
+@compiled
 def simulate_layer(
     component: int,
-    trial: Trial,
+    done: int,
+    sample: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    duration: float,
     components: Components,
+    spikes: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
     spike_count: int,
     spike_limit: int,
     stage: Stage,
     key: np.uint64,
     failure: np.ndarray,
-) -> tuple[Trial, int, Stage]:
-    """Run a feedforward component; returns the trial, how many spikes there are, and the stage.
+) -> tuple[int, int]:
+    """Run the units of a feedforward component of which so many have not been run.
 
-    The trial's buffer and the stage may be larger than before.
+    Returns how many have been run, fewer than all if their spikes do not fit into the buffer, and
+    how many spikes there are.
     """
+    # The trial is put together here, where references to arrays are not counted.
+    trial = Trial(units, synapses, incoming, duration, spikes, start[sample], count[sample])
     # The component is one population: its units follow each other.
-    unit = components.units[components.first[component]]
+    first = components.units[components.first[component]]
     last = components.units[components.first[component + 1] - 1] + 1
-    if not trial.units[unit].is_lif:
-        trial.starts[unit:last] = spike_count
-        return trial, spike_count, stage
-    stage = stage_with_room(stage, largest_arrival_count(unit, last, trial))
-    while unit < last:
-        unit, spike_count = simulate_units(
-            unit, last, trial, spike_count, spike_limit, stage, key, failure
-        )
-        if has_failed(failure):
-            break
-        if unit < last:
-            trial = with_spikes(trial, grown_spikes(trial.spikes, spike_count))
-    return trial, spike_count, stage
+    if not units[first].is_lif:
+        trial.starts[first:last] = spike_count
+        return last - first, spike_count
+    unit, spike_count = simulate_units(
+        first + done, last, trial, spike_count, spike_limit, stage, key, failure
+    )
+    return unit - first, spike_count
 
 
 @compiled
@@ -172,9 +197,11 @@ def simulate_samples(
             failure.status = Status.STOPPED
             return spikes, spike_count
         sample_limit = spike_count + spike_limit
-        trial = Trial(units, synapses, incoming, duration, spikes, sample_start, sample_count)
         for component in range(components.recurrent.size):
             if recurrent is not None and recurrent[component]:
+                trial = Trial(
+                    units, synapses, incoming, duration, spikes, sample_start, sample_count
+                )
                 new_count = NO_ROOM
                 while new_count == NO_ROOM:
                     if flight.spikes.size < trial.spikes.size:
@@ -186,11 +213,24 @@ def simulate_samples(
                     if new_count == NO_ROOM:
                         trial = with_spikes(trial, grown_spikes(trial.spikes, spike_count))
                 spike_count = new_count
+                spikes = trial.spikes
             else:
-                trial, spike_count, stage = simulate_layer(
-                    component, trial, components, spike_count, sample_limit, stage, key, failure
-                )
-            spikes = trial.spikes
+                arrivals = arrivals_in_layer(
+                    component, sample, units, synapses, incoming, duration, components, spikes,
+                    start, count,
+                )  # fmt: skip
+                if not has_room(stage, arrivals):
+                    stage = new_stage(2 * arrivals)
+                done, unit_count = 0, components.first[component + 1] - components.first[component]
+                while done < unit_count:
+                    done, spike_count = simulate_layer(
+                        component, done, sample, units, synapses, incoming, duration, components,
+                        spikes, start, count, spike_count, sample_limit, stage, key, failure,
+                    )  # fmt: skip
+                    if has_failed(failure):
+                        break
+                    if done < unit_count:
+                        spikes = grown_spikes(spikes, spike_count)
             if has_failed(failure):
                 failure.sample = sample
                 return spikes, spike_count

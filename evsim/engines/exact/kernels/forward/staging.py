@@ -55,12 +55,10 @@ def new_stage(arrivals: int) -> Stage:
     )  # fmt: skip
 
 
-@allocating
-def stage_with_room(stage: Stage, arrivals: int) -> Stage:
-    """The same if it has room for so many arrivals at one unit."""
-    if arrivals + 1 + FURTHER_ARRIVALS <= stage.elapsed.size:
-        return stage
-    return new_stage(2 * arrivals)
+@compiled
+def has_room(stage: Stage, arrivals: int) -> bool:
+    """Whether there is room for so many arrivals at one unit."""
+    return arrivals + 1 + FURTHER_ARRIVALS <= stage.elapsed.size
 
 
 @compiled
