@@ -415,9 +415,9 @@ def clear_crossing_time(
 
     As a function of ``x = e^{-t/tau}`` with ``3/tau = 1/tau_mem + 1/tau_syn``, V is nearly a
     parabola; at tau_mem = 2 tau_syn it is one.  The search begins where the parabola that V
-    follows at first gets to the threshold.  From V and I follow all derivatives of V, so the steps
-    are Householder's of the third order: the error after a step is the fourth power of that
-    before, and usually two steps are enough.
+    follows at first gets to the threshold, corrected for the next two terms of the series.  From V
+    and I follow all derivatives of V, so the steps are Householder's of the third order: the error
+    after a step is the fourth power of that before, and one or two steps are enough.
 
     V rises until its peak, so a root at which it rises is the first.  If V at the root rises so
     steeply that its peak is clearly above the threshold, whether there is a crossing is not a
@@ -425,40 +425,47 @@ def clear_crossing_time(
     """
     missing = threshold - voltage
     mem_rate, syn_rate = 1.0 / tau_mem, 1.0 / tau_syn
-    slope = (current - voltage) * mem_rate
     tau = 3.0 / (mem_rate + syn_rate)
-    rise = tau * slope
-    bend = tau * (slope - tau * mem_rate * (current * syn_rate + slope))
-    root = rise * rise + 2.0 * missing * bend
-    if not (missing > 0.0 and rise > 0.0 and root > 0.0 and threshold > 0.0):
+    # tau^n times the n-th derivative of V by t, then the derivatives by w = 1 - x.
+    first, of_current = tau * mem_rate * (current - voltage), tau * syn_rate * current
+    second = -tau * mem_rate * (of_current + first)
+    third = tau * mem_rate * (tau * syn_rate * of_current - second)
+    fourth = -tau * mem_rate * (tau * syn_rate * tau * syn_rate * of_current + third)
+    bend = second + first
+    twist = third + 3.0 * second + 2.0 * first
+    last = fourth + 6.0 * third + 11.0 * second + 6.0 * first
+    root = first * first + 2.0 * missing * bend
+    if not (missing > 0.0 and first > 0.0 and root > 0.0 and threshold > 0.0):
         return -1.0
-    fall = 2.0 * missing / (rise + sqrt(root))  # 1 - x
-    if not fall < 0.8:
+    w = 2.0 * missing / (first + sqrt(root))
+    excess = w * w * w * (1 / 6) * (twist + 0.25 * w * last)
+    w -= excess / (first + w * (bend + w * (0.5 * twist + w * (1 / 6) * last)))
+    if not 0.0 < w < 0.8:
         return -1.0
     if tau_mem == 2.0 * tau_syn:
-        t = -tau * log1p(-fall)
+        t = -tau * log1p(-w)
     else:
-        s = fall / (2.0 - fall)
+        s = w / (2.0 - w)
         square = s * s
-        t = 2.0 * tau * s * (1.0 + square * (1 / 3 + square * (1 / 5 + square * (1 / 7))))
+        series = 1 / 5 + square * (1 / 7 + square * (1 / 9 + square * (1 / 11)))
+        t = 2.0 * tau * s * (1.0 + square * (1 / 3 + square * series))
     for _ in range(8):
         now_voltage, now_current = flow(voltage, current, t, tau_mem, tau_syn)
+        missing = threshold - now_voltage
         slope = (now_current - now_voltage) * mem_rate
         bend = (now_current * syn_rate + slope) * mem_rate
-        change_of_bend = (now_current * syn_rate * syn_rate + bend) * mem_rate
-        inverse = 1.0 / slope
-        newton = (threshold - now_voltage) * inverse
-        relative_bend = 0.5 * bend * inverse * newton
-        third = (1 / 6) * change_of_bend * inverse * newton * newton
-        divisor = 1.0 - 2.0 * relative_bend + third
-        if not (slope > 0.0 and divisor > 0.25):
+        twist = (now_current * syn_rate * syn_rate + bend) * mem_rate
+        cube = slope * slope * slope
+        divisor = slope * (slope * slope - missing * bend) + missing * missing * twist * (1 / 6)
+        if not (cube > 1e-250 and divisor > 0.25 * cube):
             return -1.0
-        step = newton * (1.0 - relative_bend) / divisor
+        step = missing * (slope * slope - 0.5 * missing * bend) / divisor
+        moved = abs(step)
+        change = bend * moved  # of the slope
         t += step
         if not t > 0.0:
             return -1.0
-        size = abs(0.5 * bend * inverse * step)
-        if 64.0 * size * size * size * abs(step) <= 1e-17 * t:
+        if change * change * change * moved <= 1e-17 * t * cube:
             is_clear = slope * slope > 1e-7 * bend * threshold
             return t if is_clear else -1.0
     return -1.0
