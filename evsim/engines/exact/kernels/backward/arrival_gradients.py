@@ -13,6 +13,7 @@ import numpy as np
 
 from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
+from evsim.engines.exact.kernels.arrivals import possible_arrivals
 from evsim.engines.exact.kernels.backward.adjoint_intervals import adjoints_at, interval_at
 from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
 from evsim.engines.exact.kernels.backward.gradients import Gradients
@@ -40,13 +41,16 @@ def add_arrival_gradient(
 GROUP_SIZE = 512
 """How many arrivals are pulled back together; so many stay in the fastest cache."""
 
+CELLS = 1024
+"""Equal parts of the trial in which intervals are listed; for units with more arrivals."""
+
 
 class ArrivalGroup(NamedTuple):
     """Arrivals that are pulled back together; each array has room for GROUP_SIZE.
 
     At first ``elapsed`` is the time from the arrival to the end of its interval, in ms, and
     lambda_V, lambda_I and their difference are those at the end; then the last two are those at
-    the arrival.
+    the arrival.  ``cells`` is for the search of intervals.
     """
 
     elapsed: np.ndarray
@@ -55,6 +59,7 @@ class ArrivalGroup(NamedTuple):
     difference: np.ndarray
     synapse: np.ndarray
     spike: np.ndarray
+    cells: np.ndarray
 
 
 @allocating
@@ -63,7 +68,33 @@ def new_group() -> ArrivalGroup:
     return ArrivalGroup(
         np.empty(GROUP_SIZE), np.empty(GROUP_SIZE), np.empty(GROUP_SIZE), np.empty(GROUP_SIZE),
         np.empty(GROUP_SIZE, np.int64), np.empty(GROUP_SIZE, np.int64),
+        np.empty(CELLS + 1, np.int32),
     )  # fmt: skip
+
+
+@compiled
+def list_intervals(
+    cells: np.ndarray, duration: float, intervals: np.ndarray, first: int, last: int
+) -> None:
+    """Divide the trial into equal cells, and list the latest interval that is in each of them.
+
+    An arrival in a cell belongs to that interval, or to one of those before it that reach into
+    the cell, too: there are few.
+    """
+    k, scale = first, CELLS / duration
+    for cell in range(CELLS, -1, -1):
+        while k < last and int(intervals[k].begin * scale) > cell:
+            k += 1
+        cells[cell] = k
+
+
+@compiled
+def listed_interval(time: float, cells: np.ndarray, duration: float, intervals: np.ndarray) -> int:
+    """The interval that an arrival belongs to, which comes before the end of the trial."""
+    k = int(cells[int(time * (CELLS / duration))])
+    while time < intervals[k].begin:
+        k += 1
+    return k
 
 
 @compiled
@@ -172,6 +203,9 @@ def pull_back_arrivals(
         and intervals[first_interval].voltage_cotangent == 0.0
     )
     latest = min(trial.duration, intervals[first_interval].begin) if is_zero else trial.duration
+    is_listed = last_interval > first_interval + 1 and possible_arrivals(unit, trial) > CELLS
+    if is_listed:
+        list_intervals(group.cells, trial.duration, intervals, first_interval, last_interval)
     for synapse in range(trial.incoming[unit], trial.incoming[unit + 1]):
         source, delay = trial.synapses[synapse].source, trial.synapses[synapse].delay
         if left_out.size > 0 and left_out[source] >= 0:
@@ -185,7 +219,10 @@ def pull_back_arrivals(
             time = trial.spikes[spike].time + delay
             if time >= latest or trial.spikes[spike].is_dropped:
                 continue
-            k = interval_at(time, intervals, k, last_interval)
+            if is_listed:
+                k = listed_interval(time, group.cells, trial.duration, intervals)
+            else:
+                k = interval_at(time, intervals, k, last_interval)
             group.synapse[n] = synapse
             group.spike[n] = spike
             put_in_group(group, n, unit, time, sources, trial, intervals, k)
