@@ -183,11 +183,20 @@ def decays_and_convolution(t: float, tau_mem: float, tau_syn: float) -> tuple[fl
     The last is ``integral from 0 to t of e^{-u/tau_syn} e^{-(t-u)/tau_mem} du`` in ms:
     over tau_mem it is phi, which carries current into voltage; over tau_syn it carries
     lambda_V into lambda_I.  At tau_mem = tau_syn it is t e^{-t/tau}.
+    """
+    return decays_and_response(t, tau_mem, tau_syn, 1.0)
+
+
+@compiled
+def decays_and_response(
+    t: float, tau_mem: float, tau_syn: float, tau: float
+) -> tuple[float, float, float]:
+    """As ``decays_and_convolution``, with the last divided by ``tau``.
 
     With the time constants called long and short, and ``x = t (1/long - 1/short)``, they are
     ``e^{-t/long}``, ``e^{-t/long} e^x`` and ``-e^{-t/long} expm1(x)/(1/short - 1/long)``.  Whatever
-    depends on the time constants alone is computed once for a loop's many t, so that no division
-    is left; it is as exact as the divisions.
+    depends on the time constants alone is computed once for a loop's many t, with more digits than
+    a number has, so that no division is left and rounding takes no more than divisions would.
     """
     long, short = max(tau_mem, tau_syn), min(tau_mem, tau_syn)
     rate, rest_of_rate = reciprocal(long)
@@ -196,13 +205,17 @@ def decays_and_convolution(t: float, tau_mem: float, tau_syn: float) -> tuple[fl
     lost = ((short_rate - difference) - rate) + (rest_of_short_rate - rest_of_rate)
     gap = difference + lost
     rest_of_gap = (difference - gap) + lost
+    divisor = gap * tau
+    rest_of_divisor = fused(gap, tau, -divisor) + rest_of_gap * tau
+    factor = 1.0 / divisor
+    factor -= factor * fused(factor, rest_of_divisor, fused(factor, divisor, -1.0))
     slower = fast_exp(-fused(t, rate, t * rest_of_rate))
     ratio, change = fast_exp_and_expm1(-fused(t, gap, t * rest_of_gap))
     faster = slower * ratio
-    coupling = -(slower * change) * (1.0 / gap) if gap != 0.0 else t * slower
+    response = -(slower * change) * factor if gap != 0.0 else slower * (t / tau)
     if tau_mem >= tau_syn:
-        return slower, faster, coupling
-    return faster, slower, coupling
+        return slower, faster, response
+    return faster, slower, response
 
 
 @compiled
@@ -210,8 +223,8 @@ def flow(
     voltage: float, current: float, t: float, tau_mem: float, tau_syn: float
 ) -> tuple[float, float]:
     """V and I after t ms without events (equations: closed form between events)."""
-    decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
-    return voltage * decay_mem + current * (coupling * (1.0 / tau_mem)), current * decay_syn
+    decay_mem, decay_syn, response = decays_and_response(t, tau_mem, tau_syn, tau_mem)
+    return voltage * decay_mem + current * response, current * decay_syn
 
 
 @compiled
@@ -219,8 +232,7 @@ def adjoint_flow(
     lambda_v: float, lambda_i: float, difference: float, t: float, tau_mem: float, tau_syn: float
 ) -> tuple[float, float, float]:
     """lambda_V, lambda_I and their difference, t ms earlier, without events and with dF/dV = 0."""
-    decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
-    response = coupling * (1.0 / tau_syn)
+    decay_mem, decay_syn, response = decays_and_response(t, tau_mem, tau_syn, tau_syn)
     of_difference, of_v, of_i = difference_factors(decay_mem, decay_syn, response, tau_mem, tau_syn)
     return (
         lambda_v * decay_mem,

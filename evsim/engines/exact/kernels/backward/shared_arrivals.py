@@ -27,7 +27,7 @@ from evsim.engines.exact.kernels.trial import Trial, share_decays
 from evsim.equations.lif import (
     adjoint_flow,
     arrival_gradient,
-    decays_and_convolution,
+    decays_and_response,
     difference_factors,
 )
 
@@ -103,17 +103,15 @@ def prepare(shared: SharedArrivals, unit: int, trial: Trial) -> int:
         for i in range(begin, end):
             shared.elapsed[i] = time[end - 1] - time[i]
     for i in range(n):
-        mem, syn, coupling = decays_and_convolution(shared.elapsed[i], tau_mem, tau_syn)
-        shared.syn[i], shared.response[i] = syn, coupling * (1.0 / tau_syn)
-        shared.difference_factor[i], _, _ = difference_factors(
-            mem, syn, shared.response[i], tau_mem, tau_syn
-        )
+        mem, syn, response = decays_and_response(shared.elapsed[i], tau_mem, tau_syn, tau_syn)
+        shared.syn[i], shared.response[i] = syn, response
+        factor, _, _ = difference_factors(mem, syn, response, tau_mem, tau_syn)
+        shared.difference_factor[i] = factor
     for block in range((n - 1) // BLOCK):
         end, end_of_next = (block + 1) * BLOCK, min((block + 2) * BLOCK, n)
-        mem, syn, coupling = decays_and_convolution(
-            time[end_of_next - 1] - time[end - 1], tau_mem, tau_syn
+        mem, syn, response = decays_and_response(
+            time[end_of_next - 1] - time[end - 1], tau_mem, tau_syn, tau_syn
         )
-        response = coupling * (1.0 / tau_syn)
         factor, _, _ = difference_factors(mem, syn, response, tau_mem, tau_syn)
         shared.between[0, block], shared.between[1, block] = mem, syn
         shared.between[2, block], shared.between[3, block] = response, factor

@@ -8,7 +8,7 @@ import numpy as np
 
 from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped
-from evsim.equations.lif import decays_and_convolution
+from evsim.equations.lif import decays_and_response
 
 
 class Decays(NamedTuple):
@@ -46,7 +46,7 @@ def fill_decays(
 @compiled
 def set_factors(decays: Decays, i: int, t: float, tau_mem: float, tau_syn: float) -> None:
     """Set the factors of t ms."""
-    decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
+    decay_mem, decay_syn, response = decays_and_response(t, tau_mem, tau_syn, tau_mem)
     decays.mem[i] = decay_mem
     decays.syn[i] = decay_syn
-    decays.response[i] = coupling * (1.0 / tau_mem)
+    decays.response[i] = response
