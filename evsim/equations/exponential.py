@@ -108,3 +108,10 @@ def fast_exp_and_expm1(x: float) -> tuple[float, float]:
     power, other_power = _power_of_two(half), _power_of_two(k - half)
     whole = power * other_power
     return (1.0 + rest) * power * other_power, fused(whole, rest, whole - 1.0)
+
+
+@compiled
+def reciprocal(number: float) -> tuple[float, float]:
+    """``1/number`` as a sum of two numbers, the second of which has what rounding takes away."""
+    high = 1.0 / number
+    return high, fused(-number, high, 1.0) * high

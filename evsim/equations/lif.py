@@ -25,7 +25,7 @@ from __future__ import annotations
 from math import exp, expm1, inf, log, log1p, sqrt
 
 from evsim._compile.decorators import compiled
-from evsim.equations.exponential import fast_exp, fast_exp_and_expm1, fused
+from evsim.equations.exponential import fast_exp, fast_exp_and_expm1, fused, reciprocal
 
 # -- divided differences of the exponential -------------------------------------------------
 
@@ -167,13 +167,6 @@ def flow_through_refractory(
 
 
 # -- free flow --------------------------------------------------------------------------------
-
-
-@compiled
-def reciprocal(number: float) -> tuple[float, float]:
-    """``1/number`` as a sum of two numbers, the second of which has what rounding takes away."""
-    high = 1.0 / number
-    return high, fused(-number, high, 1.0) * high
 
 
 @compiled
