@@ -172,9 +172,14 @@ def test_reaches_threshold(voltage, current, threshold, tau):
     assert lif.reaches_threshold(voltage, current, threshold, *tau) == (largest > threshold)
 
 
+def first_crossing(voltage, current, threshold, tau_mem, tau_syn):
+    return lif.first_crossing(voltage, current, threshold, tau_mem, tau_syn, False)
+
+
+@pytest.mark.parametrize("find", [lif.crossing_time, first_crossing])
 @settings(max_examples=400)
 @given(voltages, st.floats(0.1, 1.0), st.floats(0.0, 1.0), st.floats(-12.0, 2.0), taus)
-def test_crossing_time(voltage, threshold, position, excess, tau):
+def test_crossing_time(find, voltage, threshold, position, excess, tau):
     """At that time V is at the threshold and rises, and it was not at the threshold before.
 
     ``excess`` is how far, in powers of ten, the peak lies above the threshold.
@@ -187,7 +192,7 @@ def test_crossing_time(voltage, threshold, position, excess, tau):
         low, high = (current, high) if height(voltage, current, *tau) < top else (low, current)
     assume(voltage < threshold)
     assume(lif.reaches_threshold(voltage, current, threshold, *tau))
-    t = lif.crossing_time(voltage, current, threshold, *tau)
+    t = find(voltage, current, threshold, *tau)
     v, i, s, tau_mem, tau_syn = numbers(voltage, current, t, *tau)
     phi, _ = response(s, tau_mem, tau_syn)
     kept, gained, now = v * mp.exp(-s / tau_mem), i * phi, i * mp.exp(-s / tau_syn)
@@ -443,6 +448,7 @@ def test_results_do_not_jump_through_equal_time_constants(tau_syn):
             lambda tau_mem, t=t: lif.flow_by_time_constants(0.3, 2.0, t, tau_mem, tau_syn)[1],
             lambda tau_mem: lif.peak_time(-0.5, 2.0, tau_mem, tau_syn),
             lambda tau_mem: lif.crossing_time(0.2, 3.0, 1.0, tau_mem, tau_syn),
+            lambda tau_mem: first_crossing(0.2, 3.0, 1.0, tau_mem, tau_syn),
         ):
             values = [function(tau_mem) for tau_mem in neighbours]
             for one, other in pairwise(values):

@@ -20,6 +20,7 @@ unit that spikes fast at a constant rate.
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -49,8 +50,13 @@ def shortest_blocks(network: Network, rate_limit: float) -> np.ndarray:
     tau = np.minimum(
         network.per_unit("tau_mem", default=0.0), 4.0 * network.per_unit("tau_syn", default=0.0)
     )
-    in_loop = _excited_by_their_loop(network)
+    in_loop = _excited.get(network)
+    if in_loop is None:
+        in_loop = _excited[network] = _excited_by_their_loop(network)
     return np.where(in_loop, 2 * BLOCK * tau / rate_limit, 0.0)
+
+
+_excited: WeakKeyDictionary[Network, np.ndarray] = WeakKeyDictionary()
 
 
 def _excited_by_their_loop(network: Network) -> np.ndarray:

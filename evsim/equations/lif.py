@@ -25,7 +25,7 @@ from __future__ import annotations
 from math import exp, expm1, inf, log, log1p, sqrt
 
 from evsim._compile.decorators import compiled
-from evsim.equations.exponential import fast_exp, fast_expm1
+from evsim.equations.exponential import fast_exp, fast_exp_and_expm1, fused, reciprocal
 
 # -- divided differences of the exponential -------------------------------------------------
 
@@ -177,12 +177,38 @@ def decays_and_convolution(t: float, tau_mem: float, tau_syn: float) -> tuple[fl
     over tau_mem it is phi, which carries current into voltage; over tau_syn it carries
     lambda_V into lambda_I.  At tau_mem = tau_syn it is t e^{-t/tau}.
     """
-    decay_mem = fast_exp(-t / tau_mem)
-    decay_syn = fast_exp(-t / tau_syn)
-    slower = max(decay_mem, decay_syn)
-    x = -t * (abs(tau_mem - tau_syn) / tau_mem / tau_syn)
-    ratio = fast_expm1(x) / x if x != 0.0 else 1.0  # relative_expm1 for a loop's many t at a time
-    return decay_mem, decay_syn, t * slower * ratio
+    return decays_and_response(t, tau_mem, tau_syn, 1.0)
+
+
+@compiled
+def decays_and_response(
+    t: float, tau_mem: float, tau_syn: float, tau: float
+) -> tuple[float, float, float]:
+    """As ``decays_and_convolution``, with the last divided by ``tau``.
+
+    With the time constants called long and short, and ``x = t (1/long - 1/short)``, they are
+    ``e^{-t/long}``, ``e^{-t/long} e^x`` and ``-e^{-t/long} expm1(x)/(1/short - 1/long)``.  Whatever
+    depends on the time constants alone is computed once for a loop's many t, with more digits than
+    a number has, so that no division is left and rounding takes no more than divisions would.
+    """
+    long, short = max(tau_mem, tau_syn), min(tau_mem, tau_syn)
+    rate, rest_of_rate = reciprocal(long)
+    short_rate, rest_of_short_rate = reciprocal(short)
+    difference = short_rate - rate
+    lost = ((short_rate - difference) - rate) + (rest_of_short_rate - rest_of_rate)
+    gap = difference + lost
+    rest_of_gap = (difference - gap) + lost
+    divisor = gap * tau
+    rest_of_divisor = fused(gap, tau, -divisor) + rest_of_gap * tau
+    factor = 1.0 / divisor
+    factor -= factor * fused(factor, rest_of_divisor, fused(factor, divisor, -1.0))
+    slower = fast_exp(-fused(t, rate, t * rest_of_rate))
+    ratio, change = fast_exp_and_expm1(-fused(t, gap, t * rest_of_gap))
+    faster = slower * ratio
+    response = -(slower * change) * factor if gap != 0.0 else slower * (t / tau)
+    if tau_mem >= tau_syn:
+        return slower, faster, response
+    return faster, slower, response
 
 
 @compiled
@@ -190,8 +216,8 @@ def flow(
     voltage: float, current: float, t: float, tau_mem: float, tau_syn: float
 ) -> tuple[float, float]:
     """V and I after t ms without events (equations: closed form between events)."""
-    decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
-    return voltage * decay_mem + current * coupling / tau_mem, current * decay_syn
+    decay_mem, decay_syn, response = decays_and_response(t, tau_mem, tau_syn, tau_mem)
+    return voltage * decay_mem + current * response, current * decay_syn
 
 
 @compiled
@@ -199,8 +225,7 @@ def adjoint_flow(
     lambda_v: float, lambda_i: float, difference: float, t: float, tau_mem: float, tau_syn: float
 ) -> tuple[float, float, float]:
     """lambda_V, lambda_I and their difference, t ms earlier, without events and with dF/dV = 0."""
-    decay_mem, decay_syn, coupling = decays_and_convolution(t, tau_mem, tau_syn)
-    response = coupling / tau_syn
+    decay_mem, decay_syn, response = decays_and_response(t, tau_mem, tau_syn, tau_syn)
     of_difference, of_v, of_i = difference_factors(decay_mem, decay_syn, response, tau_mem, tau_syn)
     return (
         lambda_v * decay_mem,
@@ -370,6 +395,91 @@ def reaches_threshold(
         return False
     t = peak_time(voltage, current, tau_mem, tau_syn)
     return t < inf and flow(voltage, current, t, tau_mem, tau_syn)[0] > threshold
+
+
+@compiled
+def first_crossing(
+    voltage: float,
+    current: float,
+    threshold: float,
+    tau_mem: float,
+    tau_syn: float,
+    is_certain: bool,
+) -> float:
+    """When V first reaches the threshold if no event comes; infinity if it does not exceed it.
+
+    ``is_certain`` says that V is known to exceed it.  NaN if the search does not end.
+    """
+    t = clear_crossing_time(voltage, current, threshold, tau_mem, tau_syn)
+    if t >= 0.0:
+        return t
+    if is_certain or reaches_threshold(voltage, current, threshold, tau_mem, tau_syn):
+        return crossing_time(voltage, current, threshold, tau_mem, tau_syn)
+    return inf
+
+
+@compiled
+def clear_crossing_time(
+    voltage: float, current: float, threshold: float, tau_mem: float, tau_syn: float
+) -> float:
+    """The first t > 0 at which V reaches the threshold, if it clearly exceeds it; -1 if unclear.
+
+    As a function of ``x = e^{-t/tau}`` with ``3/tau = 1/tau_mem + 1/tau_syn``, V is nearly a
+    parabola; at tau_mem = 2 tau_syn it is one.  The search begins where the parabola that V
+    follows at first gets to the threshold, corrected for the next two terms of the series.  From V
+    and I follow all derivatives of V, so the steps are Householder's of the third order: the error
+    after a step is the fourth power of that before, and one or two steps are enough.
+
+    V rises until its peak, so a root at which it rises is the first.  If V at the root rises so
+    steeply that its peak is clearly above the threshold, whether there is a crossing is not a
+    question of rounding.  ``crossing_time`` finds the others.
+    """
+    missing = threshold - voltage
+    mem_rate, syn_rate = 1.0 / tau_mem, 1.0 / tau_syn
+    tau = 3.0 / (mem_rate + syn_rate)
+    # tau^n times the n-th derivative of V by t, then the derivatives by w = 1 - x.
+    first, of_current = tau * mem_rate * (current - voltage), tau * syn_rate * current
+    second = -tau * mem_rate * (of_current + first)
+    third = tau * mem_rate * (tau * syn_rate * of_current - second)
+    fourth = -tau * mem_rate * (tau * syn_rate * tau * syn_rate * of_current + third)
+    bend = second + first
+    twist = third + 3.0 * second + 2.0 * first
+    last = fourth + 6.0 * third + 11.0 * second + 6.0 * first
+    root = first * first + 2.0 * missing * bend
+    if not (missing > 0.0 and first > 0.0 and root > 0.0 and threshold > 0.0):
+        return -1.0
+    w = 2.0 * missing / (first + sqrt(root))
+    excess = w * w * w * (1 / 6) * (twist + 0.25 * w * last)
+    w -= excess / (first + w * (bend + w * (0.5 * twist + w * (1 / 6) * last)))
+    if not 0.0 < w < 0.8:
+        return -1.0
+    if tau_mem == 2.0 * tau_syn:
+        t = -tau * log1p(-w)
+    else:
+        s = w / (2.0 - w)
+        square = s * s
+        series = 1 / 5 + square * (1 / 7 + square * (1 / 9 + square * (1 / 11)))
+        t = 2.0 * tau * s * (1.0 + square * (1 / 3 + square * series))
+    for _ in range(8):
+        now_voltage, now_current = flow(voltage, current, t, tau_mem, tau_syn)
+        missing = threshold - now_voltage
+        slope = (now_current - now_voltage) * mem_rate
+        bend = (now_current * syn_rate + slope) * mem_rate
+        twist = (now_current * syn_rate * syn_rate + bend) * mem_rate
+        cube = slope * slope * slope
+        divisor = slope * (slope * slope - missing * bend) + missing * missing * twist * (1 / 6)
+        if not (cube > 1e-250 and divisor > 0.25 * cube):
+            return -1.0
+        step = missing * (slope * slope - 0.5 * missing * bend) / divisor
+        moved = abs(step)
+        change = bend * moved  # of the slope
+        t += step
+        if not t > 0.0:
+            return -1.0
+        if change * change * change * moved <= 1e-17 * t * cube:
+            is_clear = slope * slope > 1e-7 * bend * threshold
+            return t if is_clear else -1.0
+    return -1.0
 
 
 @compiled

@@ -150,25 +150,30 @@ class Exact(PiecewiseEngine):
 
     def report(self, state: ExactState) -> Report:
         arrivals = self._arrivals(state)
-        smallest, place, dropped = np.inf, None, 0
+        smallest, latest, dropped = np.inf, None, 0
         for piece in state.pieces:
             if piece.spikes.size:
                 dropped += int(np.count_nonzero(piece.spikes["is_dropped"]))
-                spike = int(np.argmin(piece.spikes["threshold_excess"]))
-                if piece.spikes["threshold_excess"][spike] < smallest:
-                    smallest = float(piece.spikes["threshold_excess"][spike])
-                    place = state.origin(piece, spike)
+                excess = piece.spikes["threshold_excess"]
+                spike = int(np.argmin(excess))
+                if excess[spike] < smallest:
+                    smallest, latest = float(excess[spike]), (piece, spike)
+        place = None if latest is None else state.origin(*latest)
         return Report(*arrivals, smallest, place, dropped)
 
     def _arrivals(self, state: ExactState) -> tuple[int, int]:
         """How many spikes arrive within the trial, and how many after its end."""
         arrivals = np.zeros(2, np.int64)
-        outgoing, delays = state.layout.outgoing_delays(state.network.topology)
-        for piece in state.pieces:
-            alone(
-                count_arrivals, piece.first, piece.last, outgoing, delays, state.duration,
-                piece.spikes, state.start, state.count, arrivals,
-            )  # fmt: skip
+
+        def count() -> None:
+            outgoing, delays = state.layout.outgoing_delays(state.network.topology)
+            for piece in state.pieces:
+                count_arrivals(
+                    piece.first, piece.last, outgoing, delays, state.duration, piece.spikes,
+                    state.start, state.count, arrivals,
+                )  # fmt: skip
+
+        alone(count)
         return int(arrivals[0]), int(arrivals[1])
 
     # -- readouts and their adjoints ------------------------------------------------------

@@ -14,6 +14,7 @@ from evsim.engines.exact.kernels.forward.recurrent_state import Components
 from evsim.engines.exact.kernels.input_order import order_by_delay
 from evsim.engines.exact.kernels.spike_records import SYNAPSE, UNIT
 from evsim.engines.rest import start_is_given, voltages_from_rest
+from evsim.network.connections import Connection
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.network.populations import LIF, Population
@@ -32,22 +33,17 @@ class Layout(Brief):
 
     @classmethod
     def of(cls, network: Network, dropout: Dropout | None = None) -> Layout:
-        """Lay out a network; what other weights and delays do not change is kept."""
+        """Lay out a network; what it has in common with the one before is kept."""
         topology = network.topology
-        skeleton = _skeletons.get(topology)
-        if skeleton is None:
-            skeleton = _skeletons[topology] = Skeleton.of(network)
+        laid_out = _laid_out.pop(topology, None)
+        if laid_out is None or laid_out.connections != network.connections:
+            laid_out = LaidOutSynapses.of(network, laid_out)
+        _laid_out[topology] = laid_out
         units = _units_of(network)
         if dropout is not None:
             units["drop_rate"] = dropout.rate_per_unit(network)
-        synapses = np.empty(topology.source.size, SYNAPSE)
-        synapses["weight"] = network.weight_per_synapse()
-        synapses["delay"] = network.delay_per_synapse()
-        synapses["source"] = topology.source
-        synapses["target"] = topology.target
-        synapses["index"] = np.arange(synapses.size)
-        units["arrival_group"] = skeleton.arrival_groups(topology, synapses["delay"])
-        return cls(units, synapses, topology.incoming, skeleton.components(topology, synapses))
+        units["arrival_group"] = laid_out.arrival_group
+        return cls(units, laid_out.synapses, topology.incoming, laid_out.components)
 
     @property
     def recurrent(self) -> np.ndarray | None:
@@ -55,10 +51,61 @@ class Layout(Brief):
         return self.components.recurrent if self.components.recurrent.any() else None
 
     def outgoing_delays(self, topology: Topology) -> tuple[np.ndarray, np.ndarray]:
-        """The delays of the synapses from each unit, ascending: where each begins, and they."""
+        """The delays of the synapses from each unit, ascending: where each begins, and they.
+
+        To be called on a worker thread, see ``evsim._compile.threads``.
+        """
         delay = np.ascontiguousarray(self.synapses["delay"])
         rows = topology.outgoing_synapse.astype(np.int64, copy=False)
-        return topology.outgoing, delay[alone(order_by_delay, delay, rows, topology.outgoing)]
+        return topology.outgoing, delay[order_by_delay(delay, rows, topology.outgoing)]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LaidOutSynapses(Brief):
+    """The synapses of a network with these connections, and what follows from their delays.
+
+    ``into_loops`` are the places of the synapses into recurrent components, sorted by delay.
+    """
+
+    connections: tuple[Connection, ...]
+    synapses: np.ndarray
+    arrival_group: np.ndarray
+    into_loops: np.ndarray
+    components: Components
+
+    @classmethod
+    def of(cls, network: Network, before: LaidOutSynapses | None) -> LaidOutSynapses:
+        """Those of a network; ``before`` are those of one with the same topology, if there was one.
+
+        The arrays of ``before`` stay as they are: runs still read them.
+        """
+        topology = network.topology
+        skeleton = _skeletons.get(topology)
+        if skeleton is None:
+            skeleton = _skeletons[topology] = Skeleton.of(network)
+        has_same_delays = before is not None and all(
+            one.delay is other.delay
+            for one, other in zip(before.connections, network.connections, strict=True)
+        )
+        if before is None:
+            synapses = np.empty(topology.source.size, SYNAPSE)
+            synapses["source"] = topology.source
+            synapses["target"] = topology.target
+            synapses["index"] = np.arange(synapses.size)
+        else:
+            synapses = before.synapses.copy()
+        synapses["weight"] = network.weight_per_synapse()
+        if before is not None and has_same_delays:
+            arrival_group, into_loops = before.arrival_group, before.into_loops
+        else:
+            delay = synapses["delay"] = network.delay_per_synapse()
+            arrival_group = skeleton.arrival_groups(topology, delay)
+            into_loops = skeleton.synapses_into_loops(delay)
+        components = skeleton.components(np.take(synapses, into_loops))
+        return cls(network.connections, synapses, arrival_group, into_loops, components)
+
+
+_laid_out: WeakKeyDictionary[Topology, LaidOutSynapses] = WeakKeyDictionary()
 
 
 def _units_of(network: Network) -> np.ndarray:
@@ -156,15 +203,17 @@ class Skeleton(Brief):
         is_same = self.has_twins & (differs[starts[1:]] == differs[starts[:-1]])
         return np.cumsum(~is_same)
 
-    def components(self, topology: Topology, synapses: np.ndarray) -> Components:
-        """The components, with the synapses into recurrent ones sorted by delay."""
-        if self.recurrent.any():
-            starts = np.append(self.outgoing[:, :-1].ravel(), self.outgoing[-1, -1])
-            delay = np.ascontiguousarray(synapses["delay"])
-            outgoing = synapses[alone(order_by_delay, delay, self.rows, starts)]
-        else:
-            outgoing = synapses[:0]
-        return Components(self.first, self.units, self.recurrent, self.outgoing, outgoing)
+    def synapses_into_loops(self, delay: np.ndarray) -> np.ndarray:
+        """The synapses into recurrent components by component and source unit, then by delay."""
+        if not self.recurrent.any():
+            return self.rows[:0]
+        starts = np.append(self.outgoing[:, :-1].ravel(), self.outgoing[-1, -1])
+        order: np.ndarray = alone(order_by_delay, delay, self.rows, starts)
+        return order
+
+    def components(self, synapses: np.ndarray) -> Components:
+        """The components, with the synapses into recurrent ones in that order."""
+        return Components(self.first, self.units, self.recurrent, self.outgoing, synapses)
 
 
 def _twins(topology: Topology) -> tuple[np.ndarray, np.ndarray]:

@@ -37,14 +37,17 @@ def new_arrivals(size: int) -> Arrivals:
     """Room for so many."""
     return Arrivals(
         np.empty(size), np.empty(size, np.int64), np.empty(size, np.int64),
-        np.empty(buckets_for(size) + 2, np.int64),
+        np.empty(buckets_for(size) + 2, np.int32),
     )  # fmt: skip
 
 
 @compiled
 def buckets_for(arrivals: int) -> int:
-    """How many buckets, equal parts of the trial, so many arrivals are sorted into."""
-    return arrivals // 2
+    """How many buckets, equal parts of the trial, so many arrivals are sorted into.
+
+    With two buckets for each arrival, most need not be moved within their bucket.
+    """
+    return 2 * arrivals
 
 
 @compiled
@@ -116,11 +119,15 @@ def collect_in_buckets(unit: int, trial: Trial, arrivals: Arrivals, buckets: int
     pass_spikes(unit, trial, arrivals, buckets, False)
     if is_stopped():
         return 0
-    for bucket in range(1, buckets + 2):
-        if is_stopped_at(bucket):
+    n, bucket = 0, 1
+    while bucket < buckets + 2:
+        if is_stopped():
             return 0
-        place[bucket] += place[bucket - 1]
-    n = place[buckets + 1]
+        end = min(bucket + 4096, buckets + 2)
+        for i in range(bucket, end):
+            n += place[i]
+            place[i] = n
+        bucket = end
     pass_spikes(unit, trial, arrivals, buckets, True)
     return n
 
@@ -207,7 +214,12 @@ def arrivals_at(unit: int, trial: Trial, arrivals: Arrivals, cached: int, n: int
                 return 0
             arrivals.synapse[i] += shift
         return n
-    possible = possible_arrivals(unit, trial)
+    return sorted_arrivals(unit, trial, arrivals, possible_arrivals(unit, trial))
+
+
+@compiled
+def sorted_arrivals(unit: int, trial: Trial, arrivals: Arrivals, possible: int) -> int:
+    """As ``arrivals_at``, whatever the memory has; ``possible`` is ``possible_arrivals``."""
     if possible <= INSERTION_SORT_UP_TO:
         n = collect_arrivals(unit, trial, arrivals)
     else:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evsim._compile.decorators import allocating
+from evsim._compile.decorators import allocating, compiled
 
 
 class Batch(NamedTuple):
@@ -53,3 +53,17 @@ def with_spikes(trial: Trial, spikes: np.ndarray) -> Trial:
         trial.units, trial.synapses, trial.incoming, trial.duration, spikes, trial.starts,
         trial.counts,
     )  # fmt: skip
+
+
+@compiled
+def have_equal_time_constants(one: int, other: int, units: np.ndarray) -> bool:
+    """Whether the time constants of two units are equal."""
+    return units[one].tau_mem == units[other].tau_mem and units[one].tau_syn == units[other].tau_syn
+
+
+@compiled
+def share_decays(one: int, other: int, units: np.ndarray) -> bool:
+    """Whether two units receive the same spikes at the same times, with equal time constants."""
+    return units[one].arrival_group == units[other].arrival_group and have_equal_time_constants(
+        one, other, units
+    )

@@ -13,6 +13,7 @@ import numpy as np
 
 from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
+from evsim.engines.exact.kernels.arrivals import possible_arrivals
 from evsim.engines.exact.kernels.backward.adjoint_intervals import adjoints_at, interval_at
 from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
 from evsim.engines.exact.kernels.backward.gradients import Gradients
@@ -40,13 +41,16 @@ def add_arrival_gradient(
 GROUP_SIZE = 512
 """How many arrivals are pulled back together; so many stay in the fastest cache."""
 
+CELLS = 1024
+"""Equal parts of the trial in which intervals are listed; for units with more arrivals."""
+
 
 class ArrivalGroup(NamedTuple):
     """Arrivals that are pulled back together; each array has room for GROUP_SIZE.
 
     At first ``elapsed`` is the time from the arrival to the end of its interval, in ms, and
     lambda_V, lambda_I and their difference are those at the end; then the last two are those at
-    the arrival.
+    the arrival.  ``cells`` is for the search of intervals.
     """
 
     elapsed: np.ndarray
@@ -55,6 +59,7 @@ class ArrivalGroup(NamedTuple):
     difference: np.ndarray
     synapse: np.ndarray
     spike: np.ndarray
+    cells: np.ndarray
 
 
 @allocating
@@ -63,7 +68,33 @@ def new_group() -> ArrivalGroup:
     return ArrivalGroup(
         np.empty(GROUP_SIZE), np.empty(GROUP_SIZE), np.empty(GROUP_SIZE), np.empty(GROUP_SIZE),
         np.empty(GROUP_SIZE, np.int64), np.empty(GROUP_SIZE, np.int64),
+        np.empty(CELLS + 1, np.int32),
     )  # fmt: skip
+
+
+@compiled
+def list_intervals(
+    cells: np.ndarray, duration: float, intervals: np.ndarray, first: int, last: int
+) -> None:
+    """Divide the trial into equal cells, and list the latest interval that is in each of them.
+
+    An arrival in a cell belongs to that interval, or to one of those before it that reach into
+    the cell, too: there are few.
+    """
+    k, scale = first, CELLS / duration
+    for cell in range(CELLS, -1, -1):
+        while k < last and int(intervals[k].begin * scale) > cell:
+            k += 1
+        cells[cell] = k
+
+
+@compiled
+def listed_interval(time: float, cells: np.ndarray, duration: float, intervals: np.ndarray) -> int:
+    """The interval that an arrival belongs to, which comes before the end of the trial."""
+    k = int(cells[int(time * (CELLS / duration))])
+    while time < intervals[k].begin:
+        k += 1
+    return k
 
 
 @compiled
@@ -129,8 +160,24 @@ def add_group(
 
 
 @compiled
+def empty_group(
+    group: ArrivalGroup,
+    n: int,
+    unit: int,
+    trial: Trial,
+    spike_time_gradient: np.ndarray,
+    gradients: Gradients,
+) -> None:
+    """Pull back the n arrivals of a group, at units with the time constants of this unit."""
+    tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
+    flow_back(group, n, tau_mem, tau_syn)
+    add_group(group, n, trial.synapses, tau_syn, spike_time_gradient, gradients)
+
+
+@compiled
 def pull_back_arrivals(
     unit: int,
+    n: int,
     sources: SourceArrays,
     trial: Trial,
     left_out: np.ndarray,
@@ -140,13 +187,15 @@ def pull_back_arrivals(
     group: ArrivalGroup,
     spike_time_gradient: np.ndarray,
     gradients: Gradients,
-) -> None:
-    """Pull all arrivals at a unit back, synapse by synapse.
+) -> int:
+    """Pull all arrivals at a unit back, synapse by synapse; the last of them stay in the group.
 
-    Its intervals are ``first_interval`` to ``last_interval``.  Arrivals at the end of the trial
-    have no effect.  Sources with ``left_out[source] >= 0`` are left out.
+    So the groups are full even if units have few arrivals.  The group has n arrivals, at units with
+    the same time constants; returns how many it has then.
+
+    The unit's intervals are ``first_interval`` to ``last_interval``.  Arrivals at the end of the
+    trial have no effect.  Sources with ``left_out[source] >= 0`` are left out.
     """
-    tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     # After the last jump both adjoints are 0, unless the readout has a dF/dV there.
     is_zero = (
         intervals[first_interval].lambda_v == 0.0
@@ -154,7 +203,9 @@ def pull_back_arrivals(
         and intervals[first_interval].voltage_cotangent == 0.0
     )
     latest = min(trial.duration, intervals[first_interval].begin) if is_zero else trial.duration
-    n = 0
+    is_listed = last_interval > first_interval + 1 and possible_arrivals(unit, trial) > CELLS
+    if is_listed:
+        list_intervals(group.cells, trial.duration, intervals, first_interval, last_interval)
     for synapse in range(trial.incoming[unit], trial.incoming[unit + 1]):
         source, delay = trial.synapses[synapse].source, trial.synapses[synapse].delay
         if left_out.size > 0 and left_out[source] >= 0:
@@ -164,20 +215,21 @@ def pull_back_arrivals(
             trial.starts[source] + trial.counts[source] - 1, trial.starts[source] - 1, -1
         ):
             if is_stopped_at(spike):
-                return
+                return n
             time = trial.spikes[spike].time + delay
             if time >= latest or trial.spikes[spike].is_dropped:
                 continue
-            k = interval_at(time, intervals, k, last_interval)
+            if is_listed:
+                k = listed_interval(time, group.cells, trial.duration, intervals)
+            else:
+                k = interval_at(time, intervals, k, last_interval)
             group.synapse[n] = synapse
             group.spike[n] = spike
             put_in_group(group, n, unit, time, sources, trial, intervals, k)
             n += 1
             if n == GROUP_SIZE:
                 if is_stopped():
-                    return
-                flow_back(group, n, tau_mem, tau_syn)
-                add_group(group, n, trial.synapses, tau_syn, spike_time_gradient, gradients)
+                    return 0
+                empty_group(group, n, unit, trial, spike_time_gradient, gradients)
                 n = 0
-    flow_back(group, n, tau_mem, tau_syn)
-    add_group(group, n, trial.synapses, tau_syn, spike_time_gradient, gradients)
+    return n

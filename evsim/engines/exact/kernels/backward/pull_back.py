@@ -25,7 +25,6 @@ from evsim.engines.exact.kernels.backward.adjoint_intervals import (
     add_start_gradient,
     fill_intervals,
     interval_limit,
-    with_intervals,
 )
 from evsim.engines.exact.kernels.backward.adjoint_sources import (
     SourceArrays,
@@ -34,6 +33,7 @@ from evsim.engines.exact.kernels.backward.adjoint_sources import (
 )
 from evsim.engines.exact.kernels.backward.arrival_gradients import (
     ArrivalGroup,
+    empty_group,
     new_group,
     pull_back_arrivals,
 )
@@ -44,6 +44,14 @@ from evsim.engines.exact.kernels.backward.recurrent import (
     new_sent,
     pull_back_component,
 )
+from evsim.engines.exact.kernels.backward.shared_arrivals import (
+    SharedArrivals,
+    end_of_sharing,
+    is_worth_sharing,
+    new_shared_arrivals,
+    prepare,
+    pull_back_shared,
+)
 from evsim.engines.exact.kernels.failures import Status, has_failed
 from evsim.engines.exact.kernels.forward.recurrent_state import Components
 from evsim.engines.exact.kernels.readouts.integrals import (
@@ -51,7 +59,6 @@ from evsim.engines.exact.kernels.readouts.integrals import (
     new_states,
     pull_back_group_mean,
     pull_back_group_moments,
-    with_states,
 )
 from evsim.engines.exact.kernels.readouts.peak import peak_moment, pull_back_peak, with_moment
 from evsim.engines.exact.kernels.readouts.trajectory import (
@@ -60,7 +67,7 @@ from evsim.engines.exact.kernels.readouts.trajectory import (
     fill_trajectory,
     with_segments_for,
 )
-from evsim.engines.exact.kernels.trial import Batch, Trial, trial_of
+from evsim.engines.exact.kernels.trial import Batch, Trial, have_equal_time_constants, trial_of
 
 
 class Scratch(NamedTuple):
@@ -70,54 +77,105 @@ class Scratch(NamedTuple):
     states: np.ndarray  # (3, units)
     intervals: np.ndarray
     group: ArrivalGroup
+    shared: SharedArrivals
+
+
+class Needed(NamedTuple):
+    """How much of the scratch memory is needed."""
+
+    arrivals: int  # at an LI unit, with readings
+    units: int  # LI units
+    intervals: int
+    shared_arrivals: int  # at units that share them
+    shared_synapses: int
+
+
+@compiled
+def larger(one: Needed, other: Needed) -> Needed:
+    """Room for both."""
+    return Needed(
+        max(one.arrivals, other.arrivals), max(one.units, other.units),
+        max(one.intervals, other.intervals), max(one.shared_arrivals, other.shared_arrivals),
+        max(one.shared_synapses, other.shared_synapses),
+    )  # fmt: skip
 
 
 @allocating
-def with_scratch(scratch: Scratch, arrivals: int, units: int, intervals: int) -> Scratch:
-    """Scratch memory with room for at least these numbers: the same if it suffices."""
+def new_scratch(needed: Needed) -> Scratch:
+    """Scratch memory with that much room."""
     return Scratch(
-        with_room(scratch.arrivals, arrivals),
-        with_states(scratch.states, units),
-        with_intervals(scratch.intervals, intervals),
-        scratch.group,
-    )
+        new_arrivals(needed.arrivals), new_states(needed.units),
+        np.empty(needed.intervals, ADJOINT_INTERVAL), new_group(),
+        new_shared_arrivals(needed.shared_arrivals, needed.shared_synapses),
+    )  # fmt: skip
 
 
-@allocating
+@compiled
+def moments_of(first: int, sample: int, sources: SourceArrays) -> int:
+    """At how many moments of a sample the population that begins at unit ``first`` is read."""
+    if sources.first_read != first:
+        return 0
+    return sources.moment_start[sample + 1] - sources.moment_start[sample]
+
+
+@compiled
+def needed_for_layer(
+    component: int, sample: int, sources: SourceArrays, batch: Batch, components: Components
+) -> Needed:
+    """The scratch memory that a feedforward component needs for a sample."""
+    trial = Trial(
+        batch.units, batch.synapses, batch.incoming, batch.duration, batch.spikes,
+        batch.starts[sample], batch.counts[sample],
+    )  # fmt: skip
+    # The component is one population: its units follow each other.
+    first = components.units[components.first[component]]
+    last = components.units[components.first[component + 1] - 1] + 1
+    moments = moments_of(first, sample, sources)
+    if not trial.units[first].is_lif:
+        if sources.first_read != first:
+            return Needed(0, 0, 0, 0, 0)
+        return Needed(largest_arrival_count(first, last, trial) + moments, last - first, 0, 0, 0)
+    emissions = arrivals = synapses = 0
+    unit = first
+    while unit < last:
+        end = end_of_sharing(unit, last, trial)
+        if is_worth_sharing(unit, end, trial):
+            arrivals = max(arrivals, possible_arrivals(unit, trial))
+            synapses = max(synapses, trial.incoming[unit + 1] - trial.incoming[unit])
+        unit = end
+    for unit in range(first, last):
+        emissions = max(emissions, trial.counts[unit])
+    return Needed(0, 0, interval_limit(emissions, moments), arrivals, synapses)
+
+
+@compiled
 def pull_back_layer(
     component: int,
     sample: int,
     sources: SourceArrays,
-    trial: Trial,
+    batch: Batch,
     components: Components,
     scratch: Scratch,
     spike_time_gradient: np.ndarray,
     gradients: Gradients,
     failure: np.ndarray,
-) -> Scratch:
-    """Pull a feedforward component back to its arrivals; returns the scratch memory."""
-    # The component is one population: its units follow each other.
+) -> None:
+    """Pull a feedforward component back to its arrivals."""
+    # Not by trial_of: that counts references to the arrays, which takes longer than a small layer.
+    trial = Trial(
+        batch.units, batch.synapses, batch.incoming, batch.duration, batch.spikes,
+        batch.starts[sample], batch.counts[sample],
+    )  # fmt: skip
     first = components.units[components.first[component]]
     last = components.units[components.first[component + 1] - 1] + 1
-    moments = 0
-    if sources.first_read == first:
-        moments = sources.moment_start[sample + 1] - sources.moment_start[sample]
     if trial.units[first].is_lif:
-        emissions = 0
-        for unit in range(first, last):
-            emissions = max(emissions, trial.counts[unit])
-        intervals = interval_limit(emissions, moments)
-        scratch = with_scratch(scratch, 0, 0, intervals)
         pull_back_lif_units(
             first, last, sample, sources, trial, scratch, spike_time_gradient, gradients, failure
         )
     elif sources.first_read == first:
-        needed = largest_arrival_count(first, last, trial)
-        scratch = with_scratch(scratch, needed + moments, last - first, 0)
         pull_back_li_units(
             first, last, sample, sources, trial, scratch, spike_time_gradient, gradients
         )
-    return scratch
 
 
 @compiled
@@ -135,10 +193,17 @@ def pull_back_lif_units(
     """Pull emissions and cotangents of the voltages of LIF units back to their arrivals."""
     begin, end = sources.moment_start[sample], sources.moment_start[sample + 1]
     no_source = sources.moment_start[:0]
-    for unit in range(first, last):
+    n, grouped = 0, first  # arrivals in the group, and the last of the units where they arrive
+    end_of_shared, is_shared, prepared = first, False, -1
+    for unit in range(first, last + 1):
         if is_stopped():
             failure.status = Status.STOPPED
             return
+        if n > 0 and (unit == last or not have_equal_time_constants(unit, grouped, trial.units)):
+            empty_group(scratch.group, n, grouped, trial, spike_time_gradient, gradients)
+            n = 0
+        if unit == last:
+            break
         voltage_cotangent = sources.voltage_cotangent[sample, unit]
         phantom = sources.phantom[sample, unit]
         is_read = sources.first_read <= unit < sources.last_read and end > begin
@@ -154,10 +219,22 @@ def pull_back_lif_units(
             return
         gradients.threshold[unit] += trial.units[unit].tau_mem * total
         add_start_gradient(unit, sources, trial, scratch.intervals, last_interval, gradients)
-        pull_back_arrivals(
-            unit, sources, trial, no_source, scratch.intervals, 0, last_interval, scratch.group,
+        if unit >= end_of_shared:
+            end_of_shared, prepared = end_of_sharing(unit, last, trial), -1
+            is_shared = is_worth_sharing(unit, end_of_shared, trial)
+        if is_shared and voltage_cotangent == 0.0:
+            if prepared < 0:
+                prepared = prepare(scratch.shared, unit, trial)
+            pull_back_shared(
+                unit, prepared, trial, scratch.intervals, last_interval, scratch.shared,
+                spike_time_gradient, gradients,
+            )  # fmt: skip
+            continue
+        n = pull_back_arrivals(
+            unit, n, sources, trial, no_source, scratch.intervals, 0, last_interval, scratch.group,
             spike_time_gradient, gradients,
         )  # fmt: skip
+        grouped = unit
 
 
 @compiled
@@ -228,26 +305,40 @@ def pull_back_samples(
     loop.
     """
     failure = failures[0]
-    scratch = Scratch(new_arrivals(64), new_states(16), np.empty(64, ADJOINT_INTERVAL), new_group())
     if recurrent is not None:
         sent = new_sent(components.synapses.size)
     own, group = sources_of_unit(0, sources), sources.of_unit[0]
+    needed = Needed(1, 1, 1, 1, 1)
+    for component in range(components.recurrent.size):
+        unit = components.units[components.first[component]]
+        if sources.of_unit[unit] != group:
+            own, group = sources_of_unit(unit, sources), sources.of_unit[unit]
+        for sample in range(first, last):
+            if is_stopped():
+                failure.status = Status.STOPPED
+                return
+            if recurrent is not None and recurrent[component]:
+                intervals = intervals_of_component(
+                    component, sample, own, trial_of(batch, sample), components
+                )
+                needed = larger(needed, Needed(0, 0, intervals, 0, 0))
+            else:
+                needed = larger(needed, needed_for_layer(component, sample, own, batch, components))
+    scratch = new_scratch(needed)
     for sample in range(first, last):
-        trial = trial_of(batch, sample)
         for component in range(components.recurrent.size - 1, -1, -1):
             unit = components.units[components.first[component]]
             if sources.of_unit[unit] != group:
                 own, group = sources_of_unit(unit, sources), sources.of_unit[unit]
             if recurrent is not None and recurrent[component]:
-                needed = intervals_of_component(component, sample, own, trial, components)
-                scratch = with_scratch(scratch, 0, 0, needed)
                 pull_back_component(
-                    component, sample, own, trial, components, scratch.intervals, scratch.group,
-                    sent, spike_time_gradient, gradients, failure,
+                    component, sample, own, trial_of(batch, sample), components,
+                    scratch.intervals, scratch.group, sent, spike_time_gradient, gradients,
+                    failure,
                 )  # fmt: skip
             else:
-                scratch = pull_back_layer(
-                    component, sample, own, trial, components, scratch, spike_time_gradient,
+                pull_back_layer(
+                    component, sample, own, batch, components, scratch, spike_time_gradient,
                     gradients, failure,
                 )  # fmt: skip
             if is_stopped():

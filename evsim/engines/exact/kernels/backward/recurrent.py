@@ -28,6 +28,7 @@ from evsim.engines.exact.kernels.backward.arrival_gradients import (
     GROUP_SIZE,
     ArrivalGroup,
     add_arrival_gradient,
+    empty_group,
     pull_back_arrivals,
     put_in_group,
 )
@@ -36,7 +37,7 @@ from evsim.engines.exact.kernels.event_order import is_after_emission, is_before
 from evsim.engines.exact.kernels.failures import Status, has_failed
 from evsim.engines.exact.kernels.forward.recurrent_state import Components
 from evsim.engines.exact.kernels.sorting import stable_order
-from evsim.engines.exact.kernels.trial import Trial
+from evsim.engines.exact.kernels.trial import Trial, have_equal_time_constants
 from evsim.equations.lif import adjoint_flow, is_refractory_after
 
 
@@ -212,15 +213,21 @@ def pull_back_component(
     while moment >= earliest:
         pull_back_voltages(moment, sources, trial, progress, gradients)
         moment -= 1
+    n, grouped = 0, members[0]  # arrivals in the group, and the last unit where they arrive
     for unit in members:
         if is_stopped():
             failure.status = Status.STOPPED
             return
         add_start_gradient(unit, sources, trial, intervals, progress.open[unit], gradients)
-        pull_back_arrivals(
-            unit, sources, trial, progress.first, intervals, progress.first[unit],
+        if n > 0 and not have_equal_time_constants(unit, grouped, trial.units):
+            empty_group(group, n, grouped, trial, spike_time_gradient, gradients)
+            n = 0
+        n = pull_back_arrivals(
+            unit, n, sources, trial, progress.first, intervals, progress.first[unit],
             progress.open[unit], group, spike_time_gradient, gradients,
         )  # fmt: skip
+        grouped = unit
+    empty_group(group, n, grouped, trial, spike_time_gradient, gradients)
 
 
 @compiled

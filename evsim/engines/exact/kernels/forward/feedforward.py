@@ -11,13 +11,12 @@ import numpy as np
 
 from evsim._compile.decorators import compiled
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
-from evsim.engines.exact.kernels.arrivals import Arrivals
 from evsim.engines.exact.kernels.event_order import is_after_emission, is_before_release
 from evsim.engines.exact.kernels.failures import Status, fail
-from evsim.engines.exact.kernels.forward.decays import Decays
+from evsim.engines.exact.kernels.forward.staging import Stage
 from evsim.engines.exact.kernels.spike_records import NO_ROOM, write_emission
 from evsim.engines.exact.kernels.trial import Trial
-from evsim.equations.lif import crossing_time, flow, reaches_threshold, refractory_decay
+from evsim.equations.lif import first_crossing, flow, refractory_decay
 
 
 @compiled
@@ -28,8 +27,6 @@ def may_reach_threshold(
     next_current: float,
     threshold: float,
     highest_response: float,
-    tau_mem: float,
-    tau_syn: float,
 ) -> bool:
     """Whether V may reach the threshold before the next arrival.
 
@@ -38,20 +35,14 @@ def may_reach_threshold(
     """
     if threshold <= 0.0:
         rounding = 1e-9 * (abs(voltage) + abs(current) - threshold)
-        return next_voltage >= threshold - rounding and reaches_threshold(
-            voltage, current, threshold, tau_mem, tau_syn
-        )
+        return next_voltage >= threshold - rounding
     # If V ends this close to the threshold, rounding does not tell on which side it is: the time
     # of the crossing decides.
     nearly = threshold * (1.0 - 1e-9)
     highest = max(voltage, 0.0) + current * highest_response
     # Operators in place of "and" and "or": the answer is nearly always no, its parts are not.
-    may_cross = (current > threshold) & (
+    return (current > threshold) & (
         (next_voltage >= nearly) | ((next_current < threshold) & (highest >= nearly))
-    )
-    return may_cross and (
-        threshold < next_voltage < inf
-        or reaches_threshold(voltage, current, threshold, tau_mem, tau_syn)
     )
 
 
@@ -91,9 +82,8 @@ def may_emit(
 def simulate_unit(
     unit: int,
     trial: Trial,
-    arrivals: Arrivals,
-    n: int,
-    decays: Decays,
+    stage: Stage,
+    k: int,
     spike_count: int,
     spike_limit: int,
     key: np.uint64,
@@ -101,8 +91,9 @@ def simulate_unit(
 ) -> int:
     """Write a unit's emissions behind the ``spike_count`` spikes of the buffer.
 
-    Returns how many spikes the buffer then has, at most ``spike_limit``, or NO_ROOM if it is too
-    small.  ``key`` decides which spikes are dropped.
+    It is the k-th of the stage, which has its arrivals.  Returns how many spikes the buffer then
+    has, at most ``spike_limit``, or NO_ROOM if it is too small.  ``key`` decides which spikes are
+    dropped.
     """
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     threshold, refractory = trial.units[unit].threshold, trial.units[unit].refractory
@@ -111,12 +102,14 @@ def simulate_unit(
     last_event = 0.0  # the arrival before the next one, or the beginning of the trial
     last_emission = free_at = -1.0
     is_refractory = False
-    i, first = 0, spike_count
+    arrivals, decays, first = stage.arrivals, stage.decays, spike_count
+    i, last = stage.begin[k], stage.begin[k] + stage.arrival_count[k]
+    shift = trial.incoming[unit] - trial.incoming[stage.owner[k]]
     while True:
         if is_stopped_at(i):
             failure.status = Status.STOPPED
             return spike_count
-        until = arrivals.time[i] if i < n else trial.duration
+        until = arrivals.time[i]
         while now < until:
             if is_refractory:
                 end = min(until, free_at)
@@ -132,12 +125,12 @@ def simulate_unit(
             else:
                 next_voltage, next_current = flow(voltage, current, until - now, tau_mem, tau_syn)
             if not may_reach_threshold(
-                voltage, current, next_voltage, next_current, threshold, highest_response, tau_mem,
-                tau_syn,
-            ):  # fmt: skip
+                voltage, current, next_voltage, next_current, threshold, highest_response
+            ):
                 voltage, current, now = next_voltage, next_current, until
                 break
-            elapsed = crossing_time(voltage, current, threshold, tau_mem, tau_syn)
+            is_certain = threshold > 0.0 and threshold < next_voltage < inf
+            elapsed = first_crossing(voltage, current, threshold, tau_mem, tau_syn, is_certain)
             if not elapsed >= 0.0:
                 fail(failure, Status.NO_CROSSING, now, unit)
                 return spike_count
@@ -161,11 +154,11 @@ def simulate_unit(
             spike_count += 1
             if free_at > trial.duration:
                 return spike_count
-        if i == n:
+        if i == last:
             if not abs(current) < inf:
                 fail(failure, Status.OVERFLOW, now, unit)
             return spike_count
         last_event = now
-        while i < n and arrivals.time[i] <= now:
-            current += trial.synapses[arrivals.synapse[i]].weight
+        while i < last and arrivals.time[i] <= now:
+            current += trial.synapses[arrivals.synapse[i] + shift].weight
             i += 1

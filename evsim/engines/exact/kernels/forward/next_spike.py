@@ -19,7 +19,7 @@ from evsim.engines.exact.kernels.event_order import is_after_emission, is_before
 from evsim.engines.exact.kernels.forward.queue import restore_unit
 from evsim.engines.exact.kernels.forward.recurrent_state import STEPS, Running
 from evsim.engines.exact.kernels.forward.time_slices import SliceArrivals, SliceBlock, is_within
-from evsim.equations.lif import crossing_time, flow, reaches_threshold, refractory_decay
+from evsim.equations.lif import first_crossing, flow, refractory_decay
 
 
 @compiled
@@ -155,8 +155,8 @@ def find_next_spike(
             if bound <= end and not solve:
                 states[unit].due, states[unit].is_exact = bound, False
                 return True
-            if bound <= end and reaches_threshold(voltage, current, threshold, tau_mem, tau_syn):
-                elapsed = crossing_time(voltage, current, threshold, tau_mem, tau_syn)
+            if bound <= end:
+                elapsed = first_crossing(voltage, current, threshold, tau_mem, tau_syn, False)
                 if not elapsed >= 0.0:
                     states[unit].due = now
                     return False

@@ -6,86 +6,84 @@ batch.  The result of a sample never depends on the other samples.
 
 from __future__ import annotations
 
-from math import inf
-
 import numpy as np
 
-from evsim._compile.decorators import allocating, compiled, entry_point
+from evsim._compile.decorators import compiled, entry_point
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
-from evsim.engines.exact.kernels.arrivals import (
-    Arrivals,
-    arrivals_at,
-    largest_arrival_count,
-    new_arrivals,
-    with_room,
-)
+from evsim.engines.exact.kernels.arrivals import largest_arrival_count
 from evsim.engines.exact.kernels.dropout import is_dropped
 from evsim.engines.exact.kernels.failures import Status, has_failed
-from evsim.engines.exact.kernels.forward.decays import (
-    Decays,
-    fill_decays,
-    new_decays,
-    share_decays,
-    with_room_for,
-)
 from evsim.engines.exact.kernels.forward.feedforward import simulate_unit
 from evsim.engines.exact.kernels.forward.recurrent import simulate_component
 from evsim.engines.exact.kernels.forward.recurrent_state import STATE, Components
+from evsim.engines.exact.kernels.forward.staging import (
+    SILENT,
+    Stage,
+    fill_stage,
+    has_room,
+    new_stage,
+)
 from evsim.engines.exact.kernels.forward.time_slices import new_flight
 from evsim.engines.exact.kernels.spike_records import NO_ROOM, SPIKE, grown_spikes
 from evsim.engines.exact.kernels.trial import Trial, with_spikes
 
 
-@allocating
-def simulate_layer(
+@compiled
+def arrivals_in_layer(
     component: int,
-    trial: Trial,
+    sample: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    duration: float,
     components: Components,
-    spike_count: int,
-    spike_limit: int,
-    arrivals: Arrivals,
-    decays: Decays,
-    key: np.uint64,
-    failure: np.ndarray,
-) -> tuple[Trial, int, Arrivals, Decays]:
-    """Run a feedforward component; returns the trial, how many spikes there are, and the memories.
-
-    The trial's buffer and the scratch memories may be larger than before.
-    """
-    # The component is one population: its units follow each other.
-    unit = components.units[components.first[component]]
+    spikes: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
+) -> int:
+    """The largest number of arrivals at a LIF unit of a feedforward component in a sample."""
+    trial = Trial(units, synapses, incoming, duration, spikes, start[sample], count[sample])
+    first = components.units[components.first[component]]
     last = components.units[components.first[component + 1] - 1] + 1
-    if not trial.units[unit].is_lif:
-        trial.starts[unit:last] = spike_count
-        return trial, spike_count, arrivals, decays
-    needed = largest_arrival_count(unit, last, trial)
-    arrivals, decays = with_room(arrivals, needed), with_room_for(decays, needed)
-    while unit < last:
-        unit, spike_count = simulate_units(
-            unit, last, trial, spike_count, spike_limit, arrivals, decays, key, failure
-        )
-        if has_failed(failure):
-            break
-        if unit < last:
-            trial = with_spikes(trial, grown_spikes(trial.spikes, spike_count))
-    return trial, spike_count, arrivals, decays
+    return largest_arrival_count(first, last, trial) if units[first].is_lif else 0
 
 
 @compiled
-def stays_silent(unit: int, trial: Trial) -> bool:
-    """Whether a unit stays below the threshold even if all its excitation came at once.
+def simulate_layer(
+    component: int,
+    done: int,
+    sample: int,
+    units: np.ndarray,
+    synapses: np.ndarray,
+    incoming: np.ndarray,
+    duration: float,
+    components: Components,
+    spikes: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
+    spike_count: int,
+    spike_limit: int,
+    stage: Stage,
+    key: np.uint64,
+    failure: np.ndarray,
+) -> tuple[int, int]:
+    """Run the units of a feedforward component of which so many have not been run.
 
-    False as well if a current might not be a finite number.
+    Returns how many have been run, fewer than all if their spikes do not fit into the buffer, and
+    how many spikes there are.
     """
-    excitation = total = 0.0
-    for synapse in range(trial.incoming[unit], trial.incoming[unit + 1]):
-        weight = trial.synapses[synapse].weight * trial.counts[trial.synapses[synapse].source]
-        excitation += max(weight, 0.0)
-        total += abs(weight)
-    highest = max(trial.units[unit].start, 0.0) + excitation * trial.units[unit].highest_response
-    # Rounding errors are far below this margin.  At a threshold up to 0, V may spike alone.
-    nearly = trial.units[unit].threshold * (1.0 - 1e-6)
-    return highest < nearly and total < inf
+    # The trial is put together here, where references to arrays are not counted.
+    trial = Trial(units, synapses, incoming, duration, spikes, start[sample], count[sample])
+    # The component is one population: its units follow each other.
+    first = components.units[components.first[component]]
+    last = components.units[components.first[component + 1] - 1] + 1
+    if not units[first].is_lif:
+        trial.starts[first:last] = spike_count
+        return last - first, spike_count
+    unit, spike_count = simulate_units(
+        first + done, last, trial, spike_count, spike_limit, stage, key, failure
+    )
+    return unit - first, spike_count
 
 
 @compiled
@@ -95,37 +93,30 @@ def simulate_units(
     trial: Trial,
     spike_count: int,
     spike_limit: int,
-    arrivals: Arrivals,
-    decays: Decays,
+    stage: Stage,
     key: np.uint64,
     failure: np.ndarray,
 ) -> tuple[int, int]:
     """Run LIF units one by one; the first that did not fit into the buffer, and its spikes then."""
-    cached, n = -1, 0
-    for unit in range(first, last):
+    unit, kept = first, -1
+    while unit < last:
+        staged, kept = fill_stage(stage, unit, last, trial, kept)
         if is_stopped():
             failure.status = Status.STOPPED
             return unit, spike_count
-        if stays_silent(unit, trial):
-            trial.starts[unit], trial.counts[unit] = spike_count, 0
-            continue
-        n = arrivals_at(unit, trial, arrivals, cached, n)
-        if cached < 0 or not share_decays(cached, unit, trial.units):
-            tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
-            fill_decays(decays, arrivals, n, trial.duration, tau_mem, tau_syn)
-        if is_stopped():
-            failure.status = Status.STOPPED
-            return unit, spike_count
-        cached = unit
-        new_count = simulate_unit(
-            unit, trial, arrivals, n, decays, spike_count, spike_limit, key, failure
-        )
-        if new_count == NO_ROOM:
-            return unit, spike_count
-        trial.starts[unit], trial.counts[unit] = spike_count, new_count - spike_count
-        spike_count = new_count
-        if has_failed(failure):
-            return unit, spike_count
+        for k in range(staged):
+            new_count = spike_count
+            if stage.arrival_count[k] != SILENT:
+                new_count = simulate_unit(
+                    unit, trial, stage, k, spike_count, spike_limit, key, failure
+                )
+                if new_count == NO_ROOM:
+                    return unit, spike_count
+            trial.starts[unit], trial.counts[unit] = spike_count, new_count - spike_count
+            spike_count = new_count
+            if has_failed(failure):
+                return unit, spike_count
+            unit += 1
     return last, spike_count
 
 
@@ -188,7 +179,7 @@ def simulate_samples(
     inputs = input_start[last] - input_start[first]
     spikes = np.empty(2 * inputs + 16 * (last - first) + 16, SPIKE)
     spike_count = 0
-    arrivals, decays = new_arrivals(64), new_decays(64)
+    stage = new_stage(64)
     if recurrent is not None:
         states = np.empty(start.shape[1], STATE)
         flight = new_flight(0)
@@ -206,9 +197,11 @@ def simulate_samples(
             failure.status = Status.STOPPED
             return spikes, spike_count
         sample_limit = spike_count + spike_limit
-        trial = Trial(units, synapses, incoming, duration, spikes, sample_start, sample_count)
         for component in range(components.recurrent.size):
             if recurrent is not None and recurrent[component]:
+                trial = Trial(
+                    units, synapses, incoming, duration, spikes, sample_start, sample_count
+                )
                 new_count = NO_ROOM
                 while new_count == NO_ROOM:
                     if flight.spikes.size < trial.spikes.size:
@@ -220,12 +213,24 @@ def simulate_samples(
                     if new_count == NO_ROOM:
                         trial = with_spikes(trial, grown_spikes(trial.spikes, spike_count))
                 spike_count = new_count
+                spikes = trial.spikes
             else:
-                trial, spike_count, arrivals, decays = simulate_layer(
-                    component, trial, components, spike_count, sample_limit, arrivals, decays, key,
-                    failure,
+                arrivals = arrivals_in_layer(
+                    component, sample, units, synapses, incoming, duration, components, spikes,
+                    start, count,
                 )  # fmt: skip
-            spikes = trial.spikes
+                if not has_room(stage, arrivals):
+                    stage = new_stage(2 * arrivals)
+                done, unit_count = 0, components.first[component + 1] - components.first[component]
+                while done < unit_count:
+                    done, spike_count = simulate_layer(
+                        component, done, sample, units, synapses, incoming, duration, components,
+                        spikes, start, count, spike_count, sample_limit, stage, key, failure,
+                    )  # fmt: skip
+                    if has_failed(failure):
+                        break
+                    if done < unit_count:
+                        spikes = grown_spikes(spikes, spike_count)
             if has_failed(failure):
                 failure.sample = sample
                 return spikes, spike_count

@@ -19,8 +19,7 @@ from evsim.engines.exact.kernels.arrivals import NO_SYNAPSE, Arrivals
 from evsim.engines.exact.kernels.backward.arrival_gradients import add_arrival_gradient
 from evsim.engines.exact.kernels.backward.gradients import Gradients
 from evsim.engines.exact.kernels.event_order import is_after_reading
-from evsim.engines.exact.kernels.forward.decays import share_decays
-from evsim.engines.exact.kernels.trial import Trial
+from evsim.engines.exact.kernels.trial import Trial, share_decays
 from evsim.equations.lif import (
     decays_and_convolution,
     difference_factors,
