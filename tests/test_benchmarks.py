@@ -170,7 +170,7 @@ def test_the_page_has_a_place_for_every_table(tmp_path):
 
 def test_the_comparison_on_the_page_is_the_stored_one(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER / "peers"))
-    from page import comparison
+    from comparison import comparison
 
     page = (FOLDER.parent / "docs" / "performance.md").read_text(encoding="utf-8")
     assert f"<!-- comparison: begin -->\n{comparison()}\n<!-- comparison: end -->" in page

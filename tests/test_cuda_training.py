@@ -196,7 +196,7 @@ RUNS = {
     },
     "time constants of outputs": {
         "loss": FirstSpikeCrossEntropy(tau0=4.0), "network": network("LIF", recurrent=False),
-        "optimizers": {"tau_mem": evsim.Adam(0.3), "tau_syn": evsim.SGD(100.0)},
+        "optimizers": {"tau_mem": evsim.Adam(0.3), "tau_syn": evsim.SGD(30.0)},
     },
     "everything": {
         "optimizers": {

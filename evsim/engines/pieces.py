@@ -46,8 +46,8 @@ class Share:
 
 def added_in_order(sums: Sequence[Sums]) -> dict[str, NDArray[np.float64]]:
     """The sums over pieces, float64, added one after the other."""
-    totals = {kind: part.astype(np.float64, copy=len(sums) > 1) for kind, part in sums[0].items()}
-    for of_piece in sums[1:]:
+    totals = {kind: np.zeros(part.size) for kind, part in sums[0].items()}
+    for of_piece in sums:
         for kind, total in totals.items():
             total += of_piece[kind]
     return totals

@@ -200,7 +200,7 @@ def decays_and_response(
     rest_of_gap = (difference - gap) + lost
     divisor = gap * tau
     rest_of_divisor = fused(gap, tau, -divisor) + rest_of_gap * tau
-    factor = 1.0 / divisor
+    factor = 1.0 / divisor if gap != 0.0 else 0.0
     factor -= factor * fused(factor, rest_of_divisor, fused(factor, divisor, -1.0))
     slower = fast_exp(-fused(t, rate, t * rest_of_rate))
     ratio, change = fast_exp_and_expm1(-fused(t, gap, t * rest_of_gap))

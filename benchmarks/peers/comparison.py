@@ -1,6 +1,6 @@
 """Puts the stored comparisons with other programs into a page.
 
-    python benchmarks/peers/page.py [--write docs/performance.md]
+    python benchmarks/peers/comparison.py [--write docs/performance.md]
 
 It reads the figures that the drivers of this folder have stored.  Rows are sorted by the ratio of
 evsim's time to the other program's: those where evsim is slower come first.
