@@ -18,7 +18,7 @@ from records import Record
 
 pytestmark = pytest.mark.slow
 
-EFFORT = {"GradientVsFiniteDifferences": 0.0075, "GridVsExact": 0.02}
+EFFORT = {"GradientVsFiniteDifferences": 0.02, "GridVsExact": 0.02}
 TINY = 0.001  # the effort of the others
 MAY_BE_UNKNOWN = {  # and what they would need
     "CudaVsGrid": "device",
