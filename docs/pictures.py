@@ -30,6 +30,9 @@ ELSEWHERE = {
     "japanese_vowels.png": "python validation/japanese_vowels.py --out runs/vowels",
     "scaling.png": "python benchmarks/scale_out.py --picture docs/images/scaling.png",
     "silent_hidden_layer.png": "python validation/run.py -k SilentHiddenLayer --data FOLDER",
+    "study_spoken_digits_ablation.png": (
+        "evsim study studies/spoken_digits_ablation.toml --out runs/ablation"
+    ),
     "study_yin_yang_sizes.png": "evsim study studies/yin_yang_sizes.toml --out runs/sizes",
     "yin_yang_curve.png": "python validation/run.py -k PaperYinYang",
 }
