@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
 import statistics
 import sys
@@ -15,12 +16,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tables import figure, machine, markdown
+from workload import Work
 
 MEASURED = Path(__file__).parent / "measured"
 
@@ -93,6 +96,33 @@ def row(
         work, quantity, scale * statistics.median(ours), scale * statistics.median(theirs),
         float(ratio), float(low), float(high), len(ours), spikes, agreement,
     )  # fmt: skip
+
+
+def training_rows(
+    title: str,
+    work: Work,
+    engine: Any,
+    batches: Sequence[Any],
+    gradient: Callable[[Any], object],
+    epoch: Callable[[Sequence[Any]], object],
+    rounds: tuple[int, int],
+    spikes: str,
+    agreement: str,
+) -> list[Row]:
+    """The rows of gradients of batches, which take turns, and of an epoch of training.
+
+    ``batches`` are those of the work for the other program, whose ``gradient`` takes one of them
+    and whose ``epoch`` all; ``rounds`` are those of gradients and of epochs.
+    """
+    turns, their_turns = itertools.cycle(work.batches()), itertools.cycle(batches)
+    of_gradient = by_turns(
+        lambda: next(turns).gradient(engine), lambda: gradient(next(their_turns)), rounds[0]
+    )
+    of_epoch = by_turns(lambda: work.epoch(engine), lambda: epoch(batches), rounds[1])
+    return [
+        row(title, "forward + backward", of_gradient, len(work.spikes), spikes, agreement),
+        row(title, "epoch with Adam", of_epoch, len(work.training), spikes, agreement),
+    ]
 
 
 def far(found: np.ndarray, wanted: np.ndarray) -> float:

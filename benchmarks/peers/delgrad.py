@@ -9,7 +9,6 @@ by all weights and delays; an epoch adds a step of Adam for each batch.
 
 from __future__ import annotations
 
-import itertools
 import sys
 from dataclasses import dataclass, replace
 from typing import Any
@@ -184,25 +183,12 @@ def main() -> None:
         other = theirs(work)
         spikes, agreement = check(work, other)
         print(f"{title}: {agreement}; {spikes}", file=sys.stderr)
-        parts = work.batches()
-        batches = [their_batch(part) for part in parts]
-        turns, their_turns = itertools.cycle(parts), itertools.cycle(batches)
-        times = compare.by_turns(
-            lambda turns=turns: next(turns).gradient(ENGINE),
-            lambda other=other, their_turns=their_turns: other.gradient(*next(their_turns)),
-            max(5, options.rounds // fewer),
-        )
-        rows.append(
-            compare.row(title, "forward + backward", times, len(work.spikes), spikes, agreement)
-        )
-        times = compare.by_turns(
-            lambda work=work: work.epoch(ENGINE),
-            lambda other=other, batches=batches: other.epoch(batches),
-            max(3, options.rounds // 5 // fewer),
-        )
-        rows.append(
-            compare.row(title, "epoch with Adam", times, len(work.training), spikes, agreement)
-        )
+        batches = [their_batch(part) for part in work.batches()]
+        rounds = max(5, options.rounds // fewer), max(3, options.rounds // 5 // fewer)
+        rows += compare.training_rows(
+            title, work, ENGINE, batches, lambda batch, other=other: other.gradient(*batch),
+            other.epoch, rounds, spikes, agreement,
+        )  # fmt: skip
     peer = compare.Peer("DelGrad, PyTorch", "github.com/JulianGoeltz/fastAndDeep", options.version)
     compare.finish("delgrad", peer, rows, store=options.store)
 

@@ -245,26 +245,12 @@ def main() -> None:
         work, left_out = comparable(work, other)
         spikes, agreement = check(work, other)
         agreement = f"{agreement}; {left_out}"
-        parts = work.batches()
-        batches = [(their_spikes(part.spikes), part.labels) for part in parts]
-        turns, their_turns = itertools.cycle(parts), itertools.cycle(batches)
+        batches = [(their_spikes(part.spikes), part.labels) for part in work.batches()]
         title = cases[name].title.removeprefix("Yin-Yang, ").replace("no delays, ", "")
-        times = compare.by_turns(
-            lambda turns=turns: next(turns).gradient(ENGINE),
-            lambda other=other, their_turns=their_turns: other.gradient(*next(their_turns)),
-            options.rounds,
-        )
-        rows.append(
-            compare.row(title, "forward + backward", times, len(work.spikes), spikes, agreement)
-        )
-        times = compare.by_turns(
-            lambda work=work: work.epoch(ENGINE),
-            lambda other=other, batches=batches: other.epoch(batches),
-            max(3, options.rounds // 5),
-        )
-        rows.append(
-            compare.row(title, "epoch with Adam", times, len(work.training), spikes, agreement)
-        )
+        rows += compare.training_rows(
+            title, work, ENGINE, batches, lambda batch, other=other: other.gradient(*batch),
+            other.epoch, (options.rounds, max(3, options.rounds // 5)), spikes, agreement,
+        )  # fmt: skip
         print(f"{name}: {agreement}; {spikes}", file=sys.stderr)
     peer = compare.Peer("EventProp, C++", "github.com/eventprop/eventprop", options.version)
     compare.finish("eventprop", peer, rows, store=options.store)

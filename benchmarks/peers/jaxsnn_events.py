@@ -10,7 +10,6 @@ they are timed.
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 from dataclasses import dataclass, replace
@@ -195,25 +194,11 @@ def main() -> None:
         other = theirs(work)
         spikes, agreement = check(work, other)
         print(f"{title}: {agreement}; {spikes}", file=sys.stderr)
-        parts = work.batches()
-        batches = [their_batch(part) for part in parts]
-        turns, their_turns = itertools.cycle(parts), itertools.cycle(batches)
-        times = compare.by_turns(
-            lambda turns=turns: next(turns).gradient(ENGINE),
-            lambda other=other, their_turns=their_turns: other.timed(next(their_turns)),
-            max(5, options.rounds // fewer),
-        )
-        rows.append(
-            compare.row(title, "forward + backward", times, len(work.spikes), spikes, agreement)
-        )
-        times = compare.by_turns(
-            lambda work=work: work.epoch(ENGINE),
-            lambda other=other, batches=batches: other.epoch(batches),
-            3,
-        )
-        rows.append(
-            compare.row(title, "epoch with Adam", times, len(work.training), spikes, agreement)
-        )
+        batches = [their_batch(part) for part in work.batches()]
+        rows += compare.training_rows(
+            title, work, ENGINE, batches, other.timed, other.epoch,
+            (max(5, options.rounds // fewer), 3), spikes, agreement,
+        )  # fmt: skip
     peer = compare.Peer("jaxsnn", "github.com/electronicvisions/jaxsnn", options.version)
     compare.finish("jaxsnn", peer, rows, store=options.store)
 
