@@ -16,14 +16,14 @@ from evsim.readouts import Mean
 
 jax.config.update("jax_enable_x64", True)  # evsim computes in float64
 generator = np.random.default_rng(0)
-labels = np.arange(240) % 3
+labels = np.arange(360) % 3
 first_group = np.arange(12) // 4 == labels[:, None]
-times = generator.uniform(6.0, 16.0, size=(240, 12)) - 4.0 * first_group  # ms, (samples, units)
+times = generator.uniform(6.0, 16.0, size=(360, 12)) - 4.0 * first_group  # ms, (samples, units)
 
 network = evsim.Network(
     [evsim.Input("input", 12), evsim.LIF("hidden", 20), evsim.LI("output", 3)],
     [
-        evsim.Connection("input", "hidden", evsim.Normal(1.0, 0.5), delay=evsim.Uniform(0, 3)),
+        evsim.Connection("input", "hidden", evsim.Normal(1.0, 1.0), delay=evsim.Uniform(0, 3)),
         evsim.Connection("hidden", "output", evsim.Normal(0.0, 5.0)),
     ],
     seed=1,
@@ -49,11 +49,11 @@ def step(parameters, state, spikes, labels):
 
 
 parameters, state = read.parameters, optimizer.init(read.parameters)
-for epoch in range(1, 16):
-    for batch in generator.permutation(180).reshape(6, 30):
+for epoch in range(1, 21):
+    for batch in generator.permutation(300).reshape(10, 30):
         parameters, state, loss = step(parameters, state, times[batch], labels[batch])
     print(f"epoch {epoch:2}: loss of the last batch {loss:.3f}")
 trained = read.network(parameters)  # an evsim.Network again
-test = evsim.SpikeTrains.from_latencies(times[180:]), labels[180:]
+test = evsim.SpikeTrains.from_latencies(times[300:]), labels[300:]
 result = evsim.evaluate(trained, test, evsim.losses.CrossEntropy(read.readout), duration=40.0)
 print(f"test accuracy {100 * result.accuracy:.0f} %")

@@ -70,16 +70,16 @@ def test_jax_training(capsys, monkeypatch):
         *losses, test = output_of("jax_training", capsys, monkeypatch).splitlines()
     finally:
         jax.config.update("jax_enable_x64", False)
-    assert len(losses) == 15
-    assert numbers(losses[-1])[1] < 0.3
-    assert numbers(test)[0] > 90.0
+    assert len(losses) == 20
+    assert numbers(losses[-1])[1] < 0.4  # 0.1 to 0.2 for five seeds
+    assert numbers(test)[0] > 85.0  # 93 to 95 for five seeds
 
 
 def test_torch_layer(capsys, monkeypatch):
     pytest.importorskip("torch")
     with pytest.warns(UserWarning, match="evsim computes in float64"):
         output = output_of("torch_layer", capsys, monkeypatch)
-    assert numbers(output)[0] > 88.0
+    assert numbers(output)[0] > 85.0  # 91 to 97 for five seeds
 
 
 def test_torch_yin_yang(capsys, monkeypatch):
