@@ -24,6 +24,11 @@ from evsim.engines.exact.kernels.forward.staging import (
     new_stage,
 )
 from evsim.engines.exact.kernels.forward.time_slices import new_flight
+from evsim.engines.exact.kernels.forward.time_steps.component import UNSUITABLE, simulate_in_steps
+from evsim.engines.exact.kernels.forward.time_steps.dense_synapses import (
+    dense_synapses,
+    no_dense_synapses,
+)
 from evsim.engines.exact.kernels.spike_records import NO_ROOM, SPIKE, grown_spikes
 from evsim.engines.exact.kernels.trial import Trial, with_spikes
 
@@ -183,6 +188,7 @@ def simulate_samples(
     if recurrent is not None:
         states = np.empty(start.shape[1], STATE)
         flight = new_flight(0)
+        dense, looked_at = no_dense_synapses(), -1
     for sample in range(first, last):
         sample_start, sample_count, key = start[sample], count[sample], keys[sample]
         begin, end = input_start[sample], input_start[sample + 1]
@@ -202,14 +208,23 @@ def simulate_samples(
                 trial = Trial(
                     units, synapses, incoming, duration, spikes, sample_start, sample_count
                 )
+                if looked_at != component:
+                    dense, looked_at = dense_synapses(component, components, units), component
                 new_count = NO_ROOM
                 while new_count == NO_ROOM:
                     if flight.spikes.size < trial.spikes.size:
                         flight = new_flight(trial.spikes.size)
-                    new_count = simulate_component(
-                        component, trial, components, spike_count, sample_limit, states, flight,
-                        work, key, failure,
-                    )  # fmt: skip
+                    new_count = UNSUITABLE
+                    if dense.component == component:
+                        new_count = simulate_in_steps(
+                            component, trial, components, dense, spike_count, sample_limit, states,
+                            flight, work, key, failure,
+                        )  # fmt: skip
+                    if new_count == UNSUITABLE:
+                        new_count = simulate_component(
+                            component, trial, components, spike_count, sample_limit, states,
+                            flight, work, key, failure,
+                        )  # fmt: skip
                     if new_count == NO_ROOM:
                         trial = with_spikes(trial, grown_spikes(trial.spikes, spike_count))
                 spike_count = new_count
