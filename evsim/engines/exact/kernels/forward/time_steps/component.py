@@ -282,7 +282,7 @@ def windows_of(n: int, before: Windows, stepping: Stepping) -> Windows:
     outside, inside, dense = stepping.outside, stepping.inside, stepping.dense
     first, last, first_inside, last_inside = before
     gone, until = latest_before(n, stepping.step), (n + 1) * stepping.step.length
-    while last < outside.time.size and outside.time[last] <= until:
+    while last < outside.time.size and outside.time[last] <= until and not is_stopped():
         send(outside.source[last], outside.time[last], NO_STEP, stepping)
         last += 1
     while first < last and outside.time[first] + dense.longest_delay <= gone:
