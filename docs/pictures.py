@@ -26,6 +26,9 @@ FOLDER = Path(__file__).parent / "images"
 
 ELSEWHERE = {
     "growth.png": "python benchmarks/growth.py --out runs/growth --write docs/performance.md",
+    "dimensions.png": (
+        "python benchmarks/dimensions.py --out runs/dimensions --write docs/performance.md"
+    ),
     "grid_against_exact.png": "python validation/grid_report.py --out docs",
     "japanese_vowels.png": "python validation/japanese_vowels.py --out runs/vowels",
     "scaling.png": "python benchmarks/scale_out.py --picture docs/images/scaling.png",
