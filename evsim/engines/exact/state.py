@@ -139,7 +139,7 @@ class ExactState(Brief):
     def sources(self, by_population: Sequence[AdjointSources]) -> Sources:
         """The sources of all populations that are read, as the loops need them."""
         units = self.count.shape[1]
-        shared = (*np.zeros((2, units)), *np.zeros((2, *self.count.shape)))
+        shared = (*np.zeros((2, units)), *np.zeros((3, *self.count.shape)))
         of_unit = np.zeros(units, np.int64)
         groups: list[SourceArrays] = []
         for members, read in self._read_together(by_population):
@@ -165,12 +165,13 @@ class ExactState(Brief):
         rate: np.ndarray,
         slope: np.ndarray,
         voltage_cotangent: np.ndarray,
+        peak_cotangent: np.ndarray,
         phantom: np.ndarray,
     ) -> SourceArrays:
         """The sources of populations of one component; fills the arrays of all units."""
         ranges = [self.unit_range(sources.population) for sources in together]
         begin, stop = min(first for first, _ in ranges), max(last for _, last in ranges)
-        batch, is_peak = self.count.shape[0], False
+        batch = self.count.shape[0]
         voltages: VoltageCotangents | None = None
         for sources, (first, last) in zip(together, ranges, strict=True):
             if sources.voltages is not None:
@@ -182,9 +183,8 @@ class ExactState(Brief):
                 phantom[:, first:last] = np.where(missing, by_number, 0.0).sum(axis=2)
                 phantom[:, first:last][self._refractory_at_end(first, last)] = 0.0
             if sources.peak is not None:
-                is_peak = True
-                voltage_cotangent[:, first:last] = sources.peak
-            elif sources.mean is not None:
+                peak_cotangent[:, first:last] = sources.peak
+            if sources.mean is not None:
                 rate[first:last], slope[first:last] = sources.mean.weighting.form(self.duration)
                 voltage_cotangent[:, first:last] = sources.mean.cotangents
                 voltage_cotangent[:, first:last] /= self.duration
@@ -194,7 +194,7 @@ class ExactState(Brief):
             times, offsets = writable(voltages.times)
             at_times = np.require(voltages.cotangents, np.float64, ["C", "W"])
         return SourceArrays(
-            is_peak, rate, slope, voltage_cotangent, phantom, times, offsets, at_times,
+            rate, slope, voltage_cotangent, peak_cotangent, phantom, times, offsets, at_times,
             begin, stop, float(together[0].lambda_limit),
         )  # fmt: skip
 

@@ -18,6 +18,7 @@ from evsim.engines.exact.kernels.arrivals import (
     merge_readings,
     new_arrivals,
     possible_arrivals,
+    sorted_arrivals,
     with_room,
 )
 from evsim.engines.exact.kernels.backward.adjoint_intervals import (
@@ -90,6 +91,12 @@ class Needed(NamedTuple):
     shared_synapses: int
 
 
+@allocating
+def members_of(component: int, components: Components) -> np.ndarray:
+    """The units of a component."""
+    return components.units[components.first[component] : components.first[component + 1]]
+
+
 @compiled
 def larger(one: Needed, other: Needed) -> Needed:
     """Room for both."""
@@ -145,7 +152,9 @@ def needed_for_layer(
         unit = end
     for unit in range(first, last):
         emissions = max(emissions, trial.counts[unit])
-    return Needed(0, 0, interval_limit(emissions, moments), arrivals, synapses)
+    members = components.units[components.first[component] : components.first[component + 1]]
+    of_peaks = arrivals_of_peaks(members, sample, sources, trial)
+    return Needed(of_peaks, 0, interval_limit(emissions, moments), arrivals, synapses)
 
 
 @compiled
@@ -169,6 +178,10 @@ def pull_back_layer(
     first = components.units[components.first[component]]
     last = components.units[components.first[component + 1] - 1] + 1
     if trial.units[first].is_lif:
+        pull_back_silent_peaks(
+            components.units[components.first[component] : components.first[component + 1]],
+            sample, sources, trial, scratch.arrivals, spike_time_gradient, gradients,
+        )  # fmt: skip
         pull_back_lif_units(
             first, last, sample, sources, trial, scratch, spike_time_gradient, gradients, failure
         )
@@ -176,6 +189,41 @@ def pull_back_layer(
         pull_back_li_units(
             first, last, sample, sources, trial, scratch, spike_time_gradient, gradients
         )
+
+
+@compiled
+def pull_back_silent_peaks(
+    members: np.ndarray,
+    sample: int,
+    sources: SourceArrays,
+    trial: Trial,
+    arrivals: Arrivals,
+    spike_time_gradient: np.ndarray,
+    gradients: Gradients,
+) -> None:
+    """Pull the peaks of LIF units that do not spike back to their arrivals.
+
+    Such a unit has no emission, so nothing else depends on its adjoint, and its arrivals are those
+    of an LI unit.
+    """
+    for unit in members:
+        cotangent = sources.peak_cotangent[sample, unit]
+        if cotangent == 0.0 or trial.counts[unit] > 0:
+            continue
+        n = sorted_arrivals(unit, trial, arrivals, possible_arrivals(unit, trial))
+        if is_stopped():
+            return
+        pull_back_peak(unit, trial, arrivals, n, cotangent, spike_time_gradient, gradients)
+
+
+@compiled
+def arrivals_of_peaks(members: np.ndarray, sample: int, sources: SourceArrays, trial: Trial) -> int:
+    """The largest number of arrivals at units whose peaks are pulled back."""
+    most = 0
+    for unit in members:
+        if sources.peak_cotangent[sample, unit] != 0.0:
+            most = max(most, possible_arrivals(unit, trial))
+    return most
 
 
 @compiled
@@ -250,25 +298,28 @@ def pull_back_li_units(
 ) -> None:
     """Pull cotangents of the voltages of LI units back to their arrivals."""
     begin, end = sources.moment_start[sample], sources.moment_start[sample + 1]
-    voltage_cotangent, arrivals = sources.voltage_cotangent[sample], scratch.arrivals
+    voltage_cotangent, peak_cotangent = (
+        sources.voltage_cotangent[sample],
+        sources.peak_cotangent[sample],
+    )
+    has_peaks, arrivals = np.any(peak_cotangent[first:last]), scratch.arrivals
     cached, n = -1, 0
     unit = first
     while unit < last:
         group_end = unit + 1
-        if not sources.is_peak:
+        if not has_peaks:
             group_end = end_of_group(trial.units, unit, last)
         has_cotangent = np.any(voltage_cotangent[unit:group_end])
-        if end > begin or has_cotangent:
+        if end > begin or has_cotangent or has_peaks:
             n = arrivals_at(unit, trial, arrivals, cached, n)
             if is_stopped():
                 return
             cached = unit
-            if has_cotangent and sources.is_peak:
+            if peak_cotangent[unit] != 0.0:
                 pull_back_peak(
-                    unit, trial, arrivals, n, voltage_cotangent[unit], spike_time_gradient,
-                    gradients,
-                )  # fmt: skip
-            elif has_cotangent:
+                    unit, trial, arrivals, n, peak_cotangent[unit], spike_time_gradient, gradients
+                )
+            if has_cotangent:
                 pull_back_group_mean(
                     unit, group_end, trial, arrivals, n, sources.rate[unit], sources.slope[unit],
                     voltage_cotangent, spike_time_gradient, gradients,
@@ -318,10 +369,11 @@ def pull_back_samples(
                 failure.status = Status.STOPPED
                 return
             if recurrent is not None and recurrent[component]:
-                intervals = intervals_of_component(
-                    component, sample, own, trial_of(batch, sample), components
-                )
-                needed = larger(needed, Needed(0, 0, intervals, 0, 0))
+                trial = trial_of(batch, sample)
+                intervals = intervals_of_component(component, sample, own, trial, components)
+                members = members_of(component, components)
+                arrivals = arrivals_of_peaks(members, sample, own, trial)
+                needed = larger(needed, Needed(arrivals, 0, intervals, 0, 0))
             else:
                 needed = larger(needed, needed_for_layer(component, sample, own, batch, components))
     scratch = new_scratch(needed)
@@ -331,8 +383,13 @@ def pull_back_samples(
             if sources.of_unit[unit] != group:
                 own, group = sources_of_unit(unit, sources), sources.of_unit[unit]
             if recurrent is not None and recurrent[component]:
+                trial = trial_of(batch, sample)
+                pull_back_silent_peaks(
+                    members_of(component, components), sample, own, trial, scratch.arrivals,
+                    spike_time_gradient, gradients,
+                )  # fmt: skip
                 pull_back_component(
-                    component, sample, own, trial_of(batch, sample), components,
+                    component, sample, own, trial, components,
                     scratch.intervals, scratch.group, sent, spike_time_gradient, gradients,
                     failure,
                 )  # fmt: skip
@@ -380,12 +437,14 @@ def pull_back_time_constants(
         for unit in wanted:
             first_spike, emissions = trial.starts[unit], trial.counts[unit]
             voltage_cotangent = sources.voltage_cotangent[sample, unit]
+            peak_cotangent = sources.peak_cotangent[sample, unit]
             phantom = sources.phantom[sample, unit]
             if sources.of_unit[unit] != group:
                 own, group = sources_of_unit(unit, sources), sources.of_unit[unit]
             begin, end = own.moment_start[sample], own.moment_start[sample + 1]
             is_read = own.first_read <= unit < own.last_read and end > begin
-            if emissions == 0 and voltage_cotangent == 0.0 and phantom == 0.0 and not is_read:
+            has_no_source = voltage_cotangent == peak_cotangent == phantom == 0.0 and not is_read
+            if emissions == 0 and has_no_source:
                 continue
             n = arrivals_at(unit, trial, arrivals, cached, n)
             if is_stopped():
@@ -396,12 +455,10 @@ def pull_back_time_constants(
                 column = unit - own.first_read
                 moments = own.moments[begin:end]
                 moment_cotangent = own.moment_cotangent[begin:end, column]
-            if own.is_peak and voltage_cotangent != 0.0:
-                if peak_moment(unit, trial, arrivals, n, peak) > 0:
-                    moments, moment_cotangent = with_moment(
-                        moments, moment_cotangent, peak[0], voltage_cotangent
-                    )
-                voltage_cotangent = 0.0
+            if peak_cotangent != 0.0 and peak_moment(unit, trial, arrivals, n, peak) > 0:
+                moments, moment_cotangent = with_moment(
+                    moments, moment_cotangent, peak[0], peak_cotangent
+                )
             trajectory = with_segments_for(trajectory, n + 2 * emissions + moments.size)
             segments = fill_trajectory(
                 unit, trial, arrivals, n, first_spike, first_spike + emissions, moments, trajectory
