@@ -46,8 +46,9 @@ class Share:
 
 def added_in_order(sums: Sequence[Sums]) -> dict[str, NDArray[np.float64]]:
     """The sums over pieces, float64, added one after the other."""
-    totals = {kind: np.zeros(part.size) for kind, part in sums[0].items()}
-    for of_piece in sums:
+    # A sum begins with 0, so that it is never -0.
+    totals = {kind: np.add(part, 0.0, dtype=np.float64) for kind, part in sums[0].items()}
+    for of_piece in sums[1:]:
         for kind, total in totals.items():
             total += of_piece[kind]
     return totals

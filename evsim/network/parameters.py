@@ -135,9 +135,12 @@ def spread(values: Parameter, weight: Parameter, shape: tuple[int, int]) -> np.n
 def fold(
     per_synapse: np.ndarray, values: Parameter, weight: Parameter, shape: tuple[int, int]
 ) -> Parameter:
-    """Sum a quantity per synapse into the shape of ``values``: the transpose of ``spread``."""
+    """Sum a quantity per synapse into the shape of ``values``: the transpose of ``spread``.
+
+    Where no synapses share a value, the result has the memory of ``per_synapse``.
+    """
     if is_sparse(values):
-        return with_data(values, per_synapse.copy())
+        return with_data(values, per_synapse)
     if is_sparse(weight):
         rows, columns = sparse_entries(weight)
         owner = np.broadcast_to(np.arange(values.size).reshape(values.shape), shape)
@@ -147,7 +150,7 @@ def fold(
     if values.shape == ():
         return np.asarray(full.sum())
     shared_axes = tuple(axis for axis in (0, 1) if values.shape[axis] == 1)
-    return full.sum(axis=shared_axes, keepdims=True) if shared_axes else full.copy()
+    return full.sum(axis=shared_axes, keepdims=True) if shared_axes else full
 
 
 # -- the numbers of a parameter -----------------------------------------------------------
