@@ -229,7 +229,7 @@ class Network:
         ``flat`` has shape (synapses,) for a weight or a delay, and (units of all populations,) for
         a parameter of units.
         """
-        if not isinstance(name, str) or name not in self.parameters:
+        if not isinstance(name, str) or name not in self._parameters:
             raise ValueError(unknown_name("parameter", name, self.parameters))
         owner, kind = name.rsplit(".", 1)
         topology = self.topology

@@ -59,7 +59,9 @@ def _shared(values: object, name: str, shape: tuple[int, int]) -> np.ndarray:
             f"{name} has shape {array.shape}: with {post} target and {pre} source units it must "
             f"be (post, pre) = ({post}, {pre}), or shared as (1, {pre}), ({post}, 1) or ()"
         )
-    refuse(array, ~np.isfinite(array), name, "", "it must be finite")
+    finite = np.isfinite(array)
+    if not finite.all():
+        refuse(array, ~finite, name, "", "it must be finite")
     return array
 
 
@@ -124,7 +126,7 @@ def spread(values: Parameter, weight: Parameter, shape: tuple[int, int]) -> np.n
     if is_sparse(values):
         stored: np.ndarray = values.data
         return stored
-    full: np.ndarray = np.broadcast_to(values, shape)
+    full: np.ndarray = values if values.shape == shape else np.broadcast_to(values, shape)
     if is_sparse(weight):
         rows, columns = sparse_entries(weight)
         entries: np.ndarray = full[rows, columns]

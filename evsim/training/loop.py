@@ -129,15 +129,16 @@ class Training:
     def _clipping(self) -> list[str]:
         return [parameter.name for parameter in self.parameters if parameter.clips]
 
+    @cached_property
+    def _with_changing_rates(self) -> list[TrainedParameter]:
+        return [p for p in self.parameters if p.optimizer.changes_within_epochs]
+
     def _set_rates(self, epoch: int, steps_before: int, batch: int) -> None:
         """Set each parameter's learning rate at a batch, counted from 0 in its epoch."""
-        for parameter in self.parameters:
-            optimizer = parameter.optimizer
-            if batch == 0 or optimizer.changes_within_epochs:
-                rate = optimizer.learning_rate_at(
-                    epoch, steps_before + batch, self.finished.history
-                )
-                self.rates[parameter.name] = rate
+        for parameter in self.parameters if batch == 0 else self._with_changing_rates:
+            self.rates[parameter.name] = parameter.optimizer.learning_rate_at(
+                epoch, steps_before + batch, self.finished.history
+            )
 
     def _step(
         self, batch: Dataset, samples: np.ndarray, dropout: Dropout | None, place: str
@@ -335,7 +336,7 @@ def _finite_norms(
         raise loss_error(place, samples[sample], outcome.losses[sample])
     norms = {}
     for parameter, values in zip(parameters, gradients, strict=True):
-        # The square must be finite too: Adam averages it.
+        # The sum of squares must be finite too: Adam averages them.
         norms[parameter.name] = found = norm(values)
         if not math.isfinite(found):
             drive = outcome.report.smallest_drive

@@ -167,6 +167,8 @@ class Adam(Optimizer):
 
 def _flat(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The numbers of an array as compiled loops take them; a view of them if possible."""
+    if array.shape == shape and array.dtype == np.float64 and array.flags.carray:
+        return array.reshape(-1)
     if array.shape != shape:
         array = np.broadcast_to(array, shape)
     return np.require(array, np.float64, ["C", "W", "A"]).reshape(-1)

@@ -167,7 +167,7 @@ class Grid(PiecewiseEngine):
         counts = {}
         for population in state.layout.network.populations:
             if isinstance(population, Input):
-                own = state.inputs[population.name].counts()
+                own = state.input_counts(population.name)
             elif isinstance(population, LIF):
                 own = state.activity.counts(population.name)
             else:

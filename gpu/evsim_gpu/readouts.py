@@ -25,7 +25,8 @@ from evsim_gpu.sampled_states import States
 def mean_form(layout: GridLayout, name: str, form: WeightingForm) -> MeanForm:
     """A weighting as weights of every step, and of V and I in it."""
     taus = tuple(_time_constants(layout, name))
-    return _mean_form(layout.duration, layout.dt, layout.steps, layout.precision, form, taus)
+    precision = np.dtype(layout.precision)
+    return _mean_form(layout.duration, layout.dt, layout.steps, precision, form, taus)
 
 
 @lru_cache(maxsize=16)
@@ -33,7 +34,7 @@ def _mean_form(
     duration: float,
     dt: float,
     steps: int,
-    precision: type[np.floating],
+    precision: np.dtype[np.floating],
     form: WeightingForm,
     taus: tuple[tuple[float, float], ...],
 ) -> MeanForm:

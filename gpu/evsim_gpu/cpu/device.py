@@ -11,6 +11,7 @@ import numpy as np
 
 from evsim._compile.threads import alone, over
 from evsim.display.short_repr import Brief
+from evsim.engines.exact.layout import stable_order
 from evsim.engines.pieces import Share, Sums
 from evsim.network.ragged_arrays import places_of
 from evsim_gpu.cpu import samples
@@ -97,7 +98,9 @@ class CpuActivity(Brief, Activity):
             np.concatenate(part) for part in zip(*parts, strict=True)
         )
         sample, unit = np.concatenate(samples_of), np.concatenate(units_of)
-        order = np.lexsort((unit, step, sample))
+        # The spikes of a piece are sorted by sample, unit and time.
+        steps = self.layout.steps + 1
+        order = stable_order(sample * steps + step, self.inputs.batch * steps)
         offsets = np.zeros(self.inputs.batch + 1, np.int64)
         np.cumsum(np.bincount(sample, minlength=self.inputs.batch), out=offsets[1:])
         unit = unit.astype(np.int32)

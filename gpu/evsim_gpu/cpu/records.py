@@ -137,8 +137,9 @@ class Laid(Brief):
     """What the networks of a topology share, and what the last of them had.
 
     ``structure`` has no delays and weights, ``place`` (synapses,) uint32 is that of a synapse's
-    target among the columns that are worked on together.  ``columns`` and ``is_held`` belong to the records
-    ``units`` of a layout, ``offset`` and ``reach``, that of components, to its ``delays``.
+    target among the columns that are worked on together.  ``columns`` and ``is_held`` belong to
+    the records ``units`` of a layout, ``offset`` and ``reach``, that of components, to its
+    ``delays``.
     """
 
     first: np.ndarray

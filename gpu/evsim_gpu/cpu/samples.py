@@ -6,6 +6,8 @@ threads, so the results do not either.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from evsim._compile.decorators import allocating, compiled, entry_point
@@ -321,11 +323,12 @@ def pull_back_samples(
 
 @compiled
 def number_up_to(bound: int, delay: np.ndarray) -> int:
-    """How many delays are at most ``bound``, in numbers of their type, for vector instructions."""
-    found, limit = np.int32(0), np.int32(bound)
+    """How many delays are at most ``bound``, int32; counted in int32, for vector instructions."""
+    found: Any = np.int32(0)
+    limit = np.int32(bound)
     for s in range(delay.size):
         found += np.int32(delay[s] <= limit)
-    return found
+    return int(found)
 
 
 @entry_point

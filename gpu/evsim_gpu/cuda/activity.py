@@ -189,9 +189,8 @@ class CudaActivity(Brief, Activity):
                 self.batch,
                 self._cuda_sources(sources),
                 time_constants=time_constants,
-                events=events,
+                events=True,
             )
-            input_times = found.events.get() if events else np.zeros(self.inputs.step.size)
             weight = self._of_synapses(found.weight)
             return Pulled(
                 weight=weight,
@@ -201,7 +200,7 @@ class CudaActivity(Brief, Activity):
                 start=self._of_units(found.start),
                 tau_mem=self._of_units(found.tau_mem),
                 tau_syn=self._of_units(found.tau_syn),
-                events=input_times.astype(np.float64),
+                events=found.events.get().astype(np.float64),
                 limited=int(found.limited.get()[0]),
                 grazing=self._grazing(found),
                 activity=self,

@@ -61,9 +61,7 @@ _kept: WeakKeyDictionary[Topology, tuple[Any, np.ndarray]] = WeakKeyDictionary()
 """What the records of a topology were computed for last, and they."""
 
 
-def _computed(
-    network: Network, dt: float, steps: int, precision: type[np.floating]
-) -> np.ndarray:
+def _computed(network: Network, dt: float, steps: int, precision: type[np.floating]) -> np.ndarray:
     """See ``unit_coefficients``."""
     units = np.zeros(network.topology.unit_count, unit_record(precision))
     tau_mem, tau_syn = network.per_unit("tau_mem"), network.per_unit("tau_syn")

@@ -20,7 +20,6 @@ from evsim.network.parameters import Parameter, spread
 from evsim.network.populations import LIF, Input
 from evsim.network.topology import Topology
 
-
 _TOGETHER = 16
 """The rows of a matrix that are transposed together."""
 

@@ -90,7 +90,7 @@ class GridLayout(Brief):
             delays=values.delays,
         )
 
-    @property
+    @cached_property
     def connections(self) -> tuple[GridConnection, ...]:
         """All connections, component by component."""
         return connections_of(self.components)

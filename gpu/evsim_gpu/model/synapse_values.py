@@ -75,9 +75,12 @@ class SynapseValues(Brief):
         before = _kept.get(network.topology)
         if before is not None and before.grid != grid:
             before = None
-        weights = _weights(network, connections, precision, before and before.weights)
-        delays = _delays(network, connections, dt, steps, before and before.delays)
-        found = _kept[network.topology] = cls(grid, weights, delays)
+        weights, delays = (None, None) if before is None else (before.weights, before.delays)
+        found = _kept[network.topology] = cls(
+            grid,
+            _weights(network, connections, precision, weights),
+            _delays(network, connections, dt, steps, delays),
+        )
         return found
 
 
