@@ -72,7 +72,7 @@ def test_adam_has_the_bits_of_its_formula_in_numpy():
 )
 def test_adam_takes_arrays_of_any_layout(change):
     adam, rng = evsim.Adam(1e-2), np.random.default_rng(0)
-    start, gradient = rng.integers(-8, 8, (2, 4, 3)) / 4.0
+    start, gradient = rng.integers(-8, 8, (2, 4, 3)) / 4.0 + 0.125
     plain, other = start.copy(), change(start.copy())
     for values, slopes in ((plain, gradient), (other, change(gradient))):
         state = adam.start(values)

@@ -115,7 +115,7 @@ class GridState(Brief):
         network = self.layout.network
         index = [population.name for population in network.populations].index(name)
         first, last = network.topology.first_unit[index : index + 2]
-        by_unit = np.diff(self.on_grid.start).reshape(self.batch, -1)
+        by_unit = np.diff(self.on_grid.start).reshape(self.batch, network.topology.unit_count)
         return by_unit[:, first:last].copy()
 
     # -- spikes by their number --------------------------------------------------------

@@ -133,7 +133,7 @@ class Network(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Laid(Brief):
+class LaidOut(Brief):
     """What the networks of a topology share, and what the last of them had.
 
     ``structure`` has no delays and weights, ``place`` (synapses,) uint32 is that of a synapse's
@@ -154,7 +154,7 @@ class Laid(Brief):
     reach: np.ndarray
 
     @classmethod
-    def of(cls, layout: GridLayout, before: Laid | None) -> Laid:
+    def of(cls, layout: GridLayout, before: LaidOut | None) -> LaidOut:
         """Those of a layout; the arrays of ``before`` stay as they are: runs still read them."""
         if before is None:
             sizes = [component.columns for component in layout.components]
@@ -179,26 +179,26 @@ class Laid(Brief):
         )  # fmt: skip
 
 
-_laid: WeakKeyDictionary[Topology, Laid] = WeakKeyDictionary()
+_laid_out: WeakKeyDictionary[Topology, LaidOut] = WeakKeyDictionary()
 
 
 def flat_network(layout: GridLayout) -> Network:
     """A layout as arrays; what it has in common with the one before is kept."""
     topology = layout.network.topology
-    laid = _laid[topology] = Laid.of(layout, _laid.get(topology))
+    laid_out = _laid_out[topology] = LaidOut.of(layout, _laid_out.get(topology))
     return Network(
         steps=layout.steps,
-        first=laid.first,
-        spiking=laid.spiking,
-        is_held=laid.is_held,
-        reach=laid.reach,
-        columns=laid.columns._replace(drop_rate=layout.drop_rate),
-        synapses=laid.structure._replace(
+        first=laid_out.first,
+        spiking=laid_out.spiking,
+        is_held=laid_out.is_held,
+        reach=laid_out.reach,
+        columns=laid_out.columns._replace(drop_rate=layout.drop_rate),
+        synapses=laid_out.structure._replace(
             delay=layout.delays.values,
             weight=layout.weights.values,
             row_delay=layout.delays.row_delay,
             reach=layout.delays.reach,
-            offset=laid.offset,
+            offset=laid_out.offset,
         ),
     )
 
@@ -256,7 +256,7 @@ def _width(connection: GridConnection, components: tuple[GridComponent, ...]) ->
 
 
 def _place(layout: GridLayout, structure: Synapses) -> np.ndarray:
-    """See ``Laid``."""
+    """See ``LaidOut``."""
     widths = np.repeat(structure.width, [c.synapse.size for c in layout.connections])
     return (structure.target % widths).astype(np.uint32)
 
