@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -119,11 +120,16 @@ def joined(groups: list[SourceArrays], of_unit: np.ndarray) -> Sources:
         peak_cotangent=first.peak_cotangent,
         phantom=first.phantom,
         moments=moments,
-        first_moment=np.cumsum([0, *(group.moments.size for group in groups)]),
+        first_moment=_ends([group.moments.size for group in groups]),
         moment_start=moment_start,
         moment_cotangent=flat_cotangent,
-        first_cotangent=np.cumsum([0, *(group.moment_cotangent.size for group in groups)]),
+        first_cotangent=_ends([group.moment_cotangent.size for group in groups]),
         first_read=np.array([group.first_read for group in groups]),
         last_read=np.array([group.last_read for group in groups]),
         limit=first.limit,
     )
+
+
+def _ends(sizes: list[int]) -> np.ndarray:
+    """Where arrays of these sizes, one after the other, begin and end, int64."""
+    return np.array([0, *accumulate(sizes)], np.int64)
