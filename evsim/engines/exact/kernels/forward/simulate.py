@@ -13,6 +13,7 @@ from evsim._compile.stop_polls import is_stopped, is_stopped_at
 from evsim.engines.exact.kernels.arrivals import largest_arrival_count
 from evsim.engines.exact.kernels.dropout import is_dropped
 from evsim.engines.exact.kernels.failures import Status, has_failed
+from evsim.engines.exact.kernels.forward.arrival_lists import new_flight
 from evsim.engines.exact.kernels.forward.feedforward import simulate_unit
 from evsim.engines.exact.kernels.forward.recurrent import simulate_component
 from evsim.engines.exact.kernels.forward.recurrent_state import STATE, Components
@@ -23,9 +24,8 @@ from evsim.engines.exact.kernels.forward.staging import (
     has_room,
     new_stage,
 )
-from evsim.engines.exact.kernels.forward.time_slices import new_flight
 from evsim.engines.exact.kernels.spike_records import NO_ROOM, SPIKE, grown_spikes
-from evsim.engines.exact.kernels.trial import Trial, with_spikes
+from evsim.engines.exact.kernels.trial import Trial
 
 
 @compiled
@@ -202,18 +202,12 @@ def simulate_samples(
                 trial = Trial(
                     units, synapses, incoming, duration, spikes, sample_start, sample_count
                 )
-                new_count = NO_ROOM
-                while new_count == NO_ROOM:
-                    if flight.spikes.size < trial.spikes.size:
-                        flight = new_flight(trial.spikes.size)
-                    new_count = simulate_component(
-                        component, trial, components, spike_count, sample_limit, states, flight,
-                        work, key, failure,
-                    )  # fmt: skip
-                    if new_count == NO_ROOM:
-                        trial = with_spikes(trial, grown_spikes(trial.spikes, spike_count))
-                spike_count = new_count
-                spikes = trial.spikes
+                if flight.spikes.size < spikes.size:
+                    flight = new_flight(spikes.size)
+                spike_count, spikes, flight = simulate_component(
+                    component, trial, components, spike_count, sample_limit, states, flight, work,
+                    key, failure,
+                )  # fmt: skip
             else:
                 arrivals = arrivals_in_layer(
                     component, sample, units, synapses, incoming, duration, components, spikes,
