@@ -19,6 +19,7 @@ from evsim._compile.decorators import allocating, compiled, record
 from evsim._compile.stop_polls import is_stopped
 from evsim.engines.exact.kernels.forward.time_slices import (
     BLOCK_LIMIT,
+    PART_BITS,
     PARTS,
     TimeSlices,
     arrivals_in_block,
@@ -30,13 +31,14 @@ from evsim.engines.exact.kernels.forward.time_slices import (
 EVENT = record([("time", np.float64), ("weight", np.float64), ("member", np.int64)])
 """An arrival at a unit, given by its number in the component."""
 
-GROUP = 512  # units; the arrivals in a time slice at so many fit into the fast caches
-CHUNK = 16  # arrivals
+GROUP_BITS, CHUNK_BITS = 9, 4
+GROUP = 1 << GROUP_BITS  # units; the arrivals in a time slice at so many fit into the fast caches
+CHUNK = 1 << CHUNK_BITS  # arrivals
 NONE = -1  # in place of a chunk
 
 
 class ArrivalLists(NamedTuple):
-    """The lists of a block; that of slice s, unit group g and part p is ``(s groups + g) PARTS + p``.
+    """The lists of a block; part p of slice s and unit group g: list ``(s groups + g) PARTS + p``.
 
     Chunk c of ``events`` is followed by ``next_chunk[c]``.  A list begins with its
     ``first_chunk``, NONE if it is empty, and ``end`` is the place behind its last event.  The first
@@ -135,17 +137,18 @@ def with_room_in_lists(lists: ArrivalLists, arrivals: int) -> ArrivalLists:
 @compiled
 def add_to_list(lists: ArrivalLists, part: int, member: int, time: float, weight: float) -> None:
     """Add an arrival, for which there is room, at the end of its list; ``part`` is ``part_at``."""
-    index = ((part // PARTS) * lists.groups + member // GROUP) * PARTS + part % PARTS
+    time_slice, of_slice = part >> PART_BITS, part & (PARTS - 1)
+    index = ((time_slice * lists.groups + (member >> GROUP_BITS)) << PART_BITS) + of_slice
     place = lists.end[index]
-    if place % CHUNK == 0:
+    if place & (CHUNK - 1) == 0:
         chunk = lists.used[0]
         lists.used[0] = chunk + 1
         lists.next_chunk[chunk] = NONE
         if place == 0:
             lists.first_chunk[index] = chunk
         else:
-            lists.next_chunk[place // CHUNK - 1] = chunk
-        place = chunk * CHUNK
+            lists.next_chunk[(place >> CHUNK_BITS) - 1] = chunk
+        place = chunk << CHUNK_BITS
     lists.events[place].time = time
     lists.events[place].weight = weight
     lists.events[place].member = member

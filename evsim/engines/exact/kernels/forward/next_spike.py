@@ -93,17 +93,19 @@ def run_ahead(
     is_refractory, is_found = states[unit].is_refractory, True
     i, last, link = states[unit].next, states[unit].last, states[unit].late
     states[unit].due, states[unit].is_exact = inf, True
-    if not is_refractory and link < 0:
-        voltage, current, now, i = pass_quickly(
-            voltage, current, now, i, last, until, units[unit].threshold, tau_mem, arriving
-        )
-    steps = i - states[unit].next
+    steps = 0
     while True:
+        late_time = late[link].time if link >= 0 else inf
+        if not is_refractory:
+            steps -= i
+            voltage, current, now, i = pass_quickly(
+                voltage, current, now, i, last, min(late_time, until), threshold, tau_mem, arriving
+            )
+            steps += i
         steps += 1
         time = arriving.time[i] if i < last else inf
-        is_late = link >= 0 and late[link].time < time
-        if is_late:
-            time = late[link].time
+        is_late = late_time < time
+        time = min(late_time, time)
         end = min(time, until)
         if is_refractory:
             free_at = states[unit].free_at

@@ -49,7 +49,8 @@ class Components(NamedTuple):
 
     ``units[first[c]:first[c + 1]]`` are the units of component c.  For a recurrent component
     ``synapses[outgoing[c, u]:outgoing[c, u + 1]]`` are those from unit u into it, sorted by
-    delay.
+    delay, and ``external[external_first[u]:external_first[u + 1]]`` are the synapses of all, those
+    of the network, that come to its unit u from units outside.
     """
 
     first: np.ndarray
@@ -57,6 +58,18 @@ class Components(NamedTuple):
     recurrent: np.ndarray
     outgoing: np.ndarray
     synapses: np.ndarray
+    external: np.ndarray
+    external_first: np.ndarray
+
+
+@compiled
+def units_of_layer(component: int, components: Components) -> tuple[int, int]:
+    """The first unit of a feedforward component and the one after its last.
+
+    The component is one population: its units follow each other.
+    """
+    first, end = components.first[component], components.first[component + 1]
+    return components.units[first], components.units[end - 1] + 1
 
 
 class Running(NamedTuple):
@@ -64,8 +77,8 @@ class Running(NamedTuple):
 
     ``synapses[outgoing[u]:outgoing[u + 1]]`` are those from unit u into it.  ``heap`` orders its
     units by when they are due; ``touched`` has room for the targets of a spike.  ``work`` counts.
-    The buffer may have ``spike_limit`` spikes; ``key`` decides which are dropped.  ``is_alike`` says
-    whether all units have the same time constants.
+    The buffer may have ``spike_limit`` spikes; ``key`` decides which are dropped.  ``is_alike``
+    says whether all units have the same time constants.
     """
 
     members: np.ndarray
@@ -85,10 +98,10 @@ class Running(NamedTuple):
 @compiled
 def are_alike(members: np.ndarray, units: np.ndarray) -> bool:
     """Whether all units of a component have the same time constants."""
+    is_alike = True
     for unit in members:
-        if not have_equal_time_constants(unit, members[0], units):
-            return False
-    return True
+        is_alike &= have_equal_time_constants(unit, members[0], units)
+    return is_alike
 
 
 @allocating

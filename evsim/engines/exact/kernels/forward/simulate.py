@@ -16,7 +16,7 @@ from evsim.engines.exact.kernels.failures import Status, has_failed
 from evsim.engines.exact.kernels.forward.arrival_lists import new_flight
 from evsim.engines.exact.kernels.forward.feedforward import simulate_unit
 from evsim.engines.exact.kernels.forward.recurrent import simulate_component
-from evsim.engines.exact.kernels.forward.recurrent_state import STATE, Components
+from evsim.engines.exact.kernels.forward.recurrent_state import STATE, Components, units_of_layer
 from evsim.engines.exact.kernels.forward.staging import (
     SILENT,
     Stage,
@@ -43,8 +43,7 @@ def arrivals_in_layer(
 ) -> int:
     """The largest number of arrivals at a LIF unit of a feedforward component in a sample."""
     trial = Trial(units, synapses, incoming, duration, spikes, start[sample], count[sample])
-    first = components.units[components.first[component]]
-    last = components.units[components.first[component + 1] - 1] + 1
+    first, last = units_of_layer(component, components)
     return largest_arrival_count(first, last, trial) if units[first].is_lif else 0
 
 
@@ -74,9 +73,7 @@ def simulate_layer(
     """
     # The trial is put together here, where references to arrays are not counted.
     trial = Trial(units, synapses, incoming, duration, spikes, start[sample], count[sample])
-    # The component is one population: its units follow each other.
-    first = components.units[components.first[component]]
-    last = components.units[components.first[component + 1] - 1] + 1
+    first, last = units_of_layer(component, components)
     if not units[first].is_lif:
         trial.starts[first:last] = spike_count
         return last - first, spike_count

@@ -1,4 +1,4 @@
-"""The arrivals in a time slice, unit by unit in the order of time, and how V and I decay up to each.
+"""The arrivals in a time slice, unit by unit in the order of time, and the decays between them.
 
 The lists of a slice are in the order of time, so the arrivals at a unit are nearly sorted when they
 have been taken from there.

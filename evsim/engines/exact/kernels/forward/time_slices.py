@@ -16,7 +16,8 @@ from evsim.engines.exact.kernels.trial import Trial
 ARRIVALS_PER_UNIT = 8  # on average in a time slice
 FEWEST_PER_UNIT, MOST_PER_UNIT = 2, 32  # if a slice is as long as the shortest delay
 EXPECTED_SPIKES = 16  # of a unit of the component, before it has run
-PARTS = 16  # of a time slice; a power of two, so that the rounded parts make up the slice
+PART_BITS = 5
+PARTS = 1 << PART_BITS  # of a time slice; a power of two, so that the rounded parts make it up
 SHORTEST = 1e-280  # ms that are cut; lengths of parts of less would not all be numbers
 BLOCK_LIMIT = 4096  # slices of a block times units; so the arrivals stay in the fast caches
 
