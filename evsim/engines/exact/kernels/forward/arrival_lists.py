@@ -18,13 +18,13 @@ import numpy as np
 from evsim._compile.decorators import allocating, compiled, record
 from evsim._compile.stop_polls import is_stopped
 from evsim.engines.exact.kernels.forward.time_slices import (
-    BLOCK_LIMIT,
     PART_BITS,
     PARTS,
     TimeSlices,
     arrivals_in_block,
     cut,
     is_within,
+    most_slices,
     part_at,
 )
 
@@ -95,7 +95,7 @@ def new_lists(members: np.ndarray, units: int) -> ArrivalLists:
     for m in range(members.size):
         member[members[m]] = m
     groups = (members.size + GROUP - 1) // GROUP
-    lists = max(BLOCK_LIMIT // members.size, 1) * groups * PARTS
+    lists = most_slices(members.size) * groups * PARTS
     chunks = 2 * lists + 64
     return ArrivalLists(
         np.empty(chunks * CHUNK, EVENT), np.empty(chunks, np.int64), np.empty(lists, np.int64),
@@ -104,10 +104,11 @@ def new_lists(members: np.ndarray, units: int) -> ArrivalLists:
 
 
 @compiled
-def clear(lists: ArrivalLists) -> None:
-    """Make all lists empty."""
-    lists.first_chunk[:] = NONE
-    lists.end[:] = 0
+def clear(lists: ArrivalLists, slices: TimeSlices) -> None:
+    """Make the lists of the first block empty."""
+    in_use = (slices.in_block * lists.groups) << PART_BITS
+    lists.first_chunk[:in_use] = NONE
+    lists.end[:in_use] = 0
     lists.used[0] = 1
 
 
@@ -240,16 +241,16 @@ def begin_block(
     valid.
     """
     limit, arrivals, i = 4 * arrivals_in_block(members), 0, 0
-    clear(lists)
+    clear(lists, slices)
     while not is_stopped():
         i, more = deliver_in_flight(
             i, in_flight, limit - arrivals, slices, spikes, synapses, outgoing, flight, lists
         )
         arrivals += more
         if arrivals > limit:
-            clear(lists)
             limit, arrivals, i = 2 * limit, 0, 0
             slices = cut(slices.origin, slices.duration, 0.25 / slices.scale, members)
+            clear(lists, slices)
         elif i == in_flight:
             break
         else:

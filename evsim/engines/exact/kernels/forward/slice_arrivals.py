@@ -99,7 +99,7 @@ def sort_by_unit(
     ``list_index`` is the list of the first part of the slice.
     """
     place, events = arriving.place, lists.events
-    place[:] = 0
+    place[: last - first + 1] = 0
     for index in range(list_index, list_index + PARTS):
         chunk = lists.first_chunk[index]
         while chunk >= 0:

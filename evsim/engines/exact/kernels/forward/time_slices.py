@@ -14,18 +14,32 @@ from evsim._compile.decorators import compiled
 from evsim.engines.exact.kernels.trial import Trial
 
 ARRIVALS_PER_UNIT = 8  # on average in a time slice
-FEWEST_PER_UNIT, MOST_PER_UNIT = 2, 32  # if a slice is as long as the shortest delay
+FEWEST_ARRIVALS = 128  # in a slice, so that small networks have more for each unit
+SHORTER, LONGER = 0.25, 4.0  # than usual: lengths of a slice that equal the shortest delay
 EXPECTED_SPIKES = 16  # of a unit of the component, before it has run
 PART_BITS = 5
 PARTS = 1 << PART_BITS  # of a time slice; a power of two, so that the rounded parts make it up
 SHORTEST = 1e-280  # ms that are cut; lengths of parts of less would not all be numbers
 BLOCK_LIMIT = 4096  # slices of a block times units; so the arrivals stay in the fast caches
+MOST_SLICES = 32  # of a block
 
 
 @compiled
 def arrivals_in_block(members: int) -> int:
     """How many arrivals a block should have at most, for a component of so many units."""
     return ARRIVALS_PER_UNIT * max(BLOCK_LIMIT, members)
+
+
+@compiled
+def most_slices(members: int) -> int:
+    """How many slices a block has at most."""
+    return min(max(BLOCK_LIMIT // members, 1), MOST_SLICES)
+
+
+@compiled
+def arrivals_per_unit(members: int) -> int:
+    """How many arrivals at each unit a slice has on average, unless delays say otherwise."""
+    return max(FEWEST_ARRIVALS // members, ARRIVALS_PER_UNIT)
 
 
 class TimeSlices(NamedTuple):
@@ -47,7 +61,7 @@ def cut(origin: float, duration: float, length: float, members: int) -> TimeSlic
     """Time slices from a time to the end of the trial, of about a length in ms."""
     rest = max(duration - origin, SHORTEST)
     number = int(min(max(np.ceil(rest / length), 1.0), 2.0**40)) if rest > SHORTEST else 1
-    in_block = min(number, max(1, BLOCK_LIMIT // members))
+    in_block = min(number, most_slices(members))
     return TimeSlices(number, in_block, origin, number / (rest * (1.0 + 1e-12)), duration)
 
 
@@ -62,15 +76,14 @@ def shortest_delay(outgoing: np.ndarray, synapses: np.ndarray, members: np.ndarr
 
 
 @compiled
-def length_of_slice(per_arrival: float, shortest: float) -> float:
+def length_of_slice(per_arrival: float, shortest: float, members: int) -> float:
     """The length of a slice, if a unit has an arrival every ``per_arrival`` ms.
 
     Within the ``shortest`` delay inside the component no unit influences another.  So a slice is as
     long as that, unless it would have too few arrivals for the work of beginning it, or very many.
     """
-    if shortest >= FEWEST_PER_UNIT * per_arrival:
-        return min(shortest, MOST_PER_UNIT * per_arrival)
-    return ARRIVALS_PER_UNIT * per_arrival
+    usual = arrivals_per_unit(members) * per_arrival
+    return min(shortest, LONGER * usual) if shortest >= SHORTER * usual else usual
 
 
 @compiled
@@ -85,7 +98,7 @@ def expected_length(
     for unit in members:
         expected = max(EXPECTED_SPIKES - count[unit], 0)
         arrivals += expected * (outgoing[unit + 1] - outgoing[unit])
-    return length_of_slice(duration / arrivals * members.size, shortest)
+    return length_of_slice(duration / arrivals * members.size, shortest, members.size)
 
 
 @compiled
@@ -97,7 +110,7 @@ def cut_again(
     None is longer than ``longest``: a busy block may follow a quiet one.
     """
     elapsed = slices.in_block / slices.scale
-    length = length_of_slice(elapsed / max(arrivals, 1) * members, shortest)
+    length = length_of_slice(elapsed / max(arrivals, 1) * members, shortest, members)
     return cut(slices.origin + elapsed, slices.duration, min(length, longest), members)
 
 
@@ -107,7 +120,7 @@ def cut_shorter(
 ) -> TimeSlices:
     """Time slices from now on, shorter than the one that runs, which has had so many arrivals."""
     elapsed = now - (slices.origin + time_slice / slices.scale)
-    length = max(elapsed, 0.0) / max(arrivals, 1) * ARRIVALS_PER_UNIT * members
+    length = max(elapsed, 0.0) / max(arrivals, 1) * arrivals_per_unit(members) * members
     return cut(now, slices.duration, min(length, 0.5 / slices.scale), members)
 
 
