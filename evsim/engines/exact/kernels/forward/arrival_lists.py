@@ -1,8 +1,8 @@
-"""Lists of arrivals at the units of a recurrent component, one for each time slice and unit group.
+"""Lists of arrivals at the units of a recurrent component, by parts of time slices and unit groups.
 
 Arrivals are added to the lists when their spike is sent, if it arrives in the block that runs, or
-when the block begins.  So memory holds one block only, however many arrivals the trial has.
-A list consists of chunks that lie one after the other in memory, so that it can be read fast.
+when their block begins.  So memory holds one block only, however many arrivals the trial has.
+A list consists of chunks whose arrivals lie one after the other, so that it can be read fast.
 
 Synapses are sorted by delay, and each spike in flight keeps its next synapse.  If a block ends
 early, the spikes in flight go back to the synapses after that time.
@@ -206,8 +206,8 @@ def deliver_in_flight(
 ) -> tuple[int, int]:
     """Deliver the spikes in flight from the ``first`` on, until the lists are full.
 
-    Returns the next that is not delivered, and how many arrivals there are: at most ``limit`` more
-    or less.
+    Stops, too, after more than ``limit`` arrivals.  Returns the next spike that is not delivered,
+    and how many arrivals there are.
     """
     arrivals = 0
     for i in range(first, in_flight):
