@@ -163,6 +163,8 @@ class Skeleton(Brief):
     recurrent: np.ndarray
     outgoing: np.ndarray
     rows: np.ndarray
+    external: np.ndarray
+    external_first: np.ndarray
     twin: np.ndarray
     has_twins: np.ndarray
 
@@ -193,6 +195,9 @@ class Skeleton(Brief):
                 np.bincount(sources, minlength=topology.unit_count)
             )
             before = outgoing[index, -1]
+        is_external = component_of_unit[topology.source] != component_of_synapse
+        # Inputs have no component, and no synapses into them.
+        external = np.flatnonzero(is_external & recurrent[component_of_synapse])
         twin, has_twins = _twins(topology)
         return cls(
             np.concatenate([[0], np.cumsum([units.size for units in members])]).astype(np.int64),
@@ -200,6 +205,8 @@ class Skeleton(Brief):
             recurrent,
             outgoing,
             np.lexsort((topology.source, component_of_synapse)),
+            external,
+            np.searchsorted(topology.target[external], np.arange(topology.unit_count + 1)),
             twin,
             has_twins,
         )
@@ -221,7 +228,10 @@ class Skeleton(Brief):
 
     def components(self, synapses: np.ndarray) -> Components:
         """The components, with the synapses into recurrent ones in that order."""
-        return Components(self.first, self.units, self.recurrent, self.outgoing, synapses)
+        return Components(
+            self.first, self.units, self.recurrent, self.outgoing, synapses, self.external,
+            self.external_first,
+        )  # fmt: skip
 
 
 def _twins(topology: Topology) -> tuple[np.ndarray, np.ndarray]:

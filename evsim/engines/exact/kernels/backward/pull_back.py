@@ -54,7 +54,7 @@ from evsim.engines.exact.kernels.backward.shared_arrivals import (
     pull_back_shared,
 )
 from evsim.engines.exact.kernels.failures import Status, has_failed
-from evsim.engines.exact.kernels.forward.recurrent_state import Components
+from evsim.engines.exact.kernels.forward.recurrent_state import Components, units_of_layer
 from evsim.engines.exact.kernels.readouts.integrals import (
     end_of_group,
     new_states,
@@ -134,9 +134,7 @@ def needed_for_layer(
         batch.units, batch.synapses, batch.incoming, batch.duration, batch.spikes,
         batch.starts[sample], batch.counts[sample],
     )  # fmt: skip
-    # The component is one population: its units follow each other.
-    first = components.units[components.first[component]]
-    last = components.units[components.first[component + 1] - 1] + 1
+    first, last = units_of_layer(component, components)
     moments = moments_of(first, sample, sources)
     if not trial.units[first].is_lif:
         if sources.first_read != first:
@@ -175,8 +173,7 @@ def pull_back_layer(
         batch.units, batch.synapses, batch.incoming, batch.duration, batch.spikes,
         batch.starts[sample], batch.counts[sample],
     )  # fmt: skip
-    first = components.units[components.first[component]]
-    last = components.units[components.first[component + 1] - 1] + 1
+    first, last = units_of_layer(component, components)
     if trial.units[first].is_lif:
         pull_back_silent_peaks(
             components.units[components.first[component] : components.first[component + 1]],
@@ -240,7 +237,7 @@ def pull_back_lif_units(
 ) -> None:
     """Pull emissions and cotangents of the voltages of LIF units back to their arrivals."""
     begin, end = sources.moment_start[sample], sources.moment_start[sample + 1]
-    no_source = sources.moment_start[:0]
+    all_synapses = sources.moment_start[:0]
     n, grouped = 0, first  # arrivals in the group, and the last of the units where they arrive
     end_of_shared, is_shared, prepared = first, False, -1
     for unit in range(first, last + 1):
@@ -279,8 +276,8 @@ def pull_back_lif_units(
             )  # fmt: skip
             continue
         n = pull_back_arrivals(
-            unit, n, sources, trial, no_source, scratch.intervals, 0, last_interval, scratch.group,
-            spike_time_gradient, gradients,
+            unit, n, trial.incoming[unit], trial.incoming[unit + 1], all_synapses, sources, trial,
+            scratch.intervals, 0, last_interval, scratch.group, spike_time_gradient, gradients,
         )  # fmt: skip
         grouped = unit
 

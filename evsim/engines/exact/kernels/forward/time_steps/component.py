@@ -22,16 +22,10 @@ from evsim.engines.exact.kernels.failures import Status, fail, has_failed
 from evsim.engines.exact.kernels.forward.recurrent import (
     external_spikes,
     group_by_unit,
-    may_emit,
-    runs_away,
+    running_of,
 )
-from evsim.engines.exact.kernels.forward.recurrent_state import (
-    STEPS,
-    Components,
-    Running,
-    start_states,
-)
-from evsim.engines.exact.kernels.forward.time_slices import Flight
+from evsim.engines.exact.kernels.forward.recurrent_state import STEPS, Components, start_states
+from evsim.engines.exact.kernels.forward.slice_emissions import may_emit, runs_away
 from evsim.engines.exact.kernels.forward.time_steps.arrivals import NO_STEP, send
 from evsim.engines.exact.kernels.forward.time_steps.dense_synapses import DenseSynapses
 from evsim.engines.exact.kernels.forward.time_steps.slots import (
@@ -304,15 +298,20 @@ def simulate_in_steps(
     spike_count: int,
     spike_limit: int,
     states: np.ndarray,
-    flight: Flight,
+    unit_of: np.ndarray,
     work: np.ndarray,
     key: np.uint64,
     failure: np.ndarray,
 ) -> int:
-    """As ``recurrent.simulate_component``; or UNSUITABLE, if time slices are better."""
-    units, unit_of = trial.units, flight.unit_of
-    members = components.units[components.first[component] : components.first[component + 1]]
-    outgoing = components.outgoing[component]
+    """Run a recurrent component and write its emissions behind the ``spike_count`` spikes.
+
+    Returns how many spikes there are then, at most ``spike_limit``; or NO_ROOM if the buffer is too
+    small, or UNSUITABLE if ``recurrent.simulate_component`` is better.  ``unit_of``, as long as the
+    buffer, is scratch memory.  ``key`` decides which spikes are dropped.  Emissions are grouped by
+    unit at the end.
+    """
+    running = running_of(component, trial, components, states, work, spike_limit, key)
+    members, outgoing, units = running.members, running.outgoing, trial.units
     external = external_spikes(outgoing, trial, unit_of)
     if is_stopped():
         failure.status = Status.STOPPED
@@ -320,11 +319,7 @@ def simulate_in_steps(
     arrivals = arrivals_from_outside(external, unit_of, outgoing)
     if arrivals < FEWEST_ARRIVALS * members.size:
         return UNSUITABLE
-    start_states(states, units, members, 0.0)
-    running = Running(
-        members, units, outgoing, components.synapses, trial.spikes, states, members, members,
-        work, spike_limit, key,
-    )  # fmt: skip
+    start_states(states, units, members)
     step = step_for(arrivals, trial.duration, dense)
     room = trial.spikes.size - spike_count
     stepping = Stepping(
