@@ -33,7 +33,7 @@ def open_slot(
     """Give the m-th unit slot k in step n; false if it has too many arrivals."""
     members, slots = stepping.members, stepping.slots
     members.slot[m] = k
-    slots.member[k], slots.count[k] = m, 0
+    slots.member[k], slots.arrivals[k] = m, 0
     slots.now[k], slots.next[k] = n * stepping.step.length, 0
     slots.voltage[k], slots.current[k] = members.voltage[m], members.current[m]
     if not look_up(k, n, windows.first, windows.last, stepping.outside, stepping):
@@ -69,10 +69,10 @@ def look_up(k: int, n: int, first: int, last: int, sent: Sent, stepping: Steppin
 @compiled
 def insert(slots: Slots, k: int, time: float, weight: float) -> bool:
     """Put an arrival in its place, behind those of the same time; false if there is no room."""
-    i = slots.count[k]
+    i = slots.arrivals[k]
     if i == MOST_IN_STEP:
         return False
-    slots.count[k] += 1
+    slots.arrivals[k] += 1
     times, weights = slots.time[k], slots.weight[k]
     while i > 0 and times[i - 1] > time:
         times[i], weights[i] = times[i - 1], weights[i - 1]
@@ -89,7 +89,7 @@ def pass_arrivals(k: int, until: float, stepping: Stepping) -> None:
     unit = running.members[m]
     tau_mem, tau_syn = running.units[unit].tau_mem, running.units[unit].tau_syn
     times, weights = slots.time[k], slots.weight[k]
-    i, count = slots.next[k], slots.count[k]
+    i, count = slots.next[k], slots.arrivals[k]
     now, voltage, current = slots.now[k], slots.voltage[k], slots.current[k]
     while i < count and times[i] < until:
         running.work[STEPS] += 1
@@ -136,7 +136,7 @@ def find_next_spike(k: int, n: int, solve: bool, stepping: Stepping, failure: np
     now, voltage, current = slots.now[k], slots.voltage[k], slots.current[k]
     is_refractory = members.is_refractory[m]
     times, weights = slots.time[k], slots.weight[k]
-    i, count = slots.next[k], slots.count[k]
+    i, count = slots.next[k], slots.arrivals[k]
     slots.due[k], slots.is_exact[k] = inf, True
     while True:
         running.work[STEPS] += 1

@@ -64,7 +64,7 @@ class Members(NamedTuple):
 class Slots(NamedTuple):
     """The units that are taken through their arrivals in a step one by one, (slots,).
 
-    ``time`` and ``weight`` (slots, MOST_IN_STEP) are the arrivals, ``count`` how many.  A unit is
+    ``time`` and ``weight`` (slots, MOST_IN_STEP) are the arrivals, ``arrivals`` how many.  A unit is
     at ``now``, before arrival ``next``, with ``voltage`` and ``current``.  If nothing more arrives
     it emits at ``due``, before arrival ``due_next`` and with ``due_current``, or later if ``due``
     is not ``is_exact``; if ``due`` is infinite, it ends the step in the state ``end_...``.
@@ -73,7 +73,7 @@ class Slots(NamedTuple):
     member: np.ndarray
     time: np.ndarray
     weight: np.ndarray
-    count: np.ndarray
+    arrivals: np.ndarray
     now: np.ndarray
     next: np.ndarray
     voltage: np.ndarray
