@@ -161,7 +161,8 @@ class Adam(Optimizer):
             float(self.epsilon), 1.0 - self.beta1**steps, 1.0 - self.beta2**steps,
         )  # fmt: skip
         for array, changed in zip(arrays, flat, strict=True):
-            if array is not gradient and not np.may_share_memory(array, changed):
+            is_view = changed.base is array or changed.base is array.base
+            if not is_view and array is not gradient:
                 array[...] = changed.reshape(values.shape)
 
 

@@ -242,11 +242,12 @@ class Grid(PiecewiseEngine):
     def pull_back_sources(
         self, state: GridState, sources: AdjointSources, wrt: Sequence[str]
     ) -> Adjoint:
-        kinds = {kind_of(name) for name in wrt}
-        time_constants = not kinds.isdisjoint(("tau_mem", "tau_syn"))
+        time_constants = any(kind_of(name) in ("tau_mem", "tau_syn") for name in wrt)
         entering = grid_sources(state, sources)
         pulled = state.activity.pull_back(
-            entering, delays="delay" in kinds, time_constants=time_constants
+            entering,
+            delays={name.rsplit(".", 1)[0] for name in wrt if kind_of(name) == "delay"},
+            time_constants=time_constants,
         )
         if pulled.grazing is not None:
             raise EngineError(state.place(*pulled.grazing) + GRAZING)

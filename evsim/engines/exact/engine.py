@@ -152,9 +152,11 @@ class Exact(PiecewiseEngine):
     def report(self, state: ExactState) -> Report:
         arrivals = self._arrivals(state)
         smallest, latest, dropped = np.inf, None, 0
+        drops = state.layout.units["drop_rate"].any()
         for piece in state.pieces:
             if piece.spikes.size:
-                dropped += int(np.count_nonzero(piece.spikes["is_dropped"]))
+                if drops:
+                    dropped += int(np.count_nonzero(piece.spikes["is_dropped"]))
                 excess = piece.spikes["threshold_excess"]
                 spike = int(np.argmin(excess))
                 if excess[spike] < smallest:

@@ -166,7 +166,9 @@ class CpuActivity(Brief, Activity):
 
     # -- adjoints ---------------------------------------------------------------------------
 
-    def pull_back(self, sources: GridSources, *, delays: bool, time_constants: bool) -> Pulled:
+    def pull_back(
+        self, sources: GridSources, *, delays: Collection[str], time_constants: bool
+    ) -> Pulled:
         arrays = self._source_arrays(sources)
         run = partial(self._pull_back_piece, sources, arrays, time_constants, -1, 0, *_NOTHING)
         results = over(run, self.pieces, self.threads)
@@ -179,7 +181,9 @@ class CpuActivity(Brief, Activity):
         grazing = next((g.grazing for g, _ in results if g.grazing[0] >= 0), None)
         return Pulled(
             weight=self._by_entry(totals["weight"]),
-            delay=self._by_entry(totals["delay"]) if delays else np.zeros(totals["weight"].size),
+            delay=self._by_entry(totals["delay"], delays)
+            if delays
+            else np.zeros(totals["weight"].size),
             threshold=self._by_unit(totals["threshold"]),
             reset=self._by_unit(totals["reset"]),
             start=self._by_unit(totals["start"]),
@@ -279,11 +283,16 @@ class CpuActivity(Brief, Activity):
         places: np.ndarray = np.arange(first, last) + np.repeat(shift, np.diff(starts))
         return places
 
-    def _by_entry(self, values: np.ndarray) -> np.ndarray:
-        """Values of the sorted synapses, row by row, connection by connection of the network."""
-        by_entry = np.empty(values.size)
+    def _by_entry(self, values: np.ndarray, names: Collection[str] | None = None) -> np.ndarray:
+        """Values of the sorted synapses, row by row, connection by connection of the network.
+
+        Zeros for connections that are not named; all are if no names are given.
+        """
+        by_entry = np.zeros(values.size)
         for connection in self.layout.connections:
-            connection.unsort(values[connection.place], by_entry[connection.entries])
+            name = self.layout.network.connections[connection.index].name
+            if names is None or name in names:
+                connection.unsort(values[connection.place], by_entry[connection.entries])
         return by_entry
 
     def _by_unit(self, values: np.ndarray) -> np.ndarray:

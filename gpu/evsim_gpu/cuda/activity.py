@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -183,7 +184,9 @@ class CudaActivity(Brief, Activity):
 
     # -- adjoints -----------------------------------------------------------------------------
 
-    def pull_back(self, sources: GridSources, *, delays: bool, time_constants: bool) -> Pulled:
+    def pull_back(
+        self, sources: GridSources, *, delays: Collection[str], time_constants: bool
+    ) -> Pulled:
         with self.gpu.current():
             found = pull_back(
                 self.batch,
