@@ -24,7 +24,12 @@ from evsim.engines.exact.kernels.forward.recurrent import (
     group_by_unit,
     running_of,
 )
-from evsim.engines.exact.kernels.forward.recurrent_state import STEPS, Components, start_states
+from evsim.engines.exact.kernels.forward.recurrent_state import (
+    ARRIVALS,
+    STEPS,
+    Components,
+    start_states,
+)
 from evsim.engines.exact.kernels.forward.slice_emissions import may_emit, runs_away
 from evsim.engines.exact.kernels.forward.time_steps.arrivals import NO_STEP, send
 from evsim.engines.exact.kernels.forward.time_steps.dense_synapses import DenseSynapses
@@ -37,7 +42,6 @@ from evsim.engines.exact.kernels.forward.time_steps.slots import (
 )
 from evsim.engines.exact.kernels.forward.time_steps.state import (
     Members,
-    Step,
     Stepping,
     Windows,
     end_of,
@@ -56,6 +60,10 @@ from evsim.equations.exponential import fused
 
 UNSUITABLE = -2  # in place of a number: the component must run in time slices
 FEWEST_ARRIVALS = 16  # at a unit from outside the component, on average, for time steps to pay
+TOO_MANY = 3  # times the arrivals that were expected: begin again with shorter steps
+SETTLED = 64  # arrivals at a unit from inside, on average, before this is judged
+ATTEMPTS = 4  # with shorter and shorter steps
+VISITS = 8  # of arrivals at a unit, one by one, in a step, on average; more are for time slices
 
 
 # -- units in a step ----------------------------------------------------------------------------
@@ -264,13 +272,6 @@ def arrivals_from_outside(external: np.ndarray, unit_of: np.ndarray, outgoing: n
 
 
 @compiled
-def visit_limit(n: int, arrivals: int, step: Step, members: int) -> float:
-    """How many visits of arrivals there may be up to step n; more are cheaper in time slices."""
-    done = (n + 1) / step.number
-    return done * (arrivals + 8.0 * step.number * members) + 1024.0 * members
-
-
-@compiled
 def windows_of(n: int, before: Windows, stepping: Stepping) -> Windows:
     """The spikes that may arrive in step n; those from outside in this step are sent."""
     outside, inside, dense = stepping.outside, stepping.inside, stepping.dense
@@ -287,6 +288,40 @@ def windows_of(n: int, before: Windows, stepping: Stepping) -> Windows:
     ):
         first_inside += 1
     return Windows(first, last, first_inside, last_inside)
+
+
+@compiled
+def run_steps(
+    spike_count: int,
+    ratio: float,
+    unit_of: np.ndarray,
+    stepping: Stepping,
+    failure: np.ndarray,
+) -> tuple[int, float]:
+    """All steps of a trial, for ``ratio`` times as many arrivals as there are from outside.
+
+    Returns how many spikes there are then, or NO_ROOM or UNSUITABLE; and, if there are far more
+    arrivals, so that the steps are too long, the ratio so far, else 0.
+    """
+    work, step, members = stepping.running.work, stepping.step, stepping.running.members.size
+    sent_before, visits_before = work[ARRIVALS], work[STEPS]
+    windows = Windows(0, 0, 0, 0)
+    for n in range(step.number):
+        if is_stopped():
+            failure.status = Status.STOPPED
+            return spike_count, 0.0
+        windows = windows_of(n, windows, stepping)
+        spike_count, last_inside = run_step(n, windows, spike_count, unit_of, stepping, failure)
+        if has_failed(failure) or spike_count < 0:
+            return spike_count, 0.0
+        windows = Windows(windows.first, windows.last, windows.first_inside, last_inside)
+        sent, visits = work[ARRIVALS] - sent_before, work[STEPS] - visits_before
+        if visits > 2 * sent + VISITS * (n + SETTLED) * members:
+            return UNSUITABLE, 0.0
+        outside = windows.last * members
+        if sent > outside + SETTLED * members and sent > TOO_MANY * ratio * outside:
+            return spike_count, sent / max(outside, 1)
+    return spike_count, 0.0
 
 
 @allocating
@@ -319,33 +354,29 @@ def simulate_in_steps(
     arrivals = arrivals_from_outside(external, unit_of, outgoing)
     if arrivals < FEWEST_ARRIVALS * members.size:
         return UNSUITABLE
-    start_states(states, units, members)
-    step = step_for(arrivals, trial.duration, dense)
-    room = trial.spikes.size - spike_count
-    stepping = Stepping(
-        step, trial.duration, running, dense, new_members(members, units, step),
-        new_sums(step, dense), new_slots(members.size),
-        new_scratch(members.size, max(external.size, room)), new_sent(external.size),
-        new_sent(room),
-    )  # fmt: skip
-    for i in range(external.size):
-        stepping.outside.time[i] = trial.spikes[external[i]].time
-        stepping.outside.source[i] = dense.source[unit_of[external[i]]]
-    begin, windows, visits = spike_count, Windows(0, 0, 0, 0), work[STEPS]
-    for n in range(step.number):
-        if is_stopped():
-            failure.status = Status.STOPPED
-            return spike_count
-        windows = windows_of(n, windows, stepping)
-        spike_count, sent = run_step(n, windows, spike_count, unit_of, stepping, failure)
-        if has_failed(failure) or spike_count < 0:
-            return spike_count
-        if work[STEPS] - visits > visit_limit(n, arrivals, step, members.size):
-            return UNSUITABLE
-        windows = Windows(windows.first, windows.last, windows.first_inside, sent)
+    begin, ratio = spike_count, 1.0
+    for _ in range(ATTEMPTS):
+        start_states(states, units, members)
+        step = step_for(ratio * arrivals, trial.duration, dense)
+        room = trial.spikes.size - begin
+        stepping = Stepping(
+            step, trial.duration, running, dense, new_members(members, units, step),
+            new_sums(step, dense), new_slots(members.size),
+            new_scratch(members.size, max(external.size, room)), new_sent(external.size),
+            new_sent(room),
+        )  # fmt: skip
+        for i in range(external.size):
+            stepping.outside.time[i] = trial.spikes[external[i]].time
+            stepping.outside.source[i] = dense.source[unit_of[external[i]]]
+        spike_count, found = run_steps(begin, ratio, unit_of, stepping, failure)
+        if found == 0.0:
+            break
+        spike_count, ratio = UNSUITABLE, 1.5 * found
+    if has_failed(failure) or spike_count < 0:
+        return spike_count
     for m in range(members.size):
         if not abs(stepping.members.current[m]) < inf:
             fail(failure, Status.OVERFLOW, trial.duration, members[m])
-    if not has_failed(failure):
-        group_by_unit(members, trial, unit_of, begin, spike_count)
+            return spike_count
+    group_by_unit(members, trial, unit_of, begin, spike_count)
     return spike_count

@@ -12,7 +12,7 @@ from evsim.engines.exact.kernels.forward.recurrent_state import Running
 from evsim.engines.exact.kernels.forward.time_steps.dense_synapses import DenseSynapses
 from evsim.equations.lif import decays_and_response
 
-ARRIVALS_PER_STEP = 2.0  # at a unit from outside the component, on average
+ARRIVALS_PER_STEP = 2.0  # at a unit, on average
 MOST_PER_STEP = 6.0  # the same, where steps are longer to save memory
 CACHE = 2**22  # bytes that the sums of the steps to come should take at most
 MOST_IN_STEP = 256  # arrivals at a unit in a step; components with more run in time slices
@@ -64,9 +64,9 @@ class Members(NamedTuple):
 class Slots(NamedTuple):
     """The units that are taken through their arrivals in a step one by one, (slots,).
 
-    ``time`` and ``weight`` (slots, MOST_IN_STEP) are the arrivals, ``arrivals`` how many.  A unit is
-    at ``now``, before arrival ``next``, with ``voltage`` and ``current``.  If nothing more arrives
-    it emits at ``due``, before arrival ``due_next`` and with ``due_current``, or later if ``due``
+    ``time`` and ``weight`` (slots, MOST_IN_STEP) are those of ``arrivals`` arrivals.  A unit is at
+    ``now``, before arrival ``next``, with ``voltage`` and ``current``.  If nothing more arrives it
+    emits at ``due``, before arrival ``due_next`` and with ``due_current``, or later if ``due``
     is not ``is_exact``; if ``due`` is infinite, it ends the step in the state ``end_...``.
     """
 
@@ -141,8 +141,8 @@ class Stepping(NamedTuple):
 
 
 @compiled
-def step_for(arrivals: int, duration: float, dense: DenseSynapses) -> Step:
-    """Steps in which units receive few arrivals, for so many from outside in all."""
+def step_for(arrivals: float, duration: float, dense: DenseSynapses) -> Step:
+    """Steps in which units receive few arrivals, for so many in all."""
     members = dense.weight.shape[1]
     per_arrival = duration * members / arrivals
     longest = max(dense.longest_delay, dense.longest_delay_inside)
