@@ -60,8 +60,8 @@ from evsim.equations.exponential import fused
 
 UNSUITABLE = -2  # in place of a number: the component must run in time slices
 FEWEST_ARRIVALS = 16  # at a unit from outside the component, on average, for time steps to pay
-TOO_MANY = 3  # times the arrivals that were expected: begin again with shorter steps
-SETTLED = 64  # arrivals at a unit from inside, on average, before this is judged
+TOO_MANY = 4  # times the arrivals that were expected: begin again with shorter steps
+SETTLED = 100  # arrivals at a unit from inside, on average, before this is judged
 ATTEMPTS = 4  # with shorter and shorter steps
 VISITS = 8  # of arrivals at a unit, one by one, in a step, on average; more are for time slices
 
