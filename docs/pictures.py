@@ -26,6 +26,9 @@ FOLDER = Path(__file__).parent / "images"
 
 ELSEWHERE = {
     "growth.png": "python benchmarks/growth.py --out runs/growth --write docs/performance.md",
+    "dimensions.png": (
+        "python benchmarks/dimensions.py --out runs/dimensions --write docs/performance.md"
+    ),
     "grid_against_exact.png": "python validation/grid_report.py --out docs",
     "japanese_vowels.png": "python validation/japanese_vowels.py --out runs/vowels",
     "scaling.png": "python benchmarks/scale_out.py --picture docs/images/scaling.png",
@@ -93,6 +96,46 @@ def grazing(folder: Path) -> None:
     plotting.save(figure, folder / "grazing.png")
 
 
+def silent_units(folder: Path) -> None:
+    """What pulls the weights of a silent unit: Existence, a phantom spike, or a lift.
+
+    An early input, with a weight w, can make the unit spike at its target; a late one, with w/2,
+    cannot.
+    """
+    spike_loss = 0.05 * evsim.losses.SpikeTimeMSE(evsim.readouts.SpikeTimes(count=1))
+    existence = evsim.losses.Existence("output", strength=30.0, when="wanted")
+    inputs = evsim.SpikeTrains.from_lists([[(5.0, 0), (30.0, 1)]], units=2)
+
+    def pulls(weight: float, loss: evsim.losses.Loss) -> np.ndarray:
+        network = evsim.Network(
+            [evsim.Input("input", 2), evsim.LIF("output", 1, refractory=np.inf)],
+            [evsim.Connection("input", "output", [[weight, weight / 2]])],
+        )
+        found = evsim.gradient(network, inputs, np.full((1, 1, 1), 8.0), loss, duration=40.0)
+        return -np.asarray(found.parameters["input->output.weight"])[0]
+
+    least = 4 ** (4 / 3)  # with time constants of 20 and 5 ms
+    silent, spiking = np.linspace(2.0, least - 1e-6, 100), np.linspace(least + 0.02, 9.0, 100)
+    figure = new_figure(TWO_COLUMNS, 2.6)
+    for column, (ax, which) in enumerate(
+        zip(figure.subplots(1, 2), ("early", "late"), strict=True)
+    ):
+        for loss, name, colour in (
+            (existence, "Existence", COLOURS[0]),
+            (spike_loss, "phantom spike", COLOURS[1]),
+        ):
+            pull = [pulls(weight, loss)[column] for weight in silent]
+            ax.plot(silent, pull, color=colour, label=name)
+        pull = [pulls(weight, spike_loss)[column] for weight in spiking]
+        ax.plot(spiking, pull, color="black", label="of the spike")
+        ax.plot([2.0, least], [0.5, 0.5], color=GREY, linestyle="--", label="lift")
+        ax.axvline(least, color=GREY, linewidth=0.8)
+        ax.set_ylim(-0.3, 5.6)
+        label(ax, "weight w of the early input", f"pull on the weight of the {which} input")
+    ax.legend(fontsize=SMALL_TEXT, frameon=False)
+    plotting.save(figure, folder / "silent_units.png")
+
+
 def yin_yang_run(folder: Path) -> None:
     """Decisions and traces of the network that `make demo` trains."""
     settings = yin_yang.Settings(hidden=30, delays=True)
@@ -143,8 +186,8 @@ def speed(folder: Path) -> None:
         )
     ax.axvline(1.0, color=GREY, linewidth=0.8, zorder=0)
     ax.set_xscale("log")
-    ax.set_xlim(0.04, 8.0)
-    ticks = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+    ax.set_xlim(0.03, 3.0)
+    ticks = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
     ax.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=SMALL_TEXT)
@@ -162,6 +205,7 @@ PICTURES: dict[str, Callable[[Path], None]] = {
     "speed.png": speed,
     "one_neuron.png": one_neuron,
     "grazing.png": grazing,
+    "silent_units.png": silent_units,
     "yin_yang_decisions.png": yin_yang_run,
     "yin_yang_traces.png": yin_yang_run,
 }

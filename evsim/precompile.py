@@ -24,6 +24,7 @@ from evsim.network.network import Network
 from evsim.network.populations import LI, LIF, Input
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts import FirstSpike, Mean, Peak, Readout, SampleTimes, SpikeTimes, VoltageAt
+from evsim.training.optimisers import Adam
 from evsim_gpu import Grid
 
 DURATION = 4.0
@@ -55,7 +56,7 @@ class Cache:
 
 @helpful
 def warm(engine: str | Engine) -> Precompiled:
-    """Compile everything that an engine may need, and store it on disk.
+    """Compile everything that an engine and training on it may need, and store it on disk.
 
     What was compiled before is not compiled again, and the machine code of earlier versions of
     evsim is removed.  A tiny network of each kind is simulated with all that the engine can do.
@@ -86,6 +87,7 @@ def warm(engine: str | Engine) -> Precompiled:
     start = time.perf_counter()
     for is_recurrent in (False, True):
         _exercise(engine, _network(is_recurrent))
+    _step()
     seconds = time.perf_counter() - start
     for function_cache in _caches():
         if function_cache.folder is not None and function_cache.digest is not None:
@@ -113,6 +115,7 @@ def precompile_training(
     options = GradientOptions(wrt=parameters, engine=engine)
     found = quiet_gradient(network, spikes, [0], loss, duration, options)
     engines.resolve(engine).report(found.run.state)
+    _step()
     seconds = time.perf_counter() - start
     now_misses, now_hits = _counts()
     return Precompiled(now_misses - misses, now_hits - hits, seconds)
@@ -171,3 +174,9 @@ def _exercise(engine: Engine, network: Network) -> None:
             cotangents = np.ones(engine.read(state, readout).shape)
             adjoint = engine.pull_back(state, readout, cotangents, list(network.parameters))
             engine.adjoint_traces(state, adjoint, population, times)
+
+
+def _step() -> None:
+    """A step of the optimiser that is compiled."""
+    optimizer, values = Adam(1.0), np.zeros(1)
+    optimizer.step(values, np.zeros(1), optimizer.start(values), 1.0)

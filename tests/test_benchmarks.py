@@ -162,7 +162,7 @@ def test_the_page_has_a_place_for_every_table(tmp_path):
 
     page = tmp_path / "performance.md"
     page.write_text((FOLDER.parent / "docs" / "performance.md").read_text(encoding="utf-8"))
-    for name in ("speed", "growth", "comparison"):
+    for name in ("speed", "growth", "dimensions", "comparison"):
         write_between(page, name, "new")
     page.write_text((FOLDER.parent / "docs" / "scaling.md").read_text(encoding="utf-8"))
     write_between(page, "scaling", "new")

@@ -166,7 +166,10 @@ OF_PULLED = ("weight", "delay", "threshold", "reset", "start", "tau_mem", "tau_s
 
 
 def assert_same_gradients(pair: Pair, sources: GridSources) -> tuple[Pulled, Pulled]:
-    pulled = [one.pull_back(sources, time_constants=True) for one in (pair.gpu, pair.cpu)]
+    names = [connection.name for connection in pair.layout.network.connections]
+    pulled = [
+        one.pull_back(sources, delays=names, time_constants=True) for one in (pair.gpu, pair.cpu)
+    ]
     found, expected = pulled
     for part in OF_PULLED:
         assert_close(getattr(found, part), getattr(expected, part), pair.layout.precision)
@@ -374,7 +377,8 @@ def test_an_emission_that_grazes_the_threshold_is_told(gpu):
     sources = random_sources(rng, pair, "output", "mean")
     of_all = int(pair.layout.components[component].unit_of_column[first]) + unit
     for one in (pair.gpu, pair.cpu):
-        assert one.pull_back(sources, time_constants=False).grazing == (sample, of_all, step)
+        found = one.pull_back(sources, delays=(), time_constants=False)
+        assert found.grazing == (sample, of_all, step)
 
 
 # -- through the engine ----------------------------------------------------------------------
@@ -417,7 +421,8 @@ def everything(case: Case) -> list[np.ndarray]:
     for name in (p.name for p in pair.populations):
         found += [*pair.gpu.states(name), *pair.gpu.peak(name)]
     sources = random_sources(np.random.default_rng(0), pair, "output", "mean")
-    pulled = pair.gpu.pull_back(sources, time_constants=True)
+    names = [connection.name for connection in pair.layout.network.connections]
+    pulled = pair.gpu.pull_back(sources, delays=names, time_constants=True)
     return [*found, *(getattr(pulled, name) for name in OF_PULLED)]
 
 

@@ -267,3 +267,25 @@ def test_times_on_a_lattice(seed, is_recurrent, refractory):
     )
     tolerance = 1e-12 if errors.worst_bound < 200 else 1e-9
     assert gradient_error(network, found, truth) <= tolerance
+
+
+def test_many_units_in_a_loop_spike_as_they_do_in_a_layer():
+    """More units than are sorted together, and so many spikes that their buffer has to grow.
+
+    The arrivals of the loop have no weight, but V is computed at each of them, and rounded.
+    """
+    rng = np.random.default_rng(0)
+    weight, delay = rng.normal(4.0, 3.0, (600, 5)), rng.uniform(0.0, 30.0, (600, 5))
+    layer = evsim.Network(
+        [evsim.Input("input", 5), evsim.LIF("unit", 600)],
+        [evsim.Connection("input", "unit", weight, delay)],
+    )
+    events = list(zip(np.sort(rng.uniform(0.0, 50.0, 12)), rng.integers(0, 5, 12), strict=True))
+    trains = one_sample(*events, units=5)
+    expected, found = (
+        EXACT.spikes(EXACT.simulate(network, trains, 60.0))["unit"]
+        for network in (layer, looped(layer, "unit"))
+    )
+    assert expected.times.size > 2000
+    np.testing.assert_array_equal(found.units, expected.units)
+    np.testing.assert_allclose(found.times, expected.times, rtol=1e-12)

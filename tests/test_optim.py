@@ -50,6 +50,45 @@ def test_adams_first_two_steps_are_those_of_the_closed_form():
     np.testing.assert_allclose(parameter.values, expected, rtol=1e-14)
 
 
+def test_adam_has_the_bits_of_its_formula_in_numpy():
+    rng, adam = np.random.default_rng(0), evsim.Adam(1e-2, beta1=0.85, epsilon=1e-6)
+    values = rng.normal(0, 1, (37, 211))
+    expected, mean, square = values.copy(), 0.0, 0.0
+    state = adam.start(values)
+    for step in range(1, 4):
+        gradient = rng.normal(0, 1, values.shape) * 10.0 ** rng.integers(-9, 9, values.shape)
+        adam.step(values, gradient, state, 1e-2)
+        mean = mean * 0.85 + (1.0 - 0.85) * gradient
+        square = square * 0.999 + (1.0 - 0.999) * (gradient * gradient)
+        rate = 1e-2 * (mean / (1.0 - 0.85**step))
+        expected -= rate / (np.sqrt(square / (1.0 - 0.999**step)) + 1e-6)
+        np.testing.assert_array_equal(values, expected)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [np.asfortranarray, lambda a: np.repeat(a, 2, axis=1)[:, ::2], lambda a: a.astype(np.float32)],
+    ids=["by columns", "with gaps", "float32"],
+)
+def test_adam_takes_arrays_of_any_layout(change):
+    adam, rng = evsim.Adam(1e-2), np.random.default_rng(0)
+    start, gradient = rng.integers(-8, 8, (2, 4, 3)) / 4.0 + 0.125
+    plain, other = start.copy(), change(start.copy())
+    for values, slopes in ((plain, gradient), (other, change(gradient))):
+        state = adam.start(values)
+        for _ in range(3):
+            adam.step(values, slopes, state, 1e-2)
+        assert state["first_moment"].dtype == values.dtype
+    np.testing.assert_allclose(other, plain, rtol=1e-6 if other.dtype == np.float32 else 1e-15)
+    assert (plain != start).all()
+
+
+def test_adam_takes_one_number():
+    adam, value = evsim.Adam(1e-2), np.array(2.0)
+    adam.step(value, np.array(-3.0), adam.start(value), 1e-2)
+    assert value == pytest.approx(2.01)
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.75])
 def test_gradient_descent_under_a_constant_gradient_follows_the_geometric_series(momentum):
     parameter = TrainedParameter("weight", START, evsim.SGD(0.5, momentum=momentum))

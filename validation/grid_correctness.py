@@ -40,6 +40,7 @@ LOSSES: dict[str, dict[str, Loss]] = {
         "first spikes": losses.FirstSpikeCrossEntropy(tau0=2.0, tau1=9.0, alpha=0.1),
         "first spikes, time-invariant": losses.TimeInvariantMSE(1.5),
         "spike times": losses.SpikeTimeMSE(readouts.SpikeTimes(2)),
+        "existence": losses.Existence("output", when="wanted"),
     },
 }
 """All losses by the kind of output units."""
@@ -112,7 +113,7 @@ def busy_case(rng: np.random.Generator, kind: str, output: str) -> Case:
 def random_labels(rng: np.random.Generator, loss: Loss, case: Case) -> np.ndarray:
     """Random classes, or targets for losses that do not classify; some samples have none."""
     units = case.network.output.units
-    if loss.classifies:
+    if loss.classifies or isinstance(loss, losses.Existence):
         return rng.integers(0, units, BATCH)
     if isinstance(loss, losses.VoltageMSE):
         targets = rng.normal(0, 0.5, (BATCH, units, len(loss.readout.times)))

@@ -183,10 +183,7 @@ def their_spikes(spikes: evsim.SpikeTrains) -> list[Any]:
 
 
 def check_gradients(data: evsim.Dataset) -> None:
-    """Check that gradients through spikes have nearly the same direction if the step is small.
-
-    With steps of 1 ms they have not, because V has quite different slopes within a step.
-    """
+    """Check that gradients through spikes have the same direction, with long and short steps."""
     network = Network("64 feedforward", (64,), False).build()
     weight = 1.6 * network.parameters["input->hidden0.weight"]
     network = network.replace({"input->hidden0.weight": weight})
@@ -204,7 +201,7 @@ def check_gradients(data: evsim.Dataset) -> None:
         name = "input->hidden0.weight"
         found.append(cosine(np.asarray(ours.parameters[name]).T, gradients[name]))
     print(f"cosines with steps of 1 and 0.1 ms: {found[0]:.3f}, {found[1]:.3f}", file=sys.stderr)
-    assert found[1] > 0.99, f"a cosine of {found[1]} with a step of 0.1 ms"
+    assert min(found) > 0.99, f"cosines of {found} with steps of 1 and 0.1 ms"
 
 
 def wrt(network: evsim.Network) -> list[str]:

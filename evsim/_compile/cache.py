@@ -34,8 +34,8 @@ from evsim._compile.cache_files import (
     write,
 )
 
-ENGINES = {"evsim": "exact engine", "evsim_gpu": "grid engine"}
-"""The engine whose loops each package holds."""
+ENGINES = {"evsim": "exact engine", "evsim.training": "optimiser", "evsim_gpu": "grid engine"}
+"""Whose loops each package holds: those of an engine, or of optimisers."""
 
 
 class DigestCache(NullCache):
@@ -114,8 +114,9 @@ class DigestCache(NullCache):
 
     @property
     def _engine(self) -> str:
-        package = self._function.__module__.partition(".")[0]
-        return ENGINES.get(package, f"function {self._function.__name__}")
+        package, *below = self._function.__module__.split(".")
+        owner = ENGINES.get(".".join([package, *below[:1]]), ENGINES.get(package))
+        return owner or f"function {self._function.__name__}"
 
     def _announce(self, signature: Any) -> None:
         """Print that the function is compiled now, and whether it will be stored."""

@@ -1,8 +1,9 @@
-"""Named: read-only mappings from names; the error for an unknown name suggests a known one."""
+"""Mappings from names: read-only ones that help with unknown names, and ones made on demand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, TypeVar
 
 from evsim.arguments.checks import unknown_name
@@ -47,3 +48,26 @@ class Named(dict[str, Value]):
     def copy(self) -> dict[str, Value]:
         """An ordinary dict with the same entries."""
         return dict(self)
+
+
+class OnDemand(Mapping[str, Value]):
+    """A mapping that is computed when it is first looked into."""
+
+    def __init__(self, compute: Callable[[], Mapping[str, Value]]) -> None:
+        self._compute = compute
+
+    @cached_property
+    def _entries(self) -> Mapping[str, Value]:
+        return self._compute()
+
+    def __getitem__(self, name: str) -> Value:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self._entries),)

@@ -146,9 +146,9 @@ class Dataset:
         """The selected samples: an index selects one, a slice or an array of indices several."""
         index = chosen_samples(index, len(self))
         if isinstance(self.spikes, SpikeTrains):
-            spikes: Any = self.spikes[index]
+            spikes: Any = self.spikes._of_samples(index)
         else:
-            spikes = {name: trains[index] for name, trains in self.spikes.items()}
+            spikes = {name: trains._of_samples(index) for name, trains in self.spikes.items()}
         part = object.__new__(Dataset)
         object.__setattr__(part, "spikes", spikes)
         object.__setattr__(part, "labels", self.labels[index])

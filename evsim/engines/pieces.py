@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Self
 
@@ -39,13 +40,18 @@ class Share:
     bounds: Sequence[tuple[int, int]]
     first_sample: int = 0
 
-    def total(self, sums: Sequence[Sums]) -> dict[str, NDArray[np.float64]]:
+    def total(self, sums: Sequence[Sums]) -> Sums:
         """The sums over all pieces of the batch, of those of the pieces of this share."""
         return added_in_order(sums)
 
 
-def added_in_order(sums: Sequence[Sums]) -> dict[str, NDArray[np.float64]]:
-    """The sums over pieces, float64, added one after the other."""
+def added_in_order(sums: Sequence[Sums]) -> Sums:
+    """The sums over pieces, float64, added one after the other; of one piece, what it has.
+
+    As these sums begin with 0, none is -0.
+    """
+    if len(sums) == 1:
+        return {kind: np.add(part, 0, out=part) for kind, part in sums[0].items()}
     totals = {kind: np.zeros(part.size) for kind, part in sums[0].items()}
     for of_piece in sums:
         for kind, total in totals.items():
@@ -70,8 +76,13 @@ def piece_bounds(batch_size: int, synapses: int) -> list[tuple[int, int]]:
 
 def even_pieces(batch_size: int, pieces: int) -> list[tuple[int, int]]:
     """The first sample of each of so many pieces, and the one after its last; none is empty."""
+    return list(_even_pieces(batch_size, pieces))
+
+
+@lru_cache(maxsize=64)
+def _even_pieces(batch_size: int, pieces: int) -> tuple[tuple[int, int], ...]:
     edges = np.linspace(0, batch_size, max(1, min(batch_size, pieces)) + 1).astype(int).tolist()
-    return list(pairwise(edges))
+    return tuple(pairwise(edges))
 
 
 class PiecewiseEngine(Engine):

@@ -111,7 +111,7 @@ class Adjoint(Brief):
     """
 
     parameters: dict[str, Parameter]
-    input_times: dict[str, NDArray[np.float64]]
+    input_times: Mapping[str, NDArray[np.float64]]
     voltages: FromRest
     limited: int = 0
     state: Any = None
@@ -364,14 +364,13 @@ class SimulatedBatch(Brief):
         voltages = [name for name in wrt if is_voltage_parameter(name)]
         others = [name for name in wrt if not is_voltage_parameter(name)]
         adjoint = self.engine.pull_back_populations(self.state, by_population, others)
-        found: dict[str, Any] = {}
         if voltages:
             direct = np.sum(
                 [direct_rest_gradient(self.network, sources) for sources in by_population], axis=0
             )
             found = voltage_gradients(self.network, adjoint.voltages, direct, voltages)
-        found |= adjoint.parameters
-        adjoint = replace(adjoint, parameters={name: found[name] for name in wrt})
+            found |= adjoint.parameters
+            adjoint = replace(adjoint, parameters={name: found[name] for name in wrt})
         for sources in by_population:
             if sources.input_times or sources.parameters:
                 adjoint = replace(

@@ -226,6 +226,23 @@ def adjoint_flow(
 ) -> tuple[float, float, float]:
     """lambda_V, lambda_I and their difference, t ms earlier, without events and with dF/dV = 0."""
     decay_mem, decay_syn, response = decays_and_response(t, tau_mem, tau_syn, tau_syn)
+    return adjoint_step(
+        lambda_v, lambda_i, difference, decay_mem, decay_syn, response, tau_mem, tau_syn
+    )
+
+
+@compiled
+def adjoint_step(
+    lambda_v: float,
+    lambda_i: float,
+    difference: float,
+    decay_mem: float,
+    decay_syn: float,
+    response: float,
+    tau_mem: float,
+    tau_syn: float,
+) -> tuple[float, float, float]:
+    """``adjoint_flow`` over a time whose ``decays_and_response`` are known."""
     of_difference, of_v, of_i = difference_factors(decay_mem, decay_syn, response, tau_mem, tau_syn)
     return (
         lambda_v * decay_mem,

@@ -6,6 +6,7 @@ A loss that integrates over the trial defines a function of V instead.  A new lo
 ``evsim.testing.check_loss`` checks it.  A weighted sum of losses is a loss.
 """
 
+from evsim.losses.existence import Existence
 from evsim.losses.integrals import IntegralLoss, TimeAveragedCrossEntropy
 from evsim.losses.loss import Loss, Outcome, WeightedSum
 from evsim.losses.spike_times import FirstSpikeCrossEntropy, SpikeTimeMSE, TimeInvariantMSE
@@ -14,6 +15,7 @@ from evsim.losses.voltages import CrossEntropy, VoltageMSE, cross_entropy, log_s
 
 __all__ = [
     "CrossEntropy",
+    "Existence",
     "FirstSpikeCrossEntropy",
     "IntegralLoss",
     "Loss",

@@ -104,7 +104,11 @@ def check_wrt(network: Network, wrt: Iterable[str] | None) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"wrt holds {shown(name)}: give names of parameters")
-    found = [parameters_named(name, network.parameters, "wrt") for name in names]
+    parameters = network.parameters
+    found = [
+        (name,) if name in parameters else parameters_named(name, parameters, "wrt")
+        for name in names
+    ]
     return tuple(dict.fromkeys(chain(*found)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from evsim.arguments.checks import (
@@ -82,7 +82,8 @@ class Connection(Brief, FrozenArrays):
             else getattr(self, kind)
             for kind in ("weight", "delay")
         )
-        check_delay(delay, f"{self.name}.delay")
+        if "delay" in values:
+            check_delay(delay, f"{self.name}.delay")
         if is_sparse(delay) and not is_sparse(weight):
             raise ValueError(
                 f"{self.name}.delay is sparse while the weight is dense: make the weight sparse "
@@ -100,4 +101,6 @@ class Connection(Brief, FrozenArrays):
                 "give a sparse delay with the entries of the weight, or a shared one of "
                 f"shape (), (1, {pre}) or ({post}, 1)"
             )
-        return replace(self, weight=weight, delay=delay)
+        changed = object.__new__(type(self))  # the names need no checks again
+        changed.__dict__.update(self.__dict__, weight=weight, delay=delay)
+        return changed

@@ -229,7 +229,7 @@ class Network:
         ``flat`` has shape (synapses,) for a weight or a delay, and (units of all populations,) for
         a parameter of units.
         """
-        if not isinstance(name, str) or name not in self.parameters:
+        if not isinstance(name, str) or name not in self._parameters:
             raise ValueError(unknown_name("parameter", name, self.parameters))
         owner, kind = name.rsplit(".", 1)
         topology = self.topology
@@ -240,13 +240,13 @@ class Network:
             raise TypeError(
                 f"flat = {shown(flat)}: give an array of one number per {what}, shape ({expected},)"
             )
-        if kind not in ("weight", "delay"):
+        if not of_synapses:
             start = int(self.topology.first_unit[self._index[owner]])
             values = flat[start : start + self.population(owner).units]
             return np.asarray(values.sum()) if self.parameters[name].shape == () else values.copy()
         index = [c.name for c in self.connections].index(owner)
-        connection = self.connections[index]
-        per_synapse = flat[self.topology.slots[index]]
+        connection, slots = self.connections[index], topology.slots[index]
+        per_synapse = flat[slots].copy() if isinstance(slots, slice) else flat[slots]
         parameter = getattr(connection, kind)
         return fold(per_synapse, parameter, connection.weight, self._shape(connection))
 

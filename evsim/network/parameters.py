@@ -59,7 +59,9 @@ def _shared(values: object, name: str, shape: tuple[int, int]) -> np.ndarray:
             f"{name} has shape {array.shape}: with {post} target and {pre} source units it must "
             f"be (post, pre) = ({post}, {pre}), or shared as (1, {pre}), ({post}, 1) or ()"
         )
-    refuse(array, ~np.isfinite(array), name, "", "it must be finite")
+    finite = np.isfinite(array)
+    if not finite.all():
+        refuse(array, ~finite, name, "", "it must be finite")
     return array
 
 
@@ -124,7 +126,7 @@ def spread(values: Parameter, weight: Parameter, shape: tuple[int, int]) -> np.n
     if is_sparse(values):
         stored: np.ndarray = values.data
         return stored
-    full: np.ndarray = np.broadcast_to(values, shape)
+    full: np.ndarray = values if values.shape == shape else np.broadcast_to(values, shape)
     if is_sparse(weight):
         rows, columns = sparse_entries(weight)
         entries: np.ndarray = full[rows, columns]
@@ -135,9 +137,12 @@ def spread(values: Parameter, weight: Parameter, shape: tuple[int, int]) -> np.n
 def fold(
     per_synapse: np.ndarray, values: Parameter, weight: Parameter, shape: tuple[int, int]
 ) -> Parameter:
-    """Sum a quantity per synapse into the shape of ``values``: the transpose of ``spread``."""
+    """Sum a quantity per synapse into the shape of ``values``: the transpose of ``spread``.
+
+    Where no synapses share a value, the result has the memory of ``per_synapse``.
+    """
     if is_sparse(values):
-        return with_data(values, per_synapse.copy())
+        return with_data(values, per_synapse)
     if is_sparse(weight):
         rows, columns = sparse_entries(weight)
         owner = np.broadcast_to(np.arange(values.size).reshape(values.shape), shape)
@@ -147,7 +152,7 @@ def fold(
     if values.shape == ():
         return np.asarray(full.sum())
     shared_axes = tuple(axis for axis in (0, 1) if values.shape[axis] == 1)
-    return full.sum(axis=shared_axes, keepdims=True) if shared_axes else full.copy()
+    return full.sum(axis=shared_axes, keepdims=True) if shared_axes else full
 
 
 # -- the numbers of a parameter -----------------------------------------------------------

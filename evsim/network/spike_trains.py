@@ -362,7 +362,10 @@ class SpikeTrains(FrozenArrays):
 
     def __getitem__(self, index: int | slice | np.ndarray) -> SpikeTrains:
         """The selected samples as a batch; a single index gives a batch of one sample."""
-        chosen = chosen_samples(index, len(self))
+        return self._of_samples(chosen_samples(index, len(self)))
+
+    def _of_samples(self, chosen: np.ndarray) -> SpikeTrains:
+        """The samples of these numbers, each from 0 on and below the batch size, as a batch."""
         starts = self.offsets[chosen]
         counts = self.offsets[chosen + 1] - starts
         offsets = np.zeros(chosen.size + 1, np.int64)

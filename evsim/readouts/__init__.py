@@ -10,6 +10,7 @@ from evsim.readouts.mean import Mean
 from evsim.readouts.mean import Weighting as Weighting
 from evsim.readouts.peak import Peak
 from evsim.readouts.sample_times import SampleTimes, check_sample_times
+from evsim.readouts.silent_peak import SilentPeak
 from evsim.readouts.spike_times import FirstSpike, SpikeTimes
 from evsim.readouts.voltage import Voltage, VoltageAt
 from evsim.readouts.voltage_trace import VoltageTrace
@@ -29,6 +30,7 @@ __all__ = [
     "ReadableRun",
     "Readout",
     "SampleTimes",
+    "SilentPeak",
     "SpikeTimes",
     "TrialWeighting",
     "Voltage",

@@ -94,6 +94,8 @@ def _reset_jumps(
 def with_one_mean(run: ReadableRun, sources: AdjointSources) -> AdjointSources:
     """The same sources, with at most one of a weighted mean and a peak; others by quadrature."""
     first = 0 if sources.peak is not None else 1
+    if len(sources.means) <= first:
+        return sources
     reduced = replace(sources, means=sources.means[:first])
     for weighting, cotangents in sources.means[first:]:
         scale = run.duration / max(5.0, abs(weighting.rate))

@@ -63,7 +63,7 @@ def silent_layer(name: str) -> str:
     """That a population did not spike in any sample, and what to do."""
     return (
         f"no unit of {name!r} spiked for any sample, so nothing behind it learns; raise the "
-        "weights into it"
+        f"weights into it, or add the loss evsim.losses.Existence({name!r})"
     )
 
 

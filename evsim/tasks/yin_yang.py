@@ -21,7 +21,7 @@ from evsim.arguments.checks import check_choice
 from evsim.arguments.errors import ArgumentError
 from evsim.arguments.keywords import helpful
 from evsim.display.picture_target import for_files_only
-from evsim.losses import Loss, TimeInvariantMSE
+from evsim.losses import Existence, Loss, TimeInvariantMSE
 from evsim.losses.regularisers import RateRegulariser
 from evsim.network.connections import Connection
 from evsim.network.initialisers import Constant, Normal
@@ -187,6 +187,10 @@ class Settings(ExperimentSettings):
     """The amount added, after each epoch, to the incoming weights of hidden units that never
     spiked in it. Section 4.5 of L says 0.002; D has no such lift."""
 
+    existence: float = 0.0
+    """The strength of the term that pulls hidden units that are silent in a batch to their
+    threshold, evsim.losses.Existence. By default 0, which is none; D and L have no such term."""
+
     regulariser_strength: float = 0.0
     """The strength of the regulariser of the hidden units' spike rates. By default 0, which is
     none, as in D."""
@@ -339,7 +343,10 @@ def network(settings: Settings) -> Network:
 @for_settings(Settings)
 def loss(settings: Settings) -> Loss:
     """The time-invariant squared error of first output spikes (D 71), and further terms."""
-    return settings.with_further_terms(TimeInvariantMSE(delta=settings.delta))
+    chosen = settings.with_further_terms(TimeInvariantMSE(delta=settings.delta))
+    if settings.existence:
+        chosen = chosen + Existence("hidden", strength=settings.existence)
+    return chosen
 
 
 @helpful

@@ -5,6 +5,7 @@ L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning wit
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -20,7 +21,7 @@ from evsim.distributed.machines import Machine, machines_of
 from evsim.distributed.ranks import Ranks
 from evsim.engines.protocol import EngineError
 from evsim.network.dropout import Dropout
-from evsim.network.parameters import numbers, with_data
+from evsim.network.parameters import norm, numbers, with_data
 from evsim.simulation.gradients import Gradient, GradientOptions, quiet_gradient
 from evsim.simulation.silence import silent_layer
 from evsim.storage.arrays import checksum
@@ -104,13 +105,13 @@ class Training:
             dropout = None if keys is None else Dropout(task.dropout, keys=keys[samples])
             rates(batch)
             try:
-                outcome, clipped = self._step(chosen, samples, dropout, place)
+                outcome, norms, clipped = self._step(chosen, samples, dropout, place)
             except Exception as error:
                 told = str(error), *getattr(error, "__notes__", ())
                 if not any(place in text for text in told):
                     error.add_note(f"in {place}")
                 raise
-            tally.add(samples, chosen.labels, outcome, clipped)
+            tally.add(samples, chosen.labels, outcome, norms, clipped)
             display.batch(epoch, batch + 1, tally.loss_so_far)
         return tally, spikes_lost
 
@@ -128,20 +129,24 @@ class Training:
     def _clipping(self) -> list[str]:
         return [parameter.name for parameter in self.parameters if parameter.clips]
 
+    @cached_property
+    def _with_changing_rates(self) -> list[TrainedParameter]:
+        return [p for p in self.parameters if p.optimizer.changes_within_epochs]
+
     def _set_rates(self, epoch: int, steps_before: int, batch: int) -> None:
         """Set each parameter's learning rate at a batch, counted from 0 in its epoch."""
-        for parameter in self.parameters:
-            optimizer = parameter.optimizer
-            if batch == 0 or optimizer.changes_within_epochs:
-                rate = optimizer.learning_rate_at(
-                    epoch, steps_before + batch, self.finished.history
-                )
-                self.rates[parameter.name] = rate
+        for parameter in self.parameters if batch == 0 else self._with_changing_rates:
+            self.rates[parameter.name] = parameter.optimizer.learning_rate_at(
+                epoch, steps_before + batch, self.finished.history
+            )
 
     def _step(
         self, batch: Dataset, samples: np.ndarray, dropout: Dropout | None, place: str
-    ) -> tuple[Gradient, list[str]]:
-        """Make one step along the gradient of a batch; return whose gradients were scaled down."""
+    ) -> tuple[Gradient, dict[str, float], list[str]]:
+        """Make one step along the gradient of a batch.
+
+        Returns it, its norm by parameter, and the parameters whose gradient was scaled down.
+        """
         task = self.task
         options = GradientOptions(
             list(task.optimizers), self.engine, dropout, task.regularisers, task.lambda_limit
@@ -150,14 +155,14 @@ class Training:
             self.network, batch.spikes, batch.labels, task.loss, task.duration, options
         )
         gradients = [numbers(outcome.parameters[parameter.name]) for parameter in self.parameters]
-        _check_finite(outcome, samples, self.parameters, gradients, place)
+        norms = _finite_norms(outcome, samples, self.parameters, gradients, place)
         clipped = []
         for parameter, values in zip(self.parameters, gradients, strict=True):
             if parameter.step(values, self.rates[parameter.name]):
                 clipped.append(parameter.name)
             parameter.check(place)
         self.network = renewed(self.network, self.parameters, place)
-        return outcome, clipped
+        return outcome, norms, clipped
 
     def _renew_network(self) -> None:
         self.network = self.network.replace({p.name: p.holder for p in self.parameters})
@@ -318,24 +323,25 @@ class Training:
             folder.write_best(self.finished.best_network)
 
 
-def _check_finite(
+def _finite_norms(
     outcome: Gradient,
     samples: np.ndarray,
     parameters: Sequence[TrainedParameter],
     gradients: Sequence[np.ndarray],
     place: str,
-) -> None:
-    """Refuse losses and gradients that are not finite."""
+) -> dict[str, float]:
+    """The norm of each gradient; refuses losses and gradients that are not finite."""
     if not np.isfinite(outcome.losses).all():
         sample = int(np.argmin(np.isfinite(outcome.losses)))
         raise loss_error(place, samples[sample], outcome.losses[sample])
+    norms = {}
     for parameter, values in zip(parameters, gradients, strict=True):
-        # The square must be finite too: Adam averages it.  (BLAS would start its threads.)
-        with np.errstate(over="ignore", invalid="ignore"):
-            finite = np.isfinite(np.square(values).sum())
-        if not finite:
+        # The sum of squares must be finite too: Adam averages them.
+        norms[parameter.name] = found = norm(values)
+        if not math.isfinite(found):
             drive = outcome.report.smallest_drive
             raise gradient_error(place, parameter.name, values, drive)
+    return norms
 
 
 def loss_error(place: str, sample: int, loss: float) -> FloatingPointError:

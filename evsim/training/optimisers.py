@@ -149,16 +149,30 @@ class Adam(Optimizer):
     def step(
         self, values: np.ndarray, gradient: np.ndarray, state: State, learning_rate: float
     ) -> None:
+        # Imported here, because importing evsim does not import numba.
+        from evsim.training.kernels.adam import adam_step
+
         state["steps"] += 1
         steps = int(state["steps"])
-        first, second = state["first_moment"], state["second_moment"]
-        first *= self.beta1
-        first += (1.0 - self.beta1) * gradient
-        second *= self.beta2
-        second += (1.0 - self.beta2) * (gradient * gradient)
-        unbiased_first = first / (1.0 - self.beta1**steps)
-        unbiased_second = second / (1.0 - self.beta2**steps)
-        values -= learning_rate * unbiased_first / (np.sqrt(unbiased_second) + self.epsilon)
+        arrays = values, gradient, state["first_moment"], state["second_moment"]
+        flat = [_flat(array, values.shape) for array in arrays]
+        adam_step(
+            *flat, float(learning_rate), float(self.beta1), float(self.beta2),
+            float(self.epsilon), 1.0 - self.beta1**steps, 1.0 - self.beta2**steps,
+        )  # fmt: skip
+        for array, changed in zip(arrays, flat, strict=True):
+            is_view = changed.base is array or changed.base is array.base
+            if not is_view and array is not gradient:
+                array[...] = changed.reshape(values.shape)
+
+
+def _flat(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The numbers of an array as compiled loops take them; a view of them if possible."""
+    if array.shape == shape and array.dtype == np.float64 and array.flags.carray:
+        return array.reshape(-1)
+    if array.shape != shape:
+        array = np.broadcast_to(array, shape)
+    return np.require(array, np.float64, ["C", "W", "A"]).reshape(-1)
 
 
 @helpful

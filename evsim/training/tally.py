@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evsim.network.network import Network
-from evsim.network.parameters import norm
 from evsim.network.populations import LIF
 
 if TYPE_CHECKING:
@@ -49,12 +48,13 @@ class Tally:
         samples: np.ndarray,
         labels: np.ndarray,
         outcome: Gradient,
-        clipped: Iterable[str] = (),
+        norms: Mapping[str, float],
+        clipped: Iterable[str],
     ) -> None:
         """Add one batch.
 
-        ``samples`` are the indices of its samples in the data of the epoch, ``outcome`` has the
-        gradients with respect to the trained parameters, ``clipped`` are the parameters whose
+        ``samples`` are the indices of its samples in the data of the epoch, ``norms`` those of the
+        gradients with respect to the trained parameters, and ``clipped`` the parameters whose
         gradients were scaled down.
         """
         self.losses[samples] = outcome.losses
@@ -71,8 +71,8 @@ class Tally:
         self.steps += 1
         for name in clipped:
             self.clipped[name] += 1
-        for name, gradient in outcome.parameters.items():
-            self.gradient_norms[name] = self.gradient_norms.get(name, 0.0) + norm(gradient)
+        for name, size in norms.items():
+            self.gradient_norms[name] = self.gradient_norms.get(name, 0.0) + size
         self._loss_sum += float(outcome.losses.sum())
         self._seen += samples.size
 

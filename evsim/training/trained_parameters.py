@@ -95,6 +95,9 @@ class TrainedParameter:
         moment is set to 0.
         """
         for projection in self.projections:
+            if isinstance(projection, Bounds):
+                self._restrict(projection)
+                continue
             projected = real_array(projection(self.values), f"the projection of {self.name}")
             if projected.shape != self.values.shape:
                 raise ValueError(
@@ -109,6 +112,19 @@ class TrainedParameter:
                 outward = np.sign(moment) * np.sign(change) > 0
                 np.copyto(moment, 0.0, where=outward)
             self.values[...] = projected
+
+    def _restrict(self, bounds: Bounds) -> None:
+        """The same for the projection onto bounds."""
+        moment = self.state.get("first_moment")
+        for is_outside, bound, points_outward in (
+            (np.less, bounds.low, np.greater),
+            (np.greater, bounds.high, np.less),
+        ):
+            outside = is_outside(self.values, bound)
+            if outside.any():
+                if moment is not None:
+                    np.copyto(moment, 0.0, where=outside & points_outward(moment, 0.0))
+                np.copyto(self.values, bound, where=outside)
 
     def lift(self, units: np.ndarray, amount: float) -> None:
         """Add an amount to the incoming weights of the units in a mask, shape (units,)."""

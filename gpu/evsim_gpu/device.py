@@ -6,7 +6,7 @@ Everything here is on the host, in NumPy arrays; a device keeps its own copies.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,12 +118,14 @@ class GridSources(Brief):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pulled(Brief):
-    """Gradients summed over the batch, float64: per synapse of the topology, per unit, per event.
+    """Gradients summed over the batch, float64: per synapse, per unit, per event.
 
+    Synapses are those of one connection after the other, as in the network, each row by row.
     ``events`` are those of ``GridInputs``.  ``limited`` counts emissions whose lambda_V- was set
     to the limit; ``grazing`` is an emission whose I - threshold is not > 0 and no limit, as
     (sample, unit of all, step), or None.  ``reset``, ``start``, ``tau_mem`` and ``tau_syn`` hold
-    what comes through the steps of V and I; the latter two hold zeros unless they were asked for.
+    what comes through the steps of V and I.  The latter two hold zeros unless they were asked for,
+    and ``delay`` may for connections whose delays were not.
     """
 
     weight: np.ndarray
@@ -178,8 +180,13 @@ class Activity(ABC):
         """The largest V over all grid points, and the first with it, int32; (batch, units)."""
 
     @abstractmethod
-    def pull_back(self, sources: GridSources, *, time_constants: bool) -> Pulled:
-        """All gradients; those with respect to time constants only if asked for."""
+    def pull_back(
+        self, sources: GridSources, *, delays: Collection[str], time_constants: bool
+    ) -> Pulled:
+        """All gradients; those with respect to time constants only if asked for.
+
+        ``delays`` are the connections whose delays are asked for.
+        """
 
     @abstractmethod
     def adjoints(self, pulled: Pulled, population: str) -> tuple[np.ndarray, np.ndarray]:

@@ -19,8 +19,10 @@ from evsim.engines.pieces import PiecewiseEngine, Share, piece_bounds
 from evsim.engines.protocol import Adjoint, EngineError, Report
 from evsim.engines.rest import FromRest
 from evsim.engines.runaway import RATE_LIMIT, check_rate_limit
+from evsim.network.checks import kind_of
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
+from evsim.network.parameters import Parameter, fold
 from evsim.network.populations import LIF, Input
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts.adjoint_sources import AdjointSources
@@ -165,7 +167,7 @@ class Grid(PiecewiseEngine):
         counts = {}
         for population in state.layout.network.populations:
             if isinstance(population, Input):
-                own = state.inputs[population.name].counts()
+                own = state.input_counts(population.name)
             elif isinstance(population, LIF):
                 own = state.activity.counts(population.name)
             else:
@@ -240,18 +242,17 @@ class Grid(PiecewiseEngine):
     def pull_back_sources(
         self, state: GridState, sources: AdjointSources, wrt: Sequence[str]
     ) -> Adjoint:
-        time_constants = any(name.endswith((".tau_mem", ".tau_syn")) for name in wrt)
+        time_constants = any(kind_of(name) in ("tau_mem", "tau_syn") for name in wrt)
         entering = grid_sources(state, sources)
-        pulled = state.activity.pull_back(entering, time_constants=time_constants)
+        pulled = state.activity.pull_back(
+            entering,
+            delays={name.rsplit(".", 1)[0] for name in wrt if kind_of(name) == "delay"},
+            time_constants=time_constants,
+        )
         if pulled.grazing is not None:
             raise EngineError(state.place(*pulled.grazing) + GRAZING)
         network = state.layout.network
-        totals = {
-            "weight": pulled.weight,
-            "delay": pulled.delay,
-            "tau_mem": pulled.tau_mem.copy(),
-            "tau_syn": pulled.tau_syn.copy(),
-        }
+        of_taus = {"tau_mem": pulled.tau_mem.copy(), "tau_syn": pulled.tau_syn.copy()}
         by_sample = {"reset": entering.reset_gradient, "start": entering.start_gradient}
         if time_constants:
             by_sample |= direct_time_constant_slopes(state, sources)
@@ -266,10 +267,15 @@ class Grid(PiecewiseEngine):
         of_reset[own] += direct["reset"]
         of_start[own] += direct["start"]
         if time_constants:
-            totals["tau_mem"][own] += direct["tau_mem"]
-            totals["tau_syn"][own] += direct["tau_syn"]
+            for kind, totals in of_taus.items():
+                totals[own] += direct[kind]
         return Adjoint(
-            parameters={name: network.fold(name, totals[name.rsplit(".", 1)[1]]) for name in wrt},
+            parameters={
+                name: network.fold(name, of_taus[kind_of(name)])
+                if kind_of(name) in of_taus
+                else _of_synapses(state.layout, name, pulled)
+                for name in wrt
+            },
             input_times={name: pulled.events[place] for name, place in state.on_grid.place.items()},
             voltages=FromRest(pulled.threshold, of_reset, of_start),
             limited=pulled.limited,
@@ -291,6 +297,17 @@ class Grid(PiecewiseEngine):
             lambda_I=lambda_i.reshape(flat),
         )  # fmt: skip
         return lambda_v.transpose(0, 2, 1), lambda_i.transpose(0, 2, 1)
+
+
+def _of_synapses(layout: GridLayout, name: str, pulled: Pulled) -> Parameter:
+    """The gradient with respect to a weight or delay."""
+    owner, kind = name.rsplit(".", 1)
+    for found in layout.connections:
+        connection = layout.network.connections[found.index]
+        if connection.name == owner:
+            entries, values = getattr(pulled, kind)[found.entries], getattr(connection, kind)
+            return fold(entries, values, connection.weight, found.shape)
+    raise ValueError(f"there is no connection {owner!r}")
 
 
 def by_unit(values: np.ndarray, batch: int) -> np.ndarray:

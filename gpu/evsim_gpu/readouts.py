@@ -7,6 +7,7 @@ exact integral over each, and a voltage at any moment is known from the grid poi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -23,12 +24,26 @@ from evsim_gpu.sampled_states import States
 
 def mean_form(layout: GridLayout, name: str, form: WeightingForm) -> MeanForm:
     """A weighting as weights of every step, and of V and I in it."""
-    f, g = _step_weights(layout, form)
-    taus = _time_constants(layout, name)
-    flat = np.array([lif.integral_slopes(0.0, layout.dt, form.rate, 0.0, *pair) for pair in taus])
-    rising = np.array([lif.integral_slopes(0.0, layout.dt, form.rate, 1.0, *pair) for pair in taus])
+    taus = tuple(_time_constants(layout, name))
+    precision = np.dtype(layout.precision)
+    return _mean_form(layout.duration, layout.dt, layout.steps, precision, form, taus)
+
+
+@lru_cache(maxsize=16)
+def _mean_form(
+    duration: float,
+    dt: float,
+    steps: int,
+    precision: np.dtype[np.floating],
+    form: WeightingForm,
+    taus: tuple[tuple[float, float], ...],
+) -> MeanForm:
+    """See ``mean_form``; ``taus`` are the time constants of each unit.  Not to be written to."""
+    f, g = _step_weights(duration, dt, steps, form)
+    flat = np.array([lif.integral_slopes(0.0, dt, form.rate, 0.0, *pair) for pair in taus])
+    rising = np.array([lif.integral_slopes(0.0, dt, form.rate, 1.0, *pair) for pair in taus])
     parts = f, g, *(np.stack([flat[:, i], rising[:, i] - flat[:, i]]) for i in (0, 1))
-    return MeanForm(*(np.ascontiguousarray(part, layout.precision) for part in parts))
+    return MeanForm(*(np.ascontiguousarray(part, precision) for part in parts))
 
 
 def held_weights(
@@ -41,7 +56,7 @@ def held_weights(
     """
     steps = layout.steps
     per_step = [lif.weighting_integral(0.0, layout.dt, form.rate, slope) for slope in (0.0, 1.0)]
-    f, g = _step_weights(layout, form)
+    f, g = _step_weights(layout.duration, layout.dt, steps, form)
     up_to = np.zeros(steps + 1)
     np.cumsum(f * per_step[0] + g * (per_step[1] - per_step[0]), out=up_to[1:])
     refractory = layout.units["refractory"][units].astype(np.int64)
@@ -51,10 +66,12 @@ def held_weights(
     return held
 
 
-def _step_weights(layout: GridLayout, form: WeightingForm) -> tuple[np.ndarray, np.ndarray]:
+def _step_weights(
+    duration: float, dt: float, steps: int, form: WeightingForm
+) -> tuple[np.ndarray, np.ndarray]:
     """The weights f and g of every step, the factor 1/T included, float64."""
-    starts = np.arange(layout.steps) * layout.dt
-    decay = np.exp(-form.rate * starts) / layout.duration
+    starts = np.arange(steps) * dt
+    decay = np.exp(-form.rate * starts) / duration
     return (1.0 + form.slope * starts) * decay, form.slope * decay
 
 
@@ -73,7 +90,7 @@ def mean_time_constant_slopes(
     That is, of ``cotangents * mean`` with V and I at the grid points as they are.
     """
     layout = states.layout
-    f, g = _step_weights(layout, form)
+    f, g = _step_weights(layout.duration, layout.dt, layout.steps, form)
     moving = ~states.held[:, :-1]
     # Sums over the steps of f V, g V, f I and g I of each sample, (batch, units).
     f_v, g_v, f_i, g_i = (

@@ -110,6 +110,14 @@ class GridState(Brief):
         own = self.emissions(name)
         return SpikeTrains(self.points[own.step], own.unit, own.offsets, count)
 
+    def input_counts(self, name: str) -> np.ndarray:
+        """The number of spikes of each unit of an input, int64, (batch, units)."""
+        network = self.layout.network
+        index = [population.name for population in network.populations].index(name)
+        first, last = network.topology.first_unit[index : index + 2]
+        by_unit = np.diff(self.on_grid.start).reshape(self.batch, network.topology.unit_count)
+        return by_unit[:, first:last].copy()
+
     # -- spikes by their number --------------------------------------------------------
 
     def spike_times(self, name: str, numbers: int) -> np.ndarray:

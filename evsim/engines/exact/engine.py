@@ -15,6 +15,7 @@ import numpy as np
 from evsim._compile.threads import alone, check_count, check_threads, over
 from evsim.arguments.checks import check_flag
 from evsim.arguments.keywords import helpful
+from evsim.arguments.named import OnDemand
 from evsim.engines.exact.kernels.backward.gradients import Gradients
 from evsim.engines.exact.kernels.backward.pull_back import (
     pull_back_samples,
@@ -151,9 +152,11 @@ class Exact(PiecewiseEngine):
     def report(self, state: ExactState) -> Report:
         arrivals = self._arrivals(state)
         smallest, latest, dropped = np.inf, None, 0
+        drops = state.layout.units["drop_rate"].any()
         for piece in state.pieces:
             if piece.spikes.size:
-                dropped += int(np.count_nonzero(piece.spikes["is_dropped"]))
+                if drops:
+                    dropped += int(np.count_nonzero(piece.spikes["is_dropped"]))
                 excess = piece.spikes["threshold_excess"]
                 spike = int(np.argmin(excess))
                 if excess[spike] < smallest:
@@ -202,8 +205,10 @@ class Exact(PiecewiseEngine):
 
     def read_spike_times(self, state: ExactState, population: str, count: int) -> np.ndarray:
         first, last = state.unit_range(population)
-        by_number = [state.spike_times(first, last, number) for number in range(count)]
-        return np.stack(by_number, axis=2)
+        times = np.full((*state.count[:, first:last].shape, count), np.inf)
+        for number in range(count):
+            state.fill_spike_times(first, last, number, times[:, :, number])
+        return times
 
     def _read_voltages(
         self,
@@ -282,7 +287,7 @@ class Exact(PiecewiseEngine):
         spike_time_gradients = tuple(result.spike_time_gradient for result in results)
         return Adjoint(
             parameters={name: state.network.fold(name, totals[kind_of(name)]) for name in wrt},
-            input_times=state.input_gradients(spike_time_gradients),
+            input_times=OnDemand(lambda: state.input_gradients(spike_time_gradients)),
             voltages=FromRest(totals["threshold"], totals["reset"], totals["start"]),
             limited=int(totals["limited"][0]),
             state=AdjointState(arrays, units, spike_time_gradients),
@@ -371,10 +376,12 @@ def _gradient_sizes(state: ExactState) -> dict[str, int]:
 def _units_of_time_constants(state: ExactState, wrt: Sequence[str]) -> np.ndarray:
     """The units whose tau_mem or tau_syn is asked for, int64."""
     names = {name.rsplit(".", 1)[0] for name in wrt if name.endswith((".tau_mem", ".tau_syn"))}
+    if not names:
+        return np.empty(0, np.int64)
     ranges = [
         np.arange(*state.unit_range(p.name)) for p, *_ in state.populations() if p.name in names
     ]
-    return np.concatenate([np.empty(0, np.int64), *ranges])
+    return np.concatenate(ranges)
 
 
 def _unsorted(values: np.ndarray, order: np.ndarray) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -93,7 +94,7 @@ class LaidOutSynapses(Brief):
             synapses["target"] = topology.target
             synapses["index"] = np.arange(synapses.size)
         else:
-            synapses = before.synapses.copy()
+            synapses = copied(before.synapses)
         synapses["weight"] = network.weight_per_synapse()
         if before is not None and has_same_delays:
             arrival_group, into_loops = before.arrival_group, before.into_loops
@@ -103,6 +104,13 @@ class LaidOutSynapses(Brief):
             into_loops = skeleton.synapses_into_loops(delay)
         components = skeleton.components(np.take(synapses, into_loops))
         return cls(network.connections, synapses, arrival_group, into_loops, components)
+
+
+def copied(records: np.ndarray) -> np.ndarray:
+    """A copy of records, byte by byte; NumPy would copy each of their fields by itself."""
+    copy = np.empty_like(records)
+    copy.view(np.uint8)[:] = records.view(np.uint8)
+    return copy
 
 
 _laid_out: WeakKeyDictionary[Topology, LaidOutSynapses] = WeakKeyDictionary()
@@ -127,7 +135,7 @@ def _units_of(network: Network) -> np.ndarray:
             [np.full(p.units, isinstance(p, LIF)) for p in network.populations]
         )
         _units[network.topology] = network.populations, units
-    return units.copy()
+    return copied(units)
 
 
 _units: WeakKeyDictionary[Topology, tuple[tuple[Population, ...], np.ndarray]] = WeakKeyDictionary()
@@ -155,6 +163,8 @@ class Skeleton(Brief):
     recurrent: np.ndarray
     outgoing: np.ndarray
     rows: np.ndarray
+    external: np.ndarray
+    external_first: np.ndarray
     twin: np.ndarray
     has_twins: np.ndarray
 
@@ -185,6 +195,9 @@ class Skeleton(Brief):
                 np.bincount(sources, minlength=topology.unit_count)
             )
             before = outgoing[index, -1]
+        is_external = component_of_unit[topology.source] != component_of_synapse
+        # Inputs have no component, and no synapses into them.
+        external = np.flatnonzero(is_external & recurrent[component_of_synapse])
         twin, has_twins = _twins(topology)
         return cls(
             np.concatenate([[0], np.cumsum([units.size for units in members])]).astype(np.int64),
@@ -192,6 +205,8 @@ class Skeleton(Brief):
             recurrent,
             outgoing,
             np.lexsort((topology.source, component_of_synapse)),
+            external,
+            np.searchsorted(topology.target[external], np.arange(topology.unit_count + 1)),
             twin,
             has_twins,
         )
@@ -213,7 +228,10 @@ class Skeleton(Brief):
 
     def components(self, synapses: np.ndarray) -> Components:
         """The components, with the synapses into recurrent ones in that order."""
-        return Components(self.first, self.units, self.recurrent, self.outgoing, synapses)
+        return Components(
+            self.first, self.units, self.recurrent, self.outgoing, synapses, self.external,
+            self.external_first,
+        )  # fmt: skip
 
 
 def _twins(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
@@ -235,10 +253,15 @@ def _twins(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
 def stable_order(numbers: np.ndarray, bound: int) -> np.ndarray:
     """The order that sorts numbers from 0 to bound - 1; equal ones stay in their order.
 
-    NumPy sorts numbers of 16 bits in a time proportional to how many they are.
+    NumPy sorts numbers of 16 bits in a time proportional to how many they are, so larger ones are
+    sorted by their lower bits and then by the others.
     """
-    kind = np.uint16 if bound <= 2**16 else np.int64
-    return np.argsort(numbers.astype(kind), kind="stable")
+    if bound <= 2**16:
+        return np.argsort(numbers.astype(np.uint16), kind="stable")
+    if bound > 2**32:
+        return np.argsort(numbers, kind="stable")
+    order = np.argsort(numbers.astype(np.uint16), kind="stable")  # drops the upper bits
+    return order[np.argsort((numbers >> 16).astype(np.uint16)[order], kind="stable")]
 
 
 _skeletons: WeakKeyDictionary[Topology, Skeleton] = WeakKeyDictionary()
@@ -249,14 +272,16 @@ class OrderedInputs(Brief):
     """Input spikes sorted by sample, unit and time, with the way back.
 
     ``time[start[b]:start[b + 1]]`` are sample b's; ``count`` (batch, units of all
-    populations) holds their number per unit, and zeros for other units; ``place[name]``
-    holds, for each event of an input, its place in ``time``.
+    populations) holds their number per unit, and zeros for other units.  ``order`` has the number
+    of each spike among those of all inputs, one input after the other, and ``sizes`` how many
+    spikes each input has.
     """
 
     time: np.ndarray
     start: np.ndarray
     count: np.ndarray
-    place: dict[str, np.ndarray]
+    order: np.ndarray
+    sizes: dict[str, int]
 
     @classmethod
     def of(cls, network: Network, inputs: Mapping[str, SpikeTrains]) -> OrderedInputs:
@@ -265,21 +290,31 @@ class OrderedInputs(Brief):
         first_unit = dict(
             zip((p.name for p in network.populations), topology.first_unit, strict=False)
         )
-        units = np.concatenate([inputs[n].units + first_unit[n] for n in inputs])
-        samples = np.concatenate([trains.samples for trains in inputs.values()])
-        times = np.concatenate([trains.times for trains in inputs.values()])
-        batch = len(next(iter(inputs.values())))
-        order = stable_order(units, topology.unit_count)
-        order = order[stable_order(samples[order], batch)]
-        key = samples * topology.unit_count + units
-        count = np.bincount(key, minlength=batch * topology.unit_count)
-        count = count.reshape(batch, topology.unit_count).astype(np.int64)
+        batch, width = len(next(iter(inputs.values()))), topology.unit_count
+        keys = [
+            trains.samples * width + (trains.units + first_unit[name])
+            for name, trains in inputs.items()
+        ]
+        key, times = joined(keys), joined([trains.times for trains in inputs.values()])
+        count = np.bincount(key, minlength=batch * width).reshape(batch, width)
         start = np.zeros(batch + 1, np.int64)
         np.cumsum(count.sum(axis=1), out=start[1:])
-        back = np.empty(order.size, np.int64)
-        back[order] = np.arange(order.size)
-        place, before = {}, 0
-        for name, trains in inputs.items():
-            place[name] = back[before : before + trains.times.size]
-            before += trains.times.size
-        return cls(times[order], start, count, place)
+        order = stable_order(key, batch * width)
+        sizes = {name: trains.times.size for name, trains in inputs.items()}
+        return cls(times[order], start, count.astype(np.int64, copy=False), order, sizes)
+
+    @cached_property
+    def place(self) -> dict[str, np.ndarray]:
+        """The place in ``time`` of each event of each input."""
+        back = np.empty(self.order.size, np.int64)
+        back[self.order] = np.arange(self.order.size)
+        ends = np.cumsum([0, *self.sizes.values()]).tolist()
+        return {
+            name: back[first:last]
+            for name, first, last in zip(self.sizes, ends[:-1], ends[1:], strict=True)
+        }
+
+
+def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays one after the other; a single one as it is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

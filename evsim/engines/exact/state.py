@@ -11,7 +11,7 @@ from evsim.display.short_repr import Brief
 from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays, Sources, joined
 from evsim.engines.exact.kernels.failures import Status
 from evsim.engines.exact.kernels.trial import Batch
-from evsim.engines.exact.layout import Layout, OrderedInputs
+from evsim.engines.exact.layout import Layout, OrderedInputs, copied
 from evsim.engines.pieces import Share
 from evsim.engines.protocol import EngineError
 from evsim.engines.runaway import message
@@ -93,16 +93,14 @@ class ExactState(Brief):
 
     # -- spikes ------------------------------------------------------------------------
 
-    def spike_times(self, first: int, last: int, number: int) -> np.ndarray:
-        """When units first to last - 1 spike for the ``number``-th time, counted from 0.
+    def fill_spike_times(self, first: int, last: int, number: int, times: np.ndarray) -> None:
+        """Write when units first to last - 1 spike for the ``number``-th time, counted from 0.
 
-        Shape (batch, units), infinity where they do not.
+        ``times``, shape (batch, units), stay as they are where they do not.
         """
-        values = np.full((self.count.shape[0], last - first), np.inf)
         for piece in self.pieces:
             has_spike, place = self._numbered(piece, first, last, number)
-            values[piece.first : piece.last][has_spike] = piece.spikes["time"][place]
-        return values
+            times[piece.first : piece.last][has_spike] = piece.spikes["time"][place]
 
     def _numbered(
         self, piece: Piece, first: int, last: int, number: int
@@ -139,7 +137,7 @@ class ExactState(Brief):
     def sources(self, by_population: Sequence[AdjointSources]) -> Sources:
         """The sources of all populations that are read, as the loops need them."""
         units = self.count.shape[1]
-        shared = (*np.zeros((2, units)), *np.zeros((2, *self.count.shape)))
+        shared = (*np.zeros((2, units)), *np.zeros((3, *self.count.shape)))
         of_unit = np.zeros(units, np.int64)
         groups: list[SourceArrays] = []
         for members, read in self._read_together(by_population):
@@ -165,12 +163,13 @@ class ExactState(Brief):
         rate: np.ndarray,
         slope: np.ndarray,
         voltage_cotangent: np.ndarray,
+        peak_cotangent: np.ndarray,
         phantom: np.ndarray,
     ) -> SourceArrays:
         """The sources of populations of one component; fills the arrays of all units."""
         ranges = [self.unit_range(sources.population) for sources in together]
         begin, stop = min(first for first, _ in ranges), max(last for _, last in ranges)
-        batch, is_peak = self.count.shape[0], False
+        batch = self.count.shape[0]
         voltages: VoltageCotangents | None = None
         for sources, (first, last) in zip(together, ranges, strict=True):
             if sources.voltages is not None:
@@ -179,12 +178,12 @@ class ExactState(Brief):
             if sources.spike_times is not None:
                 by_number = sources.spike_times
                 missing = self.count[:, first:last, None] <= np.arange(by_number.shape[2])
-                phantom[:, first:last] = np.where(missing, by_number, 0.0).sum(axis=2)
-                phantom[:, first:last][self._refractory_at_end(first, last)] = 0.0
+                if missing.any():
+                    phantom[:, first:last] = np.where(missing, by_number, 0.0).sum(axis=2)
+                    phantom[:, first:last][self._refractory_at_end(first, last)] = 0.0
             if sources.peak is not None:
-                is_peak = True
-                voltage_cotangent[:, first:last] = sources.peak
-            elif sources.mean is not None:
+                peak_cotangent[:, first:last] = sources.peak
+            if sources.mean is not None:
                 rate[first:last], slope[first:last] = sources.mean.weighting.form(self.duration)
                 voltage_cotangent[:, first:last] = sources.mean.cotangents
                 voltage_cotangent[:, first:last] /= self.duration
@@ -194,7 +193,7 @@ class ExactState(Brief):
             times, offsets = writable(voltages.times)
             at_times = np.require(voltages.cotangents, np.float64, ["C", "W"])
         return SourceArrays(
-            is_peak, rate, slope, voltage_cotangent, phantom, times, offsets, at_times,
+            rate, slope, voltage_cotangent, peak_cotangent, phantom, times, offsets, at_times,
             begin, stop, float(together[0].lambda_limit),
         )  # fmt: skip
 
@@ -250,7 +249,7 @@ class ExactState(Brief):
         """The layout's units with the jumps of the rate regulariser."""
         if not rate_jumps:
             return self.layout.units
-        units = self.layout.units.copy()
+        units = copied(self.layout.units)
         for name, jumps in rate_jumps.items():
             first, last = self.unit_range(name)
             units["rate_jump"][first:last] = jumps
@@ -273,10 +272,11 @@ class ExactState(Brief):
         """Population, sample in the batch, unit and time of a spike."""
         start = self.start[piece.first : piece.last]
         count = self.count[piece.first : piece.last]
-        found = np.argwhere((start <= spike) & (spike < start + count))[0]
+        found = int(np.argmax((start <= spike) & (spike < start + count)))
+        sample, unit_of_all = divmod(found, self.count.shape[1])
         time = float(piece.spikes["time"][spike])
-        name, unit = self.name_unit(int(found[1]))
-        return name, self.share.first_sample + piece.first + int(found[0]), unit, time
+        name, unit = self.name_unit(unit_of_all)
+        return name, self.share.first_sample + piece.first + sample, unit, time
 
     def name_unit(self, unit: int) -> tuple[str, int]:
         """Population of a unit and its index there."""

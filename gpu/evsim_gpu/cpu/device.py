@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from evsim._compile.threads import alone, over
 from evsim.display.short_repr import Brief
+from evsim.engines.exact.layout import stable_order
 from evsim.engines.pieces import Share, Sums
 from evsim.network.ragged_arrays import places_of
 from evsim_gpu.cpu import samples
@@ -96,7 +98,9 @@ class CpuActivity(Brief, Activity):
             np.concatenate(part) for part in zip(*parts, strict=True)
         )
         sample, unit = np.concatenate(samples_of), np.concatenate(units_of)
-        order = np.lexsort((unit, step, sample))
+        # The spikes of a piece are sorted by sample, unit and time.
+        steps = self.layout.steps + 1
+        order = stable_order(sample * steps + step, self.inputs.batch * steps)
         offsets = np.zeros(self.inputs.batch + 1, np.int64)
         np.cumsum(np.bincount(sample, minlength=self.inputs.batch), out=offsets[1:])
         unit = unit.astype(np.int32)
@@ -162,7 +166,9 @@ class CpuActivity(Brief, Activity):
 
     # -- adjoints ---------------------------------------------------------------------------
 
-    def pull_back(self, sources: GridSources, *, time_constants: bool) -> Pulled:
+    def pull_back(
+        self, sources: GridSources, *, delays: Collection[str], time_constants: bool
+    ) -> Pulled:
         arrays = self._source_arrays(sources)
         run = partial(self._pull_back_piece, sources, arrays, time_constants, -1, 0, *_NOTHING)
         results = over(run, self.pieces, self.threads)
@@ -170,11 +176,14 @@ class CpuActivity(Brief, Activity):
         for piece, (_, spike_time_gradient) in zip(self.pieces, results, strict=True):
             inputs = self._input_range(piece)
             events[inputs] = spike_time_gradient[self._input_places(piece)]
-        totals = self.share.total([sums_of(gradients) for gradients, _ in results])
+        unasked = {"grazing"} if delays else {"grazing", "delay"}
+        totals = self.share.total([sums_of(gradients, unasked) for gradients, _ in results])
         grazing = next((g.grazing for g, _ in results if g.grazing[0] >= 0), None)
         return Pulled(
-            weight=self._by_synapse(totals["weight"]),
-            delay=self._by_synapse(totals["delay"]),
+            weight=self._by_entry(totals["weight"]),
+            delay=self._by_entry(totals["delay"], delays)
+            if delays
+            else np.zeros(totals["weight"].size),
             threshold=self._by_unit(totals["threshold"]),
             reset=self._by_unit(totals["reset"]),
             start=self._by_unit(totals["start"]),
@@ -222,7 +231,9 @@ class CpuActivity(Brief, Activity):
         gradients = Gradients(  # type: ignore[misc]
             *by_synapse, *by_column, limited=np.zeros(1, np.int64), grazing=np.full(3, -1)
         )
-        slopes = self.layout.time_constant_slopes[network.columns.unit]
+        slopes = np.empty((0, 4), real)
+        if time_constants:
+            slopes = self.layout.time_constant_slopes[network.columns.unit]
         samples.pull_back_samples(
             piece.first, piece.last, network, arrays, piece.spikes, self.start, self.count,
             slopes, time_constants, spike_time_gradient, gradients, wanted, first_column,
@@ -272,11 +283,17 @@ class CpuActivity(Brief, Activity):
         places: np.ndarray = np.arange(first, last) + np.repeat(shift, np.diff(starts))
         return places
 
-    def _by_synapse(self, values: np.ndarray) -> np.ndarray:
-        """Values in the order of the topology's synapses."""
-        ordered = np.zeros(values.size)
-        ordered[self.network.synapses.number] = values
-        return ordered
+    def _by_entry(self, values: np.ndarray, names: Collection[str] | None = None) -> np.ndarray:
+        """Values of the sorted synapses, row by row, connection by connection of the network.
+
+        Zeros for connections that are not named; all are if no names are given.
+        """
+        by_entry = np.zeros(values.size)
+        for connection in self.layout.connections:
+            name = self.layout.network.connections[connection.index].name
+            if names is None or name in names:
+                connection.unsort(values[connection.place], by_entry[connection.entries])
+        return by_entry
 
     def _by_unit(self, values: np.ndarray) -> np.ndarray:
         """Values of columns, by unit."""
@@ -285,9 +302,9 @@ class CpuActivity(Brief, Activity):
         return ordered
 
 
-def sums_of(gradients: Gradients) -> Sums:
-    """What a piece has summed, by kind; the place of a grazing emission is no sum."""
-    return {kind: part for kind, part in gradients._asdict().items() if kind != "grazing"}
+def sums_of(gradients: Gradients, unasked: Collection[str]) -> Sums:
+    """What a piece has summed, by kind, without those kinds that nobody asks for."""
+    return {kind: part for kind, part in gradients._asdict().items() if kind not in unasked}
 
 
 _NOTHING = np.empty((0, 0, 0)), np.empty((0, 0, 0))

@@ -6,13 +6,19 @@ columns.  Reals are float32 or float64, the same in all arrays.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from evsim._compile.decorators import allocating
+from evsim.display.short_repr import Brief
+from evsim.network.topology import Topology
 from evsim_gpu.model.coefficients import UNIT_FIELDS
-from evsim_gpu.model.layout import GridConnection, GridLayout
+from evsim_gpu.model.components import GridComponent, GridConnection
+from evsim_gpu.model.layout import GridLayout
+from evsim_gpu.model.synapse_values import Delays
 
 BLOCK = 128
 """Columns whose steps are worked on together: 1000 steps of them take some hundred kB."""
@@ -74,7 +80,6 @@ class Synapses(NamedTuple):
     target: np.ndarray  # column of the target in its component, int32
     delay: np.ndarray  # steps, int32
     weight: np.ndarray  # real
-    number: np.ndarray  # in the topology, int64
     row_delay: np.ndarray  # of all synapses of a source unit, int32; -1 if they differ
     row_column: np.ndarray  # see GridConnection, int32
     reach: np.ndarray  # the largest delay of connections in which those of a row differ, else 0
@@ -127,10 +132,80 @@ class Network(NamedTuple):
     synapses: Synapses
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class LaidOut(Brief):
+    """What the networks of a topology share, and what the last of them had.
+
+    ``structure`` has no delays and weights, ``place`` (synapses,) uint32 is that of a synapse's
+    target among the columns that are worked on together.  ``columns`` and ``is_held`` belong to
+    the records ``units`` of a layout, ``offset`` and ``reach``, that of components, to its
+    ``delays``.
+    """
+
+    first: np.ndarray
+    spiking: np.ndarray
+    structure: Synapses
+    place: np.ndarray
+    units: np.ndarray
+    columns: Columns
+    is_held: np.ndarray
+    delays: Delays
+    offset: np.ndarray
+    reach: np.ndarray
+
+    @classmethod
+    def of(cls, layout: GridLayout, before: LaidOut | None) -> LaidOut:
+        """Those of a layout; the arrays of ``before`` stay as they are: runs still read them."""
+        if before is None:
+            sizes = [component.columns for component in layout.components]
+            first = np.cumsum([0, *sizes]).astype(np.int64)
+            spiking = np.array([c.spiking for c in layout.components], np.bool_)
+            structure = _structure(layout)
+            place = _place(layout, structure)
+        else:
+            first, spiking = before.first, before.spiking
+            structure, place = before.structure, before.place
+        if before is None or before.units is not layout.units:
+            columns, is_held = _columns(layout)
+        else:
+            columns, is_held = before.columns, before.is_held
+        if before is None or before.delays is not layout.delays:
+            offset, reach = _offset(layout, structure, place), _reach(layout, structure)
+        else:
+            offset, reach = before.offset, before.reach
+        return cls(
+            first, spiking, structure, place, layout.units, columns, is_held, layout.delays,
+            offset, reach,
+        )  # fmt: skip
+
+
+_laid_out: WeakKeyDictionary[Topology, LaidOut] = WeakKeyDictionary()
+
+
 def flat_network(layout: GridLayout) -> Network:
-    """A layout as arrays."""
+    """A layout as arrays; what it has in common with the one before is kept."""
+    topology = layout.network.topology
+    laid_out = _laid_out[topology] = LaidOut.of(layout, _laid_out.get(topology))
+    return Network(
+        steps=layout.steps,
+        first=laid_out.first,
+        spiking=laid_out.spiking,
+        is_held=laid_out.is_held,
+        reach=laid_out.reach,
+        columns=laid_out.columns._replace(drop_rate=layout.drop_rate),
+        synapses=laid_out.structure._replace(
+            delay=layout.delays.values,
+            weight=layout.weights.values,
+            row_delay=layout.delays.row_delay,
+            reach=layout.delays.reach,
+            offset=laid_out.offset,
+        ),
+    )
+
+
+def _columns(layout: GridLayout) -> tuple[Columns, np.ndarray]:
+    """The columns of a layout without dropout, and ``Network.is_held``."""
     components = layout.components
-    sizes = [component.columns for component in components]
     unit = _joined([component.unit_of_column for component in components], np.int64)
     fields = [np.ascontiguousarray(layout.units[name][unit]) for name in UNIT_FIELDS]
     columns = Columns(
@@ -138,64 +213,75 @@ def flat_network(layout: GridLayout) -> Network:
         refractory=np.ascontiguousarray(layout.units["refractory"][unit]),
         is_lif=_joined([component.is_lif for component in components], np.bool_),
         unit=unit,
-        drop_rate=layout.drop_rate,
+        drop_rate=np.empty(0),
     )
+    held = [(layout.units["refractory"][c.unit_of_column] > 0).any() for c in components]
+    return columns, np.array(held, np.bool_)
+
+
+def _structure(layout: GridLayout) -> Synapses:
+    """The synapses of a layout without weights and delays."""
+    components, connections = layout.components, layout.connections
     external = np.cumsum([0, *(len(c.external) + len(c.internal) for c in components)])
     internal = external[:-1] + [len(c.external) for c in components]
-    connections = layout.connections
     rows = np.cumsum([0, *(c.source_units for c in connections)])
-    lengths = np.cumsum([0, *(c.synapse.size for c in connections)])
-    starts = [
-        c.row_start[:-1] + before for c, before in zip(connections, lengths[:-1], strict=True)
-    ]
-    synapses = Synapses(
+    starts = [c.row_start[:-1] + c.place.start for c in connections]
+    total = connections[-1].place.stop if connections else 0
+    return Synapses(
         external_first=external.astype(np.int64),
         internal_first=internal.astype(np.int64),
         source_first=np.array([c.source_first for c in connections], np.int64),
         source_units=np.array([c.source_units for c in connections], np.int64),
         source_column=np.array([c.source_column for c in connections], np.int64),
         row_first=rows[:-1].astype(np.int64),
-        row_start=_joined([*starts, lengths[-1:]], np.int64),
+        row_start=_joined([*starts, np.array([total])], np.int64),
         target=_joined([c.column for c in connections], np.int32),
-        delay=_joined([c.delay for c in connections], np.int32),
-        weight=_joined([c.weight for c in connections], layout.precision),
-        number=_joined([c.synapse for c in connections], np.int64),
-        row_delay=_joined([c.row_delay for c in connections], np.int32),
+        delay=np.empty(0, np.int32),
+        weight=np.empty(0),
+        row_delay=np.empty(0, np.int32),
         row_column=_joined([c.row_column for c in connections], np.int32),
-        reach=np.array([c.reach for c in connections], np.int64),
-        width=np.array([width_of(c, sizes[c.target_component]) for c in connections], np.int64),
-        offset=_joined([_offsets(c, sizes[c.target_component]) for c in connections], np.uint64),
-    )
-    return Network(
-        steps=layout.steps,
-        first=np.cumsum([0, *sizes]).astype(np.int64),
-        spiking=np.array([component.spiking for component in components], np.bool_),
-        is_held=np.array(
-            [(layout.units["refractory"][c.unit_of_column] > 0).any() for c in components], np.bool_
-        ),
-        reach=np.array(
-            [max((c.reach for c in each.internal), default=0) for each in components], np.int64
-        ),
-        columns=columns,
-        synapses=synapses,
+        reach=np.empty(0, np.int64),
+        width=np.array([_width(c, components) for c in connections], np.int64),
+        offset=np.empty(0, np.uint64),
     )
 
 
-def width_of(connection: GridConnection, columns: int) -> int:
+def _width(connection: GridConnection, components: tuple[GridComponent, ...]) -> int:
     """How many of the columns of the target component are worked on together.
 
     Emissions inside a component arrive while it runs, at all of its columns.
     """
+    columns = components[connection.target_component].columns
     return columns if connection.is_internal else min(BLOCK, columns)
 
 
-def _offsets(connection: GridConnection, columns: int) -> np.ndarray:
+def _place(layout: GridLayout, structure: Synapses) -> np.ndarray:
+    """See ``LaidOut``."""
+    widths = np.repeat(structure.width, [c.synapse.size for c in layout.connections])
+    return (structure.target % widths).astype(np.uint32)
+
+
+def _offset(layout: GridLayout, structure: Synapses, place: np.ndarray) -> np.ndarray:
     """See ``Synapses.offset``."""
-    if connection.reach == 0:
-        return np.zeros(connection.synapse.size, np.uint64)
-    width = width_of(connection, columns)
-    return connection.delay.astype(np.uint64) * width + connection.column % width
+    offset = np.empty(place.size, np.uint64)
+    reach, widths = layout.delays.reach.tolist(), structure.width.tolist()
+    for connection, reaches, width in zip(layout.connections, reach, widths, strict=True):
+        own = offset[connection.place]
+        if reaches == 0:
+            own[:] = 0
+        else:
+            delay = layout.delays.values[connection.place].view(np.uint32)
+            np.multiply(delay, width, out=own, dtype=np.uint64)
+            own += place[connection.place]
+    return offset
+
+
+def _reach(layout: GridLayout, structure: Synapses) -> np.ndarray:
+    """See ``Network.reach``."""
+    edges = zip(structure.internal_first, structure.external_first[1:], strict=True)
+    inside = [layout.delays.reach[first:last].max(initial=0) for first, last in edges]
+    return np.array(inside, np.int64)
 
 
 def _joined(parts: list[np.ndarray], kind: type) -> np.ndarray:
-    return np.concatenate([np.empty(0, kind), *parts]).astype(kind)
+    return np.concatenate([np.empty(0, kind), *parts], dtype=kind, casting="same_kind")

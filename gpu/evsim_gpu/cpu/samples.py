@@ -6,9 +6,11 @@ threads, so the results do not either.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from evsim._compile.decorators import allocating, entry_point
+from evsim._compile.decorators import allocating, compiled, entry_point
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
 from evsim.engines.exact.kernels.dropout import is_dropped
 from evsim_gpu.cpu.backward import Gradients, SourceArrays, pull_back_component
@@ -319,6 +321,16 @@ def pull_back_samples(
         fill_gradients(component, network, sums, gradients.weight, gradients.delay)
 
 
+@compiled
+def number_up_to(bound: int, delay: np.ndarray) -> int:
+    """How many delays are at most ``bound``, int32; counted in int32, for vector instructions."""
+    found: Any = np.int32(0)
+    limit = np.int32(bound)
+    for s in range(delay.size):
+        found += np.int32(delay[s] <= limit)
+    return int(found)
+
+
 @entry_point
 def count_arrivals(
     first: int,
@@ -344,8 +356,9 @@ def count_arrivals(
                     if spikes.dropped[spike]:
                         continue
                     latest = network.steps - spikes.step[spike]
-                    in_time = 0
-                    for s in range(begin, end):
-                        in_time += synapses.delay[s] <= latest
+                    if synapses.row_delay[row] >= 0:
+                        in_time = (end - begin) * (synapses.row_delay[row] <= latest)
+                    else:
+                        in_time = number_up_to(latest, synapses.delay[begin:end])
                     arrivals[0] += in_time
                     arrivals[1] += end - begin - in_time

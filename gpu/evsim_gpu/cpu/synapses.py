@@ -324,13 +324,13 @@ def pull_back_blocks(
                 block[n, j, 0] = adjoints.lambda_i[n, first + j]
                 block[n, j, 1] = adjoints.difference[n, first + j]
         for i in range(synapses.source_units[connection]):
+            if is_stopped():
+                return
             source = synapses.source_first[connection] + i
             begin, end = synapses_to(
                 synapses.row_first[connection] + i, first, first + size, synapses
             )
             for spike in range(start[source], start[source] + count[source]):
-                if is_stopped():
-                    return
                 if spikes.step[spike] <= steps and not spikes.dropped[spike]:
                     spike_time_gradient[spike] += pull_back_arrivals(
                         begin, end, spikes.step[spike], synapses, block, sums, scratch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,7 +15,8 @@ from evsim_gpu.cuda.backward import CudaGradients, CudaSources, adjoints, pull_b
 from evsim_gpu.cuda.batch import NOTHING_FOUND, CudaBatch
 from evsim_gpu.cuda.gpu import Gpu
 from evsim_gpu.device import Activity, Emissions, GridInputs, GridSources, MeanForm, Pulled
-from evsim_gpu.model.layout import GridConnection, GridLayout
+from evsim_gpu.model.components import GridConnection
+from evsim_gpu.model.layout import GridLayout
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -113,8 +115,9 @@ class CudaActivity(Brief, Activity):
             spikes = self._spikes_up_to_step(connection)
             synapses = np.diff(connection.row_start)
             source = np.repeat(np.arange(connection.source_units), synapses)
-            in_time = connection.delay <= self.layout.steps
-            latest = self.layout.steps - connection.delay[in_time]
+            delay = self.layout.delays.values[connection.place]
+            in_time = delay <= self.layout.steps
+            latest = self.layout.steps - delay[in_time]
             arrived = int(spikes[source[in_time], latest].sum())
             within += arrived
             after += int((spikes[:, -1] * synapses).sum()) - arrived
@@ -182,26 +185,25 @@ class CudaActivity(Brief, Activity):
     # -- adjoints -----------------------------------------------------------------------------
 
     def pull_back(
-        self, sources: GridSources, *, time_constants: bool, events: bool = True
+        self, sources: GridSources, *, delays: Collection[str], time_constants: bool
     ) -> Pulled:
-        """See ``Activity``; without ``events``, the gradients of input times are 0."""
         with self.gpu.current():
             found = pull_back(
                 self.batch,
                 self._cuda_sources(sources),
                 time_constants=time_constants,
-                events=events,
+                events=True,
             )
-            input_times = found.events.get() if events else np.zeros(self.inputs.step.size)
+            weight = self._of_synapses(found.weight)
             return Pulled(
-                weight=self._of_synapses(found.weight),
-                delay=self._of_synapses(found.delay),
+                weight=weight,
+                delay=self._of_synapses(found.delay) if delays else np.zeros(weight.size),
                 threshold=self._of_units(found.threshold),
                 reset=self._of_units(found.reset),
                 start=self._of_units(found.start),
                 tau_mem=self._of_units(found.tau_mem),
                 tau_syn=self._of_units(found.tau_syn),
-                events=input_times.astype(np.float64),
+                events=found.events.get().astype(np.float64),
                 limited=int(found.limited.get()[0]),
                 grazing=self._grazing(found),
                 activity=self,
@@ -248,9 +250,10 @@ class CudaActivity(Brief, Activity):
         )
 
     def _of_synapses(self, dense: Any) -> NDArray[np.float64]:
-        """The values of the topology's synapses, from those of dense synapses."""
-        values: NDArray[np.float64] = dense.get().astype(np.float64)
-        return values[self.batch.network.dense_index]
+        """The values of each connection's synapses row by row, from those of dense synapses."""
+        values = dense.get().astype(np.float64)[self.batch.network.dense_index]
+        slots = self.layout.network.topology.slots
+        return np.concatenate([np.empty(0), *(values[own] for own in slots)])
 
     def _of_units(self, of_columns: Any) -> NDArray[np.float64]:
         """The values of the units of all populations, from those of columns."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from evsim.display.short_repr import Brief
 from evsim_gpu.model.coefficients import UNIT_FIELDS
-from evsim_gpu.model.layout import GridComponent, GridConnection, GridLayout
+from evsim_gpu.model.components import GridComponent, GridConnection
+from evsim_gpu.model.layout import GridLayout
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,8 @@ class CudaParameters(Brief):
         delay = np.full(network.dense_synapses, layout.steps + 1, np.int32)
         for connection in layout.connections:
             index = network.dense_index[connection.synapse]
-            weight[index], delay[index] = connection.weight, connection.delay
+            weight[index] = layout.weights.values[connection.place]
+            delay[index] = layout.delays.values[connection.place]
         units_of = [component.unit_of_column for component in layout.components]
         slopes, refractory = layout.time_constant_slopes, layout.units["refractory"]
         coefficients = np.stack([layout.units[name] for name in UNIT_FIELDS])

@@ -2,6 +2,8 @@
 
 time_grid       the grid points, and those nearest to given times
 coefficients    the propagator of each unit over one step
-layout          GridLayout: components, columns and connections, with delays in steps
+components      units in components, and synapses sorted by source
+synapse_values  weights, and delays in steps, of these synapses
+layout          GridLayout: all of this for one network
 precision       checks that float32 or float64 can hold all of these
 """

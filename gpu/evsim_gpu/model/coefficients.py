@@ -7,6 +7,8 @@ float64 and rounded once to the engine's precision.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from evsim.engines.rest import voltages_from_rest
 from evsim.equations import lif
 from evsim.network.network import Network
+from evsim.network.topology import Topology
 from evsim_gpu.model.precision import check_coefficients, check_voltages
 from evsim_gpu.model.time_grid import to_steps
 
@@ -40,10 +43,26 @@ def unit_record(precision: type[np.floating]) -> np.dtype:
 def unit_coefficients(
     network: Network, dt: float, steps: int, precision: type[np.floating]
 ) -> np.ndarray:
-    """The records of all units, of ``unit_record``, shape (units of all populations,).
+    """The records of all units, of ``unit_record``, shape (units of all populations,), read-only.
 
-    NaN for units of inputs.  ValueError if the precision cannot hold a coefficient.
+    NaN for units of inputs.  ValueError if the precision cannot hold a coefficient.  Networks of
+    one topology that differ in weights and delays alone share them.
     """
+    key = network.populations, dt, steps, precision
+    kept = _kept.get(network.topology)
+    if kept is None or kept[0] != key:
+        units = _computed(network, dt, steps, precision)
+        units.setflags(write=False)
+        kept = _kept[network.topology] = key, units
+    return kept[1]
+
+
+_kept: WeakKeyDictionary[Topology, tuple[Any, np.ndarray]] = WeakKeyDictionary()
+"""What the records of a topology were computed for last, and they."""
+
+
+def _computed(network: Network, dt: float, steps: int, precision: type[np.floating]) -> np.ndarray:
+    """See ``unit_coefficients``."""
     units = np.zeros(network.topology.unit_count, unit_record(precision))
     tau_mem, tau_syn = network.per_unit("tau_mem"), network.per_unit("tau_syn")
     check_coefficients(network, tau_mem, tau_syn, dt, precision)

@@ -7,28 +7,44 @@ refractory periods and spike times are converted to steps in float64 and need no
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.arguments.checks import is_sparse
 from evsim.engines.rest import FromRest
 from evsim.network.network import Network
-from evsim.network.parameters import refuse
+from evsim.network.parameters import numbers, refuse
+from evsim.network.topology import Topology
 
 
 def check_parameters(network: Network, precision: type[np.floating]) -> None:
-    """Raise a ValueError for the first parameter that the precision cannot hold."""
+    """Raise a ValueError for the first parameter that the precision cannot hold.
+
+    Parameters that the network before had too, in the same topology, were checked there.
+    """
     if precision is np.float64:
         return
     limits = np.finfo(precision)
+    checked_for, before = _checked.get(network.topology, (precision, {}))
     for name, values in network.parameters.items():
         kind = name.rsplit(".", 1)[1]
-        if kind == "delay":
+        if kind == "delay" or (checked_for is precision and before.get(name) is numbers(values)):
             continue
-        sizes = np.abs(values.data if is_sparse(values) else values)
+        sizes = np.abs(numbers(values))
+        if limits.tiny <= sizes.min(initial=limits.max) and sizes.max(initial=0.0) <= limits.max:
+            continue
         wrong = (sizes > limits.max) | ((sizes < limits.tiny) & (sizes != 0))
         unit = "ms" if kind.startswith("tau") else ""
         refuse(values, wrong, name, unit, f"{_range(precision)}: {_remedy(precision)}")
+    found = {name: numbers(values) for name, values in network.parameters.items()}
+    _checked[network.topology] = precision, found
+
+
+_checked: WeakKeyDictionary[Topology, tuple[type[np.floating], dict[str, np.ndarray]]] = (
+    WeakKeyDictionary()
+)
+"""The precision and the parameters that were checked last, by topology."""
 
 
 def check_coefficients(

@@ -1,8 +1,8 @@
 """The compiled loops of the exact engine.
 
 ``forward`` finds the spikes of a batch.  ``simulate`` is what Python calls; ``feedforward`` runs a
-unit whose presynaptic spikes are all known, ``recurrent`` the units of a loop, which needs time
-slices, late arrivals, the search for the next spike and a queue of units.
+unit whose presynaptic spikes are all known, ``recurrent`` the units of a loop.  These need time
+slices, lists of arrivals and, in each slice, the next spike of each unit and a queue of units.
 
 ``backward`` integrates the adjoints.  ``pull_back`` is what Python calls; ``adjoint_intervals`` has
 the adjoints of a unit between its jumps, ``arrival_gradients`` reads them at arrivals,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +18,12 @@ class SourceArrays(NamedTuple):
 
     Parameters
     ----------
-    is_peak : bool
-        Whether the readout is the peak voltage.
     rate, slope : arrays, shape (units of all populations,)
         The weighting ``w(t) = (1 + slope t) e^{-rate t}`` of a mean of each unit.
     voltage_cotangent : array, shape (batch, units of all populations)
-        ``dF/dV = voltage_cotangent w(t)`` of each unit, per ms; for a peak, the cotangent of the
-        peak voltage.
+        ``dF/dV = voltage_cotangent w(t)`` of each unit, per ms.
+    peak_cotangent : array, shape (batch, units of all populations)
+        Of the largest V of LI units, and of LIF units that do not spike.
     phantom : array, shape (batch, units of all populations)
         lambda_V at the end of the trial, of units with a phantom spike there.
     moments, moment_start : arrays, shapes (moments,) and (batch + 1,)
@@ -36,10 +36,10 @@ class SourceArrays(NamedTuple):
         The largest |lambda_V-| at an emission.
     """
 
-    is_peak: bool
     rate: np.ndarray
     slope: np.ndarray
     voltage_cotangent: np.ndarray
+    peak_cotangent: np.ndarray
     phantom: np.ndarray
     moments: np.ndarray
     moment_start: np.ndarray
@@ -56,9 +56,9 @@ class Sources(NamedTuple):
     ----------
     of_unit : array of int, shape (units of all populations,)
         The group whose sources a unit has; for units that are not read, any.
-    is_peak, first_read, last_read : arrays, shape (groups,)
+    first_read, last_read : arrays, shape (groups,)
     rate, slope : arrays, shape (units of all populations,)
-    voltage_cotangent, phantom : arrays, shape (batch, units of all populations)
+    voltage_cotangent, peak_cotangent, phantom : arrays, shape (batch, units of all populations)
     moments : array, shape (moments of all groups,)
     first_moment : array, shape (groups + 1,)
         Where the moments of each group begin.
@@ -72,10 +72,10 @@ class Sources(NamedTuple):
     """
 
     of_unit: np.ndarray
-    is_peak: np.ndarray
     rate: np.ndarray
     slope: np.ndarray
     voltage_cotangent: np.ndarray
+    peak_cotangent: np.ndarray
     phantom: np.ndarray
     moments: np.ndarray
     first_moment: np.ndarray
@@ -96,7 +96,7 @@ def sources_of_unit(unit: int, sources: Sources) -> SourceArrays:
     first, last = sources.first_read[group], sources.last_read[group]
     cotangent = sources.moment_cotangent[begin:end].reshape((moments.size, last - first))
     return SourceArrays(
-        sources.is_peak[group], sources.rate, sources.slope, sources.voltage_cotangent,
+        sources.rate, sources.slope, sources.voltage_cotangent, sources.peak_cotangent,
         sources.phantom, moments, sources.moment_start[group],
         cotangent, first, last, sources.limit,
     )  # fmt: skip
@@ -114,17 +114,22 @@ def joined(groups: list[SourceArrays], of_unit: np.ndarray) -> Sources:
         moments = np.concatenate([group.moments for group in groups])
     return Sources(
         of_unit=of_unit,
-        is_peak=np.array([group.is_peak for group in groups]),
         rate=first.rate,
         slope=first.slope,
         voltage_cotangent=first.voltage_cotangent,
+        peak_cotangent=first.peak_cotangent,
         phantom=first.phantom,
         moments=moments,
-        first_moment=np.cumsum([0, *(group.moments.size for group in groups)]),
+        first_moment=_ends([group.moments.size for group in groups]),
         moment_start=moment_start,
         moment_cotangent=flat_cotangent,
-        first_cotangent=np.cumsum([0, *(group.moment_cotangent.size for group in groups)]),
+        first_cotangent=_ends([group.moment_cotangent.size for group in groups]),
         first_read=np.array([group.first_read for group in groups]),
         last_read=np.array([group.last_read for group in groups]),
         limit=first.limit,
     )
+
+
+def _ends(sizes: list[int]) -> np.ndarray:
+    """Where arrays of these sizes, one after the other, begin and end, int64."""
+    return np.array([0, *accumulate(sizes)], np.int64)

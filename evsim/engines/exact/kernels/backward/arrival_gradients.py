@@ -13,7 +13,6 @@ import numpy as np
 
 from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
-from evsim.engines.exact.kernels.arrivals import possible_arrivals
 from evsim.engines.exact.kernels.backward.adjoint_intervals import adjoints_at, interval_at
 from evsim.engines.exact.kernels.backward.adjoint_sources import SourceArrays
 from evsim.engines.exact.kernels.backward.gradients import Gradients
@@ -175,12 +174,24 @@ def empty_group(
 
 
 @compiled
+def sent_through(first: int, last: int, listed: np.ndarray, trial: Trial) -> int:
+    """How many spikes are sent through synapses, which are given as for ``pull_back_arrivals``."""
+    total = 0
+    for place in range(first, last):
+        synapse = listed[place] if listed.size > 0 else place
+        total += trial.counts[trial.synapses[synapse].source]
+    return total
+
+
+@compiled
 def pull_back_arrivals(
     unit: int,
     n: int,
+    first_synapse: int,
+    last_synapse: int,
+    listed: np.ndarray,
     sources: SourceArrays,
     trial: Trial,
-    left_out: np.ndarray,
     intervals: np.ndarray,
     first_interval: int,
     last_interval: int,
@@ -188,13 +199,14 @@ def pull_back_arrivals(
     spike_time_gradient: np.ndarray,
     gradients: Gradients,
 ) -> int:
-    """Pull all arrivals at a unit back, synapse by synapse; the last of them stay in the group.
+    """Pull arrivals at a unit back, synapse by synapse; the last of them stay in the group.
 
     So the groups are full even if units have few arrivals.  The group has n arrivals, at units with
     the same time constants; returns how many it has then.
 
-    The unit's intervals are ``first_interval`` to ``last_interval``.  Arrivals at the end of the
-    trial have no effect.  Sources with ``left_out[source] >= 0`` are left out.
+    The synapses are ``first_synapse`` to ``last_synapse - 1``, or those that ``listed`` has there,
+    unless it is empty.  The unit's intervals are ``first_interval`` to ``last_interval``.  Arrivals
+    at the end of the trial have no effect.
     """
     # After the last jump both adjoints are 0, unless the readout has a dF/dV there.
     is_zero = (
@@ -203,13 +215,16 @@ def pull_back_arrivals(
         and intervals[first_interval].voltage_cotangent == 0.0
     )
     latest = min(trial.duration, intervals[first_interval].begin) if is_zero else trial.duration
-    is_listed = last_interval > first_interval + 1 and possible_arrivals(unit, trial) > CELLS
-    if is_listed:
+    if not latest > 0.0:
+        return n
+    has_cells = last_interval > first_interval + 1 and (
+        sent_through(first_synapse, last_synapse, listed, trial) > CELLS
+    )
+    if has_cells:
         list_intervals(group.cells, trial.duration, intervals, first_interval, last_interval)
-    for synapse in range(trial.incoming[unit], trial.incoming[unit + 1]):
+    for place in range(first_synapse, last_synapse):
+        synapse = listed[place] if listed.size > 0 else place
         source, delay = trial.synapses[synapse].source, trial.synapses[synapse].delay
-        if left_out.size > 0 and left_out[source] >= 0:
-            continue
         k = first_interval
         for spike in range(
             trial.starts[source] + trial.counts[source] - 1, trial.starts[source] - 1, -1
@@ -219,7 +234,7 @@ def pull_back_arrivals(
             time = trial.spikes[spike].time + delay
             if time >= latest or trial.spikes[spike].is_dropped:
                 continue
-            if is_listed:
+            if has_cells:
                 k = listed_interval(time, group.cells, trial.duration, intervals)
             else:
                 k = interval_at(time, intervals, k, last_interval)

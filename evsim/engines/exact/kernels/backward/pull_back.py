@@ -18,6 +18,7 @@ from evsim.engines.exact.kernels.arrivals import (
     merge_readings,
     new_arrivals,
     possible_arrivals,
+    sorted_arrivals,
     with_room,
 )
 from evsim.engines.exact.kernels.backward.adjoint_intervals import (
@@ -53,7 +54,7 @@ from evsim.engines.exact.kernels.backward.shared_arrivals import (
     pull_back_shared,
 )
 from evsim.engines.exact.kernels.failures import Status, has_failed
-from evsim.engines.exact.kernels.forward.recurrent_state import Components
+from evsim.engines.exact.kernels.forward.recurrent_state import Components, units_of_layer
 from evsim.engines.exact.kernels.readouts.integrals import (
     end_of_group,
     new_states,
@@ -88,6 +89,12 @@ class Needed(NamedTuple):
     intervals: int
     shared_arrivals: int  # at units that share them
     shared_synapses: int
+
+
+@allocating
+def members_of(component: int, components: Components) -> np.ndarray:
+    """The units of a component."""
+    return components.units[components.first[component] : components.first[component + 1]]
 
 
 @compiled
@@ -127,9 +134,7 @@ def needed_for_layer(
         batch.units, batch.synapses, batch.incoming, batch.duration, batch.spikes,
         batch.starts[sample], batch.counts[sample],
     )  # fmt: skip
-    # The component is one population: its units follow each other.
-    first = components.units[components.first[component]]
-    last = components.units[components.first[component + 1] - 1] + 1
+    first, last = units_of_layer(component, components)
     moments = moments_of(first, sample, sources)
     if not trial.units[first].is_lif:
         if sources.first_read != first:
@@ -145,7 +150,9 @@ def needed_for_layer(
         unit = end
     for unit in range(first, last):
         emissions = max(emissions, trial.counts[unit])
-    return Needed(0, 0, interval_limit(emissions, moments), arrivals, synapses)
+    members = components.units[components.first[component] : components.first[component + 1]]
+    of_peaks = arrivals_of_peaks(members, sample, sources, trial)
+    return Needed(of_peaks, 0, interval_limit(emissions, moments), arrivals, synapses)
 
 
 @compiled
@@ -166,9 +173,12 @@ def pull_back_layer(
         batch.units, batch.synapses, batch.incoming, batch.duration, batch.spikes,
         batch.starts[sample], batch.counts[sample],
     )  # fmt: skip
-    first = components.units[components.first[component]]
-    last = components.units[components.first[component + 1] - 1] + 1
+    first, last = units_of_layer(component, components)
     if trial.units[first].is_lif:
+        pull_back_silent_peaks(
+            components.units[components.first[component] : components.first[component + 1]],
+            sample, sources, trial, scratch.arrivals, spike_time_gradient, gradients,
+        )  # fmt: skip
         pull_back_lif_units(
             first, last, sample, sources, trial, scratch, spike_time_gradient, gradients, failure
         )
@@ -176,6 +186,41 @@ def pull_back_layer(
         pull_back_li_units(
             first, last, sample, sources, trial, scratch, spike_time_gradient, gradients
         )
+
+
+@compiled
+def pull_back_silent_peaks(
+    members: np.ndarray,
+    sample: int,
+    sources: SourceArrays,
+    trial: Trial,
+    arrivals: Arrivals,
+    spike_time_gradient: np.ndarray,
+    gradients: Gradients,
+) -> None:
+    """Pull the peaks of LIF units that do not spike back to their arrivals.
+
+    Such a unit has no emission, so nothing else depends on its adjoint, and its arrivals are those
+    of an LI unit.
+    """
+    for unit in members:
+        cotangent = sources.peak_cotangent[sample, unit]
+        if cotangent == 0.0 or trial.counts[unit] > 0:
+            continue
+        n = sorted_arrivals(unit, trial, arrivals, possible_arrivals(unit, trial))
+        if is_stopped():
+            return
+        pull_back_peak(unit, trial, arrivals, n, cotangent, spike_time_gradient, gradients)
+
+
+@compiled
+def arrivals_of_peaks(members: np.ndarray, sample: int, sources: SourceArrays, trial: Trial) -> int:
+    """The largest number of arrivals at units whose peaks are pulled back."""
+    most = 0
+    for unit in members:
+        if sources.peak_cotangent[sample, unit] != 0.0:
+            most = max(most, possible_arrivals(unit, trial))
+    return most
 
 
 @compiled
@@ -192,7 +237,7 @@ def pull_back_lif_units(
 ) -> None:
     """Pull emissions and cotangents of the voltages of LIF units back to their arrivals."""
     begin, end = sources.moment_start[sample], sources.moment_start[sample + 1]
-    no_source = sources.moment_start[:0]
+    all_synapses = sources.moment_start[:0]
     n, grouped = 0, first  # arrivals in the group, and the last of the units where they arrive
     end_of_shared, is_shared, prepared = first, False, -1
     for unit in range(first, last + 1):
@@ -231,8 +276,8 @@ def pull_back_lif_units(
             )  # fmt: skip
             continue
         n = pull_back_arrivals(
-            unit, n, sources, trial, no_source, scratch.intervals, 0, last_interval, scratch.group,
-            spike_time_gradient, gradients,
+            unit, n, trial.incoming[unit], trial.incoming[unit + 1], all_synapses, sources, trial,
+            scratch.intervals, 0, last_interval, scratch.group, spike_time_gradient, gradients,
         )  # fmt: skip
         grouped = unit
 
@@ -250,25 +295,28 @@ def pull_back_li_units(
 ) -> None:
     """Pull cotangents of the voltages of LI units back to their arrivals."""
     begin, end = sources.moment_start[sample], sources.moment_start[sample + 1]
-    voltage_cotangent, arrivals = sources.voltage_cotangent[sample], scratch.arrivals
+    voltage_cotangent, peak_cotangent = (
+        sources.voltage_cotangent[sample],
+        sources.peak_cotangent[sample],
+    )
+    has_peaks, arrivals = np.any(peak_cotangent[first:last]), scratch.arrivals
     cached, n = -1, 0
     unit = first
     while unit < last:
         group_end = unit + 1
-        if not sources.is_peak:
+        if not has_peaks:
             group_end = end_of_group(trial.units, unit, last)
         has_cotangent = np.any(voltage_cotangent[unit:group_end])
-        if end > begin or has_cotangent:
+        if end > begin or has_cotangent or has_peaks:
             n = arrivals_at(unit, trial, arrivals, cached, n)
             if is_stopped():
                 return
             cached = unit
-            if has_cotangent and sources.is_peak:
+            if peak_cotangent[unit] != 0.0:
                 pull_back_peak(
-                    unit, trial, arrivals, n, voltage_cotangent[unit], spike_time_gradient,
-                    gradients,
-                )  # fmt: skip
-            elif has_cotangent:
+                    unit, trial, arrivals, n, peak_cotangent[unit], spike_time_gradient, gradients
+                )
+            if has_cotangent:
                 pull_back_group_mean(
                     unit, group_end, trial, arrivals, n, sources.rate[unit], sources.slope[unit],
                     voltage_cotangent, spike_time_gradient, gradients,
@@ -318,10 +366,11 @@ def pull_back_samples(
                 failure.status = Status.STOPPED
                 return
             if recurrent is not None and recurrent[component]:
-                intervals = intervals_of_component(
-                    component, sample, own, trial_of(batch, sample), components
-                )
-                needed = larger(needed, Needed(0, 0, intervals, 0, 0))
+                trial = trial_of(batch, sample)
+                intervals = intervals_of_component(component, sample, own, trial, components)
+                members = members_of(component, components)
+                arrivals = arrivals_of_peaks(members, sample, own, trial)
+                needed = larger(needed, Needed(arrivals, 0, intervals, 0, 0))
             else:
                 needed = larger(needed, needed_for_layer(component, sample, own, batch, components))
     scratch = new_scratch(needed)
@@ -331,8 +380,13 @@ def pull_back_samples(
             if sources.of_unit[unit] != group:
                 own, group = sources_of_unit(unit, sources), sources.of_unit[unit]
             if recurrent is not None and recurrent[component]:
+                trial = trial_of(batch, sample)
+                pull_back_silent_peaks(
+                    members_of(component, components), sample, own, trial, scratch.arrivals,
+                    spike_time_gradient, gradients,
+                )  # fmt: skip
                 pull_back_component(
-                    component, sample, own, trial_of(batch, sample), components,
+                    component, sample, own, trial, components,
                     scratch.intervals, scratch.group, sent, spike_time_gradient, gradients,
                     failure,
                 )  # fmt: skip
@@ -380,12 +434,14 @@ def pull_back_time_constants(
         for unit in wanted:
             first_spike, emissions = trial.starts[unit], trial.counts[unit]
             voltage_cotangent = sources.voltage_cotangent[sample, unit]
+            peak_cotangent = sources.peak_cotangent[sample, unit]
             phantom = sources.phantom[sample, unit]
             if sources.of_unit[unit] != group:
                 own, group = sources_of_unit(unit, sources), sources.of_unit[unit]
             begin, end = own.moment_start[sample], own.moment_start[sample + 1]
             is_read = own.first_read <= unit < own.last_read and end > begin
-            if emissions == 0 and voltage_cotangent == 0.0 and phantom == 0.0 and not is_read:
+            has_no_source = voltage_cotangent == peak_cotangent == phantom == 0.0 and not is_read
+            if emissions == 0 and has_no_source:
                 continue
             n = arrivals_at(unit, trial, arrivals, cached, n)
             if is_stopped():
@@ -396,12 +452,10 @@ def pull_back_time_constants(
                 column = unit - own.first_read
                 moments = own.moments[begin:end]
                 moment_cotangent = own.moment_cotangent[begin:end, column]
-            if own.is_peak and voltage_cotangent != 0.0:
-                if peak_moment(unit, trial, arrivals, n, peak) > 0:
-                    moments, moment_cotangent = with_moment(
-                        moments, moment_cotangent, peak[0], voltage_cotangent
-                    )
-                voltage_cotangent = 0.0
+            if peak_cotangent != 0.0 and peak_moment(unit, trial, arrivals, n, peak) > 0:
+                moments, moment_cotangent = with_moment(
+                    moments, moment_cotangent, peak[0], peak_cotangent
+                )
             trajectory = with_segments_for(trajectory, n + 2 * emissions + moments.size)
             segments = fill_trajectory(
                 unit, trial, arrivals, n, first_spike, first_spike + emissions, moments, trajectory

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evsim._compile.decorators import allocating, compiled
+from evsim._compile.decorators import allocating, compiled, record
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
 from evsim.engines.exact.kernels.backward.adjoint_intervals import (
     add_start_gradient,
@@ -59,19 +59,27 @@ def new_sent(synapses: int) -> Sent:
     return Sent(np.zeros(synapses), np.zeros(synapses), np.empty(GROUP_SIZE), np.empty(GROUP_SIZE))
 
 
-class Progress(NamedTuple):
-    """How far the units of a component have been pulled back.
+PROGRESS = record(
+    [
+        ("first", np.int64),  # of its intervals; -1 for a unit outside the component
+        ("open", np.int64),  # the last of its intervals, which is open
+        ("remaining", np.int64),  # how many of its emissions have not been pulled back
+        ("free_at", np.float64),  # when the refractory period after the latest of these ends
+        ("tau_mem", np.float64),
+        ("tau_syn", np.float64),
+    ]
+)
+"""How far a unit has been pulled back, beside what each arrival needs: so it lies together.
 
-    The intervals of unit u are ``intervals[first[u]:open[u] + 1]``; first is -1 for units outside.
-    ``remaining[u]`` of its emissions have not been pulled back; the refractory period after the
-    latest of these ends at ``free_at[u]``, which is -1 once the period has been entered.
-    """
+``free_at`` is -1 if no refractory period is left, or once it has been entered.
+"""
+
+
+class Progress(NamedTuple):
+    """How far the units of a component have been pulled back; ``units`` are PROGRESS records."""
 
     intervals: np.ndarray
-    first: np.ndarray
-    open: np.ndarray
-    remaining: np.ndarray
-    free_at: np.ndarray
+    units: np.ndarray
 
 
 @compiled
@@ -133,11 +141,10 @@ def open_last_intervals(
     gradients: Gradients,
 ) -> Progress:
     """Open the interval of each unit at the end of the trial, where only phantom spikes are."""
-    units = trial.starts.size
-    progress = Progress(
-        intervals, np.full(units, -1), np.empty(units, np.int64), trial.counts.copy(),
-        np.full(units, -1.0),
-    )  # fmt: skip
+    progress = Progress(intervals, np.empty(trial.starts.size, PROGRESS))
+    of_units = progress.units
+    for unit in range(of_units.size):
+        of_units[unit].first = -1
     moments = moments_read(sample, sources, members)
     place = 0
     for unit in members:
@@ -145,10 +152,13 @@ def open_last_intervals(
             sources.voltage_cotangent[sample, unit],
             sources.phantom[sample, unit],
         )
-        progress.first[unit] = progress.open[unit] = place
+        of_units[unit].first = of_units[unit].open = place
+        of_units[unit].remaining = trial.counts[unit]
+        of_units[unit].tau_mem = trial.units[unit].tau_mem
+        of_units[unit].tau_syn = trial.units[unit].tau_syn
         open_interval(intervals, place, trial.duration, phantom, 0.0, phantom, voltage_cotangent)
         gradients.threshold[unit] += trial.units[unit].tau_mem * phantom
-        progress.free_at[unit] = next_release(unit, trial, progress)
+        of_units[unit].free_at = next_release(unit, trial, progress)
         place += interval_limit(trial.counts[unit], moments)
     return progress
 
@@ -195,18 +205,18 @@ def pull_back_component(
                 unit, spike, outgoing, components.synapses, sources, trial, progress, group, sent,
                 spike_time_gradient, gradients,
             )  # fmt: skip
-        if progress.free_at[unit] >= 0.0:
+        if progress.units[unit].free_at >= 0.0:
             enter_refractory_period(unit, sources, trial, progress, gradients)
-        progress.open[unit] = pull_back_emission(
+        progress.units[unit].open = pull_back_emission(
             unit, spike, spike_time_gradient[spike], sources.voltage_cotangent[sample, unit],
-            sources, trial, intervals, progress.open[unit], gradients, failure,
+            sources, trial, intervals, progress.units[unit].open, gradients, failure,
         )  # fmt: skip
         if has_failed(failure):
             return
-        lambda_v = intervals[progress.open[unit]].lambda_v
+        lambda_v = intervals[progress.units[unit].open].lambda_v
         gradients.threshold[unit] += trial.units[unit].tau_mem * lambda_v
-        progress.remaining[unit] -= 1
-        progress.free_at[unit] = next_release(unit, trial, progress)
+        progress.units[unit].remaining -= 1
+        progress.units[unit].free_at = next_release(unit, trial, progress)
     if is_stopped():
         failure.status = Status.STOPPED
         return
@@ -218,13 +228,14 @@ def pull_back_component(
         if is_stopped():
             failure.status = Status.STOPPED
             return
-        add_start_gradient(unit, sources, trial, intervals, progress.open[unit], gradients)
+        add_start_gradient(unit, sources, trial, intervals, progress.units[unit].open, gradients)
         if n > 0 and not have_equal_time_constants(unit, grouped, trial.units):
             empty_group(group, n, grouped, trial, spike_time_gradient, gradients)
             n = 0
         n = pull_back_arrivals(
-            unit, n, sources, trial, progress.first, intervals, progress.first[unit],
-            progress.open[unit], group, spike_time_gradient, gradients,
+            unit, n, components.external_first[unit], components.external_first[unit + 1],
+            components.external, sources, trial, intervals, progress.units[unit].first,
+            progress.units[unit].open, group, spike_time_gradient, gradients,
         )  # fmt: skip
         grouped = unit
     empty_group(group, n, grouped, trial, spike_time_gradient, gradients)
@@ -233,9 +244,9 @@ def pull_back_component(
 @compiled
 def next_release(unit: int, trial: Trial, progress: Progress) -> float:
     """The end of the refractory period after the latest remaining emission; -1 for none."""
-    if progress.remaining[unit] == 0:
+    if progress.units[unit].remaining == 0:
         return -1.0
-    time = trial.spikes[trial.starts[unit] + progress.remaining[unit] - 1].time
+    time = trial.spikes[trial.starts[unit] + progress.units[unit].remaining - 1].time
     refractory = trial.units[unit].refractory
     return time + refractory if is_refractory_after(time, refractory) else -1.0
 
@@ -245,11 +256,11 @@ def enter_refractory_period(
     unit: int, sources: SourceArrays, trial: Trial, progress: Progress, gradients: Gradients
 ) -> None:
     """Enter the refractory period after a unit's latest remaining emission, from its end."""
-    spike = trial.starts[unit] + progress.remaining[unit] - 1
-    progress.open[unit] = pull_back_release(
-        unit, spike, sources, trial, progress.intervals, progress.open[unit], gradients
+    spike = trial.starts[unit] + progress.units[unit].remaining - 1
+    progress.units[unit].open = pull_back_release(
+        unit, spike, sources, trial, progress.intervals, progress.units[unit].open, gradients
     )
-    progress.free_at[unit] = -1.0
+    progress.units[unit].free_at = -1.0
 
 
 @compiled
@@ -259,15 +270,15 @@ def pull_back_voltages(
     """Make lambda_V of the units that are read jump at a moment."""
     for column in range(sources.moment_cotangent.shape[1]):
         unit = sources.first_read + column
-        if progress.first[unit] < 0:
+        if progress.units[unit].first < 0:
             continue  # of a population between those of the component
         free_at = -1.0
-        if progress.remaining[unit] > 0:
-            spike = trial.starts[unit] + progress.remaining[unit] - 1
+        if progress.units[unit].remaining > 0:
+            spike = trial.starts[unit] + progress.units[unit].remaining - 1
             free_at = trial.spikes[spike].time + trial.units[unit].refractory
-        progress.open[unit] = pull_back_moment(
+        progress.units[unit].open = pull_back_moment(
             unit, sources.moments[moment], sources.moment_cotangent[moment, column], free_at,
-            sources, trial, progress.intervals, progress.open[unit], gradients,
+            sources, trial, progress.intervals, progress.units[unit].open, gradients,
         )  # fmt: skip
 
 
@@ -300,13 +311,13 @@ def pull_back_sent(
             if time >= trial.duration:
                 end = place
                 break
-            if is_before_release(time, progress.free_at[target]):
+            if is_before_release(time, progress.units[target].free_at):
                 enter_refractory_period(target, sources, trial, progress, gradients)
             k = interval_from_open(
-                time, progress.intervals, progress.open[target], progress.first[target]
+                time, progress.intervals, progress.units[target].open, progress.units[target].first
             )
-            sent.tau_mem[n] = trial.units[target].tau_mem
-            sent.tau_syn[n] = trial.units[target].tau_syn
+            sent.tau_mem[n] = progress.units[target].tau_mem
+            sent.tau_syn[n] = progress.units[target].tau_syn
             put_in_group(group, n, target, time, sources, trial, progress.intervals, k)
             n += 1
             place += 1

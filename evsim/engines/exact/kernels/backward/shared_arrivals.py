@@ -26,6 +26,7 @@ from evsim.engines.exact.kernels.backward.gradients import Gradients
 from evsim.engines.exact.kernels.trial import Trial, share_decays
 from evsim.equations.lif import (
     adjoint_flow,
+    adjoint_step,
     arrival_gradient,
     decays_and_response,
     difference_factors,
@@ -40,10 +41,10 @@ class SharedArrivals(NamedTuple):
     """The sorted arrivals at some units, how adjoints change between them, and the adjoints.
 
     ``syn``, ``response`` and ``difference_factor`` are those of ``lif.adjoint_flow`` from the end
-    of the block, its last arrival, back to each arrival; column b of ``between`` has those, and
-    ``e^{-t/tau_mem}``, from the end of block b + 1 back to that of block b.  ``by_synapse`` lists
-    the arrivals synapse by synapse, those of the j-th synapse from ``first[j]`` on.  ``elapsed``,
-    ``lambda_v``, ``lambda_i`` and ``difference`` are of one unit after the other.
+    of the block, its last arrival, back to each arrival; column b of ``between`` has what
+    ``lif.adjoint_step`` needs from the end of block b + 1 back to that of block b.  ``by_synapse``
+    lists the arrivals synapse by synapse, those of the j-th synapse from ``first[j]`` on.
+    ``elapsed``, ``lambda_v``, ``lambda_i`` and ``difference`` are of one unit after the other.
     """
 
     arrivals: Arrivals
@@ -64,7 +65,7 @@ def new_shared_arrivals(arrivals: int, synapses: int) -> SharedArrivals:
     """Room for so many arrivals at a unit with so many synapses."""
     return SharedArrivals(
         new_arrivals(arrivals), np.empty(arrivals), np.empty(arrivals), np.empty(arrivals),
-        np.empty((4, arrivals // BLOCK + 1)), np.empty(arrivals, np.int64),
+        np.empty((3, arrivals // BLOCK + 1)), np.empty(arrivals, np.int64),
         np.empty(synapses + 2, np.int64), np.empty(arrivals), np.empty(arrivals),
         np.empty(arrivals), np.empty(arrivals),
     )  # fmt: skip
@@ -112,9 +113,8 @@ def prepare(shared: SharedArrivals, unit: int, trial: Trial) -> int:
         mem, syn, response = decays_and_response(
             time[end_of_next - 1] - time[end - 1], tau_mem, tau_syn, tau_syn
         )
-        factor, _, _ = difference_factors(mem, syn, response, tau_mem, tau_syn)
         shared.between[0, block], shared.between[1, block] = mem, syn
-        shared.between[2, block], shared.between[3, block] = response, factor
+        shared.between[2, block] = response
     list_by_synapse(shared, n, trial.incoming[unit], trial.incoming[unit + 1])
     return n
 
@@ -191,12 +191,10 @@ def fill_adjoints(
             follows = False
             continue
         if follows and k == before:
-            mem, syn = shared.between[0, block], shared.between[1, block]
-            response, factor = shared.between[2, block], shared.between[3, block]
-            toward = response * ratio * (lambda_v if tau_syn <= tau_mem else lambda_i)
-            difference = difference * factor - toward
-            lambda_i = lambda_i * syn + lambda_v * response
-            lambda_v = lambda_v * mem
+            lambda_v, lambda_i, difference = adjoint_step(
+                lambda_v, lambda_i, difference, shared.between[0, block], shared.between[1, block],
+                shared.between[2, block], tau_mem, tau_syn,
+            )  # fmt: skip
         else:
             lambda_v, lambda_i, difference = adjoint_flow(
                 intervals[k].lambda_v, intervals[k].lambda_i, intervals[k].difference,

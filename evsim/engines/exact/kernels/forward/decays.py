@@ -38,8 +38,11 @@ def fill_decays(
         if is_stopped():
             return
         end = min(begin + 4096, last)
-        for i in range(begin, end):
-            set_factors(decays, i, time[i], tau_mem, tau_syn)
+        # Indices from 0 on, or the loop gets no vector instructions.
+        part = Decays(decays.mem[begin:end], decays.syn[begin:end], decays.response[begin:end])
+        times = time[begin:end]
+        for i in range(times.size):
+            set_factors(part, i, times[i], tau_mem, tau_syn)
         begin = end
 
 

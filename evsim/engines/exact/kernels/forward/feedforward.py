@@ -79,6 +79,40 @@ def may_emit(
 
 
 @compiled
+def pass_quickly(
+    voltage: float,
+    current: float,
+    now: float,
+    i: int,
+    last: int,
+    unit: int,
+    shift: int,
+    trial: Trial,
+    stage: Stage,
+) -> tuple[float, float, float, int]:
+    """Pass arrivals i to last - 1 up to the first before which V may reach the threshold.
+
+    Stops, too, at one that is simultaneous with the one before, and after some thousands.  ``now``
+    is the time of the last event, an arrival.  Returns V, I, the time, and the next arrival.
+    """
+    threshold = trial.units[unit].threshold
+    highest_response = trial.units[unit].highest_response
+    arrivals, decays = stage.arrivals, stage.decays
+    end = min(last, (i & ~4095) + 4096)
+    while i < end:
+        next_voltage = voltage * decays.mem[i] + current * decays.response[i]
+        next_current = current * decays.syn[i]
+        if (arrivals.time[i] == now) | may_reach_threshold(
+            voltage, current, next_voltage, next_current, threshold, highest_response
+        ):
+            break
+        voltage, now = next_voltage, arrivals.time[i]
+        current = next_current + trial.synapses[arrivals.synapse[i] + shift].weight
+        i += 1
+    return voltage, current, now, i
+
+
+@compiled
 def simulate_unit(
     unit: int,
     trial: Trial,
@@ -109,6 +143,11 @@ def simulate_unit(
         if is_stopped_at(i):
             failure.status = Status.STOPPED
             return spike_count
+        if now == last_event and not is_refractory:
+            voltage, current, now, i = pass_quickly(
+                voltage, current, now, i, last, unit, shift, trial, stage
+            )
+            last_event = now
         until = arrivals.time[i]
         while now < until:
             if is_refractory:

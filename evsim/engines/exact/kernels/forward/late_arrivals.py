@@ -1,7 +1,6 @@
-"""Late arrivals: those that are sent while the block of time slices they fall into already runs.
+"""Late arrivals: those that are sent while the time slice they fall into already runs.
 
-Each unit has a linked list of them for each time slice.  The lists of the slice that runs are in
-the order of time; those of later slices are sorted when they begin.
+Each unit has a linked list of them, in the order of time.
 """
 
 from __future__ import annotations
@@ -46,40 +45,3 @@ def insert_late_arrival(
         return count, count + 1
     late[before].next = count
     return head, count + 1
-
-
-@compiled
-def sort_late_arrivals(late: np.ndarray, head: int) -> int:
-    """Sort a list by time, by merging sorted parts that get twice as long; its new head."""
-    if head < 0 or late[head].next < 0:
-        return head
-    size = 1
-    while True:
-        left, head, tail, parts = head, -1, -1, 0
-        while left >= 0:
-            parts += 1
-            right, left_size = left, 0
-            while left_size < size and right >= 0:
-                left_size += 1
-                right = late[right].next
-            right_size = size
-            while left_size > 0 or (right_size > 0 and right >= 0):
-                take_right = left_size == 0 or (
-                    right_size > 0 and right >= 0 and late[right].time < late[left].time
-                )
-                if take_right:
-                    link, right = right, late[right].next
-                    right_size -= 1
-                else:
-                    link, left = left, late[left].next
-                    left_size -= 1
-                if tail < 0:
-                    head = link
-                else:
-                    late[tail].next = link
-                tail = link
-            left = right
-        late[tail].next = -1
-        if parts == 1:
-            return head
-        size *= 2

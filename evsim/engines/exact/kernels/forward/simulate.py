@@ -13,9 +13,10 @@ from evsim._compile.stop_polls import is_stopped, is_stopped_at
 from evsim.engines.exact.kernels.arrivals import largest_arrival_count
 from evsim.engines.exact.kernels.dropout import is_dropped
 from evsim.engines.exact.kernels.failures import Status, has_failed
+from evsim.engines.exact.kernels.forward.arrival_lists import new_flight
 from evsim.engines.exact.kernels.forward.feedforward import simulate_unit
 from evsim.engines.exact.kernels.forward.recurrent import simulate_component
-from evsim.engines.exact.kernels.forward.recurrent_state import STATE, Components
+from evsim.engines.exact.kernels.forward.recurrent_state import STATE, Components, units_of_layer
 from evsim.engines.exact.kernels.forward.staging import (
     SILENT,
     Stage,
@@ -23,7 +24,11 @@ from evsim.engines.exact.kernels.forward.staging import (
     has_room,
     new_stage,
 )
-from evsim.engines.exact.kernels.forward.time_slices import new_flight
+from evsim.engines.exact.kernels.forward.time_steps.component import UNSUITABLE, simulate_in_steps
+from evsim.engines.exact.kernels.forward.time_steps.dense_synapses import (
+    dense_synapses,
+    no_dense_synapses,
+)
 from evsim.engines.exact.kernels.spike_records import NO_ROOM, SPIKE, grown_spikes
 from evsim.engines.exact.kernels.trial import Trial, with_spikes
 
@@ -43,8 +48,7 @@ def arrivals_in_layer(
 ) -> int:
     """The largest number of arrivals at a LIF unit of a feedforward component in a sample."""
     trial = Trial(units, synapses, incoming, duration, spikes, start[sample], count[sample])
-    first = components.units[components.first[component]]
-    last = components.units[components.first[component + 1] - 1] + 1
+    first, last = units_of_layer(component, components)
     return largest_arrival_count(first, last, trial) if units[first].is_lif else 0
 
 
@@ -74,9 +78,7 @@ def simulate_layer(
     """
     # The trial is put together here, where references to arrays are not counted.
     trial = Trial(units, synapses, incoming, duration, spikes, start[sample], count[sample])
-    # The component is one population: its units follow each other.
-    first = components.units[components.first[component]]
-    last = components.units[components.first[component + 1] - 1] + 1
+    first, last = units_of_layer(component, components)
     if not units[first].is_lif:
         trial.starts[first:last] = spike_count
         return last - first, spike_count
@@ -183,6 +185,7 @@ def simulate_samples(
     if recurrent is not None:
         states = np.empty(start.shape[1], STATE)
         flight = new_flight(0)
+        dense, looked_at = no_dense_synapses(), -1
     for sample in range(first, last):
         sample_start, sample_count, key = start[sample], count[sample], keys[sample]
         begin, end = input_start[sample], input_start[sample + 1]
@@ -202,18 +205,27 @@ def simulate_samples(
                 trial = Trial(
                     units, synapses, incoming, duration, spikes, sample_start, sample_count
                 )
-                new_count = NO_ROOM
+                if looked_at != component:
+                    dense, looked_at = dense_synapses(component, components, units), component
+                if flight.spikes.size < spikes.size:
+                    flight = new_flight(spikes.size)
+                new_count = UNSUITABLE if dense.component != component else NO_ROOM
                 while new_count == NO_ROOM:
-                    if flight.spikes.size < trial.spikes.size:
-                        flight = new_flight(trial.spikes.size)
-                    new_count = simulate_component(
-                        component, trial, components, spike_count, sample_limit, states, flight,
-                        work, key, failure,
+                    new_count = simulate_in_steps(
+                        component, trial, components, dense, spike_count, sample_limit, states,
+                        flight.unit_of, work, key, failure,
                     )  # fmt: skip
                     if new_count == NO_ROOM:
                         trial = with_spikes(trial, grown_spikes(trial.spikes, spike_count))
-                spike_count = new_count
+                        flight = new_flight(trial.spikes.size)
                 spikes = trial.spikes
+                if new_count == UNSUITABLE:
+                    spike_count, spikes, flight = simulate_component(
+                        component, trial, components, spike_count, sample_limit, states, flight,
+                        work, key, failure,
+                    )  # fmt: skip
+                else:
+                    spike_count = new_count
             else:
                 arrivals = arrivals_in_layer(
                     component, sample, units, synapses, incoming, duration, components, spikes,

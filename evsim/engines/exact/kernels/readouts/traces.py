@@ -205,16 +205,14 @@ def adjoint_trace_samples(
                 column = unit - own.first_read
                 moments = own.moments[begin:end]
                 moment_cotangent = own.moment_cotangent[begin:end, column]
-            if own.is_peak:
-                if voltage_cotangent != 0.0:
-                    n = arrivals_at(unit, trial, arrivals, -1, 0)
-                    if is_stopped():
-                        return
-                    if peak_moment(unit, trial, arrivals, n, peak) > 0:
-                        moments, moment_cotangent = with_moment(
-                            moments, moment_cotangent, peak[0], voltage_cotangent
-                        )
-                voltage_cotangent = 0.0
+            if own.peak_cotangent[sample, unit] != 0.0:
+                n = arrivals_at(unit, trial, arrivals, -1, 0)
+                if is_stopped():
+                    return
+                if peak_moment(unit, trial, arrivals, n, peak) > 0:
+                    moments, moment_cotangent = with_moment(
+                        moments, moment_cotangent, peak[0], own.peak_cotangent[sample, unit]
+                    )
             if is_stopped():
                 return
             intervals = with_intervals(intervals, interval_limit(trial.counts[unit], moments.size))

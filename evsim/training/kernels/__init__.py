@@ -1,0 +1,1 @@
+"""Compiled loops over the numbers of a parameter in training."""
