@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -11,8 +12,10 @@ from typing import ClassVar
 import page
 import parallel
 import pytest
+import random_networks_agree
 import registry
 import run
+import small_networks
 from claims import Claim, Finding, Table
 from records import Record
 
@@ -46,6 +49,18 @@ def test_claim(name, tmp_path):
     for picture in finding.pictures:
         assert (tmp_path / picture.file).read_bytes().startswith(b"\x89PNG")
     assert Finding.from_json(json.loads(json.dumps(finding.to_json()))) == finding
+
+
+@pytest.mark.parametrize("number", [8831, 8987])
+def test_a_stored_network_is_judged_as_the_one_that_was_drawn(number, tmp_path):
+    """Two networks in which the terms of a gradient with respect to rest add up to 0."""
+    case = small_networks.small_case(0, number)
+    assert any(name.endswith(".rest") for name in case.wrt)
+    small_networks.save_case(tmp_path / "case.safetensors", case, {"seed": 0})
+    again, description = small_networks.load_case(tmp_path / "case.safetensors")
+    assert description["seed"] == 0
+    for each in case, again:
+        assert random_networks_agree.examine_any(each, 50, Counter()) is None
 
 
 @pytest.mark.parametrize("name", registry.modules())

@@ -211,6 +211,8 @@ def results_of(
         scales[name] = largest(folded(case, name, np.abs(flat))) + 1e-2 * largest(flat)
         if name.endswith((".tau_mem", ".tau_syn")):
             scales[name] += terms_of_time_constants(state.samples, adjoint.samples)
+        if name.endswith(".rest"):  # the sum of these and of what the readout sees directly
+            scales[name] += largest(adjoint.threshold) + largest(adjoint.reset)
     times = [
         float(abs(s)) for sample in adjoint.samples for s in sample.spike_time_gradient.values()
     ]

@@ -25,6 +25,7 @@ from evsim.engines.protocol import Adjustments
 from evsim.engines.reference.network import Event, Kind, Model, SampleDropout, Simulation
 from evsim.network.topology import Topology
 from evsim.readouts import FirstSpike, Mean, Peak, Readout, SampleTimes, SpikeTimes, VoltageAt
+from evsim.storage.networks import network_of
 
 KIND_OF_FILE = "disagreement"
 
@@ -572,7 +573,7 @@ def load_case(path: Path) -> tuple[SmallCase, dict[str, Any]]:
     """The case and the description that ``save_case`` has written."""
     arrays, description = storage.load_arrays(path, KIND_OF_FILE)
     settings = description.pop("case")
-    network = storage._network_of(
+    network = network_of(
         settings["structure"],
         {n.removeprefix("network/"): a for n, a in arrays.items() if n.startswith("network/")},
     )

@@ -46,7 +46,7 @@ def load_network(path: str | os.PathLike[str]) -> Network:
     path = checked_path(path, "path", "a file")
     arrays, structure = load_arrays(path, "network")
     try:
-        return _network_of(structure, arrays)
+        return network_of(structure, arrays)
     except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise StorageError(f"{path} does not describe a network: {error}") from error
 
@@ -83,7 +83,8 @@ def network_arrays(network: Network) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _network_of(structure: Any, arrays: dict[str, np.ndarray]) -> Network:
+def network_of(structure: Any, arrays: dict[str, np.ndarray]) -> Network:
+    """The network of such a structure and such arrays."""
     populations = []
     for entry in structure["populations"]:
         if entry["kind"] not in _KINDS:
