@@ -15,6 +15,7 @@ from rich.progress import track
 
 import evsim
 from evsim import losses, readouts
+from evsim.engines.protocol import EngineError
 from evsim.losses import Loss
 from evsim.simulation import Gradient
 from evsim_gpu import Grid
@@ -130,10 +131,22 @@ def random_problem(rng: np.random.Generator, number: int, batch: int) -> Problem
     """A random problem; the kinds of networks and the losses take turns."""
     kind, output = KINDS[number % len(KINDS)], ("LI", "LIF")[number // len(KINDS) % 2]
     case = random_case(rng, kind, batch=batch, output=output, duration=20.0)
+    while not is_simulated(case):
+        case = random_case(rng, kind, batch=batch, output=output, duration=20.0)
     spiking = isinstance(case.network.output, evsim.LIF)  # single neurons always spike
     choices = LOSSES["LIF" if spiking else "LI"]
     labels = rng.integers(0, case.network.output.units, batch)
     return Problem(number, kind, case, choices[number // (2 * len(KINDS)) % len(choices)], labels)
+
+
+def is_simulated(case: Case) -> bool:
+    """Whether no engine refuses a case, as one that runs away."""
+    try:
+        for make in ENGINES.values():
+            evsim.simulate(case.network, case.inputs, case.duration, make(threads=1))
+    except EngineError:
+        return False
+    return True
 
 
 def compare(
