@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from oracle import difference_of, entries_of
@@ -245,6 +247,16 @@ def test_beside_losses_of_spike_times():
     targets = np.array([[[5.0], [np.nan], [np.nan]]] * 3)
     both = SpikeTimeMSE(SpikeTimes(1)) + Existence("output", when="wanted")
     assert evsim.gradient(network, SPIKES, targets, both, DURATION).loss > 0.0
+
+
+def test_only_layers_that_the_loss_leaves_silent_are_warned_of():
+    network, loss = NETWORKS["layers"], CrossEntropy(Mean())
+    assert not evsim.simulate(network, SPIKES, DURATION).spike_counts["second"].any()
+    with pytest.warns(evsim.SilentNetworkWarning, match=r"or add the loss .*Existence\('second'\)"):
+        evsim.gradient(network, SPIKES, [0, 1, 0], loss, DURATION)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evsim.gradient(network, SPIKES, [0, 1, 0], loss + Existence("second"), DURATION)
 
 
 def test_a_peak_of_li_units_is_what_it_was():

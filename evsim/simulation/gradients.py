@@ -18,6 +18,7 @@ from evsim.display.short_repr import and_more, first
 from evsim.engines import resolve
 from evsim.engines.protocol import Adjustments, Engine, Report
 from evsim.losses import Loss, Outcome
+from evsim.losses.existence import pulled_populations
 from evsim.losses.regularisers import RateRegulariser
 from evsim.network.checks import check_inputs, check_network, check_wrt
 from evsim.network.dropout import Dropout
@@ -87,7 +88,7 @@ def gradient(
     found = quiet_gradient(network, spikes, labels, loss, duration, options)
     warn_of_unreached(found.run.network, found.run.inputs, found.run.duration)
     warn_of_seconds(found.run.network, found.run.inputs, found.run.duration)
-    warn_of_silent_layers(found.run.network, found.run.spike_counts)
+    warn_of_silent_layers(found.run.network, found.run.spike_counts, pulled_populations(loss))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
@@ -37,8 +37,13 @@ def warn_of_unreached(network: Network, inputs: Mapping[str, SpikeTrains], durat
         )
 
 
-def warn_of_silent_layers(network: Network, spike_counts: Mapping[str, np.ndarray]) -> None:
-    """Warn of populations without a spike in the whole batch, which cut off what is behind."""
+def warn_of_silent_layers(
+    network: Network, spike_counts: Mapping[str, np.ndarray], pulled: Collection[str] = ()
+) -> None:
+    """Warn of populations without a spike in the whole batch, which cut off what is behind.
+
+    Those in ``pulled`` are left out: the loss pulls them to their threshold.
+    """
     if not any(spike_counts[population.name].any() for population in network.inputs):
         return
     silent = [
@@ -46,6 +51,7 @@ def warn_of_silent_layers(network: Network, spike_counts: Mapping[str, np.ndarra
         for population in network.populations
         if isinstance(population, LIF)
         and not spike_counts[population.name].any()
+        and population.name not in pulled
         and _leads_on(network, population.name)
     ]
     unreached = set(_unreached(network)) if silent else set()
