@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from evsim.arguments.checks import check_is, check_number, real_array, shown
 from evsim.arguments.keywords import helpful
-from evsim.losses.loss import Loss, WeightedSum
+from evsim.losses.loss import Loss, terms_of
 from evsim.readouts import Readout, SilentPeak
 
 When = Literal["silent-in-batch", "wanted"]
@@ -106,5 +106,4 @@ class Existence(Loss):
 
 def pulled_populations(loss: Loss) -> set[str]:
     """The populations whose silent units a loss, or a term of it, pulls to their threshold."""
-    terms = [term for _, term in loss.terms] if isinstance(loss, WeightedSum) else [loss]
-    return {term.population for term in terms if isinstance(term, Existence)}
+    return {term.population for _, term in terms_of(loss) if isinstance(term, Existence)}

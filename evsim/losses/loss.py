@@ -209,7 +209,7 @@ class Loss(ABC):
     def __add__(self, other: Loss) -> Loss:
         if not isinstance(other, Loss):
             return NotImplemented
-        return WeightedSum((*_terms_of(self), *_terms_of(other)))
+        return WeightedSum((*terms_of(self), *terms_of(other)))
 
     def __radd__(self, other: Any) -> Loss:
         # ``sum(losses)`` begins with 0.
@@ -221,7 +221,7 @@ class Loss(ABC):
     def __mul__(self, factor: float) -> Loss:
         if not (is_integer(factor) or isinstance(factor, (float, np.floating))):
             return NotImplemented
-        return WeightedSum(tuple((factor * weight, term) for weight, term in _terms_of(self)))
+        return WeightedSum(tuple((factor * weight, term) for weight, term in terms_of(self)))
 
     __rmul__ = __mul__
 
@@ -351,5 +351,6 @@ class WeightedSum(Loss):
             term.check_in_trial(of_term, duration)
 
 
-def _terms_of(loss: Loss) -> tuple[tuple[float, Loss], ...]:
+def terms_of(loss: Loss) -> tuple[tuple[float, Loss], ...]:
+    """The terms of a sum of losses, or a loss as the only one, with their weights."""
     return loss.terms if isinstance(loss, WeightedSum) else ((1.0, loss),)

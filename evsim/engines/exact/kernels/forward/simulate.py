@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from evsim._compile.decorators import compiled, entry_point
+from evsim._compile.decorators import allocating, compiled, entry_point
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
 from evsim.engines.exact.kernels.arrivals import largest_arrival_count
 from evsim.engines.exact.kernels.dropout import is_dropped
 from evsim.engines.exact.kernels.failures import Status, has_failed
-from evsim.engines.exact.kernels.forward.arrival_lists import new_flight
+from evsim.engines.exact.kernels.forward.arrival_lists import Flight, new_flight
 from evsim.engines.exact.kernels.forward.feedforward import simulate_unit
 from evsim.engines.exact.kernels.forward.recurrent import simulate_component
 from evsim.engines.exact.kernels.forward.recurrent_state import STATE, Components, units_of_layer
@@ -26,8 +26,9 @@ from evsim.engines.exact.kernels.forward.staging import (
 )
 from evsim.engines.exact.kernels.forward.time_steps.component import UNSUITABLE, simulate_in_steps
 from evsim.engines.exact.kernels.forward.time_steps.dense_synapses import (
-    dense_synapses,
-    no_dense_synapses,
+    DenseSynapses,
+    dense_synapses_of,
+    has_tables,
 )
 from evsim.engines.exact.kernels.spike_records import NO_ROOM, SPIKE, grown_spikes
 from evsim.engines.exact.kernels.trial import Trial, with_spikes
@@ -147,6 +148,40 @@ def write_inputs(
             i += 1
 
 
+@allocating
+def simulate_loop(
+    component: int,
+    trial: Trial,
+    components: Components,
+    dense: DenseSynapses,
+    spike_count: int,
+    spike_limit: int,
+    states: np.ndarray,
+    flight: Flight,
+    work: np.ndarray,
+    key: np.uint64,
+    failure: np.ndarray,
+) -> tuple[int, np.ndarray, Flight]:
+    """Run a recurrent component in time steps where that is better, and else in time slices.
+
+    Returns how many spikes there are then, and both buffers, which grow when they are full.
+    """
+    new_count = NO_ROOM if has_tables(dense) else UNSUITABLE
+    while new_count == NO_ROOM:
+        new_count = simulate_in_steps(
+            component, trial, components, dense, spike_count, spike_limit, states,
+            flight.unit_of, work, key, failure,
+        )  # fmt: skip
+        if new_count == NO_ROOM:
+            trial = with_spikes(trial, grown_spikes(trial.spikes, spike_count))
+            flight = new_flight(trial.spikes.size)
+    if new_count != UNSUITABLE:
+        return new_count, trial.spikes, flight
+    return simulate_component(
+        component, trial, components, spike_count, spike_limit, states, flight, work, key, failure
+    )
+
+
 @entry_point
 def simulate_samples(
     first: int,
@@ -185,7 +220,7 @@ def simulate_samples(
     if recurrent is not None:
         states = np.empty(start.shape[1], STATE)
         flight = new_flight(0)
-        dense, looked_at = no_dense_synapses(), -1
+        tables = dense_synapses_of(components, recurrent, units)
     for sample in range(first, last):
         sample_start, sample_count, key = start[sample], count[sample], keys[sample]
         begin, end = input_start[sample], input_start[sample + 1]
@@ -205,27 +240,12 @@ def simulate_samples(
                 trial = Trial(
                     units, synapses, incoming, duration, spikes, sample_start, sample_count
                 )
-                if looked_at != component:
-                    dense, looked_at = dense_synapses(component, components, units), component
                 if flight.spikes.size < spikes.size:
                     flight = new_flight(spikes.size)
-                new_count = UNSUITABLE if dense.component != component else NO_ROOM
-                while new_count == NO_ROOM:
-                    new_count = simulate_in_steps(
-                        component, trial, components, dense, spike_count, sample_limit, states,
-                        flight.unit_of, work, key, failure,
-                    )  # fmt: skip
-                    if new_count == NO_ROOM:
-                        trial = with_spikes(trial, grown_spikes(trial.spikes, spike_count))
-                        flight = new_flight(trial.spikes.size)
-                spikes = trial.spikes
-                if new_count == UNSUITABLE:
-                    spike_count, spikes, flight = simulate_component(
-                        component, trial, components, spike_count, sample_limit, states, flight,
-                        work, key, failure,
-                    )  # fmt: skip
-                else:
-                    spike_count = new_count
+                spike_count, spikes, flight = simulate_loop(
+                    component, trial, components, tables[component], spike_count, sample_limit,
+                    states, flight, work, key, failure,
+                )  # fmt: skip
             else:
                 arrivals = arrivals_in_layer(
                     component, sample, units, synapses, incoming, duration, components, spikes,

@@ -64,6 +64,7 @@ TOO_MANY = 4  # times the arrivals that were expected: begin again with shorter 
 SETTLED = 100  # arrivals at a unit from inside, on average, before this is judged
 ATTEMPTS = 4  # with shorter and shorter steps
 VISITS = 8  # of arrivals at a unit, one by one, in a step, on average; more are for time slices
+FIRST_STEPS = 100  # with more visits than that
 
 
 # -- units in a step ----------------------------------------------------------------------------
@@ -316,7 +317,7 @@ def run_steps(
             return spike_count, 0.0
         windows = Windows(windows.first, windows.last, windows.first_inside, last_inside)
         sent, visits = work[ARRIVALS] - sent_before, work[STEPS] - visits_before
-        if visits > 2 * sent + VISITS * (n + SETTLED) * members:
+        if visits > 2 * sent + VISITS * (n + FIRST_STEPS) * members:
             return UNSUITABLE, 0.0
         outside = windows.last * members
         if sent > outside + SETTLED * members and sent > TOO_MANY * ratio * outside:

@@ -29,10 +29,9 @@ class DenseSynapses(NamedTuple):
     of NaN where there is no synapse.  ``common_delay`` (S,) is the delay of all synapses of a
     source, NaN if they differ.  ``source`` says which of the S sources each unit of the network
     is, and ``member`` which of the M units; -1 if none.  Units ``run[r]`` to ``run[r + 1] - 1`` of
-    the M have equal time constants.  ``component`` is the component, -1 if it has no tables.
+    the M have equal time constants.
     """
 
-    component: int
     weight: np.ndarray
     delay: np.ndarray
     weight_to: np.ndarray
@@ -50,8 +49,28 @@ def no_dense_synapses() -> DenseSynapses:
     """No tables."""
     nothing, none = np.empty((0, 0)), np.empty(0, np.int64)
     return DenseSynapses(
-        -1, nothing, nothing, nothing, nothing, np.empty(0), 0.0, 0.0, none, none, none
+        nothing, nothing, nothing, nothing, np.empty(0), 0.0, 0.0, none, none, none
     )
+
+
+@compiled
+def has_tables(dense: DenseSynapses) -> bool:
+    """Whether they are those of a component."""
+    return dense.weight.size > 0
+
+
+@allocating
+def dense_synapses_of(
+    components: Components, recurrent: np.ndarray, units: np.ndarray
+) -> list[DenseSynapses]:
+    """The tables of each component; empty ones for those that are not recurrent."""
+    tables = []
+    for component in range(recurrent.size):
+        if recurrent[component]:
+            tables.append(dense_synapses(component, components, units))
+        else:
+            tables.append(no_dense_synapses())
+    return tables
 
 
 @compiled
@@ -78,7 +97,7 @@ def runs_of_equal_time_constants(members: np.ndarray, units: np.ndarray) -> np.n
 
 @allocating
 def dense_synapses(component: int, components: Components, units: np.ndarray) -> DenseSynapses:
-    """The tables of a component; with ``component`` -1 if it has none.
+    """The tables of a component; empty ones if it has none, see ``has_tables``.
 
     It has none if they would be large or mostly empty, if two synapses connect the same pair of
     units, if time constants differ from unit to unit, or if a threshold is not above rest.
@@ -127,7 +146,6 @@ def dense_synapses(component: int, components: Components, units: np.ndarray) ->
             longest = max(longest, longest_of_source)
         s += 1
     return DenseSynapses(
-        component,
         weight,
         delay,
         weight_to,
