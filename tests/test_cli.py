@@ -127,12 +127,13 @@ def test_yin_yang_flags_reach_the_network(tmp_path, capsys):
     network = storage.load_network(folder / "best.safetensors")
     assert network.parameters["input->hidden.delay"].shape == (5, 4)
     config = json.loads((folder / "config.json").read_text())
-    assert [weight for weight, _ in config["loss"]["terms"]] == [1.0, 0.1, 0.1]
+    assert [weight for weight, _ in config["loss"]["terms"]] == [1.0, 0.1, 0.1, 1.0]
     assert config["loss"]["terms"][1][1]["tau0"] == 2.0
     assert [each["population"] for each in config["regularisers"]] == ["hidden"]
     pictures = {path.name for path in (folder / "pictures").iterdir()}
     assert pictures == {
-        "learning.png", "decisions.png", "delays_input_hidden.png", "spikes.png", "traces.png",
+        "learning.png", "decisions.png", "delays_input_hidden.png", "delays_hidden_output.png",
+        "spikes.png", "traces.png",
     }  # fmt: skip
 
 

@@ -405,14 +405,19 @@ def test_a_loss_takes_the_terms_that_can_be_read_from_the_outputs_and_names_them
 
 def test_the_arguments_of_a_term_are_those_given_or_the_settings_or_the_defaults():
     terms = ("1*time", "2*time(tau0=2, alpha=0)", "3*time_invariant", "4*time_invariant(delta=1)")
-    found = yin_yang.loss(yin_yang.Settings(delta=5.0, more_losses=terms))
+    settings = yin_yang.Settings(delta=5.0, tau0=0.7, more_losses=terms)
+    found = yin_yang.loss(settings)
     first_spikes = evsim.losses.FirstSpikeCrossEntropy
-    assert found.terms[1:] == (
-        (1.0, first_spikes()),
+    assert found.terms == (
+        (1.0, first_spikes(tau0=0.7, alpha=0.0)),
+        (1.0, first_spikes(tau0=0.7, alpha=0.0)),
         (2.0, first_spikes(tau0=2.0, alpha=0.0)),
         (3.0, evsim.losses.TimeInvariantMSE(delta=5.0)),
         (4.0, evsim.losses.TimeInvariantMSE(delta=1.0)),
+        (1.0, evsim.losses.Existence("hidden")),
     )
+    squared = yin_yang.Settings(delta=5.0, loss="time_invariant", existence=0.0)
+    assert yin_yang.loss(squared) == evsim.losses.TimeInvariantMSE(delta=5.0)
     found = mnist.loss(mnist.Settings(loss="time", tau1=7.0, more_losses=("1*time(tau0=3)",)))
     assert found.terms[1][1] == first_spikes(tau0=3.0, tau1=7.0, alpha=3.6e-4)
 
