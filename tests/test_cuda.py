@@ -136,7 +136,7 @@ def random_sources(
     if what == "mean":
         parts["mean"] = random_form(rng, layout.steps, units, real)
     if what == "peak":
-        parts["peak_step"] = pair.cpu.peak(population)[1]
+        _, parts["peak_step"], parts["peak_share"] = pair.cpu.peak(population)
     if is_lif and what in ("mean", "spikes"):
         size = pair.cpu.emissions(population).step.size
         parts["slopes"] = rng.normal(size=size).astype(real)
