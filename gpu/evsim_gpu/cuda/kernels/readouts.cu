@@ -73,16 +73,16 @@ extern "C" __global__ void __launch_bounds__(128) read_means(int samples, int st
 }
 
 // The share of lambda_V's jump at a peak that acts on the times of arrivals at its grid point, from
-// V there and from I before and after these arrivals: V'-/(V'- - V'+) where they end a rise, 1 where
-// V rises beyond them, and 0 where it has ceased to rise before them.
+// V there and from I before and after these arrivals: V'-/(V'- - V'+) where they end a rise, 1
+// where V rises beyond them, and 0 where it has ceased to rise before them.
 __device__ inline real peak_share(real voltage, real current_before, real current_after) {
     const real rise = current_before - voltage, fall = voltage - current_after;
     if (fall < 0) return 1;
     return rise > 0 ? rise / (rise + fall) : real(0);
 }
 
-// The largest V over all grid points, the first grid point that has it, and `peak_share`, which is 0
-// at both ends of the trial; NaN if any V is NaN.
+// The largest V over all grid points, the first grid point that has it, and `peak_share`, which is
+// 0 at both ends of the trial; NaN if any V is NaN.
 extern "C" __global__ void __launch_bounds__(128) read_peaks(int samples, int steps, int columns,
     int first, int width, const real *__restrict__ coefficients, const int *__restrict__ refractory,
     const real *current, const unsigned *emitted, int spikes, real *values, int *peak_step,
