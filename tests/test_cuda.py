@@ -136,7 +136,7 @@ def random_sources(
     if what == "mean":
         parts["mean"] = random_form(rng, layout.steps, units, real)
     if what == "peak":
-        parts["peak_step"] = pair.cpu.peak(population)[1]
+        _, parts["peak_step"], parts["peak_share"] = pair.cpu.peak(population)
     if is_lif and what in ("mean", "spikes"):
         size = pair.cpu.emissions(population).step.size
         parts["slopes"] = rng.normal(size=size).astype(real)
@@ -192,6 +192,44 @@ def test_gradients_are_those_of_the_cpu(gpu, kind, what, precision):
         case = random_case(rng, kind, batch=3, duration=20.0, output=output)
         pair = simulated(case, precision)
         assert_same_gradients(pair, random_sources(rng, pair, "output", what))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("population", ["silent", "output"])
+def test_peaks_that_arrivals_cut_off_are_those_of_the_cpu(gpu, population, precision):
+    """Behind a layer and inside a loop, with delays and without."""
+    normal, delay = evsim.Normal, evsim.Uniform(0.0, 3.0)
+    network = evsim.Network(
+        [
+            evsim.Input("input", 4),
+            evsim.LIF("first", 5, refractory=2.0),
+            evsim.LIF("silent", 6, threshold=5.0),
+            evsim.LI("output", 6),
+        ],
+        [
+            evsim.Connection("input", "first", normal(4.0, 1.0), delay),
+            evsim.Connection("first", "first", normal(0.0, 0.5)),
+            evsim.Connection("silent", "first", 0.1),
+            *(
+                connection
+                for target in ("silent", "output")
+                for connection in (
+                    evsim.Connection("input", target, normal(1.5, 0.5), delay),
+                    evsim.Connection("first", target, normal(-1.5, 0.5)),
+                )
+            ),
+        ],
+        seed=2,
+    )
+    trains = random_trains(np.random.default_rng(2), 4, 3, 20.0, 8)
+    pair = simulated(Case(network, {"input": trains}, 20.0), precision)
+    assert not pair.cpu.counts("silent").any()
+    shares = pair.cpu.peak(population)[2]
+    assert ((shares > 0.01) & (shares < 0.99)).sum() >= 4, shares
+    assert_same_activity(pair)
+    sources = random_sources(np.random.default_rng(3), pair, population, "peak")
+    assert_same_gradients(pair, sources)
 
 
 @pytest.mark.slow

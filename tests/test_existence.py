@@ -115,8 +115,7 @@ def test_the_threshold_is_subtracted(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_engines_agree(name):
     network = NETWORKS[name]
-    # On a grid, the arrival of inhibition that ends the rise to a peak gets too much.
-    grids = (Grid(0.01), Grid(0.001)) if name.startswith("layers") else ()
+    grids = Grid(0.01), Grid(0.001)
     loss = 0.7 * Existence("second") + Existence("first", 0.2, 3.0) + CrossEntropy(Mean())
     found = {
         engine: evsim.gradient(network, SPIKES, [0, 1, 0], loss, DURATION, engine=engine)
@@ -124,11 +123,9 @@ def test_engines_agree(name):
     }
     exact, *others = found.values()
     assert exact.loss > 0.0
-    for other, tolerance in zip(others, (0.0, 1e-11, 0.2, 0.02), strict=False):
+    for other, tolerance in zip(others, (0.0, 1e-11, 0.2, 0.03), strict=True):
         assert other.loss == pytest.approx(exact.loss, rel=0.01 * tolerance + 1e-14)
         for parameter, values in exact.parameters.items():
-            if tolerance > 1e-3 and not parameter.endswith(".weight"):
-                continue
             scale = max(np.abs(values).max(), 1e-9)
             np.testing.assert_allclose(
                 other.parameters[parameter], values, rtol=0, atol=tolerance * scale

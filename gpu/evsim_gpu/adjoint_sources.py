@@ -41,7 +41,8 @@ def grid_sources(state: GridState, sources: AdjointSources) -> GridSources:
         slopes.append(state.slopes_by_number(name, sources.spike_times))
         reals["phantom"] = state.phantom(name, sources.spike_times)
     if sources.peak is not None:
-        reals["cotangents"], parts["peak_step"] = sources.peak, state.activity.peak(name)[1]
+        _, parts["peak_step"], reals["peak_share"] = state.activity.peak(name)
+        reals["cotangents"] = sources.peak
         of_start += np.where(parts["peak_step"] == 0, sources.peak, 0.0)
     elif sources.mean is not None:
         form = sources.mean.weighting.form(state.duration)

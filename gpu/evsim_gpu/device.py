@@ -78,6 +78,8 @@ class GridSources(Brief):
         With ``cotangents`` (batch, units) of the mean.
     peak_step : int32, (batch, units), or None
         Where V peaks, with ``cotangents`` of the peak; 0 for none.
+    peak_share : (batch, units) or None
+        The share of lambda_V's jump there that arrivals at the same grid point see.
     cotangents : (batch, units) or None
     phantom : (batch, units) or None
         lambda_V at the end of the trial.
@@ -111,6 +113,7 @@ class GridSources(Brief):
     limit: float = np.inf
     mean: MeanForm | None = None
     peak_step: np.ndarray | None = None
+    peak_share: np.ndarray | None = None
     cotangents: np.ndarray | None = None
     phantom: np.ndarray | None = None
     slopes: np.ndarray | None = None
@@ -142,7 +145,10 @@ class Pulled(Brief):
     sources: GridSources
 
     def adjoints(self, population: str) -> tuple[np.ndarray, np.ndarray]:
-        """lambda_V and lambda_I after every grid point, each (batch, steps + 1, units)."""
+        """lambda_V and lambda_I after every grid point, each (batch, steps + 1, units).
+
+        As arrivals there see them: of the jump at a peak, lambda_V has ``GridSources.peak_share``.
+        """
         return self.activity.adjoints(self, population)
 
 
@@ -176,8 +182,11 @@ class Activity(ABC):
         """A weighted mean, in the engine's precision, (batch, units)."""
 
     @abstractmethod
-    def peak(self, population: str) -> tuple[np.ndarray, np.ndarray]:
-        """The largest V over all grid points, and the first with it, int32; (batch, units)."""
+    def peak(self, population: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The largest V over all grid points, the first with it, int32, and its share.
+
+        Each (batch, units).  The share is that of ``GridSources.peak_share``.
+        """
 
     @abstractmethod
     def pull_back(

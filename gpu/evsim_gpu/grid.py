@@ -204,7 +204,7 @@ class Grid(PiecewiseEngine):
         return values
 
     def read_peak(self, state: GridState, population: str) -> np.ndarray:
-        values, _ = state.activity.peak(population)
+        values, _, _ = state.activity.peak(population)
         state.check_finite(values, "Peak", population)
         return values.astype(np.float64)
 

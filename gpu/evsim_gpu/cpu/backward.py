@@ -26,7 +26,7 @@ class SourceArrays(NamedTuple):
 
     The readout has the columns ``first_read`` to ``last_read - 1`` of component ``component``.
     Cotangents, phantoms and peak steps are zeros if the readout has none; ``f`` and ``g`` are empty
-    unless it is a mean.
+    unless it is a mean, and ``peak_share`` is unless it is a peak.
     """
 
     component: int
@@ -38,6 +38,7 @@ class SourceArrays(NamedTuple):
     by_current: np.ndarray
     cotangents: np.ndarray
     peak_step: np.ndarray
+    peak_share: np.ndarray
     phantom: np.ndarray
     moment_step: np.ndarray
     moment_start: np.ndarray
@@ -128,6 +129,30 @@ def add_readout(
             now.lambda_v[j] -= sources.moment_lambda_v[m, unit]
             now.lambda_i[j] -= sources.moment_lambda_i[m, unit]
     return moment - moments
+
+
+@compiled
+def share_peaks(
+    n: int,
+    sample: int,
+    sources: SourceArrays,
+    columns: Columns,
+    now: Pass,
+    lambda_v: np.ndarray,
+    adjoints: Adjoints,
+) -> None:
+    """Leave arrivals at the grid point of a peak their share of the jump that lambda_V made there.
+
+    Changes the adjoints that are written, but not those from which the loop goes on: earlier events
+    see the whole jump.
+    """
+    for unit in range(sources.last_read - sources.first_read):
+        j = sources.first_read + unit
+        if sources.peak_step[sample, unit] == n and n > 0 and not now.is_refractory[j]:
+            jump = -sources.cotangents[sample, unit] / columns.tau_mem[j]
+            unseen = (1.0 - sources.peak_share[sample, unit]) * jump
+            lambda_v[n, j] -= unseen
+            adjoints.difference[n, j] -= unseen
 
 
 @compiled
@@ -338,6 +363,8 @@ def pull_back_component(
         if network.is_held[component]:
             end_refractory_periods(n, columns, spikes, begin, now, gradients)
         write_adjoints(n, now, lambda_v, adjoints)
+        if is_read and sources.peak_share.size > 0:
+            share_peaks(n, sample, sources, columns, now, lambda_v, adjoints)
         if is_read and n == network.steps:
             # Phantom spikes: emissions at the end of the trial, and so before arrivals there.
             for j in range(sources.first_read, sources.last_read):

@@ -146,12 +146,13 @@ class CpuActivity(Brief, Activity):
         self._over(samples.read_means, component, first, *parts, values)
         return values
 
-    def peak(self, population: str) -> tuple[np.ndarray, np.ndarray]:
+    def peak(self, population: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         component, first, last = self.layout.place(population)
-        values = np.empty((self.inputs.batch, last - first), self.layout.precision)
-        steps = np.empty(values.shape, np.int32)
-        self._over(samples.read_peaks, component, first, values, steps)
-        return values, steps
+        shape = self.inputs.batch, last - first
+        values, shares = (np.empty(shape, self.layout.precision) for _ in range(2))
+        steps = np.empty(shape, np.int32)
+        self._over(samples.read_peaks, component, first, values, steps, shares)
+        return values, steps, shares
 
     def _over(self, kernel: Any, component: int, first_column: int, *arrays: np.ndarray) -> None:
         """Run a kernel that reads states of some columns over all samples."""
@@ -260,10 +261,11 @@ class CpuActivity(Brief, Activity):
         nothing, zeros = np.zeros(shape, real), np.zeros((2, last - first), real)
         mean = sources.mean or MeanForm(np.empty(0, real), np.empty(0, real), zeros, zeros)
         peak_step = np.zeros(shape, np.int32) if sources.peak_step is None else sources.peak_step
+        peak_share = np.empty((0, 0), real) if sources.peak_share is None else sources.peak_share
         return SourceArrays(
             component, first, last, mean.f, mean.g, mean.by_voltage, mean.by_current,
             nothing if sources.cotangents is None else sources.cotangents,
-            peak_step,
+            peak_step, peak_share,
             nothing if sources.phantom is None else sources.phantom,
             sources.moment_step, sources.moment_start, sources.moment_lambda_v,
             sources.moment_lambda_i, sources.rate_jump, np.array([sources.limit], real),

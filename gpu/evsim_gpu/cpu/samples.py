@@ -16,7 +16,7 @@ from evsim.engines.exact.kernels.dropout import is_dropped
 from evsim_gpu.cpu.backward import Gradients, SourceArrays, pull_back_component
 from evsim_gpu.cpu.forward import first_overflow, run_component, sort_by_unit
 from evsim_gpu.cpu.records import Network, Spikes, with_room
-from evsim_gpu.cpu.states import fill_states, mean_of_unit, peak_of_unit
+from evsim_gpu.cpu.states import fill_states, mean_of_unit, peak_of_unit, peak_share
 from evsim_gpu.cpu.synapses import (
     Adjoints,
     ArrivalSums,
@@ -244,15 +244,20 @@ def read_peaks(
     count: np.ndarray,
     values: np.ndarray,
     steps: np.ndarray,
+    shares: np.ndarray,
 ) -> None:
-    """Largest voltages and the first grid points with them, each (batch, units)."""
+    """Largest voltages, the first grid points with them and ``peak_share``, each (batch, units)."""
+    decay_syn = network.columns.decay_syn
     for sample in range(first, last):
         states = states_of(component, network, spikes, start[sample], count[sample])
         for i in range(values.shape[1]):
             if is_stopped():
                 return
-            steps[sample, i] = peak_of_unit(states, first_column + i)
-            values[sample, i] = states[steps[sample, i], first_column + i, 0]
+            column = first_column + i
+            peak = peak_of_unit(states, column)
+            steps[sample, i], values[sample, i] = peak, states[peak, column, 0]
+            decay = decay_syn[network.first[component] + column]
+            shares[sample, i] = peak_share(states, column, peak, decay)
 
 
 @entry_point

@@ -93,3 +93,20 @@ def peak_of_unit(states: np.ndarray, column: int) -> int:
         if not states[n, column, 0] <= states[best, column, 0]:
             best = n
     return best
+
+
+@compiled
+def peak_share(states: np.ndarray, column: int, peak: int, decay_syn: float) -> float:
+    """The share of lambda_V's jump at a peak that acts on the times of arrivals at its grid point.
+
+    Where arrivals end a rise, it is ``V'-/(V'- - V'+)``, so that a single arrival moves the peak by
+    V'-.  It is 1 where V rises beyond the arrivals, and 0 where it has ceased to rise before them,
+    and at both ends of the trial.
+    """
+    if peak == 0 or peak == states.shape[0] - 1:
+        return 0.0
+    voltage, current = states[peak, column, 0], states[peak, column, 1]
+    rise, fall = decay_syn * states[peak - 1, column, 1] - voltage, voltage - current
+    if fall < 0.0:
+        return 1.0
+    return rise / (rise + fall) if rise > 0.0 else 0.0

@@ -176,11 +176,11 @@ class CudaActivity(Brief, Activity):
         rows = np.concatenate([form.by_voltage, form.by_current])
         return self._upload(form.f), self._upload(form.g), self._upload(rows)
 
-    def peak(self, population: str) -> tuple[np.ndarray, np.ndarray]:
+    def peak(self, population: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         component, first, last = self.layout.place(population)
         with self.gpu.current():
-            values, step = self.batch.peak(component, first, last - first)
-            return values.get(), step.get()
+            values, step, share = self.batch.peak(component, first, last - first)
+            return values.get(), step.get(), share.get()
 
     # -- adjoints -----------------------------------------------------------------------------
 
@@ -231,7 +231,7 @@ class CudaActivity(Brief, Activity):
             _, entries = self._emissions_of(sources.population)
             optional["emission_entries"] = self._upload(entries, np.int64)
             optional["spike_time_gradient"] = self._upload(sources.slopes)
-        for name in ("cotangents", "phantom"):
+        for name in ("cotangents", "peak_share", "phantom"):
             if getattr(sources, name) is not None:
                 optional[name] = self._upload(getattr(sources, name))
         if sources.peak_step is not None:

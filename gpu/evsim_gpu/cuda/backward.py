@@ -45,6 +45,8 @@ class CudaSources(Brief):
         Of a mean: its weights per step, and P, Q, R and U of ``MeanForm``.
     peak_step : int32, shape (batch, width)
         The step at which V peaks; 0 for no peak.
+    peak_share : shape (batch, width)
+        The share of lambda_V's jump at the peak that arrivals at its step see.
     cotangents : shape (batch, width)
         Of the mean or of the peak.
     phantom : shape (batch, width)
@@ -67,6 +69,7 @@ class CudaSources(Brief):
     g: Any = None
     form: Any = None
     peak_step: Any = None
+    peak_share: Any = None
     cotangents: Any = None
     phantom: Any = None
     emission_entries: Any = None
@@ -262,7 +265,7 @@ class BackwardPass(Brief):
             start = self.batch.cupy.zeros(self.batch.inputs.batch + 1, np.int64)
             return (
                 np.int32(0), np.int32(0), np.int32(0), reals, reals, reals, reals, np.int32(0),
-                integers, np.int32(0), reals, integers, start, reals, reals,
+                integers, reals, np.int32(0), reals, integers, start, reals, reals,
             )  # fmt: skip
         has_mean = sources.f is not None
         f, g, form = (sources.f, sources.g, sources.form) if has_mean else (reals, reals, reals)
@@ -271,6 +274,7 @@ class BackwardPass(Brief):
             reals if sources.cotangents is None else sources.cotangents,
             np.int32(sources.peak_step is not None),
             integers if sources.peak_step is None else sources.peak_step,
+            reals if sources.peak_share is None else sources.peak_share,
             np.int32(sources.phantom is not None),
             reals if sources.phantom is None else sources.phantom,
             sources.moment_step, sources.moment_start, sources.moment_lambda_v,

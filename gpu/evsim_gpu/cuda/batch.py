@@ -215,13 +215,17 @@ class CudaBatch(Brief):
             self._read("read_means", index, first, width, f, g, form, values)
         return values
 
-    def peak(self, index: int, first: int, width: int) -> tuple[Any, Any]:
-        """The largest V over all grid points, and the first step with it, each (batch, width)."""
+    def peak(self, index: int, first: int, width: int) -> tuple[Any, Any, Any]:
+        """The largest V over all grid points, the first step with it, and the share of arrivals.
+
+        Each (batch, width).  The share is that of ``GridSources.peak_share``.
+        """
+        shape = self.inputs.batch, width
         with self._memory_for_reading(index):
-            values = self.cupy.empty((self.inputs.batch, width), self.real)
-            step = self.cupy.empty((self.inputs.batch, width), np.int32)
-            self._read("read_peaks", index, first, width, values, step)
-        return values, step
+            values, share = (self.cupy.empty(shape, self.real) for _ in range(2))
+            step = self.cupy.empty(shape, np.int32)
+            self._read("read_peaks", index, first, width, values, step, share)
+        return values, step, share
 
     def threshold_excess(self, index: int, entries: Any) -> Any:
         """The threshold excess of emissions at these entries of a spiking component, int64."""

@@ -119,7 +119,7 @@ class VoltageLoss(DeviceLoss):
         if self._form:
             values = batch.mean(*columns, *self._form.values())
         else:
-            values, parts["peak_step"] = batch.peak(*columns)
+            values, parts["peak_step"], parts["peak_share"] = batch.peak(*columns)
         size = batch.inputs.batch
         arguments = (
             np.int32(size), np.int32(self.width), values, labels[samples], self.cotangents,

@@ -57,19 +57,22 @@ __device__ inline real restart_gradient(
 }
 
 // Applies what happens at grid point n, in time order after the arrivals there: the sources and the
-// end of a refractory period.  `current` is the column's, as the forward loop left it.
-__device__ inline void apply_after_arrivals(const AdjointSources &sources, const Unit &unit,
+// end of a refractory period.  `current` is the column's, as the forward loop left it.  Returns the
+// part of lambda_V that arrivals at n do not see, see `add_sources`.
+__device__ inline real apply_after_arrivals(const AdjointSources &sources, const Unit &unit,
     int sample, int column, int columns, int n, index_t moment, const real *current,
     const VoltageGradients &gradients, Adjoint &adjoint) {
     const int release =
         adjoint.latest_emission < 0 ? -1 : adjoint.latest_emission + unit.refractory;
+    real unseen = 0;
     if (sources.reads(column) && n >= release)  // before `release` V is held over the next step
-        add_sources(sources, unit, sample, column, n, moment, adjoint);
+        unseen = add_sources(sources, unit, sample, column, n, moment, adjoint);
     if (unit.refractory > 0 && n == release) {
         adjoint.restart = restart_gradient(
             unit, current[static_cast<index_t>(n) * columns], adjoint.v, gradients.reset);
         adjoint.v = 0;
     }
+    return unseen;
 }
 
 // lambda_V before an emission, S_k / (I - threshold), within the limit; then the jump of the rate

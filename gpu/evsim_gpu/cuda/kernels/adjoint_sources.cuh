@@ -12,6 +12,7 @@ struct AdjointSources {
     const real *cotangents;
     int has_peak;
     const int *peak_step;
+    const real *peak_share;
     int has_phantom;
     const real *phantom;
     const int *moment_step;
@@ -28,12 +29,13 @@ struct AdjointSources {
 // The parameters that the backward time loops of layers and of recurrent components share.
 #define ADJOINT_SOURCE_PARAMETERS                                                         \
     int first, int width, int mean_steps, const real *f, const real *g, const real *form, \
-        const real *cotangents, int has_peak, const int *peak_step, int has_phantom,      \
-        const real *phantom, const int *moment_step, const index_t *moment_start,         \
-        const real *moment_lambda_v, const real *moment_lambda_i
-#define ADJOINT_SOURCES_OF_SAMPLE                                                                \
-    first, width, mean_steps, f, g, form, cotangents, has_peak, peak_step, has_phantom, phantom, \
-        moment_step, moment_start[sample], moment_lambda_v, moment_lambda_i
+        const real *cotangents, int has_peak, const int *peak_step,                       \
+        const real *peak_share, int has_phantom, const real *phantom,                     \
+        const int *moment_step, const index_t *moment_start, const real *moment_lambda_v, \
+        const real *moment_lambda_i
+#define ADJOINT_SOURCES_OF_SAMPLE                                                               \
+    first, width, mean_steps, f, g, form, cotangents, has_peak, peak_step, peak_share,          \
+        has_phantom, phantom, moment_step, moment_start[sample], moment_lambda_v, moment_lambda_i
 
 // The adjoints of a unit right after a grid point, in time order; the loop goes backwards in time.
 struct Adjoint {
@@ -44,11 +46,13 @@ struct Adjoint {
 };
 
 // Adds the sources at grid point n.  `moment` is the last of the sample's moments that the loop has
-// not passed yet.
-__device__ inline void add_sources(const AdjointSources &sources, const Unit &unit, int sample,
+// not passed yet.  Returns the part of them that arrivals at n do not see: at a peak they see only
+// their share of the jump of lambda_V.  Earlier events see all of it.
+__device__ inline real add_sources(const AdjointSources &sources, const Unit &unit, int sample,
     int column, int n, index_t moment, Adjoint &adjoint) {
     const int column_read = column - sources.first;
     const index_t index = sources.index_of(sample, column);
+    real unseen = 0;
     if (n < sources.mean_steps) {
         const real f = sources.f[n], g = sources.g[n], *const form = sources.form + column_read;
         const int width = sources.width;
@@ -56,12 +60,16 @@ __device__ inline void add_sources(const AdjointSources &sources, const Unit &un
         adjoint.v -= cotangent * (f * form[0] + g * form[width]) / unit.tau_mem;
         adjoint.i -= cotangent * (f * form[2 * width] + g * form[3 * width]) / unit.tau_syn;
     }
-    if (sources.has_peak && n > 0 && sources.peak_step[index] == n)
-        adjoint.v -= sources.cotangents[index] / unit.tau_mem;
+    if (sources.has_peak && n > 0 && sources.peak_step[index] == n) {
+        const real jump = -sources.cotangents[index] / unit.tau_mem;
+        adjoint.v += jump;
+        unseen = (1 - sources.peak_share[index]) * jump;
+    }
     for (; moment >= sources.first_moment && sources.moment_step[moment] == n; --moment) {
         adjoint.v -= sources.moment_lambda_v[moment * sources.width + column_read];
         adjoint.i -= sources.moment_lambda_i[moment * sources.width + column_read];
     }
+    return unseen;
 }
 
 // The last moment of a sample before grid point n; one less than its first moment if there is none.

@@ -1,7 +1,8 @@
 // The backward time loop of a component: from its sources to lambda_V and lambda_I.
 //
 // On entry `adjoint` has S_k at the entry of each emission, see spike_time_gradients.cu.  On return
-// it has lambda_V and lambda_I right after each grid point, in time order.
+// it has lambda_V and lambda_I right after each grid point, in time order, as arrivals there see
+// them.
 #include "adjoint.cuh"
 #include "connections.cuh"
 #include "grid.cuh"
@@ -37,12 +38,12 @@ extern "C" __global__ void __launch_bounds__(128) adjoint_layer(int samples, int
                     states[begin + here], of_tau_mem, of_tau_syn);
             move_back(unit, now);
         }
-        apply_after_arrivals(sources, unit, sample, column, columns, n, moment, column_current,
-            of_voltages, now);
+        const real unseen = apply_after_arrivals(sources, unit, sample, column, columns, n, moment,
+            column_current, of_voltages, now);
         moment = moment_before(sources, n, moment);
         const bool emits = now.latest_emission == n;
         const real spike_time_gradient = emits ? adjoint[begin + here].x : real(0);
-        adjoint[begin + here] = {now.v, now.i};
+        adjoint[begin + here] = {now.v - unseen, now.i};
         if (n == steps) add_phantom(sources, unit, sample, column, of_threshold, now);
         if (emits) {
             pull_back_emission(unit, spike_time_gradient, column_current[here], limit,
@@ -137,8 +138,8 @@ extern "C" __global__ void __launch_bounds__(1024) adjoint_recurrent(int steps, 
                             tau_syn[first_gradient + column]);
                     move_back(unit, now);
                 }
-                apply_after_arrivals(sources, unit, sample, column, columns, n, moment,
-                    current + begin + column,
+                const real unseen = apply_after_arrivals(sources, unit, sample, column, columns, n,
+                    moment, current + begin + column,
                     {threshold[first_gradient + column], reset[first_gradient + column]}, now);
                 if (now.latest_emission == n) {
                     cell.spike_time_gradient = row[here + column].x;
@@ -146,7 +147,7 @@ extern "C" __global__ void __launch_bounds__(1024) adjoint_recurrent(int steps, 
                         delivered[words + static_cast<index_t>(n / 32) * columns + column];
                     sends = bits >> n % 32 & 1;
                 }
-                row[here + column] = {now.v, now.i};
+                row[here + column] = {now.v - unseen, now.i};
                 if (n == steps)
                     add_phantom(
                         sources, unit, sample, column, threshold[first_gradient + column], now);

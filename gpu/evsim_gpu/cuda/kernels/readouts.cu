@@ -72,25 +72,40 @@ extern "C" __global__ void __launch_bounds__(128) read_means(int samples, int st
     values[thread] = total;
 }
 
-// The largest V over all grid points, and the first grid point that has it; NaN if any V is NaN.
+// The share of lambda_V's jump at a peak that acts on the times of arrivals at its grid point, from
+// V there and from I before and after these arrivals: V'-/(V'- - V'+) where they end a rise, 1
+// where V rises beyond them, and 0 where it has ceased to rise before them.
+__device__ inline real peak_share(real voltage, real current_before, real current_after) {
+    const real rise = current_before - voltage, fall = voltage - current_after;
+    if (fall < 0) return 1;
+    return rise > 0 ? rise / (rise + fall) : real(0);
+}
+
+// The largest V over all grid points, the first grid point that has it, and `peak_share`, which is
+// 0 at both ends of the trial; NaN if any V is NaN.
 extern "C" __global__ void __launch_bounds__(128) read_peaks(int samples, int steps, int columns,
     int first, int width, const real *__restrict__ coefficients, const int *__restrict__ refractory,
-    const real *current, const unsigned *emitted, int spikes, real *values, int *peak_step) {
+    const real *current, const unsigned *emitted, int spikes, real *values, int *peak_step,
+    real *share) {
     const index_t thread = thread_of_grid();
     if (thread >= static_cast<index_t>(samples) * width) return;
     const int sample = static_cast<int>(thread / width), column = static_cast<int>(thread % width);
     const Trial trial = trial_of(sample, steps, columns, first + column, current, emitted, spikes);
-    real largest = 0;
+    real largest = 0, before = 0, after = 0, latest = 0;  // I around the arrivals; the latest I
     int step = 0;
     const Unit unit = unit_at(coefficients, refractory, columns, first + column);
     trial.replay(unit, [&](int n, const Neuron &neuron) {
         if (n == 0 || !(neuron.v <= largest)) {
             largest = neuron.v;
             step = n;
+            before = unit.decay_syn * latest;
+            after = neuron.i;
         }
+        latest = neuron.i;
     });
     values[thread] = largest;
     peak_step[thread] = step;
+    share[thread] = step == 0 || step == steps ? real(0) : peak_share(largest, before, after);
 }
 
 // The threshold excess of emissions, which is in `current` at the entry of each.
