@@ -1,7 +1,8 @@
 """Yin-Yang with one thing changed at a time, for studies.
 
-    PYTHONPATH=studies evsim study studies/yin_yang_sizes.toml --out runs/sizes
-    PYTHONPATH=studies evsim study studies/yin_yang_factors.toml --out runs/factors
+    cd studies
+    evsim study yin_yang_sizes.toml --out ../runs/sizes
+    evsim study yin_yang_factors.toml --out ../runs/factors
 
 Each variant changes settings of the task ``evsim.tasks.yin_yang``; what it does not name is the
 task's default.  A run returns the test accuracy and the validation accuracy of the epoch that is

@@ -14,7 +14,7 @@ import pytest
 
 import evsim
 from evsim import cli, precompile, storage
-from evsim.cli import TASKS, main
+from evsim.cli import TASKS, main, options
 from evsim.engines import Grid, warm
 from evsim.precompile import cache as compiled_code
 
@@ -176,6 +176,12 @@ def test_the_grid_of_the_run_is_the_one_asked_for(tmp_path, capsys):
     assert 0 < abs(short - published) < 1e-3 * published
 
 
+@pytest.mark.parametrize("engine", ["exact", "reference", "grid"])
+def test_the_rate_limit_is_the_one_asked_for(engine):
+    assert options.Run(engine=engine, rate_limit=np.inf).create_engine(1.0).rate_limit == np.inf
+    assert options.Run(engine=engine).create_engine(1.0).rate_limit == 400.0
+
+
 def test_the_step_of_a_grid_is_the_published_one_if_none_is_given(capsys):
     with pytest.raises(SystemExit):
         main(["train", "sequence", "--help"])
@@ -193,7 +199,7 @@ def test_the_time_limit_ends_training_after_an_epoch_and_that_is_said_once(tmp_p
     assert run(*arguments, "--time-limit", 1e-9) == 0
     told = capsys.readouterr()
     assert (told.out + told.err).count("stopped after") == 1
-    assert "stopped after epoch 1 of 300: the time limit of 1e-09 s" in told.err
+    assert "stopped after epoch 1 of 200: the time limit of 1e-09 s" in told.err
     assert run(*arguments, "--time-limit", 1e-9, "--resume", "--no-progress") == 0
     told = capsys.readouterr()
     assert (told.out + told.err).count("stopped after") == 1
@@ -382,6 +388,7 @@ def refused(capsys, *arguments):
         (("train", "sequence", "--dt", 1), "--dt 1.0: the exact engine has no grid; leave it out"),
         (("train", "sequence", "--engine", "reference", "--dt", 1), "--dt 1.0: the reference"),
         (("train", "sequence", "--precision", "float32"), "the exact engine has float64 only"),
+        (("train", "sequence", "--rate-limit", 0), "--rate-limit = 0.0: it must be > 0"),
         (("train", "sequence", "--engine", "cuda", "--threads", 2), "they are the processor's"),
         (("train", "sequence", "--engine", "grid", "--dt", 0), "--dt = 0.0 ms: it must be finite"),
         (

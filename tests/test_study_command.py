@@ -203,6 +203,7 @@ def test_what_cannot_be_run_is_told_in_a_sentence(words, message, tmp_path, caps
         ("task = 'yin-yang'\nengine.step = 1", "[engine]: there is no entry 'step'"),
         ("task = 'yin-yang'\nengine.name = 'gird'", "no engine 'gird'; did you mean 'grid'?"),
         ("task = 'yin-yang'\nengine.name = 'grid'\nengine.dt = 'a'", "[engine]: dt = 'a': it must"),
+        ("task = 'yin-yang'\nengine.rate_limit = 0", "rate-limit = 0: it must be > 0"),
         ("task = 'yin-yang'\nseeds = '2'", "seeds = '2': give their number, or a list of them"),
         ("task = 'yin-yang'\nseeds = [0.5]", "seeds = [0.5]: give their number"),
         ("task = 'yin-yang'\nfolds = 3.0", "folds = 3.0: give 'groups', or the number of parts"),
