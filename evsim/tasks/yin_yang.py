@@ -21,7 +21,7 @@ from evsim.arguments.checks import check_choice
 from evsim.arguments.errors import ArgumentError
 from evsim.arguments.keywords import helpful
 from evsim.display.picture_target import for_files_only
-from evsim.losses import Existence, Loss, TimeInvariantMSE
+from evsim.losses import Loss, TimeInvariantMSE
 from evsim.losses.regularisers import RateRegulariser
 from evsim.network.connections import Connection
 from evsim.network.initialisers import Constant, Normal
@@ -29,7 +29,8 @@ from evsim.network.network import Network
 from evsim.network.populations import LIF, Input
 from evsim.network.spike_trains import SpikeTrains
 from evsim.tasks.base import Experiment, RunOptions, for_settings
-from evsim.tasks.settings import ExperimentSettings
+from evsim.tasks.quick import QuickForm
+from evsim.tasks.settings import HiddenUnitSettings
 from evsim.tasks.yin_yang_figure import (
     BIG_RADIUS,
     CLASS_NAMES,
@@ -71,7 +72,7 @@ __all__ = [
 
 @helpful
 @dataclass(frozen=True)
-class Settings(ExperimentSettings):
+class Settings(HiddenUnitSettings):
     """The settings of a Yin-Yang run.
 
     D is Mészáros, Knight, Nowotny, Efficient event-based delay learning in spiking neural
@@ -80,6 +81,7 @@ class Settings(ExperimentSettings):
     """
 
     grid_step: ClassVar[float] = 0.01  # Table 2 of D; its program: 0.005 and 0.01, by size
+    quick_form = QuickForm({"epochs": 40})
 
     hidden: int = 30
     """The number of hidden units. Table 2 of D has 30, 25, 20, 15, 10 and 5."""
@@ -186,10 +188,6 @@ class Settings(ExperimentSettings):
     silent_lift: float = 0.02
     """The amount added, after each epoch, to the incoming weights of hidden units that never
     spiked in it. Section 4.5 of L says 0.002; D has no such lift."""
-
-    existence: float = 0.0
-    """The strength of the term that pulls hidden units that are silent in a batch to their
-    threshold, evsim.losses.Existence. By default 0, which is none; D and L have no such term."""
 
     regulariser_strength: float = 0.0
     """The strength of the regulariser of the hidden units' spike rates. By default 0, which is
@@ -343,10 +341,7 @@ def network(settings: Settings) -> Network:
 @for_settings(Settings)
 def loss(settings: Settings) -> Loss:
     """The time-invariant squared error of first output spikes (D 71), and further terms."""
-    chosen = settings.with_further_terms(TimeInvariantMSE(delta=settings.delta))
-    if settings.existence:
-        chosen = chosen + Existence("hidden", strength=settings.existence)
-    return chosen
+    return settings.with_further_terms(TimeInvariantMSE(delta=settings.delta))
 
 
 @helpful
