@@ -115,7 +115,7 @@ def test_a_run_that_stops_at_a_small_rate_says_so():
 def test_one_class_for_all_samples_and_guessing_are_said_once():
     same = network().replace({"hidden->output.weight": np.array([[2.0] * 4, [1.0] * 4])})
     one, chance = said(net=same, epochs=3)
-    assert one.startswith("epoch 1: all 20 samples were classified as class 0; if it stays so")
+    assert one.startswith("epoch 3: all samples were classified as class 0, for 3 epochs; use a")
     assert chance.startswith(
         "after 6 batches in 3 epochs, 50 % of the training samples are classified correctly, and "
         "always naming one class gives 50 %; train for more epochs"
@@ -131,7 +131,7 @@ def test_a_progress_display_says_the_same(capsys):
         warnings.simplefilter("error")
         fit(same, epochs=3, progress=True)
     lines = capsys.readouterr().err.splitlines()
-    assert sum("samples were classified as class 0" in line for line in lines) == 1
+    assert sum("all samples were classified as class 0" in line for line in lines) == 1
     assert "always naming one class gives 50 %" in lines[-1]
 
 

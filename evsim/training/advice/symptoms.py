@@ -15,8 +15,8 @@ from evsim.training.tally import Tally
 from evsim.training.task import Task
 
 PATIENCE = 3
-"""Epochs in which a silent layer that something pulls may stay silent, or spike counts may grow
-without a word."""
+"""Epochs in which a silent layer that something pulls may stay silent, spike counts may grow or all
+samples may be in one class, without a word."""
 
 GROWTH = 1.2
 """Spike counts that grow by this factor in each of these epochs may go on growing."""
@@ -38,12 +38,13 @@ class Symptoms:
         self._read = task.loss.readout.population_of(task.network)
         self._pulled = pulled_populations(task.loss)
         self._unreached = set(unreached(task.network))
+        self._only_classes: list[int | None] = []  # of all samples in an epoch
         self._told: set[str] = set()
 
     def after_epoch(self, history: Sequence[EpochRecord], tally: Tally) -> list[str]:
         """What to say after an epoch; ``history`` ends with its record."""
         epoch = f"epoch {history[-1].epoch}: "
-        found = {**self._silence(history), **self._growth(history), **_one_class(tally)}
+        found = {**self._silence(history), **self._growth(history), **self._one_class(tally)}
         new = {key: text for key, text in found.items() if key not in self._told}
         self._told.update(new)
         return [epoch + text for text in new.values()]
@@ -109,6 +110,18 @@ class Symptoms:
                 return f"raise the strength of its rate regulariser, {regulariser.strength:g} now"
         return f"add a rate regulariser, evsim.RateRegulariser({name!r}, strength=1e-6)"
 
+    def _one_class(self, tally: Tally) -> dict[str, str]:
+        """All samples in the same class for some epochs, though they belong to several."""
+        self._only_classes.append(_only_class(tally))
+        found = self._only_classes[-1]
+        if found is None or self._only_classes[-PATIENCE:] != [found] * PATIENCE:
+            return {}
+        return {
+            "one class": f"all samples were classified as class {found}, for {PATIENCE} epochs; "
+            "use a smaller learning rate where the loss jumps, and a larger one or more steps "
+            "where it hardly changes"
+        }
+
     def at_end(self, history: Sequence[EpochRecord]) -> list[str]:
         """What to say of the results of a run."""
         accuracy, labels = history[-1].accuracy if history else None, self.task.data.labels
@@ -127,15 +140,11 @@ class Symptoms:
         ]
 
 
-def _one_class(tally: Tally) -> dict[str, str]:
-    """All samples of an epoch in the same class, though they belong to several."""
+def _only_class(tally: Tally) -> int | None:
+    """The class of all predictions of an epoch whose samples belong to several, if it is one."""
     predicted, labels = tally.predictions, tally.labels
     if predicted is None or labels is None or predicted.size < FEWEST_SAMPLES:
-        return {}
+        return None
     if predicted[0] < 0 or np.any(predicted != predicted[0]) or np.all(labels == labels[0]):
-        return {}  # that no output spikes is said as the silence of that population
-    return {
-        "one class": f"all {predicted.size} samples were classified as class {predicted[0]}; if it "
-        "stays so, use a smaller learning rate where the loss jumps, and a larger one or more "
-        "steps where it hardly changes"
-    }
+        return None  # that no output spikes is said as the silence of that population
+    return int(predicted[0])
