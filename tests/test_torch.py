@@ -726,10 +726,10 @@ def test_silent_layers_are_told_where_the_user_calls():
 def test_silent_layers_are_pulled_to_their_threshold_by_a_loss_in_pytorch():
     silent = layered(weight=0.1)
     with pytest.warns(
-        evsim.SilentNetworkWarning, match=r"also read .*SilentPeak\('hidden'\) and a"
+        evsim.SilentNetworkWarning, match=r"also read .*SilentPeak\(population='hidden'\) and a"
     ):
         Module(silent, FirstSpike(), 40.0, missing="end")(times()).sum().backward()
-    module = Module(silent, [FirstSpike(), SilentPeak("hidden")], 40.0, missing="end")
+    module = Module(silent, [FirstSpike(), SilentPeak(population="hidden")], 40.0, missing="end")
     optimizer = torch.optim.Adam(module.parameters(), 0.2)
     for _ in range(60):
         with warnings.catch_warnings():

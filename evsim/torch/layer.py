@@ -219,7 +219,7 @@ class Simulated:
 
 def read_silent_peak(name: str) -> str:
     """The advice to read how far silent units of a population are from their threshold."""
-    peak = f"evsim.readouts.SilentPeak({name!r})"
+    peak = f"evsim.readouts.SilentPeak(population={name!r})"
     return f"also read {peak} and add torch.relu(0.1 - peak).pow(2).sum() to the loss"
 
 

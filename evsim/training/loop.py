@@ -140,7 +140,8 @@ class Training:
     def warn_of_slow_ease_in(self) -> None:
         """Warn, before training, of learning rates for which the run is too short."""
         batches = self.task.batches(len(self.task.data))
-        advice = slow_ease_in(self._optimizers, self.finished.epochs * batches, batches)
+        steps, augmented = self.finished.epochs * batches, bool(self.task.augmentation)
+        advice = slow_ease_in(self._optimizers, steps, batches, augmented=augmented)
         if advice is not None and self.ranks.is_first:
             warn_caller(advice, TrainingWarning)
 

@@ -14,7 +14,9 @@ SHORTER = (
 )
 
 
-def slow_ease_in(optimizers: Mapping[str, Optimizer], steps: int, batches: int) -> str | None:
+def slow_ease_in(
+    optimizers: Mapping[str, Optimizer], steps: int, batches: int, *, augmented: bool
+) -> str | None:
     """What to say of an ease-in that takes more than half of the run; None if there is none.
 
     Parameters
@@ -22,18 +24,21 @@ def slow_ease_in(optimizers: Mapping[str, Optimizer], steps: int, batches: int) 
     optimizers : mapping from trained parameter to Optimizer
         As they are in the run.
     steps, batches : int
-        The numbers of batches of the run and of an epoch.
+        The numbers of batches of the run and of an epoch, for the data before augmentation.
+    augmented : bool
+        Whether there is augmentation, which may add samples.
     """
     slow = _slowest(optimizers)
     if slow is None or 2 * slow[1].steps <= steps:
         return None
     rate, schedule = slow
+    run = f"{steps} (without augmentation)" if augmented else f"{steps}"
     if schedule.steps < steps:
-        seen = f"{rate} is below its full value until batch {schedule.steps} of {steps}"
+        seen = f"{rate} is below its full value until batch {schedule.steps} of {run}"
     else:
         last = schedule(1, steps - 1, ())
         seen = (
-            f"at the last of the run's {steps} batches {rate} is {last:.2g} of its full value, "
+            f"at the last of the run's {run} batches {rate} is {last:.2g} of its full value, "
             f"which it reaches after {schedule.steps} batches"
         )
     epochs = math.ceil(2 * schedule.steps / batches)
