@@ -729,7 +729,8 @@ def test_silent_layers_are_pulled_to_their_threshold_by_a_loss_in_pytorch():
         evsim.SilentNetworkWarning, match=r"also read .*SilentPeak\(population='hidden'\) and a"
     ):
         Module(silent, FirstSpike(), 40.0, missing="end")(times()).sum().backward()
-    module = Module(silent, [FirstSpike(), SilentPeak(population="hidden")], 40.0, missing="end")
+    readouts = [FirstSpike(), SilentPeak(population="hidden")]
+    module = Module(silent, readouts, 40.0, ["weight"], missing="end")
     optimizer = torch.optim.Adam(module.parameters(), 0.2)
     for _ in range(60):
         with warnings.catch_warnings():

@@ -169,7 +169,8 @@ READ = CrossEntropy(Mean("exponential"))
             {},
             1,
             "so nothing behind it learns; raise the weights into it, or add the loss "
-            "evsim.losses.Existence('hidden'), or lift silent units, silent_lift=0.002",
+            "evsim.losses.Existence('hidden') (existence=1 in the settings of a task), or lift "
+            "silent units, silent_lift=0.002",
         ),
         (
             {"loss": READ + Existence("hidden", strength=1e-3)},
@@ -181,7 +182,8 @@ READ = CrossEntropy(Mean("exponential"))
             {"silent_lift": 1e-6},
             3,
             "so nothing behind it learns; raise the weights into it, or raise silent_lift, 1e-06 "
-            "now, or add the loss evsim.losses.Existence('hidden')",
+            "now, or add the loss evsim.losses.Existence('hidden') (existence=1 in the settings of "
+            "a task)",
         ),
     ],
 )

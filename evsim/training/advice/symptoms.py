@@ -21,6 +21,8 @@ samples may be in one class, without a word."""
 GROWTH = 1.2
 """Spike counts that grow by this factor in each of these epochs may go on growing."""
 
+OF_TASKS = "existence=1 in the settings of a task"
+
 FEWEST_SAMPLES = 10
 """The smallest number of samples for which classes are counted."""
 
@@ -75,11 +77,11 @@ class Symptoms:
             return "raise the strength of the loss Existence or the learning rate"
         if name in self.task.lift:
             lift = max(self.task.lift[name].values())
-            return f"raise silent_lift, {lift:g} now, or {add_existence(name)}"
+            return f"raise silent_lift, {lift:g} now, or {add_existence(name)} ({OF_TASKS})"
         if name == self._read:
             lifted = f"silent_lift={{{name!r}: 0.002}}"
             return f"{add_existence(name, 'wanted')}, or lift silent units, {lifted}"
-        return f"{add_existence(name)}, or lift silent units, silent_lift=0.002"
+        return f"{add_existence(name)} ({OF_TASKS}), or lift silent units, silent_lift=0.002"
 
     def _growth(self, history: Sequence[EpochRecord]) -> dict[str, str]:
         """Populations of which units spike more often in each epoch, and often already.
