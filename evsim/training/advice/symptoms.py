@@ -23,6 +23,9 @@ GROWTH = 1.2
 
 OF_TASKS = "existence=1 in the settings of a task"
 
+LITTLE = 0.1
+"""This part of the way from guessing to no mistakes is little."""
+
 FEWEST_SAMPLES = 10
 """The smallest number of samples for which classes are counted."""
 
@@ -131,7 +134,8 @@ class Symptoms:
             return []
         share = float(np.bincount(labels).max() / len(labels))
         # Guessing is right in a binomial number of samples; three standard deviations of it.
-        if share == 1 or accuracy > share + 3 * np.sqrt(share * (1 - share) / len(labels)):
+        chance = 3 * np.sqrt(share * (1 - share) / len(labels))
+        if share == 1 or accuracy > share + max(chance, LITTLE * (1 - share)):
             return []
         steps = sum(record.steps for record in history)
         return [
