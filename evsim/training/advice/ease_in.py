@@ -32,17 +32,17 @@ def slow_ease_in(
     if slow is None or 2 * slow[1].steps <= steps:
         return None
     rate, schedule = slow
-    run = f"{steps} (without augmentation)" if augmented else f"{steps}"
+    counted = " (batches are counted before augmentation)" if augmented else ""
     if schedule.steps < steps:
-        seen = f"{rate} is below its full value until batch {schedule.steps} of {run}"
+        seen = f"{rate} is below its full value until batch {schedule.steps} of {steps}"
     else:
         last = schedule(1, steps - 1, ())
         seen = (
-            f"at the last of the run's {run} batches {rate} is {last:.2g} of its full value, "
+            f"at the last of the run's {steps} batches {rate} is {last:.2g} of its full value, "
             f"which it reaches after {schedule.steps} batches"
         )
     epochs = math.ceil(2 * schedule.steps / batches)
-    return f"{seen}; train for {epochs} epochs or more, {SHORTER}"
+    return f"{seen}{counted}; train for {epochs} epochs or more, {SHORTER}"
 
 
 def shorter_ease_in(given: Mapping[str, Optimizer], in_run: Mapping[str, Optimizer]) -> str | None:
