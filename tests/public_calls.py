@@ -431,7 +431,7 @@ def calls(folder):
             },
         ),
         "Bounds": (optim.Bounds, {"low": 0.0, "high": 1.0}),
-        "EaseIn": (schedules.EaseIn, {"start": 1e-3, "growth": 1.05}),
+        "EaseIn": (schedules.EaseIn, {"start": 1e-3, "growth": 1.05, "share": 0.1}),
         "Halving": (
             schedules.Halving,
             {"fast": 0.8, "slow": 0.85, "wait": 50, "watch": "accuracy"},

@@ -15,6 +15,7 @@ from typing import (
     Any,
     ClassVar,
     Literal,
+    Self,
     TypeVar,
     Union,
     get_args,
@@ -35,8 +36,9 @@ from evsim.arguments.checks import (
     listed,
 )
 from evsim.arguments.errors import ArgumentError
-from evsim.losses import Loss
+from evsim.losses import Existence, Loss
 from evsim.tasks.named_losses import ARGUMENTS, further_terms
+from evsim.tasks.quick import QuickForm
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -47,9 +49,11 @@ class ExperimentSettings:
     """What the settings of all experiments have in common; each adds its fields.
 
     ``grid_step`` is the time step, in ms, of the grid that the experiment was published with.
+    ``quick_form`` says what ``--quick`` sets; experiments without one do not have that flag.
     """
 
     grid_step: ClassVar[float]
+    quick_form: ClassVar[QuickForm | None] = None
 
     if TYPE_CHECKING:  # fields of every experiment; each has defaults and help of its own
 
@@ -65,6 +69,17 @@ class ExperimentSettings:
         check_ranges(self)
         further_terms(self.more_losses, spiking_outputs=self.spiking_outputs)
         self.check()
+
+    @classmethod
+    def quick(cls, **given: Any) -> Self:
+        """The settings of ``evsim train TASK --quick``, with other values where they are given.
+
+        ``Settings.quick_form.create_engine()`` is the engine that goes with them.  Raises TypeError
+        for an experiment without a quick form.
+        """
+        if cls.quick_form is None:
+            raise TypeError(f"{cls.__module__} has no quick form: give Settings(...)")
+        return cls(**{**cls.quick_form.settings, **given})
 
     def check(self) -> None:
         """Refuse settings that contradict each other."""
@@ -94,6 +109,28 @@ class ExperimentSettings:
     def summary(self) -> str:
         """One line that says what is trained; empty if the experiment's name says it all."""
         return ""
+
+
+@dataclass(frozen=True)
+class HiddenUnitSettings(ExperimentSettings):
+    """Settings of experiments with hidden LIF units."""
+
+    existence: float = 0.0
+    """The strength of the term that pulls hidden units that are silent in a batch to their
+    threshold, evsim.losses.Existence. By default 0, which is none; D and L have no such term."""
+
+    @property
+    def hidden_populations(self) -> list[str]:
+        """The names of the hidden populations."""
+        return ["hidden"]
+
+    def with_further_terms(self, main: Loss) -> Loss:
+        """As for every experiment, with the term Existence on hidden units if there is one."""
+        loss = super().with_further_terms(main)
+        if not self.existence:
+            return loss
+        pulls = (Existence(name, strength=self.existence) for name in self.hidden_populations)
+        return sum(pulls, loss)
 
 
 Numbers = TypeVar("Numbers", bound="DataclassInstance")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from evsim.arguments.keywords import helpful
 from evsim.tasks import hidden_layers
 from evsim.tasks.base import Parts, RunOptions, for_settings
 from evsim.tasks.hidden_layer_settings import HiddenLayerSettings, Hyperparameters
+from evsim.tasks.quick import QuickForm
 from evsim.tasks.settings import with_settings
 from evsim.tasks.speech_presets import ExperimentName, published
 
@@ -31,6 +32,26 @@ if TYPE_CHECKING:
     from evsim.training.fitting import Evaluation
 
 
+QUICK: dict[str, Any] = {
+    "hidden": 64,
+    "layers": 1,
+    "delays": True,
+    "output_weight_deviation": 1.0,
+    "weight_rate": 0.01,
+    "batch_size": 32,
+    "epochs": 12,
+    "patience": 0,
+    "blend": 0.0,
+    "shift": 0,
+    "at_most_one_per": 10.0,
+}
+"""The settings of the quick form.  They were chosen with spoken digits alone, by the accuracy on
+300 of the training samples, which were held out."""
+
+QUICK_ENGINE = {"engine": "grid", "dt": 4.0, "precision": "float32"}
+"""The engine of the quick form: the exact one takes far longer for thousands of input spikes."""
+
+
 @helpful
 @dataclass(frozen=True)
 class SpeechSettings(HiddenLayerSettings):
@@ -38,6 +59,7 @@ class SpeechSettings(HiddenLayerSettings):
 
     inputs: ClassVar[int] = 700
     grid_step: ClassVar[float] = 1.0  # ms (D; L: 1 and 2)
+    quick_form = QuickForm(QUICK, engine=QUICK_ENGINE)
 
     experiment: ExperimentName = "delay-learning"
     """The published experiment whose numbers are the defaults: delay-learning (section 2.3 of D;
@@ -143,8 +165,9 @@ class SpeechSettings(HiddenLayerSettings):
 
     ease_in: float | None = None
     """The fraction of the weights' learning rate that training starts with; it grows by 5 % with
-    each batch. With 1, training starts at the full rate. By default 0.001 (L; the program of D has
-    0.01)."""
+    each batch, as in L. With 1, training starts at the full rate. By default 0.001 (L; the program
+    of D has 0.01), and it grows faster where 5 % would take more than a tenth of the batches of the
+    run, which L does not; --ease-in 0.001 is L in any run."""
 
     halving: int | None = None
     """Halve the learning rates when --watch has not improved for more than this many epochs; 0

@@ -21,7 +21,7 @@ from evsim.arguments.checks import check_choice
 from evsim.arguments.errors import ArgumentError
 from evsim.arguments.keywords import helpful
 from evsim.display.picture_target import for_files_only
-from evsim.losses import Existence, Loss
+from evsim.losses import Loss
 from evsim.losses.regularisers import RateRegulariser
 from evsim.network.connections import Connection
 from evsim.network.initialisers import Constant, Normal
@@ -30,7 +30,8 @@ from evsim.network.populations import LIF, Input
 from evsim.network.spike_trains import SpikeTrains
 from evsim.tasks.base import Experiment, RunOptions, for_settings
 from evsim.tasks.named_losses import ARGUMENTS, named_loss
-from evsim.tasks.settings import ExperimentSettings
+from evsim.tasks.quick import QuickForm
+from evsim.tasks.settings import HiddenUnitSettings
 from evsim.tasks.yin_yang_figure import (
     BIG_RADIUS,
     CLASS_NAMES,
@@ -75,7 +76,7 @@ FALL = 0.02
 
 @helpful
 @dataclass(frozen=True)
-class Settings(ExperimentSettings):
+class Settings(HiddenUnitSettings):
     """The settings of a Yin-Yang run.
 
     D is Mészáros, Knight, Nowotny, Efficient event-based delay learning in spiking neural
@@ -84,6 +85,7 @@ class Settings(ExperimentSettings):
     """
 
     grid_step: ClassVar[float] = 0.01  # Table 2 of D; its program: 0.005 and 0.01, by size
+    quick_form = QuickForm({"epochs": 40})
 
     hidden: int = 30
     """The number of hidden units. Table 2 of D has 30, 25, 20, 15, 10 and 5."""
@@ -378,10 +380,7 @@ def network(settings: Settings) -> Network:
 def loss(settings: Settings) -> Loss:
     """The chosen loss of first output spikes (W 3 or D 71), and further terms."""
     numbers = {name: getattr(settings, name) for name in ARGUMENTS[settings.loss]}
-    chosen = settings.with_further_terms(named_loss(settings.loss, **numbers))
-    if settings.existence:
-        chosen = chosen + Existence("hidden", strength=settings.existence)
-    return chosen
+    return settings.with_further_terms(named_loss(settings.loss, **numbers))
 
 
 @helpful
