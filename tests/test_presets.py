@@ -323,6 +323,18 @@ def test_delay_learning_has_the_numbers_of_its_tables():
     assert found.regulariser_strength == pytest.approx((2e-9,))
 
 
+def test_a_small_network_learns_in_long_steps_that_become_shorter():
+    settings = spoken_digits.Settings(experiment="small", recurrent=True, delays=True)
+    numbers = settings.hyperparameters()
+    assert (numbers.layers, numbers.hidden, numbers.duration) == (1, 128, 800.0)
+    assert settings.augmentation(100) == [Shift(20, "uniform")]
+    optimizers = spoken_digits.optimizers(settings)
+    assert {optimizer.decay for optimizer in optimizers.values()} == {0.94}
+    assert optimizers["input->hidden.delay"].learning_rate_in(41) == 2.0 * 0.94**40
+    published = spoken_digits.optimizers(spoken_digits.Settings(delays=True))
+    assert {optimizer.decay for optimizer in published.values()} == {1.0}
+
+
 def test_what_is_given_wins_over_the_papers():
     given_numbers = {
         field.name: 3 if field.type in ("int", int) else 0.25

@@ -58,6 +58,7 @@ class Hyperparameters:
     tau0: float
     tau1: float
     alpha: float
+    rate_decay: float = 1.0
     delay_line: int = 1
     shift: int = 0
     blend: float = 0.0
@@ -174,6 +175,10 @@ class HiddenLayerSettings(HiddenUnitSettings, DataSettings, ABC):
     """The fraction of the weights' learning rate that training starts with; it grows by 5 % with
     each batch, as in L. With 1, training starts at the full rate. The default never takes more than
     a tenth of the batches of a run; it then grows faster."""
+
+    rate_decay: float | None = None
+    """The factor by which all learning rates are multiplied after each epoch. By default 1 (L, D).
+    """
 
     halving: int | None = None
     """Halve the learning rates when --watch has not improved for more than this many epochs, as

@@ -159,13 +159,18 @@ def optimizers(settings: HiddenLayerSettings) -> dict[str, Optimizer]:
         schedule += (settings.ease_in_schedule(),)
     if numbers.halving:
         schedule += (Halving(wait=numbers.halving, watch=settings.watch),)
-    chosen: dict[str, Optimizer] = {"weight": Adam(numbers.weight_rate, schedule=schedule)}
+    decay = numbers.rate_decay
+    chosen: dict[str, Optimizer] = {
+        "weight": Adam(numbers.weight_rate, decay=decay, schedule=schedule)
+    }
     for connection in learned_delays(settings):
-        chosen[f"{connection}.delay"] = Adam(numbers.delay_rate)
+        chosen[f"{connection}.delay"] = Adam(numbers.delay_rate, decay=decay)
     if settings.learn_taus:
         for population in settings.hidden_populations:
             for parameter in MINIMUM_TAUS:
-                chosen[f"{population}.{parameter}"] = Adam(numbers.tau_rate, schedule=schedule)
+                chosen[f"{population}.{parameter}"] = Adam(
+                    numbers.tau_rate, decay=decay, schedule=schedule
+                )
     return chosen
 
 
