@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def geometry(row: Row, velocity: float, delays: np.ndarray) -> np.ndarray:
-    """The delays that make the spikes of a bar arrive together, in ms, shape (units,).
+def steps_off(row: Row, velocity: float, delays: np.ndarray) -> np.ndarray:
+    """How far the step of the delay from a receptor to its neighbour is from geometry, in ms.
 
-    They are a constant minus the times of the bar; the constant is that which is closest to the
-    ``delays``, shape (units,), by the median.
+    ``delays`` has shape (units,); the result, (channels, receptors - 1), is not negative.  Geometry
+    asks that a delay and the time of the bar have the same sum at both.
     """
-    times = row.passages(np.array([velocity]))[0]
-    nearest: np.ndarray = np.median(delays + times) - times
-    return nearest
+    sums = (delays + row.passages(np.array([velocity]))[0]).reshape(row.channels, row.receptors)
+    off: np.ndarray = np.abs(np.diff(sums, axis=1))
+    return off
 
 
 def delay_lines(
@@ -32,7 +32,9 @@ def delay_lines(
     weights: np.ndarray,
     names: Sequence[str],
 ) -> Figure:
-    """The delay of each receptor to each detector, and the line that geometry asks for.
+    """The delay of each receptor to each detector, on lines of the slope that geometry asks for.
+
+    A bar that crosses a part of the row needs delays on one line in this part only.
 
     Parameters
     ----------
@@ -49,26 +51,28 @@ def delay_lines(
     panels = figure.subplots(2, columns, sharex=True, sharey=True, squeeze=False).ravel()
     largest = np.abs(weights).max()
     for unit, (ax, name) in enumerate(zip(panels, names, strict=True)):
-        wanted = geometry(row, velocities[unit], delays[unit])
+        slope = row.passages(np.array([velocities[unit]]))[0, : row.receptors]
+        for constant in np.arange(-200.0, 400.0, 20.0):
+            ax.plot(row.positions, constant - slope, color=GREY, linewidth=0.5, alpha=0.6)
         for channel in range(row.channels):
             own = slice(channel * row.receptors, (channel + 1) * row.receptors)
-            ax.plot(row.positions, wanted[own], color=GREY, linewidth=0.8)
             ax.scatter(
                 row.positions,
                 delays[unit, own],
                 s=16.0 * np.abs(weights[unit, own]) / largest,
                 color=COLOURS[(0, 5)[channel]],
                 label=("leading edge", "trailing edge")[channel],
-                zorder=2,
+                zorder=3,
             )
-        error = np.median(np.abs(delays[unit] - wanted))
+        error = np.median(steps_off(row, velocities[unit], delays[unit]))
         bottom, left = unit >= columns, unit % columns == 0
         label(
             ax,
             "position (degrees)" if bottom else "",
             "delay (ms)" if left else "",
-            f"{name}°/s: median distance {error:.1f} ms",
+            f"{name}°/s: steps off by {error:.1f} ms",
         )
+    panels[0].set_ylim(0.0, 1.1 * delays.max())
     if row.channels > 1:
         panels[0].legend(fontsize=SMALL_TEXT, frameon=False)
     return figure

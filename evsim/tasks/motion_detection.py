@@ -301,9 +301,7 @@ def optimizers(settings: Settings) -> dict[str, Optimizer]:
     """Adam on the weights, and on the delays if they are learned."""
     from evsim.training.optimisers import Adam
 
-    chosen: dict[str, Optimizer] = {
-        "weight": Adam(settings.weight_rate, decay=settings.rate_decay)
-    }
+    chosen: dict[str, Optimizer] = {"weight": Adam(settings.weight_rate, decay=settings.rate_decay)}
     if settings.delays:
         chosen["delay"] = Adam(settings.delay_rate, decay=settings.rate_decay)
     return chosen

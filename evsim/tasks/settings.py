@@ -222,7 +222,16 @@ _REGULARISER = ("regulariser_strength", "target_spikes")
 _AMOUNTS = ("silent_lift", "existence", "blend", "alpha", *_REGULARISER, *_NOISE)
 _WIDTHS = ("curve_width", "largest_deviation")
 _DELAYS = ("initial_delay", "initial_delay_min", "initial_delay_max")
-_TIMES = ("early", "delta", "jitter", "arrival_min", "arrival_max", "start_min", "start_max", *_DELAYS)
+_TIMES = (
+    "early",
+    "delta",
+    "jitter",
+    "arrival_min",
+    "arrival_max",
+    "start_min",
+    "start_max",
+    *_DELAYS,
+)
 _IN_MS = (*_LENGTHS, *_TIMES, "delay_rate", "tau_rate", "late", "delay_max", "refractory")
 
 
@@ -231,7 +240,11 @@ def _all(names: Iterable[str], rule: str, holds: Callable[[float], bool]) -> dic
 
 
 _RANGES: dict[str, _Range] = {
-    **_all((*_LENGTHS, *_RATES, *_WIDTHS, *_POSITIVE), "finite and > 0", lambda value: 0 < value < np.inf),
+    **_all(
+        (*_LENGTHS, *_RATES, *_WIDTHS, *_POSITIVE),
+        "finite and > 0",
+        lambda value: 0 < value < np.inf,
+    ),
     **_all((*_COUNTS, *_NUMBERS), "at least 1", lambda value: value >= 1),
     **_all(("shift", "direct"), ">= 0", lambda value: value >= 0),
     **_all(("layers",), "at least 1, and at most 1000", lambda value: 1 <= value <= 1000),

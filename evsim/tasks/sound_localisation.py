@@ -178,9 +178,7 @@ class Settings(ExperimentSettings):
                 "validation_size",
             )
         if self.detectors < 2:
-            raise ArgumentError(
-                f"detectors = {self.detectors}: it must be at least 2", "detectors"
-            )
+            raise ArgumentError(f"detectors = {self.detectors}: it must be at least 2", "detectors")
         for low, high in (
             ("arrival_min", "arrival_max"),
             ("initial_delay_min", "initial_delay_max"),
@@ -460,7 +458,8 @@ def delay_differences(network: Network, settings: Settings) -> np.ndarray:
     """
     delays = network.parameters[f"{CONNECTION}.delay"]
     left, right = np.asarray(delays)[:, : settings.fibres], np.asarray(delays)[:, settings.fibres :]
-    return np.median(left, axis=1) - np.median(right, axis=1)
+    differences: np.ndarray = np.median(left, axis=1) - np.median(right, axis=1)
+    return differences
 
 
 experiment = Experiment(

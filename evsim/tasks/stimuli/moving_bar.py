@@ -47,7 +47,9 @@ class Row:
     @property
     def positions(self) -> np.ndarray:
         """The position of each receptor in degrees, 0 in the middle, shape (receptors,)."""
-        return self.spacing * (np.arange(self.receptors) - 0.5 * (self.receptors - 1))
+        middle = 0.5 * (self.receptors - 1)
+        positions: np.ndarray = self.spacing * (np.arange(self.receptors) - middle)
+        return positions
 
     def passages(self, velocities: np.ndarray) -> np.ndarray:
         """When the bar tells each unit, in ms, shape (samples, units).
@@ -55,7 +57,7 @@ class Row:
         Times are counted from when the leading edge is at position 0.  ``velocities``, shape
         (samples,), are in degrees per second, positive from left to right.
         """
-        leading = 1000.0 * self.positions / velocities[:, None]
+        leading: np.ndarray = 1000.0 * self.positions / velocities[:, None]
         if self.off_width is None:
             return leading
         return np.hstack([leading, leading + 1000.0 * self.off_width / np.abs(velocities)[:, None]])
