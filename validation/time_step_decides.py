@@ -87,9 +87,7 @@ class TimeStepDecides(Claim):
             "Error of the time difference against the step of the grid on the left, and against "
             "the time of a gradient on the right; the exact engine is a line and a point."
         )
-        return Finding.of(
-            summary(rows), refutations(rows), [table(rows)], [Picture(PICTURE, text)]
-        )
+        return Finding.of(summary(rows), refutations(rows), [table(rows)], [Picture(PICTURE, text)])
 
     def smaller(self, effort: float) -> Self:
         """Fewer seeds, epochs and repeats, and three engines."""

@@ -30,8 +30,8 @@ from evsim.network.network import Network
 from evsim.network.populations import LI, Input
 from evsim.readouts import Peak
 from evsim.tasks.base import Experiment, RunOptions, for_settings
+from evsim.tasks.of_time.moving_bar import Row, seen
 from evsim.tasks.settings import ExperimentSettings
-from evsim.tasks.stimuli.moving_bar import Row, seen
 
 if TYPE_CHECKING:
     from evsim.data.dataset import Dataset
@@ -343,7 +343,7 @@ def pictures(
 ) -> list[Path]:
     """Draw learning, confusion, and the delays if they were learned; return the files' paths."""
     from evsim import plotting
-    from evsim.tasks.bar_pictures import delay_lines
+    from evsim.tasks.of_time.bar_pictures import delay_lines
 
     folder = Path(folder)
     paths = []

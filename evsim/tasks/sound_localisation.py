@@ -28,9 +28,9 @@ from evsim.network.initialisers import Uniform
 from evsim.network.network import Network
 from evsim.network.populations import LIF, Input
 from evsim.tasks.base import Experiment, RunOptions, for_settings
-from evsim.tasks.place_code import PlaceCodeMSE
+from evsim.tasks.of_time.ears import Sound, heard
+from evsim.tasks.of_time.place_code import PlaceCodeMSE
 from evsim.tasks.settings import ExperimentSettings
-from evsim.tasks.stimuli.ears import Sound, heard
 
 if TYPE_CHECKING:
     from evsim.data.dataset import Dataset
@@ -428,7 +428,7 @@ def pictures(
 ) -> list[Path]:
     """Draw learning, estimates and the line of delays; return the files' paths."""
     from evsim import plotting
-    from evsim.tasks import ear_pictures
+    from evsim.tasks.of_time import ear_pictures
 
     folder = Path(folder)
     paths = []

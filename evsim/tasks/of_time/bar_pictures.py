@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evsim.plotting.style import COLOURS, GREY, SMALL_TEXT, TWO_COLUMNS, label, new_figure
-from evsim.tasks.stimuli.moving_bar import Row
+from evsim.tasks.of_time.moving_bar import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
