@@ -190,10 +190,12 @@ class Settings(ExperimentSettings):
         slowest = 1000.0 * self.spacing * (self.crossed - 1) / min(self.speeds)
         if self.delays and not slowest <= self.delay_max:
             raise ArgumentError(
-                f"delay_max = {self.delay_max:g} ms: the slowest bar takes {slowest:g} ms for the "
-                "receptors that it crosses, and no shorter delay can make up for that",
+                f"delay_max = {self.delay_max:g} ms: with speeds = {self.speeds} and spacing = "
+                f"{self.spacing:g} degrees the slowest bar takes {slowest:g} ms for the receptors "
+                "that it crosses, and no shorter delay can make up for that",
                 "delay_max",
                 "speeds",
+                "spacing",
             )
 
     @property

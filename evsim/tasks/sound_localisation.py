@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack
 
 import numpy as np
 
-from evsim.arguments.checks import check_choice
+from evsim.arguments.checks import check_choice, check_is, real_array, shown
 from evsim.arguments.errors import ArgumentError
 from evsim.arguments.keywords import helpful
 from evsim.display.picture_target import for_files_only
@@ -407,6 +407,13 @@ def tuning(
     """
     from evsim.simulation.run import simulate
 
+    check_is(network, "network", Network, "give an evsim.Network")
+    itds = real_array(itds, "itds")
+    if itds.ndim != 1 or not (np.abs(itds) <= settings.arrival_max).all():
+        raise ValueError(
+            f"itds = {shown(itds)}: give an array, shape (itds,), of at most arrival_max = "
+            f"{settings.arrival_max:g} ms"
+        )
     sound, middle = Sound(settings.sound.instants), settings.arrival_max
     spikes = heard(
         sound,

@@ -78,6 +78,11 @@ def heard(
         For a spike that would come before the trial begins, at 0.
     """
     itds, arrivals = real_array(itds, "itds"), real_array(arrivals, "arrivals")
+    if itds.ndim != 1 or arrivals.shape != itds.shape:
+        raise ValueError(
+            f"itds has shape {itds.shape} and arrivals {arrivals.shape}: give one of each per "
+            "sample, shape (samples,)"
+        )
     fibres = checked_count(fibres, "fibres", 1)
     check_is(generator, "generator", np.random.Generator, "give numpy.random.default_rng(seed)")
     ears = np.repeat([-0.5, 0.5], fibres)
