@@ -21,8 +21,10 @@ from evsim.tasks import (
     braille,
     japanese_vowels,
     mnist,
+    motion_detection,
     sequence,
     shd,
+    sound_localisation,
     spoken_digits,
     ssc,
     yin_yang,
@@ -42,6 +44,8 @@ TASKS: dict[str, Experiment[Any]] = {
         shd,
         ssc,
         braille,
+        sound_localisation,
+        motion_detection,
     )
 }
 """The experiments that the command can train, by name."""

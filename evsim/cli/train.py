@@ -105,12 +105,12 @@ def _train(
     outcome = task.test(result.network, test, settings, shared_engine)
     if not ranks.is_first:
         return INTERRUPTED if result.interrupted else 0
-    tested = _test(outcome, result, task.class_names(settings))
-    assert outcome.accuracy is not None  # every task has classes
+    measured = task.measures(outcome, settings) if task.measures is not None else {}
+    tested = {**measured, **_test(outcome, result, task.class_names(settings))}
     write_json(folder / "test.json", {**tested, "left_out": left_out})
     if result.stopped and not run.progress:  # the progress display has said it
         print(f"stopped after {len(result.history)} of {record.epochs} epochs: {result.stopped}")
-    print(f"test accuracy {100 * outcome.accuracy:.1f} % (best epoch: {result.best_epoch})")
+    print(f"test {_figure(outcome, measured)} (best epoch: {result.best_epoch})")
     if run.pictures:
         pictures = folder / "pictures"
         task.pictures(result, settings, pictures, engine=engine)
@@ -255,11 +255,22 @@ def missing_files_told() -> Iterator[None]:
         raise FileNotFoundError(f"{error.absence}; {remedy}") from error
 
 
+def _figure(outcome: Evaluation, measured: Mapping[str, float]) -> str:
+    """The figure that says how good a test was: the accuracy, or the task's own measure."""
+    if outcome.accuracy is not None:
+        return f"accuracy {100 * outcome.accuracy:.1f} %"
+    name, value = next(iter(measured.items()), ("loss", outcome.loss))
+    unit = " µs" if name.endswith("_us") else ""
+    return f"{name.removesuffix('_us').replace('_', ' ')} {value:.4g}{unit}"
+
+
 def _test(outcome: Evaluation, result: FitResult, names: Sequence[str]) -> dict[str, Any]:
     """The content of test.json.
 
     Rows of the confusion matrix are true classes, columns are predicted ones.
     """
+    if outcome.accuracy is None:
+        return {"loss": outcome.loss, "best_epoch": result.best_epoch}
     by_class = zip(names, outcome.accuracy_by_class.tolist(), strict=True)
     return {
         "accuracy": outcome.accuracy,

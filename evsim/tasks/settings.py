@@ -247,15 +247,28 @@ _PLURALS = {int: "integers", float: "numbers", str: "strings"}
 _Range = tuple[str, Callable[[float], bool]]
 
 _TAUS = ("tau_mem", "tau_syn", "tau0", "tau1")
-_LENGTHS = ("duration", "interval", "at_most_one_per", *_TAUS)
+_SOUND = ("itd_max", "click_interval", "latency_scale")
+_LENGTHS = ("duration", "interval", "at_most_one_per", *_TAUS, *_SOUND)
 _RATES = ("weight_rate", "output_rate", "direct_rate", "delay_rate", "tau_rate", "rate_decay")
 _COUNTS = ("hidden", "frames", "epochs", "batch_size", "delay_line", "train_size", "test_size")
+_POSITIVE = ("frequency", "one_ear", "spacing", "bar_width")
+_NUMBERS = ("fibres", "clicks", "cycles", "detectors", "receptors", "crossed")
 _LAYERS = ("hidden", "input", "forward", "recurrent", "direct", "output")
 _NOISE = ("utterance_noise", "frame_noise")
 _REGULARISER = ("regulariser_strength", "target_spikes")
 _AMOUNTS = ("silent_lift", "existence", "blend", "alpha", *_REGULARISER, *_NOISE)
 _WIDTHS = ("curve_width", "largest_deviation")
-_TIMES = ("early", "initial_delay", "initial_delay_max", "delta")
+_DELAYS = ("initial_delay", "initial_delay_min", "initial_delay_max")
+_TIMES = (
+    "early",
+    "delta",
+    "jitter",
+    "arrival_min",
+    "arrival_max",
+    "start_min",
+    "start_max",
+    *_DELAYS,
+)
 _IN_MS = (*_LENGTHS, *_TIMES, "delay_rate", "tau_rate", "late", "delay_max", "refractory")
 
 
@@ -264,8 +277,12 @@ def _all(names: Iterable[str], rule: str, holds: Callable[[float], bool]) -> dic
 
 
 _RANGES: dict[str, _Range] = {
-    **_all((*_LENGTHS, *_RATES, *_WIDTHS), "finite and > 0", lambda value: 0 < value < np.inf),
-    **_all(_COUNTS, "at least 1", lambda value: value >= 1),
+    **_all(
+        (*_LENGTHS, *_RATES, *_WIDTHS, *_POSITIVE),
+        "finite and > 0",
+        lambda value: 0 < value < np.inf,
+    ),
+    **_all((*_COUNTS, *_NUMBERS), "at least 1", lambda value: value >= 1),
     **_all(("shift", "direct"), ">= 0", lambda value: value >= 0),
     **_all(("layers",), "at least 1, and at most 1000", lambda value: 1 <= value <= 1000),
     **_all(("halving", "patience"), ">= 0; 0 for none", lambda value: value >= 0),
@@ -285,7 +302,7 @@ _RANGES: dict[str, _Range] = {
     **_all(("curves",), "at least 2", lambda value: value >= 2),
     **_all(("cutoff",), "in (0, 1)", lambda value: 0 < value < 1),
     **_all(("input_dropout", "label_smoothing"), "in [0, 1)", lambda value: 0 <= value < 1),
-    **_all(("blend_probability",), "in (0, 1]", lambda value: 0 < value <= 1),
+    **_all(("blend_probability", "spike_probability"), "in (0, 1]", lambda value: 0 < value <= 1),
     **_all(("ease_in",), "in (0, 1]; 1 for none", lambda value: 0 < value <= 1),
 }
 """The range of each numeric setting, in words and as a function."""
