@@ -31,6 +31,7 @@ from evsim.network.populations import LI, Input
 from evsim.readouts import Peak
 from evsim.tasks.base import Experiment, RunOptions, for_settings
 from evsim.tasks.of_time.moving_bar import Row, seen
+from evsim.tasks.quick import QuickForm
 from evsim.tasks.settings import ExperimentSettings
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Settings(ExperimentSettings):
     """
 
     grid_step: ClassVar[float] = 0.1
+    quick_form = QuickForm({})  # a run takes half a minute as it is
 
     speeds: tuple[float, ...] = (100.0, 200.0, 400.0)
     """The speeds in degrees per second. There is a class for each speed and direction."""

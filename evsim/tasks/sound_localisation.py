@@ -30,6 +30,7 @@ from evsim.network.populations import LIF, Input
 from evsim.tasks.base import Experiment, RunOptions, for_settings
 from evsim.tasks.of_time.ears import Sound, heard
 from evsim.tasks.of_time.place_code import PlaceCodeMSE
+from evsim.tasks.quick import QuickForm
 from evsim.tasks.settings import ExperimentSettings
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Settings(ExperimentSettings):
     """
 
     grid_step: ClassVar[float] = 0.02
+    quick_form = QuickForm({})  # a run takes half a minute as it is
     more_losses: ClassVar[tuple[str, ...]] = ()  # the labels are times, not classes
 
     stimulus: Literal["clicks", "tone"] = "clicks"
