@@ -42,6 +42,8 @@ def difference(
 ) -> str:
     """The mean difference of runs with the same seed, in per cent, with its 95 % interval."""
     seeds = sorted(set(one) & set(other))
+    if len(seeds) < 2:
+        return ""
     result = paired_difference(
         [100 * one[seed][measure] for seed in seeds], [100 * other[seed][measure] for seed in seeds]
     )
@@ -75,8 +77,7 @@ def main() -> None:
             str(hidden),
             *(percent(at(hidden, each), measure) if len(at(hidden, each)) > 1 else ""
               for each in main_variants),
-            difference(at(hidden, "all delays"), at(hidden, "weights only"), measure)
-            if at(hidden, "all delays") else "",
+            difference(at(hidden, "all delays"), at(hidden, "weights only"), measure),
         ]
         for hidden in sizes
     ]  # fmt: skip

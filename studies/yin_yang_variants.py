@@ -24,6 +24,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "nothing for silent units": {"delays": True, "existence": 0.0},
     "tau_syn 5 ms": {"delays": True, "tau_syn": 5.0},
     "squared error": {"delays": True, "loss": "time_invariant"},
+    "tau0 0.1 ms": {"delays": True, "tau0": 0.1},
+    "tau0 0.5 ms": {"delays": True, "tau0": 0.5},
+    "tau0 1 ms": {"delays": True, "tau0": 1.0},
+    "delay rate 0.03 ms": {"delays": True, "delay_rate": 0.03},
+    "delay rate 0.1 ms": {"delays": True, "delay_rate": 0.1},
+    "delay rate 1 ms": {"delays": True, "delay_rate": 1.0},
+    "rates that do not fall": {"delays": True, "rate_decay": 1.0},
 }
 
 
