@@ -103,7 +103,7 @@ def test_delays_are_learned_where_they_are_asked_for():
 
 def test_learning_rates_given_win_and_delays_have_one_only_if_learned():
     assert set(yin_yang.Settings().learning_rates()) == {"weight"}
-    assert set(yin_yang.Settings(output_delays=True).learning_rates()) == {"weight", "delay"}
+    assert set(yin_yang.Settings(delays=True).learning_rates()) == {"weight", "delay"}
     given_rates = yin_yang.Settings(delays=True, weight_rate=0.4, delay_rate=0.5)
     assert given_rates.learning_rates() == {"weight": 0.4, "delay": 0.5}
     assert yin_yang.optimizers(given_rates)["input->hidden.delay"].learning_rate == 0.5

@@ -93,9 +93,9 @@ class Settings(HiddenUnitSettings):
     delays: bool = False
     """Learn the delays of the synapses from the inputs to the hidden units."""
 
-    output_delays: bool | None = None
-    """Learn the delays of the synapses from the hidden to the output units. By default they are
-    learned if those from the inputs are. The program of D learns only those from the inputs."""
+    output_delays: bool = True
+    """With --delays, also learn the delays from the hidden to the output units. The program of D
+    does not."""
 
     seed: int = 0
     """The seed of the initial weights and of the order of the samples."""
@@ -241,14 +241,14 @@ class Settings(HiddenUnitSettings):
                 "initial_delay",
                 "delay_max",
             )
-        if not self.learns_delays:
+        if not self.delays:
             for name in ("delay_rate", "initial_delay"):
                 if getattr(self, name):
                     raise ArgumentError(
                         f"{name} = {getattr(self, name):g} ms is given but no delays are learned: "
-                        f"set delays or output_delays, or leave {name} out",
+                        f"set delays, or leave {name} out",
                         name,
-                        "output_delays",
+                        "delays",
                     )
 
     @property
@@ -259,12 +259,7 @@ class Settings(HiddenUnitSettings):
     @property
     def learns_output_delays(self) -> bool:
         """Whether the delays from the hidden to the output units are learned."""
-        return self.delays if self.output_delays is None else self.output_delays
-
-    @property
-    def learns_delays(self) -> bool:
-        """Whether any delays are learned."""
-        return self.delays or self.learns_output_delays
+        return self.delays and self.output_delays
 
     @property
     def decay(self) -> float:
@@ -281,7 +276,7 @@ class Settings(HiddenUnitSettings):
     def learning_rates(self) -> dict[str, float]:
         """The learning rate of "weight" and, in ms, of "delay" where delays are learned."""
         rates = {"weight": self.weight_rate}
-        if self.learns_delays:
+        if self.delays:
             rates["delay"] = 0.3 if self.delay_rate is None else self.delay_rate
         return rates
 
@@ -407,7 +402,7 @@ def _fit_arguments(settings: Settings, training: Dataset) -> dict[str, Any]:
         "duration": settings.duration,
         "epochs": settings.epochs,
         "batch_size": settings.batch_size,
-        "delay_max": settings.delay_max if settings.learns_delays else np.inf,
+        "delay_max": settings.delay_max if settings.delays else np.inf,
         "silent_lift": settings.silent_lift,
         "regularisers": regularisers if strength else [],
     }
