@@ -204,7 +204,7 @@ def test_the_time_limit_ends_training_after_an_epoch_and_that_is_said_once(tmp_p
     assert run(*arguments, "--time-limit", 1e-9, "--resume", "--no-progress") == 0
     told = capsys.readouterr()
     assert (told.out + told.err).count("stopped after") == 1
-    assert "stopped after 2 of 300 epochs: the time limit of 1e-09 s" in told.out
+    assert "stopped after 2 of 200 epochs: the time limit of 1e-09 s" in told.out
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
 
 

@@ -1,5 +1,6 @@
 """The command ``evsim study``: flags, files, what it prints and writes, and its exit statuses."""
 
+import importlib
 import io
 import itertools
 import re
@@ -260,12 +261,15 @@ OF_PAPERS = sorted((Path(__file__).parents[1] / "studies").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", OF_PAPERS, ids=lambda path: path.stem)
-def test_the_tasks_accept_the_studies_of_the_papers(path):
+def test_the_tasks_accept_the_studies_of_the_papers(path, monkeypatch):
+    monkeypatch.syspath_prepend(path.parent)
     study = read_study(path)
-    task = TASKS[study.task]
+    task = TASKS[study.task.partition("_variants:")[0].replace("_", "-")]
     chosen = set()
     for values in itertools.product(*study.vary.values()):
         varied = dict(zip(study.vary, values, strict=True))
+        if "variant" in varied:
+            varied |= importlib.import_module("yin_yang_variants").VARIANTS[varied.pop("variant")]
         settings = task.settings_type(**study.settings, **varied)
         task.network(settings)
         chosen.add(settings)

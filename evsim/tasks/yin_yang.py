@@ -70,9 +70,6 @@ __all__ = [
 
 # -- settings -----------------------------------------------------------------------------
 
-FALL = 0.02
-"""The factor by which learning rates fall over a run, by default."""
-
 
 @helpful
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class Settings(HiddenUnitSettings):
     """
 
     grid_step: ClassVar[float] = 0.01  # Table 2 of D; its program: 0.005 and 0.01, by size
-    quick_form = QuickForm({"epochs": 40})
+    quick_form = QuickForm({"epochs": 40, "rate_decay": 0.9})
 
     hidden: int = 30
     """The number of hidden units. Table 2 of D has 30, 25, 20, 15, 10 and 5."""
@@ -198,10 +195,9 @@ class Settings(HiddenUnitSettings):
     """The learning rate of the delays in ms. By default 0.3. Table 2 of D says 0.01, the program
     0.03 to 0.05."""
 
-    rate_decay: float | None = None
-    """The factor by which the learning rates are multiplied after each epoch. By default such that
-    they fall to a fiftieth over the run: 0.98 in 200 epochs. Table 2 of D says 0.998, the program
-    0.9975."""
+    rate_decay: float = 0.02 ** (1 / 200)
+    """The factor by which the learning rates are multiplied after each epoch. By default 0.98, such
+    that they fall to a fiftieth in 200 epochs. Table 2 of D says 0.998, the program 0.9975."""
 
     silent_lift: float = 0.0
     """The amount added, after each epoch, to the incoming weights of hidden units that never
@@ -260,11 +256,6 @@ class Settings(HiddenUnitSettings):
     def learns_output_delays(self) -> bool:
         """Whether the delays from the hidden to the output units are learned."""
         return self.delays and self.output_delays
-
-    @property
-    def decay(self) -> float:
-        """The factor on the learning rates after each epoch."""
-        return FALL ** (1.0 / self.epochs) if self.rate_decay is None else self.rate_decay
 
     @property
     def start_of_delays(self) -> float:
@@ -385,13 +376,13 @@ def optimizers(settings: Settings) -> dict[str, Optimizer]:
     from evsim.training.optimisers import Adam
 
     rates = settings.learning_rates()
-    chosen: dict[str, Optimizer] = {"weight": Adam(rates["weight"], decay=settings.decay)}
+    chosen: dict[str, Optimizer] = {"weight": Adam(rates["weight"], decay=settings.rate_decay)}
     for name, learned in (
         ("input->hidden.delay", settings.delays),
         ("hidden->output.delay", settings.learns_output_delays),
     ):
         if learned:
-            chosen[name] = Adam(rates["delay"], decay=settings.decay)
+            chosen[name] = Adam(rates["delay"], decay=settings.rate_decay)
     return chosen
 
 
