@@ -37,7 +37,6 @@ ELSEWHERE = {
     "study_spoken_digits_ablation.png": (
         "evsim study studies/spoken_digits_ablation.toml --out runs/ablation"
     ),
-    "study_yin_yang_sizes.png": "python studies/yin_yang_report.py FOLDERS --picture PNG",
     "yin_yang_curve.png": "python validation/run.py -k PaperYinYang",
 }
 """Commands of other scripts; those that write into a folder of runs are copied from there."""

@@ -48,6 +48,8 @@ def difference(
         [100 * one[seed][measure] for seed in seeds], [100 * other[seed][measure] for seed in seeds]
     )
     low, high = result.interval
+    if np.isnan(low):
+        return f"{result.mean:+.2f} in every pair"
     return f"{result.mean:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
