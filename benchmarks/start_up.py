@@ -66,7 +66,10 @@ class Start(NamedTuple):
 def gradient(case: str, samples: int, engine: evsim.engines.Engine | None = None) -> evsim.Gradient:
     """The gradient of a batch of Yin-Yang, 30 hidden units with delays."""
     name, kind = case.split(", ")
-    settings = yin_yang.Settings(hidden=30, delays=True, train_size=samples)
+    settings = yin_yang.Settings(
+        hidden=30, delays=True, output_delays=False, train_size=samples,
+        loss="time_invariant", existence=0.0,
+    )  # fmt: skip
     delays = np.random.default_rng(0).uniform(0.0, 10.0, (30, 4))  # as after training
     network = yin_yang.network(settings).replace({"input->hidden.delay": delays})
     if kind == "recurrent":

@@ -15,7 +15,10 @@ import numpy as np
 
 import evsim
 from evsim.tasks import yin_yang
-settings = yin_yang.Settings(hidden=30, delays=True, train_size=150)
+settings = yin_yang.Settings(
+    hidden=30, delays=True, output_delays=False, train_size=150,
+    loss="time_invariant", existence=0.0,
+)
 samples = yin_yang.data(settings)[0]
 network = yin_yang.network(settings)
 delays = np.random.default_rng(0).uniform(0.0, 10.0, (30, 4))  # as after training

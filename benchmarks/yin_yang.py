@@ -26,7 +26,13 @@ def with_delays(samples: int = 150, refractory: float = np.inf, hidden: int = 30
 
     With an infinite refractory period all units spike at most once, as in ``evsim.tasks.yin_yang``.
     """
-    settings = yin_yang.Settings(hidden=hidden, train_size=EPOCH * samples, refractory=refractory)
+    settings = yin_yang.Settings(
+        hidden=hidden,
+        train_size=EPOCH * samples,
+        refractory=refractory,
+        loss="time_invariant",
+        existence=0.0,
+    )
     described = yin_yang.network(settings)
     network = evsim.Network(
         [

@@ -13,6 +13,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -20,7 +21,7 @@ from matplotlib.lines import Line2D
 import evsim
 from evsim import plotting
 from evsim.plotting.style import COLOURS, GREY, SMALL_TEXT, TWO_COLUMNS, label, new_figure
-from evsim.tasks import yin_yang
+from evsim.tasks import motion_detection, sound_localisation, yin_yang
 
 FOLDER = Path(__file__).parent / "images"
 
@@ -36,7 +37,6 @@ ELSEWHERE = {
     "study_spoken_digits_ablation.png": (
         "evsim study studies/spoken_digits_ablation.toml --out runs/ablation"
     ),
-    "study_yin_yang_sizes.png": "evsim study studies/yin_yang_sizes.toml --out runs/sizes",
     "yin_yang_curve.png": "python validation/run.py -k PaperYinYang",
 }
 """Commands of other scripts; those that write into a folder of runs are copied from there."""
@@ -146,6 +146,27 @@ def yin_yang_run(folder: Path) -> None:
                 path.replace(folder / f"yin_yang_{path.name}")
 
 
+def sound_localisation_run(folder: Path) -> None:
+    """Estimates and delays of the network that `evsim train sound-localisation` trains."""
+    draw_parts(sound_localisation, ("estimates", "delays"), folder)
+
+
+def motion_detection_run(folder: Path) -> None:
+    """The delays of the network that `evsim train motion-detection` trains."""
+    draw_parts(motion_detection, ("delays",), folder)
+
+
+def draw_parts(task: ModuleType, wanted: tuple[str, ...], folder: Path) -> None:
+    """Train a task with its defaults, and keep some of its pictures under the task's name."""
+    settings = task.Settings()
+    result = task.train(settings, progress=False)
+    prefix = task.__name__.rpartition(".")[2]
+    with tempfile.TemporaryDirectory() as name:
+        for path in task.pictures(result, settings, name):
+            if path.stem in wanted:
+                (folder / f"{prefix}_{path.name}").write_bytes(path.read_bytes())
+
+
 PEERS = FOLDER.parents[1] / "benchmarks" / "peers" / "measured"
 
 
@@ -206,6 +227,9 @@ PICTURES: dict[str, Callable[[Path], None]] = {
     "one_neuron.png": one_neuron,
     "grazing.png": grazing,
     "silent_units.png": silent_units,
+    "motion_detection_delays.png": motion_detection_run,
+    "sound_localisation_delays.png": sound_localisation_run,
+    "sound_localisation_estimates.png": sound_localisation_run,
     "yin_yang_decisions.png": yin_yang_run,
     "yin_yang_traces.png": yin_yang_run,
 }

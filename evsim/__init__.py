@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from evsim.storage.run_folder import load
     from evsim.training import StopTraining, evaluate, fit, predict, schedules
     from evsim.training import optimisers as optim
+    from evsim.training.advice.warning import TrainingWarning
     from evsim.training.optimisers import SGD, Adam
     from evsim.training.schedules import EarlyStopping
 
@@ -62,6 +63,7 @@ __all__ = [
     "SpikeTrains",
     "StopTraining",
     "TimeUnitWarning",
+    "TrainingWarning",
     "Uniform",
     "augment",
     "datasets",
@@ -92,6 +94,7 @@ _DEFINED_IN = {
     "Dataset": "evsim.data.dataset",
     "EarlyStopping": "evsim.training.schedules",
     "StopTraining": "evsim.training",
+    "TrainingWarning": "evsim.training.advice.warning",
     "evaluate": "evsim.training",
     "fit": "evsim.training",
     "load": "evsim.storage",

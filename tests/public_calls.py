@@ -431,7 +431,7 @@ def calls(folder):
             },
         ),
         "Bounds": (optim.Bounds, {"low": 0.0, "high": 1.0}),
-        "EaseIn": (schedules.EaseIn, {"start": 1e-3, "growth": 1.05}),
+        "EaseIn": (schedules.EaseIn, {"start": 1e-3, "growth": 1.05, "share": 0.1}),
         "Halving": (
             schedules.Halving,
             {"fast": 0.8, "slow": 0.85, "wait": 50, "watch": "accuracy"},
@@ -670,12 +670,25 @@ def calls(folder):
             continue  # which are as shd
         found[f"{name}.Settings"] = (task.Settings, fields)
         # Functions of settings are looked at where data need no files.
-        if name in ("sequence", "yin_yang"):
+        if name in ("sequence", "yin_yang", "sound_localisation", "motion_detection"):
             for function in ("network", "loss", "optimizers", "class_names", "data"):
                 found[f"{name}.{function}"] = getattr(task, function), {"settings": task.Settings()}
         else:
             for function in ("network", "loss", "optimizers", "class_names"):
                 found[f"{name}.{function}"] = getattr(task, function), {"settings": task.Settings()}
+    itds = tasks.sound_localisation.Settings()
+    found["sound_localisation.samples"] = (
+        tasks.sound_localisation.samples,
+        {"settings": itds, "split": "test"},
+    )
+    found["sound_localisation.tuning"] = (
+        tasks.sound_localisation.tuning,
+        {"network": tasks.sound_localisation.network(itds), "settings": itds, "itds": points[:, 0]},
+    )
+    found["motion_detection.samples"] = (
+        tasks.motion_detection.samples,
+        {"settings": tasks.motion_detection.Settings(), "split": "test"},
+    )
     found["yin_yang.classify"] = (tasks.yin_yang.classify, {"points": points})
     found["yin_yang.draw_points"] = (
         tasks.yin_yang.draw_points,

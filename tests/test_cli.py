@@ -14,7 +14,7 @@ import pytest
 
 import evsim
 from evsim import cli, precompile, storage
-from evsim.cli import TASKS, main
+from evsim.cli import TASKS, main, options
 from evsim.engines import Grid, warm
 from evsim.precompile import cache as compiled_code
 
@@ -127,12 +127,13 @@ def test_yin_yang_flags_reach_the_network(tmp_path, capsys):
     network = storage.load_network(folder / "best.safetensors")
     assert network.parameters["input->hidden.delay"].shape == (5, 4)
     config = json.loads((folder / "config.json").read_text())
-    assert [weight for weight, _ in config["loss"]["terms"]] == [1.0, 0.1, 0.1]
+    assert [weight for weight, _ in config["loss"]["terms"]] == [1.0, 0.1, 0.1, 1.0]
     assert config["loss"]["terms"][1][1]["tau0"] == 2.0
     assert [each["population"] for each in config["regularisers"]] == ["hidden"]
     pictures = {path.name for path in (folder / "pictures").iterdir()}
     assert pictures == {
-        "learning.png", "decisions.png", "delays_input_hidden.png", "spikes.png", "traces.png",
+        "learning.png", "decisions.png", "delays_input_hidden.png", "delays_hidden_output.png",
+        "spikes.png", "traces.png",
     }  # fmt: skip
 
 
@@ -175,14 +176,21 @@ def test_the_grid_of_the_run_is_the_one_asked_for(tmp_path, capsys):
     assert 0 < abs(short - published) < 1e-3 * published
 
 
+@pytest.mark.parametrize("engine", ["exact", "reference", "grid"])
+def test_the_rate_limit_is_the_one_asked_for(engine):
+    assert options.Run(engine=engine, rate_limit=np.inf).create_engine(1.0).rate_limit == np.inf
+    assert options.Run(engine=engine).create_engine(1.0).rate_limit == 400.0
+
+
 def test_the_step_of_a_grid_is_the_published_one_if_none_is_given(capsys):
     with pytest.raises(SystemExit):
         main(["train", "sequence", "--help"])
     said = capsys.readouterr().out.replace("│", " ")
-    assert "0.01 for yin-yang, 1 for the others" in " ".join(said.split())
     steps = {name: task.settings_type.grid_step for name, task in TASKS.items()}
-    assert steps.pop("yin-yang") == 0.01
-    assert set(steps.values()) == {1.0}
+    others = {name: step for name, step in steps.items() if step != 1.0}
+    assert set(others) == {"yin-yang", "sound-localisation", "motion-detection"}
+    told = [f"{step:g} for {name}" for name, step in others.items()]
+    assert f"{', '.join(told)}, 1 for the others" in " ".join(said.split())
 
 
 @pytest.mark.slow
@@ -192,11 +200,11 @@ def test_the_time_limit_ends_training_after_an_epoch_and_that_is_said_once(tmp_p
     assert run(*arguments, "--time-limit", 1e-9) == 0
     told = capsys.readouterr()
     assert (told.out + told.err).count("stopped after") == 1
-    assert "stopped after epoch 1 of 300: the time limit of 1e-09 s" in told.err
+    assert "stopped after epoch 1 of 200: the time limit of 1e-09 s" in told.err
     assert run(*arguments, "--time-limit", 1e-9, "--resume", "--no-progress") == 0
     told = capsys.readouterr()
     assert (told.out + told.err).count("stopped after") == 1
-    assert "stopped after 2 of 300 epochs: the time limit of 1e-09 s" in told.out
+    assert "stopped after 2 of 200 epochs: the time limit of 1e-09 s" in told.out
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
 
 
@@ -381,6 +389,7 @@ def refused(capsys, *arguments):
         (("train", "sequence", "--dt", 1), "--dt 1.0: the exact engine has no grid; leave it out"),
         (("train", "sequence", "--engine", "reference", "--dt", 1), "--dt 1.0: the reference"),
         (("train", "sequence", "--precision", "float32"), "the exact engine has float64 only"),
+        (("train", "sequence", "--rate-limit", 0), "--rate-limit = 0.0: it must be > 0"),
         (("train", "sequence", "--engine", "cuda", "--threads", 2), "they are the processor's"),
         (("train", "sequence", "--engine", "grid", "--dt", 0), "--dt = 0.0 ms: it must be finite"),
         (

@@ -2,7 +2,8 @@
 
 import json
 import re
-from dataclasses import fields
+import sys
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from evsim.cli import TASKS, main
 from evsim.cli.flags import field_help
 from evsim.data.dataset import Dataset
 from evsim.data.splits import draw_evenly, only_classes
+from evsim.losses.loss import terms_of
 from evsim.tasks import braille, japanese_vowels, mnist, sequence, shd, spoken_digits, ssc, yin_yang
 from evsim.tasks.named_losses import named_loss
 
@@ -321,6 +323,18 @@ def test_delay_learning_has_the_numbers_of_its_tables():
     assert found.regulariser_strength == pytest.approx((2e-9,))
 
 
+def test_a_small_network_learns_in_long_steps_that_become_shorter():
+    settings = spoken_digits.Settings(experiment="small", recurrent=True, delays=True)
+    numbers = settings.hyperparameters()
+    assert (numbers.layers, numbers.hidden, numbers.duration) == (1, 128, 800.0)
+    assert settings.augmentation(100) == [Shift(20, "uniform")]
+    optimizers = spoken_digits.optimizers(settings)
+    assert {optimizer.decay for optimizer in optimizers.values()} == {0.94}
+    assert optimizers["input->hidden.delay"].learning_rate_in(41) == 2.0 * 0.94**40
+    published = spoken_digits.optimizers(spoken_digits.Settings(delays=True))
+    assert {optimizer.decay for optimizer in published.values()} == {1.0}
+
+
 def test_what_is_given_wins_over_the_papers():
     given_numbers = {
         field.name: 3 if field.type in ("int", int) else 0.25
@@ -379,13 +393,20 @@ OF_VOLTAGES = {"sum", "sum_exp", "linear", "sigmoid", "input", "xent"}
 SPIKES_OR_PEAK = {"time", "time_invariant", "max"}
 
 
-@pytest.mark.parametrize("task", TASKS)
+def takes_terms(task):
+    return "more_losses" in {field.name for field in fields(task.settings_type)}
+
+
+@pytest.mark.parametrize("task", [name for name, task in TASKS.items() if takes_terms(task)])
 def test_a_loss_takes_the_terms_that_can_be_read_from_the_outputs_and_names_them(task):
     experiment = TASKS[task]
     make = experiment.settings_type
-    has_choice = "loss" in {field.name for field in fields(make)}
+    names = {field.name for field in fields(make)}
+    has_choice, without = "loss" in names, {"existence": 0.0} if "existence" in names else {}
     told = set(re.findall(r"\w+", field_help(make)["more_losses"]))
-    for chosen in [{"loss": "max"}, {"loss": "time"}] if has_choice else [{}]:
+    one, other = ("time", "time_invariant") if task == "yin-yang" else ("max", "time")
+    for main_loss in [{"loss": one}, {"loss": other}] if has_choice else [{}]:
+        chosen = {**without, **main_loss}
         plain = make(**chosen)
         network = experiment.network(plain)
         spiking = isinstance(network.output, evsim.LIF)
@@ -405,14 +426,19 @@ def test_a_loss_takes_the_terms_that_can_be_read_from_the_outputs_and_names_them
 
 def test_the_arguments_of_a_term_are_those_given_or_the_settings_or_the_defaults():
     terms = ("1*time", "2*time(tau0=2, alpha=0)", "3*time_invariant", "4*time_invariant(delta=1)")
-    found = yin_yang.loss(yin_yang.Settings(delta=5.0, more_losses=terms))
+    settings = yin_yang.Settings(delta=5.0, tau0=0.7, more_losses=terms)
+    found = yin_yang.loss(settings)
     first_spikes = evsim.losses.FirstSpikeCrossEntropy
-    assert found.terms[1:] == (
-        (1.0, first_spikes()),
+    assert found.terms == (
+        (1.0, first_spikes(tau0=0.7, alpha=0.0)),
+        (1.0, first_spikes(tau0=0.7, alpha=0.0)),
         (2.0, first_spikes(tau0=2.0, alpha=0.0)),
         (3.0, evsim.losses.TimeInvariantMSE(delta=5.0)),
         (4.0, evsim.losses.TimeInvariantMSE(delta=1.0)),
+        (1.0, evsim.losses.Existence("hidden")),
     )
+    squared = yin_yang.Settings(delta=5.0, loss="time_invariant", existence=0.0)
+    assert yin_yang.loss(squared) == evsim.losses.TimeInvariantMSE(delta=5.0)
     found = mnist.loss(mnist.Settings(loss="time", tau1=7.0, more_losses=("1*time(tau0=3)",)))
     assert found.terms[1][1] == first_spikes(tau0=3.0, tau1=7.0, alpha=3.6e-4)
 
@@ -559,3 +585,108 @@ def test_a_time_limit_does_not_go_with_folds(files, tmp_path, capsys):
     said = refused(capsys, "train", "shd", "--data", files, "--folds", "speakers",
                    "--time-limit", 5, "--out", tmp_path / "run")  # fmt: skip
     assert "--time-limit is for single runs" in said
+
+
+# -- settings that several presets share --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "populations"),
+    [
+        (yin_yang.Settings(existence=0.5), ["hidden"]),
+        (mnist.Settings(existence=0.5), ["hidden"]),
+        (mnist.Settings(existence=0.5, loss="time", more_losses=("0.5*sum",)), ["hidden"]),
+        (japanese_vowels.Settings(existence=0.5), ["hidden"]),
+        (spoken_digits.Settings(existence=0.5, recurrent=True), ["hidden"]),
+        (shd.Settings(existence=0.5), ["hidden1", "hidden2"]),
+        (ssc.Settings(existence=0.5, layers=3), ["hidden1", "hidden2", "hidden3"]),
+        (braille.Settings(existence=0.5), ["hidden1", "hidden2"]),
+    ],
+)
+def test_existence_pulls_every_hidden_layer(settings, populations):
+    task = sys.modules[type(settings).__module__]
+    terms = [term for _, term in task.loss(settings).terms]
+    assert terms[-len(populations) :] == [
+        evsim.losses.Existence(name, strength=0.5) for name in populations
+    ]
+    assert set(populations) <= {p.name for p in task.network(settings).populations}
+    without = task.loss(replace(settings, existence=0.0))
+    assert not any(isinstance(term, evsim.losses.Existence) for _, term in terms_of(without))
+
+
+def test_the_default_ease_in_fits_short_runs_and_a_given_one_is_the_papers(files, tmp_path):
+    flags = ("--duration", 150, "--layers", 1, "--hidden", 4, "--batch-size", 10, "--blend", 0,
+             "--no-pictures")  # fmt: skip
+    rates = []
+    for name, more in (("default", ()), ("given", ("--ease-in", 0.001))):
+        train("spoken-digits", files, tmp_path / name, *flags, *more)
+        metrics = json.loads((tmp_path / name / "metrics.jsonl").read_text())
+        rates.append(metrics["learning_rates"]["input->hidden.weight"])
+    np.testing.assert_allclose(rates, [0.001, 0.001 * 0.001 * 1.05**2])  # 3 batches
+
+
+# -- quick forms --------------------------------------------------------------------------
+
+
+def test_every_task_has_a_quick_form_of_settings_that_it_has():
+    for name, task in TASKS.items():
+        form = task.settings_type.quick_form
+        known = {field.name for field in fields(task.settings_type)}
+        assert set(form.settings) <= known, name
+        assert set(form.engine) <= {"engine", "dt", "precision"}, name
+        settings = task.settings_type.quick()
+        for setting, value in form.settings.items():
+            assert getattr(settings, setting) == value
+        engine = form.create_engine()
+        assert engine == evsim.engines.Exact() or (engine.dt, engine.precision) == (
+            form.engine["dt"],
+            form.engine["precision"],
+        )
+    assert mnist.Settings.quick(epochs=9, hidden=7).hidden == 7
+    assert mnist.Settings.quick(epochs=9).epochs == 9
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "chance"),
+    [
+        ("shd", ("--train-size", 60), 1 / 20),
+        ("ssc", ("--train-size", 35, "--validation-size", 35), 1 / 35),
+        ("braille", ("--epochs", 12), 1 / 27),  # the value of the quick form
+    ],
+)
+def test_quick_forms_learn_and_say_what_they_set(task, given, chance, files, tmp_path, capfd):
+    folder = tmp_path / "run"
+    assert run("train", task, "--quick", "--data", files, "--out", folder, "--no-pictures",
+               "--threads", 1, *given) == 0  # fmt: skip
+    said = capfd.readouterr().err
+    (line,) = [each for each in said.splitlines() if each.startswith(f"{task}: --quick sets ")]
+    tested, settings = (
+        json.loads((folder / f"{name}.json").read_text()) for name in ("test", "settings")
+    )
+    assert tested["accuracy"] > 4 * chance
+    form = TASKS[task].settings_type.quick_form
+    changed = {flag[2:].replace("-", "_") for flag in given[::2]} - {"epochs"}
+    assert set(settings["quick"]) == {*form.settings, *form.engine} - changed
+    for name, value in settings["quick"].items():
+        flag = f"--{name.replace('_', '-')}"
+        assert flag in line
+        assert {**settings["settings"], **settings}[name] == value
+    assert settings["engine"] == "grid"
+
+
+def test_flags_win_over_the_quick_form(files, tmp_path, capfd):
+    flags = ("train", "mnist", "--data", files, "--threads", 1, "--no-pictures", "--no-progress",
+             "--train-size", 20, "--validation-size", 5, "--test-size", 10)  # fmt: skip
+    assert run(*flags, "--quick", "--epochs", 1, "--engine", "exact", "--out", tmp_path / "a") == 0
+    assert "mnist: --quick sets nothing" in capfd.readouterr().err
+    stored = json.loads((tmp_path / "a" / "settings.json").read_text())
+    assert (stored["quick"], stored["settings"]["epochs"]) == ({}, 1)
+    assert run(*flags, "--epochs", 1, "--out", tmp_path / "b") == 0
+    other = json.loads((tmp_path / "b" / "settings.json").read_text())
+    assert "quick" not in other
+    assert other["settings"] == stored["settings"]
+
+
+def test_what_contradicts_a_quick_form_is_refused_with_what_it_sets(files, capfd):
+    assert run("train", "shd", "--quick", "--data", files, "--delay-line", 3) == 2
+    assert "--quick sets --hidden 64 --layers 1 --delays" in capfd.readouterr().err

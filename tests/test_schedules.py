@@ -34,6 +34,16 @@ def test_easing_in_takes_142_batches_over_the_whole_run_as_in_the_paper():
     assert EaseIn(start=1.0)(1, 0, ()) == 1.0
 
 
+@given(start=st.floats(1e-4, 1.0), share=st.floats(0.01, 1.0), steps=st.integers(1, 3000))
+def test_easing_in_takes_no_more_than_its_share_of_a_run(start, share, steps):
+    schedule = EaseIn(start, share=share).in_run(steps)
+    most = max(1, int(share * steps))
+    assert schedule.steps <= most
+    assert (schedule == EaseIn(start)) == (EaseIn(start).steps <= most)
+    assert [schedule(1, step, ()) for step in (0, most)] == [min(1.0, start), 1.0]
+    assert EaseIn(start).in_run(steps) == EaseIn(start)
+
+
 def published_halvings(values, fast, slow, wait):
     """The learning rate's factor after each epoch, as published with Nowotny, Turner, Knight."""
     factor, mean, slow_mean, last, factors = 1.0, 0.0, 0.0, 0, []
@@ -111,6 +121,11 @@ def test_a_schedule_of_ones_own_is_a_function():
     [
         (lambda: EaseIn(start=0.0), ValueError, r"start = 0.0: it must be in \(0, 1\]"),
         (lambda: EaseIn(growth=1.0), ValueError, "growth = 1.0: it must be finite and > 1"),
+        (
+            lambda: EaseIn(share=0.0),
+            ValueError,
+            r"share = 0.0: it must be in \(0, 1\]; None for no",
+        ),
         (lambda: EaseIn(growth="2"), TypeError, "growth = '2': it must be a number"),
         (lambda: Halving(fast=0.9), ValueError, "fast = 0.9, slow = 0.85: .* fast < slow"),
         (lambda: Halving(wait=-1), ValueError, "wait = -1: it must be at least 0"),

@@ -1,5 +1,6 @@
 """The command ``evsim study``: flags, files, what it prints and writes, and its exit statuses."""
 
+import importlib
 import io
 import itertools
 import re
@@ -203,6 +204,7 @@ def test_what_cannot_be_run_is_told_in_a_sentence(words, message, tmp_path, caps
         ("task = 'yin-yang'\nengine.step = 1", "[engine]: there is no entry 'step'"),
         ("task = 'yin-yang'\nengine.name = 'gird'", "no engine 'gird'; did you mean 'grid'?"),
         ("task = 'yin-yang'\nengine.name = 'grid'\nengine.dt = 'a'", "[engine]: dt = 'a': it must"),
+        ("task = 'yin-yang'\nengine.rate_limit = 0", "rate-limit = 0: it must be > 0"),
         ("task = 'yin-yang'\nseeds = '2'", "seeds = '2': give their number, or a list of them"),
         ("task = 'yin-yang'\nseeds = [0.5]", "seeds = [0.5]: give their number"),
         ("task = 'yin-yang'\nfolds = 3.0", "folds = 3.0: give 'groups', or the number of parts"),
@@ -259,12 +261,15 @@ OF_PAPERS = sorted((Path(__file__).parents[1] / "studies").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", OF_PAPERS, ids=lambda path: path.stem)
-def test_the_tasks_accept_the_studies_of_the_papers(path):
+def test_the_tasks_accept_the_studies_of_the_papers(path, monkeypatch):
+    monkeypatch.syspath_prepend(path.parent)
     study = read_study(path)
-    task = TASKS[study.task]
+    task = TASKS[study.task.partition("_variants:")[0].replace("_", "-")]
     chosen = set()
     for values in itertools.product(*study.vary.values()):
         varied = dict(zip(study.vary, values, strict=True))
+        if "variant" in varied:
+            varied |= importlib.import_module("yin_yang_variants").VARIANTS[varied.pop("variant")]
         settings = task.settings_type(**study.settings, **varied)
         task.network(settings)
         chosen.add(settings)

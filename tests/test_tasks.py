@@ -90,22 +90,30 @@ def test_data_depend_on_their_seed_alone():
 def test_delays_are_learned_where_they_are_asked_for():
     plain = yin_yang.Settings()
     assert set(yin_yang.optimizers(plain)) == {"weight"}
-    one = yin_yang.Settings(hidden=7, delays=True, initial_delay=1.5)
+    one = yin_yang.Settings(hidden=7, delays=True, output_delays=False, initial_delay=1.5)
     assert set(yin_yang.optimizers(one)) == {"weight", "input->hidden.delay"}
     network = yin_yang.network(one)
     np.testing.assert_array_equal(network.parameters["input->hidden.delay"], np.full((7, 4), 1.5))
     assert network.parameters["hidden->output.delay"].shape == ()
-    both = yin_yang.Settings(hidden=7, delays=True, output_delays=True)
-    assert yin_yang.network(both).parameters["hidden->output.delay"].shape == (3, 7)
+    both = yin_yang.Settings(hidden=7, delays=True, delay_max=8.0)
+    middle = np.full((3, 7), 4.0)
+    np.testing.assert_array_equal(yin_yang.network(both).parameters["hidden->output.delay"], middle)
     assert "hidden->output.delay" in yin_yang.optimizers(both)
 
 
 def test_learning_rates_given_win_and_delays_have_one_only_if_learned():
     assert set(yin_yang.Settings().learning_rates()) == {"weight"}
-    assert set(yin_yang.Settings(output_delays=True).learning_rates()) == {"weight", "delay"}
+    assert set(yin_yang.Settings(delays=True).learning_rates()) == {"weight", "delay"}
     given_rates = yin_yang.Settings(delays=True, weight_rate=0.4, delay_rate=0.5)
     assert given_rates.learning_rates() == {"weight": 0.4, "delay": 0.5}
     assert yin_yang.optimizers(given_rates)["input->hidden.delay"].learning_rate == 0.5
+
+
+def test_learning_rates_fall_to_a_fiftieth_in_the_run():
+    settings = yin_yang.Settings(delays=True)
+    for name, optimizer in yin_yang.optimizers(settings).items():
+        first = settings.learning_rates()[name.rpartition(".")[2]]
+        assert optimizer.learning_rate_in(settings.epochs + 1) == pytest.approx(first / 50)
 
 
 @pytest.mark.parametrize(

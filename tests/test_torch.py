@@ -5,13 +5,14 @@ import io
 import re
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 from scipy.sparse import random_array
 
 import evsim
-from evsim.readouts import FirstSpike, Mean, Peak, SpikeTimes, Voltage, VoltageTrace
+from evsim.readouts import FirstSpike, Mean, Peak, SilentPeak, SpikeTimes, Voltage, VoltageTrace
 
 torch = pytest.importorskip("torch")
 
@@ -720,6 +721,26 @@ def test_silent_layers_are_told_where_the_user_calls():
     with pytest.warns(evsim.SilentNetworkWarning, match="no unit of 'hidden' spiked") as told:
         silent(times()).sum().backward()
     assert told[0].filename == __file__
+
+
+def test_silent_layers_are_pulled_to_their_threshold_by_a_loss_in_pytorch():
+    silent = layered(weight=0.1)
+    with pytest.warns(
+        evsim.SilentNetworkWarning, match=r"also read .*SilentPeak\(population='hidden'\) and a"
+    ):
+        Module(silent, FirstSpike(), 40.0, missing="end")(times()).sum().backward()
+    readouts = [FirstSpike(), SilentPeak(population="hidden")]
+    module = Module(silent, readouts, 40.0, ["weight"], missing="end")
+    optimizer = torch.optim.Adam(module.parameters(), 0.2)
+    for _ in range(60):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            _, peak = module(times())
+            optimizer.zero_grad()
+            torch.relu(0.1 - peak).pow(2).sum().backward()
+        optimizer.step()
+    counts = evsim.simulate(module.network, trains(), 40.0).spike_counts["hidden"]
+    assert counts.any(axis=1).all()
 
 
 def test_without_pytorch_the_error_says_what_to_install():

@@ -26,6 +26,7 @@ ORDER = (
     "GridVsExact",
     "CudaVsGrid",
     "WorkPrecision",
+    "TimeStepDecides",
     "PaperSequence",
     "PaperYinYang",
     "PaperMnist",

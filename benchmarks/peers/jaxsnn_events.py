@@ -31,7 +31,12 @@ ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 def case(hidden: int) -> Work:
     """The untrained network of the task without delays, with so many hidden units."""
-    settings = task.Settings(hidden=hidden, train_size=yin_yang.EPOCH * SAMPLES)
+    settings = task.Settings(
+        hidden=hidden,
+        train_size=yin_yang.EPOCH * SAMPLES,
+        loss="time_invariant",
+        existence=0.0,
+    )
     network = task.network(settings)
     weight = network.parameters["hidden->output.weight"] * (30 / hidden)
     network = network.replace({"hidden->output.weight": weight})

@@ -6,15 +6,23 @@ tyro makes them from the dataclasses of settings; their docstrings are the help.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any, get_type_hints
 
 REPEATED = ("vary",)
 """Flags that may be given more than once."""
 
 
-def flags_of(settings_type: type, without: Sequence[str] = (), positional: str = "") -> type:
+def flags_of(
+    settings_type: type,
+    without: Sequence[str] = (),
+    positional: str = "",
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+) -> type:
     """The fields of a dataclass for tyro, which are not checked when they are made.
+
+    ``defaults`` are those that differ from the defaults of the dataclass.
 
     They are checked after parsing: tyro would print a refusal as if a word were misspelt.
     """
@@ -25,10 +33,11 @@ def flags_of(settings_type: type, without: Sequence[str] = (), positional: str =
     for field in dataclasses.fields(settings_type):
         if field.name in without:
             continue
+        value = defaults.get(field.name, field.default)
         # The help says what a default of None means.
-        hint = "" if field.default is None else None
+        hint = "" if value is None else None
         shown = tyro.conf.arg(help=help_texts[field.name], help_behavior_hint=hint)
-        default = dataclasses.field(default=field.default)
+        default = dataclasses.field(default=value)
         kind: Any = Annotated[types[field.name], shown]
         if field.name in REPEATED:
             kind = Annotated[kind, tyro.conf.UseAppendAction]

@@ -17,10 +17,10 @@ EngineName = Literal["exact", "reference", "grid", "cuda"]
 Precision = Literal["float32", "float64"]
 
 ENGINE_FLAGS: dict[EngineName, tuple[str, ...]] = {
-    "exact": ("threads", "pieces"),
-    "reference": (),
-    "grid": ("dt", "precision", "threads"),
-    "cuda": ("dt", "precision"),
+    "exact": ("threads", "pieces", "rate_limit"),
+    "reference": ("rate_limit",),
+    "grid": ("dt", "precision", "threads", "rate_limit"),
+    "cuda": ("dt", "precision", "rate_limit"),
 }
 """The flags that are arguments of each engine."""
 
@@ -57,11 +57,15 @@ class Run:
 
     dt: float | None = None
     """The time step of the engines grid and cuda, in ms. By default the published step: 0.01 for
-    yin-yang, 1 for the others."""
+    yin-yang, 0.02 for sound-localisation, 0.1 for motion-detection, 1 for the others."""
 
     precision: Precision | None = None
     """The number format of the engines grid and cuda. By default float64 for grid, float32 for
     cuda."""
+
+    rate_limit: float | None = None
+    """The spikes per tau_mem from which on a unit that its own loop of connections drives faster
+    and faster is refused, because the network runs away; inf for no limit. By default 400."""
 
     threads: int | None = None
     """The number of threads of the engines exact and grid. By default the number of cores."""
@@ -125,7 +129,7 @@ class Run:
             flags["dt"] = grid_step
         given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
         engine: Any = engines.resolve(self.engine)
-        with naming("dt", "precision", "threads", "pieces"):
+        with naming("dt", "precision", "rate_limit", "threads", "pieces"):
             chosen: Engine = dataclasses.replace(engine, **given)
         return chosen
 

@@ -13,6 +13,7 @@ from evsim.arguments.checks import unknown_name
 from evsim.cli.flags import flags_of
 from evsim.cli.info import Info
 from evsim.cli.options import Run
+from evsim.cli.quick import Quick, as_flags, quick_defaults, set_by_quick
 from evsim.cli.study import NO_SETTINGS, ShowTable, Status, study_of_file, study_of_task
 from evsim.cli.study_options import StudyOptions
 from evsim.cli.train import train
@@ -20,8 +21,10 @@ from evsim.tasks import (
     braille,
     japanese_vowels,
     mnist,
+    motion_detection,
     sequence,
     shd,
+    sound_localisation,
     spoken_digits,
     ssc,
     yin_yang,
@@ -41,6 +44,8 @@ TASKS: dict[str, Experiment[Any]] = {
         shd,
         ssc,
         braille,
+        sound_localisation,
+        motion_detection,
     )
 }
 """The experiments that the command can train, by name."""
@@ -83,7 +88,7 @@ def _command(name: str, arguments: Sequence[str]) -> type:
     """
     choices: tuple[Any, ...] = ()
     if arguments[:1] == [name]:
-        choices = tuple(_named(each, of) for of, each in _CHOICES[name]().items())
+        choices = tuple(_named(each, of) for of, each in _CHOICES[name](arguments).items())
     return dataclasses.make_dataclass(
         name.capitalize(),
         [("task", Union[choices])] if choices else [],  # noqa: UP007 (made of a tuple)
@@ -98,12 +103,12 @@ _ABOUT = {
 }
 
 
-def _trainings() -> dict[str, type]:
+def _trainings(words: Sequence[str]) -> dict[str, type]:
     """The commands after train."""
-    return {name: _train_command(task) for name, task in TASKS.items()}
+    return {name: _train_command(task, words) for name, task in TASKS.items()}
 
 
-def _studies() -> dict[str, type]:
+def _studies(words: Sequence[str]) -> dict[str, type]:
     """The commands after study."""
     return {
         **{name: _study_command(task) for name, task in TASKS.items()},
@@ -113,18 +118,36 @@ def _studies() -> dict[str, type]:
     }
 
 
-_CHOICES: dict[str, Callable[[], dict[str, type]]] = {"train": _trainings, "study": _studies}
+_CHOICES: dict[str, Callable[[Sequence[str]], dict[str, type]]] = {
+    "train": _trainings,
+    "study": _studies,
+}
 
 
-def _train_command(task: Experiment[Any]) -> type:
-    """The command that trains a task."""
+def _train_command(task: Experiment[Any], words: Sequence[str]) -> type:
+    """The command that trains a task; the words may ask for the defaults of its quick form."""
+    kind = task.settings_type
+    quick = quick_defaults(kind, words)
+    own_defaults, run_defaults = ({}, {}) if quick is None else quick
 
     def call(self: Any) -> int:
-        return train(task, task.settings_type(**vars(self.settings)), Run(**vars(self.run)))
+        run = Run(**vars(self.run))
+        if quick is None:
+            return train(task, kind(**vars(self.settings)), run)
+        try:
+            settings = kind(**vars(self.settings))
+        except ValueError as error:
+            error.add_note(f"--quick sets {as_flags(own_defaults)}: give other values of these")
+            raise
+        return train(task, settings, run, set_by_quick(settings, run))
 
     return dataclasses.make_dataclass(
         "Train",
-        [("settings", flags_of(task.settings_type)), ("run", flags_of(Run))],
+        [
+            *([] if kind.quick_form is None else [("small", flags_of(Quick))]),
+            ("settings", flags_of(kind, defaults=own_defaults)),
+            ("run", flags_of(Run, defaults=run_defaults)),
+        ],
         namespace={"__doc__": task.description, "__call__": call},
     )
 
@@ -244,7 +267,8 @@ def _flags_after(command: str, task: str) -> list[str]:
     if command == "study":
         own = _flags(TASKS[task].settings_type, without=NO_SETTINGS)
         return [*own, *_flags(StudyOptions)]
-    return _flags(TASKS[task].settings_type, Run)
+    kind = TASKS[task].settings_type
+    return _flags(kind, Run, *([] if kind.quick_form is None else [Quick]))
 
 
 def _flags(*kinds: type, without: Collection[str] = ()) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,13 @@ class SettingsFile:
     """A callback that writes the settings once training has accepted them."""
 
     def __init__(
-        self, folder: Path, name: str, settings: ExperimentSettings, run: Run, engine: Any
+        self,
+        folder: Path,
+        name: str,
+        settings: ExperimentSettings,
+        run: Run,
+        engine: Any,
+        quick: Mapping[str, Any] | None = None,
     ) -> None:
         from evsim.storage.description import describe
 
@@ -39,6 +46,8 @@ class SettingsFile:
         self.defaults = describe(_as_text(dataclasses.asdict(type(settings)())))
         if run.on_grid:
             self.content |= {name: getattr(engine, name) for name in GRID}
+        if quick is not None:
+            self.content["quick"] = describe(dict(quick))  # what --quick has set, for people
         self.content["versions"] = environment()
         hyperparameters = settings.hyperparameters()
         if hyperparameters is not settings:

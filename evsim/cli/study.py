@@ -66,9 +66,10 @@ def study_of_task(task: Experiment[Any], settings: Mapping[str, Any], options: S
 
 def study_of_file(path: Path, options: StudyOptions, tasks: Mapping[str, Experiment[Any]]) -> int:
     """Run the study in a file; returns the exit status."""
-    for name in ("vary", "seeds", "folds", "choose", "engine", "dt", "precision"):
+    for name in ("vary", "seeds", "folds", "choose", "engine", "dt", "precision", "rate_limit"):
         if getattr(options, name) != getattr(StudyOptions(), name):
-            raise ValueError(f"--{name} belongs into the file {path}: leave it out")
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} belongs into the file {path}: leave it out")
     options.check()
     file = read_study(path)
     task = _task_named(file.task, tasks)
@@ -100,7 +101,7 @@ def _task_named(name: str, tasks: Mapping[str, Experiment[Any]]) -> Any:
 
 def _engine_of(file: StudyFile, grid_step: float) -> Any:
     """The engine that a file names, by the flags of ``evsim train``."""
-    known = ("name", "dt", "precision")
+    known = ("name", "dt", "precision", "rate_limit")
     for name in file.engine:
         if name not in known:
             raise ValueError(f"[engine]: {unknown_name('entry', name, known)}")

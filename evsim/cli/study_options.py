@@ -48,6 +48,10 @@ class StudyOptions:
     precision: Precision | None = None
     """The number format of the engines grid and cuda."""
 
+    rate_limit: float | None = None
+    """The spikes per tau_mem from which on a unit in a loop of connections runs away; inf for no
+    limit. By default 400."""
+
     threads: int = 1
     """The number of threads of each run."""
 
@@ -90,7 +94,12 @@ class StudyOptions:
         return self._run().create_engine(grid_step)
 
     def _run(self) -> Run:
-        return Run(engine=self.engine, dt=self.dt, precision=self.precision)
+        return Run(
+            engine=self.engine,
+            dt=self.dt,
+            precision=self.precision,
+            rate_limit=self.rate_limit,
+        )
 
 
 def grid_of(words: Iterable[str]) -> dict[str, list[Any]]:

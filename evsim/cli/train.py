@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from evsim.arguments.checks import check_duration, checked_integer
 from evsim.arguments.errors import naming
 from evsim.cli.exit_status import INTERRUPTED
 from evsim.cli.options import Run
+from evsim.cli.quick import as_flags
 from evsim.cli.settings_file import SettingsFile, write_json
 
 if TYPE_CHECKING:
@@ -24,8 +25,16 @@ if TYPE_CHECKING:
     from evsim.training.fitting import Evaluation, FitResult, TrainingState
 
 
-def train(task: Experiment[Any], settings: ExperimentSettings, run: Run) -> int:
-    """Train a task's network, test it, and draw pictures; returns the exit status."""
+def train(
+    task: Experiment[Any],
+    settings: ExperimentSettings,
+    run: Run,
+    quick: Mapping[str, Any] | None = None,
+) -> int:
+    """Train a task's network, test it, and draw pictures; returns the exit status.
+
+    ``quick`` is what --quick has set; None without that flag.
+    """
     from evsim.distributed import ranks_of
 
     communicator = _communicator(run)
@@ -33,7 +42,7 @@ def train(task: Experiment[Any], settings: ExperimentSettings, run: Run) -> int:
     if not ranks.is_first:  # what it would print, rank 0 prints
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (as long as the process)
     with ranks.session():
-        return _train(task, settings, run, communicator, ranks)
+        return _train(task, settings, run, communicator, ranks, quick)
 
 
 def _communicator(run: Run) -> Any:
@@ -58,6 +67,7 @@ def _train(
     run: Run,
     communicator: Any,
     ranks: Ranks,
+    quick: Mapping[str, Any] | None,
 ) -> int:
     """As ``train``, on one of the ranks that share the run."""
     run.check()
@@ -65,13 +75,13 @@ def _train(
     folder = Path(ranks.from_first(str(named)))
     engine = run.create_engine(settings.grid_step)
     shared_engine = ranks.engine(engine)
-    record = SettingsFile(folder, task.name, settings, run, engine)
+    record = SettingsFile(folder, task.name, settings, run, engine, quick)
     if run.resume and ranks.is_first:
         record.compare()
     _check_before_reading(task, settings, run, engine)
     (training, validation, test), left_out = _read(task, settings, communicator)
     if ranks.is_first:
-        _announce(task, settings, run, engine)
+        _announce(task, settings, run, engine, quick)
     if run.engine != "reference":
         _compile_first(task, settings, run, engine, communicator)
     if run.replace and ranks.is_first:
@@ -95,12 +105,12 @@ def _train(
     outcome = task.test(result.network, test, settings, shared_engine)
     if not ranks.is_first:
         return INTERRUPTED if result.interrupted else 0
-    tested = _test(outcome, result, task.class_names(settings))
-    assert outcome.accuracy is not None  # every task has classes
+    measured = task.measures(outcome, settings) if task.measures is not None else {}
+    tested = {**measured, **_test(outcome, result, task.class_names(settings))}
     write_json(folder / "test.json", {**tested, "left_out": left_out})
     if result.stopped and not run.progress:  # the progress display has said it
         print(f"stopped after {len(result.history)} of {record.epochs} epochs: {result.stopped}")
-    print(f"test accuracy {100 * outcome.accuracy:.1f} % (best epoch: {result.best_epoch})")
+    print(f"test {_figure(outcome, measured)} (best epoch: {result.best_epoch})")
     if run.pictures:
         pictures = folder / "pictures"
         task.pictures(result, settings, pictures, engine=engine)
@@ -109,8 +119,16 @@ def _train(
     return INTERRUPTED if result.interrupted else 0
 
 
-def _announce(task: Experiment[Any], settings: ExperimentSettings, run: Run, engine: Any) -> None:
-    """Print what is trained, and on which grid."""
+def _announce(
+    task: Experiment[Any],
+    settings: ExperimentSettings,
+    run: Run,
+    engine: Any,
+    quick: Mapping[str, Any] | None,
+) -> None:
+    """Print what is trained, what --quick has set, and on which grid."""
+    if quick is not None:
+        print(f"{task.name}: --quick sets {as_flags(quick) or 'nothing'}", file=sys.stderr)
     summary = settings.summary()
     if summary:
         print(f"{task.name}: {summary}", file=sys.stderr)
@@ -237,11 +255,22 @@ def missing_files_told() -> Iterator[None]:
         raise FileNotFoundError(f"{error.absence}; {remedy}") from error
 
 
+def _figure(outcome: Evaluation, measured: Mapping[str, float]) -> str:
+    """The figure that says how good a test was: the accuracy, or the task's own measure."""
+    if outcome.accuracy is not None:
+        return f"accuracy {100 * outcome.accuracy:.1f} %"
+    name, value = next(iter(measured.items()), ("loss", outcome.loss))
+    unit = " µs" if name.endswith("_us") else ""
+    return f"{name.removesuffix('_us').replace('_', ' ')} {value:.4g}{unit}"
+
+
 def _test(outcome: Evaluation, result: FitResult, names: Sequence[str]) -> dict[str, Any]:
     """The content of test.json.
 
     Rows of the confusion matrix are true classes, columns are predicted ones.
     """
+    if outcome.accuracy is None:
+        return {"loss": outcome.loss, "best_epoch": result.best_epoch}
     by_class = zip(names, outcome.accuracy_by_class.tolist(), strict=True)
     return {
         "accuracy": outcome.accuracy,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import numpy as np
 
@@ -24,7 +24,7 @@ class SilentNetworkWarning(UserWarning):
 
 def warn_of_unreached(network: Network, inputs: Mapping[str, SpikeTrains], duration: float) -> None:
     """Warn of populations that nothing can reach, whatever the weights are."""
-    for name in _unreached(network):
+    for name in unreached(network):
         if any(connection.target == name for connection in network.connections):
             told = f"no path of connections leads from an input to {name!r}"
         else:
@@ -37,12 +37,22 @@ def warn_of_unreached(network: Network, inputs: Mapping[str, SpikeTrains], durat
         )
 
 
+def add_existence(name: str, when: str = "") -> str:
+    """The advice to add a loss that makes silent units of a population spike."""
+    wanted = f", when={when!r}" if when else ""
+    return f"add the loss evsim.losses.Existence({name!r}{wanted})"
+
+
 def warn_of_silent_layers(
-    network: Network, spike_counts: Mapping[str, np.ndarray], pulled: Collection[str] = ()
+    network: Network,
+    spike_counts: Mapping[str, np.ndarray],
+    pulled: Collection[str] = (),
+    remedy: Callable[[str], str] = add_existence,
 ) -> None:
     """Warn of populations without a spike in the whole batch, which cut off what is behind.
 
-    Those in ``pulled`` are left out: the loss pulls them to their threshold.
+    Those in ``pulled`` are left out: the loss pulls them to their threshold.  ``remedy`` says what
+    to do about a population, besides larger weights.
     """
     if not any(spike_counts[population.name].any() for population in network.inputs):
         return
@@ -54,10 +64,10 @@ def warn_of_silent_layers(
         and population.name not in pulled
         and _leads_on(network, population.name)
     ]
-    unreached = set(_unreached(network)) if silent else set()
+    without_input = set(unreached(network)) if silent else set()
     for name in silent:
-        if name not in unreached:
-            _tell(silent_layer(name))
+        if name not in without_input:
+            _tell(silent_layer(name, remedy(name)))
 
 
 def _leads_on(network: Network, name: str) -> bool:
@@ -65,15 +75,19 @@ def _leads_on(network: Network, name: str) -> bool:
     return any(c.source == name != c.target for c in network.connections)
 
 
-def silent_layer(name: str) -> str:
-    """That a population did not spike in any sample, and what to do."""
+def silent_layer(name: str, remedy: str, *, is_read: bool = False) -> str:
+    """That a population did not spike in any sample, and what to do.
+
+    ``is_read`` says whether the loss reads its spikes.
+    """
+    follows = "the loss reads no spike" if is_read else "nothing behind it learns"
     return (
-        f"no unit of {name!r} spiked for any sample, so nothing behind it learns; raise the "
-        f"weights into it, or add the loss evsim.losses.Existence({name!r})"
+        f"no unit of {name!r} spiked for any sample, so {follows}; raise the weights into it, or "
+        f"{remedy}"
     )
 
 
-def _unreached(network: Network) -> Iterator[str]:
+def unreached(network: Network) -> Iterator[str]:
     """The populations where nothing happens, for no path of connections leads there.
 
     Paths begin at inputs and at units that spike without input.  Where V does not start at rest

@@ -91,7 +91,8 @@ def choose_and_retrain(
     fold_seeds : int or sequence of int
         Of the runs on each fold.
     measure : str, optional
-        What decides, by default the accuracy; of a loss, the smallest is best.
+        What decides, by default the accuracy, or the first measure of a task without one; of a loss
+        or an error, the smallest is best.
     engine : str or Engine
     executor, processes, threads, retry_failed, progress
         See ``Study.run``.
@@ -154,7 +155,8 @@ def chosen_settings(study: StudyResults, measure: str | None = None) -> dict[str
             "retry_failed=True"
         )
     name = table.measure(measure)
-    sign = -1.0 if name.endswith("loss") else 1.0
+    smallest = name.endswith("loss") or "error" in name
+    sign = -1.0 if smallest else 1.0
     best = max(table.means(name).rows, key=lambda row: sign * row["mean"])
     return {setting: best[setting] for setting in table.settings}
 

@@ -14,6 +14,8 @@ functions ``network(settings)``, ``data(settings)``, ``class_names(settings)``,
 - ``ssc``: classify spoken commands, given as spikes of a cochlea model.
 - ``japanese_vowels``: tell speakers apart, whose voices are given as coefficients of the spectrum.
 - ``braille``: read letters by touch, given as spikes of a robot's finger.
+- ``sound_localisation``: tell where a sound comes from by the times of spikes of two ears.
+- ``motion_detection``: tell the direction and the speed of a bar that passes over receptors.
 
 ``shd`` and ``spoken_digits`` also have ``cross_validate(settings, ...)`` over speakers.
 ``evsim.tasks.base`` has what an experiment is and how it runs.
@@ -27,8 +29,10 @@ __all__ = [
     "braille",
     "japanese_vowels",
     "mnist",
+    "motion_detection",
     "sequence",
     "shd",
+    "sound_localisation",
     "spoken_digits",
     "ssc",
     "yin_yang",

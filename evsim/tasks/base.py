@@ -82,13 +82,16 @@ class Experiment(Generic[Chosen]):
     optimizers : function of the settings
         Returns the optimiser of each parameter that is trained, by the parameter's name.
     class_names : function of the settings
-        Returns the name of each output's class.
+        Returns the name of each output's class; none if the loss does not classify.
     fit_arguments : function of the settings and the training samples
         Returns the other arguments of ``evsim.fit``: duration, epochs, batch size and so on.
     pictures : function of a result, the settings and a folder
         Draws what a network learned.
     cross_validate : function of the settings, optional
         Trains and tests once for each fold, where the data have folds.
+    measures : function of an evaluation and the settings, optional
+        Returns numbers by name that say how good a test was; the most important one comes first.
+        A name that ends in _us is of microseconds.  It is needed if the loss does not classify.
     """
 
     name: str
@@ -102,6 +105,7 @@ class Experiment(Generic[Chosen]):
     fit_arguments: Callable[[Chosen, Dataset], dict[str, Any]]
     pictures: Draw[Chosen]
     cross_validate: CrossValidate[Chosen] | None = None
+    measures: Callable[[Evaluation, Chosen], dict[str, float]] | None = None
 
     def train(self, settings: Chosen, **options: Unpack[RunOptions]) -> FitResult:
         """Train a network on the training samples; validation samples choose the best epoch."""

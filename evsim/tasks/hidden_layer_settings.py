@@ -15,12 +15,16 @@ import numpy as np
 from evsim.arguments.errors import ArgumentError
 from evsim.tasks.base import Parts
 from evsim.tasks.named_losses import LossName, check_first_spike_numbers
-from evsim.tasks.settings import DataSettings, with_settings
+from evsim.tasks.settings import DataSettings, HiddenUnitSettings, with_settings
 from evsim.training.history import Watch
 
 if TYPE_CHECKING:
     from evsim.data.augment import Augmentation
     from evsim.data.dataset import Dataset
+    from evsim.training.schedules import EaseIn
+
+EASE_IN_SHARE = 0.1
+"""The largest share of the batches of a run in which learning rates start small by default."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,14 @@ class Hyperparameters:
     tau0: float
     tau1: float
     alpha: float
+    rate_decay: float = 1.0
     delay_line: int = 1
     shift: int = 0
     blend: float = 0.0
 
 
 @dataclass(frozen=True)
-class HiddenLayerSettings(DataSettings, ABC):
+class HiddenLayerSettings(HiddenUnitSettings, DataSettings, ABC):
     """Settings of networks with hidden layers.
 
     Settings that are None have the value of the paper, see ``hyperparameters``.  ``inputs`` is
@@ -168,7 +173,12 @@ class HiddenLayerSettings(DataSettings, ABC):
 
     ease_in: float | None = None
     """The fraction of the weights' learning rate that training starts with; it grows by 5 % with
-    each batch. With 1, training starts at the full rate."""
+    each batch, as in L. With 1, training starts at the full rate. The default never takes more than
+    a tenth of the batches of a run; it then grows faster."""
+
+    rate_decay: float | None = None
+    """The factor by which all learning rates are multiplied after each epoch. By default 1 (L, D).
+    """
 
     halving: int | None = None
     """Halve the learning rates when --watch has not improved for more than this many epochs, as
@@ -245,6 +255,22 @@ class HiddenLayerSettings(DataSettings, ABC):
     def hyperparameters(self) -> Hyperparameters:
         """The numbers of the run: those given, and the paper's for the others."""
         return with_settings(self.published(), self)
+
+    def ease_in_schedule(self) -> EaseIn:
+        """How the learning rate of the weights begins.
+
+        As in L where ``ease_in`` is given; the default takes a tenth of the run at most.
+        """
+        from evsim.training.schedules import EaseIn
+
+        share = EASE_IN_SHARE if self.ease_in is None else None
+        return EaseIn(self.hyperparameters().ease_in, share=share)
+
+    @property
+    def hidden_populations(self) -> list[str]:
+        """The names of the hidden populations, from the inputs to the outputs."""
+        layers = self.hyperparameters().layers
+        return ["hidden"] if layers == 1 else [f"hidden{layer + 1}" for layer in range(layers)]
 
     @property
     def spiking_outputs(self) -> bool:

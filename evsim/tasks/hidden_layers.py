@@ -57,12 +57,6 @@ def class_names(settings: HiddenLayerSettings) -> tuple[str, ...]:
 
 
 @helpful
-def hidden_names(layers: int) -> list[str]:
-    """The names of the hidden populations, from the inputs to the outputs."""
-    return ["hidden"] if layers == 1 else [f"hidden{layer + 1}" for layer in range(layers)]
-
-
-@helpful
 @for_settings(HiddenLayerSettings)
 def network(settings: HiddenLayerSettings) -> Network:
     """The network before training: inputs, hidden LIF layers, LI outputs.
@@ -71,7 +65,7 @@ def network(settings: HiddenLayerSettings) -> Network:
     the inputs, each with a delay 30 ms longer than the one before.
     """
     numbers = settings.hyperparameters()
-    names = hidden_names(numbers.layers)
+    names = settings.hidden_populations
     outputs = len(class_names(settings))
     time_constants: dict[str, Any] = {"tau_mem": numbers.tau_mem, "tau_syn": numbers.tau_syn}
     output = (
@@ -122,7 +116,7 @@ def learned_delays(settings: HiddenLayerSettings) -> list[str]:
     """The names of the connections whose delays are learned."""
     if not settings.delays:
         return []
-    names = hidden_names(settings.hyperparameters().layers)
+    names = settings.hidden_populations
     learned = [f"{source}->{target}" for source, target in pairwise(["input", *names])]
     if settings.recurrent and settings.recurrent_delays:
         learned += [f"{name}->{name}" for name in names]
@@ -157,21 +151,26 @@ def loss(settings: HiddenLayerSettings) -> Loss:
 def optimizers(settings: HiddenLayerSettings) -> dict[str, Optimizer]:
     """Adam on the weights, and on the delays and time constants that are learned."""
     from evsim.training.optimisers import Adam
-    from evsim.training.schedules import EaseIn, Halving, Schedule
+    from evsim.training.schedules import Halving, Schedule
 
     numbers = settings.hyperparameters()
     schedule: tuple[Schedule, ...] = ()
     if numbers.ease_in != 1.0:
-        schedule += (EaseIn(numbers.ease_in),)
+        schedule += (settings.ease_in_schedule(),)
     if numbers.halving:
         schedule += (Halving(wait=numbers.halving, watch=settings.watch),)
-    chosen: dict[str, Optimizer] = {"weight": Adam(numbers.weight_rate, schedule=schedule)}
+    decay = numbers.rate_decay
+    chosen: dict[str, Optimizer] = {
+        "weight": Adam(numbers.weight_rate, decay=decay, schedule=schedule)
+    }
     for connection in learned_delays(settings):
-        chosen[f"{connection}.delay"] = Adam(numbers.delay_rate)
+        chosen[f"{connection}.delay"] = Adam(numbers.delay_rate, decay=decay)
     if settings.learn_taus:
-        for population in hidden_names(numbers.layers):
+        for population in settings.hidden_populations:
             for parameter in MINIMUM_TAUS:
-                chosen[f"{population}.{parameter}"] = Adam(numbers.tau_rate, schedule=schedule)
+                chosen[f"{population}.{parameter}"] = Adam(
+                    numbers.tau_rate, decay=decay, schedule=schedule
+                )
     return chosen
 
 
@@ -203,7 +202,7 @@ def _bounds(
         return {}
     return {
         f"{population}.{parameter}": (minimum, np.inf)
-        for population in hidden_names(numbers.layers)
+        for population in settings.hidden_populations
         for parameter, minimum in MINIMUM_TAUS.items()
     }
 
@@ -214,7 +213,7 @@ def _regularisers(settings: HiddenLayerSettings, numbers: Hyperparameters) -> li
         strengths = strengths * numbers.layers
     return [
         RateRegulariser(population, strength, settings.target_spikes)
-        for population, strength in zip(hidden_names(numbers.layers), strengths, strict=True)
+        for population, strength in zip(settings.hidden_populations, strengths, strict=True)
         if strength
     ]
 
@@ -254,7 +253,7 @@ def pictures(
         loss(settings),
         numbers.duration,
         class_names(settings),
-        output=f"{hidden_names(numbers.layers)[-1]}->output",
+        output=f"{settings.hidden_populations[-1]}->output",
         delays=learned_delays(settings),
     )
     return draw(result, network(settings), tested, folder, engine)

@@ -32,7 +32,8 @@ from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts import Voltage
 from evsim.tasks.base import Experiment, Parts, RunOptions, for_settings
 from evsim.tasks.pictures import Tested, draw
-from evsim.tasks.settings import DataSettings, with_settings
+from evsim.tasks.quick import QuickForm
+from evsim.tasks.settings import DataSettings, HiddenUnitSettings, with_settings
 
 if TYPE_CHECKING:
     from evsim.engines import Engine
@@ -45,11 +46,12 @@ COEFFICIENTS = 12
 
 @helpful
 @dataclass(frozen=True)
-class Settings(DataSettings):
+class Settings(HiddenUnitSettings, DataSettings):
     """The settings of a run on Japanese Vowels."""
 
     all_names: ClassVar[tuple[str, ...]] = CLASS_NAMES
     grid_step: ClassVar[float] = 1.0
+    quick_form = QuickForm({"epochs": 20})
 
     delays: bool = False
     """Learn the delays of all synapses from the inputs."""

@@ -25,7 +25,8 @@ from evsim.network.populations import LI, LIF, Input
 from evsim.tasks.base import Experiment, Parts, RunOptions, for_settings
 from evsim.tasks.named_losses import check_first_spike_numbers, named_loss
 from evsim.tasks.pictures import Tested, draw
-from evsim.tasks.settings import DataSettings, with_settings
+from evsim.tasks.quick import QuickForm
+from evsim.tasks.settings import DataSettings, HiddenUnitSettings, with_settings
 
 if TYPE_CHECKING:
     from evsim.data.dataset import Dataset
@@ -42,7 +43,7 @@ CLASS_NAMES = tuple("0123456789")
 
 @helpful
 @dataclass(frozen=True)
-class Settings(DataSettings):
+class Settings(HiddenUnitSettings, DataSettings):
     """The settings of a run on MNIST.
 
     The paper is Nowotny, Turner, Knight, Loss shaping enhances exact gradient learning with
@@ -50,6 +51,9 @@ class Settings(DataSettings):
     """
 
     grid_step: ClassVar[float] = 1.0  # the paper
+    quick_form = QuickForm(
+        {"train_size": 5000, "validation_size": 1000, "test_size": 2000, "epochs": 3}
+    )
 
     download: bool = False
     """Download files that are missing."""

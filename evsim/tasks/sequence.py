@@ -30,6 +30,7 @@ from evsim.network.populations import LI, Input
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts import Peak
 from evsim.tasks.base import Experiment, RunOptions, for_settings
+from evsim.tasks.quick import QuickForm
 from evsim.tasks.settings import ExperimentSettings
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Settings(ExperimentSettings):
     """
 
     grid_step: ClassVar[float] = 1.0  # the program
+    quick_form = QuickForm({})  # a run takes a second as it is
 
     interval: float = 10.0
     """The time between the two spikes in ms. The paper says 10."""

@@ -15,6 +15,7 @@ from typing import (
     Any,
     ClassVar,
     Literal,
+    Self,
     TypeVar,
     Union,
     get_args,
@@ -35,8 +36,9 @@ from evsim.arguments.checks import (
     listed,
 )
 from evsim.arguments.errors import ArgumentError
-from evsim.losses import Loss
+from evsim.losses import Existence, Loss
 from evsim.tasks.named_losses import ARGUMENTS, further_terms
+from evsim.tasks.quick import QuickForm
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -47,9 +49,11 @@ class ExperimentSettings:
     """What the settings of all experiments have in common; each adds its fields.
 
     ``grid_step`` is the time step, in ms, of the grid that the experiment was published with.
+    ``quick_form`` says what ``--quick`` sets; experiments without one do not have that flag.
     """
 
     grid_step: ClassVar[float]
+    quick_form: ClassVar[QuickForm | None] = None
 
     if TYPE_CHECKING:  # fields of every experiment; each has defaults and help of its own
 
@@ -65,6 +69,17 @@ class ExperimentSettings:
         check_ranges(self)
         further_terms(self.more_losses, spiking_outputs=self.spiking_outputs)
         self.check()
+
+    @classmethod
+    def quick(cls, **given: Any) -> Self:
+        """The settings of ``evsim train TASK --quick``, with other values where they are given.
+
+        ``Settings.quick_form.create_engine()`` is the engine that goes with them.  Raises TypeError
+        for an experiment without a quick form.
+        """
+        if cls.quick_form is None:
+            raise TypeError(f"{cls.__module__} has no quick form: give Settings(...)")
+        return cls(**{**cls.quick_form.settings, **given})
 
     def check(self) -> None:
         """Refuse settings that contradict each other."""
@@ -94,6 +109,28 @@ class ExperimentSettings:
     def summary(self) -> str:
         """One line that says what is trained; empty if the experiment's name says it all."""
         return ""
+
+
+@dataclass(frozen=True)
+class HiddenUnitSettings(ExperimentSettings):
+    """Settings of experiments with hidden LIF units."""
+
+    existence: float = 0.0
+    """The strength of the term that pulls hidden units that are silent in a batch to their
+    threshold, evsim.losses.Existence. By default 0, which is none; D and L have no such term."""
+
+    @property
+    def hidden_populations(self) -> list[str]:
+        """The names of the hidden populations."""
+        return ["hidden"]
+
+    def with_further_terms(self, main: Loss) -> Loss:
+        """As for every experiment, with the term Existence on hidden units if there is one."""
+        loss = super().with_further_terms(main)
+        if not self.existence:
+            return loss
+        pulls = (Existence(name, strength=self.existence) for name in self.hidden_populations)
+        return sum(pulls, loss)
 
 
 Numbers = TypeVar("Numbers", bound="DataclassInstance")
@@ -210,15 +247,28 @@ _PLURALS = {int: "integers", float: "numbers", str: "strings"}
 _Range = tuple[str, Callable[[float], bool]]
 
 _TAUS = ("tau_mem", "tau_syn", "tau0", "tau1")
-_LENGTHS = ("duration", "interval", "at_most_one_per", *_TAUS)
+_SOUND = ("itd_max", "click_interval", "latency_scale")
+_LENGTHS = ("duration", "interval", "at_most_one_per", *_TAUS, *_SOUND)
 _RATES = ("weight_rate", "output_rate", "direct_rate", "delay_rate", "tau_rate", "rate_decay")
 _COUNTS = ("hidden", "frames", "epochs", "batch_size", "delay_line", "train_size", "test_size")
+_POSITIVE = ("frequency", "one_ear", "spacing", "bar_width")
+_NUMBERS = ("fibres", "clicks", "cycles", "detectors", "receptors", "crossed")
 _LAYERS = ("hidden", "input", "forward", "recurrent", "direct", "output")
 _NOISE = ("utterance_noise", "frame_noise")
 _REGULARISER = ("regulariser_strength", "target_spikes")
 _AMOUNTS = ("silent_lift", "existence", "blend", "alpha", *_REGULARISER, *_NOISE)
 _WIDTHS = ("curve_width", "largest_deviation")
-_TIMES = ("early", "initial_delay", "initial_delay_max", "delta")
+_DELAYS = ("initial_delay", "initial_delay_min", "initial_delay_max")
+_TIMES = (
+    "early",
+    "delta",
+    "jitter",
+    "arrival_min",
+    "arrival_max",
+    "start_min",
+    "start_max",
+    *_DELAYS,
+)
 _IN_MS = (*_LENGTHS, *_TIMES, "delay_rate", "tau_rate", "late", "delay_max", "refractory")
 
 
@@ -227,8 +277,12 @@ def _all(names: Iterable[str], rule: str, holds: Callable[[float], bool]) -> dic
 
 
 _RANGES: dict[str, _Range] = {
-    **_all((*_LENGTHS, *_RATES, *_WIDTHS), "finite and > 0", lambda value: 0 < value < np.inf),
-    **_all(_COUNTS, "at least 1", lambda value: value >= 1),
+    **_all(
+        (*_LENGTHS, *_RATES, *_WIDTHS, *_POSITIVE),
+        "finite and > 0",
+        lambda value: 0 < value < np.inf,
+    ),
+    **_all((*_COUNTS, *_NUMBERS), "at least 1", lambda value: value >= 1),
     **_all(("shift", "direct"), ">= 0", lambda value: value >= 0),
     **_all(("layers",), "at least 1, and at most 1000", lambda value: 1 <= value <= 1000),
     **_all(("halving", "patience"), ">= 0; 0 for none", lambda value: value >= 0),
@@ -248,7 +302,7 @@ _RANGES: dict[str, _Range] = {
     **_all(("curves",), "at least 2", lambda value: value >= 2),
     **_all(("cutoff",), "in (0, 1)", lambda value: 0 < value < 1),
     **_all(("input_dropout", "label_smoothing"), "in [0, 1)", lambda value: 0 <= value < 1),
-    **_all(("blend_probability",), "in (0, 1]", lambda value: 0 < value <= 1),
+    **_all(("blend_probability", "spike_probability"), "in (0, 1]", lambda value: 0 < value <= 1),
     **_all(("ease_in",), "in (0, 1]; 1 for none", lambda value: 0 < value <= 1),
 }
 """The range of each numeric setting, in words and as a function."""

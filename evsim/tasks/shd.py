@@ -25,7 +25,8 @@ from evsim.tasks.hidden_layers import (
     pictures,
     train,
 )
-from evsim.tasks.speech import SpeakerSettings, cross_validate
+from evsim.tasks.quick import QuickForm
+from evsim.tasks.speech import QUICK, QUICK_ENGINE, SpeakerSettings, cross_validate
 
 __all__ = [
     "Settings",
@@ -52,6 +53,7 @@ class Settings(SpeakerSettings):
     """
 
     all_names: ClassVar[tuple[str, ...]] = tuple(str(label) for label in range(20))
+    quick_form = QuickForm({**QUICK, "train_size": 2700}, engine=QUICK_ENGINE)
 
     download: bool = False
     """Download files that are missing."""

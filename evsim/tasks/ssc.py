@@ -26,7 +26,8 @@ from evsim.tasks.hidden_layers import (
     pictures,
     train,
 )
-from evsim.tasks.speech import SpeechSettings
+from evsim.tasks.quick import QuickForm
+from evsim.tasks.speech import QUICK, QUICK_ENGINE, SpeechSettings
 from evsim.training.history import Watch
 
 __all__ = [
@@ -53,6 +54,9 @@ class Settings(SpeechSettings):
     """
 
     all_names: ClassVar[tuple[str, ...]] = tuple(str(label) for label in range(35))
+    quick_form = QuickForm(
+        {**QUICK, "train_size": 2700, "validation_size": 350}, engine=QUICK_ENGINE
+    )
 
     download: bool = False
     """Download files that are missing."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from evsim.arguments.checks import check_choice
 from evsim.arguments.errors import ArgumentError
 from evsim.arguments.keywords import helpful
 from evsim.display.picture_target import for_files_only
-from evsim.losses import Existence, Loss, TimeInvariantMSE
+from evsim.losses import Loss
 from evsim.losses.regularisers import RateRegulariser
 from evsim.network.connections import Connection
 from evsim.network.initialisers import Constant, Normal
@@ -29,7 +29,9 @@ from evsim.network.network import Network
 from evsim.network.populations import LIF, Input
 from evsim.network.spike_trains import SpikeTrains
 from evsim.tasks.base import Experiment, RunOptions, for_settings
-from evsim.tasks.settings import ExperimentSettings
+from evsim.tasks.named_losses import ARGUMENTS, named_loss
+from evsim.tasks.quick import QuickForm
+from evsim.tasks.settings import HiddenUnitSettings
 from evsim.tasks.yin_yang_figure import (
     BIG_RADIUS,
     CLASS_NAMES,
@@ -71,7 +73,7 @@ __all__ = [
 
 @helpful
 @dataclass(frozen=True)
-class Settings(ExperimentSettings):
+class Settings(HiddenUnitSettings):
     """The settings of a Yin-Yang run.
 
     D is Mészáros, Knight, Nowotny, Efficient event-based delay learning in spiking neural
@@ -80,6 +82,7 @@ class Settings(ExperimentSettings):
     """
 
     grid_step: ClassVar[float] = 0.01  # Table 2 of D; its program: 0.005 and 0.01, by size
+    quick_form = QuickForm({"epochs": 40, "rate_decay": 0.9})
 
     hidden: int = 30
     """The number of hidden units. Table 2 of D has 30, 25, 20, 15, 10 and 5."""
@@ -87,8 +90,9 @@ class Settings(ExperimentSettings):
     delays: bool = False
     """Learn the delays of the synapses from the inputs to the hidden units."""
 
-    output_delays: bool = False
-    """Also learn the delays from the hidden to the output units. The program of D does not."""
+    output_delays: bool = True
+    """With --delays, also learn the delays from the hidden to the output units. The program of D
+    does not."""
 
     seed: int = 0
     """The seed of the initial weights and of the order of the samples."""
@@ -146,50 +150,62 @@ class Settings(ExperimentSettings):
     output_weight_deviation: float = 0.1
     """The standard deviation of these weights. Table 2 of D says 0.1, the program 1.0."""
 
-    initial_delay: float = 0.0
-    """The initial value of delays that are learned, in ms. Table 2 of D says 0."""
+    initial_delay: float | None = None
+    """The initial value of delays that are learned, in ms. By default half of delay_max, so that a
+    delay can become shorter as well as longer. Table 2 of D says 0."""
 
     delay_max: float = 10.0
     """The largest delay in ms. The program of D has 1000 time steps, which are 5 or 10 ms."""
 
     # training
 
+    loss: Literal["time", "time_invariant"] = "time"
+    """The loss of the first output spikes: cross-entropy (time), or the squared error of the
+    differences from the first spike of the true class (time_invariant). D has time_invariant."""
+
+    tau0: float = 0.2
+    """With the loss time, the time constant of the softmax over first spikes, in ms."""
+
+    tau1: float = 6.4
+    """With the loss time, the time constant of the term that favours early spikes, in ms."""
+
+    alpha: float = 0.0
+    """With the loss time, the weight of the term that favours early spikes. By default 0."""
+
     delta: float = 2.0
-    """How much earlier than the other outputs the output of the true class should spike, in ms.
-    Table 2 of D says 2.0."""
+    """With the loss time_invariant, how much earlier than the other outputs the output of the true
+    class should spike, in ms. Table 2 of D says 2.0."""
 
     more_losses: tuple[str, ...] = ()
     """Further terms of the loss, each with a weight, as 0.1*time; none by default. Names are time
     and time_invariant, of first spikes, whose arguments may follow, as in 0.1*time(tau0=2); and
-    sum, sum_exp, linear, sigmoid, input and xent, of output voltages. The loss is
-    time_invariant."""
+    sum, sum_exp, linear, sigmoid, input and xent, of output voltages."""
 
-    epochs: int = 300
+    epochs: int = 200
     """The number of passes through the training samples. The program of D has 300."""
 
     batch_size: int = 150
     """The number of samples in a batch. The program of D has 150."""
 
-    weight_rate: float | None = None
-    """The learning rate of the weights. By default 0.03 if delays are learned; otherwise 0.02 for
-    up to 15 hidden units and 0.01 for more. Table 2 of D says 0.001, the program 0.005 to 0.02,
+    weight_rate: float = 0.03
+    """The learning rate of the weights. Table 2 of D says 0.001, the program 0.005 to 0.02,
     depending on the number of hidden units."""
 
     delay_rate: float | None = None
     """The learning rate of the delays in ms. By default 0.3. Table 2 of D says 0.01, the program
     0.03 to 0.05."""
 
-    rate_decay: float = 0.99
-    """The factor by which the learning rates are multiplied after each epoch. Table 2 of D says
-    0.998, the program 0.9975."""
+    rate_decay: float = 0.02 ** (1 / 200)
+    """The factor by which the learning rates are multiplied after each epoch. By default 0.98, such
+    that they fall to a fiftieth in 200 epochs. Table 2 of D says 0.998, the program 0.9975."""
 
-    silent_lift: float = 0.02
+    silent_lift: float = 0.0
     """The amount added, after each epoch, to the incoming weights of hidden units that never
-    spiked in it. Section 4.5 of L says 0.002; D has no such lift."""
+    spiked in it. By default 0. Section 4.5 of L says 0.002; D has no such lift."""
 
-    existence: float = 0.0
+    existence: float = 1.0
     """The strength of the term that pulls hidden units that are silent in a batch to their
-    threshold, evsim.losses.Existence. By default 0, which is none; D and L have no such term."""
+    threshold, evsim.losses.Existence; 0 for none. D and L have no such term."""
 
     regulariser_strength: float = 0.0
     """The strength of the regulariser of the hidden units' spike rates. By default 0, which is
@@ -214,21 +230,21 @@ class Settings(ExperimentSettings):
                 "late",
                 "duration",
             )
-        if not 0 <= self.initial_delay <= self.delay_max:
+        if not 0 <= (self.initial_delay or 0.0) <= self.delay_max:
             raise ArgumentError(
                 f"initial_delay = {self.initial_delay:g} ms: it must be within 0 and delay_max = "
                 f"{self.delay_max:g} ms",
                 "initial_delay",
                 "delay_max",
             )
-        if not self.learns_delays:
+        if not self.delays:
             for name in ("delay_rate", "initial_delay"):
                 if getattr(self, name):
                     raise ArgumentError(
                         f"{name} = {getattr(self, name):g} ms is given but no delays are learned: "
-                        f"set delays or output_delays, or leave {name} out",
+                        f"set delays, or leave {name} out",
                         name,
-                        "output_delays",
+                        "delays",
                     )
 
     @property
@@ -237,15 +253,21 @@ class Settings(ExperimentSettings):
         return True
 
     @property
-    def learns_delays(self) -> bool:
-        """Whether any delays are learned."""
-        return self.delays or self.output_delays
+    def learns_output_delays(self) -> bool:
+        """Whether the delays from the hidden to the output units are learned."""
+        return self.delays and self.output_delays
+
+    @property
+    def start_of_delays(self) -> float:
+        """The initial value of delays that are learned, in ms."""
+        if self.initial_delay is not None:
+            return self.initial_delay
+        return 0.5 * self.delay_max if np.isfinite(self.delay_max) else 0.0
 
     def learning_rates(self) -> dict[str, float]:
         """The learning rate of "weight" and, in ms, of "delay" where delays are learned."""
-        weight = 0.03 if self.learns_delays else 0.02 if self.hidden <= 15 else 0.01
-        rates = {"weight": weight if self.weight_rate is None else self.weight_rate}
-        if self.learns_delays:
+        rates = {"weight": self.weight_rate}
+        if self.delays:
             rates["delay"] = 0.3 if self.delay_rate is None else self.delay_rate
         return rates
 
@@ -312,7 +334,7 @@ def network(settings: Settings) -> Network:
     time_constants = {"tau_mem": settings.tau_mem, "tau_syn": settings.tau_syn}
 
     def initial_delay(learned: bool) -> Constant | float:
-        return Constant(settings.initial_delay) if learned else 0.0
+        return Constant(settings.start_of_delays) if learned else 0.0
 
     return Network(
         [
@@ -332,7 +354,7 @@ def network(settings: Settings) -> Network:
                 "hidden",
                 "output",
                 weight=Normal(settings.output_weight_mean, settings.output_weight_deviation),
-                delay=initial_delay(settings.output_delays),
+                delay=initial_delay(settings.learns_output_delays),
             ),
         ],
         seed=settings.seed,
@@ -342,11 +364,9 @@ def network(settings: Settings) -> Network:
 @helpful
 @for_settings(Settings)
 def loss(settings: Settings) -> Loss:
-    """The time-invariant squared error of first output spikes (D 71), and further terms."""
-    chosen = settings.with_further_terms(TimeInvariantMSE(delta=settings.delta))
-    if settings.existence:
-        chosen = chosen + Existence("hidden", strength=settings.existence)
-    return chosen
+    """The chosen loss of first output spikes (W 3 or D 71), and further terms."""
+    numbers = {name: getattr(settings, name) for name in ARGUMENTS[settings.loss]}
+    return settings.with_further_terms(named_loss(settings.loss, **numbers))
 
 
 @helpful
@@ -359,7 +379,7 @@ def optimizers(settings: Settings) -> dict[str, Optimizer]:
     chosen: dict[str, Optimizer] = {"weight": Adam(rates["weight"], decay=settings.rate_decay)}
     for name, learned in (
         ("input->hidden.delay", settings.delays),
-        ("hidden->output.delay", settings.output_delays),
+        ("hidden->output.delay", settings.learns_output_delays),
     ):
         if learned:
             chosen[name] = Adam(rates["delay"], decay=settings.rate_decay)
@@ -373,7 +393,7 @@ def _fit_arguments(settings: Settings, training: Dataset) -> dict[str, Any]:
         "duration": settings.duration,
         "epochs": settings.epochs,
         "batch_size": settings.batch_size,
-        "delay_max": settings.delay_max if settings.learns_delays else np.inf,
+        "delay_max": settings.delay_max if settings.delays else np.inf,
         "silent_lift": settings.silent_lift,
         "regularisers": regularisers if strength else [],
     }
@@ -454,7 +474,7 @@ def pictures(
     before = network(settings)
     for connection, learned in (
         ("input->hidden", settings.delays),
-        ("hidden->output", settings.output_delays),
+        ("hidden->output", settings.learns_output_delays),
     ):
         if learned:
             ax = plotting.delay_histogram(before, after, connection)

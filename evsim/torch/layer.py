@@ -18,7 +18,7 @@ from evsim.display.warning_place import warn_caller
 from evsim.engines.protocol import Engine
 from evsim.network.network import Network
 from evsim.network.parameters import Parameter, numbers, refuse, with_data
-from evsim.readouts import Readout
+from evsim.readouts import Readout, SilentPeak
 from evsim.readouts.base import ReadoutCotangents
 from evsim.simulation.checks import check_time_constants
 from evsim.simulation.input_times import TimesAsTrains
@@ -92,6 +92,12 @@ class Layer:
         )  # fmt: skip
 
     # -- the network ------------------------------------------------------------------------
+
+    @property
+    def pulled(self) -> set[str]:
+        """The populations of which losses can pull the silent units to their threshold."""
+        peaks = [readout for readout in self.readouts if isinstance(readout, SilentPeak)]
+        return {readout.population_of(self.network) for readout in peaks}
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -176,7 +182,7 @@ class Simulated:
             for place, name in enumerate(self.inputs)
             if needed[len(learned) + PER_INPUT * place]
         ]
-        warn_of_silent_layers(network, self.run.spike_counts)
+        warn_of_silent_layers(network, self.run.spike_counts, self.layer.pulled, read_silent_peak)
         check_time_constants(network, names)
         with np.errstate(under="ignore"):
             adjoint = self.run.pull_back_parts(self._parts(cotangents), names)
@@ -209,6 +215,12 @@ class Simulated:
             if cotangent.any():
                 found.append(ReadoutCotangents(readout, cotangent))
         return found or [ReadoutCotangents(self.layer.readouts[0], np.zeros_like(self.values[0]))]
+
+
+def read_silent_peak(name: str) -> str:
+    """The advice to read how far silent units of a population are from their threshold."""
+    peak = f"evsim.readouts.SilentPeak(population={name!r})"
+    return f"also read {peak} and add torch.relu(0.1 - peak).pow(2).sum() to the loss"
 
 
 # -- parameters -------------------------------------------------------------------------------

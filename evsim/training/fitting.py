@@ -297,6 +297,7 @@ def fit(
         training = Training(task, epochs, folder, ranks)
         with nullcontext() if training.folder is None else training.folder.locked():
             training.begin(resume)
+            training.warn_of_slow_ease_in()
             interrupted, stopped = _run(training, callbacks, progress)
         finished = training.finished
         return FitResult(
@@ -333,6 +334,7 @@ def _run(
                             raise StopTraining(reason)
                     training.run_epoch(epoch, display)
                     _call(callbacks, training.finished, ranks)
+                training.say_at_end(display)
         except KeyboardInterrupt:
             training.save()
             display.stop(f"interrupted: {training.finished.epoch} of {epochs} epochs are finished")
@@ -343,6 +345,7 @@ def _run(
             raise
         except StopTraining as reason:
             display.stop(f"stopped after epoch {training.finished.epoch} of {epochs}: {reason}")
+            training.say_at_end(display)
             return False, str(reason)
     return False, None
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from evsim.arguments.checks import is_sparse
 from evsim.data.dataset import Dataset
+from evsim.display.warning_place import warn_caller
 from evsim.distributed.alike import check_alike, check_same_values, machines_told
 from evsim.distributed.machines import Machine, machines_of
 from evsim.distributed.ranks import Ranks
@@ -23,12 +24,15 @@ from evsim.engines.protocol import EngineError
 from evsim.network.dropout import Dropout
 from evsim.network.parameters import norm, numbers, with_data
 from evsim.simulation.gradients import Gradient, GradientOptions, quiet_gradient
-from evsim.simulation.silence import silent_layer
 from evsim.storage.arrays import checksum
 from evsim.storage.run_folder import RunFolder
+from evsim.training.advice.ease_in import ended_in_ease_in, shorter_ease_in, slow_ease_in
+from evsim.training.advice.symptoms import Symptoms
+from evsim.training.advice.warning import TrainingWarning
 from evsim.training.epoch_trainers import epoch_trainer
 from evsim.training.evaluation import Evaluation, evaluate
 from evsim.training.history import EpochRecord, History, Watch
+from evsim.training.optimisers import Optimizer
 from evsim.training.progress import Progress
 from evsim.training.state import TrainingState
 from evsim.training.tally import Tally
@@ -39,9 +43,10 @@ from evsim.training.trained_parameters import TrainedParameter, renewed
 class Training:
     """A training run.
 
-    ``finished`` is its state after the last complete epoch.  It is replaced in one assignment,
-    so that an interrupt finds the state either before or after an epoch.  ``folder`` is None on
-    all ranks but the first, which alone writes.
+    ``planned_steps`` is the number of steps of the epochs with which the run began, for the data
+    before augmentation.  ``finished`` is its state after the last complete epoch.  It is replaced
+    in one assignment, so that an interrupt finds the state either before or after an epoch.
+    ``folder`` is None on all ranks but the first, which alone writes.
     """
 
     def __init__(self, task: Task, epochs: int, folder: RunFolder | None, ranks: Ranks) -> None:
@@ -51,16 +56,23 @@ class Training:
         self.folder = folder if ranks.is_first else None
         self.settings = {} if folder is None and ranks.count == 1 else task.settings()
         self.network = task.network
+        self.planned_steps = epochs * task.batches(len(task.data))
         self.parameters = [
-            TrainedParameter(name, task.network.parameters[name], optimizer, task.projections[name])
+            TrainedParameter(
+                name,
+                task.network.parameters[name],
+                optimizer.in_run(self.planned_steps),
+                task.projections[name],
+            )
             for name, optimizer in task.optimizers.items()
         ]
+        self._symptoms = Symptoms(task)
         self.trainer = epoch_trainer(task)
         self.rates: dict[str, float] = {}
         self.finished = TrainingState(0, epochs, self.network, 0, self.network, History())
         self.saved = 0
         self.machines: list[Machine] = []
-        self.told: list[str] = []  # about the machines
+        self.told: list[str] = []  # about the machines and the schedules
 
     # -- one epoch ---------------------------------------------------------------------
 
@@ -86,7 +98,7 @@ class Training:
         self.finished = self._after(record)
         self.save()
         display.epoch(record)
-        self._tell_silence(record, display)
+        self.say(self._symptoms.after_epoch(self.finished.history, tally), display)
 
     def _run_batches(
         self, epoch: int, rates: Callable[[int], Mapping[str, float]], display: Progress
@@ -115,15 +127,38 @@ class Training:
             display.batch(epoch, batch + 1, tally.loss_so_far)
         return tally, spikes_lost
 
-    def _tell_silence(self, record: EpochRecord, display: Progress) -> None:
-        """Report a population that has become silent: no gradient can make it spike again."""
-        before = self.finished.history[-2].silent_units if record.epoch > 1 else {}
-        for name, silent in record.silent_units.items():
-            units = self.task.network.population(name).units
-            if silent == units and before.get(name) != units:
-                display.say(
-                    f"epoch {record.epoch}: {silent_layer(name)}, or lift silent units, silent_lift"
-                )
+    # -- what keeps it from learning ---------------------------------------------------
+
+    def say(self, advice: Sequence[str], display: Progress) -> None:
+        """Say what goes wrong: in the progress display, or as a warning if none is shown."""
+        for text in advice if self.ranks.is_first else ():
+            if display.is_shown:
+                display.say(text)
+            else:
+                warn_caller(text, TrainingWarning)
+
+    def warn_of_slow_ease_in(self) -> None:
+        """Warn, before training, of learning rates for which the run is too short."""
+        batches = self.task.batches(len(self.task.data))
+        steps, augmented = self.finished.epochs * batches, bool(self.task.augmentation)
+        advice = slow_ease_in(self._optimizers, steps, batches, augmented=augmented)
+        if advice is not None and self.ranks.is_first:
+            warn_caller(advice, TrainingWarning)
+
+    def say_at_end(self, display: Progress) -> None:
+        """Say what the results of the run show, and what is wrong with them."""
+        history = self.finished.history
+        advice = self._symptoms.at_end(history)
+        if len(history) < self.finished.epochs:
+            early = ended_in_ease_in(self._optimizers, sum(record.steps for record in history))
+            advice += [] if early is None else [early]
+        self.say(advice, display)
+
+    @property
+    def _optimizers(self) -> dict[str, Optimizer]:
+        return {parameter.name: parameter.optimizer for parameter in self.parameters}
+
+    # -- a step ------------------------------------------------------------------------
 
     @cached_property
     def _clipping(self) -> list[str]:
@@ -269,10 +304,16 @@ class Training:
         if loaded is not None:
             self._go_on(*loaded)
         self._tell_machines()
+        shorter = shorter_ease_in(self.task.optimizers, self._optimizers)
+        self.told += [] if shorter is None else [shorter]
 
     def _go_on(self, arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> None:
         """Continue from a checkpoint."""
+        # Schedules go on as they began, even if the run is now to have more epochs.
+        self.planned_steps = description.get("planned_steps", self.planned_steps)
         for parameter in self.parameters:
+            optimizer = self.task.optimizers[parameter.name]
+            parameter.optimizer = optimizer.in_run(self.planned_steps)
             np.copyto(parameter.values, arrays[f"last/{parameter.name}"])
             for key, state in parameter.state.items():
                 np.copyto(state, arrays[f"state/{parameter.name}/{key}"])
@@ -312,6 +353,8 @@ class Training:
             "best_epoch": finished.best_epoch,
             "history": [asdict(record) for record in finished.history],
         }
+        if any(p.optimizer is not self.task.optimizers[p.name] for p in self.parameters):
+            description["planned_steps"] = self.planned_steps
         self.folder.write_checkpoint(arrays, description)
         self._write_views(self.folder, best=finished.best_epoch == finished.epoch)
         self.saved = finished.epoch
@@ -346,7 +389,10 @@ def _finite_norms(
 
 def loss_error(place: str, sample: int, loss: float) -> FloatingPointError:
     """The error for a loss that is not finite, in an epoch and batch."""
-    return FloatingPointError(f"{place}: the loss of sample {sample} is {loss}")
+    return FloatingPointError(
+        f"{place}: the loss of sample {sample} is {loss}; use a smaller learning rate, or "
+        "lambda_limit=100 and clip=1 of the optimisers, which limit the steps"
+    )
 
 
 def gradient_error(
@@ -358,5 +404,5 @@ def gradient_error(
     return FloatingPointError(
         f"{place}: the gradient with respect to {name} reaches {values[index]:g}, too far for "
         f"a step; the smallest I - threshold at a spike of the batch is {smallest_drive:g}, and "
-        "gradients grow without bound as it goes to 0"
+        "gradients grow without bound as it goes to 0; limit them with lambda_limit=100"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +70,15 @@ class Optimizer(ABC):
         for schedule in self.schedules:
             rate *= schedule(epoch, step, history)
         return rate
+
+    def in_run(self, steps: int) -> Optimizer:
+        """The optimiser with its schedules in a run that plans this many steps."""
+        schedules = tuple(schedule.in_run(steps) for schedule in self.schedules)
+        if all(a is b for a, b in zip(schedules, self.schedules, strict=True)):
+            return self
+        bound = copy(self)
+        object.__setattr__(bound, "schedule", schedules)  # dataclasses of settings are frozen
+        return bound
 
     @abstractmethod
     def start(self, values: np.ndarray) -> State:

@@ -24,6 +24,9 @@ class Progress(Display):
         The number of epochs that a resumed run has already finished.
     """
 
+    is_shown = False
+    """Whether anything is shown."""
+
     def __init__(self, epochs: int, batches: int, finished: int) -> None:
         self.epochs = epochs
         self.batches = batches
@@ -75,6 +78,8 @@ class Progress(Display):
 class Lines(PlainLines, Progress):
     """Occasional plain lines, for log files and pipes."""
 
+    is_shown = True
+
     def __init__(self, epochs: int, batches: int, finished: int) -> None:
         super().__init__(epochs, batches, finished)
         self._epoch_began = self._shown
@@ -113,6 +118,7 @@ class Bar(Progress):
     """A bar with the last epoch's metrics, on a terminal or in a notebook."""
 
     interval = BAR_INTERVAL
+    is_shown = True
 
     def __init__(self, epochs: int, batches: int, finished: int, console: Any) -> None:
         from rich.progress import BarColumn, TextColumn

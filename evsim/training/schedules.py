@@ -13,13 +13,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
 from evsim.arguments.checks import check_number, checked_integer
 from evsim.arguments.keywords import helpful
+from evsim.storage.description import ADDED_LATER
 from evsim.training.history import EpochRecord, Watch, check_watch
 
 # -- schedules ----------------------------------------------------------------------------
@@ -49,6 +50,10 @@ class Schedule(ABC):
             The records of earlier epochs.
         """
 
+    def in_run(self, steps: int) -> Schedule:
+        """The schedule in a run that plans this many steps; by default the same schedule."""
+        return self
+
 
 @helpful
 @dataclass(frozen=True)
@@ -68,10 +73,16 @@ class EaseIn(Schedule):
         The first factor, in (0, 1].
     growth : float
         > 1.
+    share : float, optional
+        The largest share of the steps of a run, in (0, 1], until the factor is 1.  Where ``growth``
+        would take more steps, the factor grows faster, just fast enough.  The steps are those of
+        the data before augmentation; a resumed run counts the epochs with which it began.  By
+        default there is no limit, as in the paper.
     """
 
     start: float = 1e-3
     growth: float = 1.05
+    share: float | None = field(default=None, metadata=ADDED_LATER)
 
     changes_within_epochs: ClassVar[bool] = True
 
@@ -82,10 +93,23 @@ class EaseIn(Schedule):
             raise ValueError(f"start = {self.start}: it must be in (0, 1]")
         if not 1 < self.growth < np.inf:
             raise ValueError(f"growth = {self.growth}: it must be finite and > 1")
+        if self.share is not None:
+            check_number(self.share, "share")
+            if not 0 < self.share <= 1:
+                raise ValueError(f"share = {self.share}: it must be in (0, 1]; None for no limit")
+
+    def in_run(self, steps: int) -> EaseIn:
+        if self.share is None:
+            return self
+        most = max(1, int(self.share * steps))
+        if self.steps <= most:
+            return EaseIn(self.start, self.growth)
+        # A little more, so that rounding does not add a step.
+        return EaseIn(self.start, self.start ** (-1.0 / most) * (1.0 + 1e-12))
 
     @property
     def steps(self) -> int:
-        """The number of steps after which the factor is 1."""
+        """The number of steps after which the factor is 1, where ``share`` does not limit it."""
         return math.ceil(-math.log(self.start) / math.log(self.growth))
 
     def __call__(self, epoch: int, step: int, history: Sequence[EpochRecord]) -> float:

@@ -21,7 +21,9 @@ class Tally:
 
     ``spikes`` has the spike counts of each LIF population's units, shape (units,).  ``clipped``
     has the number of scaled-down gradients of each parameter named at its creation.
-    ``gradient_norms`` has the sums of the gradients' norms, by trained parameter.
+    ``gradient_norms`` has the sums of the gradients' norms, by trained parameter.  ``labels`` and
+    ``predictions`` are those of the samples, shape (samples,); None where a loss does not classify
+    or an engine trains whole epochs without telling.
     """
 
     def __init__(
@@ -29,6 +31,8 @@ class Tally:
     ) -> None:
         self.losses = np.full(samples, np.nan)
         self.correct = np.zeros(samples, bool) if classifies else None
+        self.labels: np.ndarray | None = None
+        self.predictions: np.ndarray | None = None
         self.spikes = {
             p.name: np.zeros(p.units, np.int64) for p in network.populations if isinstance(p, LIF)
         }
@@ -60,6 +64,7 @@ class Tally:
         self.losses[samples] = outcome.losses
         if self.correct is not None:
             self.correct[samples] = outcome.predictions == labels
+            self._note_classes(samples, labels, outcome.predictions)
         for name, counts in self.spikes.items():
             counts += outcome.run.spike_counts[name].sum(axis=0)
         report = outcome.report
@@ -75,6 +80,14 @@ class Tally:
             self.gradient_norms[name] = self.gradient_norms.get(name, 0.0) + size
         self._loss_sum += float(outcome.losses.sum())
         self._seen += samples.size
+
+    def _note_classes(
+        self, samples: np.ndarray, labels: np.ndarray, predictions: np.ndarray | None
+    ) -> None:
+        if self.labels is None or self.predictions is None:
+            self.labels, self.predictions = np.full((2, self.losses.size), -1, np.int64)
+        self.labels[samples] = labels
+        self.predictions[samples] = -1 if predictions is None else predictions
 
     @property
     def loss_so_far(self) -> float:

@@ -82,7 +82,9 @@ class OfExperiment:
         if result.interrupted or means.stop.has_stopped:
             raise KeyboardInterrupt
         outcome = self.experiment.test(result.network, test, settings, means.engine)
-        return {**tested(outcome), **trained(result)}
+        own = getattr(self.experiment, "measures", None)
+        measured = {} if own is None else own(outcome, settings)
+        return {**measured, **tested(outcome), **trained(result)}
 
     def _fold(
         self, training: Dataset, validation: Dataset | None, plan: RunPlan

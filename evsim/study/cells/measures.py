@@ -9,7 +9,8 @@ from evsim.training.fitting import FitResult
 
 def tested(outcome: Evaluation) -> Measures:
     """What is told of a test."""
-    return {"accuracy": outcome.accuracy, "loss": outcome.loss, "samples": len(outcome.losses)}
+    accuracy = {} if outcome.accuracy is None else {"accuracy": outcome.accuracy}
+    return {**accuracy, "loss": outcome.loss, "samples": len(outcome.losses)}
 
 
 def trained(result: FitResult) -> Measures:

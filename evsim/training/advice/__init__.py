@@ -1,0 +1,6 @@
+"""What a training run says when it does not learn: what was seen, and what to change.
+
+warning     the category of these warnings
+ease_in     learning rates that start so slowly that the run is too short for them
+symptoms    what the records of the epochs show
+"""

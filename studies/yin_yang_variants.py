@@ -1,0 +1,54 @@
+"""Yin-Yang with one thing changed at a time, for studies.
+
+    cd studies
+    evsim study yin_yang_sizes.toml --out ../runs/sizes
+    evsim study yin_yang_factors.toml --out ../runs/factors
+
+Each variant changes settings of the task ``evsim.tasks.yin_yang``; what it does not name is the
+task's default.  A run returns the test accuracy and the validation accuracy of the epoch that is
+best on the validation samples.  Settings are to be chosen by the latter.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evsim.tasks import yin_yang
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "weights only": {},
+    "delays of inputs": {"delays": True, "output_delays": False},
+    "all delays": {"delays": True},
+    "delays start at 0": {"delays": True, "initial_delay": 0.0},
+    "lift of silent units": {"delays": True, "existence": 0.0, "silent_lift": 0.02},
+    "nothing for silent units": {"delays": True, "existence": 0.0},
+    "tau_syn 5 ms": {"delays": True, "tau_syn": 5.0},
+    "squared error": {"delays": True, "loss": "time_invariant"},
+    "tau0 0.1 ms": {"delays": True, "tau0": 0.1},
+    "tau0 0.5 ms": {"delays": True, "tau0": 0.5},
+    "tau0 1 ms": {"delays": True, "tau0": 1.0},
+    "delay rate 0.03 ms": {"delays": True, "delay_rate": 0.03},
+    "delay rate 0.1 ms": {"delays": True, "delay_rate": 0.1},
+    "delay rate 1 ms": {"delays": True, "delay_rate": 1.0},
+    "rates that do not fall": {"delays": True, "rate_decay": 1.0},
+}
+
+
+def train(settings: dict[str, Any], seed: int, folder: str) -> dict[str, float]:
+    """Train one network and test it."""
+    chosen = yin_yang.Settings(
+        hidden=settings["hidden"], seed=seed, **VARIANTS[settings["variant"]]
+    )
+    result = yin_yang.train(chosen, run_folder=folder, resume=True, progress=False)
+    if result.interrupted:
+        raise KeyboardInterrupt
+    best = result.history[result.best_epoch - 1]
+    tested = yin_yang.evaluate(result, chosen)
+    assert best.validation_accuracy is not None
+    assert tested.accuracy is not None
+    return {
+        "accuracy": tested.accuracy,
+        "validation_accuracy": best.validation_accuracy,
+        "best_epoch": result.best_epoch,
+        "silent_units": result.history[-1].silent_units["hidden"],
+    }
