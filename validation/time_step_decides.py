@@ -160,15 +160,19 @@ def seconds(network: evsim.Network, settings: Settings, engine: Engine, repeats:
 # -- findings -------------------------------------------------------------------------------
 
 
+def by_engine(rows: Sequence[Row]) -> tuple[Row, list[Row]]:
+    """The exact engine, and the grids."""
+    (exact,) = (row for row in rows if row.step is None)
+    return exact, [row for row in rows if row.step is not None]
+
+
 def refutations(rows: Sequence[Row]) -> Iterator[str]:
     """The parts of the claim that do not hold."""
-    exact = next(row for row in rows if row.step is None)
+    exact, grids = by_engine(rows)
     if not exact.own.max() < LIMIT:
         yield f"the exact engine's error is {exact.own.max():.1f} µs with one seed"
-    for row in rows:
-        if row.step is None:
-            continue
-        if row.step >= COARSE and row.own.min() < LIMIT:
+    for row in grids:
+        if (row.step or 0.0) >= COARSE and row.own.min() < LIMIT:
             yield f"{row.name}: the error is {row.own.min():.1f} µs with one seed"
         if row.own.max() < LIMIT and row.seconds < exact.seconds:
             yield (
@@ -179,9 +183,9 @@ def refutations(rows: Sequence[Row]) -> Iterator[str]:
 
 def summary(rows: Sequence[Row]) -> str:
     """The figures in a few sentences."""
-    exact = next(row for row in rows if row.step is None)
-    fails = [row for row in rows if row.step is not None and not row.own.max() < LIMIT]
-    passes = [row for row in rows if row.step is not None and row.own.max() < LIMIT]
+    exact, grids = by_engine(rows)
+    fails = [row for row in grids if not row.own.max() < LIMIT]
+    passes = [row for row in grids if row.own.max() < LIMIT]
     parts = [
         f"The exact engine's mean error is {exact.own.mean():.1f} µs, at "
         f"{1e6 * exact.seconds:.0f} µs for the gradient of a sample."
@@ -241,8 +245,7 @@ def draw(rows: Sequence[Row], file: Path) -> None:
         save,
     )
 
-    exact = next(row for row in rows if row.step is None)
-    grids = [row for row in rows if row.step is not None]
+    exact, grids = by_engine(rows)
     steps = [row.step for row in grids]
     figure = new_figure(TWO_COLUMNS, 2.8)
     left, right = figure.subplots(1, 2, sharey=True)

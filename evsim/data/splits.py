@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +10,7 @@ from evsim.arguments.checks import check_number, checked_integer, integer_array,
 from evsim.arguments.errors import ArgumentError
 from evsim.arguments.keywords import helpful
 from evsim.data.dataset import Dataset
+from evsim.network.initialisers import named_stream
 
 
 @helpful
@@ -73,8 +73,7 @@ def draw_evenly(data: Dataset, size: int, name: str, seed: int) -> tuple[Dataset
         raise ArgumentError(
             f"{name}_size = {size}: there are only {len(data)} samples", f"{name}_size"
         )
-    stream = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(name.encode()),))
-    by_class = shuffled_by_class(data.labels, stream)
+    by_class = shuffled_by_class(data.labels, named_stream(seed, name))
     counts = np.unique(data.labels, return_counts=True)[1]
     # Round the share of each class down, then add one where rounding took away most.
     shares = size * counts

@@ -60,8 +60,12 @@ class Initialiser(ABC):
             raise ValueError(
                 f"{parameter} is drawn from {self}: give the network a seed, Network(..., seed=0)"
             )
-        stream = np.random.SeedSequence(entropy=seed, spawn_key=(zlib.crc32(parameter.encode()),))
-        return self.draw(np.random.default_rng(stream), shape)
+        return self.draw(np.random.default_rng(named_stream(seed, parameter)), shape)
+
+
+def named_stream(seed: int, name: str) -> np.random.SeedSequence:
+    """A random stream of its own for each name, such as that of a parameter or of a split."""
+    return np.random.SeedSequence(seed, spawn_key=(zlib.crc32(name.encode()),))
 
 
 @helpful

@@ -141,9 +141,7 @@ def _hidden_time_constants(
 @for_settings(HiddenLayerSettings)
 def loss(settings: HiddenLayerSettings) -> Loss:
     """The loss of that name (L, equations 1, 2, 5, 29 and section 4.1), and further terms."""
-    numbers = settings.hyperparameters()
-    main = named_loss(settings.loss, tau0=numbers.tau0, tau1=numbers.tau1, alpha=numbers.alpha)
-    return settings.with_further_terms(main)
+    return settings.with_further_terms(named_loss(settings.loss, **settings.loss_numbers()))
 
 
 @helpful

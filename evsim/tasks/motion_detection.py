@@ -12,14 +12,12 @@ intervals of spikes tell its class.
 
 from __future__ import annotations
 
-import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
 import numpy as np
 
-from evsim.arguments.checks import check_choice
 from evsim.arguments.errors import ArgumentError
 from evsim.arguments.keywords import helpful
 from evsim.display.picture_target import for_files_only
@@ -31,8 +29,9 @@ from evsim.network.populations import LI, Input
 from evsim.readouts import Peak
 from evsim.tasks.base import Experiment, RunOptions, for_settings
 from evsim.tasks.of_time.moving_bar import Row, seen
+from evsim.tasks.of_time.stimulus_settings import StimulusSettings, fit_arguments
+from evsim.tasks.pictures import draw_confusion, draw_learning
 from evsim.tasks.quick import QuickForm
-from evsim.tasks.settings import ExperimentSettings
 
 if TYPE_CHECKING:
     from evsim.data.dataset import Dataset
@@ -48,7 +47,7 @@ CONNECTION = "input->detectors"
 
 @helpful
 @dataclass(frozen=True)
-class Settings(ExperimentSettings):
+class Settings(StimulusSettings):
     """The settings of a run of motion detection.
 
     Numbers were chosen by the accuracy on validation samples.
@@ -56,6 +55,11 @@ class Settings(ExperimentSettings):
 
     grid_step: ClassVar[float] = 0.1
     quick_form = QuickForm({})  # a run takes half a minute as it is
+    in_order: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("start_min", "start_max"),
+        ("initial_delay_min", "initial_delay_max"),
+        ("initial_delay_max", "delay_max"),
+    )
 
     speeds: tuple[float, ...] = (100.0, 200.0, 400.0)
     """The speeds in degrees per second. There is a class for each speed and direction."""
@@ -150,6 +154,7 @@ class Settings(ExperimentSettings):
 
     def check(self) -> None:
         """Refuse settings that contradict each other."""
+        super().check()
         self._check_speeds()
         if not 2 <= self.crossed <= self.receptors:
             raise ArgumentError(
@@ -158,23 +163,6 @@ class Settings(ExperimentSettings):
                 "crossed",
                 "receptors",
             )
-        if self.validation_size < 1:
-            raise ArgumentError(
-                f"validation_size = {self.validation_size}: it must be at least 1",
-                "validation_size",
-            )
-        for low, high in (
-            ("start_min", "start_max"),
-            ("initial_delay_min", "initial_delay_max"),
-            ("initial_delay_max", "delay_max"),
-        ):
-            if not getattr(self, low) <= getattr(self, high):
-                raise ArgumentError(
-                    f"{low} = {getattr(self, low):g} ms: it must not exceed {high} = "
-                    f"{getattr(self, high):g} ms",
-                    low,
-                    high,
-                )
         if not self.start_min >= 6.0 * self.jitter:
             raise ArgumentError(
                 f"start_min = {self.start_min:g} ms: it must be at least {6 * self.jitter:g} ms, "
@@ -210,14 +198,13 @@ class Settings(ExperimentSettings):
         """The velocity of each class in degrees per second: to the right, then to the left."""
         return np.array([*self.speeds, *(-speed for speed in self.speeds)])
 
-    def hyperparameters(self) -> Self:
-        """The settings with the length of a trial."""
-        if self.duration is not None:
-            return self
+    @property
+    def long_enough(self) -> float:
+        """The length in ms of a trial in which the response to the last arrival has its peak."""
         way = self.spacing * (self.crossed - 1) + (self.bar_width if self.off else 0.0)
         latest = self.start_max + 1000.0 * way / min(self.speeds) + 6.0 * self.jitter
         longest = self.delay_max if self.delays else 0.0
-        return replace(self, duration=float(np.ceil(latest + longest + 3.0 * self.tau_mem)))
+        return latest + longest + 3.0 * self.tau_mem
 
 
 # -- the data -----------------------------------------------------------------------------
@@ -232,10 +219,7 @@ def samples(settings: Settings, split: str) -> Dataset:
     """
     from evsim.data.dataset import Dataset
 
-    check_choice(split, "split", ("train", "validation", "test"))
-    stream = np.random.SeedSequence(settings.data_seed, spawn_key=(zlib.crc32(split.encode()),))
-    generator = np.random.default_rng(stream)
-    size = getattr(settings, f"{split}_size")
+    size, generator = settings.split(split)
     classes = np.arange(size) % settings.velocities.size
     spikes = seen(
         settings.row,
@@ -311,15 +295,6 @@ def optimizers(settings: Settings) -> dict[str, Optimizer]:
     return chosen
 
 
-def _fit_arguments(settings: Settings, training: Dataset) -> dict[str, Any]:
-    return {
-        "duration": settings.number("duration"),
-        "epochs": settings.epochs,
-        "batch_size": settings.batch_size,
-        "delay_max": settings.delay_max if settings.delays else np.inf,
-    }
-
-
 # -- running ------------------------------------------------------------------------------
 
 
@@ -350,14 +325,10 @@ def pictures(
     from evsim.tasks.of_time.bar_pictures import delay_lines
 
     folder = Path(folder)
-    paths = []
-    if result.history:
-        figure = plotting.learning_curve(result.history, result.best_epoch)
-        paths.append(plotting.save(figure, folder / "learning.png"))
+    paths = draw_learning(result, folder)
     outcome = experiment.test(result.network, samples(settings, "test"), settings, engine)
     names = class_names(settings)
-    ax = plotting.confusion_matrix(outcome.confusion, names, unclassified=outcome.unclassified)
-    paths.append(plotting.save(ax.figure, folder / "confusion.png"))
+    paths.append(draw_confusion(outcome, names, folder))
     if settings.delays:
         trained = result.network.parameters
         figure = delay_lines(
@@ -380,6 +351,6 @@ experiment = Experiment(
     loss=loss,
     optimizers=optimizers,
     class_names=class_names,
-    fit_arguments=_fit_arguments,
+    fit_arguments=fit_arguments,
     pictures=pictures,
 )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from evsim.losses import Loss
     from evsim.network.network import Network
     from evsim.simulation.run import Run
-    from evsim.training.fitting import FitResult
+    from evsim.training.fitting import Evaluation, FitResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,18 +51,13 @@ def draw(
     from evsim.simulation.run import simulate
 
     folder = Path(folder)
-    paths = []
+    outcome = evaluated(result.network, tested.samples, tested.loss, tested.duration, engine)
+    paths = draw_learning(result, folder)
+    paths.append(draw_confusion(outcome, tested.class_names, folder))
 
     def save(figure: Any, name: str) -> None:
         paths.append(plotting.save(figure, folder / f"{name}.png"))
 
-    if result.history:
-        save(plotting.learning_curve(result.history, result.best_epoch), "learning")
-    outcome = evaluated(result.network, tested.samples, tested.loss, tested.duration, engine)
-    ax = plotting.confusion_matrix(
-        outcome.confusion, tested.class_names, unclassified=outcome.unclassified
-    )
-    save(ax.figure, "confusion")
     for connection in tested.delays:
         ax = plotting.delay_histogram(before, result.network, connection)
         save(ax.figure, f"delays_{connection.replace('->', '_')}")
@@ -75,6 +70,26 @@ def draw(
     save(plotting.rasters(run, range(len(names)), names), "spikes")
     save(rates_against_weights(run, tested.output).figure, "rates")
     return paths
+
+
+def draw_learning(result: FitResult, folder: Path) -> list[Path]:
+    """Draw how training went; the file's path, none if there was no epoch."""
+    from evsim import plotting
+
+    if not result.history:
+        return []
+    figure = plotting.learning_curve(result.history, result.best_epoch)
+    return [plotting.save(figure, folder / "learning.png")]
+
+
+def draw_confusion(outcome: Evaluation, class_names: Sequence[str], folder: Path) -> Path:
+    """Draw which classes a test confused; the file's path."""
+    from evsim import plotting
+
+    ax = plotting.confusion_matrix(
+        outcome.confusion, class_names, unclassified=outcome.unclassified
+    )
+    return plotting.save(ax.figure, folder / "confusion.png")
 
 
 def rates_against_weights(run: Run, connection: str) -> Axes:

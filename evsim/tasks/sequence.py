@@ -30,6 +30,7 @@ from evsim.network.populations import LI, Input
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts import Peak
 from evsim.tasks.base import Experiment, RunOptions, for_settings
+from evsim.tasks.pictures import draw_learning
 from evsim.tasks.quick import QuickForm
 from evsim.tasks.settings import ExperimentSettings
 
@@ -205,10 +206,7 @@ def pictures(
 
     folder = Path(folder)
     before = network(settings)
-    paths = []
-    if result.history:
-        figure = plotting.learning_curve(result.history, result.best_epoch)
-        paths.append(plotting.save(figure, folder / "learning.png"))
+    paths = draw_learning(result, folder)
     figure = plotting.delay_matrices(
         {"before training": before, "after training": result.network}, CONNECTION
     )

@@ -37,6 +37,7 @@ from evsim.arguments.checks import (
 )
 from evsim.arguments.errors import ArgumentError
 from evsim.losses import Existence, Loss
+from evsim.network.initialisers import named_stream
 from evsim.tasks.named_losses import ARGUMENTS, further_terms
 from evsim.tasks.quick import QuickForm
 
@@ -102,9 +103,14 @@ class ExperimentSettings:
 
         Arguments that a term leaves out are the settings of the same names, if there are any.
         """
-        numbers = {name: self.number(name) for names in ARGUMENTS.values() for name in names}
-        terms = further_terms(self.more_losses, spiking_outputs=self.spiking_outputs, **numbers)
+        terms = further_terms(
+            self.more_losses, spiking_outputs=self.spiking_outputs, **self.loss_numbers()
+        )
         return sum((weight * term for weight, term in terms), main)
+
+    def loss_numbers(self) -> dict[str, float | None]:
+        """The settings that are arguments of losses; None for those that there are not."""
+        return {name: self.number(name) for names in ARGUMENTS.values() for name in names}
 
     def summary(self) -> str:
         """One line that says what is trained; empty if the experiment's name says it all."""
@@ -131,6 +137,39 @@ class HiddenUnitSettings(ExperimentSettings):
             return loss
         pulls = (Existence(name, strength=self.existence) for name in self.hidden_populations)
         return sum(pulls, loss)
+
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class GeneratedSettings(ExperimentSettings):
+    """Settings of experiments whose samples are drawn at random; each has a size for each split."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def data_seed(self) -> int: ...
+        @property
+        def validation_size(self) -> int: ...
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other."""
+        if self.validation_size < 1:
+            raise ArgumentError(
+                f"validation_size = {self.validation_size}: it must be at least 1",
+                "validation_size",
+            )
+
+    def split(self, name: str) -> tuple[int, np.random.Generator]:
+        """The number of samples of "train", "validation" or "test", and their random generator.
+
+        Each split has a random stream of its own, so its samples do not depend on the sizes of the
+        others.
+        """
+        check_choice(name, "split", SPLITS)
+        generator = np.random.default_rng(named_stream(self.data_seed, name))
+        return getattr(self, f"{name}_size"), generator
 
 
 Numbers = TypeVar("Numbers", bound="DataclassInstance")

@@ -12,14 +12,13 @@ ear do not reach the threshold of a detector, and weights are not learned unless
 
 from __future__ import annotations
 
-import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack
+from typing import TYPE_CHECKING, ClassVar, Literal, Unpack
 
 import numpy as np
 
-from evsim.arguments.checks import check_choice, check_is, real_array, shown
+from evsim.arguments.checks import check_is, real_array, shown
 from evsim.arguments.errors import ArgumentError
 from evsim.arguments.keywords import helpful
 from evsim.display.picture_target import for_files_only
@@ -30,8 +29,9 @@ from evsim.network.populations import LIF, Input
 from evsim.tasks.base import Experiment, RunOptions, for_settings
 from evsim.tasks.of_time.ears import Sound, heard
 from evsim.tasks.of_time.place_code import PlaceCodeMSE
+from evsim.tasks.of_time.stimulus_settings import StimulusSettings, fit_arguments
+from evsim.tasks.pictures import draw_learning
 from evsim.tasks.quick import QuickForm
-from evsim.tasks.settings import ExperimentSettings
 
 if TYPE_CHECKING:
     from evsim.data.dataset import Dataset
@@ -54,7 +54,7 @@ and estimates near it would be too small on average.
 
 @helpful
 @dataclass(frozen=True)
-class Settings(ExperimentSettings):
+class Settings(StimulusSettings):
     """The settings of a run of sound localisation.
 
     The model is that of Jeffress, A place theory of sound localization, 1948. Numbers that have no
@@ -63,6 +63,11 @@ class Settings(ExperimentSettings):
 
     grid_step: ClassVar[float] = 0.02
     quick_form = QuickForm({})  # a run takes half a minute as it is
+    in_order: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("arrival_min", "arrival_max"),
+        ("initial_delay_min", "initial_delay_max"),
+        ("initial_delay_max", "delay_max"),
+    )
     more_losses: ClassVar[tuple[str, ...]] = ()  # the labels are times, not classes
 
     stimulus: Literal["clicks", "tone"] = "clicks"
@@ -172,27 +177,11 @@ class Settings(ExperimentSettings):
 
     def check(self) -> None:
         """Refuse settings that contradict each other."""
+        super().check()
         if not (self.delays or self.weights):
             raise ArgumentError("nothing is learned: set delays or weights", "delays", "weights")
-        if self.validation_size < 1:
-            raise ArgumentError(
-                f"validation_size = {self.validation_size}: it must be at least 1",
-                "validation_size",
-            )
         if self.detectors < 2:
             raise ArgumentError(f"detectors = {self.detectors}: it must be at least 2", "detectors")
-        for low, high in (
-            ("arrival_min", "arrival_max"),
-            ("initial_delay_min", "initial_delay_max"),
-            ("initial_delay_max", "delay_max"),
-        ):
-            if not getattr(self, low) <= getattr(self, high):
-                raise ArgumentError(
-                    f"{low} = {getattr(self, low):g} ms: it must not exceed {high} = "
-                    f"{getattr(self, high):g} ms",
-                    low,
-                    high,
-                )
         if self.stimulus == "tone" and not self.itd_max < 500.0 / self.frequency:
             raise ArgumentError(
                 f"itd_max = {self.itd_max:g} ms: it must be below {500.0 / self.frequency:g} ms, "
@@ -234,12 +223,11 @@ class Settings(ExperimentSettings):
         spikes = self.fibres * self.sound.spike_probability
         return self.one_ear / (spikes * highest_response(self.tau_mem, self.tau_syn))
 
-    def hyperparameters(self) -> Self:
-        """The settings with the length of a trial."""
-        if self.duration is not None:
-            return self
+    @property
+    def long_enough(self) -> float:
+        """The length in ms of a trial that ends 2 ms after the latest arrival at a detector."""
         latest = self.arrival_max + 0.5 * self.itd_max + self.sound.instants[-1]
-        return replace(self, duration=float(np.ceil(latest + self.delay_max + 2.0)))
+        return latest + self.delay_max + 2.0
 
 
 def highest_response(tau_mem: float, tau_syn: float) -> float:
@@ -266,10 +254,7 @@ def samples(settings: Settings, split: str) -> Dataset:
     """
     from evsim.data.dataset import Dataset
 
-    check_choice(split, "split", ("train", "validation", "test"))
-    stream = np.random.SeedSequence(settings.data_seed, spawn_key=(zlib.crc32(split.encode()),))
-    generator = np.random.default_rng(stream)
-    size = getattr(settings, f"{split}_size")
+    size, generator = settings.split(split)
     itds = generator.uniform(-settings.itd_max, settings.itd_max, size)
     arrivals = generator.uniform(settings.arrival_min, settings.arrival_max, size)
     spikes = heard(
@@ -348,15 +333,6 @@ def optimizers(settings: Settings) -> dict[str, Optimizer]:
     if settings.weights:
         chosen["weight"] = Adam(settings.weight_rate, decay=settings.rate_decay)
     return chosen
-
-
-def _fit_arguments(settings: Settings, training: Dataset) -> dict[str, Any]:
-    return {
-        "duration": settings.number("duration"),
-        "epochs": settings.epochs,
-        "batch_size": settings.batch_size,
-        "delay_max": settings.delay_max if settings.delays else np.inf,
-    }
 
 
 # -- running ------------------------------------------------------------------------------
@@ -440,10 +416,7 @@ def pictures(
     from evsim.tasks.of_time import ear_pictures
 
     folder = Path(folder)
-    paths = []
-    if result.history:
-        figure = plotting.learning_curve(result.history, result.best_epoch)
-        paths.append(plotting.save(figure, folder / "learning.png"))
+    paths = draw_learning(result, folder)
     test = samples(settings, "test")
     outcome = experiment.test(result.network, test, settings, engine)
     figure = ear_pictures.estimates(outcome.labels, estimates(outcome, settings))
@@ -480,7 +453,7 @@ experiment = Experiment(
     loss=loss,
     optimizers=optimizers,
     class_names=class_names,
-    fit_arguments=_fit_arguments,
+    fit_arguments=fit_arguments,
     pictures=pictures,
     measures=measures,
 )

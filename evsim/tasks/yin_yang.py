@@ -10,14 +10,12 @@ L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning wit
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack
 
 import numpy as np
 
-from evsim.arguments.checks import check_choice
 from evsim.arguments.errors import ArgumentError
 from evsim.arguments.keywords import helpful
 from evsim.display.picture_target import for_files_only
@@ -29,9 +27,10 @@ from evsim.network.network import Network
 from evsim.network.populations import LIF, Input
 from evsim.network.spike_trains import SpikeTrains
 from evsim.tasks.base import Experiment, RunOptions, for_settings
-from evsim.tasks.named_losses import ARGUMENTS, named_loss
+from evsim.tasks.named_losses import named_loss
+from evsim.tasks.pictures import draw_learning
 from evsim.tasks.quick import QuickForm
-from evsim.tasks.settings import HiddenUnitSettings
+from evsim.tasks.settings import SPLITS, GeneratedSettings, HiddenUnitSettings
 from evsim.tasks.yin_yang_figure import (
     BIG_RADIUS,
     CLASS_NAMES,
@@ -73,7 +72,7 @@ __all__ = [
 
 @helpful
 @dataclass(frozen=True)
-class Settings(HiddenUnitSettings):
+class Settings(HiddenUnitSettings, GeneratedSettings):
     """The settings of a Yin-Yang run.
 
     D is Mészáros, Knight, Nowotny, Efficient event-based delay learning in spiking neural
@@ -152,7 +151,7 @@ class Settings(HiddenUnitSettings):
 
     initial_delay: float | None = None
     """The initial value of delays that are learned, in ms. By default half of delay_max, so that a
-    delay can become shorter as well as longer. Table 2 of D says 0."""
+    delay can become shorter as well as longer; 0 if delay_max is inf. Table 2 of D says 0."""
 
     delay_max: float = 10.0
     """The largest delay in ms. The program of D has 1000 time steps, which are 5 or 10 ms."""
@@ -217,11 +216,7 @@ class Settings(HiddenUnitSettings):
 
     def check(self) -> None:
         """Refuse settings that contradict each other."""
-        if self.validation_size < 1:
-            raise ArgumentError(
-                f"validation_size = {self.validation_size}: it must be at least 1",
-                "validation_size",
-            )
+        super().check()
         if not 0 <= self.early < self.late <= self.duration:
             raise ArgumentError(
                 f"early = {self.early:g}, late = {self.late:g} and duration = {self.duration:g} "
@@ -299,9 +294,7 @@ def points_and_classes(settings: Settings, split: str) -> tuple[np.ndarray, np.n
     Each split has a random stream of its own, so its points do not depend on the sizes of the
     others.
     """
-    check_choice(split, "split", ("train", "validation", "test"))
-    stream = np.random.SeedSequence(settings.data_seed, spawn_key=(zlib.crc32(split.encode()),))
-    return draw_points(getattr(settings, f"{split}_size"), np.random.default_rng(stream))
+    return draw_points(*settings.split(split))
 
 
 @helpful
@@ -311,7 +304,7 @@ def data(settings: Settings) -> tuple[Dataset, Dataset, Dataset]:
     from evsim.data.dataset import Dataset
 
     splits = []
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         points, classes = points_and_classes(settings, split)
         splits.append(Dataset(encode(points, settings), classes))
     return splits[0], splits[1], splits[2]
@@ -365,8 +358,7 @@ def network(settings: Settings) -> Network:
 @for_settings(Settings)
 def loss(settings: Settings) -> Loss:
     """The chosen loss of first output spikes (W 3 or D 71), and further terms."""
-    numbers = {name: getattr(settings, name) for name in ARGUMENTS[settings.loss]}
-    return settings.with_further_terms(named_loss(settings.loss, **numbers))
+    return settings.with_further_terms(named_loss(settings.loss, **settings.loss_numbers()))
 
 
 @helpful
@@ -455,11 +447,7 @@ def pictures(
     folder = Path(folder)
     after = result.network
     points, classes = points_and_classes(settings, "test")
-    paths = []
-
-    if result.history:
-        figure = plotting.learning_curve(result.history, result.best_epoch)
-        paths.append(plotting.save(figure, folder / "learning.png"))
+    paths = draw_learning(result, folder)
 
     ax = plotting.decision_map(
         lambda some: predict(after, some, settings, engine=engine),
