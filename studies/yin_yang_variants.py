@@ -15,14 +15,27 @@ from typing import Any
 
 from evsim.tasks import yin_yang
 
+NOTHING = {"existence": 0.0}
+"""Nothing is done about silent units; by default the loss Existence acts on them."""
+
+LIFT = {"existence": 0.0, "silent_lift": 0.02}
+"""The incoming weights of silent units grow by 0.02 after each batch."""
+
+SMALL_WEIGHTS = {"hidden_weight_mean": 0.5, "hidden_weight_deviation": 0.2}
+"""Initial weights with which most hidden units are silent."""
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "weights only": {},
     "delays of inputs": {"delays": True, "output_delays": False},
     "all delays": {"delays": True},
     "delays start at 0": {"delays": True, "initial_delay": 0.0},
-    "lift of silent units": {"delays": True, "existence": 0.0, "silent_lift": 0.02},
-    "nothing for silent units": {"delays": True, "existence": 0.0},
+    "nothing for silent units": {"delays": True, **NOTHING},
     "tau_syn 5 ms": {"delays": True, "tau_syn": 5.0},
+    "tau_syn 5 ms, lift": {"delays": True, "tau_syn": 5.0, **LIFT},
+    "tau_syn 5 ms, nothing": {"delays": True, "tau_syn": 5.0, **NOTHING},
+    "small weights": {"delays": True, **SMALL_WEIGHTS},
+    "small weights, lift": {"delays": True, **SMALL_WEIGHTS, **LIFT},
+    "small weights, nothing": {"delays": True, **SMALL_WEIGHTS, **NOTHING},
     "squared error": {"delays": True, "loss": "time_invariant"},
     "tau0 0.1 ms": {"delays": True, "tau0": 0.1},
     "tau0 0.5 ms": {"delays": True, "tau0": 0.5},
@@ -50,5 +63,7 @@ def train(settings: dict[str, Any], seed: int, folder: str) -> dict[str, float]:
         "accuracy": tested.accuracy,
         "validation_accuracy": best.validation_accuracy,
         "best_epoch": result.best_epoch,
-        "silent_units": result.history[-1].silent_units["hidden"],
+        "silent_at_first": result.history[0].silent_units["hidden"],
+        "silent_at_most": max(epoch.silent_units["hidden"] for epoch in result.history),
+        "silent_at_last": result.history[-1].silent_units["hidden"],
     }
