@@ -1,0 +1,116 @@
+"""Spoken digits trained on a time grid, and then tested and trained further in continuous time.
+
+    cd studies
+    EVSIM_DATA=data evsim study spoken_digits_steps.toml --out ../runs/steps
+
+A run trains a network of the experiment ``small`` on a grid with steps of ``dt`` ms.  It tests the
+network on that grid, on other grids, and on the exact engine.  Then it trains the network for some
+more epochs on the exact engine, with the learning rates divided by ten, and tests it there again.
+No test chooses anything: a network is that of the epoch with the best training accuracy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import evsim
+from evsim.tasks import spoken_digits
+from evsim_gpu import Grid
+
+TESTED_STEPS = (0.25, 1.0, 2.0, 5.0)
+"""The steps of the grids on which each network is tested, in ms."""
+
+FINER = 0.1
+"""The learning rates on the exact engine, relative to those at the start of training."""
+
+
+def train(settings: dict[str, Any], seed: int, folder: str) -> dict[str, float]:
+    """Train a network on a grid, test it, train it further on the exact engine, test it again."""
+    chosen = spoken_digits.Settings(
+        experiment="small",
+        recurrent=True,
+        delays=True,
+        heterogeneous=True,
+        epochs=settings["epochs"],
+        rate_decay=settings["rate_decay"],
+        seed=seed,
+    )
+    result = finished(
+        spoken_digits.train(
+            chosen,
+            engine=grid(settings["dt"]),
+            run_folder=Path(folder) / "on_grid",
+            resume=True,
+            progress=False,
+        )
+    )
+    found = {
+        "accuracy": accuracy(result.network, chosen, grid(settings["dt"])),
+        "exact_accuracy": accuracy(result.network, chosen, "exact"),
+        "training_accuracy": result.history[result.best_epoch - 1].accuracy,
+        "spikes": result.history[-1].spikes_per_sample["hidden"],
+        "seconds": sum(epoch.seconds for epoch in result.history),
+    }
+    for dt in TESTED_STEPS:
+        found[f"accuracy_{dt:g}_ms"] = accuracy(result.network, chosen, grid(dt))
+    if settings["exact_epochs"]:
+        further = finished(
+            train_further(result.network, chosen, settings["exact_epochs"], Path(folder) / "exact")
+        )
+        found["further_accuracy"] = accuracy(further.network, chosen, "exact")
+        found["further_seconds"] = sum(epoch.seconds for epoch in further.history)
+    return found
+
+
+def grid(dt: float) -> Grid:
+    """The grid engine on the CPU."""
+    return Grid(dt=dt, precision="float32", rate_limit=float("inf"))
+
+
+def finished(result: Any) -> Any:
+    """A result of training; KeyboardInterrupt if it was interrupted."""
+    if result.interrupted:
+        raise KeyboardInterrupt
+    return result
+
+
+def accuracy(network: evsim.Network, chosen: spoken_digits.Settings, engine: Any) -> float:
+    """The test accuracy on an engine."""
+    _, _, test = spoken_digits.data(chosen)
+    duration = chosen.hyperparameters().duration
+    tested = evsim.evaluate(
+        network, test, spoken_digits.loss(chosen), duration=duration, engine=engine
+    )
+    assert tested.accuracy is not None
+    return tested.accuracy
+
+
+def train_further(
+    network: evsim.Network, chosen: spoken_digits.Settings, epochs: int, folder: Path
+) -> Any:
+    """Train a network on the exact engine, with small learning rates."""
+    training, _, _ = spoken_digits.data(chosen)
+    numbers = chosen.hyperparameters()
+    optimizers = {"weight": evsim.Adam(FINER * numbers.weight_rate)}
+    for connection in ("input->hidden", "hidden->hidden"):
+        optimizers[f"{connection}.delay"] = evsim.Adam(FINER * numbers.delay_rate)
+    return evsim.fit(
+        network,
+        training,
+        spoken_digits.loss(chosen),
+        duration=numbers.duration,
+        epochs=epochs,
+        batch_size=numbers.batch_size,
+        optimizers=optimizers,
+        delay_max=chosen.delay_max,
+        regularisers=[
+            evsim.RateRegulariser("hidden", numbers.regulariser_strength[0], chosen.target_spikes)
+        ],
+        augmentation=chosen.augmentation(len(training)),
+        watch=chosen.watch,
+        seed=chosen.seed,
+        run_folder=folder,
+        resume=True,
+        progress=False,
+    )
