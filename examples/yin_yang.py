@@ -26,24 +26,26 @@ def encode(points):
 
 points, classes = draw_points(3000, np.random.default_rng(0))
 
-# With an infinite refractory period a neuron spikes at most once per trial.  evsim.Constant(0.0)
-# makes one delay for every synapse, as needed to learn them; delay=0.0 is one delay for all.
+# With an infinite refractory period a neuron spikes at most once per trial.  evsim.Constant(5.0)
+# makes one delay for every synapse, as needed to learn them; delay=5.0 is one delay for all.
+# Delays start in the middle of their range, 0 to 10 ms, so that they can become shorter and longer.
 times = {"tau_mem": 20.0, "tau_syn": 10.0, "refractory": np.inf}
 network = evsim.Network(
     [evsim.Input("input", 4), evsim.LIF("hidden", 30, **times), evsim.LIF("output", 3, **times)],
     [
-        evsim.Connection("input", "hidden", evsim.Normal(2.0, 0.78), delay=evsim.Constant(0.0)),
-        evsim.Connection("hidden", "output", evsim.Normal(0.93, 0.1)),
+        evsim.Connection("input", "hidden", evsim.Normal(2.0, 0.78), delay=evsim.Constant(5.0)),
+        evsim.Connection("hidden", "output", evsim.Normal(0.93, 0.1), delay=evsim.Constant(5.0)),
     ],
     seed=0,
 )
-loss = evsim.losses.TimeInvariantMSE(delta=2.0)  # true class: 2 ms before the others
-weight, delay = evsim.Adam(0.03, decay=0.95), evsim.Adam(0.3, decay=0.95)
+# Cross-entropy of the first spikes: the output of the true class is to spike first.
+loss = evsim.losses.FirstSpikeCrossEntropy(tau0=0.2, alpha=0.0)
+# A hidden neuron that is silent in a whole batch has no gradient; this term of the loss gives it one.
+wakes = evsim.losses.Existence("hidden")
+weight, delay = evsim.Adam(0.03, decay=0.9), evsim.Adam(0.3, decay=0.9)
 trained = evsim.fit(
-    network, (encode(points), classes), loss, duration=40.0, epochs=30, batch_size=100,
-    optimizers={"weight": weight, "input->hidden.delay": delay}, delay_max=10.0,
-    silent_lift=0.02,  # a neuron that never spikes has no gradient: this raises its weights
-    progress=False,
+    network, (encode(points), classes), loss + wakes, duration=40.0, epochs=30, batch_size=100,
+    optimizers={"weight": weight, "delay": delay}, delay_max=10.0, progress=False,
 ).last_network  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from evsim.equations import lif
+from evsim.equations.highest_response import highest_response
 from evsim.readouts import WeightingForm
 
 mp = mpmath.mp.clone()
@@ -146,6 +147,14 @@ def test_peak_time(voltage, current, tau):
     steepness = float(abs(u / ((1 - u) * mp.log(1 - u)))) if u else 1.0  # of the logarithm
     assume(steepness < 1e12 and truth < 1e300 and gap < 1e300)  # later than any number is never
     assert error(found, truth) < 8 + 4 * steepness
+
+
+@given(taus)
+def test_highest_response(tau):
+    _, _, tau_mem, tau_syn = numbers(0.0, 1.0, *tau)
+    ratio = tau_syn / tau_mem
+    truth = mp.exp(-1) if ratio == 1 else ratio ** (1 / (1 - ratio))
+    assert error(highest_response(*tau), truth) < 8 + 4 * abs(mp.log(truth))
 
 
 thresholds = st.floats(0.1, 3.0)

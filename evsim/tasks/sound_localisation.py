@@ -22,6 +22,7 @@ from evsim.arguments.checks import check_is, real_array, shown
 from evsim.arguments.errors import ArgumentError
 from evsim.arguments.keywords import helpful
 from evsim.display.picture_target import for_files_only
+from evsim.equations.highest_response import highest_response
 from evsim.network.connections import Connection
 from evsim.network.initialisers import Uniform
 from evsim.network.network import Network
@@ -221,25 +222,13 @@ class Settings(StimulusSettings):
     def weight(self) -> float:
         """The weight of every synapse before training."""
         spikes = self.fibres * self.sound.spike_probability
-        return self.one_ear / (spikes * highest_response(self.tau_mem, self.tau_syn))
+        return self.one_ear / (spikes * float(highest_response(self.tau_mem, self.tau_syn)))
 
     @property
     def long_enough(self) -> float:
         """The length in ms of a trial that ends 2 ms after the latest arrival at a detector."""
         latest = self.arrival_max + 0.5 * self.itd_max + self.sound.instants[-1]
         return latest + self.delay_max + 2.0
-
-
-def highest_response(tau_mem: float, tau_syn: float) -> float:
-    """The highest voltage after a spike of weight 1, for two time constants in ms.
-
-    V is ``tau_syn/(tau_mem - tau_syn) (exp(-t/tau_mem) - exp(-t/tau_syn))``; its limit is
-    ``t/tau exp(-t/tau)`` where they are equal.
-    """
-    ratio = tau_mem / tau_syn
-    if abs(ratio - 1.0) < 1e-6:
-        return float(np.exp(-1.0))
-    return float(ratio ** (-ratio / (ratio - 1.0)))
 
 
 # -- the data -----------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from evsim.engines.exact.kernels.forward.recurrent_state import Components
 from evsim.engines.exact.kernels.input_order import order_by_delay
 from evsim.engines.exact.kernels.spike_records import SYNAPSE, UNIT
 from evsim.engines.rest import start_is_given, voltages_from_rest
+from evsim.equations.highest_response import highest_response
 from evsim.network.connections import Connection
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
@@ -130,7 +131,7 @@ def _units_of(network: Network) -> np.ndarray:
         for name, values in voltages_from_rest(network)._asdict().items():
             units[name] = values
         units["start_is_given"] = start_is_given(network)
-        units["highest_response"] = _highest_response(units["tau_mem"], units["tau_syn"])
+        units["highest_response"] = highest_response(units["tau_mem"], units["tau_syn"])
         units["is_lif"] = np.concatenate(
             [np.full(p.units, isinstance(p, LIF)) for p in network.populations]
         )
@@ -139,19 +140,6 @@ def _units_of(network: Network) -> np.ndarray:
 
 
 _units: WeakKeyDictionary[Topology, tuple[tuple[Population, ...], np.ndarray]] = WeakKeyDictionary()
-
-
-def _highest_response(tau_mem: np.ndarray, tau_syn: np.ndarray) -> np.ndarray:
-    """The highest voltage that a current of 1 makes if nothing follows.
-
-    V = I = e^(-t/tau_syn) at the peak, see ``lif.peak_time``: ``r^(1/(1 - r))`` with
-    r = tau_syn/tau_mem, and 1/e at equal time constants.
-    """
-    rest = (tau_mem - tau_syn) / tau_mem
-    with np.errstate(divide="ignore", invalid="ignore"):
-        power = np.log1p(-rest) / rest
-        power = np.where(np.abs(rest) < 0.5, power, np.log(tau_syn / tau_mem) / rest)
-    return np.exp(np.where(rest == 0.0, -1.0, power))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
