@@ -40,7 +40,7 @@ network = evsim.Network(
 )
 # Cross-entropy of the first spikes: the output of the true class is to spike first.
 loss = evsim.losses.FirstSpikeCrossEntropy(tau0=0.2, alpha=0.0)
-# A hidden neuron that is silent in a whole batch has no gradient; this term of the loss gives it one.
+# A hidden neuron that is silent in a whole batch has no gradient; this term gives it one.
 wakes = evsim.losses.Existence("hidden")
 weight, delay = evsim.Adam(0.03, decay=0.9), evsim.Adam(0.3, decay=0.9)
 trained = evsim.fit(
