@@ -25,6 +25,7 @@ from evsim.simulation import (
     SilentNetworkWarning,
     TimeUnitWarning,
     gradient,
+    nearest_change,
     simulate,
 )
 
@@ -75,6 +76,7 @@ __all__ = [
     "load",
     "losses",
     "metrics",
+    "nearest_change",
     "nir",
     "optim",
     "plotting",

@@ -157,6 +157,8 @@ def _exercise(engine: Engine, network: Network) -> None:
     inputs = {"input": SpikeTrains.from_lists([[(0.0, 0)]], units=1)}
     state = engine.simulate(network, inputs, DURATION, Dropout({"input": 0.0}, seed=0))
     engine.report(state)
+    if isinstance(engine, Exact):
+        engine.margins(state)
     moments = SampleTimes(np.array([0.0, 2.0]), np.array([0, 2]))
     read: dict[str, tuple[Readout, ...]] = {
         "hidden": (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from evsim.arguments.checks import check_duration
 from evsim.arguments.keywords import helpful
 from evsim.display.short_repr import and_more, first
 from evsim.engines import resolve
-from evsim.engines.protocol import Adjustments, Engine, Report
+from evsim.engines.protocol import Adjustments, Engine
 from evsim.losses import Loss, Outcome
 from evsim.losses.existence import pulled_populations
 from evsim.losses.regularisers import RateRegulariser
@@ -25,6 +26,7 @@ from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.network.spike_trains import SpikeTrains
 from evsim.simulation.checks import check_adjustments, check_is_loss, check_time_constants
+from evsim.simulation.gradient_report import GradientReport
 from evsim.simulation.pulled_back import PulledBack
 from evsim.simulation.run import Run, run_checked
 from evsim.simulation.silence import warn_of_silent_layers, warn_of_unreached
@@ -180,7 +182,7 @@ class Gradient(PulledBack):
         """Mean loss of the batch."""
         return float(np.mean(self.losses))
 
-    @property
-    def report(self) -> Report:
+    @cached_property
+    def report(self) -> GradientReport:
         """What happened in the batch that its results do not show."""
-        return self.run.report
+        return GradientReport.of(self.run.report, self)

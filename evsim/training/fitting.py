@@ -155,6 +155,7 @@ def fit(
     resume: bool = False,
     progress: bool = True,
     distributed: Any = None,
+    nearest_change: bool = False,
 ) -> FitResult:
     """Train a network by gradient descent on the batch loss.
 
@@ -226,6 +227,9 @@ def fit(
         ``fit`` with the same arguments, and all get the result that one process would get, to the
         bit.  Rank 0 alone calls the callbacks, writes the run folder and shows the progress.  What
         one rank raises, all raise.
+    nearest_change : bool
+        After the last batch of each epoch, find out how much of the step the gradient holds, see
+        ``evsim.nearest_change``; the record has it.  On the exact engine of one process.
 
     Returns
     -------
@@ -280,6 +284,7 @@ def fit(
             batch_size=checked_count(batch_size, "batch_size"),
             seed=checked_integer(seed, "seed", 0),
             engine=resolve(engine),
+            nearest_change=_checked_nearest_change(nearest_change, engine, ranks),
         )
         begins_with = data
         if fits_later:
@@ -309,6 +314,13 @@ def fit(
             stopped=stopped,
             run_folder=None if folder is None else folder.path,
         )
+
+
+def _checked_nearest_change(asked: bool, engine: str | Engine, ranks: Ranks) -> bool:
+    check_flag(asked, "nearest_change")
+    if asked and (ranks.count > 1 or not hasattr(resolve(engine), "margins")):
+        raise ValueError("nearest_change=True needs the exact engine in one process")
+    return asked
 
 
 def _run(

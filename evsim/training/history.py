@@ -71,6 +71,10 @@ class EpochRecord(Brief):
         gradient is the one that the optimiser is given, regularisers and ``lambda_limit``
         included, before ``clip``.  Of a sparse parameter, the norm is that of the stored entries.
         Empty in epochs that an earlier version of evsim trained.
+    nearest_change : float or None
+        With ``fit(nearest_change=True)``, the share of the last step of the epoch after which a
+        spike appears, vanishes or leaves the trial, to first order: below 1 the step is longer than
+        its gradient holds.  None if it was not asked for, or if the step leads to no such change.
     """
 
     epoch: int
@@ -91,6 +95,7 @@ class EpochRecord(Brief):
     dropped_spikes: int = 0
     spikes_lost: int = 0
     gradient_norms: dict[str, float] = field(default_factory=dict, repr=False)
+    nearest_change: float | None = None
 
     def __post_init__(self) -> None:
         # Callbacks receive records and must not change them.

@@ -22,8 +22,10 @@ from evsim.distributed.machines import Machine, machines_of
 from evsim.distributed.ranks import Ranks
 from evsim.engines.protocol import EngineError
 from evsim.network.dropout import Dropout
-from evsim.network.parameters import norm, numbers, with_data
+from evsim.network.network import Network
+from evsim.network.parameters import norm, numbers, with_data, with_numbers
 from evsim.simulation.gradients import Gradient, GradientOptions, quiet_gradient
+from evsim.simulation.pattern_changes import nearest_change
 from evsim.storage.arrays import checksum
 from evsim.storage.run_folder import RunFolder
 from evsim.training.advice.ease_in import ended_in_ease_in, shorter_ease_in, slow_ease_in
@@ -124,6 +126,8 @@ class Training:
                     error.add_note(f"in {place}")
                 raise
             tally.add(samples, chosen.labels, outcome, norms, clipped)
+            if task.nearest_change and batch + 1 == batches:
+                tally.nearest_change = _share_of_step(outcome, self.network, dropout)
             display.batch(epoch, batch + 1, tally.loss_so_far)
         return tally, spikes_lost
 
@@ -364,6 +368,18 @@ class Training:
         folder.write_metrics([asdict(record) for record in self.finished.history])
         if best:
             folder.write_best(self.finished.best_network)
+
+
+def _share_of_step(outcome: Gradient, after: Network, dropout: Dropout | None) -> float | None:
+    """The share of a step after which the pattern of spikes changes; None if it does not."""
+    before = outcome.run.network
+    step = {
+        name: with_numbers(values, numbers(after.parameters[name]) - numbers(values))
+        for name, values in before.parameters.items()
+        if name in outcome.parameters
+    }
+    fraction = nearest_change(outcome.run, step, dropout=dropout).fraction
+    return None if math.isinf(fraction) else fraction
 
 
 def _finite_norms(

@@ -44,6 +44,7 @@ class Tally:
         self.gradient_norms: dict[str, float] = {}
         self.limited = 0
         self.dropped = 0
+        self.nearest_change: float | None = None
         self._loss_sum = 0.0
         self._seen = 0
 
@@ -127,4 +128,5 @@ class Tally:
             dropped_spikes=self.dropped,
             spikes_lost=spikes_lost,
             gradient_norms={n: total / self.steps for n, total in self.gradient_norms.items()},
+            nearest_change=self.nearest_change,
         )

@@ -54,6 +54,7 @@ class Task(Brief):
     batch_size: int
     seed: int
     engine: Engine
+    nearest_change: bool = False
 
     # -- random streams: one for each purpose; they depend on the seed and the epoch -----
 

@@ -26,6 +26,7 @@ from evsim.engines.exact.kernels.forward.simulate import count_arrivals, simulat
 from evsim.engines.exact.kernels.readouts.traces import adjoint_trace_samples, trace_samples
 from evsim.engines.exact.kernels.readouts.voltages import find_kinks, read_means, read_peaks
 from evsim.engines.exact.layout import Layout, OrderedInputs
+from evsim.engines.exact.margins import Margins, margins_of
 from evsim.engines.exact.state import AdjointState, ExactState, Piece, writable
 from evsim.engines.exact.verification import verify
 from evsim.engines.pieces import PiecewiseEngine, Share, even_pieces, piece_bounds
@@ -178,6 +179,10 @@ class Exact(PiecewiseEngine):
 
         alone(count)
         return int(arrivals[0]), int(arrivals[1])
+
+    def margins(self, state: ExactState) -> Margins:
+        """How far every spike, and every silence between spikes, is from not being one."""
+        return margins_of(state, self._over)
 
     # -- readouts and their adjoints ------------------------------------------------------
 
