@@ -31,6 +31,7 @@ ELSEWHERE = {
         "python benchmarks/dimensions.py --out runs/dimensions --write docs/performance.md"
     ),
     "grid_against_exact.png": "python validation/grid_report.py --out docs",
+    "how_far.png": "python examples/how_far.py --out docs/images",
     "japanese_vowels.png": "python validation/japanese_vowels.py --out runs/vowels",
     "scaling.png": "python benchmarks/scale_out.py --picture docs/images/scaling.png",
     "silent_hidden_layer.png": "python validation/run.py -k SilentHiddenLayer --data FOLDER",

@@ -63,6 +63,13 @@ def test_ground_truth(capsys, monkeypatch):
     assert numbers(lines[-1])[0] == pytest.approx(1.0, abs=0.1)
 
 
+def test_how_far(capsys, monkeypatch, tmp_path):
+    first, second, _ = output_of("how_far", capsys, monkeypatch, "--out", tmp_path).splitlines()
+    predicted, (low, high) = numbers(first)[0], numbers(second)
+    assert low - 0.02 < predicted < high + 0.02
+    assert picture(tmp_path, "how_far")
+
+
 def test_jax_training(capsys, monkeypatch):
     jax = pytest.importorskip("jax")
     pytest.importorskip("optax")

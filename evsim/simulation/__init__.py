@@ -1,5 +1,6 @@
 """simulate and gradient: the two calls that run a network, and what they return."""
 
+from evsim.simulation.gradient_report import GradientReport
 from evsim.simulation.gradients import Gradient, gradient
 from evsim.simulation.pattern_changes import Change, NearestChange, nearest_change
 from evsim.simulation.run import Run, simulate
@@ -9,6 +10,7 @@ from evsim.simulation.units_of_time import TimeUnitWarning
 __all__ = [
     "Change",
     "Gradient",
+    "GradientReport",
     "NearestChange",
     "Run",
     "SilentNetworkWarning",
