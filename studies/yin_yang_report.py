@@ -1,34 +1,53 @@
-"""Tables and a picture of the three Yin-Yang studies, with paired differences.
+"""Tables and a picture of the Yin-Yang studies, with paired differences.
 
-    python studies/yin_yang_report.py runs/sizes runs/factors runs/weights --picture yin_yang.png
+    python studies/yin_yang_report.py studies/results/yin_yang_*.csv --picture yin_yang.png
 
-The folders are those of yin_yang_sizes.toml, yin_yang_factors.toml and yin_yang_weights.toml;
-runs that have not finished are left out.  Runs are paired by their seeds.
+The files are the tables of the studies, such as runs/sizes/table.csv; those of earlier runs are in
+studies/results.  Runs that have not finished are left out.  Runs are paired by their seeds.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 from pathlib import Path
 
 import numpy as np
 
 from evsim.plotting import save, study_means
-from evsim.study import load_study, paired_difference
+from evsim.study import paired_difference
 from evsim.study.table import table_of
+
+MEASURES = (
+    "accuracy",
+    "validation_accuracy",
+    "silent_at_first",
+    "silent_at_most",
+    "silent_at_last",
+)
+"""The columns that are read."""
 
 Accuracies = dict[tuple[int, str], dict[int, dict[str, float]]]
 """The measures of each seed, by hidden units and variant."""
 
 
-def read(folders: list[Path]) -> Accuracies:
-    """The finished runs of some studies."""
+def read(files: list[Path]) -> Accuracies:
+    """The finished runs in some tables."""
     found: Accuracies = {}
-    for folder in folders:
-        for row in load_study(folder).table().rows:
-            if row["state"] == "finished":
-                found.setdefault((row["hidden"], row["variant"]), {})[row["seed"]] = row
+    for file in files:
+        with file.open(newline="", encoding="utf-8") as opened:
+            for row in csv.DictReader(opened):
+                if row["state"] == "finished":
+                    place = int(row["hidden"]), row["variant"]
+                    measures = {name: float(row[name]) for name in MEASURES}
+                    found.setdefault(place, {})[int(row["seed"])] = measures
     return found
+
+
+def silent(runs: dict[int, dict[str, float]]) -> str:
+    """Units that are silent in all samples of an epoch: the first, the worst, and the last."""
+    names = ("silent_at_first", "silent_at_most", "silent_at_last")
+    return " / ".join(f"{np.mean([run[name] for run in runs.values()]):.3g}" for name in names)
 
 
 def percent(runs: dict[int, dict[str, float]], measure: str) -> str:
@@ -63,11 +82,11 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 def main() -> None:
     """Print the tables, and draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("tables", nargs="+", type=Path)
     parser.add_argument("--measure", default="accuracy", help="accuracy or validation_accuracy")
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
-    found, measure = read(arguments.folders), arguments.measure
+    found, measure = read(arguments.tables), arguments.measure
     sizes = sorted({hidden for hidden, _ in found})
 
     def at(hidden: int, variant: str) -> dict[int, dict[str, float]]:
@@ -106,14 +125,21 @@ def main() -> None:
     variants = sorted({variant for _, variant in found} - {*main_variants})
     rows = [
         [variant, str(hidden), percent(at(hidden, variant), measure),
-         difference(at(hidden, variant), at(hidden, "all delays"), measure)]
+         difference(at(hidden, variant), at(hidden, "all delays"), measure),
+         silent(at(hidden, variant))]
         for variant in variants
         for hidden in sizes
         if len(set(at(hidden, variant)) & set(at(hidden, "all delays"))) > 1
     ]  # fmt: skip
     print_table(
         "One thing changed, minus all delays with the defaults",
-        ["variant", "hidden units", measure, "difference"],
+        [
+            "variant",
+            "hidden units",
+            measure,
+            "difference",
+            "silent units: first epoch / most / last",
+        ],
         rows,
     )
 
