@@ -5,6 +5,11 @@ at each.  Its *rounding bound* is how far it moves, to first order, when each of
 the result of a few rounded operations, is off by a unit in its last place and all errors add
 up.  It is the condition number of the spike time, in the units that matter: an engine that
 stays below it is as exact as float64 allows.
+
+A gradient is divided by ``I - threshold`` at every spike.  If a spike time is off by its rounding
+bound, and I by a unit in its last place, this divisor is off by a share of itself, which grows
+without bound where V only grazes the threshold.  The *rounding bound of a gradient* is the sum of
+these shares over all spikes of the network.
 """
 
 from __future__ import annotations
@@ -30,12 +35,13 @@ class SpikeErrors:
 
     ``pattern_differs`` if a unit spikes more often in one engine than in the other; nothing
     else is known then.  ``error`` and ``bound`` have one entry per spike, in units in the last
-    place of the trial's length.
+    place of the trial's length.  ``gradient_bound`` is the rounding bound of the gradients.
     """
 
     pattern_differs: bool
     error: np.ndarray
     bound: np.ndarray
+    gradient_bound: float
 
     @property
     def well_conditioned(self) -> np.ndarray:
@@ -57,7 +63,7 @@ def spike_errors(
 ) -> SpikeErrors:
     """Compare spikes with those in the state of an engine Reference with many digits."""
     coarse = Reference().simulate(network, inputs, duration)
-    errors, bounds = [], []
+    errors, bounds, shares = [], [], []
     for sample, (fine, rough) in enumerate(zip(exact.samples, coarse.samples, strict=True)):
         truth, floats = emissions_by_unit(fine), emissions_by_unit(rough)
         for population in network.populations[len(network.inputs) :]:
@@ -66,12 +72,13 @@ def spike_errors(
                 times = own.times[own.units == index].tolist()
                 triples = times, truth.get(unit, []), floats.get(unit, [])
                 if len({len(column) for column in triples}) > 1:
-                    return SpikeErrors(True, np.empty(0), np.empty(0))
+                    return SpikeErrors(True, np.empty(0), np.empty(0), 0.0)
                 for time, emission, approximate in zip(*triples, strict=True):
                     errors.append(abs(float(emission.time - time)))
                     bounds.append(rounding_bound(rough, approximate))
+                    shares.append(divisor_error(rough, approximate, bounds[-1]))
     ulp = np.spacing(duration)
-    return SpikeErrors(False, np.array(errors) / ulp, np.array(bounds) / ulp)
+    return SpikeErrors(False, np.array(errors) / ulp, np.array(bounds) / ulp, sum(shares))
 
 
 def emissions_by_unit(simulation: Simulation) -> dict[int, list[Emission]]:
@@ -107,6 +114,14 @@ def rounding_bound(simulation: Simulation, emission: Emission) -> float:
                             event.time
                         )
     return float(total)
+
+
+def divisor_error(simulation: Simulation, emission: Emission, bound: float) -> float:
+    """The relative error of I - threshold at a spike whose time is off by ``bound`` ms."""
+    neuron = simulation.model.neurons[emission.unit]
+    current = float(emission.current)
+    error = bound * abs(current) / neuron.tau_syn + np.spacing(abs(current))
+    return float(error / (current - neuron.threshold))
 
 
 def gradient_error(network: Network, found: Adjoint, exact: Adjoint) -> float:
