@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from evsim import encoding, engines, metrics, nir, plotting, storage, study, tasks, testing
     from evsim.data import augment
     from evsim.data.dataset import Dataset
+    from evsim.referee import compare
     from evsim.storage.run_folder import load
     from evsim.training import StopTraining, evaluate, fit, predict, schedules
     from evsim.training import optimisers as optim
@@ -66,6 +67,7 @@ __all__ = [
     "TrainingWarning",
     "Uniform",
     "augment",
+    "compare",
     "datasets",
     "encoding",
     "engines",
@@ -95,6 +97,7 @@ _DEFINED_IN = {
     "EarlyStopping": "evsim.training.schedules",
     "StopTraining": "evsim.training",
     "TrainingWarning": "evsim.training.advice.warning",
+    "compare": "evsim.referee",
     "evaluate": "evsim.training",
     "fit": "evsim.training",
     "load": "evsim.storage",
@@ -113,6 +116,7 @@ _MODULES = (
     "nir",
     "optim",
     "plotting",
+    "referee",
     "schedules",
     "storage",
     "study",
