@@ -102,7 +102,7 @@ def _of_first(divergences: Sequence[Divergence]) -> str:
             f"{causes.count(cause)} by {_ARTICLE.get(cause, '')}{cause}"
             for cause in dict.fromkeys(causes)
         )
-        return f"in {len(divergences)} samples small errors turned the first difference: {told}"
+        return f"in {len(divergences)} samples its errors turned the first difference: {told}"
     return (
         f"in {len(unexplained)} of {len(divergences)} samples the first difference is "
         f"neither a near-tie nor a graze, such as {first.place}"

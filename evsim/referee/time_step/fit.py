@@ -33,6 +33,9 @@ GOOD = 0.15
 BY_CHANCE = 1.36
 """5 % of samples of n uniform numbers have a misfit above this over the root of n."""
 
+SAME_STEP = 1.6
+"""A fitted step that differs from the grid by a larger factor is another one."""
+
 FEW_STEPS = 3.0
 """A grid explains the errors if 95 % of the local ones are at most this many of its steps."""
 
@@ -103,13 +106,17 @@ class TimeStep:
 
     @property
     def fits_well(self) -> bool:
-        """Whether the errors are distributed as the best model says."""
-        return bool(self.fits[0].misfit <= GOOD + BY_CHANCE / np.sqrt(self.count))
+        """Whether the local errors are distributed as the best model says, with about its step."""
+        is_near = 1.0 / SAME_STEP < self.fitted / self.step < SAME_STEP
+        return is_near and bool(self.fits[0].misfit <= GOOD + BY_CHANCE / np.sqrt(self.count))
 
     @property
     def explains(self) -> bool:
-        """Whether a time step explains the errors: by the best model, or as few steps of a grid."""
-        return self.fits_well or (self.grid is not None and self.p95 <= FEW_STEPS)
+        """Whether a time step explains the errors: a grid, and local errors of a few of its steps.
+
+        A program that rounds spikes to steps has its times on a grid.
+        """
+        return self.grid is not None and self.p95 <= FEW_STEPS
 
 
 def time_step_of(matches: SpikeMatches, history: History) -> TimeStep | None:

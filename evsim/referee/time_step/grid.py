@@ -35,17 +35,26 @@ def spacing_of(times: NDArray[np.float64]) -> float | None:
 def _common_divisor(times: NDArray[np.float64], tolerance: float) -> float | None:
     """Euclid's algorithm for real numbers; the result is refined, and checked by all times."""
     step = float(times[0])
-    for time in times[1:].tolist():
-        a, b = time, step
-        while b > COARSE * tolerance:
-            rest = a % b
-            # Rounding of the step grows with the multiple.
-            slack = tolerance * (1.0 + a / b)
-            a, b = b, (0.0 if min(rest, b - rest) <= slack else rest)
-        if b > 0.0:
+    for place, time in enumerate(times[1:].tolist(), start=2):
+        divisor = _divisor_of_two(time, step, tolerance)
+        if divisor is None:
             return None
-        step = a
-        counts = np.round(times[times <= time] / step)
-        step = float(times[times <= time] @ counts / (counts @ counts))
+        counts = np.round(times[:place] / divisor)
+        step = float(times[:place] @ counts / (counts @ counts))
     off = np.abs(times - np.round(times / step) * step)
     return step if bool((off <= tolerance).all()) else None
+
+
+def _divisor_of_two(a: float, b: float, tolerance: float) -> float | None:
+    """The largest number of which both are multiples; None if errors hide it.
+
+    Each number is known up to an error, which grows with the multiples that are subtracted.
+    """
+    error_of_a = error_of_b = tolerance
+    while b > COARSE * error_of_b:
+        multiple, rest = divmod(a, b)
+        error = error_of_a + (multiple + 1.0) * error_of_b
+        if min(rest, b - rest) <= error:
+            return b
+        a, b, error_of_a, error_of_b = b, rest, error_of_b, error
+    return None
