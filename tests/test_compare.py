@@ -1,4 +1,4 @@
-"""evsim.compare: constructed deviations, time steps, grazes and ties with known answers, refusals."""
+"""evsim.compare: deviations, time steps, grazes and ties with known answers; refusals."""
 
 import itertools
 import json
@@ -358,22 +358,24 @@ def test_a_graze_is_turned_by_an_error_that_is_large_enough_and_by_rounding():
         found, first = judged(one_unit(weight), [(0.0, 0)], [], shift)
         assert first.time_error == pytest.approx(shift, rel=1e-6)
         assert (first.cause, first.is_rounding) == (cause, False)
-        assert ("models seem to differ" in found.verdict) == (cause == "unexplained")
+        assert ("the model or its program differs" in found.verdict) == (cause == "unexplained")
     found, first = judged(one_unit(PEAK_AT_ONE * (1.0 + 1e-14)), [(0.0, 0)], [])
     assert first.is_rounding
     assert first.cause == "graze"
     assert "rounding can turn" in found.verdict
 
 
-def test_a_crossing_shorter_than_a_step_is_told():
+def test_a_crossing_shorter_than_the_step_is_told():
     weight = PEAK_AT_ONE * 1.03
     up, down = crossings(weight)
-    span = down - up
-    _, first = judged(one_unit(weight, -0.2), [(0.0, 0), (up + 1e-3, 1)], [], shift=0.9)
-    assert first.time_above < span
-    _, first = judged(one_unit(weight), [(0.0, 0)], [], shift=0.01)
-    assert first.cause == "unexplained"
-    assert first.time_above == pytest.approx(span, rel=1e-6)
+    network, inputs = one_unit(weight), TRAINS.from_lists([[(0.0, 0)]], units=2)
+    for step, cause in ((1.01 * (down - up), "brief crossing"), (1e-3, "unexplained")):
+        run = evsim.simulate(network, inputs, 60.0, ENGINE).spikes["unit"]
+        theirs = changed(run, lambda rows: [row for row in rows if row[1] == 1])
+        found = evsim.compare(network, inputs, theirs, 60.0, time_step=step, engine=ENGINE)
+        (first,) = found.divergences
+        assert (first.unit, first.cause) == (0, cause)
+        assert first.time_above == pytest.approx(down - up, rel=1e-6)
 
 
 @pytest.mark.parametrize("apart", [0.2, 1e-3])
@@ -448,7 +450,7 @@ def test_gradients_that_are_scaled_or_turned_are_told_by_how_much(case):
         assert error.relative_error == pytest.approx(size, rel=1e-6)
         assert found.loss_error == pytest.approx(0.01, rel=1e-6)
     assert "the loss is off by 1 %" in found.verdict
-    assert "turned by 1.8e+02°" in found.verdict
+    assert "turned by 180° and 1.1 times as long" in found.verdict
     found = compared(case, {}, labels=labels, loss=loss, gradients=dict(right.parameters))
     assert found.verdict == "All gradients agree to rounding."
     assert repr(found).startswith("Comparison(0 spikes")
@@ -553,6 +555,7 @@ REFUSED = {
     "nan voltage": ({"voltages": nan_voltages()}, r"voltages\['hidden'\]\[1, 2, 0\] = nan"),
     "late voltage": ({"voltages": {"hidden": ([101.0], np.zeros((3, 12, 1)))}}, "101"),
     "shift": ({"largest_shift": 0.0}, "largest_shift = 0.0 ms"),
+    "step": ({"time_step": -1.0}, "time_step = -1.0 ms"),
     "tolerance": ({"tolerance": -1.0}, "tolerance = -1.0 ms"),
 }
 

@@ -46,6 +46,10 @@ class Compare:
     tolerance: float = 1e-9
     """Spikes that are further apart, in ms, are called moved."""
 
+    time_step: float | None = None
+    """The time step of the other program in ms, if you know it. By default that of the grid on
+    which its spikes are."""
+
     out: Path | None = None
     """A folder for the report as a page, its picture, and a table of all spikes."""
 
@@ -73,6 +77,7 @@ class Compare:
             self.known_duration(),
             largest_shift=self.largest_shift,
             tolerance=self.tolerance,
+            time_step=self.time_step,
         )
         print(found)
         if self.out is not None:

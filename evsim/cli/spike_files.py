@@ -120,7 +120,7 @@ def _numbers(row: Mapping[str, Any], place: str) -> tuple[int, float, int]:
     def number(name: str, kind: type[Number], what: str) -> Number:
         text = row.get(name, "0")
         try:
-            return kind(text)  # type: ignore[call-arg]
+            return kind(text)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{place}: {name} = {text!r} is not {what}") from error
 

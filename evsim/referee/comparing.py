@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.arguments.checks import check_duration
+from evsim.arguments.checks import check_duration, shown
 from evsim.arguments.keywords import helpful
 from evsim.arguments.named import Named
 from evsim.engines import resolve
@@ -23,6 +23,7 @@ from evsim.referee.given import (
     checked_loss,
     checked_shift,
     checked_spikes,
+    checked_step,
     checked_tolerance,
     checked_voltages,
     refuse_seconds,
@@ -52,6 +53,7 @@ def compare(
     gradients: Mapping[str, Any] | None = None,
     largest_shift: float | None = None,
     tolerance: float = 1e-9,
+    time_step: float | None = None,
     engine: str | Engine = "exact",
 ) -> Comparison:
     """Judge what another program computed for a network by evsim's exact results.
@@ -80,6 +82,9 @@ def compare(
         time constant of the populations that are compared.
     tolerance : float
         Spikes of a pair that are further apart, in ms, are called moved.
+    time_step : float, optional
+        The time step of the other program in ms, if you know it.  By default that of the grid on
+        which its spikes are.
     engine : str or Engine
         What computes the truth.
 
@@ -99,6 +104,10 @@ def compare(
     check_network(network)
     engine = resolve(engine)
     duration = check_duration(duration)
+    if not isinstance(inputs, (SpikeTrains, Mapping)):
+        raise TypeError(
+            f"inputs = {shown(inputs)}: give SpikeTrains, or a mapping from inputs to them"
+        )
     given = check_inputs(network, inputs)
     batch = len(next(iter(given.values())))
     spikes = checked_spikes(network, given, theirs, duration)
@@ -109,6 +118,7 @@ def compare(
     _check_loss(loss, labels, value, slopes)
     shift = checked_shift(largest_shift, network, spikes)
     tolerance = checked_tolerance(tolerance)
+    given_step = None if time_step is None else checked_step(time_step)
     run = simulate(network, given, duration, engine)
     refuse_seconds(run.spikes, spikes, duration)
     matches = match_spikes(run.spikes, spikes, shift, tolerance)
@@ -119,7 +129,8 @@ def compare(
         rounding = None
     elif rounding is not None:
         step = None
-    size = step.step if step is not None and step.explains else 0.0
+    known = step.step if step is not None and step.explains else 0.0
+    size = known if given_step is None else given_step
     exact_loss, errors = _values(network, given, labels, loss, duration, engine, value, slopes)
     return Comparison(
         run=run,

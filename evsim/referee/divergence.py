@@ -56,8 +56,8 @@ class Divergence:
     voltage_error : float
         By how much V changes in ``time_error`` where it is steepest before the spike.
     cause : str
-        "near-tie" if ``tie_margin`` is at most ``time_error``; "graze" if ``voltage_margin`` is
-        at most ``voltage_error``; "brief crossing" if ``time_above`` is at most ``time_error``;
+        "near-tie" if ``tie_margin`` is at most ``time_error``; "brief crossing" if ``time_above``
+        is at most the time step; "graze" if ``voltage_margin`` is at most ``voltage_error``;
         "earlier errors" if the exact equations lead to the same from the other program's own
         earlier spikes; else "unexplained".
     is_rounding : bool
@@ -119,11 +119,17 @@ def divergence_at(
     cause: Cause = "unexplained"
     if tie_margin <= time_error:
         cause = "near-tie"
+    elif above <= time_step:
+        cause = "brief crossing"
     elif voltage <= voltage_error:
         cause = "graze"
-    elif above <= time_error:
-        cause = "brief crossing"
-    elif _follows(UnitTrace.of(history, population, unit, sample), time, is_missing, time_error):
+    elif _follows(
+        UnitTrace.of(history, population, unit, sample),
+        time,
+        is_missing,
+        time_error,
+        voltage_error,
+    ):
         cause = "earlier errors"
     is_rounding = bool(
         tie_margin <= ROUNDING * np.spacing(run.duration)
@@ -152,19 +158,24 @@ def _error_before(matches: SpikeMatches, sample: int, time: float) -> float:
     return float(np.abs(matches.error[chosen]).max(initial=0.0))
 
 
-def _follows(theirs: UnitTrace, time: float, is_missing: bool, time_error: float) -> bool:
+def _follows(
+    theirs: UnitTrace, time: float, is_missing: bool, time_error: float, voltage_error: float
+) -> bool:
     """Whether the other program's own earlier spikes lead to what it does by the exact equations.
 
-    To its additional spike, or from its last spike before the missing one to its next.
+    That is, to its additional spike, or from its last spike before the missing one to its next; up
+    to the errors.
     """
     side: Literal["left", "right"] = "right" if is_missing else "left"
     index = int(np.searchsorted(theirs.emissions, time, side=side))
     found = float(theirs.emissions[index]) if index < theirs.emissions.size else np.inf
     start = int(theirs.places_of_emissions[index - 1]) if index else 0
     exact = theirs.next_crossing(start)
-    if np.isinf(found) or np.isinf(exact):
-        return found == exact
-    return abs(found - exact) <= time_error
+    if exact == found or abs(found - exact) <= time_error:
+        return True
+    if exact < found:  # it is late: how far above the threshold would V be until then?
+        return theirs.excursion(exact, until=found)[0] <= voltage_error
+    return theirs.unit.threshold - theirs.before(found)[0] <= voltage_error
 
 
 def _inhibition_after(trace: UnitTrace, time: float, limit: float) -> tuple[float, int | None]:

@@ -220,6 +220,11 @@ def checked_tolerance(value: Any) -> float:
     return float(value)
 
 
+def checked_step(value: Any) -> float:
+    """The time step of the other program in ms."""
+    return _positive(value, "time_step")
+
+
 def _positive(value: Any, name: str) -> float:
     check_finite(value, name)
     if not value > 0:

@@ -208,28 +208,31 @@ class UnitTrace:
             )
             state = voltage, current, unit.threshold, unit.tau_mem, unit.tau_syn
             if start >= free_at and lif.reaches_threshold(*state):
-                crossing = start + float(lif.crossing_time(*state))
+                crossing = start + lif.crossing_time(*state)
                 if crossing <= stop:
-                    return crossing
+                    return float(crossing)
             if start >= free_at:
                 voltage, current = unit.flow(voltage, current, stop - start)
             now, current = stop, current + jump
         return np.inf
 
-    def excursion(self, emission: float) -> tuple[float, float]:
+    def excursion(self, emission: float, until: float = np.inf) -> tuple[float, float]:
         """How far above the threshold V would rise without the reset, and for how long in ms.
 
-        Until V falls to the threshold again, or until the end of the trial.
+        Until V falls to the threshold again, or until a time, or the end of the trial.
         """
         threshold = self.unit.threshold
         _, current = self.before(emission)
         highest = 0.0
         for start, voltage, drive, span in self.pieces_without_reset(emission, threshold, current):
+            if start >= until:
+                break
+            span = min(span, until - start)
             highest = max(highest, self.unit.highest(voltage, drive, span) - threshold)
             if self.unit.flow(voltage, drive, span)[0] < threshold:
                 down = self._falls_at(voltage, drive, span)
                 return highest, start + down - emission
-        return highest, self.duration - emission
+        return highest, min(self.duration, until) - emission
 
     def _falls_at(self, voltage: float, current: float, span: float) -> float:
         """When V, which is above the threshold now and below after ``span`` ms, falls to it."""

@@ -86,7 +86,7 @@ def _other_spikes(
     elif timing.moved < 0.1 * timing.matched:
         start += f", {timing.moved} moved and the others the same"
     else:
-        start += f", and of the others {explanation(timing, step)}"
+        start += f", and for the others, {explanation(timing, step)}"
     return f"{start}; {_of_first(divergences)}"
 
 
@@ -127,11 +127,11 @@ def cause_in_words(divergence: Divergence) -> str:
     if d.cause == "brief crossing":
         return (
             f"a brief crossing, as V is above the threshold for {d.time_above:.2g} ms, which a "
-            f"step of {d.time_error:.2g} ms can miss"
+            "time step can miss"
         )
     if d.cause == "earlier errors":
         return "a consequence of the other program's own earlier errors"
-    return "neither a near-tie nor a graze: the models seem to differ there"
+    return "neither a near-tie nor a graze, so the model or its program differs there"
 
 
 def verdict_on_values(
@@ -150,7 +150,7 @@ def verdict_on_values(
     if loss_error is not None:
         parts.append(
             "the loss agrees to rounding" if abs(loss_error) <= SAME_VALUE
-            else f"the loss is off by {100 * abs(loss_error):.2g} %"
+            else f"the loss is off by {percent(loss_error)}"
         )  # fmt: skip
     if gradients:
         parts.append(_of_gradients(gradients))
@@ -167,16 +167,19 @@ def _of_gradients(gradients: Sequence[GradientError]) -> str:
     if not turned:
         return "no gradient can be compared, as those of one program are 0"
     worst = max(turned, key=lambda each: each.angle)
-    return (
-        f"the gradient of {worst.parameter} is turned by {worst.angle:.2g}°, and off by "
-        f"{100 * worst.relative_error:.2g} %"
-    )
+    size = f"{worst.ratio:.3g} times as long as the exact one"
+    return f"the gradient of {worst.parameter} is turned by {worst.angle:.3g}° and {size}"
 
 
 def sentence(parts: Sequence[str]) -> str:
     """Clauses as one sentence."""
     text = "; ".join(parts)
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def percent(share: float) -> str:
+    """A relative error in percent, without its sign."""
+    return f"{100 * abs(share):.2g} %"
 
 
 def counted(count: int, what: str) -> str:
