@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 
 import evsim
 from evsim.arguments.checks import unknown_name
-from evsim.cli.compare import Compare
+from evsim.cli.compare_command import Compare
 from evsim.cli.flags import flags_of
 from evsim.cli.info import Info
 from evsim.cli.options import Run

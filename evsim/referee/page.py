@@ -5,20 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from evsim.arguments.checks import checked_path
 from evsim.display.markdown_table import markdown_table
 from evsim.referee.divergence import Divergence
+from evsim.referee.gradients import GradientError
+from evsim.referee.matching import SpikeMatches
+from evsim.referee.time_step import TimeStep
+from evsim.referee.timing import TimingErrors
 from evsim.referee.verdict import cause_in_words
+from evsim.referee.voltages import VoltageErrors
 from evsim.storage.files import check_no_file, write_atomically
-
-if TYPE_CHECKING:
-    from evsim.referee.report import Comparison
 
 MOST_ROWS = 10
 """The largest number of divergences that are listed."""
@@ -26,12 +28,35 @@ MOST_ROWS = 10
 PAGE, PICTURE, SPIKES = "comparison.md", "comparison.png", "spikes.csv"
 
 
-def text_of(comparison: Comparison) -> str:
+class Judged(Protocol):
+    """What a report tells: see ``evsim.referee.Comparison``."""
+
+    @property
+    def verdict(self) -> str: ...
+    @property
+    def matches(self) -> SpikeMatches: ...
+    @property
+    def timing(self) -> Mapping[str, TimingErrors]: ...
+    @property
+    def time_step(self) -> TimeStep | None: ...
+    @property
+    def divergences(self) -> tuple[Divergence, ...]: ...
+    @property
+    def first_divergence(self) -> Divergence | None: ...
+    @property
+    def voltages(self) -> tuple[VoltageErrors, ...]: ...
+    @property
+    def loss(self) -> tuple[float, float] | None: ...
+    @property
+    def gradients(self) -> tuple[GradientError, ...]: ...
+
+
+def text_of(comparison: Judged) -> str:
     """The report for a terminal: the verdict, and a table for each part of it."""
     return "\n\n".join([comparison.verdict, *_sections(comparison)])
 
 
-def save_page(comparison: Comparison, folder: str | os.PathLike[str]) -> Path:
+def save_page(comparison: Judged, folder: str | os.PathLike[str]) -> Path:
     """Write the page, its picture and the table of spikes; the path of the page."""
     path = checked_path(folder, "folder")
     check_no_file(path, "folder")
@@ -47,7 +72,7 @@ def save_page(comparison: Comparison, folder: str | os.PathLike[str]) -> Path:
     return path / PAGE
 
 
-def _draw(comparison: Comparison, path: Path) -> None:
+def _draw(comparison: Judged, path: Path) -> None:
     from evsim import plotting
     from evsim.display.picture_target import for_files_only
 
@@ -65,14 +90,14 @@ def _about() -> str:
 # -- sections -----------------------------------------------------------------------------
 
 
-def _sections(comparison: Comparison) -> list[str]:
+def _sections(comparison: Judged) -> list[str]:
     parts = []
     if comparison.matches.populations:
         parts += [_spikes(comparison), *_time_step(comparison), *_divergences(comparison)]
     return [*parts, *_voltages(comparison), *_loss(comparison), *_gradients(comparison)]
 
 
-def _spikes(comparison: Comparison) -> str:
+def _spikes(comparison: Judged) -> str:
     rows = []
     for name, t in comparison.timing.items():
         if name == "all" and len(comparison.timing) == 2:
@@ -90,7 +115,7 @@ def _spikes(comparison: Comparison) -> str:
     return f"{markdown_table(header, rows)}\n\n{criterion}"
 
 
-def _time_step(comparison: Comparison) -> list[str]:
+def _time_step(comparison: Judged) -> list[str]:
     step = comparison.time_step
     if step is None:
         return []
@@ -110,7 +135,7 @@ def _time_step(comparison: Comparison) -> list[str]:
     return [f"{grid} {local}", markdown_table(header, rows)]
 
 
-def _divergences(comparison: Comparison) -> list[str]:
+def _divergences(comparison: Judged) -> list[str]:
     shown = comparison.divergences[:MOST_ROWS]
     if not shown:
         return []
@@ -141,7 +166,7 @@ def _divergence(each: Divergence) -> list[str]:
     ]
 
 
-def _voltages(comparison: Comparison) -> list[str]:
+def _voltages(comparison: Judged) -> list[str]:
     if not comparison.voltages:
         return []
     rows = []
@@ -157,14 +182,14 @@ def _voltages(comparison: Comparison) -> list[str]:
     return [markdown_table(header, rows)]
 
 
-def _loss(comparison: Comparison) -> list[str]:
+def _loss(comparison: Judged) -> list[str]:
     if comparison.loss is None:
         return []
     exact, theirs = comparison.loss
     return [f"Loss: evsim {exact:.12g}, theirs {theirs:.12g}."]
 
 
-def _gradients(comparison: Comparison) -> list[str]:
+def _gradients(comparison: Judged) -> list[str]:
     if not comparison.gradients:
         return []
     rows = [
@@ -181,7 +206,7 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}" if np.isfinite(value) else "–"
 
 
-def _spike_table(comparison: Comparison) -> str:
+def _spike_table(comparison: Judged) -> str:
     """All spikes as comma-separated values with all digits."""
     m = comparison.matches
     text = io.StringIO()

@@ -11,7 +11,7 @@ import evsim
 from evsim.arguments.checks import checked_count
 from evsim.arguments.errors import ArgumentError
 from evsim.arguments.paths import user_path
-from evsim.cli.spike_files import read_spikes
+from evsim.cli.compare_command.spike_files import read_spikes
 from evsim.storage import RunFolder
 
 NIR = (".nir", ".h5", ".hdf5")
