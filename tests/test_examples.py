@@ -110,7 +110,8 @@ def test_compare_nest(capfd, monkeypatch):
 
 
 def test_compare_eventprop(capsys, monkeypatch):
-    pytest.importorskip("eventprop.eventprop_cpp")
+    program = pytest.importorskip("eventprop.eventprop_cpp")
+    monkeypatch.chdir(Path(program.__file__).parents[1])
     lines = output_of("compare_eventprop", capsys, monkeypatch).splitlines()
     assert "51,200 trials of a unit: 15 of 5,420 spikes are missing" in lines[2]
     assert len(lines) == 10

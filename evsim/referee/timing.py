@@ -13,16 +13,17 @@ from evsim.referee.matching import SpikeMatches
 class TimingErrors:
     """The errors of the spike times of a population, or of all together.
 
-    All in ms: ``mean`` of the errors, which are positive where the other program is late;
-    ``median``, ``p95`` (95 % are at most as large) and ``largest`` of their magnitudes.  NaN
-    without a pair.
-
     Parameters
     ----------
     ours, theirs : int
         The number of spikes in evsim and in the other program.
     matched, moved, missing, additional : int
         The number of pairs, those of them that are moved, and spikes without a partner.
+    mean : float
+        Of the errors, in ms, which are positive where the other program is late; NaN without a
+        pair, and so are those that follow.
+    median, p95, largest : float
+        Of the magnitudes of the errors, in ms; 95 % are at most ``p95``.
     """
 
     ours: int
