@@ -32,8 +32,9 @@ from evsim.referee.gradients import GradientError, gradient_errors
 from evsim.referee.matching import SpikeMatches, match_spikes
 from evsim.referee.report import Comparison
 from evsim.referee.rounding import rounding_that_explains
-from evsim.referee.time_step import History, time_step_of
+from evsim.referee.time_step import time_step_of
 from evsim.referee.timing import TimingErrors, timing_of
+from evsim.referee.unit_trace import Activity
 from evsim.referee.voltages import voltage_errors
 from evsim.simulation import Run, gradient, simulate
 
@@ -121,10 +122,11 @@ def compare(
     given_step = None if time_step is None else checked_step(time_step)
     run = simulate(network, given, duration, engine)
     refuse_seconds(run.spikes, spikes, duration)
+    exact = Activity(network, run.spikes, duration)
+    others = Activity(network, {**run.spikes, **spikes}, duration)
     matches = match_spikes(run.spikes, spikes, shift, tolerance)
-    rounding = rounding_that_explains(matches, run)
-    history = History(network, {**run.spikes, **spikes}, duration)
-    step = None if rounding == "float64" else time_step_of(matches, history)
+    rounding = rounding_that_explains(matches, exact)
+    step = None if rounding == "float64" else time_step_of(matches, others)
     if step is not None and step.grid is not None:
         rounding = None
     elif rounding is not None:
@@ -139,7 +141,7 @@ def compare(
         rounding=rounding,
         time_step=step,
         divergences=tuple(
-            divergence_at(row, matches, run, history, size) for row in first_unmatched(matches)
+            divergence_at(row, matches, exact, others, size) for row in first_unmatched(matches)
         ),
         voltages=tuple(
             voltage_errors(run, name, *pair, _until(matches, run)) for name, pair in traces.items()

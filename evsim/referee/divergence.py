@@ -17,9 +17,7 @@ import numpy as np
 from evsim.equations import lif
 from evsim.network.network import Network
 from evsim.referee.matching import SpikeMatches
-from evsim.referee.time_step import History
-from evsim.referee.unit_trace import UnitTrace
-from evsim.simulation import Run
+from evsim.referee.unit_trace import Activity, UnitTrace
 
 Cause = Literal["near-tie", "graze", "brief crossing", "earlier errors", "unexplained"]
 
@@ -94,24 +92,24 @@ def first_unmatched(matches: SpikeMatches) -> list[int]:
 
 
 def divergence_at(
-    row: int, matches: SpikeMatches, run: Run, history: History, time_step: float
+    row: int, matches: SpikeMatches, ours: Activity, theirs: Activity, time_step: float
 ) -> Divergence:
     """Measure the margins of a spike without a partner.
 
-    ``history`` has the spikes of the other program, ``time_step`` is its own in ms, 0 if it has
-    none.
+    ``ours`` has the spikes of evsim, ``theirs`` those of the other program; its time step in ms is
+    ``time_step``, 0 if it has none.
     """
     population = matches.populations[matches.population[row]]
     sample, unit = int(matches.sample[row]), int(matches.unit[row])
     time = float(matches.time[row])
-    trace = UnitTrace.of(run, population, unit, sample)
+    trace = UnitTrace.of(ours, population, unit, sample)
     is_missing = bool(matches.is_missing[row])
     window = max(time - matches.largest_shift, 0.0), time + matches.largest_shift
     if is_missing:
         voltage, above = trace.excursion(time)
         tie = _inhibition_after(trace, time, matches.largest_shift)
     else:
-        voltage, above = trace.near_miss(window[0], min(window[1], run.duration)), np.nan
+        voltage, above = trace.near_miss(window[0], min(window[1], ours.duration)), np.nan
         tie = _inhibition_before(trace, *window)
     tie_margin, source = tie
     time_error = max(_error_before(matches, sample, time), time_step)
@@ -124,7 +122,7 @@ def divergence_at(
     elif voltage <= voltage_error:
         cause = "graze"
     elif _follows(
-        UnitTrace.of(history, population, unit, sample),
+        UnitTrace.of(theirs, population, unit, sample),
         time,
         is_missing,
         time_error,
@@ -132,7 +130,7 @@ def divergence_at(
     ):
         cause = "earlier errors"
     is_rounding = bool(
-        tie_margin <= ROUNDING * np.spacing(run.duration)
+        tie_margin <= ROUNDING * np.spacing(ours.duration)
         or voltage <= ROUNDING * np.spacing(trace.unit.threshold)
     )
     return Divergence(
@@ -144,7 +142,7 @@ def divergence_at(
         voltage_margin=voltage,
         time_above=above,
         tie_margin=tie_margin,
-        tie_with=None if source is None else unit_named(run.network, source),
+        tie_with=None if source is None else unit_named(ours.network, source),
         time_error=time_error,
         voltage_error=voltage_error,
         cause="graze" if cause == "unexplained" and is_rounding else cause,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from evsim.referee.matching import SpikeMatches
-from evsim.referee.unit_trace import UnitTrace
-from evsim.simulation import Run
+from evsim.referee.unit_trace import Activity, UnitTrace
 
 UNITS_IN_THE_LAST_PLACE = 64.0
 """A time may be off by this many of the trial's duration, a voltage by as many of the threshold."""
@@ -18,7 +17,7 @@ MOST_SLOW_SPIKES = 1000
 otherwise."""
 
 
-def rounding_that_explains(matches: SpikeMatches, run: Run) -> str | None:
+def rounding_that_explains(matches: SpikeMatches, ours: Activity) -> str | None:
     """The numbers, "float64" or "float32", whose rounding explains the errors of all pairs.
 
     The error of a time is explained if it is that of the time itself, or what an error of the
@@ -28,20 +27,20 @@ def rounding_that_explains(matches: SpikeMatches, run: Run) -> str | None:
     if not len(pairs):
         return None
     for name, number in NUMBERS:
-        of_time = UNITS_IN_THE_LAST_PLACE * float(np.spacing(number(run.duration)))
+        of_time = UNITS_IN_THE_LAST_PLACE * float(np.spacing(number(ours.duration)))
         rest = pairs.where(np.abs(pairs.error) > of_time)
         if len(rest) <= MOST_SLOW_SPIKES and all(
-            abs(float(rest.error[row])) <= of_time + _of_voltage(rest, row, run, number)
+            abs(float(rest.error[row])) <= of_time + _of_voltage(rest, row, ours, number)
             for row in range(len(rest))
         ):
             return name
     return None
 
 
-def _of_voltage(pairs: SpikeMatches, row: int, run: Run, number: type) -> float:
+def _of_voltage(pairs: SpikeMatches, row: int, ours: Activity, number: type) -> float:
     """How far rounding of V at the threshold moves the spike of a row, in ms."""
     name = pairs.populations[pairs.population[row]]
-    trace = UnitTrace.of(run, name, int(pairs.unit[row]), int(pairs.sample[row]))
+    trace = UnitTrace.of(ours, name, int(pairs.unit[row]), int(pairs.sample[row]))
     time = float(pairs.ours[row])
     size = max(abs(trace.unit.threshold), abs(trace.before(time)[1]))
     rise = trace.rise_at(time)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,15 +66,23 @@ class Unit:
         return max(voltage, at_end)
 
 
-class Activity(Protocol):
-    """A network and the spikes of all its populations, such as a Run."""
+@dataclass(frozen=True, eq=False)
+class Activity:
+    """A network, and the spikes of all its populations in one of the programs."""
 
-    @property
-    def network(self) -> Network: ...
-    @property
-    def spikes(self) -> Mapping[str, SpikeTrains]: ...
-    @property
-    def duration(self) -> float: ...
+    network: Network
+    spikes: Mapping[str, SpikeTrains]
+    duration: float
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """The weight of each synapse, (synapses,), in the order of the network's topology."""
+        return self.network.weight_per_synapse()
+
+    @cached_property
+    def delays(self) -> NDArray[np.float64]:
+        """The delay of each synapse in ms, (synapses,)."""
+        return self.network.delay_per_synapse()
 
 
 @dataclass(frozen=True)
@@ -288,8 +296,8 @@ def arrivals_at(activity: Activity, population: str, unit: int, sample: int) -> 
     place = int(topology.first_unit[names.index(population)]) + unit
     synapses = slice(int(topology.incoming[place]), int(topology.incoming[place + 1]))
     sources = topology.source[synapses].astype(np.int64)
-    weights = network.weight_per_synapse()[synapses]
-    delays = network.delay_per_synapse()[synapses]
+    weights = activity.weights[synapses]
+    delays = activity.delays[synapses]
     parts = [(np.empty(0), np.empty(0), np.empty(0, np.int64))]
     for first, name in zip(topology.first_unit, names, strict=False):
         units = network.population(name).units

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from evsim.referee.matching import SpikeMatches
 from evsim.referee.time_step.euler import followed_by_euler
 from evsim.referee.time_step.grid import spacing_of
-from evsim.referee.time_step.local import History, predicted
+from evsim.referee.time_step.local import predicted
+from evsim.referee.unit_trace import Activity
 
 UP = "spikes rounded up to the end of a step"
 NEAREST = "spikes rounded to the nearest step"
@@ -119,7 +120,7 @@ class TimeStep:
         return self.grid is not None and self.p95 <= FEW_STEPS
 
 
-def time_step_of(matches: SpikeMatches, history: History) -> TimeStep | None:
+def time_step_of(matches: SpikeMatches, history: Activity) -> TimeStep | None:
     """Fit all models to the local errors; None if these are too few or all 0."""
     theirs, exact = predicted(history, matches.populations)
     known = np.abs(theirs - exact) <= matches.largest_shift
@@ -145,7 +146,7 @@ def time_step_of(matches: SpikeMatches, history: History) -> TimeStep | None:
 
 
 def _euler_fit(
-    history: History,
+    history: Activity,
     matches: SpikeMatches,
     exact: NDArray[np.float64],
     known: NDArray[np.bool_],

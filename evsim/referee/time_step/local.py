@@ -8,37 +8,21 @@ spikes: all that arrive, and the unit's own last one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.network.network import Network
-from evsim.network.spike_trains import SpikeTrains
-from evsim.referee.unit_trace import UnitTrace
+from evsim.referee.unit_trace import Activity, UnitTrace
 
 MOST_SPIKES = 2000
 """The number of spikes that are looked at, from the first unit of the first sample on."""
 
 
-@dataclass(frozen=True)
-class History:
-    """A network, and the spikes of all its populations in the other program.
-
-    Populations that it did not tell have the spikes of evsim.
-    """
-
-    network: Network
-    spikes: Mapping[str, SpikeTrains]
-    duration: float
-
-
 def predicted(
-    history: History, populations: tuple[str, ...]
+    history: Activity, populations: tuple[str, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Times of spikes of the other program, and the exact ones given its earlier spikes, in ms.
 
+    Populations that the other program did not tell have the spikes of evsim in ``history``.
     Infinity where the unit would not cross the threshold at all.
     """
     found: list[tuple[float, float]] = []
