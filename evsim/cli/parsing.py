@@ -244,9 +244,9 @@ def _check_flags(words: Sequence[str]) -> None:
     command, task = [*words, "", ""][:2]
     if command.startswith("-"):
         misplaced = {
+            **dict.fromkeys(_flags(Compare), "compare"),
             **dict.fromkeys(_flags_of_all_tasks("study"), "study and the task"),
             **dict.fromkeys(_flags_of_all_tasks("train"), "train and the task"),
-            **dict.fromkeys(_flags(Compare), "compare"),
             **dict.fromkeys(_flags(Info), "info"),
         }
         _check_each("evsim", [command], (), misplaced)
