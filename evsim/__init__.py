@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from evsim import encoding, engines, metrics, nir, plotting, storage, study, tasks, testing
     from evsim.data import augment
     from evsim.data.dataset import Dataset
+    from evsim.referee import compare
     from evsim.storage.run_folder import load
     from evsim.training import StopTraining, evaluate, fit, predict, schedules
     from evsim.training import optimisers as optim
@@ -67,6 +68,7 @@ __all__ = [
     "TrainingWarning",
     "Uniform",
     "augment",
+    "compare",
     "datasets",
     "encoding",
     "engines",
@@ -97,6 +99,7 @@ _DEFINED_IN = {
     "EarlyStopping": "evsim.training.schedules",
     "StopTraining": "evsim.training",
     "TrainingWarning": "evsim.training.advice.warning",
+    "compare": "evsim.referee",
     "evaluate": "evsim.training",
     "fit": "evsim.training",
     "load": "evsim.storage",
@@ -115,6 +118,7 @@ _MODULES = (
     "nir",
     "optim",
     "plotting",
+    "referee",
     "schedules",
     "storage",
     "study",

@@ -251,6 +251,24 @@ def calls(folder):
                 "dropout": evsim.Dropout({"input": 0.1}),
             },
         ),
+        "compare": (
+            evsim.compare,
+            {
+                "network": network,
+                "inputs": spikes,
+                "theirs": {"hidden": run.spikes["hidden"]},
+                "duration": 20.0,
+                "voltages": {"output": ([1.0], np.zeros((4, 2, 1)))},
+                "labels": labels,
+                "loss": loss,
+                "loss_value": 0.5,
+                "gradients": {"hidden->output.delay": 0.0},
+                "largest_shift": 1.0,
+                "tolerance": 0.1,
+                "time_step": 0.1,
+                "engine": "exact",
+            },
+        ),
         "gradient": (
             evsim.gradient,
             {
@@ -490,6 +508,10 @@ def calls(folder):
         "Table.means": (measured.means, {"measure": "score"}),
         "Table.save": (measured.save, {"path": "table.csv"}),
         "Table.content": (measured.content, {"form": "csv"}),
+        "spike_errors": (
+            plotting.spike_errors,
+            {"comparison": evsim.compare(network, spikes, run.spikes["hidden"], 20.0)},
+        ),
         "study_means": (plotting.study_means, {"table": measured, "x": "x", "measure": "score"}),
         "paired_difference": (
             study.paired_difference,

@@ -96,6 +96,34 @@ def test_torch_yin_yang(capsys, monkeypatch):
     assert by_torch[-1] == pytest.approx(by_evsim[-1], abs=5.0)
 
 
+def test_compare_surrogate(capsys, monkeypatch):
+    pytest.importorskip("torch")
+    output = output_of("compare_surrogate", capsys, monkeypatch)
+    assert len(re.findall("a time step of (1|0.1) ms explains the errors", output)) == 2
+    row = r"(?m)^\| input->hidden.weight +\|(.*)$"
+    angles = [numbers(found)[1] for found in re.findall(row, output)]
+    assert len(angles) == 2
+    assert all(20.0 < angle < 50.0 for angle in angles)
+
+
+def test_compare_nest(capfd, monkeypatch):
+    pytest.importorskip("nest")
+    output = output_of("compare_nest", capfd, monkeypatch)
+    missing, of, *_ = numbers(re.search(r"(?m)^\d+ of .*$", output)[0])
+    assert 50 < missing < 150 < of
+    assert "the others agree to rounding of float64" in output
+    assert "a brief crossing" in output
+    assert numbers(output.splitlines()[-1])[-1] < 0.002  # V a step after its peak has fallen more
+
+
+def test_compare_eventprop(capsys, monkeypatch):
+    program = pytest.importorskip("eventprop.eventprop_cpp")
+    monkeypatch.chdir(Path(program.__file__).parents[1])
+    lines = output_of("compare_eventprop", capsys, monkeypatch).splitlines()
+    assert "51,200 trials of a unit: 15 of 5,420 spikes are missing" in lines[2]
+    assert len(lines) == 10
+
+
 def test_every_example_is_tested_short_and_says_how_it_is_run():
     names = {path.stem for path in FOLDER.glob("*.py")}
     assert {f"test_{name}" for name in names} <= set(globals())

@@ -32,7 +32,7 @@ ORDER = (
     "evsim.training",
     "evsim.plotting evsim_gpu",
     "evsim.precompile evsim.jax evsim.torch",
-    "evsim.study",
+    "evsim.study evsim.referee",
     "evsim.tasks",
     "evsim.renamed_modules",
     "evsim",

@@ -6,7 +6,7 @@ tyro makes them from the dataclasses of settings; their docstrings are the help.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, get_type_hints
 
@@ -17,12 +17,13 @@ REPEATED = ("vary",)
 def flags_of(
     settings_type: type,
     without: Sequence[str] = (),
-    positional: str = "",
+    positional: Collection[str] = (),
     defaults: Mapping[str, Any] = MappingProxyType({}),
 ) -> type:
     """The fields of a dataclass for tyro, which are not checked when they are made.
 
-    ``defaults`` are those that differ from the defaults of the dataclass.
+    ``defaults`` are those that differ from the defaults of the dataclass; fields in ``positional``
+    need no flag.
 
     They are checked after parsing: tyro would print a refusal as if a word were misspelt.
     """
@@ -41,7 +42,7 @@ def flags_of(
         kind: Any = Annotated[types[field.name], shown]
         if field.name in REPEATED:
             kind = Annotated[kind, tyro.conf.UseAppendAction]
-        if field.name == positional:
+        if field.name in positional:
             kind = Annotated[kind, tyro.conf.Positional]
         flags.append((field.name, kind, default))
     return dataclasses.make_dataclass("Flags", flags, namespace={"__doc__": settings_type.__doc__})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 
 import evsim
 from evsim.arguments.checks import unknown_name
+from evsim.cli.compare_command import Compare
 from evsim.cli.flags import flags_of
 from evsim.cli.info import Info
 from evsim.cli.options import Run
@@ -50,7 +51,7 @@ TASKS: dict[str, Experiment[Any]] = {
 }
 """The experiments that the command can train, by name."""
 
-COMMANDS = ("train", "study", "info")
+COMMANDS = ("train", "study", "compare", "info")
 
 OF_STUDIES = ("status", "table", "file")
 """What ``evsim study`` can do besides running the study of a task."""
@@ -66,6 +67,7 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
     command: Callable[[], int] = tyro.cli(
         _named(_command("train", arguments), "train")
         | _named(_command("study", arguments), "study")
+        | _named(_command_on(Compare, ("model", "spikes")), "compare")
         | _named(Info, "info"),
         prog="evsim",
         description=f"{evsim.__doc__} evsim --version says which version this is.",
@@ -113,8 +115,8 @@ def _studies(words: Sequence[str]) -> dict[str, type]:
     return {
         **{name: _study_command(task) for name, task in TASKS.items()},
         "file": _study_file_command(),
-        "status": _command_on(Status, "folder"),
-        "table": _command_on(ShowTable, "folder"),
+        "status": _command_on(Status, ("folder",)),
+        "table": _command_on(ShowTable, ("folder",)),
     }
 
 
@@ -187,8 +189,8 @@ def _file_argument() -> Any:
     return Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="The TOML file.")]
 
 
-def _command_on(command: Any, positional: str) -> type:
-    """A command whose argument of that name needs no flag."""
+def _command_on(command: Any, positional: Collection[str]) -> type:
+    """A command whose arguments of these names need no flags."""
 
     def call(self: Any) -> int:
         return int(command(**vars(self.flags))())
@@ -242,6 +244,7 @@ def _check_flags(words: Sequence[str]) -> None:
     command, task = [*words, "", ""][:2]
     if command.startswith("-"):
         misplaced = {
+            **dict.fromkeys(_flags(Compare), "compare"),
             **dict.fromkeys(_flags_of_all_tasks("study"), "study and the task"),
             **dict.fromkeys(_flags_of_all_tasks("train"), "train and the task"),
             **dict.fromkeys(_flags(Info), "info"),
@@ -249,6 +252,8 @@ def _check_flags(words: Sequence[str]) -> None:
         _check_each("evsim", [command], (), misplaced)
     elif command == "info":
         _check_each("info", words[1:], _flags(Info), {})
+    elif command == "compare":
+        _check_each("compare", words[1:], _flags(Compare), {})
     elif task.startswith("-"):
         place = f"the task, one of {', '.join(TASKS)}"
         _check_each(command, [task], (), dict.fromkeys(_flags_of_all_tasks(command), place))

@@ -12,6 +12,7 @@ from evsim.plotting.confusion import confusion_matrix
 from evsim.plotting.decisions import decision_map
 from evsim.plotting.delays import delay_histogram, delay_matrices, delay_matrix
 from evsim.plotting.learning import learning_curve
+from evsim.plotting.referee import spike_errors
 from evsim.plotting.study import study_means
 from evsim.plotting.style import save
 
@@ -25,6 +26,7 @@ __all__ = [
     "raster",
     "rasters",
     "save",
+    "spike_errors",
     "study_means",
     "traces",
 ]
