@@ -108,6 +108,7 @@ class Adjoint(Brief):
     readout sees of the rest itself.  ``limited`` counts the spikes at which the limit on lambda_V
     acted.  ``state`` is for the engine, for traces; where an engine made one pass for each
     population that is read, ``passes`` has the adjoints of these passes instead, whose sum this is.
+    ``readouts`` are those that were pulled back.
     """
 
     parameters: dict[str, Parameter]
@@ -116,6 +117,7 @@ class Adjoint(Brief):
     limited: int = 0
     state: Any = None
     passes: tuple[Adjoint, ...] = ()
+    readouts: tuple[Readout, ...] = ()
 
 
 class Engine(ABC):
@@ -238,6 +240,23 @@ class Engine(ABC):
         self, state: Any, adjoint: Adjoint, population: str, times: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """lambda_V and lambda_I, each (batch, units, times); their limit from later times."""
+
+    # -- enclosures ---------------------------------------------------------------------------
+
+    def enclosure(self, state: Any) -> Any:
+        """Proven bounds of what was simulated; ValueError for an engine that proves none."""
+        raise ValueError(self._without_enclosures)
+
+    def gradient_enclosure(self, state: Any, adjoint: Adjoint) -> Any:
+        """Proven bounds of gradients; ValueError for an engine that proves none."""
+        raise ValueError(self._without_enclosures)
+
+    @property
+    def _without_enclosures(self) -> str:
+        return (
+            f"{self!r} computes no enclosures: simulate with "
+            "engine=evsim.engines.Reference(digits=30, certified=True)"
+        )
 
     # -- readouts -----------------------------------------------------------------------------
 
@@ -378,7 +397,7 @@ class SimulatedBatch(Brief):
                     parameters=_with_direct(adjoint.parameters, sources.parameters),
                     input_times=_with_direct(adjoint.input_times, sources.input_times),
                 )
-        return adjoint
+        return replace(adjoint, readouts=tuple(part.readout for part in parts))
 
     # -- traces -------------------------------------------------------------------------------
 

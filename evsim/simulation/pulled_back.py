@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from evsim.arguments.named import Named
 from evsim.display.html_table import html_table
 from evsim.display.short_repr import and_more, first
 from evsim.engines.protocol import Adjoint, SimulatedBatch
+from evsim.engines.reference.enclosures import GradientEnclosure, check_enclosed
 from evsim.network.checks import check_trace
 from evsim.network.parameters import Parameter, largest, norm
 
@@ -65,6 +67,20 @@ class PulledBack:
     def input_times_by_name(self) -> Mapping[str, NDArray[np.float64]]:
         """The same for any number of input populations: one array by the name of each."""
         return Named(self.adjoint.input_times, "input")
+
+    @cached_property
+    def enclosure(self) -> GradientEnclosure:
+        """Proven bounds of the gradients, for the cotangents as they are, in float64.
+
+        Those of ``run.pull_back`` are given; those of a loss are what the loss has computed in
+        float64 from the run.
+
+        Raises ValueError for an engine other than ``Reference(digits=..., certified=True)``, and
+        for readouts that are integrated numerically.
+        """
+        check_enclosed(self.adjoint.readouts)
+        found: GradientEnclosure = self.run.engine.gradient_enclosure(self.run.state, self.adjoint)
+        return found
 
     @property
     def limited(self) -> int:

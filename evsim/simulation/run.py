@@ -17,6 +17,7 @@ from evsim.display.html_table import html_table
 from evsim.display.short_repr import and_more, first
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine, Report, SimulatedBatch
+from evsim.engines.reference.enclosures import Enclosure
 from evsim.network.checks import (
     check_has_voltage,
     check_inputs,
@@ -134,6 +135,15 @@ class Run(SimulatedBatch):
     def report(self) -> Report:
         """What happened in the batch that its results do not show."""
         return self.engine.report(self.state)
+
+    @cached_property
+    def enclosure(self) -> Enclosure:
+        """Proven bounds of spike times, readouts and voltages.
+
+        Of a run on ``evsim.engines.Reference(digits=30, certified=True)``; ValueError on others.
+        """
+        found: Enclosure = self.engine.enclosure(self.state)
+        return found
 
     def silent_units(self, population: str) -> NDArray[np.int64]:
         """Indices of the units that spike in no sample of the batch, int64."""

@@ -1,0 +1,81 @@
+"""What happens where balls do not decide: more digits, and in the end a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from evsim.engines.protocol import EngineError
+
+if TYPE_CHECKING:
+    from evsim.engines.reference.balls import Ball
+
+Result = TypeVar("Result")
+
+DIGITS_LIMIT = 1000
+
+
+class Undecided(Exception):  # noqa: N818 (it asks for more digits, and is no error)
+    """Two balls overlap, so the order of the numbers in them is unknown.
+
+    ``what`` says in words what was to be decided; None as long as only the numbers are known.
+    """
+
+    def __init__(self, one: Ball, other: Ball, what: str | None = None) -> None:
+        super().__init__(what)
+        self.one = one
+        self.other = other
+        self.what = what
+
+    def about(self, what: str) -> Undecided:
+        """The same, with words for what was to be decided, unless it has some."""
+        return Undecided(self.one, self.other, self.what or what)
+
+
+class UndecidedError(EngineError):
+    """Two numbers could not be told apart with the most digits allowed.
+
+    Attributes
+    ----------
+    sample : int or None
+        The sample in which it happened; None for a decision of a readout or of a gradient.
+    values : tuple of two floats
+        The two numbers: times in ms, or voltages.
+    width : float
+        By how much they differ at most.
+    digits : int
+        With how many digits this was found.
+    """
+
+    def __init__(self, undecided: Undecided, digits: int, sample: int | None = None) -> None:
+        self.sample = sample
+        self.values = float(undecided.one), float(undecided.other)
+        self.width = undecided.one.distance(undecided.other)
+        self.digits = digits
+        one, other = self.values
+        super().__init__(
+            f"{undecided.what or 'a decision'} is not decided with {digits} digits: {one:.17g} and "
+            f"{other:.17g} differ by at most {self.width:.3g} and may be equal; change the input "
+            "or a parameter a little, or allow more digits with digits_limit"
+        )
+
+
+def with_enough_digits(
+    attempt: Callable[[int], Result], digits: int, limit: int, sample: int | None = None
+) -> tuple[Result, int]:
+    """What an attempt with so many digits returns, or with twice, four times ... as many.
+
+    Also returns the digits that were enough.  Raises UndecidedError if ``limit`` is not enough.
+    """
+    while True:
+        try:
+            return attempt(digits), digits
+        except Undecided as undecided:
+            digits = more_digits(digits, limit, undecided, sample)
+
+
+def more_digits(digits: int, limit: int, undecided: Undecided, sample: int | None = None) -> int:
+    """Twice the digits, but not more than the limit; UndecidedError if they are at the limit."""
+    if digits >= limit:
+        raise UndecidedError(undecided, digits, sample) from None
+    return min(2 * digits, limit)
