@@ -20,10 +20,12 @@ from evsim.network import (
     Uniform,
 )
 from evsim.simulation import (
+    Certificate,
     Gradient,
     Run,
     SilentNetworkWarning,
     TimeUnitWarning,
+    certify,
     gradient,
     simulate,
 )
@@ -47,6 +49,7 @@ __all__ = [
     "LIF",
     "SGD",
     "Adam",
+    "Certificate",
     "Connection",
     "Constant",
     "Dataset",
@@ -66,6 +69,7 @@ __all__ = [
     "TrainingWarning",
     "Uniform",
     "augment",
+    "certify",
     "datasets",
     "encoding",
     "engines",

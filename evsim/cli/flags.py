@@ -17,7 +17,7 @@ REPEATED = ("vary",)
 def flags_of(
     settings_type: type,
     without: Sequence[str] = (),
-    positional: str = "",
+    positional: Sequence[str] = (),
     defaults: Mapping[str, Any] = MappingProxyType({}),
 ) -> type:
     """The fields of a dataclass for tyro, which are not checked when they are made.
@@ -41,7 +41,7 @@ def flags_of(
         kind: Any = Annotated[types[field.name], shown]
         if field.name in REPEATED:
             kind = Annotated[kind, tyro.conf.UseAppendAction]
-        if field.name == positional:
+        if field.name in positional:
             kind = Annotated[kind, tyro.conf.Positional]
         flags.append((field.name, kind, default))
     return dataclasses.make_dataclass("Flags", flags, namespace={"__doc__": settings_type.__doc__})

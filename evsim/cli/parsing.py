@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 
 import evsim
 from evsim.arguments.checks import unknown_name
+from evsim.cli.certify import Certify
 from evsim.cli.flags import flags_of
 from evsim.cli.info import Info
 from evsim.cli.options import Run
@@ -50,7 +51,7 @@ TASKS: dict[str, Experiment[Any]] = {
 }
 """The experiments that the command can train, by name."""
 
-COMMANDS = ("train", "study", "info")
+COMMANDS = ("train", "study", "certify", "info")
 
 OF_STUDIES = ("status", "table", "file")
 """What ``evsim study`` can do besides running the study of a task."""
@@ -66,6 +67,7 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
     command: Callable[[], int] = tyro.cli(
         _named(_command("train", arguments), "train")
         | _named(_command("study", arguments), "study")
+        | _named(_command_on(Certify, ["model", "inputs"]), "certify")
         | _named(Info, "info"),
         prog="evsim",
         description=f"{evsim.__doc__} evsim --version says which version this is.",
@@ -113,8 +115,8 @@ def _studies(words: Sequence[str]) -> dict[str, type]:
     return {
         **{name: _study_command(task) for name, task in TASKS.items()},
         "file": _study_file_command(),
-        "status": _command_on(Status, "folder"),
-        "table": _command_on(ShowTable, "folder"),
+        "status": _command_on(Status, ["folder"]),
+        "table": _command_on(ShowTable, ["folder"]),
     }
 
 
@@ -187,8 +189,8 @@ def _file_argument() -> Any:
     return Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="The TOML file.")]
 
 
-def _command_on(command: Any, positional: str) -> type:
-    """A command whose argument of that name needs no flag."""
+def _command_on(command: Any, positional: Sequence[str]) -> type:
+    """A command whose arguments of these names need no flag."""
 
     def call(self: Any) -> int:
         return int(command(**vars(self.flags))())
@@ -233,6 +235,9 @@ def _check_words(words: Sequence[str]) -> None:
     _check_flags(words)
 
 
+_ALONE: dict[str, type] = {"certify": Certify, "info": Info}
+"""The commands that are about no task."""
+
 _EVERYWHERE = ("--help", "--version")
 """The flags of every command."""
 
@@ -244,11 +249,12 @@ def _check_flags(words: Sequence[str]) -> None:
         misplaced = {
             **dict.fromkeys(_flags_of_all_tasks("study"), "study and the task"),
             **dict.fromkeys(_flags_of_all_tasks("train"), "train and the task"),
+            **dict.fromkeys(_flags(Certify), "certify"),
             **dict.fromkeys(_flags(Info), "info"),
         }
         _check_each("evsim", [command], (), misplaced)
-    elif command == "info":
-        _check_each("info", words[1:], _flags(Info), {})
+    elif command in _ALONE:
+        _check_each(command, words[1:], _flags(_ALONE[command]), {})
     elif task.startswith("-"):
         place = f"the task, one of {', '.join(TASKS)}"
         _check_each(command, [task], (), dict.fromkeys(_flags_of_all_tasks(command), place))

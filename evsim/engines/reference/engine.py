@@ -45,7 +45,11 @@ from evsim.engines.reference.enclosures import (
 from evsim.engines.reference.network import InputEvent, Model, SampleDropout, Simulation
 from evsim.engines.reference.neuron import Number, Numbers, numbers_with
 from evsim.engines.reference.state import CertifiedState, State, spike_trains
-from evsim.engines.reference.undecided import DIGITS_LIMIT, with_enough_digits
+from evsim.engines.reference.undecided import (
+    DIGITS_LIMIT,
+    UndecidedError,
+    with_enough_digits,
+)
 from evsim.engines.rest import FromRest, direct_rest_gradient, rest_gradient
 from evsim.engines.runaway import RATE_LIMIT, check_rate_limit
 from evsim.network.dropout import Dropout
@@ -299,17 +303,56 @@ class Reference(Engine):
         dropout: Dropout | None,
     ) -> CertifiedState:
         """Run a network in balls, each sample with as many digits as its decisions need."""
+        simulated = self._simulator(model.network, input_events, duration, dropout)
+        found = [self._settled(simulated, sample) for sample in range(len(input_events))]
+        samples, digits = ([pair[k] for pair in found] for k in (0, 1))
+        end = model.numbers.convert(duration)
+        return CertifiedState(
+            model, end, input_events, samples, digits, self.digits_limit, simulated
+        )
+
+    def certified_samples(
+        self, network: Network, inputs: Mapping[str, SpikeTrains], duration: float
+    ) -> Iterator[tuple[Simulation, int] | UndecidedError]:
+        """Simulate the samples of a batch in balls, one after the other.
+
+        Yields each with the digits that it needed, or why it cannot be decided.
+        """
+        events = self.input_events(network, inputs)
+        simulated = self._simulator(network, events, duration, None)
+        for sample in range(len(events)):
+            try:
+                yield self._settled(simulated, sample)
+            except UndecidedError as error:
+                yield error
+
+    def _settled(
+        self, simulated: Callable[[int, int], Simulation], sample: int
+    ) -> tuple[Simulation, int]:
+        """A sample with as many digits as its decisions need, and these digits."""
+        assert self.digits is not None
+        attempt = partial(simulated, sample)
+        return with_enough_digits(attempt, self.digits, self.digits_limit, sample)
+
+    def _simulator(
+        self,
+        network: Network,
+        input_events: list[list[InputEvent]],
+        duration: float,
+        dropout: Dropout | None,
+    ) -> Callable[[int, int], Simulation]:
+        """A function that simulates a sample in balls with so many digits."""
         from evsim.engines.reference.certified import CertifiedSimulation
 
         assert self.digits is not None
         precision = duration * 10.0**-self.digits
-        dropouts = _sample_dropouts(dropout, model.network, len(input_events))
+        dropouts = _sample_dropouts(dropout, network, len(input_events))
 
         def simulated(sample: int, digits: int) -> Simulation:
             # Keys of equal numbers are those of one number type: each sample has its own.
             numbers = self._numbers_with(digits)
             simulation = CertifiedSimulation(
-                Model.from_network(model.network, numbers),
+                Model.from_network(network, numbers),
                 [e._replace(time=numbers.convert(float(e.time))) for e in input_events[sample]],
                 numbers.convert(duration),
                 dropout=dropouts[sample],
@@ -320,15 +363,7 @@ class Reference(Engine):
             simulation.check_times(precision)
             return simulation
 
-        found = [
-            with_enough_digits(partial(simulated, sample), self.digits, self.digits_limit, sample)
-            for sample in range(len(input_events))
-        ]
-        samples, digits = ([pair[k] for pair in found] for k in (0, 1))
-        end = model.numbers.convert(duration)
-        return CertifiedState(
-            model, end, input_events, samples, digits, self.digits_limit, simulated
-        )
+        return simulated
 
     def input_events(
         self, network: Network, inputs: Mapping[str, SpikeTrains]
