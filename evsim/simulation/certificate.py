@@ -137,7 +137,7 @@ class _Pair(NamedTuple):
 def _distance(pair: _Pair) -> float:
     """By how much the float64 time is off at most, in ms."""
     time = pair.emission.time
-    return float(time.distance(time.of.convert(pair.time)))
+    return float(time.distance(time.of.convert(pair.time)).upper)
 
 
 def _times_by_unit(

@@ -28,11 +28,17 @@ import flint
 from evsim.engines.reference.neuron import Neuron, Numbers, Segment, numbers_with
 from evsim.engines.reference.undecided import Undecided
 
-GUARD_BITS = 32
+GUARD_BITS = 64
 """Bits beyond the digits that are asked for."""
 
 _WIDENINGS = 8
 """How often a proof of a root is tried, each time with a radius four times as large."""
+
+_MOST_STEPS = 100
+"""The most steps of Newton's iteration; few suffice where V does not graze the threshold."""
+
+_MANY_BITS = 2000
+"""With which ends of intervals are found; fewer would make a bound wider, never wrong."""
 
 _new_keys = count()
 
@@ -54,11 +60,24 @@ class Ball:
             self._key = self.of.key_of_exact(self.value)
         return self._key
 
-    def distance(self, other: Ball) -> float:
-        """By how much the two numbers differ at most, rounded up."""
+    def distance(self, other: Ball) -> Ball:
+        """By how much the two numbers differ."""
         with _bits(max(self.of.bits, other.of.bits)):
-            difference = abs(self.value - other.value)
-        return upper_float(difference)
+            return Ball(self.of, abs(self.value - other.value), next(_new_keys))
+
+    @property
+    def radius(self) -> Ball:
+        """Half the width of the interval."""
+        return Ball(self.of, self.value.rad())
+
+    @property
+    def upper(self) -> float:
+        """The smallest float that is not below the number."""
+        return upper_float(self.value)
+
+    def at_most(self) -> str:
+        """A number that is not less, in three digits, however small it is."""
+        return str(self.value.upper().str(3, radius=False))
 
     # -- arithmetic -----------------------------------------------------------------------
 
@@ -66,9 +85,9 @@ class Ball:
         other = self.of.coerced(other)
         if other is None:
             return NotImplemented
-        if other.value.is_zero() or _is_infinite(self.value):
+        if other.value.is_zero() or (_is_infinite(self.value) and other.value.is_finite()):
             return self
-        if self.value.is_zero() or _is_infinite(other.value):
+        if self.value.is_zero() or (_is_infinite(other.value) and self.value.is_finite()):
             return other
         return _result("+", operator.add, self, other, commutes=True)
 
@@ -76,11 +95,11 @@ class Ball:
         other = self.of.coerced(other)
         if other is None:
             return NotImplemented
-        if other.value.is_zero() or _is_infinite(self.value):
+        if other.value.is_zero() or (_is_infinite(self.value) and other.value.is_finite()):
             return self
-        if _is_infinite(other.value):
+        if _is_infinite(other.value) and self.value.is_finite():
             return -other
-        if _same(self, other):
+        if self.value.is_finite() and _same(self, other):
             return self.of.convert(0)
         return _result("-", operator.sub, self, other)
 
@@ -324,40 +343,50 @@ class Balls(Numbers):
     def crossing(self, neuron: Neuron, start: Segment) -> Ball:
         """A ball that contains the first crossing of the threshold, which is known to exist.
 
-        Newton's iteration in mpmath finds a time, and one step of interval Newton in balls proves
-        that there is exactly one root in an interval around it, on which V rises.  Before that
-        root V is below the threshold: a V that begins below it rises to it at most once, see
+        Newton's iteration finds a time, and one step of interval Newton proves that there is
+        exactly one root in an interval around it, on which V rises.  Before that root V is below
+        the threshold: a V that begins below it rises to it at most once, see
         ``Neuron.time_to_threshold``.
         """
         numbers = neuron.tau_mem, neuron.tau_syn, neuron.threshold, start.voltage, start.current
         key = self.key_of("crossing", *(number.key for number in numbers))
         if key not in self._crossings:
             with self._scratch():
-                proven = self._proven_crossing(neuron, start, self._near(neuron, start))
+                proven = self._proven_crossing(neuron, start)
             self._crossings[key] = Ball(self, proven, None if proven.is_exact() else key)
         return self._crossings[key]
 
-    def _near(self, neuron: Neuron, start: Segment) -> Ball:
-        """An approximation of the crossing, in mpmath."""
-        numbers = numbers_with(self.digits + 5)
+    def _proven_crossing(self, neuron: Neuron, start: Segment) -> flint.arb:
+        """Prove a time found in floats, or else, as where V nearly grazes, one found in mpmath."""
+        for digits in (None, self.digits + 5):
+            near = self._ball_of(_rounded(neuron, start, numbers_with(digits)))
+            try:
+                return self._interval_newton(neuron, start, self._improved(neuron, start, near))
+            except Undecided as undecided:
+                not_proven = undecided
+        raise not_proven
 
-        def rounded(ball: Ball) -> Any:
-            if _is_infinite(ball.value):
-                return numbers.convert(float(ball))
-            mantissa, exponent = map(int, ball.value.mid().man_exp())
-            return numbers.convert(mantissa) * numbers.convert(2) ** exponent
+    def _ball_of(self, number: Any) -> Ball:
+        """The ball of radius 0 around a float or a number of mpmath."""
+        if isinstance(number, float):
+            return self._convert(number)
+        return Ball(self, flint.arb(tuple(map(int, number.man_exp))))
 
-        parameters = {
-            name: rounded(value) for name, value in vars(neuron).items() if name != "numbers"
-        }
-        near = Neuron(numbers, **parameters).newton(
-            Segment(numbers.convert(0), rounded(start.voltage), rounded(start.current), False)
-        )
-        mantissa, exponent = near.man_exp
-        return Ball(self, flint.arb((int(mantissa), int(exponent))))
+    def _improved(self, neuron: Neuron, start: Segment, near: Ball) -> Ball:
+        """A better approximation, by Newton's iteration with midpoints."""
+        before = inf
+        for _ in range(_MOST_STEPS):
+            voltage, current = neuron.flow(start, near)
+            step = (neuron.threshold - voltage) / neuron.slope(voltage, current)
+            size = abs(float(step))
+            if not size < before / 2:
+                break
+            before = size
+            near = Ball(self, (near + step).value.mid())
+        return near
 
-    def _proven_crossing(self, neuron: Neuron, start: Segment, near: Ball) -> flint.arb:
-        """Interval Newton: N = m - f(m)/f'(T) inside of T; then the root in T is unique and in N.
+    def _interval_newton(self, neuron: Neuron, start: Segment, near: Ball) -> flint.arb:
+        """The interval N = m - f(m)/f'(T) if it is inside of T: then it has T's only root.
 
         f' > 0 on T, so the root is one at which V rises, and T > 0, so it comes after the start.
         """
@@ -373,6 +402,22 @@ class Balls(Numbers):
                     return step
             radius = radius * 4
         raise Undecided(voltage, neuron.threshold)
+
+
+def _rounded(neuron: Neuron, start: Segment, numbers: Numbers) -> Any:
+    """The first crossing in rounded numbers, of the midpoints."""
+
+    def midpoint(ball: Ball) -> Any:
+        if numbers.convert is float or _is_infinite(ball.value):
+            return numbers.convert(float(ball))
+        mantissa, exponent = map(int, ball.value.mid().man_exp())
+        return numbers.convert(mantissa) * numbers.convert(2) ** exponent
+
+    parameters = {
+        name: midpoint(value) for name, value in vars(neuron).items() if name != "numbers"
+    }
+    state = midpoint(start.voltage), midpoint(start.current)
+    return Neuron(numbers, **parameters).newton(Segment(numbers.convert(0), *state, False))
 
 
 def _exp_divided_difference(*arguments: flint.arb) -> flint.arb:
@@ -397,15 +442,23 @@ def _exp_divided_difference(*arguments: flint.arb) -> flint.arb:
 
 
 def lower_float(value: flint.arb) -> float:
-    """The largest float that is not above any number of a ball, or the one below it."""
-    return -upper_float(-value)
+    """The largest float that is not above any number of a ball."""
+    if not value.is_finite():
+        return float(value) if _is_infinite(value) else -inf
+    with _bits(_MANY_BITS):
+        lowest = value.lower()
+    found = float(lowest)
+    while flint.arb(found) > lowest:
+        found = nextafter(found, -inf)
+    return found
 
 
 def upper_float(value: flint.arb) -> float:
-    """The smallest float that is not below any number of a ball, or the one above it."""
+    """The smallest float that is not below any number of a ball."""
     if not value.is_finite():
         return float(value) if _is_infinite(value) else inf
-    highest = value.upper()
+    with _bits(_MANY_BITS):
+        highest = value.upper()
     found = float(highest)
     while flint.arb(found) < highest:
         found = nextafter(found, inf)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from evsim.engines.reference.balls import upper_float
 from evsim.engines.reference.network import Event, Simulation
 from evsim.engines.reference.neuron import Number
 from evsim.engines.reference.undecided import Undecided
@@ -21,9 +20,9 @@ class CertifiedSimulation(Simulation):
     def check_times(self, precision: float) -> None:
         """Undecided if a spike time may be off by more than ``precision`` ms."""
         for emission in self.emissions:
-            if upper_float(emission.time.value.rad()) > precision:
-                what = f"sample {self.sample}: the time of {self._told(emission)}, to within"
-                raise Undecided(emission.time, emission.time, f"{what} {precision:g} ms,")
+            if emission.time.radius.upper > precision:
+                what = f"sample {self.sample}: the time of {self._told(emission)}"
+                raise Undecided(emission.time, emission.time, f"{what} to {precision:g} ms")
 
     def _wait_for(self, event: Event) -> None:
         try:

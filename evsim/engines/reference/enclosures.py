@@ -16,8 +16,8 @@ from evsim.engines.protocol import SimulatedBatch
 from evsim.engines.reference.state import CertifiedState, events_of
 from evsim.network.checks import check_trace
 from evsim.network.network import Network
-from evsim.network.parameters import numbers
-from evsim.readouts import FirstSpike, Mean, Peak, Readout
+from evsim.network.parameters import spread
+from evsim.readouts import FirstSpike, Mean, Peak, Readout, Voltage
 
 if TYPE_CHECKING:
     from evsim.engines.reference.balls import Ball
@@ -69,20 +69,27 @@ def _bounds(number: Ball | float) -> tuple[float, float, float]:
 def parameter_bounds(network: Network, name: str, flat: NDArray[Any]) -> Bounds:
     """Bounds of a gradient in the shape of a parameter; that of its stored entries if sparse.
 
-    ``flat`` has the gradient per synapse or per unit, as for ``Network.fold``.
+    ``flat`` has the gradient per synapse or per unit, in balls, as for ``Network.fold``.
     """
-    parameter = network.parameters[name]
+    owner, kind = name.rsplit(".", 1)
+    if kind not in ("weight", "delay"):
+        return bounds_of(np.asarray(network.fold(name, flat), object))
+    index = [connection.name for connection in network.connections].index(owner)
+    connection, parameter = network.connections[index], network.parameters[name]
+    per_synapse = flat[network.topology.slots[index]]
     if is_sparse(parameter):
-        # Each stored entry has a synapse of its own, whose place ``fold`` tells.
-        order = network.fold(name, np.arange(flat.size, dtype=np.float64))
-        return bounds_of(flat[numbers(order).astype(np.int64)])
-    return bounds_of(np.asarray(network.fold(name, flat), object))
+        return bounds_of(per_synapse)
+    shape = network.population(connection.target).units, network.population(connection.source).units
+    places = np.arange(parameter.size, dtype=np.float64).reshape(parameter.shape)
+    sums = np.zeros(parameter.size, object)
+    np.add.at(sums, spread(places, connection.weight, shape).astype(np.int64), per_synapse)
+    return bounds_of(sums.reshape(parameter.shape))
 
 
 def check_enclosed(readouts: Sequence[Readout]) -> None:
     """ValueError for readouts, pulled back together, of which a part is computed in float64."""
     for readout in readouts:
-        if not readout.is_elementary:
+        if not (readout.is_elementary or isinstance(readout, Voltage)):
             raise ValueError(
                 f"{readout} has no enclosure: it is integrated or weighted in float64; read a Mean "
                 "with a closed form, a Peak, spike times or voltages"

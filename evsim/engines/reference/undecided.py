@@ -42,7 +42,7 @@ class UndecidedError(EngineError):
     values : tuple of two floats
         The two numbers: times in ms, or voltages.
     width : float
-        By how much they differ at most.
+        By how much they differ at most, rounded up.
     digits : int
         With how many digits this was found.
     """
@@ -50,13 +50,14 @@ class UndecidedError(EngineError):
     def __init__(self, undecided: Undecided, digits: int, sample: int | None = None) -> None:
         self.sample = sample
         self.values = float(undecided.one), float(undecided.other)
-        self.width = undecided.one.distance(undecided.other)
+        difference = undecided.one.distance(undecided.other)
+        self.width = difference.upper
         self.digits = digits
         one, other = self.values
         super().__init__(
             f"{undecided.what or 'a decision'} is not decided with {digits} digits: {one:.17g} and "
-            f"{other:.17g} differ by at most {self.width:.3g} and may be equal; change the input "
-            "or a parameter a little, or allow more digits with digits_limit"
+            f"{other:.17g} differ by less than {difference.at_most()} and may be equal; change the "
+            "input or a parameter a little, or allow more digits with digits_limit"
         )
 
 
