@@ -20,12 +20,10 @@ from evsim.network import (
     Uniform,
 )
 from evsim.simulation import (
-    Certificate,
     Gradient,
     Run,
     SilentNetworkWarning,
     TimeUnitWarning,
-    certify,
     gradient,
     simulate,
 )
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     from evsim import encoding, engines, metrics, nir, plotting, storage, study, tasks, testing
     from evsim.data import augment
     from evsim.data.dataset import Dataset
+    from evsim.simulation.certificate import Certificate, certify
     from evsim.storage.run_folder import load
     from evsim.training import StopTraining, evaluate, fit, predict, schedules
     from evsim.training import optimisers as optim
@@ -95,10 +94,12 @@ __all__ = [
 _DEFINED_IN = {
     "SGD": "evsim.training.optimisers",
     "Adam": "evsim.training.optimisers",
+    "Certificate": "evsim.simulation.certificate",
     "Dataset": "evsim.data.dataset",
     "EarlyStopping": "evsim.training.schedules",
     "StopTraining": "evsim.training",
     "TrainingWarning": "evsim.training.advice.warning",
+    "certify": "evsim.simulation.certificate",
     "evaluate": "evsim.training",
     "fit": "evsim.training",
     "load": "evsim.storage",

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 import evsim
 from evsim.cli import main
 from evsim.engines import Reference
-from evsim.readouts import FirstSpike, Mean, Peak, SpikeTimes, Voltage
+from evsim.readouts import Mean, Peak, SpikeTimes, Voltage
 
 flint = pytest.importorskip("flint")
 
@@ -102,21 +102,17 @@ def test_spike_times_are_enclosed(case):
 
 
 READOUTS = [
-    Mean(),
-    Mean("exponential"),
     Mean("linear"),
-    Mean(population="hidden"),
+    Mean("exponential", population="hidden"),
     Peak(),
-    FirstSpike(population="hidden"),
     SpikeTimes(2, population="hidden"),
     Voltage(times=[1.0, 6.0, 25.0]),
-    Voltage(times=[6.0], population="hidden"),
 ]
 
 
 @pytest.mark.parametrize("readout", READOUTS, ids=str)
 def test_readouts_and_their_gradients_are_enclosed(case, readout):
-    network, run, expected = case
+    _, run, expected = case
     many = MANY.read_exact(expected.state, readout)
     assert_enclosed(CERTIFIED.read_exact(run.state, readout), many, widest=1e-28)
     bounds = run.enclosure.read(readout)
@@ -139,13 +135,70 @@ def test_readouts_and_their_gradients_are_enclosed(case, readout):
     assert pulled.enclosure.input_times["input"].contain(plain.input_times).all()
 
 
+def cross_entropy_in_many_digits(values, labels):
+    losses, slopes = [], np.empty(values.shape, object)
+    for row, (logits, label) in enumerate(zip(values, labels, strict=True)):
+        weights = [mpmath.exp(logit) for logit in logits]
+        losses.append(mpmath.log(sum(weights)) - logits[label])
+        for k, weight in enumerate(weights):
+            slopes[row, k] = (weight / sum(weights) - (k == label)) / len(labels)
+    return losses, slopes
+
+
+def first_spike_loss_in_many_digits(values, labels):
+    """D 71 with delta = 2 ms, of outputs that all spike."""
+    losses, slopes = [], np.empty(values.shape, object)
+    for row, (times, label) in enumerate(zip(values, labels, strict=True)):
+        errors = [time - times[label] - 2 for time in times]
+        errors[label] = mpmath.mpf(0)
+        losses.append(sum(error**2 for error in errors) / 2)
+        slopes[row] = [error / len(labels) for error in errors]
+        slopes[row, label] = -sum(errors) / len(labels)
+    return losses, slopes
+
+
+@pytest.mark.parametrize(
+    ("loss", "in_many_digits", "drive"),
+    [
+        (evsim.losses.CrossEntropy(Mean("exponential")), cross_entropy_in_many_digits, 1.0),
+        (evsim.losses.TimeInvariantMSE(), first_spike_loss_in_many_digits, 6.0),
+    ],
+    ids=["cross-entropy", "first spikes"],
+)
+def test_losses_and_their_gradients_are_enclosed(loss, in_many_digits, drive):
+    network, labels = network_of("recurrent"), [1, 0]
+    if drive > 1:
+        output = evsim.LIF("output", 2)
+        network = evsim.Network([*network.populations[:2], output], network.connections)
+        weight = drive * network.parameters["hidden->output.weight"]
+        network = network.replace({"hidden->output.weight": np.abs(weight)})
+    enclosure = evsim.gradient(network, SPIKES, labels, loss, DURATION, engine=CERTIFIED).enclosure
+    state = evsim.simulate(network, SPIKES, DURATION, MANY).state
+    values = MANY.read_exact(state, loss.readout)
+    with mpmath.workdps(80):
+        losses, slopes = in_many_digits(values, labels)
+    exact = MANY.pull_back_exact(state, loss.readout, slopes)
+    assert enclosure.losses.contain(np.array(losses, float)).all()
+    assert (enclosure.losses.radius < 1e-28).all()
+    expected = {
+        "input->hidden.weight": exact.weight[network.topology.slots[0]].reshape(3, 2),
+        "hidden->hidden.weight": exact.weight[network.topology.slots[2]],
+        "hidden.tau_syn": sum(exact.tau_syn[2:5]),
+    }
+    for name, gradient in expected.items():
+        assert enclosure.parameters[name].contain(np.asarray(gradient, float)).all()
+        assert (enclosure.parameters[name].radius < 1e-26).all()
+
+
 def test_traces_are_enclosed(case):
     _, run, expected = case
     times = [0.0, 3.0, 11.0]
     for name in ("hidden", "output"):
         bounds = run.enclosure.voltage(name, times), run.enclosure.current(name, times)
         for one, values in zip(bounds, (expected.voltage, expected.current), strict=True):
-            assert np.abs(values(name, times) - one.lower).max() < 1e-15  # a rest is added in float64
+            assert (
+                np.abs(values(name, times) - one.lower).max() < 1e-15
+            )  # a rest is added in float64
             assert (one.upper <= np.nextafter(one.lower, np.inf)).all()
 
 
@@ -379,9 +432,17 @@ def test_refusals():
         certified.enclosure.read(Mean("sigmoid"))
     with pytest.raises(ValueError, match="sigmoid"):
         _ = certified.pull_back(Mean("sigmoid"), np.ones((2, 2))).enclosure
-    both = {Mean(): np.ones((2, 2)), Mean("linear"): np.ones((2, 2))}
-    with pytest.raises(ValueError, match="two weightings"):
-        _ = certified.pull_back(both).enclosure
+    for other in (Mean("linear"), Peak()):
+        both = {Mean(): np.ones((2, 2)), other: np.ones((2, 2))}
+        with pytest.raises(ValueError, match="pull them back one by one"):
+            _ = certified.pull_back(both).enclosure
+    for loss in (
+        evsim.losses.CrossEntropy(Mean("sigmoid")),
+        evsim.losses.TimeAveragedCrossEntropy(),
+    ):
+        gradient = evsim.gradient(network, SPIKES, [0, 1], loss, DURATION, engine=CERTIFIED)
+        with pytest.raises(ValueError, match="computes in float64"):
+            _ = gradient.enclosure
     with pytest.raises(ValueError, match="no spikes of 'hidden'"):
         evsim.certify(network, SPIKES, DURATION, {})
     with pytest.raises(ValueError, match="tolerance"):

@@ -16,7 +16,7 @@ Nowotny, Turner and Knight, loss shaping with EventProp.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -108,7 +108,7 @@ class Adjoint(Brief):
     readout sees of the rest itself.  ``limited`` counts the spikes at which the limit on lambda_V
     acted.  ``state`` is for the engine, for traces; where an engine made one pass for each
     population that is read, ``passes`` has the adjoints of these passes instead, whose sum this is.
-    ``readouts`` are those that were pulled back.
+    ``parts`` and ``adjustments`` are what was pulled back.
     """
 
     parameters: dict[str, Parameter]
@@ -117,7 +117,8 @@ class Adjoint(Brief):
     limited: int = 0
     state: Any = None
     passes: tuple[Adjoint, ...] = ()
-    readouts: tuple[Readout, ...] = ()
+    parts: tuple[ReadoutCotangents, ...] = ()
+    adjustments: Adjustments = NO_ADJUSTMENTS
 
 
 class Engine(ABC):
@@ -247,8 +248,17 @@ class Engine(ABC):
         """Proven bounds of what was simulated; ValueError for an engine that proves none."""
         raise ValueError(self._without_enclosures)
 
-    def gradient_enclosure(self, state: Any, adjoint: Adjoint) -> Any:
-        """Proven bounds of gradients; ValueError for an engine that proves none."""
+    def gradient_enclosure(
+        self,
+        state: Any,
+        parts_of: Callable[[SimulatedBatch], Sequence[ReadoutCotangents]],
+        wrt: Sequence[str],
+        adjustments: Adjustments = NO_ADJUSTMENTS,
+    ) -> Any:
+        """Proven bounds of gradients; ValueError for an engine that proves none.
+
+        ``parts_of`` makes what is pulled back of a batch whose readouts are the engine's numbers.
+        """
         raise ValueError(self._without_enclosures)
 
     @property
@@ -397,7 +407,7 @@ class SimulatedBatch(Brief):
                     parameters=_with_direct(adjoint.parameters, sources.parameters),
                     input_times=_with_direct(adjoint.input_times, sources.input_times),
                 )
-        return replace(adjoint, readouts=tuple(part.readout for part in parts))
+        return replace(adjoint, parts=tuple(parts), adjustments=adjustments)
 
     # -- traces -------------------------------------------------------------------------------
 

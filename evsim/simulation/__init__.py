@@ -1,18 +1,15 @@
 """simulate and gradient: the two calls that run a network, and what they return."""
 
-from evsim.simulation.certificate import Certificate, certify
 from evsim.simulation.gradients import Gradient, gradient
 from evsim.simulation.run import Run, simulate
 from evsim.simulation.silence import SilentNetworkWarning
 from evsim.simulation.units_of_time import TimeUnitWarning
 
 __all__ = [
-    "Certificate",
     "Gradient",
     "Run",
     "SilentNetworkWarning",
     "TimeUnitWarning",
-    "certify",
     "gradient",
     "simulate",
 ]

@@ -1,4 +1,4 @@
-"""certify: whether spikes in float64 are those of the network, proven; Certificate: what it says."""
+"""certify: prove that spikes in float64 are those of a network; Certificate: what is proven."""
 
 from __future__ import annotations
 
@@ -80,8 +80,11 @@ def certify(
         emitted = exact.spikes(exact.simulate(network, inputs, duration))
     names = [p.name for p in network.populations if isinstance(p, LIF)]
     found = {name: _checked(emitted, name, network, inputs) for name in names}
-    deviations, digits_needed, differences, undecided = [], [], [], []
-    for sample, result in enumerate(engine.certified_samples(network, inputs, duration)):
+    deviations: list[float] = []
+    digits_needed: list[int] = []
+    differences: list[str] = []
+    undecided: list[UndecidedError] = []
+    for result in engine.certified_samples(network, inputs, duration):
         if isinstance(result, UndecidedError):
             undecided.append(result)
             deviations.append(np.nan)
@@ -113,7 +116,7 @@ def _checked(
     check_is(emitted, "emitted", Mapping, "give a mapping from population to SpikeTrains")
     if name not in emitted:
         raise ValueError(f"emitted has no spikes of {name!r}: give those of every LIF population")
-    trains = emitted[name]
+    trains: SpikeTrains = emitted[name]
     check_is(trains, f"emitted[{name!r}]", SpikeTrains, "give SpikeTrains")
     shape = len(next(iter(inputs.values()))), network.population(name).units
     if (len(trains), trains.unit_count) != shape:
@@ -162,7 +165,8 @@ def _matched(
     for emission in simulation.emissions:
         if emission.unit in proven:
             proven[emission.unit].append(emission)
-    pairs, told = [], []
+    pairs: list[_Pair] = []
+    told: list[str] = []
     for unit, emissions in proven.items():
         if len(emissions) != len(times[unit]):
             told.append(_other_number(simulation, unit, emissions, times[unit]))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,12 @@ from evsim.arguments.named import Named
 from evsim.display.html_table import html_table
 from evsim.display.short_repr import and_more, first
 from evsim.engines.protocol import Adjoint, SimulatedBatch
-from evsim.engines.reference.enclosures import GradientEnclosure, check_enclosed
 from evsim.network.checks import check_trace
 from evsim.network.parameters import Parameter, largest, norm
+from evsim.readouts.base import ReadoutCotangents
+
+if TYPE_CHECKING:
+    from evsim.engines.reference.enclosures import GradientEnclosure
 
 
 @helpful
@@ -70,16 +74,19 @@ class PulledBack:
 
     @cached_property
     def enclosure(self) -> GradientEnclosure:
-        """Proven bounds of the gradients, for the cotangents as they are, in float64.
-
-        Those of ``run.pull_back`` are given; those of a loss are what the loss has computed in
-        float64 from the run.
+        """Proven bounds of the gradients.
 
         Raises ValueError for an engine other than ``Reference(digits=..., certified=True)``, and
-        for readouts that are integrated numerically.
+        for losses and readouts that are integrated numerically.
         """
-        check_enclosed(self.adjoint.readouts)
-        found: GradientEnclosure = self.run.engine.gradient_enclosure(self.run.state, self.adjoint)
+        return self._enclosed(lambda batch: self.adjoint.parts)
+
+    def _enclosed(
+        self, parts_of: Callable[[SimulatedBatch], Sequence[ReadoutCotangents]]
+    ) -> GradientEnclosure:
+        found: GradientEnclosure = self.run.engine.gradient_enclosure(
+            self.run.state, parts_of, list(self.adjoint.parameters), self.adjoint.adjustments
+        )
         return found
 
     @property

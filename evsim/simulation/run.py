@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from evsim.display.html_table import html_table
 from evsim.display.short_repr import and_more, first
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine, Report, SimulatedBatch
-from evsim.engines.reference.enclosures import Enclosure
 from evsim.network.checks import (
     check_has_voltage,
     check_inputs,
@@ -35,6 +34,9 @@ from evsim.simulation.checks import check_time_constants
 from evsim.simulation.pulled_back import PulledBack
 from evsim.simulation.silence import warn_of_unreached
 from evsim.simulation.units_of_time import warn_of_seconds
+
+if TYPE_CHECKING:
+    from evsim.engines.reference.enclosures import Enclosure
 
 
 @np.errstate(under="ignore")

@@ -19,6 +19,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import count
 from math import ceil, inf, log2, nextafter
 from typing import Any
@@ -39,6 +40,8 @@ _MOST_STEPS = 100
 
 _MANY_BITS = 2000
 """With which ends of intervals are found; fewer would make a bound wider, never wrong."""
+
+_floats_refused: ContextVar[bool] = ContextVar("_floats_refused", default=False)
 
 _new_keys = count()
 
@@ -188,13 +191,33 @@ class Ball:
         return NotImplemented if other is None else other <= self
 
     def __bool__(self) -> bool:
-        return not self == 0
+        return self != 0
 
     # -- other numbers --------------------------------------------------------------------
 
     def __float__(self) -> float:
         """The float nearest to the midpoint."""
+        if _floats_refused.get():
+            raise TypeError("a ball would become a float")
         return float(self.value.mid())
+
+    # NumPy's functions of arrays of objects call these.
+
+    def exp(self) -> Ball:
+        """The exponential."""
+        return _result("exp", flint.arb.exp, self)
+
+    def expm1(self) -> Ball:
+        """The exponential minus 1."""
+        return _result("expm1", flint.arb.expm1, self)
+
+    def log(self) -> Ball:
+        """The natural logarithm."""
+        return _result("log", flint.arb.log, self)
+
+    def log1p(self) -> Ball:
+        """The natural logarithm of 1 plus the number."""
+        return _result("log1p", flint.arb.log1p, self)
 
     def __repr__(self) -> str:
         return f"Ball({self.value})"
@@ -272,10 +295,10 @@ class Balls(Numbers):
     def __init__(self, digits: int) -> None:
         super().__init__(
             convert=self._convert,
-            exp=self._function("exp"),
-            expm1=self._function("expm1"),
-            log=self._function("log"),
-            log1p=self._function("log1p"),
+            exp=lambda number: self._convert(number).exp(),
+            expm1=lambda number: self._convert(number).expm1(),
+            log=lambda number: self._convert(number).log(),
+            log1p=lambda number: self._convert(number).log1p(),
             epsilon=0.1**digits,
         )
         self.digits = digits
@@ -289,6 +312,8 @@ class Balls(Numbers):
 
     def _convert(self, number: Any) -> Ball:
         found = self.coerced(number)
+        if found is None and number != number:
+            return Ball(self, flint.arb.nan())  # of a unit that lacks a parameter; never used
         if found is None:
             raise TypeError(f"{number!r} is no number of which a ball can be made")
         return found
@@ -299,7 +324,7 @@ class Balls(Numbers):
             return number
         if isinstance(number, str):
             number = float(number)  # "inf"
-        if isinstance(number, (int, float)):
+        if isinstance(number, (int, float)) and number == number:
             return Ball(self, flint.arb(number))  # exact, whatever the precision is
         return None
 
@@ -319,10 +344,6 @@ class Balls(Numbers):
             key = self._keys[parts] = next(_new_keys)
         return key
 
-    def _function(self, name: str) -> Callable[[Any], Ball]:
-        compute = getattr(flint.arb, name)
-        return lambda number: _result(name, compute, self._convert(number))
-
     @contextmanager
     def _scratch(self) -> Iterator[None]:
         """Numbers that nobody will compare with others need no lasting keys."""
@@ -331,6 +352,10 @@ class Balls(Numbers):
             yield
         finally:
             self._named = before
+
+    def is_less(self, one: Ball, other: Any) -> bool:
+        """Whether one midpoint is less."""
+        return bool(one.value.mid() < self._convert(other).value.mid())
 
     def divided_difference(self, *arguments: Ball) -> Ball:
         """exp[x, y, ...], whose value is a limit where arguments meet.
@@ -378,7 +403,7 @@ class Balls(Numbers):
         for _ in range(_MOST_STEPS):
             voltage, current = neuron.flow(start, near)
             step = (neuron.threshold - voltage) / neuron.slope(voltage, current)
-            size = abs(float(step))
+            size = abs(float(step.value.mid()))
             if not size < before / 2:
                 break
             before = size
@@ -409,7 +434,7 @@ def _rounded(neuron: Neuron, start: Segment, numbers: Numbers) -> Any:
 
     def midpoint(ball: Ball) -> Any:
         if numbers.convert is float or _is_infinite(ball.value):
-            return numbers.convert(float(ball))
+            return numbers.convert(float(ball.value.mid()))
         mantissa, exponent = map(int, ball.value.mid().man_exp())
         return numbers.convert(mantissa) * numbers.convert(2) ** exponent
 
@@ -436,6 +461,16 @@ def _exp_divided_difference(*arguments: flint.arb) -> flint.arb:
         matrix[i, i] = argument - high
         matrix[i - 1, i] = 1
     return high.exp() * matrix.exp()[0, size - 1]
+
+
+@contextmanager
+def no_floats() -> Iterator[None]:
+    """Raise TypeError where code of others would silently make a float of a ball."""
+    token = _floats_refused.set(True)
+    try:
+        yield
+    finally:
+        _floats_refused.reset(token)
 
 
 # -- floats on either side ----------------------------------------------------------------

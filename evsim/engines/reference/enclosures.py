@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +19,8 @@ from evsim.engines.reference.state import CertifiedState, events_of
 from evsim.network.checks import check_trace
 from evsim.network.network import Network
 from evsim.network.parameters import spread
-from evsim.readouts import FirstSpike, Mean, Peak, Readout, Voltage
+from evsim.readouts import FirstSpike, Mean, Peak, Readout, SpikeTimes, Voltage, VoltageAt
+from evsim.readouts.base import ReadoutCotangents
 
 if TYPE_CHECKING:
     from evsim.engines.reference.balls import Ball
@@ -66,41 +69,69 @@ def _bounds(number: Ball | float) -> tuple[float, float, float]:
     return lower_float(value), upper_float(value), radius
 
 
-def parameter_bounds(network: Network, name: str, flat: NDArray[Any]) -> Bounds:
-    """Bounds of a gradient in the shape of a parameter; that of its stored entries if sparse.
+# -- gradients ----------------------------------------------------------------------------
 
-    ``flat`` has the gradient per synapse or per unit, in balls, as for ``Network.fold``.
+
+def parameter_numbers(network: Network, name: str, flat: NDArray[Any]) -> NDArray[Any]:
+    """A gradient in the shape of a parameter; that of its stored entries if sparse.
+
+    ``flat`` has it per synapse or per unit, as for ``Network.fold``, in numbers of any type.
     """
     owner, kind = name.rsplit(".", 1)
     if kind not in ("weight", "delay"):
-        return bounds_of(np.asarray(network.fold(name, flat), object))
+        return np.asarray(network.fold(name, flat), object)
     index = [connection.name for connection in network.connections].index(owner)
     connection, parameter = network.connections[index], network.parameters[name]
-    per_synapse = flat[network.topology.slots[index]]
+    per_synapse: NDArray[Any] = flat[network.topology.slots[index]]
     if is_sparse(parameter):
-        return bounds_of(per_synapse)
-    shape = network.population(connection.target).units, network.population(connection.source).units
+        return per_synapse
+    post, pre = (network.population(end).units for end in (connection.target, connection.source))
     places = np.arange(parameter.size, dtype=np.float64).reshape(parameter.shape)
     sums = np.zeros(parameter.size, object)
-    np.add.at(sums, spread(places, connection.weight, shape).astype(np.int64), per_synapse)
-    return bounds_of(sums.reshape(parameter.shape))
+    of_synapses = spread(places, connection.weight, (post, pre)).astype(np.int64)
+    np.add.at(sums, of_synapses, per_synapse)
+    return sums.reshape(parameter.shape)
 
 
-def check_enclosed(readouts: Sequence[Readout]) -> None:
+def in_numbers(part: ReadoutCotangents, convert: Callable[[Any], Any]) -> ReadoutCotangents:
+    """The same cotangents, floats or numbers, as numbers of an engine."""
+    converted = np.frompyfunc(convert, 1, 1)
+    slopes = None if part.spike_slopes is None else converted(part.spike_slopes)
+    return ReadoutCotangents(part.readout, converted(part.cotangents), slopes)
+
+
+@contextmanager
+def refused_with_floats() -> Iterator[None]:
+    """ValueError where a loss or a readout is not computed in the numbers it is given."""
+    try:
+        yield
+    except (TypeError, AttributeError) as error:
+        raise ValueError(
+            f"the gradient has no enclosure: its loss or readout computes in float64 ({error}); "
+            "pull back cotangents of your own with run.pull_back, or choose another"
+        ) from error
+
+
+def check_enclosed(readouts: Sequence[Readout], network: Network) -> None:
     """ValueError for readouts, pulled back together, of which a part is computed in float64."""
+    driving = defaultdict(set)
     for readout in readouts:
         if not (readout.is_elementary or isinstance(readout, Voltage)):
             raise ValueError(
                 f"{readout} has no enclosure: it is integrated or weighted in float64; read a Mean "
                 "with a closed form, a Peak, spike times or voltages"
             )
-    means: dict[str | None, str] = {}
-    for mean in (readout for readout in readouts if isinstance(readout, Mean)):
-        if means.setdefault(mean.population, mean.weighting) != mean.weighting:
+        if not isinstance(readout, (FirstSpike, SpikeTimes, Voltage, VoltageAt)):
+            driving[readout.population_of(network)].add(repr(replace(readout, population=None)))
+    for population, several in driving.items():
+        if len(several) > 1:
             raise ValueError(
-                "gradients of means with two weightings of one population have no enclosure: one "
-                "of them is integrated numerically; pull them back one by one"
+                f"gradients of {' and '.join(sorted(several))} of {population!r} together have no "
+                "enclosure: one of them is integrated numerically; pull them back one by one"
             )
+
+
+# -- what is enclosed -----------------------------------------------------------------------
 
 
 @helpful
@@ -138,7 +169,7 @@ class Enclosure(Brief):
         Raises ValueError for a readout that is computed in float64, such as an integral.
         """
         check_is(readout, "readout", Readout, "give one such as evsim.readouts.Peak()")
-        check_enclosed([readout])
+        check_enclosed([readout], self.batch.network)
         readout.population_of(self.batch.network)
         readout.check(self.batch.duration, self.batch.batch_size)
         return bounds_of(self.batch.read(readout))
@@ -176,10 +207,13 @@ class GradientEnclosure(Brief):
     Parameters
     ----------
     parameters : mapping from parameter name to Bounds
-        In the shape of the parameter.
+        In the shape of the parameter; of the stored entries, if it is sparse.
     input_times : mapping from input population to Bounds
         With respect to each input spike time, shape (events,).
+    losses : Bounds or None
+        The loss of each sample, shape (batch,); None without a loss.
     """
 
     parameters: Mapping[str, Bounds]
     input_times: Mapping[str, Bounds]
+    losses: Bounds | None = None

@@ -40,7 +40,10 @@ from evsim.engines.reference.enclosures import (
     Enclosure,
     GradientEnclosure,
     bounds_of,
-    parameter_bounds,
+    check_enclosed,
+    in_numbers,
+    parameter_numbers,
+    refused_with_floats,
 )
 from evsim.engines.reference.network import InputEvent, Model, SampleDropout, Simulation
 from evsim.engines.reference.neuron import Number, Numbers, numbers_with
@@ -267,7 +270,8 @@ class Reference(Engine):
         duration: float,
         dropout: Dropout | None = None,
     ) -> State:
-        model, events = Model.from_network(network, self.numbers), self.input_events(network, inputs)
+        model = Model.from_network(network, self.numbers)
+        events = self.input_events(network, inputs)
         if self.certified:
             return self._simulate_certified(model, events, duration, dropout)
         return self.simulate_model(model, events, duration, dropout)
@@ -305,10 +309,14 @@ class Reference(Engine):
         """Run a network in balls, each sample with as many digits as its decisions need."""
         simulated = self._simulator(model.network, input_events, duration, dropout)
         found = [self._settled(simulated, sample) for sample in range(len(input_events))]
-        samples, digits = ([pair[k] for pair in found] for k in (0, 1))
-        end = model.numbers.convert(duration)
         return CertifiedState(
-            model, end, input_events, samples, digits, self.digits_limit, simulated
+            model,
+            model.numbers.convert(duration),
+            input_events,
+            [simulation for simulation, _ in found],
+            [digits for _, digits in found],
+            self.digits_limit,
+            simulated,
         )
 
     def certified_samples(
@@ -617,19 +625,43 @@ class Reference(Engine):
 
     def enclosure(self, state: Any) -> Enclosure:
         if not isinstance(state, CertifiedState):
-            return super().enclosure(state)
+            raise ValueError(self._without_enclosures)
         return Enclosure(NumberBatch.of(self, state), state)
 
-    def gradient_enclosure(self, state: Any, adjoint: Adjoint) -> GradientEnclosure:
+    def gradient_enclosure(
+        self,
+        state: Any,
+        parts_of: Callable[[SimulatedBatch], Sequence[ReadoutCotangents]],
+        wrt: Sequence[str],
+        adjustments: Adjustments = NO_ADJUSTMENTS,
+    ) -> GradientEnclosure:
         if not isinstance(state, CertifiedState):
-            return super().gradient_enclosure(state, adjoint)
-        balls, network = adjoint.state, state.network
+            raise ValueError(self._without_enclosures)
+        from evsim.engines.reference.balls import no_floats
+
+        batch = NumberBatch.of(self, state)
+
+        def pulled_back() -> tuple[AdjointState, Sequence[AdjointSources]]:
+            with no_floats(), refused_with_floats():
+                parts = [in_numbers(part, self.numbers.convert) for part in parts_of(batch)]
+                check_enclosed([part.readout for part in parts], state.network)
+                sources = batch.adjoint_sources(parts, adjustments)
+            return self._pull_back(state, sources).computed(wrt), sources
+
+        adjoint, sources = state.answer(pulled_back)
+        names = {name: name.rsplit(".", 1)[1] for name in wrt}
+        gradients = {
+            name: parameter_numbers(state.network, name, getattr(adjoint, kind))
+            for name, kind in names.items()
+        }
+        input_times = dict(adjoint.input_times)
+        for part in sources:
+            for all_of, direct in ((gradients, part.parameters), (input_times, part.input_times)):
+                for name in direct.keys() & all_of.keys():
+                    all_of[name] = all_of[name] + direct[name]
         return GradientEnclosure(
-            {
-                name: parameter_bounds(network, name, getattr(balls, name.rsplit(".", 1)[1]))
-                for name in adjoint.parameters
-            },
-            {name: bounds_of(slopes) for name, slopes in balls.input_times.items()},
+            {name: bounds_of(gradient) for name, gradient in gradients.items()},
+            {name: bounds_of(slopes) for name, slopes in input_times.items()},
         )
 
 

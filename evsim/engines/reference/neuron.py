@@ -35,7 +35,7 @@ Response = Callable[..., Number]  # of time constants, whose exponentials are co
 class Numbers:
     """A number type: the conversion to it, and its elementary functions.
 
-    ``epsilon`` is the distance from 1 to the next larger number.  The two methods are for rounded
+    ``epsilon`` is the distance from 1 to the next larger number.  The methods are for rounded
     numbers; ``balls`` has its own, which prove what they return.
     """
 
@@ -49,6 +49,10 @@ class Numbers:
     def divided_difference(self, *arguments: Number) -> Number:
         """exp[x, y, ...] of any number of arguments, in any order."""
         return _ordered_difference(self, sorted(arguments))
+
+    def is_less(self, one: Number, other: Number) -> bool:
+        """Whether one number is less, where either answer will do if they are nearly equal."""
+        return bool(one < other)
 
     def crossing(self, neuron: Neuron, start: Segment) -> Number:
         """The time from the start until V first reaches the threshold; it is known to do so."""
@@ -334,7 +338,7 @@ class Neuron:
         rise = (current - voltage) / current
         eps = (self.tau_mem - self.tau_syn) / self.tau_mem
         u = eps * rise
-        if 2 * float(u) < 1:
+        if self.numbers.is_less(2 * u, 1):
             return self.tau_syn * rise * (-self.numbers.log1p(-u) / u if u else 1)
         # For u near 1, 1 - u loses digits; this is the same value without that difference.
         rest = (rise * self.tau_syn + self.tau_mem * voltage / current) / self.tau_mem
