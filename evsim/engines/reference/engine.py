@@ -8,7 +8,7 @@ against.  ``neuron`` has the equations of one neuron between its events, ``netwo
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.util import find_spec
@@ -417,9 +417,13 @@ class Reference(Engine):
         self, network: Network, inputs: Mapping[str, SpikeTrains], end: float, sample: int
     ) -> Iterator[Event]:
         model = Model.from_network(network, self.numbers)
-        events = self.input_events(network, inputs)[sample]
-        duration = self.numbers.convert(end)
-        for event in Simulation(model, events, duration, sample=sample, **self._settings):
+        events = self.input_events(network, inputs)
+        simulation: Iterable[Any] = Simulation(
+            model, events[sample], self.numbers.convert(end), sample=sample, **self._settings
+        )
+        if self.certified:
+            simulation = self._settled(self._simulator(network, events, end, None), sample)[0].events
+        for event in simulation:
             yield Event(event.time, event.kind.name.lower(), *model.place_of(event.unit))
 
     def spikes(self, state: State) -> dict[str, SpikeTrains]:
