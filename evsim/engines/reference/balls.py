@@ -383,13 +383,15 @@ class Balls(Numbers):
 
     def _proven_crossing(self, neuron: Neuron, start: Segment) -> flint.arb:
         """Prove a time found in floats, or else, as where V nearly grazes, one found in mpmath."""
-        for digits in (None, self.digits + 5):
-            near = self._ball_of(_rounded(neuron, start, numbers_with(digits)))
-            try:
-                return self._interval_newton(neuron, start, self._improved(neuron, start, near))
-            except Undecided as undecided:
-                not_proven = undecided
-        raise not_proven
+        try:
+            return self._proven_near(neuron, start, None)
+        except (Undecided, ArithmeticError, ValueError):  # floats may also overflow
+            return self._proven_near(neuron, start, self.digits + 5)
+
+    def _proven_near(self, neuron: Neuron, start: Segment, digits: int | None) -> flint.arb:
+        """Prove a time found with so many digits; in floats if None."""
+        near = self._ball_of(_rounded(neuron, start, numbers_with(digits)))
+        return self._interval_newton(neuron, start, self._improved(neuron, start, near))
 
     def _ball_of(self, number: Any) -> Ball:
         """The ball of radius 0 around a float or a number of mpmath."""

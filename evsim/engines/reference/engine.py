@@ -422,7 +422,9 @@ class Reference(Engine):
             model, events[sample], self.numbers.convert(end), sample=sample, **self._settings
         )
         if self.certified:
-            simulation = self._settled(self._simulator(network, events, end, None), sample)[0].events
+            simulation = self._settled(self._simulator(network, events, end, None), sample)[
+                0
+            ].events
         for event in simulation:
             yield Event(event.time, event.kind.name.lower(), *model.place_of(event.unit))
 

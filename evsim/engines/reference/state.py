@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from evsim.display.short_repr import Brief
 from evsim.engines.reference.network import InputEvent, Model, Simulation
 from evsim.engines.reference.neuron import Number
-from evsim.engines.reference.undecided import Undecided, more_digits
+from evsim.engines.reference.undecided import Undecided, UndecidedError, with_enough_digits
 from evsim.network.network import Network
 from evsim.network.spike_trains import SpikeTrains
 
@@ -59,10 +59,18 @@ class CertifiedState(State):
             try:
                 return question()
             except Undecided as undecided:
-                for sample, digits in enumerate(self.digits):
-                    more = more_digits(digits, self.digits_limit, undecided)
-                    self.samples[sample] = self.simulated(sample, more)
-                    self.digits[sample] = more
+                self._refine(undecided)
+
+    def _refine(self, undecided: Undecided) -> None:
+        """Simulate the samples again with more digits; UndecidedError if all have the most."""
+        limit = self.digits_limit
+        if min(self.digits) >= limit:
+            raise UndecidedError(undecided, limit)
+        for sample, digits in enumerate(self.digits):
+            if digits < limit:
+                self.samples[sample], self.digits[sample] = with_enough_digits(
+                    partial(self.simulated, sample), min(2 * digits, limit), limit, sample
+                )
 
 
 def events_of(state: State, population: str) -> list[list[Any]]:

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from evsim.engines.protocol import EngineError
-
-if TYPE_CHECKING:
-    from evsim.engines.reference.balls import Ball
+from evsim.engines.reference.neuron import Number
 
 Result = TypeVar("Result")
 
 DIGITS_LIMIT = 1000
+"""The most digits with which a decision is tried, unless another limit is given."""
 
 
-class Undecided(Exception):  # noqa: N818 (it asks for more digits, and is no error)
+class Undecided(EngineError):  # noqa: N818 (it asks for more digits)
     """Two balls overlap, so the order of the numbers in them is unknown.
 
     ``what`` says in words what was to be decided; None as long as only the numbers are known.
     """
 
-    def __init__(self, one: Ball, other: Ball, what: str | None = None) -> None:
-        super().__init__(what)
+    def __init__(self, one: Number, other: Number, what: str | None = None) -> None:
+        super().__init__(what or "two numbers cannot be told apart: give more digits")
         self.one = one
         self.other = other
         self.what = what
@@ -54,10 +53,15 @@ class UndecidedError(EngineError):
         self.width = difference.upper
         self.digits = digits
         one, other = self.values
+        found = (
+            f"it is {one:.17g} give or take {undecided.one.radius.at_most()}"
+            if undecided.one is undecided.other
+            else f"{one:.17g} and {other:.17g} differ by less than {difference.at_most()} and may "
+            "be equal"
+        )
         super().__init__(
-            f"{undecided.what or 'a decision'} is not decided with {digits} digits: {one:.17g} and "
-            f"{other:.17g} differ by less than {difference.at_most()} and may be equal; change the "
-            "input or a parameter a little, or allow more digits with digits_limit"
+            f"{undecided.what or 'a decision'} is not decided with {digits} digits: {found}; "
+            "change the input or a parameter a little, or allow more digits with digits_limit"
         )
 
 
@@ -72,11 +76,6 @@ def with_enough_digits(
         try:
             return attempt(digits), digits
         except Undecided as undecided:
-            digits = more_digits(digits, limit, undecided, sample)
-
-
-def more_digits(digits: int, limit: int, undecided: Undecided, sample: int | None = None) -> int:
-    """Twice the digits, but not more than the limit; UndecidedError if they are at the limit."""
-    if digits >= limit:
-        raise UndecidedError(undecided, digits, sample) from None
-    return min(2 * digits, limit)
+            if digits >= limit:
+                raise UndecidedError(undecided, digits, sample) from None
+            digits = min(2 * digits, limit)
