@@ -30,7 +30,7 @@ EXTRAS := $(CURDIR)/build/extras
 # The tests that need the extras or libraries that evsim works with; make test leaves them out.
 EXTRAS_TESTS := $(wildcard $(CURDIR)/tests/test_nir*.py) \
     $(patsubst %,$(CURDIR)/tests/test_%.py,torch jax mpi data_in results \
-    study_executors examples_with_extras examples)
+    study_executors certified examples_with_extras examples)
 
 .PHONY: help demo test test-fast test-lowest test-extras test-wheel lint docs bench validate gpu-report clean wheel
 .DELETE_ON_ERROR:
@@ -42,7 +42,7 @@ help:
 	@echo "make test-lowest"
 	@echo "               run some tests with the lowest supported version of every dependency"
 	@echo "make test-extras"
-	@echo "               install the wheel with PyTorch, JAX, NIR, MPI and Dask, and run the tests that need them"
+	@echo "               install the wheel with PyTorch, JAX, NIR, FLINT, MPI and Dask, and run the tests that need them"
 	@echo "make test-wheel"
 	@echo "               build the wheel, install it, and try it outside this folder"
 	@echo "make lint      check style and types"
@@ -58,7 +58,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED_DEV)
 	$(BIN)/$(PYTEST)
-	@echo "left out: the tests that need PyTorch, JAX, NIR, MPI, Dask or other libraries; make test-extras runs them"
+	@echo "left out: the tests that need PyTorch, JAX, NIR, FLINT, MPI, Dask or other libraries; make test-extras runs them"
 
 test-fast: $(INSTALLED_DEV)
 	$(BIN)/$(PYTEST) -m "not slow"
@@ -78,7 +78,7 @@ test-extras: wheel
 	$(EXTRAS)/bin/pip install --quiet --disable-pip-version-check \
 	    $(addprefix --index-url ,$(TORCH_INDEX)) "$(TORCH)"
 	$(UV) pip install --python $(EXTRAS)/bin/python \
-	    "evsim[torch,jax,nir,mpi,study,dev-extras] @ file://$$(echo $(WHEEL)/*.whl)"
+	    "evsim[torch,jax,nir,certified,mpi,study,dev-extras] @ file://$$(echo $(WHEEL)/*.whl)"
 	site=$$($(EXTRAS)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))"); \
 	find evsim -name "*.nbc" | tar -cf - -T - | tar -xf - -C "$$site"; \
 	cd gpu && find evsim_gpu -name "*.nbc" | tar -cf - -T - | tar -xf - -C "$$site"

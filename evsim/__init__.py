@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from evsim.data import augment
     from evsim.data.dataset import Dataset
     from evsim.referee import compare
+    from evsim.simulation.certificate import Certificate, certify
     from evsim.storage.run_folder import load
     from evsim.training import StopTraining, evaluate, fit, predict, schedules
     from evsim.training import optimisers as optim
@@ -49,6 +50,7 @@ __all__ = [
     "LIF",
     "SGD",
     "Adam",
+    "Certificate",
     "Connection",
     "Constant",
     "Dataset",
@@ -68,6 +70,7 @@ __all__ = [
     "TrainingWarning",
     "Uniform",
     "augment",
+    "certify",
     "compare",
     "datasets",
     "encoding",
@@ -95,10 +98,12 @@ __all__ = [
 _DEFINED_IN = {
     "SGD": "evsim.training.optimisers",
     "Adam": "evsim.training.optimisers",
+    "Certificate": "evsim.simulation.certificate",
     "Dataset": "evsim.data.dataset",
     "EarlyStopping": "evsim.training.schedules",
     "StopTraining": "evsim.training",
     "TrainingWarning": "evsim.training.advice.warning",
+    "certify": "evsim.simulation.certificate",
     "compare": "evsim.referee",
     "evaluate": "evsim.training",
     "fit": "evsim.training",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
@@ -54,6 +55,38 @@ class Half(losses.Loss):
 
     def __call__(self, values, labels, duration):
         return 0.5 * (values**2).sum(axis=1), values.copy()
+
+
+def certified_calls(network, spikes, run):
+    """Those that need python-flint."""
+    engine = Reference(digits=16, certified=True)
+    enclosure = evsim.simulate(network, spikes, 20.0, engine).enclosure
+    return {
+        "certify": (
+            evsim.certify,
+            {
+                "network": network,
+                "spikes": spikes,
+                "duration": 20.0,
+                "emitted": {"hidden": run.spikes["hidden"]},
+                "tolerance": 1e-9,
+                "digits": 20,
+                "digits_limit": 100,
+            },
+        ),
+        "Reference, certified": (
+            lambda certified, digits_limit: Reference(
+                30, certified=certified, digits_limit=digits_limit
+            ),
+            {"certified": True, "digits_limit": 100},
+        ),
+        "Enclosure.spike_times": (enclosure.spike_times, {"population": "hidden"}),
+        "Enclosure.read": (enclosure.read, {"readout": readouts.Peak()}),
+        "Enclosure.mean": (enclosure.mean, {"population": "output", "weighting": "flat"}),
+        "Enclosure.peak": (enclosure.peak, {"population": "output"}),
+        "Enclosure.voltage": (enclosure.voltage, {"population": "output", "times": [1.0]}),
+        "Enclosure.current": (enclosure.current, {"population": "output", "times": [1.0]}),
+    }
 
 
 def study_of_one_run(folder):
@@ -711,6 +744,8 @@ def calls(folder):
         tasks.motion_detection.samples,
         {"settings": tasks.motion_detection.Settings(), "split": "test"},
     )
+    if find_spec("flint") is not None:
+        found |= certified_calls(network, spikes, run)
     found["yin_yang.classify"] = (tasks.yin_yang.classify, {"points": points})
     found["yin_yang.draw_points"] = (
         tasks.yin_yang.draw_points,

@@ -99,6 +99,9 @@ ALLOWED_TOO = {
     ("Connection", "name"): {"text", "empty text"},
     ("Network.per_unit", "default"): {"nan"},
     ("Run.mean", "population"): {"None"},
+    ("Enclosure.mean", "population"): {"None"},
+    ("Enclosure.peak", "population"): {"None"},
+    ("Reference, certified", "certified"): {"True"},
     ("Run.peak", "population"): {"None"},
     ("Run.first_spike", "population"): {"None"},
     ("fit, callbacks", "value"): {"function"},
@@ -244,7 +247,7 @@ MODULES = """
 
 MADE_BY_EVSIM = """
     Adjoint Augmented CochleaRecordings EpochRecord Evaluation FitResult History Outcome
-    Prediction Transformed TrainingState Gradient Run WeightingForm ReadableRun
+    Prediction Transformed TrainingState Gradient Certificate Run WeightingForm ReadableRun
 """
 """Records that are returned, which nobody calls."""
 

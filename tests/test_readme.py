@@ -35,10 +35,16 @@ SCRIPTS = {
 }
 
 EXTRA = re.compile(r"^(?:import|from) ((?:jax|nir|optuna|pandas|torch|wandb)\b[\w.]*)", re.M)
+NEEDED = {"certified.md": ["flint"], "nir.md": ["nir"]}
+"""The packages that the examples of a page need without importing them."""
+
 WITH_EXTRAS = {
     name: modules
     for name, script in SCRIPTS.items()
-    if (modules := EXTRA.findall("".join(code for code, _ in script)))
+    if (
+        modules := EXTRA.findall("".join(code for code, _ in script))
+        or NEEDED.get(name.partition("-")[0], [])
+    )
 }
 """Examples with other libraries, and what they import: test_examples_with_extras.py runs them."""
 
@@ -50,10 +56,6 @@ def run_example(name, capsys):
         exec(compile(code, name, "exec"), namespace)  # noqa: S102
         assert capsys.readouterr().out == output
     return namespace
-
-
-NEEDED = {"nir.md": "nir"}
-"""The packages that the examples of a page need, and that `make test` does not install."""
 
 
 def test_every_example_is_run():
@@ -69,8 +71,6 @@ def test_every_example_is_run():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in SCRIPTS if name not in WITH_EXTRAS])
 def test_example(name, capsys, monkeypatch, tmp_path):
-    if name.partition("-")[0] in NEEDED:
-        pytest.importorskip(NEEDED[name.partition("-")[0]])
     monkeypatch.chdir(tmp_path)
     run_example(name, capsys)
 

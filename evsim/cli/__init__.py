@@ -1,9 +1,9 @@
-"""The command ``evsim``: train the experiments of the papers, run studies, show what evsim runs on.
+"""The command ``evsim``: train the experiments of the papers, run studies, certify runs.
 
 ``entry`` runs a command and turns errors into exit statuses, ``parsing`` reads the command line,
 ``flags`` makes flags of settings, ``options`` has those that every experiment shares, ``train``,
-``settings_file`` and ``info`` carry out the commands; ``study``, ``study_options``, ``study_file``
-and ``schedulers`` are about ``evsim study``.
+``settings_file``, ``certify`` and ``info`` carry out the commands; ``study``, ``study_options``,
+``study_file`` and ``schedulers`` are about ``evsim study``.
 """
 
 from evsim.cli.entry import main

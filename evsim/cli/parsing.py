@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 
 import evsim
 from evsim.arguments.checks import unknown_name
-from evsim.cli.compare_command import Compare
 from evsim.cli.flags import flags_of
 from evsim.cli.info import Info
 from evsim.cli.options import Run
 from evsim.cli.quick import Quick, as_flags, quick_defaults, set_by_quick
+from evsim.cli.spike_commands import Certify, Compare
 from evsim.cli.study import NO_SETTINGS, ShowTable, Status, study_of_file, study_of_task
 from evsim.cli.study_options import StudyOptions
 from evsim.cli.train import train
@@ -51,7 +51,7 @@ TASKS: dict[str, Experiment[Any]] = {
 }
 """The experiments that the command can train, by name."""
 
-COMMANDS = ("train", "study", "compare", "info")
+COMMANDS = ("train", "study", "compare", "certify", "info")
 
 OF_STUDIES = ("status", "table", "file")
 """What ``evsim study`` can do besides running the study of a task."""
@@ -68,6 +68,7 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
         _named(_command("train", arguments), "train")
         | _named(_command("study", arguments), "study")
         | _named(_command_on(Compare, ("model", "spikes")), "compare")
+        | _named(_command_on(Certify, ("model", "spikes")), "certify")
         | _named(Info, "info"),
         prog="evsim",
         description=f"{evsim.__doc__} evsim --version says which version this is.",
@@ -235,6 +236,9 @@ def _check_words(words: Sequence[str]) -> None:
     _check_flags(words)
 
 
+_ALONE: dict[str, type] = {"certify": Certify, "compare": Compare, "info": Info}
+"""The commands that are about no task."""
+
 _EVERYWHERE = ("--help", "--version")
 """The flags of every command."""
 
@@ -247,13 +251,12 @@ def _check_flags(words: Sequence[str]) -> None:
             **dict.fromkeys(_flags(Compare), "compare"),
             **dict.fromkeys(_flags_of_all_tasks("study"), "study and the task"),
             **dict.fromkeys(_flags_of_all_tasks("train"), "train and the task"),
+            **dict.fromkeys(_flags(Certify), "certify"),
             **dict.fromkeys(_flags(Info), "info"),
         }
         _check_each("evsim", [command], (), misplaced)
-    elif command == "info":
-        _check_each("info", words[1:], _flags(Info), {})
-    elif command == "compare":
-        _check_each("compare", words[1:], _flags(Compare), {})
+    elif command in _ALONE:
+        _check_each(command, words[1:], _flags(_ALONE[command]), {})
     elif task.startswith("-"):
         place = f"the task, one of {', '.join(TASKS)}"
         _check_each(command, [task], (), dict.fromkeys(_flags_of_all_tasks(command), place))

@@ -16,8 +16,19 @@ from evsim.engines.protocol import Adjoint, Engine, EngineError
 if TYPE_CHECKING:
     from evsim.engines.exact import Exact
     from evsim.engines.reference import Reference
+    from evsim.engines.reference.undecided import UndecidedError
 
-__all__ = ["Adjoint", "Engine", "EngineError", "Exact", "Grid", "Reference", "resolve", "warm"]
+__all__ = [
+    "Adjoint",
+    "Engine",
+    "EngineError",
+    "Exact",
+    "Grid",
+    "Reference",
+    "UndecidedError",
+    "resolve",
+    "warm",
+]
 
 _NAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "exact": ("Exact", {}),
@@ -31,6 +42,7 @@ _MODULES = {
     "Exact": "evsim.engines.exact",
     "Reference": "evsim.engines.reference",
     "Grid": "evsim_gpu",
+    "UndecidedError": "evsim.engines.reference.undecided",
     "warm": "evsim.precompile",
 }
 """Where a name is defined; the module is imported, and with it the compiler, when it is used."""

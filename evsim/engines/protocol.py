@@ -16,7 +16,7 @@ Nowotny, Turner and Knight, loss shaping with EventProp.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -108,6 +108,7 @@ class Adjoint(Brief):
     readout sees of the rest itself.  ``limited`` counts the spikes at which the limit on lambda_V
     acted.  ``state`` is for the engine, for traces; where an engine made one pass for each
     population that is read, ``passes`` has the adjoints of these passes instead, whose sum this is.
+    ``parts`` and ``adjustments`` are what was pulled back.
     """
 
     parameters: dict[str, Parameter]
@@ -116,6 +117,8 @@ class Adjoint(Brief):
     limited: int = 0
     state: Any = None
     passes: tuple[Adjoint, ...] = ()
+    parts: tuple[ReadoutCotangents, ...] = ()
+    adjustments: Adjustments = NO_ADJUSTMENTS
 
 
 class Engine(ABC):
@@ -238,6 +241,32 @@ class Engine(ABC):
         self, state: Any, adjoint: Adjoint, population: str, times: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """lambda_V and lambda_I, each (batch, units, times); their limit from later times."""
+
+    # -- enclosures ---------------------------------------------------------------------------
+
+    def enclosure(self, state: Any) -> Any:
+        """Proven bounds of what was simulated; ValueError for an engine that proves none."""
+        raise ValueError(self._without_enclosures)
+
+    def gradient_enclosure(
+        self,
+        state: Any,
+        parts_of: Callable[[SimulatedBatch], Sequence[ReadoutCotangents]],
+        wrt: Sequence[str],
+        adjustments: Adjustments = NO_ADJUSTMENTS,
+    ) -> Any:
+        """Proven bounds of gradients; ValueError for an engine that proves none.
+
+        ``parts_of`` makes what is pulled back of a batch whose readouts are the engine's numbers.
+        """
+        raise ValueError(self._without_enclosures)
+
+    @property
+    def _without_enclosures(self) -> str:
+        return (
+            f"{self!r} computes no enclosures: simulate with "
+            "engine=evsim.engines.Reference(digits=30, certified=True)"
+        )
 
     # -- readouts -----------------------------------------------------------------------------
 
@@ -378,7 +407,7 @@ class SimulatedBatch(Brief):
                     parameters=_with_direct(adjoint.parameters, sources.parameters),
                     input_times=_with_direct(adjoint.input_times, sources.input_times),
                 )
-        return adjoint
+        return replace(adjoint, parts=tuple(parts), adjustments=adjustments)
 
     # -- traces -------------------------------------------------------------------------------
 

@@ -99,7 +99,7 @@ class SpikeBlocks:
             return None
         before, length = self.before, time - self.start
         self.start, self.before = time, length
-        if before is not None and length < before and before + length < self.allowed:
+        if before is not None and before + length < self.allowed and length < before:
             return before + length
         return None
 

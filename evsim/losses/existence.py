@@ -85,7 +85,7 @@ class Existence(Loss):
     def __call__(
         self, values: NDArray[np.float64], labels: NDArray[Any], duration: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        chosen = np.isfinite(values) & self._wanted(values, labels)
+        chosen = (values < np.inf) & self._wanted(values, labels)
         missing = np.where(chosen, np.maximum(self.margin - values, 0.0), 0.0)
         losses: NDArray[np.float64] = 0.5 * self.strength * (missing**2).sum(axis=1)
         return losses, -self.strength * missing

@@ -40,7 +40,7 @@ class _FirstSpikeLoss(Loss):
 
     def predict(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
         """The unit that spikes first; -1 where all are silent."""
-        return np.where(np.isfinite(values).any(axis=1), np.argmin(values, axis=1), -1)
+        return np.where((values < np.inf).any(axis=1), np.argmin(values, axis=1), -1)
 
 
 @helpful
@@ -87,7 +87,7 @@ class FirstSpikeCrossEntropy(_FirstSpikeLoss):
         with np.errstate(over="ignore"):
             pull = self.alpha * np.expm1(true_time / self.tau1) if self.alpha else 0.0 * true_time
             slope = self.alpha / self.tau1 * np.exp(true_time / self.tau1) if self.alpha else pull
-        overflow = np.isinf(pull) | np.isinf(slope)
+        overflow = (np.abs(pull) == np.inf) | (np.abs(slope) == np.inf)
         if overflow.any():
             sample = int(np.argmax(overflow))
             raise OverflowError(self.overflow(sample, true_time[sample]))

@@ -5,10 +5,10 @@ EventProp is that of Wunderlich and Pehle; with delays, of Mészáros, Knight an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from evsim.arguments.checks import check_duration
 from evsim.arguments.keywords import helpful
 from evsim.display.short_repr import and_more, first
 from evsim.engines import resolve
-from evsim.engines.protocol import Adjustments, Engine
+from evsim.engines.protocol import Adjustments, Engine, SimulatedBatch
 from evsim.losses import Loss, Outcome
 from evsim.losses.existence import pulled_populations
 from evsim.losses.regularisers import RateRegulariser
@@ -25,12 +25,17 @@ from evsim.network.checks import check_inputs, check_network, check_wrt
 from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.network.spike_trains import SpikeTrains
+from evsim.readouts import ReadableRun
+from evsim.readouts.base import ReadoutCotangents
 from evsim.simulation.checks import check_adjustments, check_is_loss, check_time_constants
 from evsim.simulation.gradient_report import GradientReport
 from evsim.simulation.pulled_back import PulledBack
 from evsim.simulation.run import Run, run_checked
 from evsim.simulation.silence import warn_of_silent_layers, warn_of_unreached
 from evsim.simulation.units_of_time import warn_of_seconds
+
+if TYPE_CHECKING:
+    from evsim.engines.reference.enclosures import GradientEnclosure
 
 
 @np.errstate(under="ignore")
@@ -139,7 +144,8 @@ def quiet_gradient(
         lambda_limit=float(options.lambda_limit),
     )
     parts = [part.averaged(batch_size) for part in outcome.parts]
-    return Gradient(run, run.pull_back_parts(parts, names, adjustments), outcome)
+    adjoint = run.pull_back_parts(parts, names, adjustments)
+    return Gradient(run, adjoint, outcome, partial(loss.evaluate, labels=checked_labels))
 
 
 @helpful
@@ -147,11 +153,31 @@ def quiet_gradient(
 class Gradient(PulledBack):
     """The loss of a batch and its gradients.
 
-    ``run`` is the simulation, ``outcome`` what the loss made of it.
+    ``run`` is the simulation, ``outcome`` what the loss made of it, and ``evaluated`` makes that of
+    a run.
     """
 
     run: Run
     outcome: Outcome
+    evaluated: Callable[[ReadableRun], Outcome]
+
+    @cached_property
+    def enclosure(self) -> GradientEnclosure:
+        """Proven bounds of the gradients and of the loss, which is computed in balls too.
+
+        Raises ValueError for an engine other than ``Reference(digits=..., certified=True)``, and
+        for losses and readouts that are integrated numerically or computed in float64.
+        """
+        from evsim.engines.reference.enclosures import bounds_of
+
+        losses: list[Any] = []
+
+        def parts_of(batch: SimulatedBatch) -> Sequence[ReadoutCotangents]:
+            outcome = self.evaluated(batch)
+            losses[:] = [outcome.losses]
+            return [part.averaged(batch.batch_size) for part in outcome.parts]
+
+        return replace(self._enclosed(parts_of), losses=bounds_of(losses[0]))
 
     def __repr__(self) -> str:
         names = and_more(first(self.parameters), len(self.parameters))

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from evsim.arguments.checks import check_is, shown, unknown_name
 from evsim.arguments.keywords import helpful
-from evsim.engines.protocol import SimulatedBatch
 from evsim.network.dropout import Dropout
 from evsim.network.parameters import Parameter, numbers, with_numbers
+from evsim.simulation.run import Run
 
 if TYPE_CHECKING:
     from evsim.engines.exact.margins import Margins
@@ -116,7 +116,7 @@ class NearestChange:
 @np.errstate(under="ignore")
 @helpful
 def nearest_change(
-    run: SimulatedBatch, step: Mapping[str, Any], *, dropout: Dropout | None = None
+    run: Run, step: Mapping[str, Any], *, dropout: Dropout | None = None
 ) -> NearestChange:
     """The first change of the pattern of spikes along a step of the parameters, to first order.
 
@@ -139,7 +139,7 @@ def nearest_change(
     TypeError, ValueError
         For arguments that do not fit together, and if the pattern changes at once.
     """
-    check_is(run, "run", SimulatedBatch, "give what evsim.simulate returns")
+    check_is(run, "run", Run, "give what evsim.simulate returns")
     if not hasattr(run.engine, "margins"):
         raise ValueError(
             f"the run is on {type(run.engine).__name__}: nearest_change needs the exact engine"
@@ -163,7 +163,7 @@ def nearest_change(
 
 
 def _checked_step(
-    run: SimulatedBatch, step: Mapping[str, Any]
+    run: Run, step: Mapping[str, Any]
 ) -> dict[str, tuple[Parameter, NDArray[np.float64]]]:
     """Each parameter that changes, and the change of its numbers."""
     check_is(step, "step", Mapping, "give a mapping from names of parameters to arrays")
@@ -185,9 +185,7 @@ def _checked_step(
     return found
 
 
-def _scale(
-    run: SimulatedBatch, steps: Mapping[str, tuple[Parameter, NDArray[np.float64]]]
-) -> float:
+def _scale(run: Run, steps: Mapping[str, tuple[Parameter, NDArray[np.float64]]]) -> float:
     """A share of the step that changes every parameter by a tiny part of its size."""
     scales = []
     for name, (parameter, by) in steps.items():
@@ -201,7 +199,7 @@ def _scale(
 
 
 def _margins_after(
-    run: SimulatedBatch,
+    run: Run,
     steps: Mapping[str, tuple[Parameter, NDArray[np.float64]]],
     share: float,
     dropout: Dropout | None,
@@ -235,9 +233,7 @@ class _Margin(NamedTuple):
     time: NDArray[np.float64]
 
 
-def _first_changes(
-    run: SimulatedBatch, before: Margins, after: Margins, share: float
-) -> NearestChange:
+def _first_changes(run: Run, before: Margins, after: Margins, share: float) -> NearestChange:
     """The change of the pattern and the change of order that come first."""
     pattern = [_first(margin, share) for margin in _of_pattern(before, after, run.duration)]
     order = [_first(margin, share) for margin in _of_order(before, after)]
@@ -281,9 +277,7 @@ def _first(margin: _Margin, share: float) -> tuple[float, _Margin, int, float] |
     return float(fraction[index]), margin, index, float(slope[index])
 
 
-def _named(
-    run: SimulatedBatch, found: list[tuple[float, _Margin, int, float] | None]
-) -> Change | None:
+def _named(run: Run, found: list[tuple[float, _Margin, int, float] | None]) -> Change | None:
     """The earliest of the changes that were found."""
     some = [each for each in found if each is not None]
     if not some:

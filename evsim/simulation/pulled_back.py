@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,10 @@ from evsim.display.short_repr import and_more, first
 from evsim.engines.protocol import Adjoint, SimulatedBatch
 from evsim.network.checks import check_trace
 from evsim.network.parameters import Parameter, largest, norm
+from evsim.readouts.base import ReadoutCotangents
+
+if TYPE_CHECKING:
+    from evsim.engines.reference.enclosures import GradientEnclosure
 
 
 @helpful
@@ -65,6 +71,23 @@ class PulledBack:
     def input_times_by_name(self) -> Mapping[str, NDArray[np.float64]]:
         """The same for any number of input populations: one array by the name of each."""
         return Named(self.adjoint.input_times, "input")
+
+    @cached_property
+    def enclosure(self) -> GradientEnclosure:
+        """Proven bounds of the gradients.
+
+        Raises ValueError for an engine other than ``Reference(digits=..., certified=True)``, and
+        for losses and readouts that are integrated numerically.
+        """
+        return self._enclosed(lambda batch: self.adjoint.parts)
+
+    def _enclosed(
+        self, parts_of: Callable[[SimulatedBatch], Sequence[ReadoutCotangents]]
+    ) -> GradientEnclosure:
+        found: GradientEnclosure = self.run.engine.gradient_enclosure(
+            self.run.state, parts_of, list(self.adjoint.parameters), self.adjoint.adjustments
+        )
+        return found
 
     @property
     def limited(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,9 @@ from evsim.simulation.checks import check_time_constants
 from evsim.simulation.pulled_back import PulledBack
 from evsim.simulation.silence import warn_of_unreached
 from evsim.simulation.units_of_time import warn_of_seconds
+
+if TYPE_CHECKING:
+    from evsim.engines.reference.enclosures import Enclosure
 
 
 @np.errstate(under="ignore")
@@ -134,6 +137,15 @@ class Run(SimulatedBatch):
     def report(self) -> Report:
         """What happened in the batch that its results do not show."""
         return self.engine.report(self.state)
+
+    @cached_property
+    def enclosure(self) -> Enclosure:
+        """Proven bounds of spike times, readouts and voltages.
+
+        Of a run on ``evsim.engines.Reference(digits=30, certified=True)``; ValueError on others.
+        """
+        found: Enclosure = self.engine.enclosure(self.state)
+        return found
 
     def silent_units(self, population: str) -> NDArray[np.int64]:
         """Indices of the units that spike in no sample of the batch, int64."""

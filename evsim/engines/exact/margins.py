@@ -55,4 +55,5 @@ def margins_of(
         return piece.first + sample, unit, piece.spikes["time"][index], margins[index]
 
     columns = zip(*over(run, state.pieces), strict=True)
-    return Margins(*map(np.concatenate, columns), silences)
+    sample, unit, time, spikes = map(np.concatenate, columns)
+    return Margins(sample, unit, time, spikes, silences)

@@ -8,9 +8,10 @@ against.  ``neuron`` has the equations of one neuron between its events, ``netwo
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,8 +36,23 @@ from evsim.engines.protocol import (
 )
 from evsim.engines.reference import readouts as reference_readouts
 from evsim.engines.reference.adjoint import AdjointSimulation, Cotangents
+from evsim.engines.reference.enclosures import (
+    Enclosure,
+    GradientEnclosure,
+    bounds_of,
+    check_enclosed,
+    in_numbers,
+    parameter_numbers,
+    refused_with_floats,
+)
 from evsim.engines.reference.network import InputEvent, Model, SampleDropout, Simulation
 from evsim.engines.reference.neuron import Number, Numbers, numbers_with
+from evsim.engines.reference.state import CertifiedState, State, spike_trains
+from evsim.engines.reference.undecided import (
+    DIGITS_LIMIT,
+    UndecidedError,
+    with_enough_digits,
+)
 from evsim.engines.rest import FromRest, direct_rest_gradient, rest_gradient
 from evsim.engines.runaway import RATE_LIMIT, check_rate_limit
 from evsim.network.dropout import Dropout
@@ -61,26 +77,6 @@ class Event(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class State(Brief):
-    """A simulated batch, in the engine's number type."""
-
-    model: Model
-    duration: Number
-    input_events: list[list[InputEvent]]
-    samples: list[Simulation]
-
-    @property
-    def network(self) -> Network:
-        """The network that was run."""
-        return self.model.network
-
-    @cached_property
-    def inputs(self) -> dict[str, SpikeTrains]:
-        """The spikes of each input population, as they were given."""
-        return {p.name: _spike_trains(self, p.name) for p in self.network.inputs}
-
-
-@dataclass(frozen=True, eq=False, repr=False)
 class AdjointState(Brief):
     """Gradients in the engine's number type, each computed when it is first asked for.
 
@@ -92,6 +88,12 @@ class AdjointState(Brief):
     forward: State
     sources: Sequence[AdjointSources]
     samples: list[AdjointSimulation]
+
+    def computed(self, wrt: Sequence[str]) -> AdjointState:
+        """The same, in which the gradients of these parameters have been computed."""
+        for name in wrt:
+            getattr(self, name.rsplit(".", 1)[1])
+        return self
 
     @cached_property
     def weight(self) -> np.ndarray:
@@ -199,15 +201,29 @@ class Reference(Engine):
         Spikes per tau_mem, or per 4 tau_syn if that is shorter, from which on a unit that its own
         loop of connections excites, and that emits faster and faster, is refused, because the
         network runs away; infinity for no limit.
+    certified : bool
+        Whether every number is an interval that is proven to contain it, see ``Run.enclosure``.
+        Spike times are then known to ``digits`` digits of the duration.  Needs
+        ``pip install "evsim[certified]"``.
+    digits_limit : int
+        The most digits with which a certified simulation tries to decide what happens.
     """
 
     digits: int | None = None
     debug: bool = False
     rate_limit: float = RATE_LIMIT
+    certified: bool = False
+    digits_limit: int = DIGITS_LIMIT
 
     def __post_init__(self) -> None:
         check_flag(self.debug, "debug")
         check_rate_limit(self.rate_limit)
+        check_flag(self.certified, "certified")
+        self._check_digits()
+        if self.certified:
+            self._check_certified()
+
+    def _check_digits(self) -> None:
         if self.digits is None:
             return
         if not is_integer(self.digits):
@@ -219,10 +235,26 @@ class Reference(Engine):
             )
         checked_count(self.digits, "digits", FEWEST_DIGITS, MOST_DIGITS)
 
+    def _check_certified(self) -> None:
+        if find_spec("flint") is None:
+            raise ImportError(
+                'certified=True needs python-flint: pip install "evsim[certified]", or leave it out'
+            )
+        if self.digits is None:
+            raise ValueError("certified=True without digits: give some, such as digits=30")
+        checked_count(self.digits_limit, "digits_limit", self.digits, MOST_DIGITS)
+
     @property
     def numbers(self) -> Numbers:
         """The number type."""
-        return numbers_with(self.digits)
+        return self._numbers_with(self.digits)
+
+    def _numbers_with(self, digits: int | None) -> Numbers:
+        if self.certified and digits is not None:
+            from evsim.engines.reference.balls import Balls
+
+            return Balls(digits)
+        return numbers_with(digits)
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -238,12 +270,11 @@ class Reference(Engine):
         duration: float,
         dropout: Dropout | None = None,
     ) -> State:
-        return self.simulate_model(
-            Model.from_network(network, self.numbers),
-            self.input_events(network, inputs),
-            duration,
-            dropout,
-        )
+        model = Model.from_network(network, self.numbers)
+        events = self.input_events(network, inputs)
+        if self.certified:
+            return self._simulate_certified(model, events, duration, dropout)
+        return self.simulate_model(model, events, duration, dropout)
 
     def simulate_model(
         self,
@@ -256,6 +287,8 @@ class Reference(Engine):
 
         ``input_events`` has a list for each sample, as ``input_events`` makes them.
         """
+        if self.certified:
+            raise ValueError("simulate_model with certified=True: simulate a network instead")
         duration = self.numbers.convert(duration)
         dropouts = _sample_dropouts(dropout, model.network, len(input_events))
         samples = [
@@ -265,6 +298,80 @@ class Reference(Engine):
             for sample, events in enumerate(input_events)
         ]
         return State(model, duration, [list(events) for events in input_events], samples)
+
+    def _simulate_certified(
+        self,
+        model: Model,
+        input_events: list[list[InputEvent]],
+        duration: float,
+        dropout: Dropout | None,
+    ) -> CertifiedState:
+        """Run a network in balls, each sample with as many digits as its decisions need."""
+        simulated = self._simulator(model.network, input_events, duration, dropout)
+        found = [self._settled(simulated, sample) for sample in range(len(input_events))]
+        return CertifiedState(
+            model,
+            model.numbers.convert(duration),
+            input_events,
+            [simulation for simulation, _ in found],
+            [digits for _, digits in found],
+            self.digits_limit,
+            simulated,
+        )
+
+    def certified_samples(
+        self, network: Network, inputs: Mapping[str, SpikeTrains], duration: float
+    ) -> Iterator[tuple[Simulation, int] | UndecidedError]:
+        """Simulate the samples of a batch in balls, one after the other.
+
+        Yields each with the digits that it needed, or why it cannot be decided.
+        """
+        events = self.input_events(network, inputs)
+        simulated = self._simulator(network, events, duration, None)
+        for sample in range(len(events)):
+            try:
+                yield self._settled(simulated, sample)
+            except UndecidedError as error:
+                yield error
+
+    def _settled(
+        self, simulated: Callable[[int, int], Simulation], sample: int
+    ) -> tuple[Simulation, int]:
+        """A sample with as many digits as its decisions need, and these digits."""
+        assert self.digits is not None
+        attempt = partial(simulated, sample)
+        return with_enough_digits(attempt, self.digits, self.digits_limit, sample)
+
+    def _simulator(
+        self,
+        network: Network,
+        input_events: list[list[InputEvent]],
+        duration: float,
+        dropout: Dropout | None,
+    ) -> Callable[[int, int], Simulation]:
+        """A function that simulates a sample in balls with so many digits."""
+        from evsim.engines.reference.certified import CertifiedSimulation
+
+        assert self.digits is not None
+        precision = duration * 10.0**-self.digits
+        dropouts = _sample_dropouts(dropout, network, len(input_events))
+
+        def simulated(sample: int, digits: int) -> Simulation:
+            # Keys of equal numbers are those of one number type: each sample has its own.
+            numbers = self._numbers_with(digits)
+            simulation = CertifiedSimulation(
+                Model.from_network(network, numbers),
+                [e._replace(time=numbers.convert(float(e.time))) for e in input_events[sample]],
+                numbers.convert(duration),
+                dropout=dropouts[sample],
+                sample=sample,
+                **self._settings,
+            )
+            simulation.run()
+            simulation.check_times(precision)
+            return simulation
+
+        return simulated
 
     def input_events(
         self, network: Network, inputs: Mapping[str, SpikeTrains]
@@ -277,12 +384,13 @@ class Reference(Engine):
             )
         }
         batch_size = len(next(iter(inputs.values())))
+        convert = self.numbers.convert
         samples: list[list[InputEvent]] = [[] for _ in range(batch_size)]
         for name, trains in inputs.items():
             columns = (trains.samples.tolist(), trains.times.tolist(), trains.units.tolist())
             for index, (sample, time, unit) in enumerate(zip(*columns, strict=True)):
-                time = self.numbers.convert(time)
-                samples[sample].append(InputEvent(time, model_units[name] + unit, index))
+                event = InputEvent(convert(time), model_units[name] + unit, index)
+                samples[sample].append(event)
         return samples
 
     def events(
@@ -309,14 +417,20 @@ class Reference(Engine):
         self, network: Network, inputs: Mapping[str, SpikeTrains], end: float, sample: int
     ) -> Iterator[Event]:
         model = Model.from_network(network, self.numbers)
-        events = self.input_events(network, inputs)[sample]
-        duration = self.numbers.convert(end)
-        for event in Simulation(model, events, duration, sample=sample, **self._settings):
+        events = self.input_events(network, inputs)
+        simulation: Iterable[Any] = Simulation(
+            model, events[sample], self.numbers.convert(end), sample=sample, **self._settings
+        )
+        if self.certified:
+            simulation = self._settled(self._simulator(network, events, end, None), sample)[
+                0
+            ].events
+        for event in simulation:
             yield Event(event.time, event.kind.name.lower(), *model.place_of(event.unit))
 
     def spikes(self, state: State) -> dict[str, SpikeTrains]:
         return {
-            population.name: _spike_trains(state, population.name)
+            population.name: spike_trains(state, population.name)
             for population in state.model.network.populations
         }
 
@@ -327,14 +441,14 @@ class Reference(Engine):
                 if emission.index is not None:
                     continue
                 excess = state.model.neurons[emission.unit].threshold_excess(emission.current)
-                if excess < smallest:
-                    smallest = excess
+                if float(excess) < smallest:
+                    smallest = float(excess)
                     population, unit = state.model.place_of(emission.unit)
                     place = population, sample, unit, float(emission.time)
         return Report(
             arrivals=sum(simulation.arrivals() for simulation in state.samples),
             arrivals_after_end=sum(simulation.arrivals_after_end for simulation in state.samples),
-            smallest_drive=float(smallest),
+            smallest_drive=smallest,
             smallest_drive_at=place,
             dropped=sum(simulation.dropped for simulation in state.samples),
         )
@@ -342,10 +456,19 @@ class Reference(Engine):
     def traces(
         self, state: State, population: str, times: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        def values(sample: Simulation, unit: int, time: Number) -> tuple[Number, Number]:
-            return state.model.neurons[unit].flow(sample.segment_at(unit, time), time)
+        pairs = self._traces(state, population, times)
+        return pairs[0].astype(np.float64), pairs[1].astype(np.float64)
 
-        return self._sample(state.model, state.samples, population, times, values)
+    def _traces(self, state: State, population: str, times: np.ndarray) -> np.ndarray:
+        """V, measured from rest, and I in the engine's number type, (2, batch, units, times)."""
+
+        def values(sample: Simulation, unit: int, time: Number) -> tuple[Number, Number]:
+            return sample.model.neurons[unit].flow(sample.segment_at(unit, time), time)
+
+        traces: np.ndarray = state.answer(
+            lambda: self._sample(state.model, state.samples, population, times, values)
+        )
+        return traces
 
     # -- readouts ---------------------------------------------------------------------
 
@@ -396,13 +519,16 @@ class Reference(Engine):
         self, state: State, population: str, times: SampleTimes
     ) -> tuple[np.ndarray, np.ndarray]:
         """The same, measured from rest, in the engine's number type; so may be the times."""
-        units = state.model.units_of(population)
+        units, convert = state.model.units_of(population), self.numbers.convert
         pairs = np.empty((2, len(times.times), len(units)), dtype=object)
-        columns = times.samples.tolist(), times.times.tolist()
-        for m, (sample, time) in enumerate(zip(*columns, strict=True)):
-            time = self.numbers.convert(time)
-            for k, unit in enumerate(units):
-                pairs[:, m, k] = state.samples[sample].probe(unit, time)
+        moments = list(zip(times.samples.tolist(), map(convert, times.times.tolist()), strict=True))
+
+        def probe() -> None:
+            for m, (sample, time) in enumerate(moments):
+                for k, unit in enumerate(units):
+                    pairs[:, m, k] = state.samples[sample].probe(unit, time)
+
+        state.answer(probe)
         return pairs[0], pairs[1]
 
     # -- backward ---------------------------------------------------------------------
@@ -415,7 +541,7 @@ class Reference(Engine):
     def pull_back_populations(
         self, state: State, sources: Sequence[AdjointSources], wrt: Sequence[str]
     ) -> Adjoint:
-        adjoint = self._pull_back(state, sources)
+        adjoint: AdjointState = state.answer(lambda: self._pull_back(state, sources).computed(wrt))
         parameters = {}
         for name in wrt:
             flat = getattr(adjoint, name.rsplit(".", 1)[1]).astype(np.float64)
@@ -486,19 +612,63 @@ class Reference(Engine):
             lambda_v, lambda_i, _ = sample.flow(unit, time, max(later - 1, 0))
             return lambda_v, lambda_i
 
-        return self._sample(state.model, adjoint.state.samples, population, times, values)
+        pairs = self._sample(state.model, adjoint.state.samples, population, times, values)
+        return pairs[0].astype(np.float64), pairs[1].astype(np.float64)
 
     def _sample(
         self, model: Model, samples: Sequence[Any], population: str, times: np.ndarray, values: Any
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Two values of each sample and unit at each time, each (batch, units, times)."""
-        units = model.units_of(population)
-        pairs = np.empty((2, len(samples), len(units), len(times)))
+    ) -> np.ndarray:
+        """Two numbers of each sample and unit at each time, (2, batch, units, times)."""
+        units, moments = model.units_of(population), list(map(self.numbers.convert, times.tolist()))
+        pairs = np.empty((2, len(samples), len(units), len(moments)), dtype=object)
         for b, sample in enumerate(samples):
             for k, unit in enumerate(units):
-                for i, time in enumerate(times.tolist()):
-                    pairs[:, b, k, i] = values(sample, unit, self.numbers.convert(time))
-        return pairs[0], pairs[1]
+                for i, time in enumerate(moments):
+                    pairs[:, b, k, i] = values(sample, unit, time)
+        return pairs
+
+    # -- enclosures -------------------------------------------------------------------
+
+    def enclosure(self, state: Any) -> Enclosure:
+        if not isinstance(state, CertifiedState):
+            raise ValueError(self._without_enclosures)
+        return Enclosure(NumberBatch.of(self, state), state)
+
+    def gradient_enclosure(
+        self,
+        state: Any,
+        parts_of: Callable[[SimulatedBatch], Sequence[ReadoutCotangents]],
+        wrt: Sequence[str],
+        adjustments: Adjustments = NO_ADJUSTMENTS,
+    ) -> GradientEnclosure:
+        if not isinstance(state, CertifiedState):
+            raise ValueError(self._without_enclosures)
+        from evsim.engines.reference.balls import no_floats
+
+        batch = NumberBatch.of(self, state)
+
+        def pulled_back() -> tuple[AdjointState, Sequence[AdjointSources]]:
+            with no_floats(), refused_with_floats():
+                parts = [in_numbers(part, self.numbers.convert) for part in parts_of(batch)]
+                check_enclosed([part.readout for part in parts], state.network)
+                sources = batch.adjoint_sources(parts, adjustments)
+            return self._pull_back(state, sources).computed(wrt), sources
+
+        adjoint, sources = state.answer(pulled_back)
+        names = {name: name.rsplit(".", 1)[1] for name in wrt}
+        gradients = {
+            name: parameter_numbers(state.network, name, getattr(adjoint, kind))
+            for name, kind in names.items()
+        }
+        input_times = dict(adjoint.input_times)
+        for part in sources:
+            for all_of, direct in ((gradients, part.parameters), (input_times, part.input_times)):
+                for name in direct.keys() & all_of.keys():
+                    all_of[name] = all_of[name] + direct[name]
+        return GradientEnclosure(
+            {name: bounds_of(gradient) for name, gradient in gradients.items()},
+            {name: bounds_of(slopes) for name, slopes in input_times.items()},
+        )
 
 
 class NumberBatch(SimulatedBatch):
@@ -533,6 +703,11 @@ class NumberBatch(SimulatedBatch):
         voltages, currents = engine.states_at_exact(self.state, population, times)
         return voltages + self._rest(population), currents
 
+    def traces(self, population: str, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        engine: Any = self.engine
+        voltages, currents = engine._traces(self.state, population, times)
+        return voltages + self._rest(population)[:, None], currents
+
     def _rest(self, population: str) -> np.ndarray:
         """The rest of each unit, (units,)."""
         model = self.state.model
@@ -546,9 +721,13 @@ def _per_unit(
     """A function of a sample and a unit, (batch, units, ...)."""
     units = state.model.units_of(population)
     values = np.empty((len(state.samples), len(units), *shape), dtype=object)
-    for sample, simulation in enumerate(state.samples):
-        for column, unit in enumerate(units):
-            values[sample, column] = function(simulation, unit)
+
+    def read() -> None:
+        for sample, simulation in enumerate(state.samples):
+            for column, unit in enumerate(units):
+                values[sample, column] = function(simulation, unit)
+
+    state.answer(read)
     return values
 
 
@@ -570,21 +749,3 @@ def _sample_dropouts(
         return [None] * batch_size
     rates = dropout.rate_per_unit(network).tolist()
     return [SampleDropout(key, rates) for key in dropout.sample_keys(batch_size).tolist()]
-
-
-def _spike_trains(state: State, population: str) -> SpikeTrains:
-    """Spikes within the trial; those of inputs as they were given."""
-    units = state.model.units_of(population)
-    given = population in [p.name for p in state.model.network.inputs]
-    emitted = state.input_events if given else [sample.emissions for sample in state.samples]
-    # ``simulate_model`` takes input events in any order.
-    own = [
-        sorted((event for event in events if event.unit in units), key=lambda event: event.time)
-        for events in emitted
-    ]
-    return SpikeTrains(
-        times=np.array([float(event.time) for events in own for event in events]),
-        units=np.array([event.unit - units.start for events in own for event in events], np.int32),
-        offsets=np.cumsum([0, *(len(events) for events in own)]),
-        unit_count=len(units),
-    )

@@ -251,7 +251,7 @@ class Simulation:
         self._late_inputs = [event for event in inputs if event.time > duration]
         for event in inputs:
             if event.time <= duration:
-                self.queue.add(Emission(event.time, event.unit, event.event))
+                self._wait_for(Emission(event.time, event.unit, event.event))
         for unit, neuron in model.neurons.items():
             self._predict(unit, neuron.start, zero)
 
@@ -283,6 +283,10 @@ class Simulation:
             yield event
         self._emit_late_inputs()
 
+    def _wait_for(self, event: Event) -> None:
+        """Put a future event in the queue."""
+        self.queue.add(event)
+
     def _emit(self, emission: Emission) -> None:
         unit, now = emission.unit, emission.time
         if unit in self.model.neurons:
@@ -295,7 +299,7 @@ class Simulation:
             release = now + neuron.refractory
             self._enter(unit, neuron.reset, emission.current, is_refractory=release > now)
             if now < release <= self.duration:
-                self.queue.add(Release(release, unit))
+                self._wait_for(Release(release, unit))
         emission.dropped = self._drops(unit)
         if not emission.dropped:
             for synapse in self.model.outgoing[unit]:
@@ -348,7 +352,7 @@ class Simulation:
         unit = self.model.target[synapse]
         if (time, unit) not in self._due:
             self._due[time, unit] = Arrival(time, unit)
-            self.queue.add(self._due[time, unit])
+            self._wait_for(self._due[time, unit])
         self._due[time, unit].spikes.append((emission, synapse))
 
     def _arrive(self, arrival: Arrival) -> None:
@@ -382,7 +386,7 @@ class Simulation:
         wait = self.model.neurons[unit].time_to_threshold(voltage, current)
         if wait is not None and self.now + wait <= self.duration:
             self._predicted[unit] = Emission(self.now + wait, unit)
-            self.queue.add(self._predicted[unit])
+            self._wait_for(self._predicted[unit])
 
     # Invariants.
 

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from evsim.readouts.weightings import WeightingForm
 
-Number = Any  # a float, or an mpf of a private mpmath context
+Number = Any  # a float, an mpf of a private mpmath context, or a ball
 Response = Callable[..., Number]  # of time constants, whose exponentials are convolved
 
 
@@ -35,7 +35,8 @@ Response = Callable[..., Number]  # of time constants, whose exponentials are co
 class Numbers:
     """A number type: the conversion to it, and its elementary functions.
 
-    ``epsilon`` is the distance from 1 to the next larger number.
+    ``epsilon`` is the distance from 1 to the next larger number.  The methods are for rounded
+    numbers; ``balls`` has its own, which prove what they return.
     """
 
     convert: Callable[[Any], Number]
@@ -44,6 +45,18 @@ class Numbers:
     log: Callable[[Number], Number]
     log1p: Callable[[Number], Number]
     epsilon: Number
+
+    def divided_difference(self, *arguments: Number) -> Number:
+        """exp[x, y, ...] of any number of arguments, in any order."""
+        return _ordered_difference(self, sorted(arguments))
+
+    def is_less(self, one: Number, other: Number) -> bool:
+        """Whether one number is less, where either answer will do if they are nearly equal."""
+        return bool(one < other)
+
+    def crossing(self, neuron: Neuron, start: Segment) -> Number:
+        """The time from the start until V first reaches the threshold; it is known to do so."""
+        return neuron.newton(start)
 
 
 @lru_cache
@@ -73,7 +86,7 @@ def exp_difference(numbers: Numbers, x: Number, y: Number) -> Number:
 
 def exp_divided_difference(numbers: Numbers, *arguments: Number) -> Number:
     """exp[x, y, ...] of any number of arguments, in any order; e^x/n! if n + 1 arguments are x."""
-    return _ordered_difference(numbers, sorted(arguments))
+    return numbers.divided_difference(*arguments)
 
 
 def _ordered_difference(numbers: Numbers, arguments: list[Number]) -> Number:
@@ -325,7 +338,7 @@ class Neuron:
         rise = (current - voltage) / current
         eps = (self.tau_mem - self.tau_syn) / self.tau_mem
         u = eps * rise
-        if 2 * u < 1:
+        if self.numbers.is_less(2 * u, 1):
             return self.tau_syn * rise * (-self.numbers.log1p(-u) / u if u else 1)
         # For u near 1, 1 - u loses digits; this is the same value without that difference.
         rest = (rise * self.tau_syn + self.tau_mem * voltage / current) / self.tau_mem
@@ -334,24 +347,37 @@ class Neuron:
     def time_to_threshold(self, voltage: Number, current: Number) -> Number | None:
         """The time until V first reaches the threshold; None if V never exceeds the threshold.
 
-        V is concave while it rises to a threshold that is not below rest.  So Newton's iteration
-        from the left never passes the crossing, and it has converged when it no longer moves to the
+        A V that begins below a threshold that is not below rest rises to its only maximum or not
+        at all; so it crosses the threshold at most once while it rises, and then for the first
+        time.  It crosses a threshold below rest exactly once.
+        """
+        if voltage >= self.threshold and current > self.threshold:
+            return self.numbers.convert(0)  # up to rounding, V crosses at the event itself
+        start = Segment(self.numbers.convert(0), voltage, current, is_refractory=False)
+        if self.threshold >= 0 and not self._exceeds_threshold(start):
+            return None
+        return self.numbers.crossing(self, start)
+
+    def _exceeds_threshold(self, start: Segment) -> bool:
+        """Whether the maximum of V is above the threshold, which is not below rest."""
+        if start.current <= self.threshold:
+            return False
+        to_maximum = self.time_to_maximum(start.voltage, start.current)
+        if to_maximum is None:
+            return False
+        maximum, _ = self.flow(start, to_maximum)
+        return not maximum <= self.threshold
+
+    def newton(self, start: Segment) -> Number:
+        """The first crossing of the threshold, which is known to exist, by Newton's iteration.
+
+        V is concave while it rises to a threshold that is not below rest.  So the iteration from
+        the left never passes the crossing, and it has converged when it no longer moves to the
         right.
         """
-        time = self.numbers.convert(0)
-        if voltage >= self.threshold and current > self.threshold:
-            return time  # up to rounding, V crosses at the event itself
-        start = Segment(time, voltage, current, is_refractory=False)
         if self.threshold < 0:
-            return self._time_below_rest(start)
-        if current <= self.threshold:
-            return None
-        to_maximum = self.time_to_maximum(voltage, current)
-        if to_maximum is None:
-            return None
-        maximum, _ = self.flow(start, to_maximum)
-        if maximum <= self.threshold:
-            return None
+            return self._newton_below_rest(start)
+        time = start.time
         while True:
             voltage, current = self.flow(start, time)
             slope = self.slope(voltage, current)
@@ -362,7 +388,7 @@ class Neuron:
                 return time
             time = later
 
-    def _time_below_rest(self, start: Segment) -> Number:
+    def _newton_below_rest(self, start: Segment) -> Number:
         """The time until V reaches a threshold below rest, which it always does.
 
         If V > I it falls first, to its only minimum.  f = log(V/threshold) is a concave or a convex
@@ -416,7 +442,7 @@ class Neuron:
         if is_limited:
             lambda_v = limit if spike_time_gradient > 0 else -limit
         else:
-            lambda_v = spike_time_gradient / excess if spike_time_gradient else spike_time_gradient
+            lambda_v = spike_time_gradient / excess if excess > 0 else spike_time_gradient
         return lambda_v - rate_jump, is_limited
 
     def restart_gradient(self, current: Number, lambda_v: Number) -> Number:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import evsim
-from evsim.arguments.checks import checked_count
 from evsim.arguments.errors import ArgumentError
 from evsim.arguments.paths import user_path
-from evsim.cli.compare_command.spike_files import read_spikes
+from evsim.cli.spike_commands.files import Unit, read_spikes
 from evsim.storage import RunFolder
 
 NIR = (".nir", ".h5", ".hdf5")
@@ -33,7 +31,7 @@ class Compare:
     duration: float | None = None
     """The trial lasts this many ms. By default that of the run folder."""
 
-    unit: Literal["ms", "s", "us"] = "ms"
+    unit: Unit = "ms"
     """The unit of the times in the file of spikes."""
 
     samples: int | None = None
@@ -68,8 +66,7 @@ class Compare:
     def __call__(self) -> int:
         """Print the report; the exit status is 0 whatever it says."""
         network = self.network()
-        samples = None if self.samples is None else checked_count(self.samples, "samples", 1)
-        inputs, theirs = read_spikes(user_path(self.spikes), network, self.unit, samples)
+        inputs, theirs = read_spikes(user_path(self.spikes), network, self.unit, self.samples)
         found = evsim.compare(
             network,
             inputs,

@@ -1,7 +1,8 @@
 """Files with the spikes of several populations, as other programs write them easily.
 
-A table (.csv) has a row for each spike and a line of names, of which population, time and unit are
-needed, and sample if there are several.  An archive of NumPy (.npz) has, for each population, the
+A table (.csv) has a row for each spike and a line of names, of which time and unit are needed,
+sample if there are several, and population if there are spikes of more than the only input.  An
+archive of NumPy (.npz) has, for each population, the
 arrays NAME.times, NAME.units and, if there are several samples, NAME.samples.
 """
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import evsim
-from evsim.arguments.checks import unknown_name
+from evsim.arguments.checks import checked_count, unknown_name
 from evsim.network.populations import Population
 
 Unit = Literal["ms", "s", "us"]
@@ -49,7 +50,7 @@ def read_spikes(
         raise ValueError(f"{path}: the name of a file of spikes ends with {' or '.join(readers)}")
     columns = readers[path.suffix.lower()](path, network)
     largest = max((int(c.samples.max(initial=-1)) for c in columns.values()), default=-1)
-    batch = largest + 1 if samples is None else samples
+    batch = largest + 1 if samples is None else checked_count(samples, "samples", 1)
     if batch <= 0:
         raise ValueError(f"{path} has no spike: give the number of samples, --samples")
     trains = {
@@ -81,7 +82,7 @@ def _trains(
 
 # -- tables -------------------------------------------------------------------------------
 
-_NEEDED = ("population", "time", "unit")
+_NEEDED = ("time", "unit")
 
 
 def _of_table(path: Path, network: evsim.Network) -> dict[str, Columns]:
@@ -91,14 +92,15 @@ def _of_table(path: Path, network: evsim.Network) -> dict[str, Columns]:
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         names = reader.fieldnames or []
-        for name in _NEEDED:
+        only = network.inputs[0].name if len(network.inputs) == 1 else None
+        for name in _NEEDED if only else ("population", *_NEEDED):
             if name not in names:
                 raise ValueError(
                     f"{path} has no column {name!r} but {', '.join(names) or 'nothing'}: its first "
                     "line is population,sample,time,unit"
                 )
         for row in reader:
-            name = row["population"]
+            name = row.get("population", only)
             if name not in rows:
                 raise ValueError(
                     f"{path}, line {reader.line_num}: {unknown_name('population', name, spiking)}"
