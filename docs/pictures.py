@@ -38,6 +38,10 @@ ELSEWHERE = {
     "study_spoken_digits_ablation.png": (
         "evsim study studies/spoken_digits_ablation.toml --out runs/ablation"
     ),
+    "study_yin_yang_sizes.png": (
+        "python studies/yin_yang_report.py studies/results/yin_yang_sizes.csv "
+        "--picture docs/images/study_yin_yang_sizes.png"
+    ),
     "yin_yang_curve.png": "python validation/run.py -k PaperYinYang",
 }
 """Commands of other scripts; those that write into a folder of runs are copied from there."""
