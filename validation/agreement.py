@@ -128,9 +128,10 @@ def gradient_error(network: Network, found: Adjoint, exact: Adjoint) -> float:
     """The largest error of any gradient, relative to the largest entry of its parameter.
 
     Where entries of single synapses, or units, cancel, as in the gradient of a delay that all
-    synapses share, relative to their magnitudes; and a hundredth of the network's largest
-    derivative by a parameter of that kind, or by a time, is counted as well, for those that
-    cancel to nothing.
+    synapses share, relative to their magnitudes.  A hundredth of the network's largest derivative
+    by a parameter of that unit of measurement, or by a time, is counted as well: the gradient of
+    ``rest`` is a sum of those of the other voltages, which may cancel to nothing, and so may the
+    parts of the gradient of ``reset``, or of a time constant.
     """
     fine = exact.state
     worst = 0.0
@@ -145,14 +146,19 @@ def gradient_error(network: Network, found: Adjoint, exact: Adjoint) -> float:
     return worst
 
 
+TIMES = ("delay", "tau_mem", "tau_syn")
+VOLTAGES = ("threshold", "reset", "rest", "start")
+"""Kinds of parameters with the same unit of measurement."""
+
+
 def largest(adjoint: AdjointState, kind: str) -> float:
-    """The network's largest derivative by a parameter of a kind; for delays, by any time."""
-    found = magnitudes(getattr(adjoint, kind)).max(initial=0.0)
-    if kind != "delay":
-        return float(found)
-    samples = adjoint.samples
-    slopes = [float(abs(s)) for one in samples for s in one.spike_time_gradient.values()]
-    return max([float(found), *slopes])
+    """The network's largest derivative by a parameter of a kind's unit, spike times included."""
+    kinds = next((kinds for kinds in (TIMES, VOLTAGES) if kind in kinds), (kind,))
+    found = [float(magnitudes(getattr(adjoint, each)).max(initial=0.0)) for each in kinds]
+    if kind in TIMES:
+        slopes = [one.spike_time_gradient.values() for one in adjoint.samples]
+        found += [float(abs(slope)) for values in slopes for slope in values]
+    return max(found)
 
 
 def magnitudes(numbers: np.ndarray) -> np.ndarray:
