@@ -140,14 +140,15 @@ def nearest_change(
         For arguments that do not fit together, and if the pattern changes at once.
     """
     check_is(run, "run", Run, "give what evsim.simulate returns")
-    if not hasattr(run.engine, "margins"):
+    engine: Any = run.engine
+    if not hasattr(engine, "margins"):
         raise ValueError(
             f"the run is on {type(run.engine).__name__}: nearest_change needs the exact engine"
         )
     if dropout is None and run.report.dropped:
         raise ValueError("the run has dropout: give the same dropout")
     steps = _checked_step(run, step)
-    before = run.engine.margins(run.state)
+    before = engine.margins(run.state)
     scale = _scale(run, steps)
     if scale == np.inf:
         return NearestChange(None, None)
@@ -209,8 +210,9 @@ def _margins_after(
         name: with_numbers(parameter, np.asarray(numbers(parameter) + share * by))
         for name, (parameter, by) in steps.items()
     }
-    state = run.engine.simulate(run.network.replace(moved), dict(run.inputs), run.duration, dropout)
-    margins: Margins = run.engine.margins(state)
+    engine: Any = run.engine
+    state = engine.simulate(run.network.replace(moved), dict(run.inputs), run.duration, dropout)
+    margins: Margins = engine.margins(state)
     return margins
 
 
