@@ -100,7 +100,7 @@ def _of_table(path: Path, network: evsim.Network) -> dict[str, Columns]:
                     "line is population,sample,time,unit"
                 )
         for row in reader:
-            name = row.get("population", only)
+            name = row.get("population", only) or ""
             if name not in rows:
                 raise ValueError(
                     f"{path}, line {reader.line_num}: {unknown_name('population', name, spiking)}"
