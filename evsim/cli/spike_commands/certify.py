@@ -50,7 +50,7 @@ class Certify:
         """Print the certificate."""
         network = evsim.load(self.model)
         path = user_path(self.spikes)
-        inputs, theirs = read_spikes(path, network, self.unit, self.samples)
+        inputs, theirs = read_spikes(path, network, self.unit, self.samples, inputs_suffice=True)
         certificate = evsim.certify(
             network,
             inputs,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import zipfile
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -34,18 +35,25 @@ class Columns(NamedTuple):
 
 
 def read_spikes(
-    path: Path, network: evsim.Network, unit: Unit, samples: int | None
+    path: Path,
+    network: evsim.Network,
+    unit: Unit,
+    samples: int | None,
+    *,
+    inputs_suffice: bool = False,
 ) -> tuple[dict[str, evsim.SpikeTrains], dict[str, evsim.SpikeTrains]]:
     """The spikes of the network's inputs and of its other populations in a file.
 
     In a table, each LIF population has spikes, which may be none; in an archive, those that it
-    names.  ``samples`` is the number of samples, by default one more than the largest.
+    names.  ``samples`` is the number of samples, by default one more than the largest.  If the
+    spikes of inputs suffice, those of the only input need no column population.
 
     Raises FileNotFoundError, and ValueError for a file that does not fit the network.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    readers = {".csv": _of_table, ".npz": _of_archive}
+    only = network.inputs[0].name if inputs_suffice and len(network.inputs) == 1 else None
+    readers = {".csv": partial(_of_table, default=only), ".npz": _of_archive}
     if path.suffix.lower() not in readers:
         raise ValueError(f"{path}: the name of a file of spikes ends with {' or '.join(readers)}")
     columns = readers[path.suffix.lower()](path, network)
@@ -85,22 +93,24 @@ def _trains(
 _NEEDED = ("time", "unit")
 
 
-def _of_table(path: Path, network: evsim.Network) -> dict[str, Columns]:
-    """The columns of a table; populations without a row are silent."""
+def _of_table(path: Path, network: evsim.Network, default: str | None) -> dict[str, Columns]:
+    """The columns of a table; populations without a row are silent.
+
+    Without a column population, all spikes are those of the default.
+    """
     spiking = [p.name for p in network.populations if p.spiking]
     rows: dict[str, list[tuple[int, float, int]]] = {name: [] for name in spiking}
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         names = reader.fieldnames or []
-        only = network.inputs[0].name if len(network.inputs) == 1 else None
-        for name in _NEEDED if only else ("population", *_NEEDED):
+        for name in _NEEDED if default else ("population", *_NEEDED):
             if name not in names:
                 raise ValueError(
                     f"{path} has no column {name!r} but {', '.join(names) or 'nothing'}: its first "
                     "line is population,sample,time,unit"
                 )
         for row in reader:
-            name = row.get("population", only) or ""
+            name = row.get("population", default) or ""
             if name not in rows:
                 raise ValueError(
                     f"{path}, line {reader.line_num}: {unknown_name('population', name, spiking)}"
