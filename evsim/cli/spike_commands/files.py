@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -53,7 +53,10 @@ def read_spikes(
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     only = network.inputs[0].name if inputs_suffice and len(network.inputs) == 1 else None
-    readers = {".csv": partial(_of_table, default=only), ".npz": _of_archive}
+    readers: dict[str, Callable[[Path, evsim.Network], dict[str, Columns]]] = {
+        ".csv": partial(_of_table, default=only),
+        ".npz": _of_archive,
+    }
     if path.suffix.lower() not in readers:
         raise ValueError(f"{path}: the name of a file of spikes ends with {' or '.join(readers)}")
     columns = readers[path.suffix.lower()](path, network)
