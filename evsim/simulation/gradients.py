@@ -208,7 +208,7 @@ class Gradient(PulledBack):
         """Mean loss of the batch."""
         return float(np.mean(self.losses))
 
-    @cached_property
+    @property
     def report(self) -> GradientReport:
         """What happened in the batch that its results do not show."""
         return GradientReport.of(self.run.report, self)
