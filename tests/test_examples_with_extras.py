@@ -145,6 +145,7 @@ DRAWN = {
     "delay_matrix": "plotting.delay_matrix(network, 'input->output')",
     "delay_matrices": "plotting.delay_matrices({'a': network, 'b': network}, 'input->output')",
     "learning_curve": "plotting.learning_curve(result.history)",
+    "spike_errors": "plotting.spike_errors(comparison)",
     "study_means": "plotting.study_means(table)",
 }
 """A call of each function that draws, in the notebook of the next test."""
@@ -161,6 +162,12 @@ result = sequence.train(sequence.Settings(), callbacks=[draw], progress=False)
 network = result.network
 spikes = evsim.SpikeTrains.from_lists([[(0.0, 0), (9.0, 1)], [(2.0, 1)]], units=2)
 run = evsim.simulate(network, spikes, 40.0)
+spiking = evsim.Network(
+    [evsim.Input("input", 2), evsim.LIF("output", 1)], [evsim.Connection("input", "output", 8.0)]
+)
+found = evsim.simulate(spiking, spikes, 40.0).spikes["output"]
+later = evsim.SpikeTrains(found.times + 0.1, found.units, found.offsets, found.unit_count)
+comparison = evsim.compare(spiking, spikes, later, 40.0)
 columns = {"hidden": [5, 10], "state": ["finished"] * 2, "accuracy": [0.5, 0.75]}
 table = evsim.study.Table(columns, settings=("hidden",))
 """
