@@ -38,10 +38,8 @@ network = evsim.Network(
     ],
     seed=0,
 )
-# Cross-entropy of the first spikes: the output of the true class is to spike first.
-loss = evsim.losses.FirstSpikeCrossEntropy(tau0=0.2, alpha=0.0)
-# A hidden neuron that is silent in a whole batch has no gradient; this term gives it one.
-wakes = evsim.losses.Existence("hidden")
+loss = evsim.losses.FirstSpikeCrossEntropy(tau0=0.2, alpha=0.0)  # the true class first
+wakes = evsim.losses.Existence("hidden")  # gives silent neurons, which have no gradient, one
 weight, delay = evsim.Adam(0.03, decay=0.9), evsim.Adam(0.3, decay=0.9)
 trained = evsim.fit(
     network, (encode(points), classes), loss + wakes, duration=40.0, epochs=30, batch_size=100,

@@ -34,15 +34,7 @@ FINER = 0.1
 
 def train(settings: dict[str, Any], seed: int, folder: str) -> dict[str, float]:
     """Train a network on a grid, test it, train it further on the exact engine, test it again."""
-    chosen = spoken_digits.Settings(
-        experiment="small",
-        recurrent=True,
-        delays=True,
-        heterogeneous=True,
-        epochs=settings["epochs"],
-        rate_decay=settings["rate_decay"],
-        seed=seed,
-    )
+    chosen = settings_of(settings, seed)
     result = finished(
         spoken_digits.train(
             chosen,
@@ -76,6 +68,19 @@ def train(settings: dict[str, Any], seed: int, folder: str) -> dict[str, float]:
         )
         found["further_seconds"] = sum(epoch.seconds for epoch in further.history)
     return found
+
+
+def settings_of(settings: dict[str, Any], seed: int) -> spoken_digits.Settings:
+    """The settings of the task."""
+    return spoken_digits.Settings(
+        experiment="small",
+        recurrent=True,
+        delays=True,
+        heterogeneous=True,
+        epochs=settings["epochs"],
+        rate_decay=settings["rate_decay"],
+        seed=seed,
+    )
 
 
 def grid(dt: float) -> Grid:

@@ -257,7 +257,9 @@ def test_a_terminal_shows_what_runs(tmp_path):
 
 # -- the studies of the papers ------------------------------------------------------------
 
-OF_PAPERS = sorted((Path(__file__).parents[1] / "studies").glob("*.toml"))
+STUDIES = Path(__file__).parents[1] / "studies"
+OF_TIME_STEPS = STUDIES / "spoken_digits_steps.toml"
+OF_PAPERS = sorted({*STUDIES.glob("*.toml")} - {OF_TIME_STEPS})
 
 
 @pytest.mark.parametrize("path", OF_PAPERS, ids=lambda path: path.stem)
@@ -274,3 +276,16 @@ def test_the_tasks_accept_the_studies_of_the_papers(path, monkeypatch):
         task.network(settings)
         chosen.add(settings)
     assert len(chosen) == np.prod([len(values) for values in study.vary.values()]) > 1
+
+
+def test_the_study_of_time_steps_makes_a_network_for_each(monkeypatch):
+    monkeypatch.syspath_prepend(STUDIES)
+    study = read_study(OF_TIME_STEPS)
+    steps = importlib.import_module(study.task.partition(":")[0])
+    settings = steps.settings_of(dict(study.settings), seed=2)
+    network = TASKS["spoken-digits"].network(settings)
+    assert settings.hyperparameters().epochs == study.settings["epochs"]
+    for dt in study.vary["dt"]:
+        assert steps.grid(dt).dt == dt
+        resting = steps.with_refractory_period(network, dt)
+        assert resting.population("hidden").refractory == dt
