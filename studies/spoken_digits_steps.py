@@ -47,8 +47,10 @@ def train(settings: dict[str, Any], seed: int, folder: str) -> dict[str, float]:
     resting = with_refractory_period(result.network, settings["dt"])
     exact, runaways = accuracy_in_continuous_time(result.network, chosen)
     exact_resting, runaways_resting = accuracy_in_continuous_time(resting, chosen)
+    steps = sorted({settings["dt"], *TESTED_STEPS})
+    on_grids = {dt: accuracy(result.network, chosen, grid(dt)) for dt in steps}
     found = {
-        "accuracy": accuracy(result.network, chosen, grid(settings["dt"])),
+        "accuracy": on_grids[settings["dt"]],
         "exact_accuracy": exact,
         "exact_runaways": runaways,
         "resting_accuracy": exact_resting,
@@ -57,8 +59,7 @@ def train(settings: dict[str, Any], seed: int, folder: str) -> dict[str, float]:
         "spikes": result.history[-1].spikes_per_sample["hidden"],
         "seconds": sum(epoch.seconds for epoch in result.history),
     }
-    for dt in TESTED_STEPS:
-        found[f"accuracy_{dt:g}_ms"] = accuracy(result.network, chosen, grid(dt))
+    found |= {f"accuracy_{dt:g}_ms": on_grids[dt] for dt in TESTED_STEPS}
     if settings["exact_epochs"]:
         further = finished(
             train_further(resting, chosen, settings["exact_epochs"], Path(folder) / "exact")
@@ -98,10 +99,7 @@ def finished(result: Any) -> Any:
 def accuracy(network: evsim.Network, chosen: spoken_digits.Settings, engine: Any) -> float:
     """The test accuracy on an engine."""
     _, _, test = spoken_digits.data(chosen)
-    duration = chosen.hyperparameters().duration
-    tested = evsim.evaluate(
-        network, test, spoken_digits.loss(chosen), duration=duration, engine=engine
-    )
+    tested = spoken_digits.experiment.test(network, test, chosen, engine)
     assert tested.accuracy is not None
     return tested.accuracy
 
@@ -119,12 +117,11 @@ def accuracy_in_continuous_time(
 ) -> tuple[float, int]:
     """The test accuracy on the exact engine, and the number of samples that run away."""
     _, _, test = spoken_digits.data(chosen)
-    duration = chosen.hyperparameters().duration
     correct = runaways = 0
     for sample in range(len(test)):
         one = test[np.array([sample])]
         try:
-            tested = evsim.evaluate(network, one, spoken_digits.loss(chosen), duration=duration)
+            tested = spoken_digits.experiment.test(network, one, chosen, "exact")
         except EngineError:
             runaways += 1
         else:
@@ -141,20 +138,14 @@ def train_further(
     optimizers = {"weight": evsim.Adam(FINER * numbers.weight_rate)}
     for connection in ("input->hidden", "hidden->hidden"):
         optimizers[f"{connection}.delay"] = evsim.Adam(FINER * numbers.delay_rate)
+    # As on the grid, but silent units are not lifted.
+    as_before = spoken_digits.experiment.fit_arguments(chosen, training)
     return evsim.fit(
         network,
         training,
         spoken_digits.loss(chosen),
-        duration=numbers.duration,
-        epochs=epochs,
-        batch_size=numbers.batch_size,
+        **{**as_before, "epochs": epochs, "silent_lift": 0.0},
         optimizers=optimizers,
-        delay_max=chosen.delay_max,
-        regularisers=[
-            evsim.RateRegulariser("hidden", numbers.regulariser_strength[0], chosen.target_spikes)
-        ],
-        augmentation=chosen.augmentation(len(training)),
-        watch=chosen.watch,
         seed=chosen.seed,
         run_folder=folder,
         resume=True,

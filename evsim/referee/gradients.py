@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.network.parameters import Parameter, numbers
+from evsim.network.parameters import Parameter, norm, numbers
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,19 @@ def gradient_errors(
 
 
 def _error(name: str, exact: NDArray[np.float64], theirs: NDArray[np.float64]) -> GradientError:
-    own, other = _norm(exact), _norm(theirs)
+    own, other = norm(exact), norm(theirs)
     angle = np.nan
     if own > 0.0 and other > 0.0:
         # The angle between unit vectors u and v from |u - v| and |u + v|: as exact for small ones.
         u, v = exact / own, theirs / other
-        angle = 2.0 * float(np.arctan2(_norm(u - v), _norm(u + v)))
+        angle = 2.0 * float(np.arctan2(norm(u - v), norm(u + v)))
     return GradientError(
         parameter=name,
         cosine=float(np.cos(angle)),
         angle=float(np.degrees(angle)),
-        relative_error=_over(_norm(theirs - exact), own),
+        relative_error=_over(norm(theirs - exact), own),
         ratio=_over(other, own),
     )
-
-
-def _norm(values: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.square(values).sum()))
 
 
 def _over(one: float, other: float) -> float:

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim.engines.rest import from_rest
 from evsim.equations import lif
 from evsim.network.network import Network
 from evsim.network.populations import LIF
@@ -39,12 +40,11 @@ class Unit:
 
         rest = number(population.rest)
         start = rest if population.start is None else number(population.start)
+        voltages = from_rest(number(population.threshold), number(population.reset), rest, start)
         return cls(
             tau_mem=number(population.tau_mem),
             tau_syn=number(population.tau_syn),
-            threshold=number(population.threshold) - rest,
-            reset=number(population.reset) - rest,
-            start=start - rest,
+            **voltages._asdict(),
             refractory=number(population.refractory),
         )
 

@@ -15,6 +15,7 @@ from evsim.arguments.checks import check_choice, check_is, checked_path, shown, 
 from evsim.arguments.keywords import helpful
 from evsim.display.frames import data_frame
 from evsim.display.html_table import html_table
+from evsim.display.markdown_table import markdown_table
 from evsim.storage.files import write_atomically
 
 if TYPE_CHECKING:
@@ -115,15 +116,7 @@ class Table:
     def to_markdown(self) -> str:
         """The table in Markdown."""
         rows = [[_as_text(value) for value in row.values()] for row in self.rows]
-        head = list(self.columns)
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        lines = [head, ["-" * width for width in widths], *rows]
-        return "\n".join(
-            "| "
-            + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-            + " |"
-            for line in lines
-        )
+        return markdown_table(list(self.columns), rows)
 
     def to_csv(self) -> str:
         """The table as comma-separated values with all digits."""

@@ -2,8 +2,8 @@
 
 A table (.csv) has a row for each spike and a line of names, of which time and unit are needed,
 sample if there are several, and population if there are spikes of more than the only input.  An
-archive of NumPy (.npz) has, for each population, the
-arrays NAME.times, NAME.units and, if there are several samples, NAME.samples.
+archive of NumPy (.npz) has, for each population, the arrays NAME.times, NAME.units and, if there
+are several samples, NAME.samples.
 """
 
 from __future__ import annotations
