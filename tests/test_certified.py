@@ -487,16 +487,47 @@ def test_wrong_spikes_are_not_certified(mistake):
     assert str(certificate).startswith("not certified")
 
 
+def test_spikes_of_unknown_populations_are_refused():
+    network = network_of("recurrent")
+    spikes = dict(evsim.simulate(network, SPIKES, DURATION).spikes)
+    assert evsim.certify(network, SPIKES, DURATION, spikes).certified
+    with pytest.raises(ValueError, match=r"'hiden'; did you mean 'hidden'\?"):
+        evsim.certify(network, SPIKES, DURATION, {**spikes, "hiden": spikes["hidden"]})
+    del spikes["hidden"]
+    with pytest.raises(ValueError, match="no spikes of 'hidden'"):
+        evsim.certify(network, SPIKES, DURATION, spikes)
+
+
 def certified_populations(network):
     return [p.name for p in network.populations if isinstance(p, evsim.LIF)]
+
+
+def write_inputs(file):
+    rows = zip(*(column.tolist() for column in (SPIKES.samples, SPIKES.times, SPIKES.units)))
+    lines = ["sample,time,unit", *(f"{sample},{time!r},{unit}" for sample, time, unit in rows)]
+    file.write_text("\n".join(lines) + "\n")
+
+
+def test_the_command_reads_run_folders_and_nir_files(tmp_path, capsys):
+    network, inputs = network_of("layered"), tmp_path / "spikes.csv"
+    write_inputs(inputs)
+    network.save(tmp_path / "best.safetensors")
+    (tmp_path / "config.json").write_text('{"duration": 25.0}')
+    assert main(["certify", str(tmp_path), str(inputs)]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("certified: all ")
+    pytest.importorskip("nir")
+    evsim.nir.write(network, tmp_path / "network.nir", time_unit="ms", spike="event")
+    assert main(["certify", str(tmp_path / "network.nir"), str(inputs), "--duration", "25"]) == 0
+    assert capsys.readouterr().out == told
+    assert main(["certify", str(tmp_path / "network.nir"), str(inputs)]) == 2
+    assert "give the length of the trial" in capsys.readouterr().err
 
 
 def test_the_command(tmp_path, capsys):
     network, inputs = network_of("layered"), tmp_path / "spikes.csv"
     network.save(tmp_path / "network.safetensors")
-    rows = zip(SPIKES.samples, SPIKES.times, SPIKES.units, strict=True)
-    lines = ["sample,time,unit", *(f"{sample},{time!r},{unit}" for sample, time, unit in rows)]
-    inputs.write_text("\n".join(lines).replace("np.float64(", "").replace(")", "") + "\n")
+    write_inputs(inputs)
     words = ["certify", str(tmp_path / "network.safetensors"), str(inputs), "--duration", "25"]
     assert main(words) == 0
     out = capsys.readouterr().out

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.arguments.checks import check_duration, check_is, check_number
+from evsim.arguments.checks import check_duration, check_is, check_number, unknown_name
 from evsim.arguments.keywords import helpful
 from evsim.display.short_repr import Brief
 from evsim.engines import resolve
@@ -78,8 +78,7 @@ def certify(
     if emitted is None:
         exact = resolve("exact")
         emitted = exact.spikes(exact.simulate(network, inputs, duration))
-    names = [p.name for p in network.populations if isinstance(p, LIF)]
-    found = {name: _checked(emitted, name, network, inputs) for name in names}
+    found = _checked(emitted, network, inputs)
     deviations: list[float] = []
     digits_needed: list[int] = []
     differences: list[str] = []
@@ -111,20 +110,33 @@ def certify(
 
 
 def _checked(
-    emitted: Any, name: str, network: Network, inputs: Mapping[str, SpikeTrains]
-) -> SpikeTrains:
+    emitted: Any, network: Network, inputs: Mapping[str, SpikeTrains]
+) -> dict[str, SpikeTrains]:
+    """The spikes of every LIF population; others are not looked at."""
     check_is(emitted, "emitted", Mapping, "give a mapping from population to SpikeTrains")
-    if name not in emitted:
-        raise ValueError(f"emitted has no spikes of {name!r}: give those of every LIF population")
-    trains: SpikeTrains = emitted[name]
-    check_is(trains, f"emitted[{name!r}]", SpikeTrains, "give SpikeTrains")
-    shape = len(next(iter(inputs.values()))), network.population(name).units
-    if (len(trains), trains.unit_count) != shape:
-        raise ValueError(
-            f"emitted[{name!r}] has {len(trains)} samples of {trains.unit_count} units: the "
-            f"network and its inputs have {shape[0]} of {shape[1]}"
-        )
-    return trains
+    known = [population.name for population in network.populations]
+    for name in emitted:
+        if name not in known:
+            raise ValueError(f"emitted: {unknown_name('population', name, known)}")
+    found = {}
+    samples = len(next(iter(inputs.values())))
+    for population in network.populations:
+        if not isinstance(population, LIF):
+            continue
+        name, units = population.name, population.units
+        if name not in emitted:
+            raise ValueError(
+                f"emitted has no spikes of {name!r}: give those of every LIF population"
+            )
+        trains = emitted[name]
+        check_is(trains, f"emitted[{name!r}]", SpikeTrains, "give SpikeTrains")
+        if (len(trains), trains.unit_count) != (samples, units):
+            raise ValueError(
+                f"emitted[{name!r}] has {len(trains)} samples of {trains.unit_count} units: the "
+                f"network and its inputs have {samples} of {units}"
+            )
+        found[name] = trains
+    return found
 
 
 # -- the comparison of a sample ------------------------------------------------------------

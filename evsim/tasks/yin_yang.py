@@ -69,6 +69,9 @@ __all__ = [
 
 # -- settings -----------------------------------------------------------------------------
 
+FEW_UNITS = 10
+"""With fewer hidden units all of them may fall silent if nothing favours early spikes."""
+
 
 @helpful
 @dataclass(frozen=True)
@@ -168,8 +171,11 @@ class Settings(HiddenUnitSettings, GeneratedSettings):
     tau1: float = 6.4
     """With the loss time, the time constant of the term that favours early spikes, in ms."""
 
-    alpha: float = 0.0
-    """With the loss time, the weight of the term that favours early spikes. By default 0."""
+    alpha: float | None = None
+    """With the loss time, the weight of the term that favours early spikes. By default 0.003 with
+    fewer than 10 hidden units, unless the delays of both layers are learned; otherwise 0."""
+    # The softmax does not change if all first spikes come later by the same time.  Without this
+    # term, spikes of the smallest networks come later and later, until they do not come at all.
 
     delta: float = 2.0
     """With the loss time_invariant, how much earlier than the other outputs the output of the true
@@ -258,6 +264,14 @@ class Settings(HiddenUnitSettings, GeneratedSettings):
         if self.initial_delay is not None:
             return self.initial_delay
         return 0.5 * self.delay_max if np.isfinite(self.delay_max) else 0.0
+
+    def loss_numbers(self) -> dict[str, float | None]:
+        """The arguments of the losses."""
+        numbers = super().loss_numbers()
+        if self.alpha is None:
+            may_fall_silent = self.hidden < FEW_UNITS and not self.learns_output_delays
+            numbers["alpha"] = 0.003 if may_fall_silent else 0.0
+        return numbers
 
     def learning_rates(self) -> dict[str, float]:
         """The learning rate of "weight" and, in ms, of "delay" where delays are learned."""

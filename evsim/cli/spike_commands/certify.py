@@ -8,34 +8,23 @@ from pathlib import Path
 import evsim
 from evsim.arguments.paths import user_path
 from evsim.cli.exit_status import FAILED
-from evsim.cli.spike_commands.files import Unit, read_spikes
+from evsim.cli.spike_commands.files import read_spikes
+from evsim.cli.spike_commands.network_files import SpikesOfNetwork
 from evsim.engines.reference.undecided import DIGITS_LIMIT
 from evsim.simulation.certificate import TOLERANCE
 
 
 @dataclass(frozen=True)
-class Certify:
+class Certify(SpikesOfNetwork):
     """Prove that float64 spikes are those of a network: the exact engine's, or another program's.
 
     The exit status is 1 if they are not, or if something cannot be decided.
     """
 
-    model: Path
-    """The network: a file that evsim has saved, or a run folder."""
-
     spikes: Path
     """The spikes of the inputs: a table (.csv) with the columns sample, time and unit, or an
     archive (.npz), as for compare. If it also has spikes of other populations, these are certified
     instead of the exact engine's."""
-
-    duration: float
-    """The trial lasts this many ms."""
-
-    unit: Unit = "ms"
-    """The unit of the times in the file of spikes."""
-
-    samples: int | None = None
-    """The number of samples. By default one more than the largest in the file."""
 
     tolerance: float = TOLERANCE
     """The largest deviation of a spike time that is certified, in ms."""
@@ -48,13 +37,13 @@ class Certify:
 
     def __call__(self) -> int:
         """Print the certificate."""
-        network = evsim.load(self.model)
+        network = self.network()
         path = user_path(self.spikes)
         inputs, theirs = read_spikes(path, network, self.unit, self.samples, inputs_suffice=True)
         certificate = evsim.certify(
             network,
             inputs,
-            self.duration,
+            self.known_duration(),
             theirs if any(trains.times.size for trains in theirs.values()) else None,
             tolerance=self.tolerance,
             digits=self.digits,
