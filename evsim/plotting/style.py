@@ -66,7 +66,9 @@ def label(ax: Axes, x: str = "", y: str = "", title: str = "") -> None:
     ax.set_ylabel(y, fontsize=TEXT)
     if title:
         ax.set_title(title, fontsize=TEXT)
-    ax.tick_params(labelsize=SMALL_TEXT, width=0.6, length=2.5)
+    ax.tick_params(width=0.6, length=2.5)
+    ax.tick_params(which="minor", width=0.4, length=1.5)
+    ax.tick_params(which="both", labelsize=SMALL_TEXT)  # a short logarithmic axis labels both
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     for spine in ax.spines.values():
