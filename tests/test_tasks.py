@@ -132,6 +132,31 @@ def test_yin_yang_settings_that_do_not_fit_are_refused(settings, message):
         yin_yang.Settings(**settings)
 
 
+def test_few_hidden_units_keep_their_spikes_because_the_loss_favours_early_ones():
+    # The softmax of first spikes does not change if all of them come later by the same time.
+    small = {"hidden": 5, "seed": 1, "epochs": 8}
+    drifts = yin_yang.train(yin_yang.Settings(**small, alpha=0.0), progress=False).history
+    kept = yin_yang.train(yin_yang.Settings(**small), progress=False).history
+    assert drifts[-1].silent_units["hidden"] > 0
+    assert all(epoch.silent_units["hidden"] == 0 for epoch in kept)
+    assert kept[-1].spikes_per_sample["output"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "alpha"),
+    [
+        ({"hidden": 9}, 0.003),
+        ({"hidden": 9, "delays": True, "output_delays": False}, 0.003),
+        ({"hidden": 9, "delays": True}, 0.0),
+        ({"hidden": 10}, 0.0),
+        ({"hidden": 9, "alpha": 0.0}, 0.0),
+        ({"hidden": 30, "alpha": 0.5}, 0.5),
+    ],
+)
+def test_the_term_for_early_spikes_is_there_by_default_for_few_units(settings, alpha):
+    assert yin_yang.Settings(**settings).loss_numbers()["alpha"] == alpha
+
+
 def test_yin_yang_is_learned_the_better_the_longer():
     settings = yin_yang.Settings(
         hidden=10, delays=True, epochs=8, train_size=600, validation_size=150, test_size=300,
