@@ -28,13 +28,16 @@ from evsim_gpu import Grid
 TESTED_STEPS = (0.25, 1.0, 2.0, 5.0)
 """The steps of the grids on which each network is tested, in ms."""
 
+EVERY = 5
+"""Epochs between two rows of the course of training."""
+
 FINER = 0.1
 """The learning rates on the exact engine, relative to those at the start of training."""
 
 
 def train(settings: dict[str, Any], seed: int, folder: str) -> dict[str, float]:
     """Train a network on a grid, test it, train it further on the exact engine, test it again."""
-    chosen = settings_of(settings, seed)
+    chosen = settings_of(seed)
     result = finished(
         spoken_digits.train(
             chosen,
@@ -59,6 +62,7 @@ def train(settings: dict[str, Any], seed: int, folder: str) -> dict[str, float]:
         "spikes": result.history[-1].spikes_per_sample["hidden"],
         "seconds": sum(epoch.seconds for epoch in result.history),
     }
+    found |= accuracies_on_the_way(result.history)
     found |= {f"accuracy_{dt:g}_ms": on_grids[dt] for dt in TESTED_STEPS}
     if settings["exact_epochs"]:
         further = finished(
@@ -71,15 +75,25 @@ def train(settings: dict[str, Any], seed: int, folder: str) -> dict[str, float]:
     return found
 
 
-def settings_of(settings: dict[str, Any], seed: int) -> spoken_digits.Settings:
+def accuracies_on_the_way(history: Any) -> dict[str, float]:
+    """The accuracy on the shifted training samples of an epoch, and the seconds until its end."""
+    found: dict[str, float] = {}
+    seconds = 0.0
+    for epoch in history:
+        seconds += epoch.seconds
+        if epoch.epoch % EVERY == 0:
+            found[f"training_accuracy_{epoch.epoch}"] = epoch.accuracy or 0.0
+            found[f"seconds_{epoch.epoch}"] = seconds
+    return found
+
+
+def settings_of(seed: int) -> spoken_digits.Settings:
     """The settings of the task."""
     return spoken_digits.Settings(
         experiment="small",
         recurrent=True,
         delays=True,
         heterogeneous=True,
-        epochs=settings["epochs"],
-        rate_decay=settings["rate_decay"],
         seed=seed,
     )
 

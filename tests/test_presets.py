@@ -327,6 +327,7 @@ def test_a_small_network_learns_in_long_steps_that_become_shorter():
     settings = spoken_digits.Settings(experiment="small", recurrent=True, delays=True)
     numbers = settings.hyperparameters()
     assert (numbers.layers, numbers.hidden, numbers.duration) == (1, 128, 800.0)
+    assert (numbers.epochs, numbers.batch_size) == (40, 8)
     assert settings.augmentation(100) == [Shift(20, "uniform")]
     optimizers = spoken_digits.optimizers(settings)
     assert {optimizer.decay for optimizer in optimizers.values()} == {0.94}

@@ -106,8 +106,8 @@ def _delay_learning(recurrent: bool, layers: int | None) -> Hyperparameters:
 def _small(layers: int | None) -> Hyperparameters:
     """A network that one machine trains in an hour; chosen by validation on spoken digits.
 
-    Its outputs start with weights that let the hidden units learn from the first batch on, and it
-    makes few steps, which are therefore long.
+    Its outputs start with weights that let the hidden units learn from the first batch on, its
+    batches are small, and its steps are long.
     """
     return replace(
         _delay_learning(recurrent=True, layers=layers),
@@ -115,7 +115,7 @@ def _small(layers: int | None) -> Hyperparameters:
         duration=800.0,
         output_weight_deviation=1.0,
         epochs=40,
-        batch_size=32,
+        batch_size=8,
         weight_rate=0.01,
         delay_rate=2.0,
         tau_rate=0.01,
