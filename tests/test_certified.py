@@ -503,7 +503,8 @@ def certified_populations(network):
 
 
 def write_inputs(file):
-    rows = zip(*(column.tolist() for column in (SPIKES.samples, SPIKES.times, SPIKES.units)))
+    columns = SPIKES.samples, SPIKES.times, SPIKES.units
+    rows = zip(*(column.tolist() for column in columns), strict=True)
     lines = ["sample,time,unit", *(f"{sample},{time!r},{unit}" for sample, time, unit in rows)]
     file.write_text("\n".join(lines) + "\n")
 

@@ -259,7 +259,8 @@ def test_a_terminal_shows_what_runs(tmp_path):
 
 STUDIES = Path(__file__).parents[1] / "studies"
 OF_TIME_STEPS = STUDIES / "spoken_digits_steps.toml"
-OF_PAPERS = sorted({*STUDIES.glob("*.toml")} - {OF_TIME_STEPS})
+OF_FACTORS = STUDIES / "spoken_digits_factors.toml"
+OF_PAPERS = sorted({*STUDIES.glob("*.toml")} - {OF_TIME_STEPS, OF_FACTORS})
 
 
 @pytest.mark.parametrize("path", OF_PAPERS, ids=lambda path: path.stem)
@@ -289,3 +290,19 @@ def test_the_study_of_time_steps_makes_a_network_for_each(monkeypatch):
         assert steps.grid(dt).dt == dt
         resting = steps.with_refractory_period(network, dt)
         assert resting.population("hidden").refractory == dt
+
+
+def test_the_study_of_factors_has_as_many_steps_with_blends_as_without(monkeypatch):
+    monkeypatch.syspath_prepend(STUDIES)
+    study = read_study(OF_FACTORS)
+    factors = importlib.import_module(study.task.partition(":")[0])
+    presented = set()
+    for values in itertools.product(*study.vary.values()):
+        varied = dict(zip(study.vary, values, strict=True))
+        settings = factors.settings_of(varied, seed=1)
+        network = TASKS["spoken-digits"].network(settings)
+        assert bool(settings.augmentation(100)) == bool(varied["shift"] or varied["blend"])
+        tau = network.population("hidden").tau_mem
+        assert (np.size(tau) == 128) == varied["heterogeneous"]
+        presented.add(settings.hyperparameters().epochs * (1 + varied["blend"]))
+    assert presented == {20}

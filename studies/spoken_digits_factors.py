@@ -1,0 +1,51 @@
+"""Spoken digits with a small recurrent network, with and without four mechanisms, for a study.
+
+    cd studies
+    EVSIM_DATA=data evsim study spoken_digits_factors.toml --out ../runs/factors
+
+A run trains a network of the experiment ``small`` with half of its epochs, on a grid with a step of
+5 ms.  With blends an epoch has twice the samples, and there are half as many epochs.  No test
+chooses anything: a network is that of the epoch with the best training accuracy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from evsim.tasks import spoken_digits
+from evsim_gpu import Grid
+
+EPOCHS = 20
+DECAY = 0.88
+"""The factor on the learning rates after each of that many epochs."""
+
+
+def settings_of(settings: dict[str, Any], seed: int) -> spoken_digits.Settings:
+    """The settings of the task."""
+    times = 2 if settings["blend"] else 1
+    return spoken_digits.Settings(
+        experiment="small",
+        recurrent=True,
+        **settings,
+        epochs=EPOCHS // times,
+        rate_decay=DECAY**times,
+        seed=seed,
+    )
+
+
+def train(settings: dict[str, Any], seed: int, folder: str) -> dict[str, float]:
+    """Train one network and test it."""
+    chosen = settings_of(settings, seed)
+    engine = Grid(dt=5.0, precision="float32", rate_limit=float("inf"))
+    result = spoken_digits.train(
+        chosen, engine=engine, run_folder=Path(folder), resume=True, progress=False
+    )
+    if result.interrupted:
+        raise KeyboardInterrupt
+    training, _, test = spoken_digits.data(chosen)
+    tested = spoken_digits.experiment.test(result.network, test, chosen, engine)
+    trained = spoken_digits.experiment.test(result.network, training, chosen, engine)
+    assert tested.accuracy is not None
+    assert trained.accuracy is not None
+    return {"accuracy": tested.accuracy, "training_accuracy": trained.accuracy}

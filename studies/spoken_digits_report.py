@@ -1,0 +1,105 @@
+"""A table and a picture of the study of time steps on the spoken digits.
+
+    python spoken_digits_report.py results/spoken_digits_steps.csv --picture steps.png
+
+The file is the table of ``spoken_digits_steps.toml``; that of earlier runs is in studies/results.
+The picture has the training accuracy against the time that training took, for each time step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from evsim.plotting import save
+from evsim.plotting.style import COLOURS, ONE_COLUMN, SMALL_TEXT, label, new_figure
+
+TESTS = {
+    "accuracy": "its own grid",
+    "accuracy_0.25_ms": "grid, 0.25 ms",
+    "accuracy_1_ms": "grid, 1 ms",
+    "accuracy_2_ms": "grid, 2 ms",
+    "accuracy_5_ms": "grid, 5 ms",
+    "exact_accuracy": "exact",
+    "resting_accuracy": "exact, refractory period of one step",
+}
+"""The test accuracies of a run, and how it was tested."""
+
+Runs = dict[float, list[dict[str, float]]]
+"""The measures of all seeds, by time step in ms."""
+
+
+def read(file: Path) -> Runs:
+    """The finished runs of a table."""
+    found: Runs = defaultdict(list)
+    with file.open(newline="", encoding="utf-8") as opened:
+        for row in csv.DictReader(opened):
+            if row.pop("state") == "finished":
+                found[float(row["dt"])].append(
+                    {name: float(row[name]) for name in row if row[name]}
+                )
+    return dict(sorted(found.items()))
+
+
+def percent(values: list[float]) -> str:
+    """Mean and standard deviation over seeds."""
+    shares = 100 * np.array(values)
+    deviation = f" ± {shares.std(ddof=1):.1f}" if shares.size > 1 else ""
+    return f"{shares.mean():.1f}{deviation}"
+
+
+def print_tables(runs: Runs) -> None:
+    """How networks that were trained on each grid do on each grid and in continuous time."""
+    print(f"| tested | {' | '.join(f'trained on {dt:g} ms' for dt in runs)} |")
+    print(f"| --- |{' --- |' * len(runs)}")
+    for name, told in TESTS.items():
+        values = [percent([run[name] for run in each]) for each in runs.values()]
+        print(f"| {told} | {' | '.join(values)} |")
+    for name, told in (
+        ("exact_runaways", "samples that run away"),
+        ("resting_runaways", "the same with a refractory period"),
+        ("spikes", "spikes of hidden units in a sample"),
+        ("seconds", "seconds of training"),
+    ):
+        means = [f"{np.mean([run[name] for run in each]):.3g}" for each in runs.values()]
+        print(f"| {told} | {' | '.join(means)} |")
+
+
+def draw(runs: Runs, file: Path) -> Path:
+    """Training accuracy against minutes of training, and the test accuracy at the end."""
+    figure = new_figure(ONE_COLUMN, 2.4)
+    ax = figure.subplots()
+    for colour, (dt, each) in zip(COLOURS, runs.items(), strict=False):
+        for run in each:
+            epochs = sorted(int(name.split("_")[1]) for name in run if name.startswith("seconds_"))
+            minutes = [run[f"seconds_{epoch}"] / 60 for epoch in epochs]
+            shares = [100 * run[f"training_accuracy_{epoch}"] for epoch in epochs]
+            is_first = run is each[0]
+            ax.plot(minutes, shares, ".-", color=colour, linewidth=0.8, markersize=3.0,
+                    label=f"{dt:g} ms" if is_first else None)  # fmt: skip
+            ax.plot(minutes[-1], 100 * run["accuracy"], "D", color=colour, markersize=3.5,
+                    markerfacecolor="white")  # fmt: skip
+    ax.set_xscale("log")
+    label(ax, x="training time (minutes on one core)", y="accuracy (%)")
+    ax.legend(title="time step", fontsize=SMALL_TEXT, title_fontsize=SMALL_TEXT, frameon=False)
+    return save(figure, file)
+
+
+def main() -> None:
+    """Print the table, and draw the picture."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", type=Path)
+    parser.add_argument("--picture", type=Path)
+    arguments = parser.parse_args()
+    runs = read(arguments.table)
+    print_tables(runs)
+    if arguments.picture:
+        print(draw(runs, arguments.picture))
+
+
+if __name__ == "__main__":
+    main()
