@@ -537,6 +537,8 @@ def test_too_little_memory_ends_with_one_sentence(capsys, tmp_path, monkeypatch)
         ("train nothing", "there is no task 'nothing'; there are sequence, yin-yang, mnist,"),
         ("train yin-yang --epoch 3", "yin-yang has no flag --epoch; did you mean --epochs?"),
         ("train shd --epoch=3", "shd has no flag --epoch; did you mean --epochs?"),
+        ("train yin-yang --more-losses --epochs 3", "--more-losses is given no value"),
+        ("study motion-detection --vary seed=1,2 --speeds", "--speeds is given no value"),
         ("train shd --no-picture", "shd has no flag --no-picture; did you mean --no-pictures?"),
         ("train mnist --xyz 3", "mnist has no flag --xyz; --help lists those it has"),
         ("train --epochs 3", "--epochs comes after the task, one of sequence, yin-yang,"),

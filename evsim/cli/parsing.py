@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
@@ -262,6 +263,8 @@ def _check_flags(words: Sequence[str]) -> None:
         _check_each(command, [task], (), dict.fromkeys(_flags_of_all_tasks(command), place))
     elif task:
         _check_each(task, words[2:], _flags_after(command, task), {})
+        if task in TASKS:
+            _check_lists(words[2:], TASKS[task].settings_type)
 
 
 def _flags_of_all_tasks(command: str) -> set[str]:
@@ -282,8 +285,21 @@ def _flags_after(command: str, task: str) -> list[str]:
 def _flags(*kinds: type, without: Collection[str] = ()) -> list[str]:
     """The flags that are made from the fields of dataclasses."""
     fields = [field.name for kind in kinds for field in dataclasses.fields(kind)]
-    names = [field.replace("_", "-") for field in fields if field not in without]
-    return [*(f"--{name}" for name in names), *(f"--no-{name}" for name in names)]
+    flags = _flag_names(field for field in fields if field not in without)
+    return [*flags, *(f"--no-{flag.removeprefix('--')}" for flag in flags)]
+
+
+def _flag_names(fields: Iterable[str]) -> list[str]:
+    return [f"--{field.replace('_', '-')}" for field in fields]
+
+
+def _check_lists(words: Sequence[str], kind: type) -> None:
+    """Refuse a flag that takes several values, and has none."""
+    fields = dataclasses.fields(kind)
+    lists = _flag_names(f.name for f in fields if str(f.type).startswith("tuple"))
+    for word, following in pairwise([*words, "--"]):
+        if word.replace("_", "-") in lists and following.startswith("--"):
+            raise ValueError(f"{word} is given no value: give one or more, or leave it out")
 
 
 def _check_each(
