@@ -19,7 +19,7 @@ NOTHING = {"existence": 0.0}
 """Nothing is done about silent units; by default the loss Existence acts on them."""
 
 LIFT = {"existence": 0.0, "silent_lift": 0.02}
-"""The incoming weights of silent units grow by 0.02 after each batch."""
+"""The incoming weights of silent units grow by 0.02 after each epoch."""
 
 SMALL_WEIGHTS = {"hidden_weight_mean": 0.5, "hidden_weight_deviation": 0.2}
 """Initial weights with which most hidden units are silent."""
