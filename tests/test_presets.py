@@ -331,7 +331,7 @@ def test_a_small_network_learns_in_long_steps_that_become_shorter():
     assert settings.augmentation(100) == [Shift(20, "uniform")]
     optimizers = spoken_digits.optimizers(settings)
     assert {optimizer.decay for optimizer in optimizers.values()} == {0.94}
-    assert optimizers["input->hidden.delay"].learning_rate_in(41) == 2.0 * 0.94**40
+    assert optimizers["input->hidden.delay"].learning_rate_in(41) == 0.5 * 0.94**40
     published = spoken_digits.optimizers(spoken_digits.Settings(delays=True))
     assert {optimizer.decay for optimizer in published.values()} == {1.0}
 

@@ -107,7 +107,7 @@ def _small(layers: int | None) -> Hyperparameters:
     """A network that one machine trains in an hour; chosen by validation on spoken digits.
 
     Its outputs start with weights that let the hidden units learn from the first batch on, its
-    batches are small, and its steps are long.
+    batches are small, and its weights change in long steps.
     """
     return replace(
         _delay_learning(recurrent=True, layers=layers),
@@ -117,7 +117,7 @@ def _small(layers: int | None) -> Hyperparameters:
         epochs=40,
         batch_size=8,
         weight_rate=0.01,
-        delay_rate=2.0,
+        delay_rate=0.5,
         tau_rate=0.01,
         ease_in=0.05,
         rate_decay=0.94,
