@@ -258,9 +258,9 @@ def test_a_terminal_shows_what_runs(tmp_path):
 # -- the studies of the papers ------------------------------------------------------------
 
 STUDIES = Path(__file__).parents[1] / "studies"
-OF_TIME_STEPS = STUDIES / "spoken_digits_steps.toml"
+OF_TIME_STEPS = [STUDIES / f"spoken_digits_{name}.toml" for name in ("steps", "exact")]
 OF_FACTORS = STUDIES / "spoken_digits_factors.toml"
-OF_PAPERS = sorted({*STUDIES.glob("*.toml")} - {OF_TIME_STEPS, OF_FACTORS})
+OF_PAPERS = sorted({*STUDIES.glob("*.toml")} - {*OF_TIME_STEPS, OF_FACTORS})
 
 
 @pytest.mark.parametrize("path", OF_PAPERS, ids=lambda path: path.stem)
@@ -279,9 +279,10 @@ def test_the_tasks_accept_the_studies_of_the_papers(path, monkeypatch):
     assert len(chosen) == np.prod([len(values) for values in study.vary.values()]) > 1
 
 
-def test_the_study_of_time_steps_makes_a_network_for_each(monkeypatch):
+@pytest.mark.parametrize("path", OF_TIME_STEPS, ids=lambda path: path.stem)
+def test_the_studies_of_time_steps_make_a_network_for_each(path, monkeypatch):
     monkeypatch.syspath_prepend(STUDIES)
-    study = read_study(OF_TIME_STEPS)
+    study = read_study(path)
     steps = importlib.import_module(study.task.partition(":")[0])
     settings = steps.settings_of(seed=2)
     network = TASKS["spoken-digits"].network(settings)
