@@ -140,7 +140,7 @@ def _hidden_time_constants(
 @helpful
 @for_settings(HiddenLayerSettings)
 def loss(settings: HiddenLayerSettings) -> Loss:
-    """The loss of that name (L, equations 1, 2, 5, 29 and section 4.1), and further terms."""
+    """The chosen loss (L, equations 1, 2, 5, 29 and section 4.1), and further terms."""
     return settings.with_further_terms(named_loss(settings.loss, **settings.loss_numbers()))
 
 

@@ -248,7 +248,7 @@ def network(settings: Settings) -> Network:
 @helpful
 @for_settings(Settings)
 def loss(settings: Settings) -> Loss:
-    """The loss of that name (L, equations 1, 2, 29 and section 4.1), and further terms."""
+    """The chosen loss (L, equations 1, 2, 29 and section 4.1), and further terms."""
     return settings.with_further_terms(named_loss(settings.loss, **settings.loss_numbers()))
 
 

@@ -74,7 +74,7 @@ class Settings(StimulusSettings):
     """The number of neighbouring receptors that a bar crosses. They are drawn for each trial."""
 
     off: bool = False
-    """Receptors also spike, with units of their own, when the trailing edge reaches them."""
+    """Receptors also signal the trailing edge when it reaches them, with units of their own."""
 
     bar_width: float = 2.0
     """The width of the bar in degrees, which determines when the trailing edge arrives."""
@@ -199,7 +199,7 @@ class Settings(StimulusSettings):
 
     @property
     def long_enough(self) -> float:
-        """The length in ms of a trial in which the response to the last arrival has its peak."""
+        """The length in ms of a trial that includes the peak after the last arrival."""
         way = self.spacing * (self.crossed - 1) + (self.bar_width if self.off else 0.0)
         latest = self.start_max + 1000.0 * way / min(self.speeds) + 6.0 * self.jitter
         longest = self.delay_max if self.delays else 0.0

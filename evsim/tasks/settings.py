@@ -95,7 +95,7 @@ class ExperimentSettings:
 
     @property
     def spiking_outputs(self) -> bool:
-        """Whether the outputs are LIF units, of which losses read spikes; otherwise they are LI."""
+        """Whether the outputs are LIF units, whose spikes losses read; otherwise they are LI."""
         return False
 
     def with_further_terms(self, main: Loss) -> Loss:
