@@ -18,7 +18,7 @@ from evsim_gpu import Grid
 
 EPOCHS = 20
 DECAY = 0.88
-"""The factor on the learning rates after each epoch, by the number of epochs."""
+"""The factor on the learning rates after each epoch, for this number of epochs."""
 
 
 def settings_of(settings: dict[str, Any], seed: int) -> spoken_digits.Settings:

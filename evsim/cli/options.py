@@ -64,8 +64,9 @@ class Run:
     cuda."""
 
     rate_limit: float | None = None
-    """The number of spikes per tau_mem at which a unit is refused that its own loop of connections
-    drives faster and faster, because the network runs away; inf for no limit. By default 400."""
+    """The number of spikes per tau_mem from which on a unit is refused if its own loop of
+    connections drives it faster and faster: the network runs away; inf for no limit. By default
+    400."""
 
     threads: int | None = None
     """The number of threads of the engines exact and grid. By default the number of cores."""
