@@ -117,7 +117,7 @@ def _engine_of(file: StudyFile, grid_step: float) -> Any:
 
 @contextmanager
 def _wrong_types_told(where: str = "") -> Iterator[None]:
-    """Blame values of a wrong type on the user, who typed them in a flag or a file."""
+    """Raise ValueError for values of a wrong type: the user typed them in a flag or a file."""
     try:
         yield
     except TypeError as error:

@@ -71,7 +71,8 @@ class Settings(StimulusSettings):
     """The distance from one receptor to the next, in degrees."""
 
     crossed: int = 6
-    """The number of neighbouring receptors that a bar crosses. They are drawn for each trial."""
+    """The number of neighbouring receptors that a bar crosses. They are drawn anew for each
+    trial."""
 
     off: bool = False
     """Receptors also signal the trailing edge when it reaches them, with units of their own."""

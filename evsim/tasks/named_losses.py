@@ -51,7 +51,7 @@ def named_loss(name: str, **numbers: float | None) -> Loss:
 
 
 def names_for(*, spiking_outputs: bool) -> tuple[str, ...]:
-    """The names of the losses that can be read from LIF outputs, or from LI outputs."""
+    """The names of the losses that can be read from LIF outputs, or else from LI outputs."""
     outputs = LIF("output", 1) if spiking_outputs else LI("output", 1)
     return tuple(name for name in _LOSSES if _is_read_from(outputs, named_loss(name)))
 

@@ -170,8 +170,8 @@ class SpeechSettings(HiddenLayerSettings):
     ease_in: float | None = None
     """The fraction of the weights' learning rate that training starts with; it grows by 5 % with
     each batch, as in L. With 1, training starts at the full rate. By default 0.001 (L; the program
-    of D has 0.01), in small 0.05. Unlike in L, the rate then grows faster if 5 % would take more
-    than a tenth of the batches of the run; --ease-in 0.001 follows L in any run."""
+    of D has 0.01), in small 0.05; unlike in L, the default also grows faster if 5 % would take
+    more than a tenth of the batches of the run. --ease-in 0.001 follows L in any run."""
 
     rate_decay: float | None = None
     """The factor by which all learning rates are multiplied after each epoch. By default 1 (L, D),

@@ -34,7 +34,7 @@ def delay_lines(
 ) -> Figure:
     """The delay from each receptor to each detector, on lines of the slope that geometry requires.
 
-    If a bar crosses only a part of the row, its delays need to lie on one line only in this part.
+    If bars cross only a part of the row, delays need to lie on one line only within such a part.
 
     Parameters
     ----------
