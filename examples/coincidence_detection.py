@@ -5,7 +5,7 @@
 Twelve inputs spike once each, in one of two patterns.  Pattern 0 should excite output neuron 0
 most, and pattern 1 output neuron 1.  All weights are equal and fixed; the delay of every synapse is
 learned.  Spikes that arrive together excite a neuron most.  So the delays of a neuron learn to
-align the spikes of its pattern, without aligning those of the other pattern as well.
+align the spikes of its pattern, but not those of the other pattern.
 """
 
 import argparse

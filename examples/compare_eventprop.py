@@ -20,7 +20,7 @@ SECOND, DURATION, SAMPLES = 1000.0, 200.0, 256  # ms, ms
 
 
 class ArraysOnly(pickle.Unpickler):
-    """Reads pickles that hold nothing but arrays and numbers of NumPy."""
+    """Reads pickles that contain only NumPy arrays and numbers."""
 
     def find_class(self, module, name):
         if name not in ("scalar", "dtype", "_reconstruct", "ndarray"):

@@ -2,7 +2,7 @@
 
     python examples/compare_surrogate.py
 
-The network takes Euler's steps, and in the backward pass a spike has the derivative of a fast
+The network uses Euler's method, and in the backward pass a spike has the derivative of a fast
 sigmoid.  evsim solves the same equations without a step: which spikes differ, and by how much?
 """
 

@@ -2,8 +2,8 @@
 
     python examples/ground_truth.py
 
-Here the other simulator is a loop over time steps dt, a few lines of NumPy; put your own in its
-place.  evsim has no time step and is exact up to rounding.  If both simulate the same model, the
+Here the other simulator is a loop over time steps dt, a few lines of NumPy; replace it with your
+own.  evsim has no time step and is exact up to rounding.  If both simulate the same model, the
 error falls with dt, here in proportion to dt.  If it does not fall, the models differ.
 """
 

@@ -3,7 +3,7 @@
     python examples/how_far.py --out pictures
 
 An exact gradient is that of a fixed pattern of spikes.  The step is minus the gradient for 30
-points of the Yin-Yang figure.  evsim says how much of it leaves the pattern as it is.
+points of the Yin-Yang figure.  evsim says how much of the step leaves the pattern unchanged.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A loss of your own is one class, which evsim can check and train with.
+"""Your own loss is one class, which evsim can check and train with.
 
     python examples/own_loss.py
 

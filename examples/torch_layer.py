@@ -1,4 +1,4 @@
-"""A classifier in PyTorch with a spiking layer between two linear ones; all of it is trained.
+"""A classifier in PyTorch with a spiking layer between two linear layers, all trained together.
 
     python examples/torch_layer.py
 

@@ -2,8 +2,8 @@
 
     python examples/torch_yin_yang.py
 
-The task and the network are those of examples/yin_yang.py.  Both begin with the same values and
-take the steps of Adam; only the order of the samples differs.
+The task and the network are those of examples/yin_yang.py.  Both begin with the same values and use
+Adam; only the order of the samples differs.
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ batches = torch.utils.data.DataLoader(training, 100, True, collate_fn=evsim.torc
 for _ in range(15):
     for spikes, labels in batches:
         first, others = module(spikes), torch.nn.functional.one_hot(labels, 3) == 0
-        # The output of the true class is to spike first; others that are silent have no gradient.
+        # The output of the true class should spike first; others that are silent have no gradient.
         first = torch.where((first == 40.0) & others, first.detach(), first)
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(-first / 0.2, labels).backward()

@@ -26,7 +26,7 @@ def encode(points):
 
 points, classes = draw_points(3000, np.random.default_rng(0))
 
-# With an infinite refractory period a neuron spikes at most once per trial.  evsim.Constant(5.0)
+# With an infinite refractory period, a neuron spikes at most once per trial.  evsim.Constant(5.0)
 # makes one delay for every synapse, as needed to learn them; delay=5.0 is one delay for all.
 # Delays start in the middle of their range, 0 to 10 ms, so that they can become shorter and longer.
 times = {"tau_mem": 20.0, "tau_syn": 10.0, "refractory": np.inf}

@@ -4,8 +4,8 @@
     EVSIM_DATA=data evsim study spoken_digits_factors.toml --out ../runs/factors
 
 A run trains a network of the experiment ``small`` with half of its epochs, on a grid with a step of
-5 ms.  With blends an epoch has twice the samples, and there are half as many epochs.  No test
-chooses anything: a network is that of the epoch with the best training accuracy.
+5 ms.  With blends, an epoch has twice as many samples, and there are half as many epochs.  No test
+result influences a choice: each network is that of the epoch with the best training accuracy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from evsim_gpu import Grid
 
 EPOCHS = 20
 DECAY = 0.88
-"""The factor on the learning rates after each of that many epochs."""
+"""The factor on the learning rates after each epoch, for this number of epochs."""
 
 
 def settings_of(settings: dict[str, Any], seed: int) -> spoken_digits.Settings:

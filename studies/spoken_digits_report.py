@@ -2,8 +2,9 @@
 
     python spoken_digits_report.py results/spoken_digits_steps.csv --picture steps.png
 
-The file is the table of ``spoken_digits_steps.toml``; that of earlier runs is in studies/results.
-The picture has the training accuracy against the time that training took, for each time step.
+The file is the table of ``spoken_digits_steps.toml``; the table of earlier runs is in
+studies/results. The picture shows the training accuracy against the training time, for each time
+step.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def percent(values: list[float]) -> str:
 
 
 def print_tables(runs: Runs) -> None:
-    """How networks that were trained on each grid do on each grid and in continuous time."""
+    """The accuracy of networks trained on each grid, on each grid and in continuous time."""
     print(f"| tested | {' | '.join(f'trained on {dt:g} ms' for dt in runs)} |")
     print(f"| --- |{' --- |' * len(runs)}")
     for name, told in TESTS.items():

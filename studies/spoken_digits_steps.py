@@ -4,12 +4,12 @@
     EVSIM_DATA=data evsim study spoken_digits_steps.toml --out ../runs/steps
 
 A run trains a network of the experiment ``small`` on a grid with steps of ``dt`` ms.  It tests the
-network on that grid, on other grids, and on the exact engine.  A unit on a grid spikes at most once
-a step.  In continuous time a unit that excites itself may run away, which the exact engine refuses;
-such a sample counts as wrong.  So the network is also tested with a refractory period of ``dt``.
-With ``exact_epochs`` this network is then trained further on the exact engine, with small learning
-rates, and tested there again (``spoken_digits_exact.toml``).  No test chooses anything: a network
-is that of the epoch with the best training accuracy.
+network on that grid, on other grids, and on the exact engine.  On a grid, a unit spikes at most
+once per step.  In continuous time, a unit that excites itself may run away, which the exact engine
+refuses; such a sample counts as wrong.  So the network is also tested with a refractory period of
+``dt``.  With ``exact_epochs`` this network is then trained further on the exact engine, with small
+learning rates, and tested there again (``spoken_digits_exact.toml``).  No test result influences a
+choice: each network is that of the epoch with the best training accuracy.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ EVERY = 5
 
 FINER = 0.01
 """The learning rates on the exact engine, relative to those at the start of training."""
-# A new Adam moves every parameter by the whole rate in its first steps: with a tenth of the rates
-# at the start, one epoch cost five per cent of accuracy.
+# A new Adam moves every parameter by the whole rate in its first steps: at a tenth of the initial
+# rates, one epoch cost five per cent of accuracy.
 
 
 def train(settings: dict[str, Any], seed: int, folder: str) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
     python studies/yin_yang_report.py studies/results/yin_yang_*.csv --picture yin_yang.png
 
-The files are the tables of the studies, such as runs/sizes/table.csv; those of earlier runs are in
+The files are the tables of the studies, such as runs/sizes/table.csv; tables of earlier runs are in
 studies/results.  Runs that have not finished are left out.  Runs are paired by their seeds.
 """
 

@@ -1,12 +1,12 @@
-"""Yin-Yang with one thing changed at a time, for studies.
+"""Yin-Yang with one change at a time, for studies.
 
     cd studies
     evsim study yin_yang_sizes.toml --out ../runs/sizes
     evsim study yin_yang_factors.toml --out ../runs/factors
 
-Each variant changes settings of the task ``evsim.tasks.yin_yang``; what it does not name is the
-task's default.  A run returns the test accuracy and the validation accuracy of the epoch that is
-best on the validation samples.  Settings are to be chosen by the latter.
+Each variant changes settings of the task ``evsim.tasks.yin_yang``; all others have the task's
+defaults.  A run returns the test accuracy and the validation accuracy of the epoch that is best on
+the validation samples.  Settings should be chosen by the latter.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _streams() -> Iterator[None]:
-    """Provide streams to write to: none is missing, and letters that they lack are replaced."""
+    """Provide streams to write to: none is missing, and letters they cannot write are replaced."""
     with ExitStack() as opened:
         for name in ("stdout", "stderr"):
             opened.callback(setattr, sys, name, getattr(sys, name))
@@ -46,7 +46,7 @@ def _streams() -> Iterator[None]:
 
 @contextmanager
 def _warnings_without_a_place() -> Iterator[None]:
-    """Show the warnings of evsim as its errors are: the command has no line that they point to."""
+    """Show evsim's warnings like its errors: in a command, there is no line to which they point."""
     with warnings.catch_warnings():
         show_elsewhere = warnings.showwarning
 

@@ -1,6 +1,6 @@
-"""Flags: every field of a dataclass is one.
+"""Flags: one for every field of a dataclass.
 
-tyro makes them from the dataclasses of settings; their docstrings are the help.
+tyro makes them from the dataclasses of settings; the docstrings of the fields are the help.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ def flags_of(
     positional: Collection[str] = (),
     defaults: Mapping[str, Any] = MappingProxyType({}),
 ) -> type:
-    """The fields of a dataclass for tyro, which are not checked when they are made.
+    """The fields of a dataclass for tyro, which are not checked when they are set.
 
     ``defaults`` are those that differ from the defaults of the dataclass; fields in ``positional``
     need no flag.
 
-    They are checked after parsing: tyro would print a refusal as if a word were misspelt.
+    They are checked after parsing, because tyro would print an error as if a word were misspelt.
     """
     import tyro
 
@@ -52,7 +52,7 @@ def field_help(settings_type: type) -> dict[str, str]:
     """The docstring of each field of a dataclass and its bases.
 
     tyro reads them with the same library, but keeps the line breaks of the source.  There are no
-    docstrings if evsim is installed as bytecode alone.
+    docstrings if only the bytecode of evsim is installed.
     """
     from docstring_parser import parse_from_object
 

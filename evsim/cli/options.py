@@ -52,7 +52,7 @@ class Run:
     """First delete the run in the folder --out. A folder with other files in it is refused."""
 
     engine: EngineName = "exact"
-    """The engine: exact is fast; reference is slow and made to be read; grid computes in time
+    """The engine: exact is fast; reference is slow and written to be read; grid computes in time
     steps, for large data; cuda does so on a GPU."""
 
     dt: float | None = None
@@ -64,16 +64,17 @@ class Run:
     cuda."""
 
     rate_limit: float | None = None
-    """The spikes per tau_mem from which on a unit that its own loop of connections drives faster
-    and faster is refused, because the network runs away; inf for no limit. By default 400."""
+    """The number of spikes per tau_mem from which on a unit is refused if its own loop of
+    connections drives it faster and faster: the network runs away; inf for no limit. By default
+    400."""
 
     threads: int | None = None
     """The number of threads of the engines exact and grid. By default the number of cores."""
 
     pieces: int | None = None
-    """Into how many pieces the engine exact cuts a batch, which its threads and processes share.
-    More than the default let more cores take part, need more memory, and change the last digits
-    of gradients."""
+    """The number of pieces into which the engine exact cuts a batch, for its threads and processes.
+    More pieces than the default let more cores take part, need more memory, and change the last
+    digits of gradients."""
 
     mpi: bool = False
     """Share every batch among the processes that mpiexec has started, as in mpiexec -n 8 evsim

@@ -1,4 +1,4 @@
-"""The command line: its commands, and the words that are refused before it is read."""
+"""The command line: its commands, and the words that are refused before it is parsed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
     """The command that the arguments ask for; calling it runs it and returns the exit status."""
     arguments = _with_file(arguments)
     _check_words(arguments)
-    # tyro takes 0.1 s to import, and only the command needs it.
+    # Importing tyro takes 0.1 s, and only the command needs it.
     import tyro
 
     command: Callable[[], int] = tyro.cli(
@@ -86,7 +86,7 @@ def _named(command: type, name: str) -> Any:
 
 
 def _command(name: str, arguments: Sequence[str]) -> type:
-    """The command train or study; it has something to choose only if it is asked for.
+    """The command train or study; its choices are built only if the command is used.
 
     tyro reads all flags of all choices, which takes a while.
     """
@@ -205,7 +205,7 @@ def _command_on(command: Any, positional: Collection[str]) -> type:
 
 
 def _with_file(words: Sequence[str]) -> list[str]:
-    """The words, in which a file after study is what the command file is about."""
+    """The words, with the command file inserted before a file that follows study."""
     if len(words) > 1 and words[0] == "study" and words[1].endswith(".toml"):
         return ["study", "file", *words[1:]]
     return list(words)
@@ -214,7 +214,7 @@ def _with_file(words: Sequence[str]) -> list[str]:
 def _check_words(words: Sequence[str]) -> None:
     """Refuse unknown commands, tasks and flags, and suggest the nearest known one.
 
-    tyro would list the flags of that name of every task.
+    tyro would list the flags with that name of every task.
     """
     command, task = [*words, "", ""][:2]
     if "" in words:
@@ -238,14 +238,14 @@ def _check_words(words: Sequence[str]) -> None:
 
 
 _ALONE: dict[str, type] = {"certify": Certify, "compare": Compare, "info": Info}
-"""The commands that are about no task."""
+"""The commands that do not take a task."""
 
 _EVERYWHERE = ("--help", "--version")
 """The flags of every command."""
 
 
 def _check_flags(words: Sequence[str]) -> None:
-    """Refuse flags that are misspelt, or that stand before the command or task they belong to."""
+    """Refuse flags that are misspelt, or that precede the command or task they belong to."""
     command, task = [*words, "", ""][:2]
     if command.startswith("-"):
         misplaced = {
@@ -272,7 +272,7 @@ def _flags_of_all_tasks(command: str) -> set[str]:
 
 
 def _flags_after(command: str, task: str) -> list[str]:
-    """The flags of a task, or of what else ``study`` can do, after one of both commands."""
+    """The flags of a task, or of another choice of ``study``, after either command."""
     if command == "study" and task in OF_STUDIES:
         return _flags({"status": Status, "table": ShowTable, "file": StudyOptions}[task])
     if command == "study":
@@ -294,7 +294,7 @@ def _flag_names(fields: Iterable[str]) -> list[str]:
 
 
 def _check_lists(words: Sequence[str], kind: type) -> None:
-    """Refuse a flag that takes several values, and has none."""
+    """Refuse a flag that takes several values but has none."""
     fields = dataclasses.fields(kind)
     lists = _flag_names(f.name for f in fields if str(f.type).startswith("tuple"))
     for word, following in pairwise([*words, "--"]):
@@ -309,7 +309,7 @@ def _check_each(
     known = (*flags, *_EVERYWHERE)
     for word in words:
         flag = word.partition("=")[0].replace("_", "-")
-        # Values, which only tasks have, begin with one dash at most, as -0.5 does.
+        # Values, which only tasks have, begin with at most one dash, such as -0.5.
         dashes = "--" if owner in TASKS else "-"
         if not flag.startswith(dashes) or flag in (*known, "-h") or flag.startswith("--tyro-"):
             continue

@@ -1,4 +1,4 @@
-"""The flag --quick: other defaults, with which a run shows soon that a network learns."""
+"""The flag --quick: other defaults, with which a run soon shows that a network learns."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Quick:
 def quick_defaults(
     settings_type: type[ExperimentSettings], words: Sequence[str]
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """The defaults of the settings and of ``Run``, where the words of a command have --quick."""
+    """The defaults of the settings and of ``Run`` if the words of a command include --quick."""
     form = settings_type.quick_form
     asked = [word for word in words if word in ("--quick", "--no-quick")]
     if form is None or asked[-1:] != ["--quick"]:
         return None
-    # Another engine may not have the arguments of the one of the quick form.
+    # Another engine may not have the arguments of the engine in the quick form.
     other_engine = any(word.partition("=")[0] == "--engine" for word in words)
     return form.settings, {} if other_engine else form.engine
 
 
 def set_by_quick(settings: ExperimentSettings, run: Run) -> dict[str, Any]:
-    """What the quick form of an experiment has set, less what was given another value."""
+    """What the quick form of an experiment has set, without what was given another value."""
     form = type(settings).quick_form
     if form is None:
         return {}

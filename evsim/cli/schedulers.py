@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-CONNECT = 10.0  # s after which a scheduler is taken for absent
+CONNECT = 10.0  # s after which a scheduler is assumed to be absent
 
 _FORMS = (
     "give local:8, the address of a Dask scheduler such as tcp://host:8786, or "
@@ -21,14 +21,14 @@ _OF_SLURM = {
     "memory": ("memory", str),
     "walltime": ("walltime", str),
 }
-"""What a SLURM cluster may be given, and what dask-jobqueue calls it."""
+"""The options of a SLURM cluster, and their names in dask-jobqueue."""
 
 
 @contextmanager
 def scheduler_named(text: str | None) -> Iterator[dict[str, Any]]:
-    """The arguments of ``Study.run`` for a scheduler; it is let go at the end.
+    """The arguments of ``Study.run`` for a scheduler, which is released at the end.
 
-    Raises ValueError for a name that says nothing, ConnectionError for a scheduler that does not
+    Raises ValueError for a name without a meaning, ConnectionError for a scheduler that does not
     answer, and ImportError without Dask.
     """
     kind, _, rest = (text or "").partition(":")

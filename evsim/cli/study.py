@@ -1,4 +1,4 @@
-"""The command ``evsim study``: run a study, and show what has become of it."""
+"""The command ``evsim study``: run a study, and show its state and results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NO_SETTINGS = ("seed", "folds")
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked for: the arguments of ``Study``, and how to carry it out."""
+    """What the user asked for: the arguments of ``Study``, and how to carry it out."""
 
     task: Any
     grid: dict[str, list[Any]]
@@ -54,7 +54,7 @@ def study_of_task(task: Experiment[Any], settings: Mapping[str, Any], options: S
         grid=grid_of(options.vary),
         seeds=seeds_of(options.seeds),
         folds=folds_of(options.folds),
-        # What is not given is left to the task, so that a file without it is the same study.
+        # What is not given is left to the task, so a file without it describes the same study.
         settings={name: value for name, value in settings.items() if value != defaults[name]},
         validate=True,
         engine=options.create_engine(task.settings_type.grid_step),
@@ -117,7 +117,7 @@ def _engine_of(file: StudyFile, grid_step: float) -> Any:
 
 @contextmanager
 def _wrong_types_told(where: str = "") -> Iterator[None]:
-    """A value of a wrong type was typed by the user, in a flag or a file: no fault of evsim."""
+    """Raise ValueError for values of a wrong type: the user typed them in a flag or a file."""
     try:
         yield
     except TypeError as error:
@@ -130,7 +130,7 @@ def _run(asked: Asked, options: StudyOptions) -> int:
 
     common = {"settings": asked.settings, "folds": asked.folds, "engine": asked.engine}
     with missing_files_told(), _wrong_types_told():
-        # A choice makes studies of its own; this one only checks what it is given.
+        # A choice creates its own studies; this one only checks the arguments.
         study = Study(
             asked.task,
             asked.grid,
@@ -172,7 +172,7 @@ def _choose(asked: Asked, options: StudyOptions, how: dict[str, Any]) -> Choice:
 
 
 def _find_data(asked: Asked, options: StudyOptions) -> None:
-    """Tell of missing files before anything runs, and of what is left out of the data."""
+    """Report missing files before anything runs, and what is left out of the data."""
     if not (is_local(options.scheduler) and hasattr(asked.task, "data")):
         return
     first = {name: values[0] for name, values in asked.grid.items() if values}
@@ -262,7 +262,7 @@ class ShowTable:
     """The format; parquet needs --out and pyarrow."""
 
     means: bool = False
-    """Means over seeds and folds in place of single runs."""
+    """Show means over seeds and folds instead of single runs."""
 
     out: Path | None = None
     """The file to write. By default, the table is printed."""

@@ -28,7 +28,7 @@ class StudyFile:
         "cross-validation", or None.
     fold_seeds : int or list of int
     engine : dict
-        "name", and arguments of the engine.
+        The "name" of the engine, and its arguments.
     validate : bool
     """
 
@@ -49,7 +49,7 @@ _TABLES = ("vary", "settings", "engine")
 def read_study(path: Path) -> StudyFile:
     """The study in a file.
 
-    Raises FileNotFoundError, and ValueError for a file that describes no study.
+    Raises FileNotFoundError, and ValueError for a file that does not describe a study.
     """
     path = user_path(path)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""The flags of ``evsim study``, and what the words that they are given stand for."""
+"""The flags of ``evsim study``, and the meaning of their values."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StudyOptions:
     samples, once for each seed, and test."""
 
     out: Path | None = None
-    """The folder of the study. A study in it goes on where it was."""
+    """The folder of the study. A study in it continues where it stopped."""
 
     engine: EngineName = "exact"
     """The engine: exact, reference, grid or cuda."""
@@ -49,8 +49,8 @@ class StudyOptions:
     """The number format of the engines grid and cuda."""
 
     rate_limit: float | None = None
-    """The spikes per tau_mem from which on a unit in a loop of connections runs away; inf for no
-    limit. By default 400."""
+    """The number of spikes per tau_mem at which a unit in a loop of connections runs away; inf for
+    no limit. By default 400."""
 
     threads: int = 1
     """The number of threads of each run."""
@@ -62,7 +62,7 @@ class StudyOptions:
     as this machine has cores."""
 
     retry_failed: bool = False
-    """Also run again what has failed."""
+    """Also repeat runs that have failed."""
 
     allow_large: bool = False
     """Allow more than 10000 runs."""

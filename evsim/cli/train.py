@@ -39,7 +39,7 @@ def train(
 
     communicator = _communicator(run)
     ranks = ranks_of(communicator)
-    if not ranks.is_first:  # what it would print, rank 0 prints
+    if not ranks.is_first:  # rank 0 prints what it would print
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (as long as the process)
     with ranks.session():
         return _train(task, settings, run, communicator, ranks, quick)
@@ -108,7 +108,7 @@ def _train(
     measured = task.measures(outcome, settings) if task.measures is not None else {}
     tested = {**measured, **_test(outcome, result, task.class_names(settings))}
     write_json(folder / "test.json", {**tested, "left_out": left_out})
-    if result.stopped and not run.progress:  # the progress display has said it
+    if result.stopped and not run.progress:  # otherwise the progress display has shown it
         print(f"stopped after {len(result.history)} of {record.epochs} epochs: {result.stopped}")
     print(f"test {_figure(outcome, measured)} (best epoch: {result.best_epoch})")
     if run.pictures:
@@ -141,7 +141,7 @@ def _announce(
 def _check_before_reading(
     task: Experiment[Any], settings: ExperimentSettings, run: Run, engine: Any
 ) -> None:
-    """Refuse what can be refused without the data, which may take long to read."""
+    """Refuse what can be refused before the data are read, which may take long."""
     if getattr(settings, "folds", None) and run.time_limit is not None:
         raise ValueError("--time-limit is for single runs: leave it or --folds out")
     if getattr(settings, "folds", None) and run.mpi:
@@ -224,7 +224,7 @@ def _read(
 def find_data(task: Experiment[Any], settings: ExperimentSettings) -> tuple[Parts, list[str]]:
     """Read the data before training, and print and return what was left out of them.
 
-    Where files are missing, the message names the flags that help.
+    If files are missing, the message names the flags that help.
     """
     from evsim.data import SpikesLeftOutWarning
 
@@ -245,7 +245,7 @@ def find_data(task: Experiment[Any], settings: ExperimentSettings) -> tuple[Part
 
 @contextmanager
 def missing_files_told() -> Iterator[None]:
-    """Name the flags that help where files are missing."""
+    """Name the flags that help if files are missing."""
     from evsim.data.fetching import MissingFilesError
 
     try:

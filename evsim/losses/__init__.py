@@ -1,9 +1,9 @@
 """Losses: functions of a readout and the labels, with their derivatives.
 
-A loss knows no engine.  Called with the readout's values it returns the loss of each sample and
-the derivative of that loss with respect to each value; the batch loss is the mean over samples.
-A loss that integrates over the trial defines a function of V instead.  A new loss is one class;
-``evsim.testing.check_loss`` checks it.  A weighted sum of losses is a loss.
+A loss does not depend on the engine.  Called with the readout's values, it returns the loss of each
+sample and the derivative of that loss with respect to each value; the batch loss is the mean over
+samples.  A loss that integrates over the trial defines a function of V instead.  A new loss is one
+class; ``evsim.testing.check_loss`` checks it.  A weighted sum of losses is a loss.
 """
 
 from evsim.losses.existence import Existence

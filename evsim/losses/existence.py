@@ -32,13 +32,14 @@ class Existence(Loss):
         A LIF population.
     margin : float
         Above the threshold, >= 0, in the units of V.  With 0 the loss does not jump, but its
-        gradient goes to 0 as P comes to the threshold.
+        gradient goes to 0 as P approaches the threshold.
     strength : float
         > 0.
     when : "silent-in-batch" or "wanted"
-        Which silent units.  For hidden units: those that are silent in all samples of the batch,
-        each in the sample in which its P is largest; so results of a sample depend on its batch.
-        For outputs: in each sample the unit of its class, or those that have a target time.
+        Which silent units are pulled.  The first is for hidden units: those that are silent in all
+        samples of the batch, each in the sample in which its P is largest, so the results of a
+        sample depend on its batch.  The second is for outputs: in each sample the unit of its
+        class, or those that have a target time.
     """
 
     population: str
@@ -67,7 +68,7 @@ class Existence(Loss):
     def check_labels(self, labels: Any, batch_size: int, classes: int) -> NDArray[Any]:
         """Classes, int of shape (batch,), or target times, (batch, units) or (batch, units, count).
 
-        NaN is for no target.  They matter only with ``when="wanted"``, and else are not looked at.
+        NaN means no target.  Labels matter only with ``when="wanted"`` and are otherwise ignored.
         """
         if self.when == "silent-in-batch":
             return np.zeros(batch_size, np.int64)
@@ -91,7 +92,7 @@ class Existence(Loss):
         return losses, -self.strength * missing
 
     def _wanted(self, values: NDArray[np.float64], labels: NDArray[Any]) -> NDArray[np.bool_]:
-        """Which units are to spike in which samples, shape (batch, units)."""
+        """Which units should spike in which samples, shape (batch, units)."""
         wanted = np.zeros(values.shape, bool)
         if self.when == "silent-in-batch":
             if len(values):

@@ -23,13 +23,13 @@ from evsim.readouts.integration import Integral
 class IntegralLoss(Loss):
     """``(1/T) * integral of a function of V(t) dt`` over the trial.
 
-    Subclasses say which function with ``integrand``.  It is to be smooth in V; the integral is
-    adaptive, and so it may be steep.
+    Subclasses define the function as ``integrand``.  It should be smooth in V, but it may be steep,
+    because the integration is adaptive.
 
     Parameters
     ----------
     readout : VoltageTrace
-        Of which population, and to what tolerance.
+        Which population is read, and to what tolerance.
     """
 
     readout: VoltageTrace = field(default_factory=VoltageTrace)
@@ -78,11 +78,11 @@ class IntegralLoss(Loss):
     def summary(
         self, run: ReadableRun, labels: NDArray[Any], integral: Integral
     ) -> NDArray[np.float64]:
-        """What is shown of the trial and decides its class, shape (batch, units): the mean of V."""
+        """The values that are shown and decide the class, shape (batch, units): the mean of V."""
         return self.readout_values(run)
 
     def readout_values(self, run: ReadableRun) -> NDArray[np.float64]:
-        """The same without labels; a subclass whose summary is another overrides this too."""
+        """The same without labels; a subclass with another ``summary`` overrides this too."""
         if type(self).summary is not IntegralLoss.summary:
             raise TypeError(
                 f"{type(self).__name__} overrides summary, which is given labels: override "
@@ -96,7 +96,8 @@ class IntegralLoss(Loss):
 class TimeAveragedCrossEntropy(IntegralLoss):
     """``(1/T) * integral of -log softmax(V(t))_c dt`` for the true class c (L 1, without 1/T).
 
-    It shows the time averages of the classes' probabilities, and predicts the largest.
+    Its values are the time averages of the classes' probabilities; it predicts the class with the
+    largest one.
     """
 
     def integrand(
@@ -111,7 +112,7 @@ class TimeAveragedCrossEntropy(IntegralLoss):
     def summary(
         self, run: ReadableRun, labels: NDArray[Any], integral: Integral
     ) -> NDArray[np.float64]:
-        """Time average of each class's probability: the derivative is that, less 1 for c."""
+        """Time average of each class's probability: this is the derivative, plus 1 for c."""
         probabilities = integral.derivative_values / run.duration
         probabilities[np.arange(labels.size), labels] += 1.0
         return probabilities

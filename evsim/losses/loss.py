@@ -29,17 +29,17 @@ from evsim.readouts.base import ReadoutCotangents
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Outcome(Brief):
-    """What a loss makes of a simulated batch.
+    """What a loss computes from a simulated batch.
 
     Parameters
     ----------
     losses : array, shape (batch,)
     values : array, shape (batch, units) or (batch, units, ...)
-        What the loss shows of what it has read.
+        The values that the loss shows.
     predictions : array of int64, shape (batch,), or None
         None for a loss that does not classify.
     readout : Readout
-        What the gradient goes through.
+        The readout through which the gradient is computed.
     cotangents : array
         The derivative of each sample's loss with respect to the readout, in the shape of its
         values.
@@ -47,7 +47,7 @@ class Outcome(Brief):
         The derivative of each sample's loss with respect to each spike time of the readout's
         population, shape (events,), where that is not in the readout's own derivative.
     further : tuple of ReadoutCotangents
-        What else the gradient goes through, of a loss of several readouts.
+        The other readouts of a loss of several readouts, with their cotangents.
     """
 
     losses: NDArray[np.float64]
@@ -60,12 +60,12 @@ class Outcome(Brief):
 
     @property
     def parts(self) -> tuple[ReadoutCotangents, ...]:
-        """Everything that the gradient goes through."""
+        """All readouts through which the gradient is computed, with their cotangents."""
         main = ReadoutCotangents(self.readout, self.cotangents, self.spike_slopes)
         return (main, *self.further)
 
     def check(self, loss: Loss, run: ReadableRun) -> None:
-        """Refuse arrays of other shapes, which NumPy would broadcast without a word."""
+        """Refuse arrays of other shapes, which NumPy would broadcast silently."""
         expected: list[tuple[str, Any, tuple[int, ...]]] = [
             ("losses", self.losses, (run.batch_size,))
         ]
@@ -87,9 +87,9 @@ class Outcome(Brief):
                 )
 
     def check_derivative(self, loss: Loss, run: ReadableRun) -> None:
-        """Refuse a derivative that is no finite number beside a loss that is one.
+        """Refuse a derivative that is not finite if the loss is finite.
 
-        It would make the gradient NaN while the loss looks well.
+        The gradient would be NaN although the loss looks right.
         """
         for part in self.parts:
             samples = part.readout.samples(run.batch_size)
@@ -101,7 +101,7 @@ class Outcome(Brief):
     def _check_finite(
         self, loss: Loss, array: NDArray[np.float64], samples: NDArray[np.int64]
     ) -> None:
-        """Refuse the first row of a derivative that is not finite; ``samples`` has its sample."""
+        """Refuse the first row that is not finite; ``samples`` has the sample of each row."""
         if np.isfinite(array).all():
             return
         rows = np.isfinite(array).reshape(len(array), -1).all(axis=1)
@@ -136,16 +136,16 @@ class Loss(ABC):
     classifies: ClassVar[bool] = True
 
     def evaluate(self, run: ReadableRun, labels: NDArray[Any]) -> Outcome:
-        """The loss of a simulated batch, and what the gradient goes through."""
+        """The loss of a simulated batch, and what its gradient is computed from."""
         values = self.readout_values(run)
         losses, derivative = self(values, labels, run.duration)
         predictions = self.predict(values) if self.classifies else None
         return Outcome(losses, values, predictions, self.readout, derivative)
 
     def readout_values(self, run: ReadableRun) -> NDArray[np.float64]:
-        """The values that the loss shows of a simulated batch, and from which it predicts.
+        """The values that the loss shows for a simulated batch, and from which it predicts.
 
-        They need no labels; ``Outcome.values`` are the same.
+        They do not depend on labels; ``Outcome.values`` are the same.
         """
         return run.read(self.readout)
 
@@ -156,7 +156,7 @@ class Loss(ABC):
         """Loss of each sample and its derivative with respect to each value."""
 
     def predict(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The class each sample is put in, int64, shape (batch,); -1 for none."""
+        """The predicted class of each sample, int64, shape (batch,); -1 for none."""
         classes: NDArray[np.int64] = np.argmax(values, axis=1)
         return classes
 
@@ -184,7 +184,7 @@ class Loss(ABC):
         return array
 
     def units_read(self, network: Network) -> int:
-        """The number of units of the population that is read: the classes, if they are any."""
+        """The number of units of the population that is read: of the classes, if there are any."""
         return network.population(self.readout.population_of(network)).units
 
     def labels_for(
@@ -196,7 +196,7 @@ class Loss(ABC):
     def check_readouts(
         self, network: Network, duration: float, batch_size: int | None = None
     ) -> None:
-        """Refuse a network without what is read, or trials and batches that do not fit it."""
+        """Refuse a network that lacks what is read, and trials or batches that do not fit."""
         self.readout.population_of(network)
         self.readout.check(duration, batch_size)
 
@@ -239,9 +239,9 @@ class Loss(ABC):
 class WeightedSum(Loss):
     """A weighted sum of losses, made by ``first + 0.5 * second``.
 
-    The terms may read different quantities of different populations, hidden ones too.  Every
-    term is given the same labels, and checks them.  Predictions and values are those of the
-    first term that classifies; if none does, values are those of the first term.
+    The terms may read different quantities of different populations, hidden ones too.  Every term
+    receives the same labels and checks them.  Predictions and values are those of the first term
+    that classifies; if none does, values are those of the first term.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ class RateRegulariser:
 
     A heuristic, not the gradient of a loss: at every spike of unit n,
     ``lambda_V- -= (strength/B) (mean count_n - target)``, with the mean over the batch of B
-    samples; so results of a sample depend on its batch.  It enters every gradient that reads
+    samples; so the results of a sample depend on its batch.  It enters every gradient that reads
     lambda_V from there on.
 
     Parameters
@@ -29,8 +29,8 @@ class RateRegulariser:
         A LIF population.
     strength : float
         k of the equation, >= 0, in the units of ``evsim``'s equations.  The programs
-        published with the papers carry one more 1/tau_mem in the readout's drive: their k
-        times tau_mem is this one (5e-11 there is 1e-9 here for tau_mem = 20 ms).
+        published with the papers have one more factor 1/tau_mem in the drive of the readout: their
+        k times tau_mem is this k (5e-11 there is 1e-9 here for tau_mem = 20 ms).
     target : float
         nu of the equation: wanted spikes per trial, >= 0.
     """
@@ -49,7 +49,7 @@ class RateRegulariser:
                 raise ValueError(f"{name} = {value}: it must be finite and >= 0")
 
     def check(self, network: Network) -> None:
-        """Refuse a population that is not there, or never spikes."""
+        """Refuse a population that does not exist, or that never spikes."""
         if not isinstance(network.population(self.population), LIF):
             raise ValueError(
                 f"the rate regulariser names {self.population!r}, which is no LIF population"

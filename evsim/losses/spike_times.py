@@ -1,6 +1,6 @@
 """Losses of spike times.
 
-A missing spike counts as a spike at the end of the trial in the value.  Where it gets a
+In the value of a loss, a missing spike counts as a spike at the end of the trial.  If it gets a
 derivative, engines turn that into a phantom spike (L section 4.1).
 
 The papers: W is Wunderlich and Pehle (EventProp), L is Nowotny, Turner and Knight (loss shaping
@@ -28,7 +28,7 @@ from evsim.readouts import FirstSpike, SpikeTimes
 class _FirstSpikeLoss(Loss):
     """Losses of the first spike of each output unit.
 
-    Of silent units only the true class gets a derivative.
+    Of the silent units, only that of the true class gets a derivative.
     """
 
     def __post_init__(self) -> None:
@@ -96,7 +96,7 @@ class FirstSpikeCrossEntropy(_FirstSpikeLoss):
         return pull - log_probability[rows, labels], derivative
 
     def overflow(self, sample: int, time: float) -> str:
-        """What to say where the pull to early spikes is no finite number."""
+        """The message for a term for early spikes that is not finite."""
         return (
             f"alpha exp(t/tau1) overflows in sample {sample}, where the true class spikes at "
             f"{time:g} ms and tau1 = {self.tau1:g} ms: use a larger tau1"
@@ -108,7 +108,7 @@ class FirstSpikeCrossEntropy(_FirstSpikeLoss):
 class TimeInvariantMSE(_FirstSpikeLoss):
     """``1/2 sum over k != c of (t_k - t_c - delta)^2`` over first spikes t (D 71).
 
-    The true class c is to spike ``delta`` ms before every other.
+    The true class c should spike ``delta`` ms before every other.
 
     Parameters
     ----------
@@ -151,12 +151,12 @@ class SpikeTimeMSE(Loss):
     The labels are the targets, float of shape (batch, units, count) in ms, or (batch, units)
     for a count of 1; NaN or masked where there is none.  A missing spike with a target counts
     as one at the end of the trial; only the first such spike of a unit gets a derivative.
-    Spikes beyond ``count`` are not looked at.
+    Spikes beyond ``count`` are ignored.
 
     Parameters
     ----------
     readout : SpikeTimes
-        How many spikes of each unit, ``SpikeTimes(count=3)``.
+        States how many spikes of each unit are read, such as ``SpikeTimes(count=3)``.
     """
 
     readout: SpikeTimes = field(default_factory=SpikeTimes)

@@ -20,8 +20,8 @@ def check_targets(
 ) -> NDArray[np.float64]:
     """Targets as float64 of that shape, NaN where there is none; refuses those that do not fit.
 
-    Masked targets are none.
-    ``axes`` says in words what the shape is, ``unit`` what the targets are given in.
+    Masked targets count as missing. ``axes`` states the shape in words, ``unit`` the unit of the
+    targets.
     """
     shape = tuple(checked_count(n, "an entry of shape", 0) for n in listed(shape, "shape", _SHAPE))
     for name, text in (("axes", axes), ("unit", unit)):

@@ -28,11 +28,11 @@ class CrossEntropy(Loss):
     Parameters
     ----------
     readout : Mean, Peak or Voltage
-        ``Mean`` is of LI or LIF units, with any of its weightings; ``Voltage`` of one time.
+        ``Mean`` reads LI or LIF units, with any of its weightings; ``Voltage`` reads one time.
     label_smoothing : float
-        s in [0, 1).  Of K classes the true one is to have the probability 1 - s + s/K, the others
-        s/K each (Szegedy et al., *Rethinking the inception architecture for computer vision*,
-        2016, section 7).  The default 0 is the plain cross-entropy.
+        s in [0, 1).  Of K classes, the true one should have the probability 1 - s + s/K, the others
+        s/K each (Szegedy et al., *Rethinking the inception architecture for computer vision*, 2016,
+        section 7).  The default 0 is the plain cross-entropy.
     """
 
     readout: Readout = Mean()
@@ -64,7 +64,7 @@ class CrossEntropy(Loss):
         return super().predict(self._one_each(values))
 
     def _one_each(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The values with one for each unit, (batch, units); those of ``Voltage`` have a time."""
+        """The values, one per unit, (batch, units); those of ``Voltage`` have an axis of times."""
         return values[:, :, 0] if isinstance(self.readout, Voltage) else values
 
 
@@ -78,7 +78,7 @@ class VoltageMSE(Loss):
     Parameters
     ----------
     readout : Voltage
-        Which times, ``Voltage([10.0, 20.0])``.
+        States the times, such as ``Voltage([10.0, 20.0])``.
     """
 
     readout: Voltage
@@ -140,7 +140,7 @@ def _check_label_smoothing(label_smoothing: float) -> None:
 @np.errstate(under="ignore")
 @helpful
 def log_softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Logarithm of the softmax over the last axis, to all digits however close to 0 it is."""
+    """Logarithm of the softmax over the last axis, accurate to all digits, however close to 0."""
     largest = np.argmax(values, axis=-1, keepdims=True)
     shifted = values - np.take_along_axis(values, largest, axis=-1)
     others = np.exp(shifted)

@@ -15,7 +15,7 @@ from evsim.network.spike_trains import SpikeTrains
 
 
 def check_network(network: object) -> None:
-    """Refuse what is not an evsim.Network."""
+    """Refuse anything but an evsim.Network."""
     if not isinstance(network, Network):
         raise TypeError(f"network is of type {type(network).__name__}: give an evsim.Network")
 
@@ -77,8 +77,8 @@ def parameters_named(
     """The full names of the parameters that a name stands for, in the order of ``parameters``.
 
     A kind ("weight", "delay", "tau_mem", ...) stands for every parameter of that kind, a full name
-    ("input->hidden.delay") for one.  ``argument`` is what the name was given for, ``which`` says
-    which parameters these are, such as "trained ".
+    ("input->hidden.delay") for one.  ``argument`` is the argument that contains the name, ``which``
+    describes the parameters, such as "trained ".
 
     Raises ValueError for an unknown name.
     """

@@ -74,7 +74,7 @@ class Connection(Brief, FrozenArrays):
     def with_values(self, values: Mapping[str, Any], post: int, pre: int) -> Connection:
         """The same connection with another weight or delay, or both, checked and read-only.
 
-        What is not in ``values`` has been checked before.
+        What is not in ``values`` has already been checked.
         """
         weight, delay = (
             per_connection(values[kind], f"{self.name}.{kind}", (post, pre))

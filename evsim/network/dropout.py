@@ -1,8 +1,8 @@
 """Dropout: spikes that are emitted but do not arrive at any synapse.
 
-Whether a spike is dropped depends only on its sample's key, its unit and its number among the
-unit's spikes, so that it does not change with threads or with the rest of a batch.  The remaining
-spikes are not scaled up, as in the programs published with L.
+Whether a spike is dropped depends only on the key of its sample, its unit and its number among the
+unit's spikes, so it does not change with threads or with the rest of a batch.  The remaining spikes
+are not scaled up, as in the programs published with L.
 
 Paper: L is Nowotny, Turner, Knight (loss shaping).
 """
@@ -92,11 +92,11 @@ _FIRST_FACTOR, _SECOND_FACTOR = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D04
 
 
 def spike_fraction(key: Any, unit: Any, number: Any) -> Any:
-    """The number in [0, 1) that decides about a unit's spike, counted from 0 in its sample.
+    """The number in [0, 1) that decides whether a unit's spike, counted from 0, is dropped.
 
     A hash of three integers by the generator SplitMix64: with ``key`` as the seed, its output
     number ``unit + 1`` is the seed for that unit's spikes, and their output number ``number + 1``
-    decides about the spike.  ``unit`` is counted over all populations.  All are uint64: arrays for
+    decides for the spike.  ``unit`` is counted over all populations.  All are uint64: arrays for
     NumPy, or scalars if the function is compiled.  The CUDA kernels have the same function in
     ``grid.cuh``.
     """
@@ -110,7 +110,7 @@ def spike_fraction(key: Any, unit: Any, number: Any) -> Any:
 
 
 def spike_fractions(key: int, units: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """``spike_fraction`` of some spikes of one sample, by their units and numbers, integers."""
+    """``spike_fraction`` of some spikes of one sample, by unit and number, both integers."""
     words = np.array([key], np.uint64)
     return np.asarray(spike_fraction(words, units.astype(np.uint64), numbers.astype(np.uint64)))
 

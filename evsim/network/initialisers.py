@@ -64,7 +64,7 @@ class Initialiser(ABC):
 
 
 def named_stream(seed: int, name: str) -> np.random.SeedSequence:
-    """A random stream of its own for each name, such as that of a parameter or of a split."""
+    """A separate random stream for each name, such as that of a parameter or of a split."""
     return np.random.SeedSequence(seed, spawn_key=(zlib.crc32(name.encode()),))
 
 

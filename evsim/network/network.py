@@ -108,7 +108,7 @@ class Network:
     # -- names -------------------------------------------------------------------------
 
     def population(self, name: str) -> Population:
-        """The population of that name."""
+        """The population with that name."""
         check_is(name, "population", str, "give the name of one")
         if name not in self._index:
             raise ValueError(unknown_name("population", name, self._index))
@@ -204,7 +204,7 @@ class Network:
 
     @cached_property
     def topology(self) -> Topology:
-        """The synapses as flat arrays; networks made by ``replace`` share them if they can."""
+        """The synapses as flat arrays; networks made by ``replace`` share them if possible."""
         return Topology.of(self.populations, self.connections)
 
     def weight_per_synapse(self) -> np.ndarray:

@@ -120,7 +120,7 @@ def refuse(values: Parameter, wrong: np.ndarray, name: str, unit: str, rule: str
 def spread(values: Parameter, weight: Parameter, shape: tuple[int, int]) -> np.ndarray:
     """The value of a parameter at each synapse of its connection, row by row, shape (synapses,).
 
-    ``weight`` is the weight of the connection, which tells which synapses exist; ``shape`` is
+    ``weight`` is the weight of the connection, which determines which synapses exist; ``shape`` is
     (post, pre).
     """
     if is_sparse(values):
@@ -139,7 +139,7 @@ def fold(
 ) -> Parameter:
     """Sum a quantity per synapse into the shape of ``values``: the transpose of ``spread``.
 
-    Where no synapses share a value, the result has the memory of ``per_synapse``.
+    If no synapses share a value, the result shares the memory of ``per_synapse``.
     """
     if is_sparse(values):
         return with_data(values, per_synapse)

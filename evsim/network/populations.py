@@ -109,7 +109,7 @@ class LIF(Population):
 
     ``tau_mem dV/dt = rest - V + I`` and ``tau_syn dI/dt = -I``, with ``V(0) = start``.  When V
     reaches ``threshold`` from below, the unit emits a spike and V is set to ``reset``; I does not
-    change.  Where ``rest`` is above the threshold, the unit spikes without any input.
+    change.  If ``rest`` is above the threshold, the unit spikes without any input.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ class LIF(Population):
             self._check_below_threshold("start", "")
 
     def _check_below_threshold(self, parameter: str, remedy: str) -> None:
-        """Refuse a voltage that is not below the threshold, once both are numbers."""
+        """Refuse a voltage that is not below the threshold, as soon as both are numbers."""
         values, threshold = getattr(self, parameter), self.threshold
         if isinstance(values, Initialiser) or isinstance(threshold, Initialiser):
             return

@@ -225,7 +225,7 @@ class SpikeTrains(FrozenArrays):
         Raises
         ------
         TypeError, ValueError
-            For entries that are not 0, 1, 2 and so on, and for other shapes.
+            For entries other than 0, 1, 2 and so on, and for other shapes.
         """
         return cls._of(events_of_raster(raster, dt, unit))
 
@@ -316,7 +316,7 @@ class SpikeTrains(FrozenArrays):
         Raises
         ------
         TypeError, ValueError
-            For missing columns and for values that are no spikes.
+            For missing columns and for values that are not spikes.
         """
         return cls._of(events_of_table(frame, unit_count, batch_size, unit))
 
@@ -365,7 +365,7 @@ class SpikeTrains(FrozenArrays):
         return self._of_samples(chosen_samples(index, len(self)))
 
     def _of_samples(self, chosen: np.ndarray) -> SpikeTrains:
-        """The samples of these numbers, each from 0 on and below the batch size, as a batch."""
+        """The samples with these numbers, each from 0 to the batch size - 1, as a batch."""
         starts = self.offsets[chosen]
         counts = self.offsets[chosen + 1] - starts
         offsets = np.zeros(chosen.size + 1, np.int64)
@@ -417,8 +417,8 @@ class SpikeTrains(FrozenArrays):
     def to_raster(self, *, dt: float, duration: float) -> np.ndarray:
         """Count the spikes of each unit in each time step, int64, shape (batch, steps, units).
 
-        A spike at t is counted in step floor(t / dt), and a spike that differs from n dt only by
-        rounding in step n, so that ``SpikeTrains.from_raster`` and this are inverse to each other.
+        A spike at t is counted in step floor(t / dt); if t differs from n dt only by rounding, it
+        is counted in step n.  So this is the inverse of ``SpikeTrains.from_raster``.
 
         Parameters
         ----------

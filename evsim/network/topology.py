@@ -35,7 +35,7 @@ class Component:
 class Topology(Brief):
     """The units, the synapses, and the order in which populations are simulated.
 
-    ``first_unit`` holds the first unit of each population, and then the number of all units.
+    ``first_unit`` holds the first unit of each population, followed by the number of all units.
     Synapse s goes from unit ``source[s]`` to unit ``target[s]``.  Synapses are sorted by target:
     the synapses onto unit u are ``incoming[u]:incoming[u + 1]``.  The synapses from unit u are
     ``outgoing_synapse[outgoing[u]:outgoing[u + 1]]``.  ``slots[c]`` holds the synapse of each entry

@@ -1,6 +1,6 @@
 """What a loss reads: numbers per output unit and sample.
 
-A readout is one class in one file.  It says how its values come out of the quantities that every
+A readout is one class in one file.  It defines how its values follow from the quantities that every
 engine reads, and how its cotangents enter the adjoint; see ``evsim.readouts.base``.
 """
 

@@ -44,15 +44,15 @@ class VoltageCotangents(NamedTuple):
 class AdjointSources(Brief):
     """Everything that enters the adjoint of a batch.
 
-    A readout fills what it needs; the sources of two readouts of one population can be added.
+    A readout fills in what it needs; the sources of two readouts of one population can be added.
 
     Parameters
     ----------
     population : str
         The population that is read.
     means : tuple of MeanCotangents
-        Of weighted means ``(1/T) * integral of w(t) V(t) dt``.  Where V is reset, engines add
-        the part of the reset jump: l_V- - l_V+ with l = w V/T.
+        With respect to weighted means ``(1/T) * integral of w(t) V(t) dt``.  Where V is reset,
+        engines add the contribution of the reset jump: l_V- - l_V+ with l = w V/T.
     peak : array or None
         With respect to the largest V of LI units, shape (batch, units).
     spike_times : array or None
@@ -64,13 +64,13 @@ class AdjointSources(Brief):
         (events,), in the order of ``run.spikes``: for a readout that integrates a function l of
         V, l_V- - l_V+ at each spike that resets V (D Table 1).
     input_times : mapping from input population to array
-        The direct derivative with respect to each input time, shape (events,), of a readout
-        that depends on them in another way than through the network.
+        The direct derivative with respect to each input time, shape (events,), of a readout that
+        depends on them other than through the network.
     parameters : mapping from parameter name to array
         The direct derivative with respect to parameters, likewise.
     rate_jumps : mapping from LIF population to array
         (k/B) (mean count - nu) of each unit, shape (units,): subtracted from lambda_V- at each
-        of its spikes (L 7).  Set by ``gradient``, not by readouts, and so is the next.
+        of its spikes (L 7).  Set by ``gradient``, not by readouts, like ``lambda_limit``.
     lambda_limit : float
         The largest |lambda_V-| of a spike; infinity for no limit.
     """
@@ -88,7 +88,7 @@ class AdjointSources(Brief):
 
     @property
     def mean(self) -> MeanCotangents | None:
-        """The only weighted mean, of which an engine is given one at most."""
+        """The only weighted mean: an engine receives at most one."""
         return self.means[0] if self.means else None
 
     def __add__(self, other: AdjointSources) -> AdjointSources:
@@ -111,7 +111,7 @@ class AdjointSources(Brief):
         )
 
     def check(self, batch_size: int, units: int, events: int) -> None:
-        """Refuse arrays of other shapes, which NumPy would broadcast without a word.
+        """Refuse arrays of other shapes, which NumPy would broadcast silently.
 
         ``units`` and ``events`` are the numbers of units and of spikes of the population.
         """
@@ -169,7 +169,7 @@ def _added_spike_times(
 def added_voltages(
     one: VoltageCotangents | None, other: VoltageCotangents | None
 ) -> VoltageCotangents | None:
-    """Both, in the order of sample and time; a time may be there twice."""
+    """Both together, in the order of sample and time; a time may occur twice."""
     if one is None or other is None:
         return other if one is None else one
     times = np.concatenate([one.times.times, other.times.times])

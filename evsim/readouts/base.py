@@ -2,8 +2,8 @@
 
 A readout is one class with two methods.  ``read`` computes its values from the quantities that
 every engine reads (``ReadableRun``), and ``adjoint_sources`` turns the derivative of a loss with
-respect to those values into the derivative with respect to the quantities.  So a readout knows no
-engine, and no engine knows a readout.
+respect to those values into the derivative with respect to the quantities.  So readouts do not
+depend on engines, nor engines on readouts.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ class ReadableRun(Protocol):
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """V and I at times of each sample, each of shape (times, units).
 
-        At an instant after emissions and before arrivals.
+        They are read after emissions and before arrivals at the same time.
         """
 
     def event_times(self, population: str) -> SampleTimes:
-        """The times at which V of any unit is not smooth, without 0 and the end of the trial."""
+        """The times at which V of any unit is not smooth, except 0 and the end of the trial."""
 
     def placed(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
-        """When events of these times happen: at these times, unless the engine has a grid."""
+        """The times to which the engine moves events of these times: the same without a grid."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,7 +112,7 @@ class Readout(ABC):
         return False
 
     def shape(self, batch_size: int, units: int) -> tuple[int, ...]:
-        """The shape of its values for a population of so many units."""
+        """The shape of its values for a population of that many units."""
         return batch_size, units
 
     def samples(self, batch_size: int) -> NDArray[np.int64]:
@@ -159,12 +159,12 @@ class ReadoutCotangents(NamedTuple):
     spike_slopes: NDArray[np.float64] | None = None
 
     def scaled(self, factor: float) -> ReadoutCotangents:
-        """The same, of a multiple of the function."""
+        """The same for a multiple of the function."""
         slopes = None if self.spike_slopes is None else factor * self.spike_slopes
         return ReadoutCotangents(self.readout, factor * self.cotangents, slopes)
 
     def averaged(self, batch_size: int) -> ReadoutCotangents:
-        """The same, of the mean of the function over a batch."""
+        """The same for the mean of the function over a batch."""
         slopes = None if self.spike_slopes is None else self.spike_slopes / batch_size
         return ReadoutCotangents(self.readout, self.cotangents / batch_size, slopes)
 

@@ -1,8 +1,8 @@
 """Integrals over the trial of functions of V, by adaptive quadrature.
 
-Between the events of a sample V is a sum of exponentials, so that a smooth function of V is
-smooth there and a rule of a few nodes on each panel converges fast.  The nodes are kept with
-their weights: the gradient of the integral uses the same ones.
+Between the events of a sample, V is a sum of exponentials.  So a smooth function of V is smooth
+there, and a rule with a few nodes on each panel converges fast.  The nodes are kept with their
+weights: the gradient of the integral uses the same ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from evsim.readouts.panels import (
 )
 from evsim.readouts.sample_times import SampleTimes
 
-# Of V at nodes (nodes, units) and the sample of each (nodes,): the values (nodes,)
+# Takes V at nodes (nodes, units) and the sample of each node (nodes,); returns the values (nodes,)
 # and their derivative with respect to each voltage (nodes, units).
 Integrand = Callable[
     [NDArray[np.float64], NDArray[np.int64]], tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -31,7 +31,7 @@ Integrand = Callable[
 
 
 class IntegrationError(RuntimeError):
-    """An integral over a trial that has no value, or none to the tolerance asked for."""
+    """An integral over a trial that has no value, or that does not reach the tolerance."""
 
 
 # -- the adaptive integral ------------------------------------------------------------------
@@ -112,14 +112,14 @@ def integrate(
 
     Panels are halved until the error of the mean over the trial, as the two rules estimate it,
     is below ``tolerance`` times that mean, or ``tolerance`` if the mean is below 1, or within
-    rounding; and the same holds for the mean of the derivative with respect to each unit's
-    voltage, which the gradient is made of.  The estimate is that of the lower rule: the error is
-    well below.
+    rounding; and the same holds for the mean of the derivative with respect to each unit's voltage,
+    from which the gradient is computed.  The estimate is that of the lower rule; the error is far
+    smaller.
 
     Raises
     ------
     IntegrationError
-        For values that are not finite, and where halving does not help.
+        For values that are not finite, and if halving does not help.
     """
     shortest = shortest_time_constant(run.network, population)
     batch_size = run.batch_size
@@ -204,8 +204,8 @@ def _failing(
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Which panels to halve (panels,), and error over tolerance of each sample (batch,).
 
-    Of a sample whose error is too large, those whose own error is above half of an equal
-    share: there is one at least.
+    In a sample whose error is too large, these are the panels whose own error exceeds half of an
+    equal share; there is at least one.
     """
     samples = evaluated.samples
     means = _totals(evaluated.integrals, samples, batch_size) / duration

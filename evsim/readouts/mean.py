@@ -30,7 +30,7 @@ _CLOSED_FORMS = {
     "exponential": TrialWeighting(rate=1.0),
     "linear": TrialWeighting(slope=-1.0),
 }
-"""The weightings whose integral between events has a closed form, so that engines compute it."""
+"""The weightings whose integral between events has a closed form, which engines compute."""
 
 
 @helpful
@@ -47,7 +47,7 @@ class Mean(Readout):
         "sigmoid", w = 1/(1 + exp((t/T - 0.5)/0.2)); "input", the sample's own input spikes,
         ``w(t) = sum over k of delta(t - t_k)``, those of all inputs (L section 2.2).
     population : str, optional
-        The output of the network, its last population, if not given.
+        By default the output of the network, its last population.
     """
 
     weighting: Weighting = "flat"
@@ -58,7 +58,7 @@ class Mean(Readout):
 
     @property
     def is_elementary(self) -> bool:
-        """Whether the integral between events has a closed form, so that engines compute it."""
+        """Whether the integral between events has a closed form, which engines compute."""
         return self.weighting in _CLOSED_FORMS
 
     def form(self, duration: float) -> WeightingForm:
@@ -125,9 +125,9 @@ class InputSpikes:
 
     @classmethod
     def of(cls, run: ReadableRun) -> InputSpikes:
-        """Those of a run, when the engine lets the spikes happen.
+        """Those of a run, at the times at which the engine places the spikes.
 
-        So V is read before the arrivals of a spike without delay, on a time grid too.
+        So V is read before the arrivals of a spike without delay, also on a time grid.
         """
         samples = np.concatenate([trains.samples for trains in run.inputs.values()])
         times = np.concatenate([trains.times for trains in run.inputs.values()])

@@ -16,7 +16,7 @@ from evsim.readouts.sample_times import SampleTimes
 class Panels(NamedTuple):
     """Parts of each sample's trial on which V is smooth, in the order of sample and time.
 
-    int64 and, in ms, float64; each (panels,).
+    Samples are int64; starts and lengths are float64, in ms; each has shape (panels,).
     """
 
     samples: NDArray[np.int64]
@@ -29,9 +29,9 @@ def graded_panels(
 ) -> Panels:
     """The trial between its events, in parts that double from ``shortest`` ms after each event.
 
-    What changes within a time constant does so after an event, and has decayed later on: so few
-    parts suffice even where one time constant is far shorter than the others.  Parts longer than
-    ``longest`` ms are divided into equal ones.
+    Whatever changes within a time constant does so after an event and then decays, so few parts
+    suffice even if one time constant is far shorter than the others.  Parts longer than ``longest``
+    ms are divided into equal ones.
     """
     whole = _between(event_times, duration)
     parts = 1 + np.maximum(np.ceil(np.log2(whole.lengths / shortest)), 0).astype(np.int64)

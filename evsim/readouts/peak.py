@@ -18,7 +18,7 @@ from evsim.readouts.base import ReadableRun, Readout
 class Peak(Readout):
     """Largest voltage of the trial, ``max over t of V(t)`` (L 29); never below its start.
 
-    Of LI units only: a LIF unit that spikes peaks at its threshold, whatever the weights.
+    For LI units only: a LIF unit that spikes peaks at its threshold, whatever the weights.
     """
 
     @property

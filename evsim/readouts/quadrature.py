@@ -1,8 +1,7 @@
 """Weighted means of V as sums over the nodes of a quadrature.
 
-Engines know the weightings with a closed form, and one of them at a time.  Any other weighting is
-a sum of voltages at Gauss nodes between the events of each sample, with an error as small as
-rounding.
+Engines compute means whose weighting has a closed form, one at a time.  Any other mean is a sum of
+voltages at Gauss nodes between the events of each sample, with an error as small as rounding.
 
 Paper: D is Mészáros, Knight, Nowotny (delay learning with EventProp).
 """
@@ -67,8 +66,8 @@ def _weighted_nodes(
 ) -> tuple[SampleTimes, NDArray[np.float64]]:
     """The Gauss nodes between events, and the weights whose sum with V is the mean.
 
-    The scale is the shortest of the time constants and that of w.  What changes faster than w
-    does so after an event, so that only there panels are as short as its scale.
+    The scale is the shortest of the time constants and that of w.  Whatever changes faster than w
+    does so after an event, so panels are that short only there.
     """
     shortest = min(shortest_time_constant(run.network, population), scale)
     panels = graded_panels(run.event_times(population), run.duration, 2 * shortest, 2 * scale)
@@ -92,7 +91,7 @@ def _reset_jumps(
 
 
 def with_one_mean(run: ReadableRun, sources: AdjointSources) -> AdjointSources:
-    """The same sources, with at most one of a weighted mean and a peak; others by quadrature."""
+    """The same sources, with at most one weighted mean or peak; the others by quadrature."""
     first = 0 if sources.peak is not None else 1
     if len(sources.means) <= first:
         return sources
@@ -110,12 +109,12 @@ def with_one_mean(run: ReadableRun, sources: AdjointSources) -> AdjointSources:
 def nodes_wanted(lengths: NDArray[np.float64], scale: float) -> NDArray[np.int64]:
     """How many nodes make the error as small as rounding, on panels graded from 2 scales on.
 
-    On a panel of length h it is at most h/2 64/15 M r^(-2n) / (1 - r^-2) with n nodes, where M
-    bounds w V in the ellipse with foci at the panel's ends and r h/2 as the sum of its
-    semi-axes (Trefethen, Approximation Theory and Approximation Practice, theorem 19.3).  w
-    has its poles pi s from the real axis, s being the scale, so take the ellipse that reaches
-    5/2 s from it: then r >= 10 s/h, w < 1.7 and V, two exponentials, < 30 (|V| + |I|) at the
-    panel's start.  So ``n = 20.8 / log(10 s/h)``: 13 for h = 2 s, 4 for h = s/20.
+    On a panel of length h, the error is at most h/2 64/15 M r^(-2n) / (1 - r^-2) with n nodes,
+    where M bounds w V in the ellipse with foci at the panel's ends and r h/2 as the sum of its
+    semi-axes (Trefethen, Approximation Theory and Approximation Practice, theorem 19.3).  w has its
+    poles pi s from the real axis, s being the scale, so take the ellipse that reaches 5/2 s from
+    it: then r >= 10 s/h, w < 1.7 and V, two exponentials, < 30 (|V| + |I|) at the panel's start.
+    So ``n = 20.8 / log(10 s/h)``: 13 for h = 2 s, 4 for h = s/20.
 
     A longer panel is at least its own length away from the event before it, and the ellipse with
     r = 5 reaches back over less than that length.  There no exponential is larger than at the

@@ -18,7 +18,7 @@ _MOST_SPIKES = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class SpikeReadout(Readout):
-    """What the readouts of spike times have in common: they are of LIF units."""
+    """What the readouts of spike times have in common: they read LIF units."""
 
     @property
     def is_elementary(self) -> bool:

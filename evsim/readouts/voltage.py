@@ -57,7 +57,7 @@ class Voltage(Brief, Readout):
     def adjoint_sources(self, run: ReadableRun, cotangents: NDArray[np.float64]) -> AdjointSources:
         times, inverse = np.unique(self.times, return_inverse=True)
         in_batch = SampleTimes.same(times, run.batch_size)
-        # One row per time; the cotangents of a time that is asked for twice add up.
+        # One row per time; the cotangents of a repeated time add up.
         rows = np.zeros((times.size, *cotangents.shape[:2]), cotangents.dtype)
         np.add.at(rows, inverse, np.moveaxis(cotangents, 2, 0))
         at_times = np.moveaxis(rows, 0, 1).reshape(in_batch.times.size, cotangents.shape[1])

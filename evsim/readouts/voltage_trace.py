@@ -81,7 +81,7 @@ class VoltageTrace(Readout):
 
 
 def check_has_values(readout: Readout) -> None:
-    """Refuse a readout that has no array of values, which is this one."""
+    """Refuse a readout that has no array of values: ``VoltageTrace``."""
     if isinstance(readout, VoltageTrace):
         raise TypeError(
             "VoltageTrace is for losses that integrate, and has no values: give Voltage(times), "

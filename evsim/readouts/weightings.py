@@ -26,7 +26,7 @@ class WeightingForm(NamedTuple):
 class TrialWeighting(NamedTuple):
     """The weighting ``w(t) = (1 + slope * t/T) * exp(-rate * t/T)`` of a trial of T ms.
 
-    Both numbers have no unit: the same weighting is meant for trials of any length.
+    Both numbers are dimensionless: the same weighting fits trials of any length.
     """
 
     rate: float = 0.0

@@ -1,6 +1,6 @@
-"""evsim as the referee of other simulators: their spikes, voltages and gradients are judged.
+"""evsim as the referee of other simulators: it judges their spikes, voltages and gradients.
 
-``compare`` judges, a ``Comparison`` is what it found.
+``compare`` judges them and returns its findings as a ``Comparison``.
 """
 
 from evsim.referee.comparing import compare

@@ -1,10 +1,10 @@
 """Which spike of one train is which spike of another: an alignment of least cost.
 
-Both trains are of one unit.  A pair of spikes costs the distance of their times, a spike without a
-partner costs half the largest shift, and pairs keep their order.  So spikes that are further apart
-than the largest shift are never a pair, and if a spike is missing, the others keep their partners.
-This is the distance of Victor and Purpura (J. Neurophysiol. 76, 1310, 1996) with a cost of
-2/largest_shift per ms.
+Both trains belong to one unit.  A pair of spikes costs the distance between their times, a spike
+without a partner costs half the largest shift, and pairs keep their order.  So spikes that are
+further apart than the largest shift are never a pair, and if a spike is missing, the others keep
+their partners.  This is the distance of Victor and Purpura (J. Neurophysiol. 76, 1310, 1996) with a
+cost of 2/largest_shift per ms.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ALONE = 0.5
 """The cost of a spike without a partner, in units of the largest shift."""
 
 EQUAL = 1e-12
-"""Costs that differ by less are the same, up to rounding."""
+"""Costs that differ by less are equal up to rounding."""
 
 Times = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -27,7 +27,7 @@ Indices = NDArray[np.int64]
 def align(ours: Times, theirs: Times, largest_shift: float) -> tuple[Indices, Indices]:
     """The pairs of an alignment of two sorted trains: indices into each, (pairs,), ascending.
 
-    Where two alignments cost the same, which differ in their pairs, it is one of them.
+    If alignments with different pairs cost the same, one of them is returned.
     """
     if are_neighbours(ours, theirs, largest_shift):
         same = np.arange(ours.size)
@@ -41,7 +41,7 @@ def align(ours: Times, theirs: Times, largest_shift: float) -> tuple[Indices, In
 
 
 def are_neighbours(ours: Times, theirs: Times, largest_shift: float) -> bool:
-    """Whether the n-th spikes are nearest to each other for each n: no alignment costs less."""
+    """Whether for each n the n-th spikes are nearest to each other: no alignment costs less."""
     if ours.size != theirs.size:
         return False
     distance = np.abs(ours - theirs)
@@ -53,7 +53,7 @@ def are_neighbours(ours: Times, theirs: Times, largest_shift: float) -> bool:
 
 
 def _clusters(ours: Times, theirs: Times, largest_shift: float) -> list[tuple[slice, slice]]:
-    """Cut both trains where no pair can be across: at pauses longer than the largest shift."""
+    """Cut both trains where no pair can span the cut: at pauses longer than the largest shift."""
     together = np.sort(np.concatenate([ours, theirs]))
     starts = together[1:][np.diff(together) > largest_shift]
     cuts = [[0, *np.searchsorted(train, starts).tolist(), train.size] for train in (ours, theirs)]

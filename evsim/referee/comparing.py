@@ -1,4 +1,4 @@
-"""compare: what another program computed against the exact results."""
+"""compare: the results of another program against the exact results."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def compare(
     time_step: float | None = None,
     engine: str | Engine = "exact",
 ) -> Comparison:
-    """Judge what another program computed for a network by evsim's exact results.
+    """Judge what another program computed for a network, with evsim's exact results.
 
     Parameters
     ----------
@@ -82,12 +82,12 @@ def compare(
         Spikes that are further apart, in ms, are not the same spike.  By default the shortest
         time constant of the populations that are compared.
     tolerance : float
-        Spikes of a pair that are further apart, in ms, are called moved.
+        If the spikes of a pair are further apart, in ms, they are called moved.
     time_step : float, optional
         The time step of the other program in ms, if you know it.  By default that of the grid on
-        which its spikes are.
+        which its spikes lie.
     engine : str or Engine
-        What computes the truth.
+        What computes the exact results.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def compare(
     Warns
     -----
     SilentNetworkWarning, TimeUnitWarning
-        As ``evsim.simulate``.
+        As for ``evsim.simulate``.
     """
     check_network(network)
     engine = resolve(engine)
@@ -159,7 +159,7 @@ def _check_something_is_compared(*parts: Any) -> None:
 
 
 def _check_loss(loss: Any, labels: Any, value: float | None, slopes: Mapping[str, Any]) -> None:
-    """Refuse a loss that nothing needs, and what needs a loss that is not there."""
+    """Refuse a loss that nothing needs, and arguments that need a missing loss."""
     is_needed = value is not None or bool(slopes)
     if is_needed and (loss is None or labels is None):
         what = "gradients" if slopes else "loss_value"

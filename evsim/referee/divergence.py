@@ -1,10 +1,10 @@
-"""The first spike of a sample that only one program has, and what could have turned it.
+"""The first spike of a sample that only one program has, and what could have caused that.
 
 A program that rounds or that has a time step decides some spikes differently although it simulates
 the same model: where V only grazes the threshold, where V is above it for less than a step, and
 where an inhibitory arrival and an emission are so close that an error swaps them.  So the margins
-of the decision are measured in evsim's run, and compared with the errors of the other program
-before it.
+of such a decision are measured in evsim's run and compared with the earlier errors of the other
+program.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ class Divergence:
     sample, unit : int
     population : str
     time : float
-        When the spike is, in ms, in the program that has it.
+        The time of the spike, in ms, in the program that has it.
     kind : str
         "missing" in the other program, or "additional" there.
     voltage_margin : float
         If the spike is missing: how far V would rise above the threshold without its reset.  If
         it is additional: how far evsim's V stays below the threshold, at most ``largest_shift``
-        from it; infinity if the unit is refractory then or V rises to a spike.
+        from it; infinity if the unit is then refractory or V rises to a spike.
     time_above : float
-        For how long V would be above the threshold without the reset, in ms; NaN for an
-        additional spike.
+        How long V would be above the threshold without the reset, in ms; NaN for an additional
+        spike.
     tie_margin : float
-        By how much an inhibitory arrival would have to move to turn the decision, in ms; infinity
-        if there is none that could.
+        By how much an inhibitory arrival would have to move to change the decision, in ms; infinity
+        if no arrival could.
     tie_with : (population, unit), or None
         Whose spike that arrival is.
     time_error : float
@@ -56,8 +56,8 @@ class Divergence:
     cause : str
         "near-tie" if ``tie_margin`` is at most ``time_error``; "brief crossing" if ``time_above``
         is at most the time step; "graze" if ``voltage_margin`` is at most ``voltage_error``;
-        "earlier errors" if the exact equations lead to the same from the other program's own
-        earlier spikes; else "unexplained".
+        "earlier errors" if the exact equations, given the other program's own earlier spikes, lead
+        to the same result; else "unexplained".
     is_rounding : bool
         Whether the margin is so small that rounding of float64 could decide.
     """
@@ -96,8 +96,8 @@ def divergence_at(
 ) -> Divergence:
     """Measure the margins of a spike without a partner.
 
-    ``ours`` has the spikes of evsim, ``theirs`` those of the other program; its time step in ms is
-    ``time_step``, 0 if it has none.
+    ``ours`` has the spikes of evsim, ``theirs`` those of the other program.  ``time_step`` is the
+    time step of the latter in ms, 0 if it has none.
     """
     population = matches.populations[matches.population[row]]
     sample, unit = int(matches.sample[row]), int(matches.unit[row])
@@ -159,10 +159,10 @@ def _error_before(matches: SpikeMatches, sample: int, time: float) -> float:
 def _follows(
     theirs: UnitTrace, time: float, is_missing: bool, time_error: float, voltage_error: float
 ) -> bool:
-    """Whether the other program's own earlier spikes lead to what it does by the exact equations.
+    """Whether, by the exact equations, the other program's earlier spikes lead to what it does.
 
-    That is, to its additional spike, or from its last spike before the missing one to its next; up
-    to the errors.
+    That is, up to the errors: to its additional spike, or from its last spike before the missing
+    one to its next.
     """
     side: Literal["left", "right"] = "right" if is_missing else "left"
     index = int(np.searchsorted(theirs.emissions, time, side=side))
@@ -171,7 +171,7 @@ def _follows(
     exact = theirs.next_crossing(start)
     if exact == found or abs(found - exact) <= time_error:
         return True
-    if exact < found:  # it is late: how far above the threshold would V be until then?
+    if exact < found:  # it is late: how far above the threshold would V rise by then?
         return theirs.excursion(exact, until=found)[0] <= voltage_error
     return theirs.unit.threshold - theirs.before(found)[0] <= voltage_error
 

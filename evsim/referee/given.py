@@ -1,4 +1,4 @@
-"""Checks of what another program is said to have computed."""
+"""Checks of the results that are given for another program."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from evsim.network.parameters import Parameter, norm, numbers
 
 @dataclass(frozen=True)
 class GradientError:
-    """How a gradient differs from the exact one, for one parameter.
+    """How the gradient of one parameter differs from the exact one.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class GradientError:
     cosine : float
         Of the angle between both; NaN if one of them is 0.
     angle : float
-        In degrees, 0 to 180; with all digits also where it is small.  NaN if one of them is 0.
+        In degrees, 0 to 180; accurate to all digits even if it is small.  NaN if one of them is 0.
     relative_error : float
         The norm of the difference over the norm of the exact gradient; NaN if both are 0.
     ratio : float
@@ -50,7 +50,7 @@ def _error(name: str, exact: NDArray[np.float64], theirs: NDArray[np.float64]) -
     own, other = norm(exact), norm(theirs)
     angle = np.nan
     if own > 0.0 and other > 0.0:
-        # The angle between unit vectors u and v from |u - v| and |u + v|: as exact for small ones.
+        # From |u - v| and |u + v| of unit vectors u and v: exact for small angles too.
         u, v = exact / own, theirs / other
         angle = 2.0 * float(np.arctan2(norm(u - v), norm(u + v)))
     return GradientError(

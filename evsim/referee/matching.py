@@ -35,9 +35,9 @@ class SpikeMatches(Brief):
     ours, theirs : array of float64
         The times in ms of evsim and of the other program; NaN where there is none.
     largest_shift : float
-        Spikes that are further apart, in ms, are no pair.
+        Spikes that are further apart, in ms, are not a pair.
     tolerance : float
-        Spikes of a pair that are further apart, in ms, are called moved.
+        If the spikes of a pair are further apart, in ms, they are called moved.
     """
 
     populations: tuple[str, ...]
@@ -86,7 +86,7 @@ class SpikeMatches(Brief):
         return np.select(kinds, ["missing", "additional", "moved"], "same")
 
     def where(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> SpikeMatches:
-        """The chosen rows: those where it is true, or those of these numbers."""
+        """The chosen rows: those where ``chosen`` is true, or those with these numbers."""
         return replace(
             self,
             population=self.population[chosen],

@@ -29,7 +29,7 @@ PAGE, PICTURE, SPIKES = "comparison.md", "comparison.png", "spikes.csv"
 
 
 class Judged(Protocol):
-    """What a report tells: see ``evsim.referee.Comparison``."""
+    """What a report contains: see ``evsim.referee.Comparison``."""
 
     @property
     def verdict(self) -> str: ...
@@ -57,7 +57,7 @@ def text_of(comparison: Judged) -> str:
 
 
 def save_page(comparison: Judged, folder: str | os.PathLike[str]) -> Path:
-    """Write the page, its picture and the table of spikes; the path of the page."""
+    """Write the page, its picture and the table of spikes; return the path of the page."""
     path = checked_path(folder, "folder")
     check_no_file(path, "folder")
     path.mkdir(parents=True, exist_ok=True)

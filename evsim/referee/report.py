@@ -41,8 +41,8 @@ class Comparison:
     rounding : str or None
         "float64" or "float32" if rounding of such numbers explains the errors of all pairs.
     time_step : TimeStep or None
-        What is known of a time step; None if there are too few errors, or no more than rounding
-        explains.
+        What is known of a time step; None if there are too few errors, or if rounding explains
+        them.
     divergences : tuple of Divergence
         The first missing or additional spike of each sample that has one.
     voltages : tuple of VoltageErrors

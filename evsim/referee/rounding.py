@@ -1,4 +1,4 @@
-"""Whether errors of spike times are no more than what rounding does."""
+"""Whether rounding explains the errors of spike times."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ UNITS_IN_THE_LAST_PLACE = 64.0
 NUMBERS = (("float64", np.float64), ("float32", np.float32))
 
 MOST_SLOW_SPIKES = 1000
-"""Spikes whose slope is looked at; a program with more errors beyond a time's rounding rounds
-otherwise."""
+"""The number of spikes whose slope is examined; if a program has more errors beyond the rounding of
+a time, rounding does not explain them."""
 
 
 def rounding_that_explains(matches: SpikeMatches, ours: Activity) -> str | None:
     """The numbers, "float64" or "float32", whose rounding explains the errors of all pairs.
 
-    The error of a time is explained if it is that of the time itself, or what an error of the
-    voltage at the threshold does to the time: the error of the voltage over its slope there.
+    The error of a time is explained if it is the rounding of the time itself, or the effect of an
+    error of the voltage at the threshold on the time: the error of the voltage over its slope
+    there.
     """
     pairs = matches.where(matches.is_matched)
     if not len(pairs):
@@ -45,6 +46,6 @@ def _of_voltage(pairs: SpikeMatches, row: int, ours: Activity, number: type) -> 
     size = max(abs(trace.unit.threshold), abs(trace.before(time)[1]))
     rise = trace.rise_at(time)
     off = UNITS_IN_THE_LAST_PLACE * float(np.spacing(number(size)))
-    # Where V only touches the threshold, the slope is 0 and the time goes as the root of V.
+    # Where V only touches the threshold, the slope is 0 and the time varies as the root of V.
     root = float(np.sqrt(2.0 * off * trace.unit.tau_mem * trace.unit.tau_syn / size))
     return min(off / rise, root) if rise > 0.0 else root

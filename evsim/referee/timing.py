@@ -1,4 +1,4 @@
-"""How far the spikes of pairs are apart."""
+"""How far apart the spikes of pairs are."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class TimingErrors:
     matched, moved, missing, additional : int
         The number of pairs, those of them that are moved, and spikes without a partner.
     mean : float
-        Of the errors, in ms, which are positive where the other program is late; NaN without a
-        pair, and so are those that follow.
+        The mean of the errors in ms, which are positive where the other program is late; NaN
+        without a pair, like the numbers that follow.
     median, p95, largest : float
         Of the magnitudes of the errors, in ms; 95 % are at most ``p95``.
     """

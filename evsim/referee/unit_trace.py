@@ -1,6 +1,6 @@
 """V and I of one unit in one sample after each of its events, and what V would do without a reset.
 
-Computed from the spikes of a run by the closed forms.  V is measured from rest.
+They are computed from the spikes of a run by the closed forms.  V is measured from rest.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class Arrivals:
 class UnitTrace:
     """The events of a unit, and V and I right after each; the first event is the start, at 0 ms.
 
-    ``arrivals`` has those within the trial, ``emissions`` the unit's spikes.  ``free_at`` is the
-    time from which V moves, ``arrived`` the number of arrivals up to the event.
+    ``arrivals`` has the arrivals within the trial, ``emissions`` the unit's spikes.  ``free_at`` is
+    the time from which V moves, ``arrived`` the number of arrivals up to the event.
     """
 
     unit: Unit
@@ -198,7 +198,7 @@ class UnitTrace:
             time, current = stop, current + jump
 
     def next_crossing(self, index: int) -> float:
-        """When V reaches the threshold first after an event, in ms; infinity for never.
+        """When V first reaches the threshold after an event, in ms; infinity for never.
 
         ``index`` is the place of the event in ``times``; emissions after it do not count.
         """
@@ -227,7 +227,7 @@ class UnitTrace:
     def excursion(self, emission: float, until: float = np.inf) -> tuple[float, float]:
         """How far above the threshold V would rise without the reset, and for how long in ms.
 
-        Until V falls to the threshold again, or until a time, or the end of the trial.
+        This ends when V falls to the threshold again, at ``until``, or at the end of the trial.
         """
         threshold = self.unit.threshold
         _, current = self.before(emission)
@@ -256,7 +256,7 @@ class UnitTrace:
         return float(brentq(above, start, span, xtol=1e-13)) if above(start) > 0.0 else start
 
     def near_miss(self, start: float, end: float) -> float:
-        """How far below the threshold V stays between two times, where no emission follows.
+        """How far below the threshold V stays between two times, if no emission follows.
 
         Infinity if there is no such piece of V: the unit is refractory, or V rises to an emission.
         """

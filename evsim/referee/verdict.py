@@ -91,7 +91,7 @@ def _other_spikes(
 
 
 def _of_first(divergences: Sequence[Divergence]) -> str:
-    """What turned the first differences of the samples."""
+    """What caused the first differences of the samples."""
     causes = [d.cause for d in divergences]
     unexplained = [d for d in divergences if d.cause == "unexplained"]
     first = (unexplained or list(divergences))[0]

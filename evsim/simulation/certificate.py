@@ -25,10 +25,10 @@ from evsim.network.spike_trains import SpikeTrains
 TOLERANCE = 1e-10
 
 _MOST_TOLD = 5
-"""How many reasons a certificate tells at most."""
+"""The largest number of reasons that a certificate states."""
 
 _MOST_TIMES = 8
-"""How many times of a unit a reason tells at most."""
+"""The largest number of times of a unit that a reason lists."""
 
 
 @helpful
@@ -65,8 +65,8 @@ def certify(
     ImportError
         Without python-flint.
     EngineError
-        For a simulation that cannot go on.  Decisions that cannot be made are no error; they are
-        in the certificate.
+        For a simulation that cannot go on.  Decisions that cannot be made raise no error; the
+        certificate lists them.
     """
     check_network(network)
     duration = check_duration(duration)
@@ -112,7 +112,7 @@ def certify(
 def _checked(
     emitted: Any, network: Network, inputs: Mapping[str, SpikeTrains]
 ) -> dict[str, SpikeTrains]:
-    """The spikes of every LIF population; others are not looked at."""
+    """The spikes of every LIF population; others are ignored."""
     check_is(emitted, "emitted", Mapping, "give a mapping from population to SpikeTrains")
     known = [population.name for population in network.populations]
     for name in emitted:
@@ -150,7 +150,7 @@ class _Pair(NamedTuple):
 
 
 def _distance(pair: _Pair) -> float:
-    """By how much the float64 time is off at most, in ms."""
+    """The largest possible error of the float64 time, in ms."""
     time = pair.emission.time
     return float(time.distance(time.of.convert(pair.time)).upper)
 
@@ -172,7 +172,7 @@ def _times_by_unit(
 def _matched(
     simulation: Simulation, times: Mapping[int, Sequence[float]]
 ) -> tuple[list[_Pair], list[str]]:
-    """Each spike that exists with its float64 time; what is told of units with other numbers."""
+    """Each spike that exists, with its float64 time; messages on units with other counts."""
     proven: dict[int, list[Emission]] = {unit: [] for unit in times}
     for emission in simulation.emissions:
         if emission.unit in proven:
@@ -199,7 +199,7 @@ def _other_number(
 
 
 def _wrong_order(simulation: Simulation, pairs: Sequence[_Pair]) -> list[str]:
-    """What is told of the first float64 times in an order other than that of the spikes.
+    """The message on the first float64 times in an order other than that of the spikes.
 
     Spikes that are equal by construction have no order.  Two that are not may have the same
     float64 time.
@@ -236,7 +236,7 @@ def _place(simulation: Simulation, unit: int) -> str:
 @helpful
 @dataclass(frozen=True, eq=False, repr=False)
 class Certificate(Brief):
-    """What is proven about spikes in float64; ``print`` it for sentences.
+    """What is proven about spikes in float64; ``print`` shows it in words.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ class Certificate(Brief):
     differences : tuple of str
         What is proven to be wrong about the spikes.
     undecided : tuple of UndecidedError
-        What could not be decided with the most digits allowed; one for a sample at most.
+        What could not be decided with the most digits allowed; at most one per sample.
     """
 
     spikes: int

@@ -1,4 +1,4 @@
-"""The checks of what a gradient is asked for: the loss, time constants, regularisers."""
+"""Checks of the arguments of a gradient: the loss, time constants, regularisers."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from evsim.network.parameters import refuse
 
 
 def check_is_loss(loss: object) -> None:
-    """Refuse what is no loss."""
+    """Refuse anything that is not a loss."""
     if not isinstance(loss, Loss):
         raise TypeError(
             f"loss = {shown(loss)}: it must be a Loss such as evsim.losses.CrossEntropy()"
         )
 
 
-LONGEST_TAU = 1e150  # ms; the square of a longer one, or of 1 over it, passes what float64 holds
+LONGEST_TAU = 1e150  # ms; the square of a longer one, or of its inverse, overflows
 
 
 def check_time_constants(network: Network, names: Iterable[str]) -> None:
-    """Refuse time constants whose own gradient, which has their square in it, overflows."""
+    """Refuse time constants whose own gradient, which contains their square, overflows."""
     for name in names:
         if name.endswith((".tau_mem", ".tau_syn")):
             values = network.parameters[name]
@@ -39,7 +39,7 @@ def check_time_constants(network: Network, names: Iterable[str]) -> None:
 def check_adjustments(
     network: Network, regularisers: Iterable[RateRegulariser], lambda_limit: float
 ) -> tuple[RateRegulariser, ...]:
-    """The regularisers; refuses those that do not fit the network, and a limit that is none."""
+    """The regularisers; refuses those that do not fit the network, and an invalid limit."""
     if isinstance(regularisers, RateRegulariser):
         raise TypeError("regularisers is one regulariser: give a list of them")
     regularisers = listed(regularisers, "regularisers", "give a list of evsim.RateRegulariser")

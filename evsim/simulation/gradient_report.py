@@ -26,8 +26,8 @@ class GradientReport(Report):
 
         The step is minus the gradient of all parameters that it was computed for, so its
         ``fraction`` is the learning rate of plain gradient descent at which a spike appears or
-        vanishes.  It takes one more simulation; see ``evsim.nearest_change`` for other steps.
-        Raises ValueError on other engines than the exact one, and for a run with dropout.
+        vanishes.  This takes one more simulation; see ``evsim.nearest_change`` for other steps.
+        Raises ValueError on engines other than the exact one, and for a run with dropout.
         """
         return nearest_change(self.gradient.run, downhill(self.gradient))
 

@@ -60,14 +60,14 @@ def gradient(
     network, spikes, duration, engine
         As for ``simulate``.
     labels : array of int, shape (batch,)
-        The class of each sample, 0 <= label < units of the readout's population.  For a loss
-        that does not classify its targets, in the shape the loss states.
+        The class of each sample, 0 <= label < units of the readout's population.  For a loss that
+        does not classify: its targets, in the shape that the loss states.
     loss : Loss
     wrt : iterable of str, optional
         Full names of parameters ("hidden.tau_mem") and kinds of them ("weight" for every
         weight), as for the optimizers of ``evsim.fit``; every parameter if not given.  Leaving
-        out all time constants saves the engine a pass; weights, delays and thresholds come out
-        of the same one.
+        out all time constants saves the engine a pass; weights, delays and thresholds come from the
+        same pass.
     dropout : Dropout, optional
         Which spikes reach none of their synapses, forward and backward.
     regularisers : iterable of RateRegulariser
@@ -84,12 +84,12 @@ def gradient(
     EngineError
         For a simulation that cannot go on.
     FloatingPointError
-        For a loss whose derivative is no finite number where the loss is one.
+        For a loss whose derivative is not finite although the loss is.
 
     Warns
     -----
     SilentNetworkWarning
-        As ``simulate``, and of a hidden population without a spike in the whole batch.
+        As for ``simulate``, and for a hidden population without a spike in the whole batch.
     """
     options = GradientOptions(wrt, engine, dropout, regularisers, lambda_limit)
     found = quiet_gradient(network, spikes, labels, loss, duration, options)
@@ -101,7 +101,7 @@ def gradient(
 
 @dataclass(frozen=True)
 class GradientOptions:
-    """What ``gradient`` is asked for besides the loss; its keyword arguments."""
+    """The keyword arguments of ``gradient``, except the loss."""
 
     wrt: Iterable[str] | None = None
     engine: str | Engine = "exact"
@@ -153,8 +153,8 @@ def quiet_gradient(
 class Gradient(PulledBack):
     """The loss of a batch and its gradients.
 
-    ``run`` is the simulation, ``outcome`` what the loss made of it, and ``evaluated`` makes that of
-    a run.
+    ``run`` is the simulation, ``outcome`` what the loss computed from it, and ``evaluated``
+    computes an outcome from a run.
     """
 
     run: Run

@@ -1,7 +1,7 @@
 """Input spikes as arrays of times, (batch, units) or (batch, units, spikes), and back.
 
-Libraries that differentiate arrays hold the times of input spikes so, with infinity where there is
-no spike.
+Libraries that differentiate arrays hold the times of input spikes in this form, with infinity where
+there is no spike.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def check_input_times(name: str, times: NDArray[np.float64]) -> None:
 
 
 def spikes_by_input(units: Mapping[str, int], spikes: Any) -> Mapping[str, Any]:
-    """The spikes of each input by name, from a mapping or from those of the only input.
+    """The spikes of each input by name, from a mapping or from the spikes of the only input.
 
     ``units`` is the number of units of each input population.
 

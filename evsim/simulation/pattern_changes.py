@@ -31,7 +31,7 @@ _SMALL = 1e-7
 """How much of a step is tried, relative to the parameters, to see how fast each margin shrinks."""
 
 _SMALLER = 1e-3
-"""The factor by which less is tried if the pattern changes already there."""
+"""The factor by which this is reduced if the pattern already changes there."""
 
 _TRIES = 3
 
@@ -51,7 +51,7 @@ class Change:
     time : float
         Of the spike, or of the maximum of V that becomes one, in ms, before the step.
     margin : float
-        How far it is from the change: a voltage for "appears" and "vanishes", otherwise ms.
+        The distance from the change: a voltage for "appears" and "vanishes", otherwise ms.
     slope : float
         The change of the margin per step, below 0.
     """
@@ -121,8 +121,8 @@ def nearest_change(
     """The first change of the pattern of spikes along a step of the parameters, to first order.
 
     The margins of all spikes and silences are measured for the parameters of the run and a ten
-    millionth of the way along the step, where the pattern is the same.  Their differences say how
-    fast each margin shrinks.  It takes one more simulation.
+    millionth of the way along the step, where the pattern is the same.  The differences show how
+    fast each margin shrinks.  This takes one more simulation.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def nearest_change(
     Raises
     ------
     TypeError, ValueError
-        For arguments that do not fit together, and if the pattern changes at once.
+        For arguments that do not fit together, and if the pattern changes immediately.
     """
     check_is(run, "run", Run, "give what evsim.simulate returns")
     engine: Any = run.engine

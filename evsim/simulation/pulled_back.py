@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class PulledBack:
     """The gradients of a function of a simulated batch, and its adjoint variables.
 
-    ``run`` is the simulation, ``adjoint`` what its engine has integrated backwards.
+    ``run`` is the simulation, ``adjoint`` what its engine integrated backwards in time.
     """
 
     run: SimulatedBatch

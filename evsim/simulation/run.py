@@ -73,7 +73,7 @@ def simulate(
     Warns
     -----
     SilentNetworkWarning
-        Of a population that no input reaches, and of input spikes that all come too late.
+        For a population that no input reaches, and for input spikes that all come too late.
     """
     check_network(network)
     engine = resolve(engine)
@@ -91,7 +91,7 @@ def run_checked(
     engine: Engine,
     dropout: Dropout | None = None,
 ) -> Run:
-    """As ``simulate``, of arguments that have been checked; only dropout has not."""
+    """As ``simulate``, for arguments that have already been checked, except dropout."""
     if dropout is not None:
         if not isinstance(dropout, Dropout):
             found = shown(dropout)
@@ -142,7 +142,8 @@ class Run(SimulatedBatch):
     def enclosure(self) -> Enclosure:
         """Proven bounds of spike times, readouts and voltages.
 
-        Of a run on ``evsim.engines.Reference(digits=30, certified=True)``; ValueError on others.
+        Only for runs on ``evsim.engines.Reference(digits=30, certified=True)``; others raise
+        ValueError.
         """
         found: Enclosure = self.engine.enclosure(self.state)
         return found
@@ -167,7 +168,7 @@ class Run(SimulatedBatch):
     ) -> PulledBack:
         """The gradients of ``sum(cotangents * values)`` of any readouts: a vector-Jacobian product.
 
-        So any function of what a network does gets exact gradients: read what it depends on with
+        So any function of a network's activity has exact gradients: read what it depends on with
         ``read``, compute its derivative with respect to those values, and pull that back.
 
         Parameters

@@ -1,4 +1,4 @@
-"""What keeps a network silent by mistake, said in one line as a warning."""
+"""Warnings, of one line each, of mistakes that keep a network silent."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from evsim.network.spike_trains import SpikeTrains
 
 
 class SilentNetworkWarning(UserWarning):
-    """Something that keeps units silent, and that is seldom meant.
+    """Something that keeps units silent and that is rarely intended.
 
-    A population that no input reaches; input spikes that all come after the end of the trial;
-    a hidden layer that does not spike, so that nothing behind it learns.
+    It is a population that no input reaches, input spikes that all come after the end of the trial,
+    or a hidden layer that does not spike, so that nothing behind it learns.
     """
 
 
@@ -76,7 +76,7 @@ def _leads_on(network: Network, name: str) -> bool:
 
 
 def silent_layer(name: str, remedy: str, *, is_read: bool = False) -> str:
-    """That a population did not spike in any sample, and what to do.
+    """The message that a population did not spike in any sample, and what to do.
 
     ``is_read`` says whether the loss reads its spikes.
     """
@@ -88,9 +88,9 @@ def silent_layer(name: str, remedy: str, *, is_read: bool = False) -> str:
 
 
 def unreached(network: Network) -> Iterator[str]:
-    """The populations where nothing happens, for no path of connections leads there.
+    """The populations where nothing happens, because no path of connections leads there.
 
-    Paths begin at inputs and at units that spike without input.  Where V does not start at rest
+    Paths begin at inputs and at units that spike without input.  If V does not start at rest,
     something happens in any case.
     """
     reached = {population.name for population in network.inputs} | set(_spiking_alone(network))

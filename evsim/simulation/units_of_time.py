@@ -1,4 +1,4 @@
-"""What looks like times in seconds where evsim has milliseconds, said in one line as a warning."""
+"""A warning, of one line, of times that seem to be in seconds; evsim uses milliseconds."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ LONGEST_IN_SECONDS = 2.0
 
 
 class TimeUnitWarning(UserWarning):
-    """Times that seem to be in seconds: evsim has milliseconds everywhere.
+    """Times that seem to be in seconds: evsim uses milliseconds everywhere.
 
-    A batch of at least 10 input spikes, all of which come within a thousandth of the trial.  Or a
-    trial of at most 2 ms in which no unit can do much: it is at most a fifth of every ``tau_mem``,
-    and shorter than twice every ``tau_syn``.  Both time constants count, for units that hardly leak
-    may be fast by their ``tau_syn`` alone.  When inputs spike in the trial plays no part, since
-    their times may be in seconds too.
+    It is raised for a batch of at least 10 input spikes that all come within a thousandth of the
+    trial.  It is also raised for a trial of at most 2 ms in which no unit can do much: the trial is
+    at most a fifth of every ``tau_mem``, and shorter than twice every ``tau_syn``.  Both time
+    constants count, because units that hardly leak may be fast through ``tau_syn`` only.  The times
+    of input spikes in such a trial do not count, since they may be in seconds too.
     """
 
 

@@ -1,4 +1,4 @@
-"""What a study is, in a file of its folder, so that it can be gone on with and read."""
+"""What a study is, in a file of its folder, so that it can be continued and read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from evsim.study.grid import combinations
 FORMAT = "evsim study 1"
 
 GROWS = ("grid", "seeds")
-"""What may have more values when a study is gone on with."""
+"""What may have more values when a study is continued."""
 
 PLACES = ("data", "download")
 """Settings that say where data are, which may be elsewhere on another machine."""
@@ -63,7 +63,7 @@ class Description:
         ]
 
     def check_goes_on(self, stored: Description, folder: Path) -> None:
-        """Refuse to go on with a study that differs in more than its number of cells."""
+        """Refuse to continue a study that differs in more than its number of cells."""
         ours, theirs = (
             {
                 **{name: value for name, value in asdict(each).items() if name not in GROWS},

@@ -81,8 +81,8 @@ def k_fold(
     ------
     TypeError, ValueError
         For fewer than 2 folds, and for more folds than samples; with ``stratified``, for labels
-        that are not classes, and for a class with a single sample, of which the fold that holds
-        it out has no training sample.
+        that are not classes, and for a class with a single sample: the fold that holds it out would
+        have no training sample of the class.
     """
     data = Dataset.of(data)
     check_flag(stratified, "stratified")
@@ -92,7 +92,7 @@ def k_fold(
     stream = np.random.SeedSequence(checked_integer(seed, "seed", 0))
     classes = _classes(data) if stratified else np.zeros(len(data), np.int64)
     order = shuffled_by_class(classes, stream)
-    # Deal the samples in turn, so that neighbours, and with them a class, go to different folds.
+    # Deal the samples in turn, so that neighbours, and so those of a class, go to different folds.
     return [
         Fold(f"fold {fold + 1} of {folds}", data, _frozen(order[fold::folds]))
         for fold in range(folds)

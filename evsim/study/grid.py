@@ -23,7 +23,7 @@ from evsim.arguments.errors import ArgumentError
 from evsim.arguments.paths import user_path
 
 LARGE = 10_000
-"""A study of more cells runs only if it is asked for in so many words."""
+"""A study with more cells runs only if it is explicitly allowed."""
 
 MOST_SEEDS = 10**6
 
@@ -33,8 +33,8 @@ _GRID = "give a mapping from each setting that varies to the list of its values"
 def checked_grid(grid: Any) -> dict[str, list[Any]]:
     """The values of each setting that varies, as JSON has them.
 
-    Raises TypeError and ValueError for empty lists, and for values that occur twice or are no
-    plain values.
+    Raises TypeError and ValueError for empty lists, and for values that occur twice or are not
+    plain.
     """
     check_is(grid, "grid", Mapping, _GRID)
     checked = {}
@@ -71,7 +71,7 @@ def checked_settings(settings: Any, grid: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checked_seeds(seeds: Any) -> list[int]:
-    """The seeds; a number stands for as many, from 0 on."""
+    """The seeds; a number stands for that many seeds, from 0 on."""
     if is_integer(seeds):
         return list(range(checked_count(seeds, "seeds", 1, MOST_SEEDS)))
     checked: list[int] = []

@@ -1,4 +1,4 @@
-"""What the folder of a study has: the states and results of its runs."""
+"""What the folder of a study contains: the states and results of its runs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class StudyResults:
     def status(self) -> dict[str, int]:
         """How many runs are finished, failed, running, interrupted and waiting.
 
-        Interrupted runs go on from their last epoch when the study is run.
+        Interrupted runs continue from their last epoch when the study is run.
         """
         found = Counter(self.cell_folder(cell).state() for cell in self.cells)
         return {state: found[state] for state in STATES}
@@ -89,10 +89,10 @@ class StudyResults:
         measure: str | None = None,
         confidence: float = 0.95,
     ) -> PairedDifference:
-        """The mean difference a - b between runs that agree in all else.
+        """The mean difference a - b between runs that are otherwise the same.
 
         A pair has the same seed, fold and other settings.  Folds of one seed share training
-        samples, so that an interval over folds is somewhat too narrow.
+        samples, so an interval over folds is somewhat too narrow.
 
         Parameters
         ----------

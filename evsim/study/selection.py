@@ -1,7 +1,7 @@
 """Choosing settings by cross-validation, and training with them on all training samples.
 
-This is the protocol of both papers for data with few speakers.  The test samples are used for
-nothing but the test of the final networks.
+This is the protocol of both papers for data with few speakers.  The test samples are used only to
+test the final networks.
 """
 
 from __future__ import annotations
@@ -66,15 +66,15 @@ def choose_and_retrain(
     retry_failed: bool = False,
     progress: bool = True,
 ) -> Choice:
-    """Choose settings by cross-validation, train with them on everything, and test.
+    """Choose settings by cross-validation, train with them on all training samples, and test.
 
     Every combination of the grid is trained without each fold of the training samples and tested
     on it.  The combination with the best mean, the first of equal ones, is then trained on all
-    training samples, those of validation included, once for each seed.  Where a task chooses its
-    best epoch or stops training by its validation accuracy, it does so by its training accuracy:
-    there are no validation samples.
+    training samples, those of validation included, once for each seed.  A task that chooses its
+    best epoch or stops training by its validation accuracy uses its training accuracy instead,
+    because there are no validation samples.
 
-    Both studies are stored in folders of ``folder`` and go on where they were.
+    Both studies are stored in folders of ``folder`` and continue where they stopped.
 
     Parameters
     ----------
@@ -91,8 +91,8 @@ def choose_and_retrain(
     fold_seeds : int or sequence of int
         Of the runs on each fold.
     measure : str, optional
-        What decides, by default the accuracy, or the first measure of a task without one; of a loss
-        or an error, the smallest is best.
+        The measure that decides, by default the accuracy, or the first measure of a task without
+        accuracy; the smallest loss or error is best.
     engine : str or Engine
     executor, processes, threads, retry_failed, progress
         See ``Study.run``.
@@ -122,7 +122,7 @@ def choose_and_retrain(
         folds=folds,
         engine=engine,
     )
-    # Made before anything runs, so that wrong seeds are refused now.
+    # Created before anything runs, so that wrong seeds are refused now.
     retraining: dict[str, Any] = {
         "seeds": seeds,
         "settings": settings,

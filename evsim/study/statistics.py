@@ -29,7 +29,7 @@ class PairedDifference:
         The mean of a - b.
     interval : tuple of float
         The confidence interval of the mean by the paired t test, (low, high).  NaN if all
-        differences are equal: they then say nothing about their spread.
+        differences are equal, which say nothing about their spread.
     bootstrap : tuple of float
         The confidence interval by the bootstrap, bias-corrected and accelerated, (low, high).
     p : float
@@ -48,7 +48,7 @@ class PairedDifference:
 
     @property
     def verdict(self) -> str:
-        """One of "a is larger", "b is larger" and "not decided", if an interval includes 0."""
+        """One of "a is larger", "b is larger" and, if an interval includes 0, "not decided"."""
         lows, highs = zip(self.interval, self.bootstrap, strict=True)
         if min(lows) > 0:
             return "a is larger"
@@ -136,10 +136,10 @@ def _by_bootstrap(differences: np.ndarray, confidence: float, seed: int) -> tupl
 def credible_interval(
     accuracy: float, samples: int, *, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """The interval in which the accuracy lies that a network would have on infinitely many samples.
+    """The credible interval of the accuracy that a network would have on infinitely many samples.
 
     With a uniform prior, this accuracy has the distribution Beta(1 + k, 1 + n - k) after k of n
-    samples were right; the interval leaves out the same probability on either side.  D has such
+    samples were right; the interval leaves out the same probability on either side.  D gives such
     intervals: an accuracy of 0.93 on the 2264 test samples of SHD means [0.919, 0.940].
 
     Parameters

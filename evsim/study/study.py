@@ -1,4 +1,4 @@
-"""Study: a grid of settings, seeds and folds, of which every run is stored in a folder."""
+"""Study: a grid of settings, seeds and folds; every run is stored in a folder."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class Study(StudyResults):
     """Runs of a task with every combination of some settings, with several seeds.
 
     Every run has a folder of its own in the folder of the study.  A study that was stopped in any
-    way goes on where it was when it is run again, and its results are the same bits.
+    way continues where it stopped when it is run again, with bit-identical results.
 
     Parameters
     ----------
     task : module, experiment or function
         A task, such as ``evsim.tasks.yin_yang``; or a function of the settings, a dict, and the
         seed, that returns a number, an Evaluation, a FitResult or a mapping from names to
-        numbers.  Other processes must find it by its module and name; text "module:name" names
-        one.  A function with an argument ``folder`` is also given the folder of the run.
+        numbers.  Other processes must find it by its module and name; the text "module:name" also
+        names one.  A function with an argument ``folder`` also receives the folder of the run.
     grid : mapping from setting to list
         The values of the settings that vary; every combination is run.
     seeds : int or sequence of int
@@ -58,7 +58,7 @@ class Study(StudyResults):
         samples, and test on what is held out: k parts, see ``k_fold``, or "groups" to leave one
         group out.  The division is the same for all seeds.
     validate : bool
-        If False, a task's validation samples are training samples too, and choose nothing.
+        If False, a task's validation samples are training samples too, and influence no choice.
     engine : str or Engine
     allow_large : bool
         Allow more than 10,000 runs.
@@ -121,8 +121,8 @@ class Study(StudyResults):
     ) -> Table:
         """Run what is not finished, and return the table.
 
-        Runs that have failed are left as they are, with their error in the table, unless what
-        failed was the machine.  Runs that another process is working on are left to it.
+        Runs that have failed are not repeated, unless the machine failed; their error is in the
+        table.  Runs that another process is working on are left to that process.
 
         Parameters
         ----------
@@ -135,20 +135,20 @@ class Study(StudyResults):
         threads : int
             The threads of each run.
         retry_failed : bool
-            Also run again what has failed.
+            Also repeat runs that have failed.
         progress : bool
             Show the progress on standard error: a table on a terminal, otherwise plain lines.
 
         Raises
         ------
         TypeError, ValueError
-            For what is no executor, for a task that its processes cannot find, and for the folder
-            of another study.
+            For anything that is not an executor, for a task that its processes cannot find, and for
+            the folder of another study.
         OSError
             If the disk is full.
         RuntimeError
-            If the executor can run nothing any more, such as a ``ProcessPoolExecutor`` of which a
-            process has died.
+            If the executor can run nothing any more, such as a ``ProcessPoolExecutor`` after one of
+            its processes has died.
         KeyboardInterrupt
             After Ctrl-C.  Runs first store their last epoch.
         """
@@ -194,7 +194,7 @@ class Study(StudyResults):
     def _run_until_held(
         self, runner: Runner, work: Sequence[Work], display: StudyProgress, name: str
     ) -> None:
-        """Run all cells; those that other processes held, again, until these hold all of them."""
+        """Run all cells; retry those held by other processes until only such cells are left."""
         while work:
             held = self._run_once(runner, work, display, name)
             if len(held) == len(work):
@@ -224,7 +224,7 @@ class Study(StudyResults):
 
 
 def _keep_failure(work: Work, ended: Ended) -> None:
-    """Store the error of a cell whose worker could not."""
+    """Store the error of a cell if its worker could not do so."""
     if ended.ending != "failed" or ended.failure is None or work.folder.error.exists():
         return
     with contextlib.suppress(OSError):

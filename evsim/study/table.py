@@ -1,4 +1,4 @@
-"""Tables of the runs of a study, and what they have in common over seeds."""
+"""Tables of the runs of a study, and means over seeds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Table:
     Parameters
     ----------
     columns : mapping from name to list
-        All of the same length; None where a row has no value.
+        All have the same length; None where a row has no value.
     settings : tuple of str
         Those columns that are settings of the study.
     """
@@ -177,7 +177,7 @@ class Table:
 
 
 _ABOUT_RUNS = ("seed", "fold", "state", "best_epoch", "epochs", "samples", "seconds", "error")
-"""Columns that are no measures of how well a run did."""
+"""Columns that do not measure how well a run did."""
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], settings: Sequence[str]) -> Table:

@@ -6,19 +6,20 @@ functions ``network(settings)``, ``data(settings)``, ``class_names(settings)``,
 ``evaluate(result, settings, ...)`` and ``pictures(result, settings, folder)``.
 ``Settings.grid_step`` is the time step, in ms, of the grid that the experiment was published with.
 
-- ``sequence``: tell two spikes in one order from the same two in the other, by delays alone.
+- ``sequence``: distinguish two spikes in one order from the same two in the other, with delays
+  only.
 - ``yin_yang``: classify points of the Yin-Yang figure, given as four spike times.
 - ``mnist``: classify images of digits, each bright pixel given as one spike.
 - ``shd``: classify spoken digits of two languages, given as spikes of a cochlea model.
 - ``spoken_digits``: classify spoken digits of one language and six speakers.
 - ``ssc``: classify spoken commands, given as spikes of a cochlea model.
-- ``japanese_vowels``: tell speakers apart, whose voices are given as coefficients of the spectrum.
+- ``japanese_vowels``: tell speakers apart by the coefficients of the spectrum of their voices.
 - ``braille``: read letters by touch, given as spikes of a robot's finger.
-- ``sound_localisation``: tell where a sound comes from by the times of spikes of two ears.
+- ``sound_localisation``: tell where a sound comes from by the spike times of two ears.
 - ``motion_detection``: tell the direction and the speed of a bar that passes over receptors.
 
 ``shd`` and ``spoken_digits`` also have ``cross_validate(settings, ...)`` over speakers.
-``evsim.tasks.base`` has what an experiment is and how it runs.
+``evsim.tasks.base`` defines what an experiment is and how it runs.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ Parts = tuple["Dataset", "Dataset | None", "Dataset"]
 
 
 class RunOptions(TypedDict, total=False):
-    """How a run is carried out: those arguments of ``evsim.fit`` that change no result."""
+    """The arguments of ``evsim.fit`` that change how a run is carried out, but not its result."""
 
     engine: str | Engine
     callbacks: Sequence[Callable[..., Any]]
@@ -69,7 +69,7 @@ class Experiment(Generic[Chosen]):
     Parameters
     ----------
     name : str
-        What the command line calls it.
+        Its name on the command line.
     description : str
         One sentence.
     settings_type : type
@@ -90,8 +90,8 @@ class Experiment(Generic[Chosen]):
     cross_validate : function of the settings, optional
         Trains and tests once for each fold, where the data have folds.
     measures : function of an evaluation and the settings, optional
-        Returns numbers by name that say how good a test was; the most important one comes first.
-        A name that ends in _us is of microseconds.  It is needed if the loss does not classify.
+        Returns named numbers that say how good a test was, the most important one first.  A name
+        that ends in _us stands for microseconds.  Needed if the loss does not classify.
     """
 
     name: str
@@ -163,7 +163,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def for_settings(kind: type[ExperimentSettings]) -> Callable[[Function], Function]:
-    """Decorate a function of settings: other types and unknown options are refused."""
+    """Decorate a function of settings so that it refuses other types and unknown options."""
 
     def decorate(function: Function) -> Function:
         signature = inspect.signature(function)

@@ -55,9 +55,9 @@ class Settings(HiddenLayerSettings):
 
     inputs: ClassVar[int] = 24
     all_names: ClassVar[tuple[str, ...]] = BRAILLE_LETTERS
-    # The program.  The table's 4 ms do not divide the trial of 1350 ms, but one of 1352 ms.
+    # As in the program.  The table's 4 ms do not divide the trial of 1350 ms, only one of 1352 ms.
     grid_step: ClassVar[float] = 1.0
-    # The numbers of spoken digits, with the weights of Braille's few inputs.
+    # The numbers for spoken digits, with weights for Braille's few inputs.
     quick_form = QuickForm(
         {
             "hidden": 64,
@@ -89,7 +89,7 @@ class Settings(HiddenLayerSettings):
     """The measure that chooses the best epoch, halves the learning rates and stops training. The
     table has validation_accuracy."""
 
-    # The following settings only have defaults of their own.
+    # The following settings differ only in their defaults.
 
     hidden: int | None = None
     """The number of units of each hidden layer. By default 256. The table has 1024 to 64."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from evsim.training.schedules import EaseIn
 
 EASE_IN_SHARE = 0.1
-"""The largest share of the batches of a run in which learning rates start small by default."""
+"""The largest share of the batches of a run that the default ease-in of learning rates takes."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Hyperparameters:
 class HiddenLayerSettings(HiddenUnitSettings, DataSettings, ABC):
     """Settings of networks with hidden layers.
 
-    Settings that are None have the value of the paper, see ``hyperparameters``.  ``inputs`` is
-    the number of input units, ``all_names`` are the names of the classes.
+    Settings that are None take the value of the paper, see ``hyperparameters``.  ``inputs`` is the
+    number of input units, ``all_names`` are the names of the classes.
     """
 
     inputs: ClassVar[int]
@@ -103,14 +103,14 @@ class HiddenLayerSettings(HiddenUnitSettings, DataSettings, ABC):
     loss: LossName = "sum_exp"
     """What the loss reads from the outputs. For the mean voltage, the weighting is 1 (sum),
     exp(-t/T) (sum_exp), 1 - t/T (linear), a sigmoid (sigmoid) or the number of input spikes
-    (input). Others: the largest voltage (max), the voltage at each time (xent), the first spike
-    (time). L and D use sum_exp."""
+    (input). The others read the largest voltage (max), the voltage at each time (xent) or the first
+    spike (time). L and D use sum_exp."""
 
     more_losses: tuple[str, ...] = ()
-    """Further terms of the loss, each with a weight, as 0.5*max; none by default. Names are sum,
-    sum_exp, linear, sigmoid, input, max and xent. With --loss time, where outputs spike, they are
-    the same without max, and time and time_invariant, whose arguments may follow, as in
-    0.1*time(tau0=2) and 0.1*time_invariant(delta=2)."""
+    """Further terms of the loss, each with a weight, such as 0.5*max; none by default. Names are
+    sum, sum_exp, linear, sigmoid, input, max and xent. With --loss time, outputs spike: max is not
+    available, but time and time_invariant are. Their arguments may follow, as in 0.1*time(tau0=2)
+    and 0.1*time_invariant(delta=2)."""
 
     seed: int = 0
     """The seed of the initial values, of the order of the samples and of augmentation."""
@@ -173,8 +173,8 @@ class HiddenLayerSettings(HiddenUnitSettings, DataSettings, ABC):
 
     ease_in: float | None = None
     """The fraction of the weights' learning rate that training starts with; it grows by 5 % with
-    each batch, as in L. With 1, training starts at the full rate. The default never takes more than
-    a tenth of the batches of a run; it then grows faster."""
+    each batch, as in L. With 1, training starts at the full rate. By default, the full rate is
+    reached within a tenth of the batches of a run; in short runs the rate grows faster."""
 
     rate_decay: float | None = None
     """The factor by which all learning rates are multiplied after each epoch. By default 1 (L, D).
@@ -257,9 +257,9 @@ class HiddenLayerSettings(HiddenUnitSettings, DataSettings, ABC):
         return with_settings(self.published(), self)
 
     def ease_in_schedule(self) -> EaseIn:
-        """How the learning rate of the weights begins.
+        """How the learning rate of the weights grows at the start of training.
 
-        As in L where ``ease_in`` is given; the default takes a tenth of the run at most.
+        As in L if ``ease_in`` is given; the default takes at most a tenth of the run.
         """
         from evsim.training.schedules import EaseIn
 
@@ -274,7 +274,7 @@ class HiddenLayerSettings(HiddenUnitSettings, DataSettings, ABC):
 
     @property
     def spiking_outputs(self) -> bool:
-        """Whether the outputs are LIF units: for the loss of first spikes."""
+        """Whether the outputs are LIF units, as the loss of first spikes needs."""
         return self.loss == "time"
 
     def summary(self) -> str:

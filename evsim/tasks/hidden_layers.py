@@ -140,7 +140,7 @@ def _hidden_time_constants(
 @helpful
 @for_settings(HiddenLayerSettings)
 def loss(settings: HiddenLayerSettings) -> Loss:
-    """The loss of that name (L, equations 1, 2, 5, 29 and section 4.1), and further terms."""
+    """The chosen loss (L, equations 1, 2, 5, 29 and section 4.1), and further terms."""
     return settings.with_further_terms(named_loss(settings.loss, **settings.loss_numbers()))
 
 
@@ -268,7 +268,7 @@ def experiment_with(
     description: str,
     cross_validate: CrossValidate[Chosen] | None = None,
 ) -> Experiment[Chosen]:
-    """The experiment that has these settings; everything else is as above."""
+    """The experiment with these settings and the functions of this module."""
     return Experiment(
         name=name,
         description=description,
@@ -285,4 +285,4 @@ def experiment_with(
 
 
 experiment = experiment_with(HiddenLayerSettings, "hidden layers", "")  # type: ignore[type-abstract]
-"""Runs all of them: nothing below the settings differs from one to the next."""
+"""Runs any of these experiments: they differ only in their settings."""

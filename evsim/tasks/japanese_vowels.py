@@ -3,9 +3,9 @@
 The data are those of Kudo, Toyama, Shimbo, *Multidimensional curve classification using
 passing-through regions* (Pattern Recognition Letters 1999): 12 coefficients of the spectrum, 7 to
 29 frames.  Each utterance is resampled to the same number of frames, normalised, and encoded by
-units with Gaussian tuning curves.  The outputs are read at the end of the trial, to which delayed
-synapses bring early frames.  No paper publishes these networks; the numbers were chosen with
-training utterances alone.
+units with Gaussian tuning curves.  The outputs are read at the end of the trial; delayed synapses
+let early frames arrive then.  No paper publishes these networks; the numbers were chosen with
+training utterances only.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Settings(HiddenUnitSettings, DataSettings):
     them count as the centre."""
 
     duration: float = 120.0
-    """The length of a trial in ms, in which every utterance is spoken."""
+    """The length of a trial in ms. Every utterance fills the trial."""
 
     # the network
 
@@ -132,7 +132,7 @@ class Settings(HiddenUnitSettings, DataSettings):
     initial_delay_max: float | None = None
     """Delays to the hidden units start between 0 and this many ms. By default the length of a
     trial, or delay_max if that is less. Those to the outputs start evenly spaced from 0 to the
-    last frame, so that each brings another frame to the end of the trial."""
+    last frame, so that each brings a different frame to the end of the trial."""
 
     delay_max: float | None = None
     """The largest delay in ms. By default the length of a trial."""
@@ -143,8 +143,8 @@ class Settings(HiddenUnitSettings, DataSettings):
     """The part of a label's probability that is spread evenly over all classes."""
 
     more_losses: tuple[str, ...] = ()
-    """Further terms of the loss, each with a weight, as 0.5*max; none by default. Names are sum,
-    sum_exp, linear, sigmoid, input, max and xent. The loss reads the end of the trial."""
+    """Further terms of the loss, each with a weight, such as 0.5*max; none by default. Names are
+    sum, sum_exp, linear, sigmoid, input, max and xent. The main loss reads the end of the trial."""
 
     epochs: int = 60
     """The number of passes through the training utterances."""
@@ -171,18 +171,17 @@ class Settings(HiddenUnitSettings, DataSettings):
 
     utterance_noise: float = 0.2
     """In each epoch, a random number is added to each coefficient of an utterance, the same in all
-    frames. Its standard deviation is this many of those of the coefficient."""
+    frames. This is its standard deviation, in standard deviations of the coefficient."""
 
     frame_noise: float = 0.2
-    """Likewise for each coefficient of each frame."""
+    """The same for a random number that is drawn anew for each coefficient of each frame."""
 
     silent_lift: float = 0.005
     """The amount added, after each epoch, to the incoming weights of hidden units that never
     spiked in it."""
 
     regulariser_strength: float = 0.0
-    """The strength of the regulariser of the hidden units' spike rates. By default 0, which is
-    none."""
+    """The strength of the regulariser of the hidden units' spike rates. By default 0: none."""
 
     target_spikes: float = 4.0
     """The mean number of spikes per trial towards which the regulariser pulls each hidden
@@ -405,7 +404,7 @@ def direct_names(settings: Settings) -> list[str]:
 def direct_delays(settings: Settings) -> list[float]:
     """The initial delay in ms of the synapses of each connection from the inputs to the outputs.
 
-    With one synapse for each frame, each brings another frame to the end of the trial.
+    With one synapse for each frame, each brings a different frame to the end of the trial.
     """
     count = settings.hyperparameters().direct
     step = settings.duration / max(1, count) if settings.delays else 0.0

@@ -63,10 +63,10 @@ class Settings(HiddenUnitSettings, DataSettings):
     maximum, time the first spike. The paper compares all four."""
 
     more_losses: tuple[str, ...] = ()
-    """Further terms of the loss, each with a weight, as 0.5*max; none by default. Names are sum,
-    sum_exp, linear, sigmoid, input, max and xent. With --loss time, where outputs spike, they are
-    the same without max, and time and time_invariant, whose arguments may follow, as in
-    0.1*time(tau0=2) and 0.1*time_invariant(delta=2)."""
+    """Further terms of the loss, each with a weight, such as 0.5*max; none by default. Names are
+    sum, sum_exp, linear, sigmoid, input, max and xent. With --loss time, outputs spike: max is not
+    available, but time and time_invariant are. Their arguments may follow, as in 0.1*time(tau0=2)
+    and 0.1*time_invariant(delta=2)."""
 
     hidden: int = 128
     """The number of hidden units. The paper has 128."""
@@ -75,8 +75,8 @@ class Settings(HiddenUnitSettings, DataSettings):
     """The seed of the initial weights, of the order of the samples and of dropout."""
 
     validation_size: int = 5000
-    """The number of training samples set aside to choose the best epoch. The paper has 5000, but
-    0 in the runs that it tests, which train on all 60000."""
+    """The number of training samples set aside to choose the best epoch. The paper has 5000, but 0
+    in the runs that are tested, which train on all 60000."""
 
     # the network
 
@@ -154,7 +154,7 @@ class Settings(HiddenUnitSettings, DataSettings):
 
     @property
     def spiking_outputs(self) -> bool:
-        """Whether the outputs are LIF units: for the loss of first spikes."""
+        """Whether the outputs are LIF units, as the loss of first spikes needs."""
         return self.loss == "time"
 
     def hyperparameters(self) -> Hyperparameters:
@@ -248,7 +248,7 @@ def network(settings: Settings) -> Network:
 @helpful
 @for_settings(Settings)
 def loss(settings: Settings) -> Loss:
-    """The loss of that name (L, equations 1, 2, 29 and section 4.1), and further terms."""
+    """The chosen loss (L, equations 1, 2, 29 and section 4.1), and further terms."""
     return settings.with_further_terms(named_loss(settings.loss, **settings.loss_numbers()))
 
 

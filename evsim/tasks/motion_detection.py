@@ -1,13 +1,13 @@
 """Motion detection: tell the direction and the speed of a bar that passes over receptors.
 
-Every class has a detector that receives all receptors with a delay at every synapse.  It is excited
-most if its delays make up for the times at which the bar reaches the receptors, so that all spikes
-arrive together: the detectors of Barlow and Levick, *The mechanism of directionally selective units
-in rabbit's retina* (1965), and of Reichardt, with more than two arms.  For a bar of velocity v
-geometry asks for the delays ``constant - x / v`` at the positions x.
+Every class has a detector that receives input from all receptors, with a delay at every synapse.
+It is excited most if its delays make up for the times at which the bar reaches the receptors, so
+that all spikes arrive together.  These are the detectors of Barlow and Levick, *The mechanism of
+directionally selective units in rabbit's retina* (1965), and of Reichardt, with more than two arms.
+For a bar of velocity v, geometry requires the delays ``constant - x / v`` at the positions x.
 
-The bar comes at a random time and crosses a random part of the row, so that only the order and the
-intervals of spikes tell its class.
+The bar comes at a random time and crosses a random part of the row, so its class follows only from
+the order of the spikes and the intervals between them.
 """
 
 from __future__ import annotations
@@ -71,20 +71,20 @@ class Settings(StimulusSettings):
     """The distance from one receptor to the next, in degrees."""
 
     crossed: int = 6
-    """The number of neighbouring receptors that a bar crosses. Which ones is drawn for each
+    """The number of neighbouring receptors that a bar crosses. They are drawn anew for each
     trial."""
 
     off: bool = False
-    """Receptors also spike, with units of their own, when the trailing edge reaches them."""
+    """Receptors also signal the trailing edge when it reaches them, with units of their own."""
 
     bar_width: float = 2.0
-    """The width of the bar in degrees, which decides when the trailing edge comes."""
+    """The width of the bar in degrees, which determines when the trailing edge arrives."""
 
     start_min: float = 10.0
     """The earliest time at which the bar reaches the first receptor, in ms."""
 
     start_max: float = 30.0
-    """The latest such time in ms. It is drawn anew for each trial."""
+    """The latest such time in ms. The time is drawn anew for each trial."""
 
     jitter: float = 1.0
     """The standard deviation of every spike's time, in ms."""
@@ -104,8 +104,8 @@ class Settings(StimulusSettings):
     # the network
 
     duration: float | None = None
-    """The length of a trial in ms. By default whole ms, so long that the response to the last
-    arrival has its peak in it."""
+    """The length of a trial in ms. By default a whole number of ms, long enough for the response to
+    the last arrival to reach its peak."""
 
     tau_mem: float = 5.0
     """The membrane time constant in ms."""
@@ -131,8 +131,8 @@ class Settings(StimulusSettings):
     """Learn the delays. Otherwise all are 0, and only the weights are learned."""
 
     more_losses: tuple[str, ...] = ()
-    """Further terms of the loss, each with a weight, as 0.5*sum; none by default. Names are sum,
-    sum_exp, linear, sigmoid, input, max and xent. The loss is max."""
+    """Further terms of the loss, each with a weight, such as 0.5*sum; none by default. Names are
+    sum, sum_exp, linear, sigmoid, input, max and xent. The main loss is max."""
 
     epochs: int = 40
     """The number of passes through the training samples."""
@@ -172,7 +172,7 @@ class Settings(StimulusSettings):
             )
 
     def _check_speeds(self) -> None:
-        """Refuse speeds that make no classes, and those that delays cannot make up for."""
+        """Refuse speeds that do not define classes, and those that delays cannot make up for."""
         if not self.speeds or not all(0 < speed < np.inf for speed in self.speeds):
             raise ArgumentError(f"speeds = {self.speeds}: each must be finite and > 0", "speeds")
         if len(set(self.speeds)) < len(self.speeds):
@@ -200,7 +200,7 @@ class Settings(StimulusSettings):
 
     @property
     def long_enough(self) -> float:
-        """The length in ms of a trial in which the response to the last arrival has its peak."""
+        """The length in ms of a trial that includes the peak after the last arrival."""
         way = self.spacing * (self.crossed - 1) + (self.bar_width if self.off else 0.0)
         latest = self.start_max + 1000.0 * way / min(self.speeds) + 6.0 * self.jitter
         longest = self.delay_max if self.delays else 0.0

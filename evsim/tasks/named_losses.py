@@ -45,13 +45,13 @@ ARGUMENTS = {"time": ("tau0", "tau1", "alpha"), "time_invariant": ("delta",)}
 
 
 def named_loss(name: str, **numbers: float | None) -> Loss:
-    """The loss of that name, with those of the numbers that it takes and that are not None."""
+    """The loss with this name, given those numbers that it takes and that are not None."""
     given = {each: numbers.get(each) for each in ARGUMENTS.get(name, ())}
     return _LOSSES[name](**{each: value for each, value in given.items() if value is not None})
 
 
 def names_for(*, spiking_outputs: bool) -> tuple[str, ...]:
-    """The names of the losses that can be read from outputs that are LIF units, or else LI."""
+    """The names of the losses that can be read from LIF outputs, or else from LI outputs."""
     outputs = LIF("output", 1) if spiking_outputs else LI("output", 1)
     return tuple(name for name in _LOSSES if _is_read_from(outputs, named_loss(name)))
 
@@ -69,9 +69,9 @@ def further_terms(
 ) -> list[tuple[float, Loss]]:
     """The terms of a loss, each written as ``0.5*sum``: a weight and a name.
 
-    Arguments of a loss may follow its name, as in ``0.1*time(tau0=2)``.  The others are those of
-    ``numbers`` that are not None, and otherwise the defaults of ``evsim.losses``.  Raises
-    ArgumentError for terms that cannot be read from the outputs.
+    Arguments of a loss may follow its name, as in ``0.1*time(tau0=2)``.  An argument that is left
+    out is taken from ``numbers``; if it is None there, the default of ``evsim.losses`` is used.
+    Raises ArgumentError for terms that cannot be read from the outputs.
     """
     names = names_for(spiking_outputs=spiking_outputs)
     terms = []
@@ -121,7 +121,7 @@ def _parsed(text: str, names: tuple[str, ...]) -> tuple[float, str, dict[str, fl
 
 
 def _number(text: str) -> float:
-    """The number that is written; NaN if none is."""
+    """The number that the text states; NaN if it states none."""
     try:
         return float(text)
     except ValueError:

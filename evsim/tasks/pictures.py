@@ -73,7 +73,7 @@ def draw(
 
 
 def draw_learning(result: FitResult, folder: Path) -> list[Path]:
-    """Draw how training went; the file's path, none if there was no epoch."""
+    """Draw the course of training; return the file's path, none if there was no epoch."""
     from evsim import plotting
 
     if not result.history:
@@ -83,7 +83,7 @@ def draw_learning(result: FitResult, folder: Path) -> list[Path]:
 
 
 def draw_confusion(outcome: Evaluation, class_names: Sequence[str], folder: Path) -> Path:
-    """Draw which classes a test confused; the file's path."""
+    """Draw which classes a test confused; return the file's path."""
     from evsim import plotting
 
     ax = plotting.confusion_matrix(

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class QuickForm:
-    """What ``evsim train TASK --quick`` sets, where nothing else is given.
+    """What ``evsim train TASK --quick`` sets, unless other values are given.
 
-    An experiment has one if its settings have it as ``quick_form``.  Its values are chosen with
-    training samples alone.
+    An experiment has a quick form if its settings have the attribute ``quick_form``.  Its values
+    are chosen with training samples only.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Sequence detection: tell the order of two spikes by learning delays alone.
+"""Sequence detection: tell the order of two spikes by learning only delays.
 
 Two inputs spike 10 ms apart.  Input 0 spikes first in class 0, input 1 in class 1.  Each output
 should be excited most by the sequence of its class.  It is, once its delays make the two spikes
@@ -6,10 +6,10 @@ arrive together (section 2.1 of D: Mészáros, Knight, Nowotny, *Efficient event
 in spiking neural networks*).
 
 The loss depends only on the difference of an output's two delays, not on each of them.  Training
-for as long as in D takes them to 10 to 12 and 0 ms.  A difference of 10 ms excites an output most
-by the sequence of its class, but the loss is not smallest there: cross-entropy also rewards a
-weaker response to the other sequence.  With the default settings, the minimum is at a difference
-of 12.2 ms, which longer training finds.
+for as long as in D brings them to 10 to 12 and 0 ms.  With a difference of 10 ms, the sequence of
+its class excites an output most, but the loss is not smallest there: cross-entropy also rewards a
+weaker response to the other sequence.  With the default settings, the minimum is at a difference of
+12.2 ms, which longer training finds.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class Settings(ExperimentSettings):
     """The weight of every synapse; weights are not learned. The paper says 1."""
 
     more_losses: tuple[str, ...] = ()
-    """Further terms of the loss, each with a weight, as 0.5*sum; none by default. Names are sum,
-    sum_exp, linear, sigmoid, input, max and xent. The loss is max."""
+    """Further terms of the loss, each with a weight, such as 0.5*sum; none by default. Names are
+    sum, sum_exp, linear, sigmoid, input, max and xent. The main loss is max."""
 
     delay_rate: float = 1.0
     """The learning rate of the delays in ms. The paper says 1."""

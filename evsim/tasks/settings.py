@@ -1,4 +1,4 @@
-"""What the settings of an experiment may be: every value is checked when settings are made.
+"""What the settings of an experiment may be: all values are checked when settings are created.
 
 Settings of one name mean the same in every experiment, so their ranges are listed once, here.
 """
@@ -73,7 +73,7 @@ class ExperimentSettings:
 
     @classmethod
     def quick(cls, **given: Any) -> Self:
-        """The settings of ``evsim train TASK --quick``, with other values where they are given.
+        """The settings of ``evsim train TASK --quick``, except for the values that are given.
 
         ``Settings.quick_form.create_engine()`` is the engine that goes with them.  Raises TypeError
         for an experiment without a quick form.
@@ -86,7 +86,7 @@ class ExperimentSettings:
         """Refuse settings that contradict each other."""
 
     def hyperparameters(self) -> Any:
-        """The numbers of the run, those included that follow from other settings."""
+        """The numbers of the run, including those that follow from other settings."""
         return self
 
     def number(self, name: str) -> Any:
@@ -95,7 +95,7 @@ class ExperimentSettings:
 
     @property
     def spiking_outputs(self) -> bool:
-        """Whether the outputs are LIF units, of which losses read spikes; otherwise they are LI."""
+        """Whether the outputs are LIF units, whose spikes losses read; otherwise they are LI."""
         return False
 
     def with_further_terms(self, main: Loss) -> Loss:
@@ -109,7 +109,7 @@ class ExperimentSettings:
         return sum((weight * term for weight, term in terms), main)
 
     def loss_numbers(self) -> dict[str, float | None]:
-        """The settings that are arguments of losses; None for those that there are not."""
+        """The settings that are arguments of losses; None for those that the experiment lacks."""
         return {name: self.number(name) for names in ARGUMENTS.values() for name in names}
 
     def summary(self) -> str:
@@ -123,7 +123,7 @@ class HiddenUnitSettings(ExperimentSettings):
 
     existence: float = 0.0
     """The strength of the term that pulls hidden units that are silent in a batch to their
-    threshold, evsim.losses.Existence. By default 0, which is none; D and L have no such term."""
+    threshold, evsim.losses.Existence. By default 0: no such term, as in D and L."""
 
     @property
     def hidden_populations(self) -> list[str]:
@@ -131,7 +131,7 @@ class HiddenUnitSettings(ExperimentSettings):
         return ["hidden"]
 
     def with_further_terms(self, main: Loss) -> Loss:
-        """As for every experiment, with the term Existence on hidden units if there is one."""
+        """As for every experiment, plus the term Existence on hidden units if there is one."""
         loss = super().with_further_terms(main)
         if not self.existence:
             return loss
@@ -176,7 +176,7 @@ Numbers = TypeVar("Numbers", bound="DataclassInstance")
 
 
 def with_settings(numbers: Numbers, settings: Any) -> Numbers:
-    """Published numbers, a dataclass, with those replaced that the settings give a value."""
+    """Published numbers, a dataclass, with those replaced for which the settings give a value."""
     given = {field.name: getattr(settings, field.name, None) for field in fields(numbers)}
     return replace(numbers, **{name: value for name, value in given.items() if value is not None})
 
@@ -348,7 +348,7 @@ _RANGES: dict[str, _Range] = {
 
 
 def check_ranges(settings: DataclassInstance) -> None:
-    """Refuse numbers outside the range of the setting; a tuple has that of each of its numbers."""
+    """Refuse numbers outside the range of their setting, also inside tuples."""
     for field in fields(settings):
         value = getattr(settings, field.name)
         if field.name not in _RANGES or value is None or isinstance(value, (str, Path)):

@@ -4,10 +4,10 @@ A sound from one side reaches one ear before the other, by up to half a millisec
 detectors receive the fibres of both ears with a delay at every synapse; a detector spikes early if
 its delays make up for the interaural time difference (ITD).  This is the model of Jeffress, *A
 place theory of sound localization* (1948).  The delays are learned, so that the place of the
-detectors that spike first tells the ITD.
+detectors that spike first encodes the ITD.
 
-The sound comes at a random time, so that no ear alone tells the ITD.  The synchronous spikes of one
-ear do not reach the threshold of a detector, and weights are not learned unless that is asked for.
+The sound comes at a random time, so one ear alone does not reveal the ITD.  The synchronous spikes
+of one ear do not bring a detector to its threshold, and by default weights are not learned.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ CONNECTION = "input->detectors"
 REACH = 1.1
 """How far the places of the detectors reach, in units of the largest ITD.
 
-An estimate is a mean of places, so without places beyond the largest ITD it could not be exceeded,
-and estimates near it would be too small on average.
+An estimate is a mean of places, so without places beyond the largest ITD no estimate could exceed
+it, and estimates near it would be too small on average.
 """
 
 
@@ -103,7 +103,7 @@ class Settings(StimulusSettings):
     """The earliest time at which the sound reaches the middle of the head, in ms."""
 
     arrival_max: float = 1.5
-    """The latest such time in ms. It is drawn anew for each trial."""
+    """The latest such time in ms. The time is drawn anew for each trial."""
 
     train_size: int = 2000
     """The number of training samples."""
@@ -120,12 +120,12 @@ class Settings(StimulusSettings):
     # the network
 
     detectors: int = 21
-    """The number of coincidence detectors. Their places divide the range of time differences,
-    and a tenth of it on both sides, evenly."""
+    """The number of coincidence detectors. Their places are spaced evenly over the range of time
+    differences, and a tenth of it beyond on both sides."""
 
     duration: float | None = None
-    """The length of a trial in ms. By default whole ms, 2 ms after the latest possible arrival of a
-    spike at a detector."""
+    """The length of a trial in ms. By default a whole number of ms, 2 ms after the latest possible
+    arrival of a spike at a detector."""
 
     tau_mem: float = 0.3
     """The membrane time constant in ms."""
@@ -134,8 +134,8 @@ class Settings(StimulusSettings):
     """The synaptic time constant in ms."""
 
     one_ear: float = 0.8
-    """How high the expected spikes of one ear lift a detector if they arrive together, as a share
-    of its threshold. It decides the weight of all synapses."""
+    """How far the expected spikes of one ear raise the voltage of a detector if they arrive
+    together, as a share of its threshold. This determines the weight of all synapses."""
 
     initial_delay_min: float = 0.3
     """The smallest initial delay in ms."""
@@ -155,8 +155,7 @@ class Settings(StimulusSettings):
     """Also learn the weights."""
 
     latency_scale: float = 0.06
-    """How much later than the first a detector may spike and still have a say in the estimate, in
-    ms."""
+    """How much later than the first a detector may spike and still count in the estimate, in ms."""
 
     epochs: int = 30
     """The number of passes through the training samples."""
@@ -281,7 +280,7 @@ def network(settings: Settings) -> Network:
     return Network(
         [
             Input("input", 2 * settings.fibres),
-            # One spike a trial: only the first is read.
+            # One spike per trial: only the first is read.
             LIF(
                 "detectors",
                 settings.detectors,
@@ -306,7 +305,7 @@ def network(settings: Settings) -> Network:
 @helpful
 @for_settings(Settings)
 def loss(settings: Settings) -> PlaceCodeMSE:
-    """Half the squared error, in ms², of the ITD that the first spikes of the detectors tell."""
+    """Half the squared error, in ms², of the ITD that the first spikes of the detectors encode."""
     return PlaceCodeMSE(settings.places, settings.latency_scale)
 
 
@@ -346,14 +345,14 @@ def evaluate(
 @helpful
 @for_settings(Settings)
 def estimates(outcome: Evaluation, settings: Settings) -> np.ndarray:
-    """The ITD in ms that the detectors tell of each sample of a test, shape (samples,)."""
+    """The ITD in ms that the detectors estimate for each sample of a test, shape (samples,)."""
     return loss(settings).told(outcome.readout, settings.number("duration"))
 
 
 @helpful
 @for_settings(Settings)
 def measures(outcome: Evaluation, settings: Settings) -> dict[str, float]:
-    """Of a test: errors of the ITD in microseconds, and the share of samples without a spike."""
+    """The errors of a test in microseconds of ITD, and the share of samples without a spike."""
     errors = 1000.0 * np.abs(estimates(outcome, settings) - outcome.labels)
     return {
         "mean_error_us": float(errors.mean()),
@@ -424,8 +423,8 @@ def pictures(
 def delay_differences(network: Network, settings: Settings) -> np.ndarray:
     """By how many ms the delays from the left ear exceed those from the right, (detectors,).
 
-    Delays of one ear count by their median.  Geometry asks that the difference be the ITD of the
-    detector's place: the spikes of both ears then arrive together.
+    The delays of one ear enter as their median.  Geometry requires that the difference be the ITD
+    of the detector's place: the spikes of both ears then arrive together.
     """
     delays = network.parameters[f"{CONNECTION}.delay"]
     left, right = np.asarray(delays)[:, : settings.fibres], np.asarray(delays)[:, settings.fibres :]

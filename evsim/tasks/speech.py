@@ -1,8 +1,8 @@
 """Spoken words as spikes of a cochlea model: what SHD, SSC and spoken digits have in common.
 
 The networks and their training are those of section 2.3 of D and of sections 2.2 and 2.3 of L; the
-published numbers are in ``evsim.tasks.speech_presets``.  Data sets with few speakers can hold out
-one of them, or each in turn.
+published numbers are in ``evsim.tasks.speech_presets``.  For data sets with few speakers, one
+speaker can be held out, or each in turn.
 
 D is Mészáros, Knight, Nowotny, *Efficient event-based delay learning in spiking neural networks*;
 L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with EventProp*.
@@ -45,8 +45,8 @@ QUICK: dict[str, Any] = {
     "shift": 0,
     "at_most_one_per": 10.0,
 }
-"""The settings of the quick form.  They were chosen with spoken digits alone, by the accuracy on
-300 of the training samples, which were held out."""
+"""The settings of the quick form.  They were chosen with spoken digits only, by the accuracy on 300
+training samples that were held out."""
 
 QUICK_ENGINE = {"engine": "grid", "dt": 4.0, "precision": "float32"}
 """The engine of the quick form: the exact one takes far longer for thousands of input spikes."""
@@ -65,9 +65,9 @@ class SpeechSettings(HiddenLayerSettings):
     """The published experiment whose numbers are the defaults: delay-learning (section 2.3 of D;
     add --delays, with or without --recurrent), loss-comparison (Figure 2 of L; with any --loss,
     with or without --recurrent) or loss-shaping (the best network on SHD of section 2.3 of L; add
-    --recurrent --learn-taus). It sets numbers only: give those flags for the paper's network. The
-    fourth, small, is not published: a network that one machine trains on a grid within the hour;
-    add --recurrent --delays --heterogeneous --engine grid --precision float32."""
+    --recurrent --learn-taus). It sets only numbers: give those flags for the paper's network. The
+    fourth, small, is not published; it is a network that one machine trains on a grid within an
+    hour; add --recurrent --delays --heterogeneous --engine grid --precision float32."""
 
     late: Literal["cut", "refuse"] = "cut"
     """What happens to spikes after the end of the trial. L and D cut them off."""
@@ -90,9 +90,9 @@ class SpeechSettings(HiddenLayerSettings):
 
     delay_line: int | None = None
     """The number of copies of the inputs, each 30 ms later than the one before; 1 is the inputs
-    alone. By default 10 in loss shaping (as in L; its program has 11), otherwise 1."""
+    only. By default 10 in loss shaping (as in L; its program has 11), otherwise 1."""
 
-    # The following settings only have defaults of their own.
+    # The following settings differ only in their defaults.
 
     hidden: int | None = None
     """The number of units of each hidden layer. By default 512, in the loss comparison 256, in
@@ -170,8 +170,8 @@ class SpeechSettings(HiddenLayerSettings):
     ease_in: float | None = None
     """The fraction of the weights' learning rate that training starts with; it grows by 5 % with
     each batch, as in L. With 1, training starts at the full rate. By default 0.001 (L; the program
-    of D has 0.01), in small 0.05, and it grows faster where 5 % would take more than a tenth of the
-    batches of the run, which L does not; --ease-in 0.001 is L in any run."""
+    of D has 0.01), in small 0.05; unlike in L, the default also grows faster if 5 % would take
+    more than a tenth of the batches of the run. --ease-in 0.001 follows L in any run."""
 
     rate_decay: float | None = None
     """The factor by which all learning rates are multiplied after each epoch. By default 1 (L, D),
@@ -275,7 +275,7 @@ class SpeakerSettings(SpeechSettings):
             )
 
     def samples(self) -> Parts:
-        """The samples that the settings select; a held-out speaker gives those of validation."""
+        """The samples that the settings select; those of a held-out speaker are for validation."""
         training, _, test = self.read()
         validation = None
         if self.held_out_speaker is not None:
@@ -313,8 +313,8 @@ class SpeakerSettings(SpeechSettings):
 def cross_validate(settings: SpeakerSettings, **options: Unpack[RunOptions]) -> Scores:
     """Train once without each speaker and test on that speaker.
 
-    There are no validation samples, so that those of the held-out speaker choose nothing.  The
-    options are those of ``train``; each fold has a folder in the run folder.
+    There are no validation samples, so the samples of the held-out speaker influence no choice.
+    The options are those of ``train``; each fold has a folder in the run folder.
     """
     from evsim import study
 
@@ -324,7 +324,7 @@ def cross_validate(settings: SpeakerSettings, **options: Unpack[RunOptions]) -> 
     engine = options.get("engine", "exact")
 
     def train(fold: Fold, seed: int) -> Evaluation:
-        # The number of the speaker: a name in a data file may lead out of the folder.
+        # The speaker's number, because a name in a data file could point outside the folder.
         assert training.groups is not None
         speaker = training.groups[fold.held_out[0]]
         fold_folder = None if folder is None else Path(folder) / f"speaker_{speaker}"

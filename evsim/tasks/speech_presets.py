@@ -107,7 +107,7 @@ def _small(layers: int | None) -> Hyperparameters:
     """A network that one machine trains in an hour; chosen by validation on spoken digits.
 
     Its outputs start with weights that let the hidden units learn from the first batch on, its
-    batches are small, and its weights change in long steps.
+    batches are small, and its weights change in large steps.
     """
     return replace(
         _delay_learning(recurrent=True, layers=layers),
@@ -129,7 +129,7 @@ def _small(layers: int | None) -> Hyperparameters:
 
 
 def _loss_comparison(loss: LossName, recurrent: bool) -> Hyperparameters:
-    # A loss without a row in the table has the numbers of the loss that is most similar.
+    # A loss without a row in the table takes the numbers of the most similar loss.
     flat = loss in ("sum", "xent")
     slow, fast = {"max": (40.0, 10.0)}.get(loss, (20.0, 10.0) if flat else (40.0, 5.0))
     strength = 1e-12 if flat else 1e-9 if recurrent else 1e-10

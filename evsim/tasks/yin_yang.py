@@ -182,9 +182,9 @@ class Settings(HiddenUnitSettings, GeneratedSettings):
     class should spike, in ms. Table 2 of D says 2.0."""
 
     more_losses: tuple[str, ...] = ()
-    """Further terms of the loss, each with a weight, as 0.1*time; none by default. Names are time
-    and time_invariant, of first spikes, whose arguments may follow, as in 0.1*time(tau0=2); and
-    sum, sum_exp, linear, sigmoid, input and xent, of output voltages."""
+    """Further terms of the loss, each with a weight, such as 0.1*time; none by default. Names are
+    time and time_invariant, of first spikes, whose arguments may follow, as in 0.1*time(tau0=2);
+    and sum, sum_exp, linear, sigmoid, input and xent, of output voltages."""
 
     epochs: int = 200
     """The number of passes through the training samples. The program of D has 300."""
@@ -201,7 +201,7 @@ class Settings(HiddenUnitSettings, GeneratedSettings):
     0.03 to 0.05."""
 
     rate_decay: float = 0.02 ** (1 / 200)
-    """The factor by which the learning rates are multiplied after each epoch. By default 0.98, such
+    """The factor by which the learning rates are multiplied after each epoch. By default 0.98, so
     that they fall to a fiftieth in 200 epochs. Table 2 of D says 0.998, the program 0.9975."""
 
     silent_lift: float = 0.0
@@ -213,8 +213,8 @@ class Settings(HiddenUnitSettings, GeneratedSettings):
     threshold, evsim.losses.Existence; 0 for none. D and L have no such term."""
 
     regulariser_strength: float = 0.0
-    """The strength of the regulariser of the hidden units' spike rates. By default 0, which is
-    none, as in D."""
+    """The strength of the regulariser of the hidden units' spike rates. By default 0: none, as in
+    D."""
 
     target_spikes: float = 1.0
     """The mean number of spikes per trial towards which the regulariser pulls each hidden

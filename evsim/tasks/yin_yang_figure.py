@@ -52,9 +52,9 @@ def checked_points(points: Any) -> np.ndarray:
 def draw_points(size: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Random points of the figure, shape (size, 2), and their classes, shape (size,).
 
-    Points are uniform in each class.  Sample i is of class i mod 3, so that the classes are as
-    balanced as they can be; the published generator draws the class of each sample, which
-    balances them on average.
+    Points are uniform in each class.  Sample i is of class i mod 3, so the classes are as balanced
+    as they can be; the published generator draws the class of each sample, which balances them on
+    average.
     """
     size = checked_count(size, "size", 0, 2**31)
     check_is(generator, "generator", np.random.Generator, "give numpy.random.default_rng(seed)")

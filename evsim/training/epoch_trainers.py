@@ -34,7 +34,7 @@ class TrainsEpochs(Protocol):
     """An engine that can train whole epochs of some tasks."""
 
     def epoch_trainer(self, task: Task) -> EpochTrainer | None:
-        """The trainer of a task; None if the engine must be given its batches one by one."""
+        """The trainer of a task; None if the engine must receive its batches one by one."""
 
 
 def epoch_trainer(task: Task) -> EpochTrainer | None:

@@ -1,4 +1,4 @@
-"""evaluate and predict: what a network makes of a dataset, with and without labels."""
+"""evaluate and predict: the results of a network on a dataset, with and without labels."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def evaluate(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Prediction(Brief):
-    """What a network makes of samples.
+    """The results of a network on samples.
 
     ``readout`` has shape (samples, units) or (samples, units, ...).  ``predictions`` are the
     classes, int64, shape (samples,), -1 where there is none; None for a readout without a loss,
@@ -185,7 +185,7 @@ _READOUT = "give a readout such as evsim.readouts.Peak(), or a loss"
 
 
 def _checked_inputs(network: Network, data: Any) -> dict[str, SpikeTrains]:
-    """The spikes of each input in data that may have labels too."""
+    """The spikes of each input, from data that may have labels too."""
     spikes = data.spikes if isinstance(data, Dataset) else data
     if isinstance(data, tuple) and len(data) == 2:
         spikes = data[0]
@@ -207,7 +207,7 @@ def _runs(
     engine: Engine,
     batch_size: int,
 ) -> Iterator[tuple[slice, Run]]:
-    """The simulation of each batch in turn, and which samples it has."""
+    """The simulation of each batch in turn, and the samples in it."""
     samples = len(next(iter(inputs.values())))
     for start in range(0, samples, batch_size):
         chosen = slice(start, start + batch_size)

@@ -87,8 +87,9 @@ class FitResult:
     network : Network
         The network after the best epoch, which is best in the measure that ``watch`` names.  By
         default this is the highest validation accuracy; the lowest validation loss if the loss
-        does not classify; the lowest training loss without validation data.  Of epochs with
-        equal accuracy, the best has the lowest loss on the same data; of equal ones, the first.
+        does not classify; the lowest training loss without validation data.  Of epochs with equal
+        accuracy, the best has the lowest loss on the same data; if that is equal too, it is the
+        first.
     last_network : Network
         The network after the last epoch.
     best_epoch : int
@@ -98,7 +99,7 @@ class FitResult:
     interrupted : bool
         Whether Ctrl-C ended the run.
     stopped : str or None
-        The reason why a callback, by raising StopTraining, or early stopping ended the run.
+        The reason why a callback that raised StopTraining, or early stopping, ended the run.
     run_folder : Path or None
     """
 
@@ -225,11 +226,12 @@ def fit(
     distributed : mpi4py.MPI.Comm, optional
         The communicator of the processes, or ranks, that share the batches.  All of them call
         ``fit`` with the same arguments, and all get the result that one process would get, to the
-        bit.  Rank 0 alone calls the callbacks, writes the run folder and shows the progress.  What
-        one rank raises, all raise.
+        bit.  Only rank 0 calls the callbacks, writes the run folder and shows the progress.  If one
+        rank raises an exception, all ranks raise it.
     nearest_change : bool
-        After the last batch of each epoch, find out how much of the step the gradient holds, see
-        ``evsim.nearest_change``; the record has it.  On the exact engine of one process.
+        After the last batch of each epoch, determine for how much of the step the gradient holds,
+        see ``evsim.nearest_change``, and add it to the record.  Only on the exact engine, with one
+        process.
 
     Returns
     -------
@@ -365,7 +367,7 @@ def _run(
 def _call(
     callbacks: Sequence[Callable[[TrainingState], Any]], state: TrainingState, ranks: Ranks
 ) -> None:
-    """Call the callbacks on rank 0; all ranks stop where one of them asks for it."""
+    """Call the callbacks on rank 0; all ranks stop if one of the callbacks asks for it."""
     reason = None
     if ranks.is_first:
         try:
@@ -421,14 +423,14 @@ def _checked_dropout(dropout: Mapping[str, float] | None, network: Network) -> d
 
 
 def _has_the_inputs_units(network: Network, data: Any) -> bool:
-    """Whether the inputs of a dataset have as many units as those of the network."""
+    """Whether the inputs of a dataset have the same number of units as the network's inputs."""
     return [trains.unit_count for trains in Dataset.of(data).inputs.values()] == [
         population.units for population in network.inputs
     ]
 
 
 def _checked_functions(functions: Any, name: str, what: str) -> tuple[Any, ...]:
-    """The entries of a list, which must be functions; ``what`` says of which kind."""
+    """The entries of a list, which must be functions; ``what`` says what kind."""
     given = listed(functions, name, f"give a list of {what}")
     for each in given:
         if not callable(each):

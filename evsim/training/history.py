@@ -48,8 +48,8 @@ class EpochRecord(Brief):
     silent_units : mapping from LIF population to int
         The number of its units that did not spike in the epoch.
     smallest_drive : float or None
-        The smallest I - threshold at a spike; None if there was no spike.  Gradients grow
-        without bound as it goes to 0.
+        The smallest I - threshold at a spike; None if there was no spike.  Gradients grow without
+        bound as this goes to 0.
     arrivals, arrivals_after_end : int
         The numbers of spikes that arrived at a synapse before and after the end of the trial.
         Later ones have no effect and no gradient.
@@ -68,13 +68,14 @@ class EpochRecord(Brief):
         The number of input spikes that augmentation moved out of the channels or the trial.
     gradient_norms : mapping from trained parameter to float
         The Euclidean norm of the gradient of a batch, mean over the batches of the epoch.  The
-        gradient is the one that the optimiser is given, regularisers and ``lambda_limit``
-        included, before ``clip``.  Of a sparse parameter, the norm is that of the stored entries.
-        Empty in epochs that an earlier version of evsim trained.
+        gradient is the one that the optimiser receives, including regularisers and
+        ``lambda_limit``, before ``clip``.  For a sparse parameter, the norm is that of the stored
+        entries.  Empty in epochs that an earlier version of evsim trained.
     nearest_change : float or None
         With ``fit(nearest_change=True)``, the share of the last step of the epoch after which a
-        spike appears, vanishes or leaves the trial, to first order: below 1 the step is longer than
-        its gradient holds.  None if it was not asked for, or if the step leads to no such change.
+        spike appears, vanishes or leaves the trial, to first order: below 1, the step is longer
+        than its gradient holds.  None if it was not requested, or if the step leads to no such
+        change.
     """
 
     epoch: int
@@ -143,7 +144,7 @@ def _columns(history: Sequence[EpochRecord]) -> dict[str, list[Any]]:
 
 
 def check_watch(watch: object) -> None:
-    """Refuse a name that is not one of a measure that can be watched."""
+    """Refuse a name that is not that of a measure that can be watched."""
     check_choice(watch, "watch", get_args(Watch))
 
 

@@ -48,7 +48,7 @@ class Training:
     ``planned_steps`` is the number of steps of the epochs with which the run began, for the data
     before augmentation.  ``finished`` is its state after the last complete epoch.  It is replaced
     in one assignment, so that an interrupt finds the state either before or after an epoch.
-    ``folder`` is None on all ranks but the first, which alone writes.
+    ``folder`` is None on all ranks except the first, the only one that writes.
     """
 
     def __init__(self, task: Task, epochs: int, folder: RunFolder | None, ranks: Ranks) -> None:
@@ -134,7 +134,7 @@ class Training:
     # -- what keeps it from learning ---------------------------------------------------
 
     def say(self, advice: Sequence[str], display: Progress) -> None:
-        """Say what goes wrong: in the progress display, or as a warning if none is shown."""
+        """Report what goes wrong: in the progress display, or as a warning if none is shown."""
         for text in advice if self.ranks.is_first else ():
             if display.is_shown:
                 display.say(text)
@@ -142,7 +142,7 @@ class Training:
                 warn_caller(text, TrainingWarning)
 
     def warn_of_slow_ease_in(self) -> None:
-        """Warn, before training, of learning rates for which the run is too short."""
+        """Warn before training about learning rates for which the run is too short."""
         batches = self.task.batches(len(self.task.data))
         steps, augmented = self.finished.epochs * batches, bool(self.task.augmentation)
         advice = slow_ease_in(self._optimizers, steps, batches, augmented=augmented)
@@ -150,7 +150,7 @@ class Training:
             warn_caller(advice, TrainingWarning)
 
     def say_at_end(self, display: Progress) -> None:
-        """Say what the results of the run show, and what is wrong with them."""
+        """Report what the results of the run show, and what is wrong with them."""
         history = self.finished.history
         advice = self._symptoms.at_end(history)
         if len(history) < self.finished.epochs:
@@ -249,7 +249,7 @@ class Training:
         return after
 
     def _score(self, record: EpochRecord) -> tuple[float, float]:
-        """Larger for a better epoch: the watched measure, and for equal ones the lower loss."""
+        """Larger for a better epoch: the watched measure, then the lower loss if that is equal."""
         watch = self.task.watch
         loss: Watch = "validation_loss" if watch.startswith("validation") else "loss"
         return record.score(watch), record.score(loss)
@@ -276,7 +276,7 @@ class Training:
         self.told = machines_told(self.machines, digests, before)
 
     def _arithmetic(self) -> str:
-        """A digest of what this rank computes of the first sample, by itself."""
+        """A digest of what this rank computes for the first sample, by itself."""
         task = self.task
         sample = task.data[:1]
         options = GradientOptions(
@@ -287,7 +287,7 @@ class Training:
                 task.network, sample.spikes, sample.labels, task.loss, task.duration, options
             )
         except (ValueError, ArithmeticError, EngineError) as error:
-            return str(error)  # such as a sample that fits only after augmentation
+            return str(error)  # for example, a sample that fits only after augmentation
         values = {name: numbers(found.parameters[name]) for name in task.optimizers}
         return checksum({**values, "losses": found.losses})
 
@@ -313,7 +313,7 @@ class Training:
 
     def _go_on(self, arrays: Mapping[str, np.ndarray], description: Mapping[str, Any]) -> None:
         """Continue from a checkpoint."""
-        # Schedules go on as they began, even if the run is now to have more epochs.
+        # Schedules continue as they began, even if the run now has more epochs.
         self.planned_steps = description.get("planned_steps", self.planned_steps)
         for parameter in self.parameters:
             optimizer = self.task.optimizers[parameter.name]

@@ -1,7 +1,7 @@
 """Optimisers, and the bounds of parameters.
 
 An optimiser is a frozen dataclass of settings.  Its state is stored separately in plain arrays, so
-that a run can be stored and resumed with the same bits.
+a run can be stored and resumed with bit-identical results.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Optimizer(ABC):
         return rate
 
     def in_run(self, steps: int) -> Optimizer:
-        """The optimiser with its schedules in a run that plans this many steps."""
+        """The optimiser, with its schedules, for a run that plans this many steps."""
         schedules = tuple(schedule.in_run(steps) for schedule in self.schedules)
         if all(a is b for a, b in zip(schedules, self.schedules, strict=True)):
             return self

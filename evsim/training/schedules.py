@@ -51,7 +51,7 @@ class Schedule(ABC):
         """
 
     def in_run(self, steps: int) -> Schedule:
-        """The schedule in a run that plans this many steps; by default the same schedule."""
+        """The schedule for a run that plans this many steps; by default the same schedule."""
         return self
 
 
@@ -65,7 +65,7 @@ class EaseIn(Schedule):
     starts at 0.01 and multiplies the factor by ``1.05**batch`` at every batch, so that it is 1
     after about 14 batches.  The mlGeNN example of L's network counts batches from the start of
     each epoch: the factor starts at 1e-3 in every epoch, until an epoch of more than 142 batches
-    has reached 1.  With fewer batches in an epoch it never does.
+    has reached 1.  With fewer batches in an epoch, the factor never reaches 1.
 
     Parameters
     ----------
@@ -74,10 +74,10 @@ class EaseIn(Schedule):
     growth : float
         > 1.
     share : float, optional
-        The largest share of the steps of a run, in (0, 1], until the factor is 1.  Where ``growth``
-        would take more steps, the factor grows faster, just fast enough.  The steps are those of
-        the data before augmentation; a resumed run counts the epochs with which it began.  By
-        default there is no limit, as in the paper.
+        The largest share of the steps of a run, in (0, 1], until the factor is 1.  If ``growth``
+        would take more steps, the factor grows just fast enough to reach 1 in time.  The steps are
+        those of the data before augmentation; a resumed run counts the epochs with which it began.
+        By default there is no limit, as in the paper.
     """
 
     start: float = 1e-3
@@ -109,7 +109,7 @@ class EaseIn(Schedule):
 
     @property
     def steps(self) -> int:
-        """The number of steps after which the factor is 1, where ``share`` does not limit it."""
+        """The number of steps after which the factor is 1, unless ``share`` limits it."""
         return math.ceil(-math.log(self.start) / math.log(self.growth))
 
     def __call__(self, epoch: int, step: int, history: Sequence[EpochRecord]) -> float:

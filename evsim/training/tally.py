@@ -22,8 +22,8 @@ class Tally:
     ``spikes`` has the spike counts of each LIF population's units, shape (units,).  ``clipped``
     has the number of scaled-down gradients of each parameter named at its creation.
     ``gradient_norms`` has the sums of the gradients' norms, by trained parameter.  ``labels`` and
-    ``predictions`` are those of the samples, shape (samples,); None where a loss does not classify
-    or an engine trains whole epochs without telling.
+    ``predictions`` are those of the samples, shape (samples,); None if the loss does not classify,
+    or if an engine trains whole epochs without reporting them.
     """
 
     def __init__(

@@ -99,7 +99,7 @@ class Task(Brief):
     # -- for run folders ---------------------------------------------------------------
 
     def settings(self) -> dict[str, Any]:
-        """Everything that decides the results, as a description that JSON can hold."""
+        """Everything that determines the results, as a description that JSON can hold."""
         initial = {k: checksum({"": v}) for k, v in network_arrays(self.network).items()}
         engine = describe(self.engine)
         # Results do not depend on these; ``debug`` of other engines has always been stored.

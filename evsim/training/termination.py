@@ -21,7 +21,7 @@ class Terminated(SystemExit):
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Raise Terminated inside this block where SIGTERM would end the process at once.
+    """Raise Terminated inside this block when SIGTERM would end the process at once.
 
     A handler that the program has installed is kept.  Nothing changes in a thread other than the
     main thread, where no handler can be installed.

@@ -1,4 +1,4 @@
-"""Parameters in training: who trains what, within which bounds, and the steps they take."""
+"""Parameters in training: their optimisers, their bounds and the steps they take."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ class TrainedParameter:
     def project(self) -> None:
         """Apply the projections, and set momentum that points outwards to 0.
 
-        Where a projection has moved a value and the first moment would move it out again, that
-        moment is set to 0.
+        If a projection has moved a value and the first moment would move it out again, that moment
+        is set to 0.
         """
         for projection in self.projections:
             if isinstance(projection, Bounds):
@@ -139,7 +139,7 @@ class TrainedParameter:
 def renewed(network: Network, parameters: Sequence[TrainedParameter], place: str) -> Network:
     """The network with the values of its parameters in training.
 
-    Raises ValueError where a threshold is no longer above the voltages that must be below it;
+    Raises ValueError if a threshold is no longer above the voltages that must be below it;
     ``place`` is the epoch and batch for the message.
     """
     try:
@@ -161,10 +161,11 @@ def assign_optimizers(
     """The optimiser of each trained parameter, in the order of the network's parameters.
 
     Keys are kinds ("weight", "delay", "tau_mem", "threshold", "rest", ...) or full names
-    ("input->hidden.delay"), which win; None under a full name leaves that parameter out.
+    ("input->hidden.delay"), which take precedence; None under a full name leaves that parameter
+    out.
 
-    Raises TypeError for values that are no optimisers, and ValueError for a key that matches
-    no parameter or when nothing is left to train.
+    Raises TypeError for values that are not optimisers, and ValueError for a key that matches no
+    parameter or if nothing is left to train.
     """
     if not isinstance(optimizers, Mapping):
         raise TypeError(
@@ -199,11 +200,11 @@ def assign_projections(
 ) -> dict[str, tuple[Projection, ...]]:
     """The projections of each trained parameter, in the order in which they are applied.
 
-    First the one given for the parameter's name, else for its kind; then, for delays, the
-    interval [0, delay_max].
+    The first is the one given for the parameter's name, or else for its kind; then, for delays, the
+    interval [0, delay_max] follows.
 
-    Raises TypeError and ValueError for projections of nothing that is trained, and for bounds
-    outside which a parameter starts.
+    Raises TypeError and ValueError for projections of parameters that are not trained, and for
+    bounds outside which a parameter starts.
     """
     check_number(delay_max, "delay_max", "a time in ms")
     if not delay_max >= 0:

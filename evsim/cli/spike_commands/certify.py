@@ -33,7 +33,7 @@ class Certify(SpikesOfNetwork):
     """Digits of the first attempt; each further one has twice as many."""
 
     digits_limit: int = DIGITS_LIMIT
-    """The most digits with which a decision is tried."""
+    """The largest number of digits that is tried for a decision."""
 
     def __call__(self) -> int:
         """Print the certificate."""

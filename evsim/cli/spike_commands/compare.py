@@ -24,13 +24,13 @@ class Compare(SpikesOfNetwork):
 
     time_step: float | None = None
     """The time step of the other program in ms, if you know it. By default that of the grid on
-    which its spikes are."""
+    which its spikes lie."""
 
     out: Path | None = None
     """A folder for the report as a page, its picture, and a table of all spikes."""
 
     def __call__(self) -> int:
-        """Print the report; the exit status is 0 whatever it says."""
+        """Print the report; the exit status is 0, whatever the report says."""
         network = self.network()
         inputs, theirs = read_spikes(user_path(self.spikes), network, self.unit, self.samples)
         found = evsim.compare(

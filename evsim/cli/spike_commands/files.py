@@ -1,7 +1,7 @@
 """Files with the spikes of several populations, as other programs write them easily.
 
-A table (.csv) has a row for each spike and a line of names, of which time and unit are needed,
-sample if there are several, and population if there are spikes of more than the only input.  An
+A table (.csv) has a row for each spike and a header.  The columns time and unit are needed, sample
+if there are several samples, and population if there are spikes of more than the only input.  An
 archive of NumPy (.npz) has, for each population, the arrays NAME.times, NAME.units and, if there
 are several samples, NAME.samples.
 """
@@ -44,9 +44,9 @@ def read_spikes(
 ) -> tuple[dict[str, evsim.SpikeTrains], dict[str, evsim.SpikeTrains]]:
     """The spikes of the network's inputs and of its other populations in a file.
 
-    In a table, each LIF population has spikes, which may be none; in an archive, those that it
-    names.  ``samples`` is the number of samples, by default one more than the largest.  If the
-    spikes of inputs suffice, those of the only input need no column population.
+    A table gives the spikes of each LIF population, possibly none; an archive gives those of the
+    populations that it names.  ``samples`` is the number of samples, by default one more than the
+    largest.  If the spikes of inputs suffice, those of the only input need no column population.
 
     Raises FileNotFoundError, and ValueError for a file that does not fit the network.
     """

@@ -24,12 +24,12 @@ class SpikesOfNetwork:
     """The network: a file that evsim has saved, a run folder, or a NIR file (.nir)."""
 
     spikes: Path
-    """The spikes that the inputs got and those that the other program computed: a table (.csv) with
-    the columns population, sample, time and unit, or an archive (.npz) with arrays such as
+    """The spikes of the inputs and those that the other program computed: a table (.csv) with the
+    columns population, sample, time and unit, or an archive (.npz) with arrays such as
     hidden.times, hidden.units and hidden.samples."""
 
     duration: float | None = None
-    """The trial lasts this many ms. By default that of the run folder."""
+    """The length of the trial in ms. By default that of the run folder."""
 
     unit: Unit = "ms"
     """The unit of the times in the file of spikes."""

@@ -1,4 +1,4 @@
-"""The reference engine: plain Python in any number type; the specification of the others."""
+"""The reference engine: plain Python in any number type; the specification of other engines."""
 
 from evsim.engines.reference.engine import Reference
 

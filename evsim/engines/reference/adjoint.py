@@ -1,7 +1,7 @@
 """The adjoint of a simulated network: its events in reverse order (D Table 1).
 
-Beside each unit's events it meets the jumps of lambda_V that a readout makes: at the peak of
-a voltage, at moments at which V is read, and at the end of the trial for a phantom spike.
+Besides the events of each unit, it includes the jumps of lambda_V that a readout causes: at the
+peak of a voltage, at times at which V is read, and at the end of the trial for a phantom spike.
 
 Paper: D is Mészáros, Knight, Nowotny (learning delays with EventProp).
 """
@@ -24,8 +24,8 @@ from evsim.readouts.weightings import WeightingForm
 class Jump(NamedTuple):
     """A jump of a unit's lambda_V, caused by a readout.
 
-    In backward time the jump comes after all events at the same time, so these do not see it.
-    Right after an emission and in a refractory period V is the reset whatever came before, so a
+    In backward time, the jump comes after all events at the same time, so it does not affect them.
+    Right after an emission and in a refractory period, V is the reset whatever came before, so a
     jump has no effect there.  ``phantom`` marks the jump for a missing spike, at the end of the
     trial.
     """
@@ -43,9 +43,9 @@ class Cotangents:
     ``voltage_cotangents`` has dF/dV / w(t) of each unit and ``forms`` that of its w(t); ``jumps``
     change lambda_V, ``arrival_jumps`` is the part of a jump at the same instant that acts on an
     arrival, and ``emission_slopes`` is the derivative of the loss with respect to emission times.
-    ``resets`` and ``starts``, by unit, are what the readout sees of V = reset in refractory
-    periods, and of V = start: direct derivatives of the loss with respect to them.
-    ``rate_jumps``, by unit, and ``lambda_limit`` are those of ``AdjointSources``.
+    ``resets`` and ``starts``, by unit, are the effects on the readout of V = reset in refractory
+    periods, and of V = start: direct derivatives of the loss with respect to them.  ``rate_jumps``,
+    by unit, and ``lambda_limit`` are those of ``AdjointSources``.
     """
 
     forms: dict[int, WeightingForm] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class AdjointSimulation:
     threshold, reset, start : dict from unit to Number
         Gradients with respect to these voltages, measured from rest.
     spike_time_gradient : dict from Emission to Number
-        S_k of each spike, input spikes included: the gradient with respect to its time.
+        S_k of each spike, including input spikes: the gradient with respect to its time.
     history : list of AdjointSegment, by unit
         lambda_V and lambda_I before each of its events, beginning with 0 and 0 at the end.
     limited : int
@@ -103,7 +103,7 @@ class AdjointSimulation:
             for unit, segments in simulation.history.items()
         }
         self.limited = 0
-        # h_k at the end of a refractory period: the effect of V starting later.
+        # h_k at the end of a refractory period: the effect of a later start of V.
         self._release_slopes = dict.fromkeys(model.neurons, zero)
 
     def run(self) -> AdjointSimulation:
@@ -247,7 +247,7 @@ class AdjointSimulation:
         dL/dtau_mem is the integral of lambda_V dV/dt, and dL/dtau_syn the integral of
         lambda_I dI/dt, without jumps.  Between two events each integral is computed as the
         derivative of V and I at the end, and of the readout, with respect to the time constant for
-        fixed V and I at the start.  At the end dL/dV = -tau_mem lambda_V and
+        fixed V and I at the start.  At the end, dL/dV = -tau_mem lambda_V and
         dL/dI = -tau_syn lambda_I.
         """
         zero = self.model.numbers.convert(0)

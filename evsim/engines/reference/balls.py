@@ -1,7 +1,7 @@
-"""Balls: a number type whose every result is an interval that is proven to contain the number.
+"""Balls: a number type in which every result is an interval proven to contain the number.
 
 A ball is an ``arb`` of FLINT, a midpoint and a radius.  Its arithmetic is FLINT's.  This module
-adds what the engine needs in order to decide:
+adds what the engine needs for decisions:
 
 - Two balls are compared only if they have no number in common.  Otherwise the comparison raises
   ``Undecided``, and the caller computes again with more digits.
@@ -10,8 +10,8 @@ adds what the engine needs in order to decide:
   the keys of its operands; equal keys are equal numbers.  A ball of radius 0 is known exactly, and
   is compared by its value, whatever operations gave it.
 
-The precision of FLINT is one setting of the process.  It is set for each operation and put back.
-If another thread changes it meanwhile, a ball may become wider; it never becomes wrong.
+The precision of FLINT is one setting of the process.  It is set for each operation and then
+restored.  If another thread changes it meanwhile, a ball may become wider, but never wrong.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from evsim.engines.reference.neuron import Neuron, Numbers, Segment, numbers_wit
 from evsim.engines.reference.undecided import Undecided
 
 GUARD_BITS = 64
-"""Bits beyond the digits that are asked for."""
+"""Bits beyond the requested digits."""
 
 _WIDENINGS = 8
 """How often a proof of a root is tried, each time with a radius four times as large."""
@@ -39,7 +39,7 @@ _MOST_STEPS = 100
 """The most steps of Newton's iteration; few suffice where V does not graze the threshold."""
 
 _MANY_BITS = 2000
-"""With which ends of intervals are found; fewer would make a bound wider, never wrong."""
+"""The bits with which ends of intervals are found; fewer would make a bound wider, never wrong."""
 
 _floats_refused: ContextVar[bool] = ContextVar("_floats_refused", default=False)
 
@@ -47,7 +47,7 @@ _new_keys = count()
 
 
 class Ball:
-    """A number of which an interval is known."""
+    """A number that is known to lie in an interval."""
 
     __slots__ = ("_key", "of", "value")
 
@@ -79,7 +79,7 @@ class Ball:
         return upper_float(self.value)
 
     def at_most(self) -> str:
-        """A number that is not less, in three digits, however small it is."""
+        """A number that is not less, with three digits, however small it is."""
         return str(self.value.upper().str(3, radius=False))
 
     # -- arithmetic -----------------------------------------------------------------------
@@ -201,7 +201,7 @@ class Ball:
             raise TypeError("a ball would become a float")
         return float(self.value.mid())
 
-    # NumPy's functions of arrays of objects call these.
+    # NumPy's functions call these for arrays of objects.
 
     def exp(self) -> Ball:
         """The exponential."""
@@ -225,7 +225,7 @@ class Ball:
 
 @contextmanager
 def _bits(bits: int) -> Iterator[None]:
-    """Let FLINT compute with so many bits."""
+    """Let FLINT compute with this number of bits."""
     before = flint.ctx.prec
     flint.ctx.prec = bits
     try:
@@ -237,9 +237,9 @@ def _bits(bits: int) -> Iterator[None]:
 def _result(
     name: str, function: Callable[..., flint.arb], *operands: Ball, commutes: bool = False
 ) -> Ball:
-    """What a function of balls gives, with the higher precision of theirs.
+    """The result of a function of balls, with the highest precision among them.
 
-    ``commutes`` if the operands may change places, so that both orders have one key.
+    ``commutes`` says whether the operands may be exchanged, so that both orders have one key.
     """
     of = operands[0].of
     for operand in operands[1:]:
@@ -251,7 +251,7 @@ def _result(
     finally:
         flint.ctx.prec = before
     if not (value.is_finite() or _is_infinite(value)):
-        raise Undecided(operands[0], operands[-1])  # such as a quotient by a ball around 0
+        raise Undecided(operands[0], operands[-1])  # for example, a quotient by a ball around 0
     if value.is_exact():
         return Ball(of, value)
     keys = [operand.key for operand in operands]
@@ -272,12 +272,12 @@ def _undecided(one: Ball, other: Ball) -> bool:
 
 
 def _is_infinite(value: flint.arb) -> bool:
-    """Whether a ball is one of the two infinities, exactly; NaN and the whole line are not."""
+    """Whether a ball is exactly one of the two infinities; NaN and the whole line are not."""
     return bool(value.is_exact() and not value.is_finite() and not value.is_nan())
 
 
 def _exactly(value: flint.arb) -> tuple[Any, ...]:
-    """A name of the number in a ball of radius 0."""
+    """A unique description of the number in a ball of radius 0."""
     if _is_infinite(value):
         return (float(value),)
     return tuple(map(int, value.man_exp()))
@@ -319,17 +319,17 @@ class Balls(Numbers):
         return found
 
     def coerced(self, number: Any) -> Ball | None:
-        """A ball; of a float or an integer the one that has only this number."""
+        """A ball; for a float or an integer, the one that contains only this number."""
         if isinstance(number, Ball):
             return number
         if isinstance(number, str):
             number = float(number)  # "inf"
         if isinstance(number, (int, float)) and number == number:
-            return Ball(self, flint.arb(number))  # exact, whatever the precision is
+            return Ball(self, flint.arb(number))  # exact, whatever the precision
         return None
 
     def key_of(self, *parts: Any) -> int:
-        """The key of an operation on operands of these keys."""
+        """The key of an operation on operands with these keys."""
         if not self._named:
             return next(_new_keys)
         return self._lasting_key(parts)
@@ -346,7 +346,7 @@ class Balls(Numbers):
 
     @contextmanager
     def _scratch(self) -> Iterator[None]:
-        """Numbers that nobody will compare with others need no lasting keys."""
+        """A block for numbers that are not compared with others and so need no lasting keys."""
         self._named, before = False, self._named
         try:
             yield
@@ -358,10 +358,10 @@ class Balls(Numbers):
         return bool(one.value.mid() < self._convert(other).value.mid())
 
     def divided_difference(self, *arguments: Ball) -> Ball:
-        """exp[x, y, ...], whose value is a limit where arguments meet.
+        """exp[x, y, ...], whose value is a limit if arguments are equal.
 
         It is the upper right entry of the exponential of the matrix with the arguments on the
-        diagonal and 1 above it (Opitz's formula), for which FLINT has a function.
+        diagonal and 1 above it (Opitz's formula); FLINT has a function for this exponential.
         """
         return _result("exp[]", _exp_divided_difference, *arguments, commutes=True)
 
@@ -382,14 +382,14 @@ class Balls(Numbers):
         return self._crossings[key]
 
     def _proven_crossing(self, neuron: Neuron, start: Segment) -> flint.arb:
-        """Prove a time found in floats, or else, as where V nearly grazes, one found in mpmath."""
+        """Prove a time found in floats or, for example where V nearly grazes, in mpmath."""
         try:
             return self._proven_near(neuron, start, None)
         except (Undecided, ArithmeticError, ValueError):  # floats may also overflow
             return self._proven_near(neuron, start, self.digits + 5)
 
     def _proven_near(self, neuron: Neuron, start: Segment, digits: int | None) -> flint.arb:
-        """Prove a time found with so many digits; in floats if None."""
+        """Prove a time found with this number of digits; in floats if None."""
         near = self._ball_of(_rounded(neuron, start, numbers_with(digits)))
         return self._interval_newton(neuron, start, self._improved(neuron, start, near))
 
@@ -413,9 +413,9 @@ class Balls(Numbers):
         return near
 
     def _interval_newton(self, neuron: Neuron, start: Segment, near: Ball) -> flint.arb:
-        """The interval N = m - f(m)/f'(T) if it is inside of T: then it has T's only root.
+        """The interval N = m - f(m)/f'(T) if it is inside T: then it contains T's only root.
 
-        f' > 0 on T, so the root is one at which V rises, and T > 0, so it comes after the start.
+        f' > 0 on T, so V rises at the root, and T > 0, so the root comes after the start.
         """
         voltage, current = neuron.flow(start, near)
         excess = voltage - neuron.threshold
@@ -432,7 +432,7 @@ class Balls(Numbers):
 
 
 def _rounded(neuron: Neuron, start: Segment, numbers: Numbers) -> Any:
-    """The first crossing in rounded numbers, of the midpoints."""
+    """The first crossing, computed from the midpoints in rounded numbers."""
 
     def midpoint(ball: Ball) -> Any:
         if numbers.convert is float or _is_infinite(ball.value):
@@ -467,7 +467,7 @@ def _exp_divided_difference(*arguments: flint.arb) -> flint.arb:
 
 @contextmanager
 def no_floats() -> Iterator[None]:
-    """Raise TypeError where code of others would silently make a float of a ball."""
+    """Raise TypeError where other code would silently convert a ball to a float."""
     token = _floats_refused.set(True)
     try:
         yield

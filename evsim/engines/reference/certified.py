@@ -1,4 +1,4 @@
-"""The simulation of a sample in balls, which says what it could not decide."""
+"""The simulation of a sample in balls, which reports what it could not decide."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CertifiedSimulation(Simulation):
             raise undecided.about(f"{place}: what happens there") from None
 
     def check_times(self, precision: float) -> None:
-        """Undecided if a spike time may be off by more than ``precision`` ms."""
+        """Raise Undecided if a spike time may be off by more than ``precision`` ms."""
         for emission in self.emissions:
             if emission.time.radius.upper > precision:
                 what = f"sample {self.sample}: the time of {self._told(emission)}"

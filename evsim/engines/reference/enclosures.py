@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 @helpful
 @dataclass(frozen=True, eq=False, repr=False)
 class Bounds(Brief):
-    """Bounds of an array of numbers; every one lies between its two.
+    """Bounds of an array of numbers; every number lies between its two bounds.
 
     Parameters
     ----------
     lower, upper : array of float64
-        Rounded outward, so that they are bounds too.  Often they are neighbouring float64 numbers.
-        Both are infinity for a spike that is missing.
+        Rounded outward, so that they are still bounds.  Often they are neighbouring float64
+        numbers.  Both are infinity for a missing spike.
     radius : array of float64
-        Half the width of what is proven, which may be much less than the float64 bounds show;
-        rounded up.
+        Half the width of the proven interval, rounded up; it may be much smaller than the float64
+        bounds show.
     """
 
     lower: NDArray[np.float64]
@@ -73,9 +73,10 @@ def _bounds(number: Ball | float) -> tuple[float, float, float]:
 
 
 def parameter_numbers(network: Network, name: str, flat: NDArray[Any]) -> NDArray[Any]:
-    """A gradient in the shape of a parameter; that of its stored entries if sparse.
+    """A gradient in the shape of a parameter, or of its stored entries if it is sparse.
 
-    ``flat`` has it per synapse or per unit, as for ``Network.fold``, in numbers of any type.
+    ``flat`` has the gradient per synapse or per unit, as for ``Network.fold``, in numbers of any
+    type.
     """
     owner, kind = name.rsplit(".", 1)
     if kind not in ("weight", "delay"):
@@ -102,7 +103,7 @@ def in_numbers(part: ReadoutCotangents, convert: Callable[[Any], Any]) -> Readou
 
 @contextmanager
 def refused_with_floats() -> Iterator[None]:
-    """ValueError where a loss or a readout is not computed in the numbers it is given."""
+    """Raise ValueError if a loss or readout is not computed in the numbers that it receives."""
     try:
         yield
     except (TypeError, AttributeError) as error:
@@ -113,7 +114,7 @@ def refused_with_floats() -> Iterator[None]:
 
 
 def check_enclosed(readouts: Sequence[Readout], network: Network) -> None:
-    """ValueError for readouts, pulled back together, of which a part is computed in float64."""
+    """Raise ValueError for readouts, pulled back together, that are partly computed in float64."""
     driving = defaultdict(set)
     for readout in readouts:
         if not (readout.is_elementary or isinstance(readout, Voltage)):
@@ -152,7 +153,7 @@ class Enclosure(Brief):
 
     @property
     def widest_radius(self) -> float:
-        """The largest radius of any spike time in ms; 0 if there is no spike but of inputs."""
+        """The largest radius of any spike time in ms; 0 if only inputs spike."""
         names = [p.name for p in self.batch.network.populations if p.spiking]
         return max((float(self.spike_times(n).radius.max(initial=0.0)) for n in names), default=0.0)
 
@@ -207,7 +208,7 @@ class GradientEnclosure(Brief):
     Parameters
     ----------
     parameters : mapping from parameter name to Bounds
-        In the shape of the parameter; of the stored entries, if it is sparse.
+        In the shape of the parameter, or of its stored entries if it is sparse.
     input_times : mapping from input population to Bounds
         With respect to each input spike time, shape (events,).
     losses : Bounds or None

@@ -1,8 +1,8 @@
 """The readable engine: plain Python, one global queue of events, any number type.
 
-It is what to read to learn what evsim computes, and the oracle the fast engine is tested
-against.  ``neuron`` has the equations of one neuron between its events, ``network`` the events,
-``adjoint`` the same events backwards and ``readouts`` what is read; here is the engine.
+Read it to learn what evsim computes; it is also the oracle against which the fast engine is tested.
+``neuron`` has the equations of one neuron between its events, ``network`` the events, ``adjoint``
+the same events backwards and ``readouts`` what is read; this module has the engine.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AdjointState(Brief):
-    """Gradients in the engine's number type, each computed when it is first asked for.
+    """Gradients in the engine's number type, each computed on first use.
 
     ``weight`` and ``delay`` hold one per synapse in the order of ``network.topology``, ``tau_mem``,
     ``tau_syn``, ``threshold``, ``reset``, ``start`` and ``rest`` one per unit of all populations, 0
@@ -90,44 +90,44 @@ class AdjointState(Brief):
     samples: list[AdjointSimulation]
 
     def computed(self, wrt: Sequence[str]) -> AdjointState:
-        """The same, in which the gradients of these parameters have been computed."""
+        """The same, with the gradients of these parameters already computed."""
         for name in wrt:
             getattr(self, name.rsplit(".", 1)[1])
         return self
 
     @cached_property
     def weight(self) -> np.ndarray:
-        """By the weight of each synapse."""
+        """With respect to the weight of each synapse."""
         return self._per_synapse("weight")
 
     @cached_property
     def delay(self) -> np.ndarray:
-        """By the delay of each synapse."""
+        """With respect to the delay of each synapse."""
         return self._per_synapse("delay")
 
     @cached_property
     def threshold(self) -> np.ndarray:
-        """By the threshold of each unit."""
+        """With respect to the threshold of each unit."""
         return self._per_unit([sample.threshold for sample in self.samples])
 
     @cached_property
     def reset(self) -> np.ndarray:
-        """By the reset of each unit."""
+        """With respect to the reset of each unit."""
         return self._per_unit([sample.reset for sample in self.samples])
 
     @cached_property
     def start(self) -> np.ndarray:
-        """By the start of each unit."""
+        """With respect to the start of each unit."""
         return self._per_unit([sample.start for sample in self.samples])
 
     @property
     def voltages(self) -> FromRest:
-        """By the voltages measured from rest; the gradients with respect to V itself equal them."""
+        """With respect to voltages measured from rest; with respect to V itself they are equal."""
         return FromRest(self.threshold, self.reset, self.start)
 
     @cached_property
     def rest(self) -> np.ndarray:
-        """By the rest of each unit."""
+        """With respect to the rest of each unit."""
         model = self.forward.model
         mean_of = partial(_weighting_mean, self.forward)
         convert = np.frompyfunc(model.numbers.convert, 1, 1)
@@ -138,17 +138,17 @@ class AdjointState(Brief):
 
     @cached_property
     def tau_mem(self) -> np.ndarray:
-        """By the membrane time constant of each unit."""
+        """With respect to the membrane time constant of each unit."""
         return self._per_time_constant("tau_mem")
 
     @cached_property
     def tau_syn(self) -> np.ndarray:
-        """By the synaptic time constant of each unit."""
+        """With respect to the synaptic time constant of each unit."""
         return self._per_time_constant("tau_syn")
 
     @cached_property
     def input_times(self) -> dict[str, np.ndarray]:
-        """By the time of each input spike; 0 for those after the end of the trial."""
+        """With respect to the time of each input spike; 0 for those after the end of the trial."""
         model, slopes = self.forward.model, {}
         for population in model.network.inputs:
             units = model.units_of(population.name)
@@ -198,15 +198,15 @@ class Reference(Engine):
     debug : bool
         Whether to check every invariant of the state after every event.
     rate_limit : float
-        Spikes per tau_mem, or per 4 tau_syn if that is shorter, from which on a unit that its own
-        loop of connections excites, and that emits faster and faster, is refused, because the
-        network runs away; infinity for no limit.
+        A unit that its own loop of connections excites, and that emits faster and faster, is
+        refused from this number of spikes per tau_mem on (per 4 tau_syn if that is shorter),
+        because the network runs away; infinity for no limit.
     certified : bool
         Whether every number is an interval that is proven to contain it, see ``Run.enclosure``.
         Spike times are then known to ``digits`` digits of the duration.  Needs
         ``pip install "evsim[certified]"``.
     digits_limit : int
-        The most digits with which a certified simulation tries to decide what happens.
+        The largest number of digits with which a certified simulation tries to decide what happens.
     """
 
     digits: int | None = None
@@ -258,7 +258,7 @@ class Reference(Engine):
 
     @property
     def _settings(self) -> dict[str, Any]:
-        """What every simulation is told."""
+        """The arguments of every simulation."""
         return {"debug": self.debug, "rate_limit": self.rate_limit}
 
     # -- forward ----------------------------------------------------------------------
@@ -283,7 +283,7 @@ class Reference(Engine):
         duration: Number,
         dropout: Dropout | None = None,
     ) -> State:
-        """Run a model, whose parameters and input times may have more digits than a float.
+        """Run a model whose parameters and input times may have more digits than a float.
 
         ``input_events`` has a list for each sample, as ``input_events`` makes them.
         """
@@ -349,7 +349,7 @@ class Reference(Engine):
         duration: float,
         dropout: Dropout | None,
     ) -> Callable[[int, int], Simulation]:
-        """A function that simulates a sample in balls with so many digits."""
+        """A function that simulates a sample in balls with a given number of digits."""
         from evsim.engines.reference.certified import CertifiedSimulation
 
         assert self.digits is not None
@@ -357,7 +357,7 @@ class Reference(Engine):
         dropouts = _sample_dropouts(dropout, network, len(input_events))
 
         def simulated(sample: int, digits: int) -> Simulation:
-            # Keys of equal numbers are those of one number type: each sample has its own.
+            # Keys of equal numbers belong to one number type: each sample has its own.
             numbers = self._numbers_with(digits)
             simulation = CertifiedSimulation(
                 Model.from_network(network, numbers),
@@ -398,7 +398,7 @@ class Reference(Engine):
     ) -> Iterator[Event]:
         """Simulate one sample and yield its events as they happen.
 
-        Raises TypeError and ValueError for arguments that do not fit together, at once.
+        Immediately raises TypeError or ValueError for arguments that do not fit together.
         """
         from evsim.arguments.checks import check_duration
         from evsim.network.checks import check_inputs, check_network
@@ -485,7 +485,8 @@ class Reference(Engine):
     def read_exact(self, state: State, readout: Readout) -> np.ndarray:
         """The readout's values in the engine's number type, in the shape it states.
 
-        Of readouts that are arithmetic on what the engine reads, see ``Readout.is_elementary``.
+        Only for readouts that are arithmetic on what the engine reads, see
+        ``Readout.is_elementary``.
         """
         return NumberBatch.of(self, state).read(readout)
 
@@ -518,7 +519,7 @@ class Reference(Engine):
     def states_at_exact(
         self, state: State, population: str, times: SampleTimes
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The same, measured from rest, in the engine's number type; so may be the times."""
+        """The same, measured from rest, in the engine's number type, as the times may be."""
         units, convert = state.model.units_of(population), self.numbers.convert
         pairs = np.empty((2, len(times.times), len(units)), dtype=object)
         moments = list(zip(times.samples.tolist(), map(convert, times.times.tolist()), strict=True))

@@ -7,10 +7,10 @@ There are three kinds of events:
   their weights.
 - *release*: the refractory period of a unit ends, and V moves again.
 
-At one instant emissions come before arrivals, and arrivals before releases; beyond that the
-order is by unit.  So the slope dV/dt at an emission is that from the left, all arrivals due
-at one unit at one instant are summed before its next crossing is sought, and an arrival at
-the end of a period belongs to the period.
+At one instant, emissions come before arrivals, and arrivals before releases; otherwise the order is
+by unit.  So the slope dV/dt at an emission is that from the left, all arrivals at one unit at one
+instant are summed before its next crossing is sought, and an arrival at the end of a refractory
+period belongs to the period.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from evsim.network.populations import Input
 
 
 class InputEvent(NamedTuple):
-    """A spike given to the network: time, unit among all units, event of its SpikeTrains."""
+    """An input spike: its time, its unit among all units, and its event in the SpikeTrains."""
 
     time: Number
     unit: int
@@ -48,7 +48,7 @@ class InputEvent(NamedTuple):
 
 @dataclass(repr=False)
 class Model(Brief):
-    """A network with parameters of one number type, each of which may be changed.
+    """A network with parameters of one number type, which may be changed individually.
 
     Units and synapses are numbered as in ``network.topology``.  ``neurons`` has all units except
     those of inputs; ``outgoing`` has the synapses from each unit.
@@ -171,7 +171,7 @@ def order(event: Event) -> tuple[Number, Kind, int]:
 # -- forward ------------------------------------------------------------------------------
 
 MOST_SPIKES = 1_000_000
-"""The largest number of spikes of a sample, without those of inputs; more take over a minute."""
+"""The largest number of spikes of a sample, except those of inputs; more take over a minute."""
 
 
 def _blocks(model: Model, rate_limit: float) -> dict[int, runaway.SpikeBlocks]:
@@ -247,7 +247,7 @@ class Simulation:
         self._predicted: dict[int, Emission] = {}
         self._due: dict[tuple[Number, int], Arrival] = {}
         self._blocks = _blocks(model, rate_limit)
-        self._emitted = 0  # by units that are no inputs
+        self._emitted = 0  # by units that are not inputs
         self._late_inputs = [event for event in inputs if event.time > duration]
         for event in inputs:
             if event.time <= duration:
@@ -306,13 +306,13 @@ class Simulation:
                 self._send(emission, synapse)
 
     def _check_rate(self, unit: int) -> None:
-        """Count a spike of the unit; EngineError if it runs away."""
+        """Count a spike of the unit; raise EngineError if the unit runs away."""
         span = self._blocks[unit].add(self.now) if unit in self._blocks else None
         if span is not None:
             raise EngineError(runaway.message(self._place(unit), float(span), "Reference"))
 
     def _check_pace(self, unit: int) -> None:
-        """EngineError if the unit spikes twice at one time, or if there are too many spikes."""
+        """Raise EngineError if the unit spikes twice at one time or there are too many spikes."""
         resets = self.resets[unit]
         if resets and self.history[unit][resets[-1]].time == self.now:
             raise EngineError(
@@ -382,7 +382,7 @@ class Simulation:
             self._predict(unit, voltage, current)
 
     def _predict(self, unit: int, voltage: Number, current: Number) -> None:
-        """Put the next emission of a unit in the queue, if there is one without further events."""
+        """Queue the next emission of a unit, if it spikes without further events."""
         wait = self.model.neurons[unit].time_to_threshold(voltage, current)
         if wait is not None and self.now + wait <= self.duration:
             self._predicted[unit] = Emission(self.now + wait, unit)
@@ -391,7 +391,7 @@ class Simulation:
     # Invariants.
 
     def verify(self) -> None:
-        """Check every invariant of the state between two events; AssertionError if one fails."""
+        """Check all invariants between two events; raise AssertionError if one fails."""
         self._verify_queue()
         self._verify_counts()
         for unit, neuron in self.model.neurons.items():

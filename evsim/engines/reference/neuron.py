@@ -1,4 +1,4 @@
-"""One neuron and its events, in any number type: each equation beside its adjoint.
+"""One neuron and its events, in any number type; each equation is next to its adjoint.
 
     tau_mem dV/dt = -V + I          tau_syn dI/dt = -I
 
@@ -9,9 +9,9 @@ difference of the exponential function,
 
     exp[x, y] = (e^x - e^y) / (x - y),    exp[x, y, z] = (exp[x, y] - exp[y, z]) / (x - z),
 
-and so on, whose value where arguments meet is a limit and no exception.  So equal time
-constants are no special case, and no digits are lost near them.  Derivatives with respect to a time
-constant are convolutions in which it appears once more.
+and so on, whose value for equal arguments is a limit.  So equal time constants are not a special
+case, and no digits are lost near them.  Derivatives with respect to a time constant are
+convolutions in which it appears once more.
 
 Papers: D is Mészáros, Knight, Nowotny (learning delays with EventProp),
 L is Nowotny, Turner, Knight (loss shaping).
@@ -36,7 +36,7 @@ class Numbers:
     """A number type: the conversion to it, and its elementary functions.
 
     ``epsilon`` is the distance from 1 to the next larger number.  The methods are for rounded
-    numbers; ``balls`` has its own, which prove what they return.
+    numbers; ``balls`` has its own methods, which prove what they return.
     """
 
     convert: Callable[[Any], Number]
@@ -51,7 +51,7 @@ class Numbers:
         return _ordered_difference(self, sorted(arguments))
 
     def is_less(self, one: Number, other: Number) -> bool:
-        """Whether one number is less, where either answer will do if they are nearly equal."""
+        """Whether one number is less; if both are nearly equal, either answer will do."""
         return bool(one < other)
 
     def crossing(self, neuron: Neuron, start: Segment) -> Number:
@@ -75,7 +75,7 @@ def numbers_with(digits: int | None) -> Numbers:
 
 # -- divided differences of exp -----------------------------------------------------------
 
-FAR_APART = 4  # arguments this far apart: the quotient of differences loses no digits
+FAR_APART = 4  # if arguments are this far apart, the quotient of differences loses no digits
 
 
 def exp_difference(numbers: Numbers, x: Number, y: Number) -> Number:
@@ -105,7 +105,7 @@ def _taylor_series(numbers: Numbers, gaps: list[Number]) -> Number:
     """exp[0, *gaps] of n gaps >= 0: the sum over k of h_k / (k + n)!, whose terms have one sign.
 
     h_k is the sum of all products of k factors from the gaps; ``products[j]`` is the same sum for
-    the first j + 1 gaps alone.
+    the first j + 1 gaps only.
     """
     products = [numbers.convert(1)] * len(gaps)
     factorial = numbers.convert(math.factorial(len(gaps)))
@@ -138,7 +138,7 @@ class Segment(NamedTuple):
 class AdjointSegment(NamedTuple):
     """lambda_V and lambda_I right before an event at ``time``, which continue to earlier times.
 
-    ``difference`` is lambda_V - lambda_I, without the loss of digits where both are nearly equal.
+    ``difference`` is lambda_V - lambda_I, without loss of digits if both are nearly equal.
     """
 
     time: Number
@@ -224,8 +224,8 @@ class Neuron:
     def _difference(self, segment: AdjointSegment, span: Number, both: Number) -> Number:
         """lambda_V - lambda_I, span ms earlier; ``both`` is the convolution of the exponentials.
 
-        There are two equivalent forms.  This uses the one whose terms decrease with the difference:
-        it starts from the difference itself and never subtracts lambda_I from lambda_V.
+        Of two equivalent forms, this uses the one whose terms decrease with the difference: it
+        starts from the difference itself and never subtracts lambda_I from lambda_V.
         """
         if self.tau_syn <= self.tau_mem:
             factor = self._convolution(span, self.tau_syn)
@@ -267,7 +267,7 @@ class Neuron:
         return self._voltage(segment, partial(self._weighted_integral, form, segment.time, span))
 
     def weighting_integral(self, form: WeightingForm, start: Number, end: Number) -> Number:
-        """Integral of w(t) dt from start to end: of a V that is 1 and does not decay."""
+        """Integral of w(t) dt from start to end: for a V that is 1 and does not decay."""
         forever = self.numbers.convert("inf")
         return self._weighted_integral(form, start, end - start, forever)
 
@@ -328,9 +328,9 @@ class Neuron:
     # Maximum and threshold crossing.
 
     def time_to_maximum(self, voltage: Number, current: Number) -> Number | None:
-        """How long V goes on rising to a positive maximum; None if it does not reach one.
+        """How long V keeps rising to a positive maximum; None if it does not reach one.
 
-        At the maximum V = I.  With eps = 1 - tau_syn/tau_mem and u = eps (1 - V0/I0) the time is
+        At the maximum, V = I.  With eps = 1 - tau_syn/tau_mem and u = eps (1 - V0/I0), the time is
         -tau_syn log(1 - u) / eps.  If V stays negative, it has no positive maximum.
         """
         if current <= 0 or current <= voltage:
@@ -347,9 +347,9 @@ class Neuron:
     def time_to_threshold(self, voltage: Number, current: Number) -> Number | None:
         """The time until V first reaches the threshold; None if V never exceeds the threshold.
 
-        A V that begins below a threshold that is not below rest rises to its only maximum or not
-        at all; so it crosses the threshold at most once while it rises, and then for the first
-        time.  It crosses a threshold below rest exactly once.
+        If V begins below a threshold that is not below rest, it rises to its only maximum or not at
+        all; so it crosses the threshold at most once while it rises, and then for the first time.
+        V crosses a threshold below rest exactly once.
         """
         if voltage >= self.threshold and current > self.threshold:
             return self.numbers.convert(0)  # up to rounding, V crosses at the event itself
@@ -372,8 +372,7 @@ class Neuron:
         """The first crossing of the threshold, which is known to exist, by Newton's iteration.
 
         V is concave while it rises to a threshold that is not below rest.  So the iteration from
-        the left never passes the crossing, and it has converged when it no longer moves to the
-        right.
+        the left never passes the crossing and has converged when it no longer moves to the right.
         """
         if self.threshold < 0:
             return self._newton_below_rest(start)
@@ -391,9 +390,9 @@ class Neuron:
     def _newton_below_rest(self, start: Segment) -> Number:
         """The time until V reaches a threshold below rest, which it always does.
 
-        If V > I it falls first, to its only minimum.  f = log(V/threshold) is a concave or a convex
+        If V > I, V first falls to its only minimum.  f = log(V/threshold) is a concave or a convex
         function of time as long as V is negative, since f'' V^2 = V V'' - V'^2 is one exponential
-        times the product of the coefficients of the two that V is made of.  Newton's iteration for
+        times the product of the coefficients of the two exponentials in V.  Newton's iteration for
         f = 0 is monotone from the left if f is convex, and from the right if it is concave.
         """
         slope = self.slope(start.voltage, start.current)
@@ -412,7 +411,7 @@ class Neuron:
             time = later
 
     def _right_of_crossing(self, start: Segment) -> Number:
-        """A time at which threshold <= V < 0; where rounding leaves none, the first with V >= 0."""
+        """A time at which threshold <= V < 0; if rounding leaves none, the first with V >= 0."""
         time = self.time_to_maximum(-start.voltage, -start.current) or start.time
         lower, higher, step = time, None, min(self.tau_mem, self.tau_syn)
         while True:
@@ -436,7 +435,7 @@ class Neuron:
     ) -> tuple[Number, bool]:
         """lambda_V- = S_k/(I - threshold) (D Table 1), and whether it was limited.
 
-        It is at most ``limit`` in size, and then changed by the rate regulariser (L 7).
+        Its size is at most ``limit``; then the rate regulariser changes it (L 7).
         """
         is_limited = abs(spike_time_gradient) > limit * max(excess, 0)
         if is_limited:
@@ -446,10 +445,10 @@ class Neuron:
         return lambda_v - rate_jump, is_limited
 
     def restart_gradient(self, current: Number, lambda_v: Number) -> Number:
-        """``h = (I - reset) lambda_V``: the part of S_k from V starting to move again.
+        """``h = (I - reset) lambda_V``: the part of S_k due to V starting to move again.
 
-        Both are those of the time when V starts: right after the emission, or at the end of the
-        refractory period.
+        Both are taken at the time when V starts to move: right after the emission, or at the end of
+        the refractory period.
         """
         return (current - self.reset) * lambda_v
 

@@ -1,4 +1,4 @@
-"""What is read of one simulated sample, each quantity next to its adjoint.
+"""What is read from one simulated sample, each quantity next to its adjoint.
 
 Papers: D is Mészáros, Knight, Nowotny (delay learning with EventProp); L is Nowotny, Turner,
 Knight (loss shaping).
@@ -22,7 +22,7 @@ from evsim.readouts.weightings import TrialWeighting
 def add_sources(
     simulation: Simulation, units: range, sources: AdjointSources, entering: Cotangents
 ) -> None:
-    """Add what a sample's part of the sources of some units brings into its adjoint."""
+    """Add the contribution of a sample's part of the sources of some units to its adjoint."""
     sample = simulation.sample
     if sources.mean is not None:
         for unit, own in _converted(simulation, units, sources.mean.cotangents[sample]):
@@ -81,7 +81,7 @@ def adjoint_mean(
 ) -> None:
     """dF/dV = w(t)/T * dell/dz, and l_V- - l_V+ = (threshold - reset) dF/dV (D Table 1).
 
-    In a refractory period the readout sees the reset.
+    In a refractory period, the readout depends on the reset.
     """
     model, neuron = simulation.model, simulation.model.neurons[unit]
     entering.forms[unit] = form = weighting.form(simulation.duration)
@@ -110,7 +110,7 @@ def times_of(simulation: Simulation, sample_times: SampleTimes) -> list[Number]:
 def adjoint_voltage(
     simulation: Simulation, unit: int, time: Number, cotangent: Number, entering: Cotangents
 ) -> None:
-    """lambda_V jumps at the time by -(dell/dV)/tau_mem; where V is the reset, that is seen."""
+    """lambda_V jumps there by -(dell/dV)/tau_mem; if V is the reset, the reset gets dell/dV."""
     if simulation.is_reset(unit, time):
         entering.resets[unit] += cotangent
         return
@@ -154,12 +154,12 @@ def peak(simulation: Simulation, unit: int) -> PeakAt:
 def adjoint_peak(
     simulation: Simulation, unit: int, cotangent: Number, entering: Cotangents
 ) -> None:
-    """lambda_V jumps at the peak by -(dell/dz)/tau_mem; at the start, V = start is seen.
+    """lambda_V jumps at the peak by -(dell/dz)/tau_mem; at time 0, ``start`` gets dell/dz.
 
-    Where an arrival ends the rise of V, the peak is at the arrival and moves with it:
-    dz/dt = V'(t-).  Of the jump J, that arrival sees alpha J with alpha = V'(t-) /
-    (V'(t-) - V'(t+)), which gives w alpha J = V'(t-) dell/dz; arrivals at the same instant
-    share it in proportion to their weights, and all earlier events see the whole of it.
+    If an arrival ends the rise of V, the peak is at the arrival and moves with it: dz/dt = V'(t-).
+    Of the jump J, that arrival receives alpha J with alpha = V'(t-) / (V'(t-) - V'(t+)), which
+    gives w alpha J = V'(t-) dell/dz; arrivals at the same instant share it in proportion to their
+    weights, and all earlier events receive all of it.
     """
     neuron = simulation.model.neurons[unit]
     at = peak(simulation, unit)
@@ -173,7 +173,7 @@ def adjoint_peak(
     before, after = simulation.history[unit][at.arrival - 1 : at.arrival + 1]
     slope_before = neuron.slope(*neuron.flow(before, at.time))
     slope_after = neuron.slope(after.voltage, after.current)
-    if slope_before > 0 and slope_before > slope_after:  # else a smooth maximum, by rounding
+    if slope_before > 0 and slope_before > slope_after:  # else smooth, due to rounding
         arrivals = (e for e in simulation.events if isinstance(e, Arrival) and e.unit == unit)
         (arrival,) = (e for e in arrivals if e.time == at.time)
         entering.arrival_jumps[arrival] = jump * slope_before / (slope_before - slope_after)
@@ -198,8 +198,8 @@ def adjoint_spike_times(
 ) -> None:
     """The loss's derivative enters S_k of each emission.
 
-    Where emissions are missing there is a phantom spike at the end of the trial: lambda_V
-    jumps there, by the sum of their cotangents, as if tau_mem dV/dt were 1 (L section 4.1).
+    If emissions are missing, there is a phantom spike at the end of the trial: lambda_V jumps there
+    by the sum of their cotangents, as if tau_mem dV/dt were 1 (L section 4.1).
     """
     emissions = emissions_of(simulation, unit)[: len(cotangents)]
     for emission, cotangent in zip(emissions, cotangents, strict=False):

@@ -27,7 +27,7 @@ class State(Brief):
     samples: list[Simulation]
 
     def answer(self, question: Callable[[], Any]) -> Any:
-        """What is asked about the samples; see ``CertifiedState``."""
+        """The answer to a question about the samples; see ``CertifiedState``."""
         return question()
 
     @property
@@ -45,8 +45,8 @@ class State(Brief):
 class CertifiedState(State):
     """A batch that was simulated in balls.
 
-    ``digits`` are those of each sample.  ``simulated`` simulates a sample with so many digits, for
-    a question that needs more than the simulation did.
+    ``digits`` are those of each sample.  ``simulated`` simulates a sample with a given number of
+    digits, for a question that needs more than the simulation did.
     """
 
     digits: list[int]
@@ -54,7 +54,7 @@ class CertifiedState(State):
     simulated: Callable[[int, int], Simulation]
 
     def answer(self, question: Callable[[], Any]) -> Any:
-        """What is asked about the samples, which get more digits until balls decide it."""
+        """The answer to a question about the samples, with more digits until balls decide it."""
         while True:
             try:
                 return question()
@@ -62,7 +62,7 @@ class CertifiedState(State):
                 self._refine(undecided)
 
     def _refine(self, undecided: Undecided) -> None:
-        """Simulate the samples again with more digits; UndecidedError if all have the most."""
+        """Simulate the samples again with more digits; UndecidedError if none may have more."""
         limit = self.digits_limit
         if min(self.digits) >= limit:
             raise UndecidedError(undecided, limit)

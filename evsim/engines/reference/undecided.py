@@ -1,4 +1,4 @@
-"""What happens where balls do not decide: more digits, and in the end a report."""
+"""What happens if balls do not decide: more digits, and finally a report."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from evsim.engines.reference.neuron import Number
 Result = TypeVar("Result")
 
 DIGITS_LIMIT = 1000
-"""The most digits with which a decision is tried, unless another limit is given."""
+"""The largest number of digits that is tried for a decision, unless another limit is given."""
 
 
 class Undecided(EngineError):  # noqa: N818 (it asks for more digits)
     """Two balls overlap, so the order of the numbers in them is unknown.
 
-    ``what`` says in words what was to be decided; None as long as only the numbers are known.
+    ``what`` describes the decision in words; None as long as only the numbers are known.
     """
 
     def __init__(self, one: Number, other: Number, what: str | None = None) -> None:
@@ -27,7 +27,7 @@ class Undecided(EngineError):  # noqa: N818 (it asks for more digits)
         self.what = what
 
     def about(self, what: str) -> Undecided:
-        """The same, with words for what was to be decided, unless it has some."""
+        """The same with a description of the decision, unless it already has one."""
         return Undecided(self.one, self.other, self.what or what)
 
 
@@ -41,9 +41,9 @@ class UndecidedError(EngineError):
     values : tuple of two floats
         The two numbers: times in ms, or voltages.
     width : float
-        By how much they differ at most, rounded up.
+        The largest possible difference between them, rounded up.
     digits : int
-        With how many digits this was found.
+        The number of digits with which this was found.
     """
 
     def __init__(self, undecided: Undecided, digits: int, sample: int | None = None) -> None:
@@ -68,7 +68,7 @@ class UndecidedError(EngineError):
 def with_enough_digits(
     attempt: Callable[[int], Result], digits: int, limit: int, sample: int | None = None
 ) -> tuple[Result, int]:
-    """What an attempt with so many digits returns, or with twice, four times ... as many.
+    """The result of an attempt with this number of digits, or with twice, four times ... as many.
 
     Also returns the digits that were enough.  Raises UndecidedError if ``limit`` is not enough.
     """

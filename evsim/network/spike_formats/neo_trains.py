@@ -63,7 +63,7 @@ def events_of_neo(samples: Sequence[Any]) -> SpikeEvents:
 
 
 def _milliseconds(quantity: Any, name: str) -> np.ndarray:
-    """The number of ms of times with a unit."""
+    """Times with a unit, as numbers of ms."""
     if not hasattr(quantity, "rescale"):
         raise TypeError(
             f"{name} = {shown(quantity)} has no unit of time: {_SAMPLES}, or arrays of the library "

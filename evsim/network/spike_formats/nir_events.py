@@ -1,7 +1,7 @@
 """Data of the library nir: its EventData and its TimeGriddedData.
 
 EventData (https://neuroir.org) has the arrays ``idx`` and ``time``, both of shape (samples,
-events); -1 and infinity fill them up.  TimeGriddedData is a raster with its time step.
+events), padded with -1 and infinity.  TimeGriddedData is a raster with its time step.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def events_of_nir(data: Any, unit: str) -> SpikeEvents:
 
 
 def _refuse_values(data: Any, units: np.ndarray) -> None:
-    """Refuse events that carry another value than 1, which spikes cannot carry."""
+    """Refuse events with a value other than 1, which spikes cannot have."""
     if not hasattr(data, "value"):
         return
     values = real_array(data.value, "data.value")

@@ -79,7 +79,7 @@ def _coordinate(recording: np.ndarray, axis: str, size: dict[str, int], name: st
         raise TypeError(f"{name}['{axis}'] has type {values.dtype}: it must hold integers")
     values = values.astype(np.int64)
     wrong = (values < 0) | (values >= size[axis])
-    # The polarity of a sensor that has one may be any number.
+    # If the sensor has one polarity, its value may be any number.
     if wrong.any() and not (axis == "p" and size["p"] == 1):
         event = int(np.argmax(wrong))
         raise ValueError(

@@ -1,8 +1,8 @@
-"""What forward Euler with a step does to a network: the network whose exact solution it follows.
+"""The effect of forward Euler with a step: the network whose exact solution it follows.
 
-Euler's steps ``V += h/tau_mem (I - V)`` and ``I -= h/tau_syn I`` are ``(1 + h A)^n``.  At the steps
-that is the exact flow with the matrix ``log(1 + h A)/h`` in place of A: LIF units with other time
-constants and, as V is driven by a multiple of I, with other weights.  (This is the modified
+Euler's steps ``V += h/tau_mem (I - V)`` and ``I -= h/tau_syn I`` are ``(1 + h A)^n``.  At the
+steps, this is the exact flow with the matrix ``log(1 + h A)/h`` in place of A: LIF units with other
+time constants and, as V is driven by a multiple of I, with other weights.  (This is the modified
 equation of backward error analysis: Hairer, Lubich, Wanner, Geometric Numerical Integration,
 chapter IX; it is exact here because the equations are linear.)
 """
@@ -22,7 +22,7 @@ from evsim.network.populations import LI, LIF
 
 
 def followed_by_euler(network: Network, step: float) -> Network | None:
-    """The network that Euler's method with a step in ms solves exactly, but for rounding to steps.
+    """The network that Euler's method with a step in ms solves exactly, up to rounding to steps.
 
     None if the step is not shorter than every time constant.
     """
@@ -48,8 +48,8 @@ def _followed(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Both time constants, and the factor of the weights.
 
-    The entry of ``log(1 + h A)/h`` off the diagonal is that of A times the difference quotient of
-    the entries on it.
+    The off-diagonal entry of ``log(1 + h A)/h`` is that of A times the difference quotient of the
+    diagonal entries.
     """
     leak, decay = 1.0 / tau_mem, 1.0 / tau_syn
     new_leak, new_decay = -np.log1p(-step * leak) / step, -np.log1p(-step * decay) / step

@@ -1,10 +1,10 @@
 """Fits of a time step to the local errors of spike times.
 
 The models are of first order in the step h: the local error of spike k is ``h (c_k + m + u_k)``.
-u_k is uniform between -1/2 and 1/2: where in a step the spike would have been.  m is 1/2 if spikes
-are rounded up to the end of their step, 0 if they are rounded to the nearest one.  h c_k is what
-Euler's method does to the spike without rounding, 0 for the other models.  The step is that of
-least squares; if m and c_k are 0, it is ``sqrt(12)`` standard deviations.  How well a model fits is
+u_k is uniform between -1/2 and 1/2: the place of the spike within a step.  m is 1/2 if spikes are
+rounded up to the end of their step, 0 if they are rounded to the nearest one.  h c_k is the effect
+of Euler's method on the spike without rounding, 0 for the other models.  The step is fitted by
+least squares; if m and c_k are 0, it is ``sqrt(12)`` standard deviations.  The misfit of a model is
 the largest distance between the distribution of the u_k and the uniform one (Kolmogorov, Smirnov).
 """
 
@@ -26,16 +26,16 @@ NEAREST = "spikes rounded to the nearest step"
 EULER = "forward Euler, spikes rounded up to the end of a step"
 
 FEWEST_ERRORS = 5
-"""Fewer errors fit everything."""
+"""Fewer errors fit every model."""
 
 GOOD = 0.15
-"""The largest misfit, beside chance, of a model that explains the errors."""
+"""The largest misfit, apart from chance, of a model that explains the errors."""
 
 BY_CHANCE = 1.36
 """5 % of samples of n uniform numbers have a misfit above this over the root of n."""
 
 SAME_STEP = 1.6
-"""A fitted step that differs from the grid by a larger factor is another one."""
+"""A fitted step that differs from the grid by a larger factor is a different step."""
 
 FEW_STEPS = 3.0
 """A grid explains the errors if 95 % of the local ones are at most this many of its steps."""
@@ -48,7 +48,7 @@ class StepFit:
     Parameters
     ----------
     model : str
-        What the other program is taken to do.
+        What the other program is assumed to do.
     step : float
         The step in ms that fits best.
     explained : float
@@ -78,9 +78,10 @@ class TimeStep:
     late : float
         The mean local error in steps.
     p95 : float
-        95 % of the local errors are at most as large, in steps.
+        95 % of the local errors are at most this large, in steps.
     accumulated : float
-        95 % of the errors, with what is left of earlier ones, are at most as large, in steps.
+        95 % of the errors, including what is left of earlier ones, are at most this large, in
+        steps.
     """
 
     fits: tuple[StepFit, ...]
@@ -102,7 +103,7 @@ class TimeStep:
 
     @property
     def model(self) -> str:
-        """What the other program is taken to do, by the best model."""
+        """What the other program does according to the best model."""
         return self.fits[0].model
 
     @property
@@ -153,7 +154,7 @@ def _euler_fit(
     errors: NDArray[np.float64],
     step: float,
 ) -> list[StepFit]:
-    """The fit of Euler's method; none if the step is too long for it."""
+    """The fit of Euler's method, in a list that is empty if the step is too long for it."""
     followed = followed_by_euler(history.network, step)
     if followed is None:
         return []

@@ -1,4 +1,4 @@
-"""The time grid that spike times lie on, if they do."""
+"""The time grid on which spike times lie, if there is one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROUNDING = 4.0
 """Times on a grid may be off by this many units in the last place of the last of them."""
 
 COARSE = 50.0
-"""A grid is finer than that many times the rounding: it may be there by chance."""
+"""A grid whose step is at most this many times the rounding may be there by chance."""
 
 
 def spacing_of(times: NDArray[np.float64]) -> float | None:
@@ -27,7 +27,7 @@ def spacing_of(times: NDArray[np.float64]) -> float | None:
         tolerance = ROUNDING * float(np.spacing(number(distinct[-1])))
         found = _common_divisor(distinct, tolerance)
         if found is not None and found > COARSE * tolerance:
-            # Numbers of float32 are multiples of their last place, which is no time step.
+            # Numbers in float32 are multiples of their last place, which is not a time step.
             return found if found > np.spacing(np.float32(distinct[-1])) else None
     return None
 

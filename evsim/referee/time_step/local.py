@@ -1,9 +1,9 @@
-"""Local errors: of one spike, from the other program's own earlier spikes.
+"""Local errors: those of one spike, given the other program's own earlier spikes.
 
 The error of a spike time contains what is left of all earlier errors: a unit that was late is reset
-late, and is late again.  A local error has none of them.  It is the other program's time minus the
-time at which the unit crosses the threshold by the exact equations, given the other program's own
-spikes: all that arrive, and the unit's own last one.
+late, and is late again.  A local error contains none of them.  It is the other program's time minus
+the time at which the unit crosses the threshold by the exact equations, given the other program's
+own spikes: all that arrive, and the unit's own last one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from evsim.referee.unit_trace import Activity, UnitTrace
 
 MOST_SPIKES = 2000
-"""The number of spikes that are looked at, from the first unit of the first sample on."""
+"""The number of spikes that are examined, from the first unit of the first sample on."""
 
 
 def predicted(
@@ -22,7 +22,7 @@ def predicted(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Times of spikes of the other program, and the exact ones given its earlier spikes, in ms.
 
-    Populations that the other program did not tell have the spikes of evsim in ``history``.
+    For populations that the other program did not give, ``history`` has the spikes of evsim.
     Infinity where the unit would not cross the threshold at all.
     """
     found: list[tuple[float, float]] = []

@@ -40,7 +40,7 @@ class Cell:
         safe = re.sub(r"[^\w.,=+-]", "_", text, flags=re.ASCII)
         if safe == text and len(safe) <= LONGEST:
             return text
-        # Other values may be written alike.
+        # Different values may be written in the same way.
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
         return f"{safe[:LONGEST]}~{digest}"
 

@@ -1,4 +1,4 @@
-"""Engines in words, so that a process on another machine makes the same one."""
+"""Descriptions of engines, from which a process on another machine makes the same engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THREADS = "threads"
 def described(engine: Any) -> dict[str, Any]:
     """The description of an engine or of its name, without its number of threads.
 
-    Raises TypeError for an engine with arguments that are no plain values, and ValueError for an
+    Raises TypeError for an engine with arguments that are not plain values, and ValueError for an
     unknown name.
     """
     if not isinstance(engine, (str, Engine)):
@@ -41,7 +41,7 @@ def described(engine: Any) -> dict[str, Any]:
 
 
 def engine_of(description: Mapping[str, Any], threads: int) -> Engine:
-    """The engine that was described, with so many threads if it has any."""
+    """The engine that was described, with this number of threads if it has threads."""
     arguments = {name: value for name, value in description.items() if name != "engine"}
     module, _, name = description["engine"].partition(":")
     kind = getattr(import_module(module), name)

@@ -89,7 +89,7 @@ class OfExperiment:
     def _fold(
         self, training: Dataset, validation: Dataset | None, plan: RunPlan
     ) -> tuple[Dataset, None, Dataset]:
-        """A fold of all training samples: what is held out chooses nothing, and is tested on."""
+        """A fold of all training samples; what is held out is only tested on."""
         folds = _folds_of(_all_training(training, validation), plan.folds)
         if plan.fold not in folds:
             raise ValueError(
@@ -105,7 +105,7 @@ def _all_training(training: Dataset, validation: Dataset | None) -> Dataset:
 
 
 def _folds_of(data: Dataset, folds: Folds) -> dict[str, Fold]:
-    """The folds by name, without the word that says what is held out."""
+    """The folds by name, without the word for what is held out."""
     if folds == "groups" and data.groups is None:
         raise ValueError(
             "folds = 'groups': the samples of this task belong to no groups; give the number of "

@@ -1,4 +1,4 @@
-"""The files of a cell: its run, and what came of it."""
+"""The files of a cell: its run and the results."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from evsim.storage.files import StorageError, write_atomically
 from evsim.storage.locks import held, holder_of, is_held
 
 State = Literal["finished", "failed", "running", "interrupted", "waiting"]
-"""Interrupted runs go on from their last epoch, and waiting ones have not begun."""
+"""Interrupted runs continue from their last epoch; waiting ones have not begun."""
 
 STATES: tuple[State, ...] = ("finished", "failed", "running", "interrupted", "waiting")
 
 LOCK = "cell.lock"
 
 WAIT = 1.0
-"""Seconds for which a cell waits for its lock: who only looks whether it is held lets go sooner."""
+"""Seconds for which a cell waits for its lock; a process that only checks it releases it sooner."""
 
 _LINES_OF_TRACEBACK = 12
 
@@ -30,8 +30,8 @@ class CellFolder:
     """The folder of a cell: a run folder with a few more files.
 
     ``cell.json`` says what runs in it.  ``result.json`` has the measures of a finished run, and
-    ``error.json`` says why a run failed; there is at most one of them.  A process that runs the
-    cell holds the lock ``cell.lock``.
+    ``error.json`` says why a run failed; at most one of them exists.  A process that runs the cell
+    holds the lock ``cell.lock``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,7 +72,7 @@ class CellFolder:
             return 0
 
     def state(self) -> State:
-        """What has become of the cell so far."""
+        """The state of the cell."""
         if self.result.exists():
             return "finished"
         if is_held(self.lock):
@@ -120,9 +120,9 @@ class Failure:
     error : str
         The type and the message of the error.
     traceback : str
-        The last lines of it.
+        Its last lines.
     passes : bool
-        Whether it may pass, as with a full disk: such a run is tried again when the study is
+        Whether the cause may pass, like a full disk: such a run is tried again when the study is
         started again.
     """
 
@@ -132,7 +132,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
-        """The failure that an exception means; those of the machine may pass."""
+        """The failure for an exception; failures of the machine may pass."""
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         message = " ".join(f"{type(error).__name__}: {error}{notes}".split())
         lines = "".join(traceback.format_exception(error)).splitlines()

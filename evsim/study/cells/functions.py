@@ -19,8 +19,8 @@ class OfFunction:
     """A function of the settings, a dict, and the seed.
 
     It returns a number, an Evaluation, a FitResult or a mapping from names to numbers.  If it has
-    an argument ``folder``, it is given the folder of the run, for files by which it can go on with
-    a run that was interrupted.
+    an argument ``folder``, it receives the folder of the run, for files from which it can continue
+    an interrupted run.
     """
 
     reference: str

@@ -8,13 +8,13 @@ from evsim.training.fitting import FitResult
 
 
 def tested(outcome: Evaluation) -> Measures:
-    """What is told of a test."""
+    """The measures of a test."""
     accuracy = {} if outcome.accuracy is None else {"accuracy": outcome.accuracy}
     return {**accuracy, "loss": outcome.loss, "samples": len(outcome.losses)}
 
 
 def trained(result: FitResult) -> Measures:
-    """What is told of training; of the best epoch, as far as it is known."""
+    """The measures of training, in the best epoch as far as it is known."""
     measures: Measures = {"best_epoch": result.best_epoch, "epochs": len(result.history)}
     if result.best_epoch:
         best = result.history[result.best_epoch - 1]

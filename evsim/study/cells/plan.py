@@ -1,4 +1,4 @@
-"""What a run of a study is, for whatever it is a run of."""
+"""What a run of a study is, whatever it runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RunPlan:
     Parameters
     ----------
     settings : dict
-        All settings but the seed.
+        All settings except the seed.
     seed : int
     folds : int, "groups" or None
     fold : str or None
@@ -41,7 +41,7 @@ class RunPlan:
 
 @dataclass(frozen=True)
 class RunMeans:
-    """What a run is carried out with: its engine, its folder, and what may stop it."""
+    """The means of a run: its engine, its folder, and what may stop it."""
 
     engine: Any
     folder: Path
@@ -68,4 +68,4 @@ class Subject(Protocol):
         """Compile what runs need, so that not every process of a machine has to."""
 
     def run(self, plan: RunPlan, means: RunMeans) -> Measures:
-        """Run once, or go on with a run that was interrupted."""
+        """Run once, or continue an interrupted run."""

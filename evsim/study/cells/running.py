@@ -1,4 +1,4 @@
-"""run_cell: what a process on any machine does for a study, which is to run one cell.
+"""run_cell: what a process on any machine does for a study, namely run one cell.
 
 Its argument and its result are plain values, so that any executor can send them.
 """
@@ -115,7 +115,7 @@ def run_cell(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def evsim_version() -> str:
-    """The version of this evsim, whose package stands above this one."""
+    """The version of this evsim."""
     return str(import_module("evsim").__version__)
 
 
@@ -155,7 +155,7 @@ def _run_locked(work: Work) -> Ended:
 
 
 def _run(work: Work) -> Ended:
-    """Run the cell, and write what came of it."""
+    """Run the cell and write its results."""
     started = time.monotonic()
     stop = StopWhenAsked(Path(work.study), work.run)
     try:
@@ -195,7 +195,7 @@ def _is_of_full_disk(error: BaseException) -> bool:
 
 
 def _seconds(work: Work, since_start: float) -> float:
-    """How long the run took, epochs before an interruption included."""
+    """How long the run took, including epochs before an interruption."""
     try:
         lines = (work.folder.path / "metrics.jsonl").read_text().splitlines()
         return max(since_start, float(sum(json.loads(line)["seconds"] for line in lines)))
@@ -223,14 +223,14 @@ _watching = threading.Lock()
 
 
 def end_with_parent() -> None:
-    """End this process, as SIGTERM does, when the one that started it has been killed.
+    """End this process, as SIGTERM does, when the process that started it has been killed.
 
-    A process of a pool would otherwise finish its cell, and then wait for work for ever.
+    A process of a pool would otherwise finish its cell and then wait for work forever.
     """
     import multiprocessing
 
     parent = multiprocessing.parent_process()
-    # joblib's processes know no sentinel of their parent; they end by themselves when idle.
+    # joblib's processes have no sentinel of their parent; they end by themselves when idle.
     if parent is None or parent.sentinel is None or not _watching.acquire(blocking=False):
         return
 

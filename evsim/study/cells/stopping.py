@@ -1,4 +1,4 @@
-"""How a study that is stopped tells the processes that run its cells, wherever they are."""
+"""How a stopped study informs the processes that run its cells, wherever they are."""
 
 from __future__ import annotations
 

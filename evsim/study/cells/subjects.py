@@ -24,9 +24,9 @@ _WHAT = (
 def subject_of(given: Any) -> Subject:
     """The subject that a user gives: a task's module, an experiment or a function.
 
-    Text "module:name" stands for what a module has under that name.
+    The text "module:name" stands for the object of that name in a module.
 
-    Raises TypeError and ValueError for what other processes cannot find.
+    Raises TypeError or ValueError for what other processes cannot find.
     """
     if isinstance(given, str):
         return subject_named(given)

@@ -12,9 +12,9 @@ from evsim.study.executors.protocol import Runner
 
 
 def runner_for(executor: Any, processes: Any, threads: int) -> Runner:
-    """What runs cells on an executor, or on processes of this machine without one.
+    """The runner of cells on an executor, or without one on processes of this machine.
 
-    Raises TypeError for what is no executor.
+    Raises TypeError for anything that is not an executor.
     """
     if executor is None:
         if processes is None:

@@ -18,7 +18,7 @@ class Futures:
     workers = None
 
     def __init__(self, executor: Any) -> None:
-        # A cluster of Dask has a client, and a client an executor that runs equal calls anew.
+        # A Dask cluster has a client, and a client has an executor that runs equal calls anew.
         if hasattr(executor, "get_client"):
             executor = executor.get_client()
         if hasattr(executor, "get_executor"):

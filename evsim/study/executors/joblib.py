@@ -11,7 +11,7 @@ from evsim.study.executors.protocol import Ends, check_importable, ended, lost, 
 
 
 class Joblib:
-    """A ``joblib.Parallel``; one with ``return_as="generator"`` tells of each cell as it ends."""
+    """A ``joblib.Parallel``; with ``return_as="generator"`` it reports each cell as it ends."""
 
     def __init__(self, parallel: Any) -> None:
         self.parallel = parallel

@@ -26,7 +26,7 @@ IN_VAIN = 2
 """How often processes may die before any of them has begun a cell."""
 
 IN_FLIGHT = 2
-"""Cells for each worker that are submitted at once: few, so that the pool is soon stopped."""
+"""Cells for each worker that are submitted at once: few, so that the pool stops quickly."""
 
 
 class _Context(SpawnContext):
@@ -44,7 +44,7 @@ class _Context(SpawnContext):
 
 @dataclass
 class _Deaths:
-    """How often workers died with a cell after it had so many epochs."""
+    """How often workers died with a cell after that number of epochs."""
 
     epochs: int = -1
     count: int = 0
@@ -53,9 +53,9 @@ class _Deaths:
 class ProcessPool:
     """Processes on this machine.
 
-    If one dies, those that are left are ended, and all begin anew with what is not finished; cells
-    go on from their last epoch.  A cell with which ``DEATHS`` processes die, without an epoch in
-    between, has failed.
+    If one dies, the others are ended, and all begin anew with what is not finished; cells continue
+    from their last epoch.  A cell with which ``DEATHS`` processes die, without an epoch in between,
+    has failed.
     """
 
     def __init__(self, processes: int) -> None:
@@ -84,7 +84,7 @@ class ProcessPool:
             yield from self._until_it_breaks(waiting, tick)
 
     def _until_it_breaks(self, waiting: deque[Work], tick: Callable[[], None]) -> Ends:
-        """Run cells until none is waiting or a process has died; those to run again are waiting."""
+        """Run cells until none is waiting or a process has died; cells to run again then wait."""
         context = _Context()
         pool = ProcessPoolExecutor(self.workers, context, initializer=_begin_worker)
         running: dict[Future[Any], Work] = {}
@@ -121,9 +121,9 @@ class ProcessPool:
         return False
 
     def _sorted_out(self, running: dict[Future[Any], Work], waiting: deque[Work]) -> Ends:
-        """Let cells wait again that a broken pool has left; yield those that have failed.
+        """Queue the cells again that a broken pool has left; yield those that have failed.
 
-        Cells whose process died come last, so that one which kills its process delays no other.
+        Cells whose process died come last, so that a cell that kills its process delays no others.
         """
         self._check_begins(running)
         for work in reversed(running.values()):

@@ -1,4 +1,4 @@
-"""What a study needs of an executor."""
+"""What a study needs from an executor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evsim.study.cells.folder import Failure
 from evsim.study.cells.running import Ended, Work
 
 POLL = 0.05
-"""Seconds between two looks at what has ended."""
+"""Seconds between two checks of what has ended."""
 
 
 Ends = Generator[tuple[Work, Ended], None, None]
@@ -37,7 +37,7 @@ class Runner(Protocol):
 
 
 def outcome_of(future: Any, work: Work) -> Ended:
-    """How a cell ended whose future is done; raises BrokenExecutor if none can run any more."""
+    """How the cell of a finished future ended; BrokenExecutor if no cell can run any more."""
     try:
         return ended(future.result())
     except BrokenExecutor:
@@ -53,7 +53,7 @@ def ended(result: dict[str, Any]) -> Ended:
 
 
 def lost(error: BaseException, work: Work) -> Ended:
-    """What becomes of a cell whose worker raised or died: it is tried again at the next start."""
+    """The outcome of a cell whose worker raised or died: it is tried again at the next start."""
     name = getattr(error, "name", None)
     if isinstance(error, ModuleNotFoundError) and str(name).partition(".")[0] == "evsim":
         error = RuntimeError(

@@ -1,4 +1,4 @@
-"""Pictures of motion detection: learned delays beside those that geometry asks for."""
+"""Pictures of motion detection: learned delays beside those that geometry requires."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def steps_off(row: Row, velocity: float, delays: np.ndarray) -> np.ndarray:
-    """How far the step of the delay from a receptor to its neighbour is from geometry, in ms.
+    """By how many ms the step in delay from a receptor to its neighbour differs from geometry.
 
     ``delays`` has shape (units,); the result, (channels, receptors - 1), is not negative.  Geometry
-    asks that a delay and the time of the bar have the same sum at both.
+    requires that the sum of the delay and the time of the bar be the same at both.
     """
     sums = (delays + row.passages(np.array([velocity]))[0]).reshape(row.channels, row.receptors)
     off: np.ndarray = np.abs(np.diff(sums, axis=1))
@@ -32,9 +32,9 @@ def delay_lines(
     weights: np.ndarray,
     names: Sequence[str],
 ) -> Figure:
-    """The delay of each receptor to each detector, on lines of the slope that geometry asks for.
+    """The delay from each receptor to each detector, on lines of the slope that geometry requires.
 
-    A bar that crosses a part of the row needs delays on one line in this part only.
+    If bars cross only a part of the row, delays need to lie on one line only within such a part.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def delay_lines(
     velocities : array, shape (detectors,)
         The velocity of each detector's class, in degrees per second.
     delays, weights : array, shape (detectors, units)
-        A dot's area is in proportion to the size of the weight.
+        A dot's area is proportional to the size of the weight.
     names : sequence of str
         The name of each detector's class.
     """

@@ -36,7 +36,7 @@ def jeffress_line(
     latencies: np.ndarray,
     task: tuple[float, float],
 ) -> Figure:
-    """The delays of each detector beside those that geometry asks for, and when detectors spike.
+    """The delays of each detector beside those that geometry requires, and when detectors spike.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def _draw_tuning(
     latencies: np.ndarray,
     task: tuple[float, float],
 ) -> None:
-    """When some of the detectors spike against the ITD, and when the first of all does."""
+    """Spike times of some detectors against the ITD, and the first spike time of all detectors."""
     shown = range(0, places.size, max(1, places.size // 5))
     for colour, unit in zip(COLOURS * 2, shown, strict=False):
         latency = np.where(np.isfinite(latencies[:, unit]), latencies[:, unit], np.nan)

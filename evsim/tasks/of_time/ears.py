@@ -1,4 +1,4 @@
-"""What the fibres of two ears say of a sound that reaches one ear before the other.
+"""The spikes of the fibres of two ears for a sound that reaches one ear before the other.
 
 The interaural time difference (ITD) is how much later the sound reaches the right ear than the left
 one.  A sound is a list of instants, clicks or cycles of a tone, at which a fibre may spike.
@@ -24,7 +24,8 @@ class Sound:
     Parameters
     ----------
     instants : tuple of float
-        In ms: the clicks, or the moment in each cycle of a tone to which spikes are locked.
+        In ms: the times of the clicks, or the time in each cycle of a tone to which spikes are
+        locked.
     spike_probability : float
         The probability in (0, 1] that a fibre spikes at an instant.
     """
@@ -34,12 +35,12 @@ class Sound:
 
     @classmethod
     def clicks(cls, number: int, interval: float) -> Sound:
-        """So many clicks, ``interval`` ms apart; every fibre spikes at each of them."""
+        """A number of clicks, ``interval`` ms apart; every fibre spikes at each of them."""
         return cls(tuple(interval * click for click in range(number)))
 
     @classmethod
     def tone(cls, frequency: float, cycles: int, spike_probability: float) -> Sound:
-        """So many cycles of a tone of ``frequency`` Hz; a fibre spikes in some of them."""
+        """A number of cycles of a tone of ``frequency`` Hz; a fibre spikes in some of them."""
         period = 1000.0 / frequency
         return cls(tuple(period * cycle for cycle in range(cycles)), spike_probability)
 
@@ -57,13 +58,13 @@ def heard(
     """The spikes of both ears for each sample: fibres of the left ear first, then of the right.
 
     The sound reaches the left ear half the ITD before ``arrivals`` and the right ear half the ITD
-    after.  Onset and cycles come later together, as they do in a free field.
+    after.  Onset and cycles are delayed by the same time, as in a free field.
 
     Parameters
     ----------
     sound : Sound
     itds : array, shape (samples,)
-        In ms; positive where the left ear hears first.
+        In ms; positive if the sound reaches the left ear first.
     arrivals : array, shape (samples,)
         When the sound would reach the middle of the head, in ms.
     fibres : int
@@ -86,7 +87,7 @@ def heard(
     fibres = checked_count(fibres, "fibres", 1)
     check_is(generator, "generator", np.random.Generator, "give numpy.random.default_rng(seed)")
     ears = np.repeat([-0.5, 0.5], fibres)
-    # A row for each sample, a column for each fibre, and an instant behind each.
+    # The axes are samples, fibres and instants.
     times: Any = arrivals[:, None, None] + itds[:, None, None] * ears[:, None]
     times = times + np.asarray(sound.instants)
     times = times + generator.normal(0.0, jitter, times.shape)

@@ -1,4 +1,4 @@
-"""What a row of receptors says of a bar that passes over it.
+"""The spikes of a row of receptors for a bar that passes over it.
 
 A receptor spikes when the leading edge of the bar reaches it; with an OFF channel, a second unit
 spikes when the trailing edge does.  Positions are in degrees of the visual field.
@@ -26,7 +26,7 @@ class Row:
     spacing : float
         From one receptor to the next, in degrees.
     off_width : float, optional
-        The width of bars in degrees, if receptors also tell the trailing edge; by default they do
+        The width of bars in degrees, if receptors also signal the trailing edge; by default they do
         not.
     """
 
@@ -36,7 +36,7 @@ class Row:
 
     @property
     def channels(self) -> int:
-        """1 for the leading edge alone, 2 with the trailing edge."""
+        """1 for the leading edge only, 2 with the trailing edge."""
         return 1 if self.off_width is None else 2
 
     @property
@@ -52,10 +52,10 @@ class Row:
         return positions
 
     def passages(self, velocities: np.ndarray) -> np.ndarray:
-        """When the bar tells each unit, in ms, shape (samples, units).
+        """When the edge of each unit passes its receptor, in ms, shape (samples, units).
 
-        Times are counted from when the leading edge is at position 0.  ``velocities``, shape
-        (samples,), are in degrees per second, positive from left to right.
+        Times are counted from the moment at which the leading edge is at position 0.
+        ``velocities``, shape (samples,), are in degrees per second, positive from left to right.
         """
         leading: np.ndarray = 1000.0 * self.positions / velocities[:, None]
         if self.off_width is None:
@@ -74,7 +74,7 @@ def seen(
     jitter: float,
     generator: np.random.Generator,
 ) -> SpikeTrains:
-    """The spikes of a row of receptors for each sample, a bar that crosses a part of the row.
+    """The spikes of a row of receptors; in each sample, a bar crosses a part of the row.
 
     Parameters
     ----------

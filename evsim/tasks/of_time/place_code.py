@@ -1,8 +1,8 @@
-"""A value that a row of units tells by which of them spikes first, and its squared error.
+"""A value that a row of units encodes by which of them spikes first, and its squared error.
 
-Each unit stands for a value, its place.  The value that the units tell is the mean of all places,
+Each unit stands for a value, its place.  The value that the units encode is the mean of all places,
 weighted by the softmax of minus the first spike times.  It is differentiable, does not change if
-all spikes come later together, and can lie between two places.  Kendall et al., *End-to-end
+all spikes come later by the same time, and can lie between two places.  Kendall et al., *End-to-end
 learning of geometry and context for deep stereo regression* (2017), read the displacement of two
 images in this way (their equation 1, soft argmin).
 """
@@ -25,7 +25,7 @@ from evsim.readouts import FirstSpike
 @helpful
 @dataclass(frozen=True)
 class PlaceCodeMSE(Loss):
-    """Half the squared error of the value that first spikes t tell, ``1/2 (v - target)^2``.
+    """Half the squared error of the value that first spikes t encode, ``1/2 (v - target)^2``.
 
     ``v = sum p_k place_k`` with ``p = softmax(-t / tau)``.  The labels are the targets, float of
     shape (batch,), NaN where there is none.  A missing spike counts as one at the end of the trial
@@ -36,7 +36,7 @@ class PlaceCodeMSE(Loss):
     places : tuple of float
         What each output unit stands for, at least two finite numbers.
     tau : float
-        In ms, > 0: how much later than the first a spike may be and still have a say.
+        In ms, > 0: how much later than the first a spike may come and still count.
     readout : FirstSpike
 
     Raises
@@ -73,7 +73,7 @@ class PlaceCodeMSE(Loss):
 
     @np.errstate(under="ignore")
     def told(self, values: NDArray[np.float64], duration: float) -> NDArray[np.float64]:
-        """The value that the first spikes tell, shape (batch,); ``values`` is (batch, units)."""
+        """The value that the first spikes encode, shape (batch,); ``values`` is (batch, units)."""
         told: NDArray[np.float64] = self.shares(values, duration) @ np.array(self.places)
         return told
 

@@ -1,4 +1,4 @@
-"""What the settings of both tasks have in common: trials as long as their stimuli ask for."""
+"""What the settings of both tasks have in common: trials long enough for their stimuli."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StimulusSettings(GeneratedSettings, ABC):
-    """Settings of tasks on stimuli; of each pair ``in_order`` the first is not the larger."""
+    """Settings of tasks on stimuli; in each pair of ``in_order``, the first is not the larger."""
 
     in_order: ClassVar[tuple[tuple[str, str], ...]]
 
@@ -35,7 +35,7 @@ class StimulusSettings(GeneratedSettings, ABC):
     @property
     @abstractmethod
     def long_enough(self) -> float:
-        """The length in ms of a trial in which every stimulus and every response has its place."""
+        """The length in ms of a trial that holds every stimulus and every response."""
 
     def hyperparameters(self) -> Self:
         """The settings with the length of a trial."""

@@ -17,7 +17,7 @@ SHORTER = (
 def slow_ease_in(
     optimizers: Mapping[str, Optimizer], steps: int, batches: int, *, augmented: bool
 ) -> str | None:
-    """What to say of an ease-in that takes more than half of the run; None if there is none.
+    """The message on an ease-in that takes more than half of the run; None if there is none.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def slow_ease_in(
 
 
 def shorter_ease_in(given: Mapping[str, Optimizer], in_run: Mapping[str, Optimizer]) -> str | None:
-    """What to say of an ease-in that is faster because of its ``share``; None if there is none.
+    """The message on an ease-in that is faster because of its ``share``; None if there is none.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def shorter_ease_in(given: Mapping[str, Optimizer], in_run: Mapping[str, Optimiz
 
 
 def ended_in_ease_in(optimizers: Mapping[str, Optimizer], done: int) -> str | None:
-    """What to say where a run ended, after ``done`` batches, at less than half of a rate."""
+    """The message on a run that ended, after ``done`` batches, at less than half of a rate."""
     slow = _slowest(optimizers)
     if slow is None or not done:
         return None
@@ -80,7 +80,7 @@ def ended_in_ease_in(optimizers: Mapping[str, Optimizer], done: int) -> str | No
 
 
 def _slowest(optimizers: Mapping[str, Optimizer]) -> tuple[str, EaseIn] | None:
-    """The ease-in that takes the most steps, and whose learning rate it is."""
+    """The ease-in that takes the most steps, and the name of its learning rate."""
     eased = [
         (name, schedule)
         for name, optimizer in optimizers.items()

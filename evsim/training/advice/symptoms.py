@@ -1,4 +1,4 @@
-"""What the records of the epochs show of a run that does not learn, each said once."""
+"""What the records of the epochs show of a run that does not learn, each reported once."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from evsim.training.tally import Tally
 from evsim.training.task import Task
 
 PATIENCE = 3
-"""Epochs in which a silent layer that something pulls may stay silent, spike counts may grow or all
-samples may be in one class, without a word."""
+"""Epochs without a warning in which a silent layer that something pulls may stay silent, spike
+counts may grow or all samples may be in one class."""
 
 GROWTH = 1.2
-"""Spike counts that grow by this factor in each of these epochs may go on growing."""
+"""Spike counts that grow by this factor in each of these epochs may keep growing."""
 
 OF_TASKS = "existence=1 in the settings of a task"
 
 LITTLE = 0.1
-"""This part of the way from guessing to no mistakes is little."""
+"""Up to this part of the way from guessing to no mistakes, a run has learned little."""
 
 FEWEST_SAMPLES = 10
 """The smallest number of samples for which classes are counted."""
 
 
 class Symptoms:
-    """Finds what goes wrong in a training run, and says each thing once.
+    """Finds what goes wrong in a training run, and reports each problem once.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Symptoms:
         self._told: set[str] = set()
 
     def after_epoch(self, history: Sequence[EpochRecord], tally: Tally) -> list[str]:
-        """What to say after an epoch; ``history`` ends with its record."""
+        """The messages after an epoch; ``history`` ends with its record."""
         epoch = f"epoch {history[-1].epoch}: "
         found = {**self._silence(history), **self._growth(history), **self._one_class(tally)}
         new = {key: text for key, text in found.items() if key not in self._told}
@@ -57,10 +57,10 @@ class Symptoms:
     def _silence(self, history: Sequence[EpochRecord]) -> dict[str, str]:
         """Populations without a spike: no gradient of spikes can make them spike again.
 
-        Those that the loss or ``silent_lift`` makes spike are given some epochs.
+        Those that the loss or ``silent_lift`` makes spike get a few epochs before a warning.
         """
         told: dict[str, str] = {}
-        if not history[-1].arrivals:  # without input, which is said before training
+        if not history[-1].arrivals:  # without input, which is reported before training
             return told
         for name in history[-1].silent_units:
             wait = PATIENCE if name in self._pulled or name in self.task.lift else 1
@@ -87,7 +87,7 @@ class Symptoms:
         return f"{add_existence(name)} ({OF_TASKS}), or lift silent units, silent_lift=0.002"
 
     def _growth(self, history: Sequence[EpochRecord]) -> dict[str, str]:
-        """Populations of which units spike more often in each epoch, and often already.
+        """Populations whose units already spike often, and more often in each epoch.
 
         Often is more than once per membrane time constant.
         """
@@ -116,7 +116,7 @@ class Symptoms:
         return f"add a rate regulariser, evsim.RateRegulariser({name!r}, strength=1e-6)"
 
     def _one_class(self, tally: Tally) -> dict[str, str]:
-        """All samples in the same class for some epochs, though they belong to several."""
+        """All samples in the same class for some epochs, although they belong to several."""
         self._only_classes.append(_only_class(tally))
         found = self._only_classes[-1]
         if found is None or self._only_classes[-PATIENCE:] != [found] * PATIENCE:
@@ -128,12 +128,12 @@ class Symptoms:
         }
 
     def at_end(self, history: Sequence[EpochRecord]) -> list[str]:
-        """What to say of the results of a run."""
+        """The messages on the results of a run."""
         accuracy, labels = history[-1].accuracy if history else None, self.task.data.labels
         if accuracy is None or len(labels) < FEWEST_SAMPLES:
             return []
         share = float(np.bincount(labels).max() / len(labels))
-        # Guessing is right in a binomial number of samples; three standard deviations of it.
+        # Three standard deviations of the binomial number of samples that guessing gets right.
         chance = 3 * np.sqrt(share * (1 - share) / len(labels))
         if share == 1 or accuracy > share + max(chance, LITTLE * (1 - share)):
             return []
@@ -152,5 +152,5 @@ def _only_class(tally: Tally) -> int | None:
     if predicted is None or labels is None or predicted.size < FEWEST_SAMPLES:
         return None
     if predicted[0] < 0 or np.any(predicted != predicted[0]) or np.all(labels == labels[0]):
-        return None  # that no output spikes is said as the silence of that population
+        return None  # silent outputs are reported as the silence of that population
     return int(predicted[0])

@@ -4,7 +4,7 @@
 class TrainingWarning(UserWarning):
     """A training run that does not learn, or that will not.
 
-    Before training: a learning rate that eases in for most of the run.  After an epoch, where no
-    progress is shown: all samples in one class, spike counts that keep growing.  At the end: an
-    accuracy that is that of guessing.
+    Before training, this is a learning rate that eases in for most of the run.  After an epoch, if
+    no progress is shown, it is all samples in one class, or spike counts that keep growing.  At the
+    end, it is an accuracy no better than guessing.
     """

@@ -22,7 +22,7 @@ def adam_step(
 ) -> None:
     """Move values down the gradient and update both moments, all float64, (numbers,).
 
-    ``of_first`` and ``of_second`` are the parts of the moments that gradients have filled so far.
+    ``of_first`` and ``of_second`` are the total weights of the gradients in the moments so far.
     """
     for i in range(values.size):
         slope = gradient[i]
