@@ -4,7 +4,7 @@
 
 ``iaf_psc_exp_ps`` has evsim's equations and spikes between its steps of 1 ms, but it checks only at
 steps and arrivals whether V is above the threshold.  Each neuron here gets one spike that takes V
-above it for a short time.  NEST's delays are at least one step, so the neurons' clock is late.
+above it for a short time.  NEST's delays are at least one step; all its times are two steps late.
 """
 
 import nest

@@ -418,7 +418,7 @@ class SpikeTrains(FrozenArrays):
         """Count the spikes of each unit in each time step, int64, shape (batch, steps, units).
 
         A spike at t is counted in step floor(t / dt); if t differs from n dt only by rounding, it
-        is counted in step n.  So this is the inverse of ``SpikeTrains.from_raster``.
+        is counted in step n.  For spikes at whole steps this is the inverse of ``from_raster``.
 
         Parameters
         ----------

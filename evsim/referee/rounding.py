@@ -8,7 +8,8 @@ from evsim.referee.matching import SpikeMatches
 from evsim.referee.unit_trace import Activity, UnitTrace
 
 UNITS_IN_THE_LAST_PLACE = 64.0
-"""A time may be off by this many of the trial's duration, a voltage by as many of the threshold."""
+"""A time may be off by this many units in the last place of the trial's duration, a voltage by as
+many of the threshold or of I at the spike, whichever is larger."""
 
 NUMBERS = (("float64", np.float64), ("float32", np.float32))
 

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 Kind = Literal["appears", "vanishes", "leaves", "meets an arrival", "release meets an arrival"]
 
 _SMALL = 1e-7
-"""How much of a step is tried, relative to the parameters, to see how fast each margin shrinks."""
+"""The change of the parameters, relative to their size, that shows how fast each margin shrinks."""
 
 _SMALLER = 1e-3
-"""The factor by which this is reduced if the pattern already changes there."""
+"""The factor by which this change is reduced if the pattern already changes within it."""
 
 _TRIES = 3
 
@@ -120,9 +120,9 @@ def nearest_change(
 ) -> NearestChange:
     """The first change of the pattern of spikes along a step of the parameters, to first order.
 
-    The margins of all spikes and silences are measured for the parameters of the run and a ten
-    millionth of the way along the step, where the pattern is the same.  The differences show how
-    fast each margin shrinks.  This takes one more simulation.
+    The margins of all spikes and silences are measured for the parameters of the run and for a small
+    part of the step, so small that the pattern is the same.  The differences show how fast each
+    margin shrinks.  This takes one more simulation.
 
     Parameters
     ----------

@@ -121,7 +121,7 @@ class Settings(StimulusSettings):
 
     detectors: int = 21
     """The number of coincidence detectors. Their places are spaced evenly over the range of time
-    differences, and a tenth of it beyond on both sides."""
+    differences, and a tenth of the largest difference beyond it on both sides."""
 
     duration: float | None = None
     """The length of a trial in ms. By default a whole number of ms, 2 ms after the latest possible

@@ -153,15 +153,15 @@ class SpeechSettings(HiddenLayerSettings):
     40 in small."""
 
     batch_size: int | None = None
-    """The number of samples in a batch. By default 256 in delay learning (D), otherwise 32 (L,
-    small)."""
+    """The number of samples in a batch. By default 256 in delay learning (D), in small 8,
+    otherwise 32 (L)."""
 
     weight_rate: float | None = None
     """The learning rate of the weights. By default 0.001, but in the loss comparison 0.002 for the
     losses sum, xent and max (L, D), and 0.01 in small."""
 
     delay_rate: float | None = None
-    """The learning rate of the delays in ms. By default 0.1 (D), in small 2."""
+    """The learning rate of the delays in ms. By default 0.1 (D), in small 0.5."""
 
     tau_rate: float | None = None
     """The learning rate of the time constants in ms. By default that of the weights, as in the

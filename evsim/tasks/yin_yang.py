@@ -5,7 +5,9 @@ table and the program published with D disagree, the setting says which one its 
 Where the default follows neither, it was chosen by validation accuracy.
 
 D is Mészáros, Knight, Nowotny, *Efficient event-based delay learning in spiking neural networks*;
-L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with EventProp*.
+L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with EventProp*;
+W is Wunderlich, Pehle, *Event-based backpropagation can compute exact gradients for spiking neural
+networks*.
 """
 
 from __future__ import annotations

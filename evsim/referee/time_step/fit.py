@@ -154,7 +154,11 @@ def _euler_fit(
     errors: NDArray[np.float64],
     step: float,
 ) -> list[StepFit]:
-    """The fit of Euler's method, in a list that is empty if the step is too long for it."""
+    """The fit of Euler's method, in a list.
+
+    The list is empty if the step is too long for Euler's method, or if too few spikes stay close to
+    their exact times.
+    """
     followed = followed_by_euler(history.network, step)
     if followed is None:
         return []
