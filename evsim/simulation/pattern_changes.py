@@ -120,7 +120,7 @@ def nearest_change(
 ) -> NearestChange:
     """The first change of the pattern of spikes along a step of the parameters, to first order.
 
-    The margins of all spikes and silences are measured for the parameters of the run and for a small
+    The margins of all spikes and silences are measured for the parameters of the run and for a
     part of the step, so small that the pattern is the same.  The differences show how fast each
     margin shrinks.  This takes one more simulation.
 
