@@ -97,7 +97,7 @@ class GridLayout(Brief):
         return connections_of(self.components)
 
     def place(self, population: str) -> tuple[int, int, int]:
-        """The component of a population (not an input), its first column and that after its last."""
+        """The component, first column and end of the columns of a population (not an input)."""
         for index, candidate in enumerate(self.network.populations):
             if candidate.name != population:
                 continue
