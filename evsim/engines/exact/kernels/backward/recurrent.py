@@ -69,7 +69,7 @@ PROGRESS = record(
         ("tau_syn", np.float64),
     ]
 )
-"""How far a unit has been pulled back, stored next to what each arrival needs.
+"""How far a unit has been pulled back, stored together with what each arrival at it needs.
 
 ``free_at`` is -1 if no refractory period is left, or once it has been entered.
 """
