@@ -311,8 +311,8 @@ def restart_gradient(drive: float, lambda_v: float) -> float:
 def voltage_gradient(lambda_v: float, tau_mem: float) -> float:
     """``dL/dV = -tau_mem lambda_V`` for a change of V at a time and its effect afterwards.
 
-    The gradient with respect to the start is this at time 0.  To the gradient with respect to the
-    reset, each spike adds this at the time when V starts to move again.
+    Its value at time 0 is the gradient with respect to the start.  Each spike adds its value at the
+    time when V starts to move again to the gradient with respect to the reset.
     """
     return -tau_mem * lambda_v
 

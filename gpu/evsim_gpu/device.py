@@ -95,8 +95,9 @@ class GridSources(Brief):
     limit : float
         The largest |lambda_V-| at an emission.
     reset_gradient, start_gradient : float64, (batch, units)
-        The direct derivatives of each sample's loss with respect to reset and start, where V is
-        read while it is held at the reset and at the start of the trial; devices do not need them.
+        The direct derivatives of each sample's loss with respect to reset and start, from readings
+        of V while it is held at the reset, and at the start of the trial.  Devices do not need
+        them.
 
     All other reals are in the engine's precision.
     """

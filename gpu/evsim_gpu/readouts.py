@@ -51,8 +51,8 @@ def held_weights(
 ) -> np.ndarray:
     """``(1/T) * integral of w(t) dt`` over the refractory periods of LIF units, (batch, units).
 
-    Times the reset, it is the contribution of V there to a weighted mean, which ``mean_form``
-    leaves out.  ``units`` are those of the population among the units of all.
+    Multiplied by the reset, it is the contribution of V there to a weighted mean, which
+    ``mean_form`` leaves out.  ``units`` are those of the population among the units of all.
     """
     steps = layout.steps
     per_step = [lif.weighting_integral(0.0, layout.dt, form.rate, slope) for slope in (0.0, 1.0)]
@@ -162,7 +162,7 @@ class SampleWeights(Brief):
     def time_constant_slopes(self, states: States, cotangents: np.ndarray) -> np.ndarray:
         """Derivatives of each sample's ``sum(cotangents * V)`` by tau_mem and tau_syn.
 
-        They start from fixed V and I at the grid points, (2, batch, units).
+        V and I at the grid points are held fixed; the shape is (2, batch, units).
         """
         slopes = np.zeros((2, states.voltage.shape[0], cotangents.shape[1]))
         voltage = states.voltage[self.sample, self.step]

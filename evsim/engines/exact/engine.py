@@ -64,7 +64,7 @@ class Exact(PiecewiseEngine):
         Whether to check the result of every run: V, computed in closed form from the arrivals at
         the unit, must be at the threshold at each spike and never above it; refractory periods
         must be kept; and as many arrivals must be found as were sent.  An ``EngineError`` says
-        what does not hold.  A run then takes about twice as long.
+        what does not hold.  With these checks a run takes about twice as long.
     pieces : int, optional
         The number of pieces of equal size into which a batch is cut.  One thread works on each
         piece, which needs the memory of a gradient; processes share whole pieces.  By default, the

@@ -55,7 +55,7 @@ class Sources(NamedTuple):
     Parameters
     ----------
     of_unit : array of int, shape (units of all populations,)
-        The group to whose sources a unit belongs; arbitrary for units that are not read.
+        The group whose sources apply to a unit; arbitrary for units that are not read.
     first_read, last_read : arrays, shape (groups,)
     rate, slope : arrays, shape (units of all populations,)
     voltage_cotangent, peak_cotangent, phantom : arrays, shape (batch, units of all populations)

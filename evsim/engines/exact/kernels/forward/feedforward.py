@@ -30,8 +30,8 @@ def may_reach_threshold(
 ) -> bool:
     """Whether V may reach the threshold before the next arrival.
 
-    V is at most what it would become from its start and the current.  If the threshold is not above
-    rest, V that exceeds it does not fall below it again before the next arrival.
+    V is bounded by what its start and the current alone can produce.  If V exceeds a threshold that
+    is not above rest, it does not fall below it again before the next arrival.
     """
     if threshold <= 0.0:
         rounding = 1e-9 * (abs(voltage) + abs(current) - threshold)
