@@ -48,7 +48,7 @@ def _versions() -> dict[str, str]:
 
 
 def check_same_values(ranks: Ranks, digest: str, machines: list[Machine], place: str) -> None:
-    """Refuse ranks whose parameters are no longer the same; ``digest`` is that of this rank's.
+    """Refuse ranks whose parameters now differ; ``digest`` is that of this rank's parameters.
 
     Every rank computes them in the same way, so different bits come from different processors or
     libraries.

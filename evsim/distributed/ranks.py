@@ -34,7 +34,7 @@ class Ranks(ABC):
 
     @abstractmethod
     def session(self) -> AbstractContextManager[None]:
-        """Like ``together``, for everything that the ranks do; signals do not separate them."""
+        """Like ``together``, for everything that the ranks do; signals leave them in step."""
 
     @abstractmethod
     def together(self) -> AbstractContextManager[None]:

@@ -1,6 +1,7 @@
 """How a spike arrives at the units of a component: it is added to the sums of its steps.
 
-An arrival takes effect at its exact time: its effect on V and I at the end of its step is added.
+An arrival takes effect at its exact time: what is added is its effect on V and I at the end of its
+step.
 """
 
 from __future__ import annotations
