@@ -57,7 +57,7 @@ NETWORKS: dict[str, Draw] = {
 
 
 def trial_with(net: evsim.Network, spikes: float) -> tuple[float, Exact]:
-    """The duration in ms of a trial with so many spikes, within a factor of 2, and its engine."""
+    """The duration in ms of a trial with so many spikes, up to a factor of 2, and its engine."""
     engine = Exact(threads=1, rate_limit=np.inf, spike_limit=int(2 * spikes))
     low, high = 0.0, UNLIMITED
     while True:

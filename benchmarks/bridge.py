@@ -1,4 +1,4 @@
-"""What PyTorch adds to a gradient: evsim.torch.Module against evsim.gradient, on Yin-Yang.
+"""The time that PyTorch adds to a gradient: evsim.torch.Module and evsim.gradient on Yin-Yang.
 
     python benchmarks/bridge.py [--batch 150] [--repetitions 200]
 
@@ -25,7 +25,7 @@ from evsim.torch import Module
 
 
 def both(samples: int) -> dict[str, Callable[[], dict[str, np.ndarray]]]:
-    """Functions that compute the gradients of a batch by evsim alone and by PyTorch."""
+    """Functions that compute the gradients of a batch with evsim only and with PyTorch."""
     work = with_delays(samples)
     loss = evsim.losses.FirstSpikeCrossEntropy(alpha=0.0)
     module = Module(work.network, loss.readout, work.duration, work.wrt, missing="end")
@@ -104,7 +104,7 @@ def _told(times: list[float]) -> str:
 
 
 def _more(times: dict[str, list[float]], name: str) -> str:
-    """By how much one way takes longer than the first, as the median of their ratios."""
+    """How much longer one way takes than the first, as the median of their ratios."""
     return f"{100 * (np.median(np.divide(times[name], next(iter(times.values())))) - 1):+.0f} %"
 
 

@@ -41,7 +41,7 @@ ENGINES = ("exact", "grid")
 
 @dataclass(frozen=True)
 class Setting:
-    """What is changed, one at a time."""
+    """The settings, one of which is changed at a time."""
 
     units: int = 128
     longest: float = 150.0  # ms, of the delays from the inputs
@@ -49,13 +49,13 @@ class Setting:
     threads: int = 1
 
     def engine(self, name: str) -> Engine:
-        """The engine with so many threads; the grid in float32, with steps of 1 ms."""
+        """The engine with this number of threads; the grid in float32, with steps of 1 ms."""
         if name == "exact":
             return Exact(threads=self.threads)
         return Grid(1.0, precision="float32", threads=self.threads)
 
     def work(self) -> Work:
-        """The network, whose units emit alike often whatever their number, and a batch."""
+        """A batch and the network, whose units emit equally often whatever their number."""
         delays = evsim.Uniform(0.0, self.longest) if self.longest > 0.0 else 0.0
         weight = 0.02 * (128 / self.units) ** 0.5
         network = evsim.Network(
@@ -142,7 +142,7 @@ Result = dict[str, Any]
 
 
 def table(results: Sequence[Result]) -> str:
-    """A row for each setting, with both engines beside each other."""
+    """A row for each setting, with both engines side by side."""
     rows = []
     for changed, values in SERIES.items():
         for value in values:
@@ -171,7 +171,7 @@ def _of(results: Sequence[Result], changed: str, value: float, engine: str) -> R
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Time and memory of both engines against each setting."""
+    """Draw time and memory of both engines against each setting."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -107,7 +107,7 @@ def gpu_shapes(hidden: int = 256, gain: float = 1.0) -> list[Shape]:
 
 
 def check(run: evsim.Run, others: Sequence[evsim.Run]) -> float:
-    """Check the results before they are timed; returns the number of arrivals per sample.
+    """Check the results before they are timed; return the number of arrivals per sample.
 
     The runs in ``others`` must have the same spikes.
     """
@@ -338,7 +338,7 @@ def measure_epoch(shape: Shape, data: evsim.Dataset, epochs: int, seconds: float
 
 
 def check_gpu(network: evsim.Network, few: evsim.Dataset) -> float:
-    """Compare spikes (identical) and gradients (up to rounding); the arrivals per sample."""
+    """Compare spikes (exactly) and gradients (up to rounding); return the arrivals per sample."""
     gpu, cpu = (
         gradient_of(network, few, Grid(DT, device, precision="float32"))
         for device in ("cuda", "cpu")
@@ -361,7 +361,7 @@ def memory_pool() -> Any:
 
 
 def train(network: evsim.Network, data: evsim.Dataset, epochs: int) -> list[float]:
-    """Train weights and delays; the seconds of each epoch."""
+    """Train weights and delays; return the seconds of each epoch."""
     result = evsim.fit(
         network,
         data,
@@ -405,7 +405,7 @@ def median(call: Callable[[], object], repeats: int) -> float:
 
 
 def markdown(rows: list[list[str]]) -> str:
-    """A Markdown table; the first row holds the names of the columns."""
+    """A Markdown table; the first row contains the names of the columns."""
     lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -35,7 +35,7 @@ SAMPLES = (4, 8, 16, 32)  # batch sizes for the comparison of threads
 LOSS = evsim.losses.CrossEntropy(evsim.readouts.Mean())
 RATE = 0.04  # spikes per channel and ms
 LONG = 1e6  # arrivals of a batch that is repeated
-TURNS = 10  # shorter batches
+TURNS = 10  # shorter batches, which take turns
 UNITS, TRIAL = 50, 200.0  # units of the network with longer trials; trial in ms of larger networks
 
 
@@ -49,7 +49,7 @@ def work(kind: str, way: str, arrivals: float, samples: int = 1) -> Work:
     a batch that is repeated.
     """
     if kind == "recurrent":
-        arrivals /= 2  # the hidden units cause the other half
+        arrivals /= 2  # the hidden units produce the other half
     if way == "longer trials":
         units, duration = UNITS, arrivals / (RATE * UNITS**2)
     else:
@@ -107,7 +107,7 @@ def measure(kind: str, way: str, arrivals: float) -> dict[str, float]:
 
 
 def repeated(work: Work, engine: Exact, seconds: float) -> list[float]:
-    """The times of 3 to 30 gradients; of one if it takes over five times ``seconds``."""
+    """The times of 3 to 30 gradients, or of one if it takes over five times ``seconds``."""
     times: list[float] = []
     turns = cycle(work.batches())
     while len(times) < 3 or (sum(times) < seconds and len(times) < 30):
@@ -255,7 +255,7 @@ def main() -> None:
 
 
 def draw_into(folder: Path, results: Sequence[tuple[str, str, dict[str, float]]]) -> Path:
-    """Draw the plot in a folder; returns its path."""
+    """Draw the plot in a folder and return its path."""
     path = folder / "growth.png"
     draw(results, path)
     return path

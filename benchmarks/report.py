@@ -30,7 +30,7 @@ FOLDER = Path(__file__).parent
 
 
 def main() -> None:
-    """Measure, or load earlier measurements; print the table, and write it into a page if asked."""
+    """Measure, or load earlier measurements; print the table, and optionally write it to a page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=1.0, help="for each measurement")
     parser.add_argument("--select", default="", help="the cases to run, as pytest's -k")

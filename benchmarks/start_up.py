@@ -2,10 +2,11 @@
 
     python benchmarks/start_up.py [--repeats 3]
 
-Each figure is for a fresh process: with an empty cache, so that everything that the gradient needs
-is compiled, and with the cache that the former has filled.  Results are checked before they are
-timed: the gradient of two samples agrees with that of the reference engine (for the grid
-approximately), and the process with a full cache computes the same bits as the one that compiles.
+Each figure is for a fresh process: first with an empty cache, so that everything that the gradient
+needs is compiled, then with the cache that this process has filled.  Results are checked before
+they are timed: the gradient of two samples must agree with that of the reference engine (for the
+grid, approximately), and the process with a full cache must compute the same bits as the one that
+compiles.
 The program prints medians of the elapsed time and of the CPU time; the latter varies less on a
 shared machine.
 """

@@ -46,7 +46,7 @@ MEASUREMENTS = [
 
 
 class Checked(NamedTuple):
-    """The work of a case after its checks, and what it has per sample."""
+    """The work of a case after its checks, and its counts per sample."""
 
     batches: list[Work]
     arrivals: float

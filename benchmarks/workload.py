@@ -16,9 +16,9 @@ from evsim.engines import Engine, Exact, Reference
 class Work:
     """A network, a batch of samples, and the loss.
 
-    ``training`` has the samples of all batches, of which ``spikes`` and ``labels`` are the first;
-    it is left out where there is only one.  ``optimizers`` are given if a whole training epoch is
-    timed, too.
+    ``training`` contains the samples of all batches; ``spikes`` and ``labels`` are the first batch.
+    It is left out if there is only one batch.  ``optimizers`` are given if a whole training epoch
+    is timed, too.
     """
 
     network: evsim.Network
@@ -143,7 +143,7 @@ def check_against_reference(work: Work) -> None:
 
 
 def check_delays(work: Work) -> None:
-    """Check that delays which are learned differ from each other, as they do after training.
+    """Check that learned delays differ from each other, as they do after training.
 
     With equal delays the units of a layer have their arrivals in one common order, and share the
     work of sorting them.

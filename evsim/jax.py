@@ -60,13 +60,13 @@ def reader(
     duration : float
         The trial is [0, duration] ms.
     wrt : iterable of str, or None
-        Which parameters the function takes: full names, or kinds such as "weight"; None for all.
+        Which parameters the function takes: full names, or kinds such as "weight"; None means all.
         The others keep the values of ``network``.
     engine : str or Engine
     missing : {"infinite", "end"}
-        What stands for a missing spike in readouts of spike times.  "infinite": infinity, without
-        gradient, whatever derivative JAX has computed there.  "end": the end of the trial; a
-        derivative makes a phantom spike there (L section 4.1: Nowotny, Turner, Knight).
+        What represents a missing spike in readouts of spike times.  "infinite": infinity, without
+        gradient, whatever derivative JAX has computed for it.  "end": the end of the trial; a
+        derivative creates a phantom spike there (L section 4.1: Nowotny, Turner, Knight).
 
     Raises
     ------
@@ -78,12 +78,12 @@ def reader(
 
 @helpful
 class Reader:
-    """The function that ``reader`` returns, with the parameters to begin with.
+    """The function that ``reader`` returns, with the initial parameters.
 
-    It is called with ``parameters``, a dict from the names of parameters to arrays, and ``spikes``:
-    SpikeTrains, or an array of spike times in ms of shape (batch, units) or (batch, units,
-    spikes) with infinity where there is no spike, or for several inputs a mapping from each name to
-    one of these.  It returns the values of the readout, for example (batch, units).
+    It is called with ``parameters``, a dict from the names of parameters to arrays, and ``spikes``.
+    These are SpikeTrains, or an array of spike times in ms of shape (batch, units) or (batch,
+    units, spikes) with infinity where there is no spike; for several inputs, a mapping from each
+    name to one of these.  It returns the values of the readout, for example (batch, units).
 
     Spike trains are constants.  An array of times has a gradient, and may change from call to call
     under ``jax.jit`` without compiling again; ``padded_times`` makes one from spike trains.
@@ -119,7 +119,7 @@ class Reader:
 
     @property
     def parameters(self) -> dict[str, jax.Array]:
-        """The values of the parameters in the network that was given, to begin with.
+        """The values of the parameters in the given network, as initial values.
 
         A sparse weight is the array of its stored entries.
         """
@@ -209,7 +209,7 @@ class Reader:
         parameters: Mapping[str, Any],
         times: Mapping[str, Any],
     ) -> tuple[Run, dict[str, TimesAsTrains]]:
-        """The run for some values, from memory if it was among the last."""
+        """The run for some values, reused if it is among the most recent."""
         arrays = {
             kind: {name: np.asarray(array, np.float64) for name, array in given.items()}
             for kind, given in (("parameters", parameters), ("times", times))
@@ -274,7 +274,7 @@ def _function(read: Reader, trains: Mapping[str, SpikeTrains]) -> Any:
 
     def values(parameters: dict[str, Any], times: dict[str, Any]) -> Any:
         batch = read.batch_size(trains, times)
-        dtype = jnp.result_type(float)  # float64 only if JAX is told so
+        dtype = jnp.result_type(float)  # float64 only if enabled in JAX
         shape = jax.ShapeDtypeStruct(read.readout.shape(batch, read.units), dtype)
 
         def call(parameters: dict[str, Any], times: dict[str, Any]) -> NDArray[Any]:
@@ -294,7 +294,7 @@ def _function(read: Reader, trains: Mapping[str, SpikeTrains]) -> Any:
             call, shapes, parameters, times, cotangents, vmap_method="sequential"
         )
 
-    # What a first derivative computes is differentiated only for a second one.
+    # The computation of a first derivative is differentiated only for a second derivative.
     once, gradients_once = _without_derivative(values), _without_derivative(gradients)
     function = jax.custom_vjp(values)
     function.defvjp(
@@ -319,14 +319,14 @@ def _without_derivative(function: Any) -> Any:
 
 
 class _RecentRuns:
-    """The last few runs by what decides them, so that a backward pass finds its run."""
+    """The most recent runs by their arguments, so that a backward pass finds its run."""
 
     def __init__(self) -> None:
         self._runs: OrderedDict[Any, tuple[Run, dict[str, TimesAsTrains]]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: Any) -> tuple[Run, dict[str, TimesAsTrains]] | None:
-        """The run of this key, if it is among the last."""
+        """The run with this key, if it is among the most recent."""
         with self._lock:
             return self._runs.get(key)
 

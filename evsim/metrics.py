@@ -15,7 +15,7 @@ def confusion_matrix(labels: Any, predictions: Any, classes: int) -> np.ndarray:
     """The number of samples for each true and predicted class, int64, shape (classes, classes).
 
     Rows are true classes, columns are predicted classes.  A prediction of -1 means that a sample
-    belongs to no class; such samples are in no column, see ``unclassified``.
+    belongs to no class; such samples are not in any column, see ``unclassified``.
 
     Parameters
     ----------

@@ -34,12 +34,12 @@ COMPILED: dict[str, Engine] = {
     "grid, float64": Grid(precision="float64"),
     "grid, float32": Grid(precision="float32"),
 }
-"""Every engine that numba compiles, by name; the grid engine once for each precision."""
+"""All engines that numba compiles, by name; the grid engine once for each precision."""
 
 
 @dataclass(frozen=True)
 class Precompiled:
-    """The numbers of functions that were compiled and that were found on disk, and the seconds."""
+    """The numbers of functions compiled and found on disk, and the time in seconds."""
 
     compiled: int
     found: int
@@ -48,7 +48,7 @@ class Precompiled:
 
 @dataclass(frozen=True)
 class Cache:
-    """The folders where machine code is stored, empty if none is, and its size in bytes."""
+    """The folders that contain machine code, empty if there is none, and its size in bytes."""
 
     folders: tuple[Path, ...]
     size: int
@@ -59,7 +59,7 @@ def warm(engine: str | Engine) -> Precompiled:
     """Compile everything that an engine and training on it may need, and store it on disk.
 
     What was compiled before is not compiled again, and the machine code of earlier versions of
-    evsim is removed.  A tiny network of each kind is simulated with all that the engine can do.
+    evsim is removed.  A tiny network of each kind is simulated with every feature of the engine.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def precompile_training(
 ) -> Precompiled:
     """Compile what training these parameters of a network needs, with a loss that classifies.
 
-    The trial is that of the training, because a loss may read a voltage at its end.
+    The trial must be that of the training, because a loss may read a voltage at its end.
     """
     from evsim.simulation.gradients import GradientOptions, quiet_gradient
 
@@ -153,7 +153,7 @@ def _network(is_recurrent: bool) -> Network:
 
 
 def _exercise(engine: Engine, network: Network) -> None:
-    """Do all that an engine can do, with a batch of one sample."""
+    """Use every feature of an engine, with a batch of one sample."""
     inputs = {"input": SpikeTrains.from_lists([[(0.0, 0)]], units=1)}
     state = engine.simulate(network, inputs, DURATION, Dropout({"input": 0.0}, seed=0))
     engine.report(state)
@@ -179,6 +179,6 @@ def _exercise(engine: Engine, network: Network) -> None:
 
 
 def _step() -> None:
-    """A step of the optimiser that is compiled."""
+    """Take a step of the compiled optimiser."""
     optimizer, values = Adam(1.0), np.zeros(1)
     optimizer.step(values, np.zeros(1), optimizer.start(values), 1.0)

@@ -43,11 +43,11 @@ NEW_NAMES = {
     "evsim.spikes": "evsim.network.spike_trains",
     "evsim.training_loop": "evsim.training",
 }
-"""The present name of a module for each further name under which it can be imported."""
+"""The present name of the module for each other name under which it can be imported."""
 
 
 class RenamedModules:
-    """Import finder for earlier names; they refer to the present module, not to a copy of it."""
+    """Import finder for earlier names, which refer to the present module, not to a copy of it."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None

@@ -30,7 +30,7 @@ from evsim.readouts.spike_times import SpikeReadout
 from evsim.simulation.gradients import GradientOptions, quiet_gradient
 from evsim.simulation.run import simulate
 
-# Of values (rows, units, ...) and a label for each row: the losses (rows,) and the derivative.
+# From values (rows, units, ...) and a label for each row to the losses (rows,) and the derivative.
 Function = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 _BATCH_SIZE = 6
@@ -48,35 +48,37 @@ def check_loss(
     tolerance: float = 1e-7,
     end_to_end: bool = False,
 ) -> None:
-    """Check that a loss is what engines and training rely on.
+    """Check that a loss has the properties on which engines and training rely.
 
-    At random values, silent units among them, it must give finite numbers in the right shapes,
-    the same ones each time, for each sample whatever the others are; leave its arguments as
-    they are; have the derivative that finite differences show; put samples into classes, and
-    refuse labels that do not fit.  Of an ``IntegralLoss`` the integrand is checked.
+    At random values, including silent units, it must return finite numbers in the right shapes.
+    These must be the same in each call, and for each sample not depend on the others.  The loss
+    must not change its arguments, must have the derivative that finite differences show, must put
+    samples into classes, and must refuse labels that do not fit.  For an ``IntegralLoss``, the
+    integrand is checked.
 
     Parameters
     ----------
     loss : Loss
-        Of a sum of losses, each term is checked.
+        If it is a sum of losses, each term is checked.
     units : int
-        Of the population it reads.
+        The number of units of the population that it reads.
     duration : float
-        Of the trial in ms.
+        The length of the trial in ms.
     labels : array, optional
         Drawn at random if not given; a loss that does not classify needs its targets.
     seed : int
-        Of the random values.
+        The seed of the random values.
     tolerance : float
-        Of the derivative, relative to the largest of its sample.
+        The tolerance of the derivative, relative to the largest of its sample.
     end_to_end : bool
         Whether to check also the gradient with respect to the weights of a small network, with
-        the reference engine.  Takes seconds.
+        the reference engine.  This takes seconds.
 
     Raises
     ------
     AssertionError
-        Says what is wrong: for a derivative, by which value, what it is and what it should be.
+        The message says what is wrong: for a derivative, with respect to which value, what it is
+        and what it should be.
     """
     if not isinstance(loss, Loss):
         raise TypeError(f"loss is of type {type(loss).__name__}: derive it from evsim.losses.Loss")
@@ -108,28 +110,29 @@ def check_loss(
 @np.errstate(under="ignore")
 @helpful
 def check_readout(readout: Readout, units: int = 3, duration: float = 20.0, seed: int = 0) -> None:
-    """Check that a readout enters the adjoint as its values say.
+    """Check that the adjoint sources of a readout are consistent with its values.
 
-    In small networks with LI and with LIF output, of those that it can read, the values must have
-    the shape that the readout states, and gradients with respect to every parameter must be
-    those of finite differences.  Takes seconds, with the engine Reference.
+    Small networks with LI and with LIF output are used, as far as the readout can read them.  The
+    values must have the shape that the readout states, and gradients with respect to every
+    parameter must agree with finite differences.  This takes seconds, with the engine Reference.
 
     Parameters
     ----------
     readout : Readout
         With one row of values for each sample.
     units : int
-        Of the population it reads.
+        The number of units of the population that it reads.
     duration : float
-        Of the trial in ms.
+        The length of the trial in ms.
     seed : int
-        Of the networks, and of the weights of the values in the sum that is differentiated.
+        The seed of the networks, and of the weights of the values in the sum that is
+        differentiated.
 
     Raises
     ------
     AssertionError
-        Says what is wrong: for a derivative, with respect to what, what it is and what it should
-        be.
+        The message says what is wrong: for a derivative, with respect to what, what it is and what
+        it should be.
     """
     if not isinstance(readout, Readout):
         raise TypeError(
@@ -148,7 +151,7 @@ def check_readout(readout: Readout, units: int = 3, duration: float = 20.0, seed
 
 @dataclass(frozen=True)
 class _WeightedSum(Loss):
-    """A sum of all values, with weights that are the labels."""
+    """A sum of all values, weighted with the labels."""
 
     readout: Readout
     classifies: ClassVar[bool] = False
@@ -168,7 +171,7 @@ class _WeightedSum(Loss):
 
 
 def _function_of(loss: Loss, duration: float) -> tuple[Function, str]:
-    """What is checked, and what its values are called."""
+    """The function that is checked, and the name of its values."""
     if isinstance(loss, IntegralLoss):
         return loss.integrand, "voltages"
     return lambda values, labels: loss(values, labels, duration), "values"
@@ -226,14 +229,14 @@ def _random_values(
 
 
 def _count(readout: SpikeReadout) -> int:
-    """How many spikes of each unit it reads."""
+    """The number of spikes of each unit that the readout reads."""
     return readout.shape(1, 1)[2] if len(readout.shape(1, 1)) > 2 else 1
 
 
 def _random_spike_times(
     shape: tuple[int, int], count: int, duration: float, generator: np.random.Generator
 ) -> np.ndarray:
-    """Spike times that keep a distance; about one unit in four lacks some or all spikes."""
+    """Spike times at a minimum distance; about one unit in four lacks some or all spikes."""
     slots = np.arange(count) + generator.uniform(0.25, 0.75, (*shape, count))
     times = duration * slots / count
     spikes = np.where(generator.random(shape) < 0.25, generator.integers(0, count, shape), count)
@@ -253,7 +256,7 @@ def _step(readout: Readout, duration: float) -> float:
 
 
 def _check_call(function: Function, name: str, values: np.ndarray, labels: np.ndarray) -> None:
-    """Shapes, types, finite numbers; twice the same, and the arguments are as they were."""
+    """Check that results are valid, that two calls agree, and that arguments are unchanged."""
     given_values, given_labels = values.copy(), labels.copy()
     result = function(given_values, given_labels)
     for argument, given, original in (
@@ -330,7 +333,7 @@ def _check_derivative(
     step: float,
     tolerance: float,
 ) -> None:
-    """Each sample's derivative against differences; a missing spike has none to compare."""
+    """Compare each sample's derivative with differences; a missing spike has none to compare."""
     losses, found = function(values.copy(), labels.copy())
     expected, error = np.zeros_like(found), np.zeros_like(found)
     for index in np.ndindex(values.shape[1:]):
@@ -371,8 +374,8 @@ def differentiate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The derivative at 0 of a function with values of any shape, and an estimate of its error.
 
-    Central differences with steps that halve, extrapolated to 0; of each value the result that
-    the last extrapolation moved least (Ridders 1982).
+    Uses central differences with steps that are halved, extrapolated to 0.  For each value, the
+    result that its last extrapolation moved least is taken (Ridders 1982).
     """
     row: list[np.ndarray] = []
     best = error = np.empty(0)
@@ -407,7 +410,7 @@ _SMALLEST_DRIVE = 0.4  # I - threshold at a spike: below it, differences lose di
 
 
 class _UnfitNetworkError(Exception):
-    """Weights that move a little make spikes appear or vanish, or next to it."""
+    """Small changes of the weights make spikes appear or vanish, or nearly do so."""
 
 
 def _check_gradient(
@@ -419,7 +422,7 @@ def _check_gradient(
     *,
     all_parameters: bool = False,
 ) -> None:
-    """The gradient of a small network against differences: of weights, or of all parameters."""
+    """Compare gradients of a small network with differences, for weights or all parameters."""
     checked = False
     for kind in (LI, LIF):
         if _reads(loss.readout, kind):
@@ -437,7 +440,7 @@ def _check_network(
     seed: int,
     all_parameters: bool,
 ) -> None:
-    """Tries networks, the later ones with larger weights, until the spikes are what it takes."""
+    """Try networks, the later ones with larger weights, until the spikes are suitable."""
     generator = np.random.default_rng(seed)
     for attempt in range(_ATTEMPTS):
         network = _random_network(loss.readout, kind, units, duration, 1.03**attempt, generator)
@@ -450,7 +453,7 @@ def _check_network(
         ):
             continue
         try:
-            # A delay of 0 has no difference on both sides.
+            # At a delay of 0, no central difference can be taken.
             names = [
                 name
                 for name, values in network.parameters.items()
@@ -516,7 +519,7 @@ def _reads(readout: Readout, kind: type[LI | LIF]) -> bool:
 
 
 def _wanted_spikes(readout: Readout, kind: type[LI | LIF]) -> int:
-    """How many spikes each output unit must have: a missing one has no difference to compare."""
+    """The number of spikes that each output unit needs: a missing one cannot be compared."""
     if isinstance(readout, SpikeReadout):
         return _count(readout)
     return 1 if kind is LIF else 0

@@ -1,15 +1,15 @@
 """How closely an engine agrees with the engine Reference in many digits.
 
 A spike time is computed from the times of the spikes and arrivals before it, and from V and I
-at each.  Its *rounding bound* is how far it moves, to first order, when each of these numbers,
-the result of a few rounded operations, is off by a unit in its last place and all errors add
-up.  It is the condition number of the spike time, in the units that matter: an engine that
-stays below it is as exact as float64 allows.
+at each.  Its *rounding bound* is how far it moves, to first order, if each of these numbers, which
+result from a few rounded operations, is off by a unit in its last place and all errors add up.  It
+is the condition number of the spike time, in suitable units: an engine that stays below it is as
+exact as float64 allows.
 
 A gradient is divided by ``I - threshold`` at every spike.  If a spike time is off by its rounding
-bound, and I by a unit in its last place, this divisor is off by a share of itself, which grows
-without bound where V only grazes the threshold.  The *rounding bound of a gradient* is the sum of
-these shares over all spikes of the network.
+bound, and I by a unit in its last place, this divisor has a relative error, which grows without
+bound where V only grazes the threshold.  The *rounding bound of a gradient* is the sum of these
+relative errors over all spikes of the network.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ MODERATE = 10.0  # a rounding bound, in units in the last place of the trial's l
 class SpikeErrors:
     """Spike times of all samples against those of a reference with many digits.
 
-    ``pattern_differs`` if a unit spikes more often in one engine than in the other; nothing
-    else is known then.  ``error`` and ``bound`` have one entry per spike, in units in the last
+    ``pattern_differs`` says whether a unit spikes more often in one engine than in the other; then
+    nothing else is known.  ``error`` and ``bound`` have one entry per spike, in units in the last
     place of the trial's length.  ``gradient_bound`` is the rounding bound of the gradients.
     """
 
@@ -82,7 +82,7 @@ def spike_errors(
 
 
 def emissions_by_unit(simulation: Simulation) -> dict[int, list[Emission]]:
-    """The spikes of each unit but those of inputs, in the order of time."""
+    """The spikes of each unit except inputs, in order of time."""
     found: dict[int, list[Emission]] = {}
     for emission in simulation.emissions:
         if emission.index is None:
@@ -91,7 +91,7 @@ def emissions_by_unit(simulation: Simulation) -> dict[int, list[Emission]]:
 
 
 def rounding_bound(simulation: Simulation, emission: Emission) -> float:
-    """How far a spike time moves, in ms, by rounding what is computed before it."""
+    """How far a spike time moves, in ms, through rounding of what is computed before it."""
     model = simulation.model
     adjoint = AdjointSimulation(simulation, Cotangents(emission_slopes={emission: 1.0})).run()
     total = 0.0
@@ -100,7 +100,7 @@ def rounding_bound(simulation: Simulation, emission: Emission) -> float:
             total += abs(slope) * np.spacing(spike.time)
     for unit, neuron in model.neurons.items():
         events = [event for event in simulation.events if event.unit == unit]
-        # Both histories have one entry more: the beginning, and the end, of the trial.
+        # Both histories have one more entry: the beginning, or the end, of the trial.
         states = simulation.history[unit][1:]
         costates = adjoint.history[unit][-2:0:-1]
         for event, state, costate in zip(events, states, costates, strict=True):
@@ -127,11 +127,11 @@ def divisor_error(simulation: Simulation, emission: Emission, bound: float) -> f
 def gradient_error(network: Network, found: Adjoint, exact: Adjoint) -> float:
     """The largest error of any gradient, relative to the largest entry of its parameter.
 
-    Where entries of single synapses, or units, cancel, as in the gradient of a delay that all
-    synapses share, relative to their magnitudes.  A hundredth of the network's largest derivative
-    by a parameter of that unit of measurement, or by a time, is counted as well: the gradient of
-    ``rest`` is a sum of those of the other voltages, which may cancel to nothing, and so may the
-    parts of the gradient of ``reset``, or of a time constant.
+    Where entries of single synapses or units cancel, as in the gradient of a delay that all
+    synapses share, the error is relative to their magnitudes.  A hundredth of the network's largest
+    derivative with respect to a parameter of that unit of measurement, or to a time, counts as
+    well: the gradient of ``rest`` is a sum of those of the other voltages, which may cancel to
+    nothing, and so may the parts of the gradient of ``reset``, or of a time constant.
     """
     fine = exact.state
     worst = 0.0
@@ -152,7 +152,7 @@ VOLTAGES = ("threshold", "reset", "rest", "start")
 
 
 def largest(adjoint: AdjointState, kind: str) -> float:
-    """The network's largest derivative by a parameter of a kind's unit, spike times included."""
+    """The largest derivative with respect to a parameter of a kind's unit, or to a spike time."""
     kinds = next((kinds for kinds in (TIMES, VOLTAGES) if kind in kinds), (kind,))
     found = [float(magnitudes(getattr(adjoint, each)).max(initial=0.0)) for each in kinds]
     if kind in TIMES:
@@ -172,7 +172,7 @@ def entries(values: Any) -> np.ndarray:
 
 
 def relative(difference: np.ndarray, scale: float) -> float:
-    """The largest difference over a scale; what should be 0 must be."""
+    """The largest difference divided by a scale; what should be 0 must be 0."""
     size = float(np.abs(difference).max(initial=0.0))
     if size == 0:
         return 0.0

@@ -1,6 +1,6 @@
 """ExactVsOlderEvsim: the results of evsim now against those of each earlier version.
 
-``golden.py`` has written the files, and says how to add the next release.
+``golden.py`` has written the files; its docstring says how to add the next release.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class ExactVsOlderEvsim(Claim):
     counts: ClassVar[tuple[str, ...]] = ("cases",)
 
     def examine(self, folder: Path) -> Finding:
-        """Compute the results of every version again, for at most so many networks each."""
-        del folder  # it takes seconds, so no state is stored
+        """Compute the results of every version again, for at most ``networks`` networks each."""
+        del folder  # the test takes seconds, so no state is stored
         rows, refutations, identical, total = [], [], 0, 0
         files = sorted(FILES.glob("*.safetensors"), key=lambda f: golden.version_of(f.stem))
         for file in files:
@@ -152,9 +152,9 @@ def kind_of(name: str) -> str:
 
 
 def has_another_rule(question: Question, name: str) -> bool:
-    """Whether a quantity is computed by another rule than before, on purpose.
+    """Whether a quantity is intentionally computed by a different rule than before.
 
-    Since 0.4.0 the grid engine divides by another number at emissions.
+    Since 0.4.0 the grid engine divides by a different number at emissions.
     """
     return question.engine[0] == "Grid" and kind_of(name) == "gradients"
 

@@ -18,7 +18,7 @@ from parallel import for_each
 from evsim.engines import EngineError, Exact
 
 EXACT = Exact(threads=1, debug=True)
-SMALLEST_BOUND = 5e-14  # of a gradient: what rounding does without any spike
+SMALLEST_BOUND = 5e-14  # of a gradient: the effect of rounding without any spike
 FEWEST_DIGITS = 40  # for central differences with a step of 1e-20
 MOST_SPIKES = {kind: 300 if kind in ("single neurons", "feedforward") else 99 for kind in KINDS}
 
@@ -256,7 +256,7 @@ class Findings:
 
     @property
     def gradient_bound(self) -> np.ndarray:
-        """The rounding bound of each of them."""
+        """The rounding bound of each of these gradients."""
         bounds = [o.gradient_bound for o in self.compared for _ in o.gradients]
         return np.array(bounds) + SMALLEST_BOUND
 

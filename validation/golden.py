@@ -2,14 +2,14 @@
 
     PYTHONPATH=<its checkout> python validation/golden.py validation/golden/0.3.0.safetensors
 
-The file holds networks, inputs and targets, and the results of that version: spikes, readouts,
+The file contains networks, inputs and targets, and the results of that version: spikes, readouts,
 losses, gradients and traces.  It is small, and reading it executes no code.  This script uses only
-what evsim has had since 0.1.0.  Whatever came later is listed with its version in ``QUESTIONS`` and
+what evsim has had since 0.1.0.  Later features are listed with their versions in ``QUESTIONS`` and
 left out of the files of earlier versions.
 
 To add a release: check out its tag, run the line above, and commit the file.  If the release has
 new features, first add questions with its version.  Files of older versions are never written
-again: they hold what those versions computed.
+again: they contain what those versions computed.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ Version = tuple[int, ...]
 class Case:
     """A network, its inputs and the duration of the trial in ms, stored as plain numbers.
 
-    ``populations`` has kind, name and units; ``connections`` has source, target and whether the
-    connection is sparse.  ``arrays`` has all arrays by name, those of inputs as "<name>/times" etc.
+    ``populations`` contains kind, name and units; ``connections`` contains source, target and
+    whether the connection is sparse.  ``arrays`` contains all arrays by name, those of inputs as
+    "<name>/times" etc.
     """
 
     name: str
@@ -284,7 +285,7 @@ def changes_spikes(question: Question) -> bool:
 
 
 def answers(case: Case, question: Question, *, spikes: bool, traces: bool) -> dict[str, np.ndarray]:
-    """The results of the installed version by name, with spikes and traces if asked for."""
+    """The results of the installed version by name, with spikes and traces on request."""
     network = case.network()
     result = evsim.gradient(
         network,

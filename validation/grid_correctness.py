@@ -58,7 +58,7 @@ class Problem:
     options: dict[str, Any]
 
     def solve(self, engine: Grid) -> Gradient | str:
-        """Spikes, loss and all gradients; or the message of the engine's error."""
+        """Spikes, loss and all gradients, or the message of the engine's error."""
         try:
             return evsim.gradient(
                 self.case.network, self.case.inputs, self.labels,
@@ -74,7 +74,7 @@ class Problem:
 
 
 def problems(networks: int, seed: int) -> Iterator[Problem]:
-    """Random networks of every kind in turn, each with two losses, which take turns, too.
+    """Random networks of every kind in turn, each with two losses, also in turn.
 
     A third of the networks has dropout, and a third has a regulariser.
     """
@@ -147,7 +147,7 @@ class Outcome:
     rounding : mapping to float
         The same errors of the CPU in the same precision; empty if the CPU is the tested device.
     plain : float
-        The largest of the errors relative to the norm of each gradient alone.
+        The largest of the errors relative only to the norm of each gradient.
     """
 
     kind: str
@@ -346,7 +346,7 @@ class Comparison:
 
 
 def compare_many(networks: int, seed: int, device: str, seconds: float = np.inf) -> Comparison:
-    """Compare so many networks, or as many as the time allows."""
+    """Compare this number of networks, or as many as the time allows."""
     end = time.perf_counter() + seconds
     outcomes: dict[str, list[Outcome]] = {precision: [] for precision in PRECISIONS}
     for problem in problems(networks, seed):
@@ -358,7 +358,7 @@ def compare_many(networks: int, seed: int, device: str, seconds: float = np.inf)
 
 
 def summary(outcomes: list[Outcome]) -> list[str]:
-    """How many there are, what their spikes are like, and how far their gradients are off."""
+    """The number of problems, how their spikes compare, and the errors of their gradients."""
     compared = [one for one in outcomes if one.errors]
     middle = np.median([max(one.errors.values()) for one in compared]) if compared else np.nan
     return [
@@ -372,7 +372,7 @@ def summary(outcomes: list[Outcome]) -> list[str]:
 
 
 def largest_error(outcomes: list[Outcome], quantity: str | None = None) -> float:
-    """Of a quantity, or of any."""
+    """The largest error of a quantity, or of any quantity."""
     return max(
         (
             error

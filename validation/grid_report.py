@@ -10,8 +10,8 @@ speed         on the CPU, and epochs of the size of SHD on the GPU (see benchmar
 Without a GPU its figures are missing, and the page says so; correctness then compares threads and
 precisions.  If a part fails, the page shows its message, and the other parts still run.  The page
 is grid_report.md in the folder, its plot is in images, and it is written again after each part.
-The exit status is 1 if a part fails or a claim is refuted.  The program takes a few minutes, on a
-machine with a GPU less than 8.
+The exit status is 1 if a part fails or a claim is refuted.  The program takes a few minutes; on a
+machine with a GPU, less than 8.
 """
 
 from __future__ import annotations

@@ -1,19 +1,20 @@
-"""Japanese Vowels: networks with and without learned delays, beside 1-NN DTW and a linear map.
+"""Japanese Vowels: networks with and without learned delays, 1-NN DTW and a linear map.
 
     python validation/japanese_vowels.py --out runs/vowels [--data FOLDER] [--seeds 8]
 
-trains ``--seeds`` networks of each kind with the settings of ``evsim train japanese-vowels``, tests
-them, and prints the mean test accuracy, its standard deviation over the seeds and the standard
-error of the mean; then the differences between the kinds, paired over the seeds, with their 95 %
-confidence intervals by Student's t.  A run that is already in the folder is not repeated.  The
-results are in ``japanese_vowels.json`` and ``japanese_vowels.png`` in the folder.
+The program trains ``--seeds`` networks of each kind with the settings of ``evsim train
+japanese-vowels``, tests them, and prints the mean test accuracy, its standard deviation over the
+seeds and the standard error of the mean.  Then it prints the differences between the kinds, paired
+over the seeds, with their 95 % confidence intervals by Student's t.  A run that is already in the
+folder is not repeated.  The results are in ``japanese_vowels.json`` and ``japanese_vowels.png`` in
+the folder.
 
-Networks of the kind "delays not learned" have the initial delays of those that learn them, and
-their settings; only their weights are trained.
+Networks of the kind "delays not learned" have the same initial delays and settings as those that
+learn delays, but only their weights are trained.
 
-1-NN DTW puts an utterance into the class of the nearest training utterance, where the distance is
+1-NN DTW assigns an utterance to the class of the nearest training utterance, where the distance is
 that of dynamic time warping of all coefficients together, without a window.  The linear map is
-ridge regression on the frames that the networks get.
+ridge regression on the frames that the networks receive.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def main() -> None:
 
 
 def trained(kind: str, seed: int, data: Path | None, epochs: int, out: Path) -> float:
-    """The test accuracy of a network, which is trained unless its run is finished."""
+    """The test accuracy of a network, which is trained first unless its run is finished."""
     settings = Settings(data=data, seed=seed, epochs=epochs, delays=kind != "weights alone")
     experiment = japanese_vowels.experiment
     if kind == "delays not learned":
@@ -116,11 +117,11 @@ def paired(first: list[float], second: list[float]) -> str:
     return f"{words}, 95 % confidence interval {interval.low:.2f} to {interval.high:.2f}"
 
 
-# -- what is compared with ----------------------------------------------------------------
+# -- the baselines ------------------------------------------------------------------------
 
 
 def nearest_neighbour(training: datasets.TimeSeries, test: datasets.TimeSeries) -> float:
-    """The test accuracy of 1-NN DTW on the coefficients as they are published."""
+    """The test accuracy of 1-NN DTW on the published coefficients."""
     found = [
         training.labels[np.argmin([warped_distance(known, sample) for known in training])]
         for sample in test
@@ -165,7 +166,7 @@ def linear_map(training: datasets.TimeSeries, test: datasets.TimeSeries, frames:
 def ridge_classes(
     known: np.ndarray, labels: np.ndarray, unknown: np.ndarray, ridge: float
 ) -> np.ndarray:
-    """The classes that ridge regression on indicators gives to unknown samples."""
+    """The classes that ridge regression on indicators assigns to unknown samples."""
     middle = known.mean(axis=0)
     known, unknown = known - middle, unknown - middle
     products = known @ known.T
@@ -178,7 +179,7 @@ def ridge_classes(
 
 
 def draw(accuracies: dict[str, list[float]], baselines: dict[str, float], path: Path) -> None:
-    """Every seed's accuracy, the means with their standard errors, and the baselines."""
+    """Draw every seed's accuracy, the means with their standard errors, and the baselines."""
     ax = new_figure(ONE_COLUMN, 2.4).subplots()
     for place, values in enumerate(accuracies.values()):
         percent = 100 * np.array(values)

@@ -3,7 +3,7 @@
 ``Reference(digits)`` computes with mpmath, which is pure Python: an addition takes microseconds.
 With the numbers of MPFR, from gmpy2, the same engine takes a fifth of the time.  The results of the
 two libraries agree to many digits.  gmpy2 sets the precision for a whole thread, which would change
-the numbers of other programs in it; so evsim itself does not use gmpy2.
+the numbers of other code in it; so evsim itself does not use gmpy2.
 """
 
 from __future__ import annotations

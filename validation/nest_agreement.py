@@ -55,7 +55,7 @@ class Case:
         return evsim.simulate(self.network, self.spikes, duration=self.duration, engine=EXACT)
 
     def sample(self, number: int) -> Case:
-        """The case with one of its samples only."""
+        """The case with only one of its samples."""
         return Case(self.network, self.spikes[number], self.duration)
 
 
@@ -154,7 +154,7 @@ class Agreement:
 
 
 def agreement_of(case: Case, nest: Nest) -> Agreement:
-    """Compare a case; sample by sample if NEST stops before the end."""
+    """Compare a case, sample by sample if NEST stops before the end."""
     try:
         found = nest.simulate(case.network, {"input": case.spikes}, case.duration).spikes
     except NestStoppedError:
@@ -239,7 +239,7 @@ class Unit(NamedTuple):
 
 
 def reason_of(case: Case, run: Run, sample: int, first: Difference, nest: Nest) -> str:
-    """Which known deviation of NEST's models explains the first difference of a sample."""
+    """The known deviation of NEST's models that explains the first difference of a sample."""
     if first.is_missing:
         explained = falls_back(case, run, sample, first, nest.resolution)
         return BETWEEN if explained else UNEXPLAINED

@@ -44,7 +44,7 @@ def is_installed() -> bool:
 
 
 def loaded() -> Any:
-    """The module nest, which prints nothing but errors."""
+    """The module nest, set to print only errors."""
     import nest
 
     nest.verbosity = nest.VerbosityLevel.ERROR
@@ -94,9 +94,9 @@ class Nest:
         ``cont_delay_synapse`` keeps delays as they are, ``static_synapse`` rounds them to steps.
         The default is the former; for ``iaf_psc_exp`` it is the latter.
     refractory : float, optional
-        A refractory period in ms in place of that of the network; at least one step.
+        A refractory period in ms that replaces that of the network; at least one step.
     precise_inputs : bool, optional
-        Whether inputs may spike between steps; by default if units of the model may.
+        Whether inputs may spike between steps; by default they may if units of the model may.
     ticks_per_ms : int
         The number of NEST's ticks per millisecond.
     """
@@ -166,7 +166,7 @@ class Nest:
         return np.concatenate([np.array(part.tolist()) for part in made])
 
     def _clock(self, index: int) -> float:
-        """How late the clock of a population is, in ms."""
+        """The lag of the clock of a population in ms."""
         return (index + 1) * self.resolution
 
     def _generators(self, trains: evsim.SpikeTrains, clock: float) -> list[dict[str, Any]]:
@@ -239,7 +239,7 @@ class Nest:
     def _set_delays(
         self, nest: Any, topology: Any, nodes: list[np.ndarray], delay: np.ndarray
     ) -> None:
-        """Set delays between steps: NEST rounds them if it is given them while connecting."""
+        """Set delays between steps, which NEST would round if they were given when connecting."""
         pairs = topology.source * topology.unit_count + topology.target
         if np.unique(pairs).size < pairs.size:
             raise NestRefusedError("two synapses join the same units: which delay is whose?")

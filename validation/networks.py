@@ -1,4 +1,4 @@
-"""Random networks with everything a description allows, for tests and for validation."""
+"""Random networks with everything that a description allows, for tests and for validation."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ class Case:
 def random_case(rng: np.random.Generator, kind: str, *, batch: int = 1, **fixed: Any) -> Case:
     """A random network of a kind, with random inputs.
 
-    ``fixed`` may settle what is drawn otherwise: ``ratio``, ``output`` ("LIF" or "LI"),
+    ``fixed`` may set what is otherwise drawn: ``ratio``, ``output`` ("LIF" or "LI"),
     ``refractory``, ``heterogeneous``, ``delays`` (of ``DELAYS``), ``sparse``, ``duration``.
-    ``voltages=True`` draws reset, rest and start too, which are 0 otherwise.
+    ``voltages=True`` also draws reset, rest and start, which are otherwise 0.
     """
     choices: dict[str, Any] = {
         "ratio": rng.choice(RATIOS),
@@ -93,7 +93,7 @@ def random_case(rng: np.random.Generator, kind: str, *, batch: int = 1, **fixed:
 
 
 def tied_case(rng: np.random.Generator, dt: float) -> Case:
-    """Units that receive the same sums in other orders, and delays that are multiples of dt."""
+    """Units that receive the same sums in different orders; delays are multiples of dt."""
     units, inputs = int(rng.integers(2, 6)), int(rng.integers(2, 4))
     base = rng.choice([0.5, 1.0, 1.5, 2.2, 2.4, 5.0], inputs)
     loop = rng.choice([-2.0, 0.0, 0.5, 1.0], (units, units))
@@ -108,13 +108,13 @@ def tied_case(rng: np.random.Generator, dt: float) -> Case:
             evsim.Connection("hidden", "output", 2.0, dt * rng.integers(0, 3, (2, units))),
         ],
     )
-    times = dt * rng.integers(0, 20, 4)  # all inputs together, so that their sums tie
+    times = dt * rng.integers(0, 20, 4)  # of all inputs together, so that their sums tie
     lists = [[(float(time), unit) for time in np.sort(times) for unit in range(inputs)]]
     return Case(network, {"input": evsim.SpikeTrains.from_lists(lists, units=inputs)}, 20.0)
 
 
 def deep_network(maker: Maker, kind: str, output: str) -> evsim.Network:
-    """Two inputs, two layers, skips, parallel connections; and loops, if of such a kind."""
+    """Two inputs, two layers, skips, parallel connections, and loops if the kind has them."""
     populations = [
         maker.input("left", 3),
         maker.input("right", 2),
@@ -143,7 +143,7 @@ def deep_network(maker: Maker, kind: str, output: str) -> evsim.Network:
 
 @dataclass(frozen=True)
 class Maker:
-    """Populations and connections of one network, with what they have in common."""
+    """Makes the populations and connections of one network, with what they have in common."""
 
     rng: np.random.Generator
     ratio: float
@@ -168,7 +168,7 @@ class Maker:
         return evsim.LIF(name, units, refractory=spread(self.refractory), **voltages, **taus)
 
     def li_voltages(self, units: int) -> dict[str, Any]:
-        """Rest and start; nothing where they are to be 0."""
+        """Rest and start; nothing if they are to be 0."""
         if not self.voltages:
             return {}
         voltages = {"rest": self.rng.normal(0.0, 0.5, units)}
@@ -177,7 +177,7 @@ class Maker:
     def lif_voltages(self, units: int) -> dict[str, Any]:
         """Threshold, reset, rest and start.
 
-        Where the start is given, the first unit rests above its threshold: it spikes alone.
+        If the start is given, the first unit rests above its threshold and spikes without input.
         """
         rest = self.rng.normal(0.0, 0.5, units)
         voltages = {"rest": rest, "threshold": rest + self.rng.uniform(0.7, 1.4, units)}
@@ -189,7 +189,7 @@ class Maker:
 
     @property
     def strength(self) -> float:
-        """The weight whose single spike takes V to 1."""
+        """The weight with which a single spike raises V to 1."""
         r = self.ratio
         return float(np.e) if abs(r - 1) < 1e-6 else float(r ** (r / (r - 1)))
 
@@ -205,7 +205,7 @@ class Maker:
         return evsim.Connection(source, target, weight, self.delay(weight), name=name)
 
     def loop(self, source: str, target: str, pre: int, post: int) -> evsim.Connection:
-        """Weak enough to keep the number of spikes small."""
+        """A connection weak enough to keep the number of spikes small."""
         size = 0.25 * min(self.strength, 3.0)
         weight = self.rng.normal(0.0, size, (post, pre))
         return evsim.Connection(source, target, weight, self.delay(weight))
@@ -228,9 +228,9 @@ class Maker:
 
 
 def looped(network: evsim.Network, *names: str) -> evsim.Network:
-    """The same network, with a synapse of weight 0 from each unit of a population to each.
+    """The same network, with synapses of weight 0 between all units of each named population.
 
-    It does nothing, but makes the population recurrent.
+    They have no effect, but make the populations recurrent.
     """
     loops = [evsim.Connection(name, name, 0.0, 0.0, name=f"loop of {name}") for name in names]
     return evsim.Network(network.populations, [*network.connections, *loops])
@@ -239,7 +239,7 @@ def looped(network: evsim.Network, *names: str) -> evsim.Network:
 def random_trains(
     rng: np.random.Generator, units: int, batch: int, duration: float, spikes: int
 ) -> evsim.SpikeTrains:
-    """About that many spikes a sample, at random in the first nine tenths of the trial."""
+    """About that many spikes per sample, at random in the first nine tenths of the trial."""
     count = spikes * batch
     return evsim.SpikeTrains.from_events(
         rng.uniform(0, 0.9 * duration, count),

@@ -28,7 +28,7 @@ them; with `--effort 0.01` it is faster and less thorough.
 
 
 def write(file: Path, folder: Path) -> None:
-    """Write the page of the findings in a folder, and copy its pictures beside it."""
+    """Write the page of the findings in a folder, and copy its pictures next to it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     found = records(folder)
     copy_pictures(found, folder, file.parent / IMAGES)
@@ -51,7 +51,7 @@ def records(folder: Path) -> list[Record]:
 
 
 def picture_name(record: Record, picture: Picture) -> str:
-    """The name of a picture's file beside the page."""
+    """The name of a picture's file next to the page."""
     return f"{record.claim}-{picture.file}"
 
 

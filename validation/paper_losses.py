@@ -131,8 +131,8 @@ class PaperLosses(Claim):
     def engine(self) -> Engine:
         """The grid, on which L trains too; the exact engine for a dt of 0.
 
-        Not in float32: there the gradient of sum by the input weights is rounding errors in place
-        of 0, and Adam makes full steps of them.
+        The grid is not in float32: there the gradient of sum with respect to the input weights
+        consists of rounding errors instead of 0, and Adam turns them into full steps.
         """
         return Grid(dt=self.dt, precision="float64") if self.dt else resolve("exact")
 

@@ -44,8 +44,8 @@ def with_each_loss(
 ) -> dict[str, list[dict[str, Any]]]:
     """The records of all seeds by loss; missing ones come from ``run(loss, seed)``.
 
-    ``same_for_all`` has the settings that all runs share; stored runs with other settings are not
-    used.
+    ``same_for_all`` contains the settings that all runs share; stored runs with other settings are
+    not used.
     """
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in losses}
     for seed in range(seeds):

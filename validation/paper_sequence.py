@@ -23,7 +23,7 @@ PUBLISHED = 10.0
 """The difference in ms of an output's two delays at the end of training in D."""
 
 CLOSE = 0.1
-"""The largest accepted distance in ms of the end of longer training from the loss's minimum."""
+"""The largest accepted distance in ms between the end of longer training and the loss's minimum."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def share_right(network: Network) -> float:
 
 
 def difference(network: Network) -> np.ndarray:
-    """For each output, how much longer the delay from the first input of its sequence is, (2,)."""
+    """How much longer the delay from the first input of its sequence is, for each output, (2,)."""
     (own, other), (another, last) = np.asarray(network.parameters[DELAY])
     return np.array([own - other, last - another])
 

@@ -25,7 +25,7 @@ def for_each(
     kept: Path | None = None,
     settings: dict[str, Any] | None = None,
 ) -> list[Any]:
-    """Call a function with the arguments of each task; the results in the order of the tasks.
+    """Call a function with the arguments of each task; return the results in order of the tasks.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Training on several processes gives the bits of one process."""
+"""Training on several processes gives the same bits as training on one process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ENVIRONMENT = {
     "OMPI_MCA_mpi_yield_when_idle": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }
-"""For Open MPI in containers, with more processes than cores."""
+"""Settings for Open MPI in containers, with more processes than cores."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def runs_of(networks: int) -> list[tuple[int, str]]:
 
 
 def run(seed: int, number: int, engine: str, samples: int, communicator: Any = None) -> str:
-    """A digest of all that a training run decides; an error is a result, too."""
+    """A digest of all results of a training run; an error is a result, too."""
     rng = np.random.default_rng([seed, number])
     problem = random_problem(rng, number, samples)
     case, network = problem.case, problem.case.network
@@ -120,7 +120,7 @@ def run(seed: int, number: int, engine: str, samples: int, communicator: Any = N
 def on_processes(
     mpiexec: str, processes: int, networks: int, samples: int, seed: int
 ) -> dict[tuple[int, str], list[str]]:
-    """The digests of every run, one of each process."""
+    """The digests of every run, one from each process."""
     words = [mpiexec, "-n", str(processes), sys.executable, __file__]
     environment = ENVIRONMENT | os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
@@ -139,7 +139,7 @@ def _path() -> str:
 
 
 def main() -> None:
-    """Run everything on the processes of this program; rank 0 prints what all have found."""
+    """Run everything on the processes of this program; rank 0 prints the results of all."""
     from mpi4py import MPI
 
     from evsim.distributed import ranks_of

@@ -1,6 +1,6 @@
 """RandomNetworksAgree: the exact engine against the reference engine on small random networks.
 
-As a program, it tests a disagreement again that was written to a file:
+As a program, it tests again a disagreement that was written to a file:
 
     python validation/random_networks_agree.py runs/validation/random_networks/0-123.safetensors
 """
@@ -134,7 +134,7 @@ class RandomNetworksAgree(Claim):
 def examine_chunk(
     claim: RandomNetworksAgree, folder: Path, chunk: tuple[bool, int]
 ) -> Counter[str]:
-    """The counts of one chunk; read from the folder if they are there."""
+    """The counts of one chunk, read from the folder if it contains them."""
     is_tied, start = chunk
     count = min(claim.chunk, (claim.tied if is_tied else claim.networks) - start)
     prefix = "tied-" if is_tied else ""

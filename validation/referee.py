@@ -48,8 +48,9 @@ trial's duration, for other results relative to the size of the summed terms."""
 class Results:
     """The results of an engine for a case, as flat arrays of float64 or of many digits.
 
-    ``spikes`` has the spike times of each unit in each sample.  ``gradients`` has one array per
-    parameter and one per input; ``scales`` has the size of the terms that were summed for each.
+    ``spikes`` contains the spike times of each unit in each sample.  ``gradients`` contains one
+    array per parameter and one per input; ``scales`` contains the size of the terms that were
+    summed for each.
     """
 
     spikes: dict[tuple[int, int], np.ndarray]
@@ -211,7 +212,7 @@ def results_of(
         scales[name] = largest(folded(case, name, np.abs(flat))) + 1e-2 * largest(flat)
         if name.endswith((".tau_mem", ".tau_syn")):
             scales[name] += terms_of_time_constants(state.samples, adjoint.samples)
-        if name.endswith(".rest"):  # the sum of these and of what the readout sees directly
+        if name.endswith(".rest"):  # the sum of these and of the direct effect on the readout
             scales[name] += largest(adjoint.threshold) + largest(adjoint.reset)
     times = [
         float(abs(s)) for sample in adjoint.samples for s in sample.spike_time_gradient.values()
@@ -242,7 +243,7 @@ def drive_of_sample(sample: Simulation) -> float:
 
 
 def terms_of_time_constants(samples: list[Simulation], adjoints: list[AdjointSimulation]) -> float:
-    """The integral of lambda dV, or dI, over rises of V or I only, which the falls may cancel."""
+    """The integral of lambda dV, or dI, over only the rises of V or I, which falls may cancel."""
     pairs = zip(samples, adjoints, strict=True)
     return sum((drive_of_sample(s) * largest_lambda(a) for s, a in pairs), start=0.0)
 
@@ -453,7 +454,7 @@ def simulate(
 
 
 def pull_back_moved(case: SmallCase, engine: Reference, state: State, noise: Noise) -> AdjointState:
-    """``Reference.pull_back_exact`` with all numbers moved, the times of jumps included."""
+    """``Reference.pull_back_exact`` with all numbers perturbed, including the times of jumps."""
     batch = NumberBatch.of(engine, state)
     part = ReadoutCotangents(case.readout, case.cotangents, case.adjustments.spike_slopes)
     sources = batch.adjoint_sources([part], case.adjustments)

@@ -91,9 +91,9 @@ class ReferenceVsClosedForm(Claim):
 class Example:
     """A formula, and the units for which it holds.
 
-    ``ratio`` is tau_mem/tau_syn, or None for any ratio.  If the formula holds for one ratio only,
-    ``by_taus`` has the derivatives with respect to each time constant.  ``readout`` is the readout
-    of a unit that does not spike.
+    ``ratio`` is tau_mem/tau_syn, or None for any ratio.  If the formula holds for only one ratio,
+    ``by_taus`` computes the derivatives with respect to each time constant.  ``readout`` is the
+    readout of a unit that does not spike.
     """
 
     name: str

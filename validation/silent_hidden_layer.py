@@ -80,7 +80,7 @@ class SilentHiddenLayer(Claim):
     seed: int = 0
 
     def smaller(self, effort: float) -> Self:
-        """Fewer samples, but of all classes, and fewer epochs."""
+        """Fewer samples, but from all classes, and fewer epochs."""
         samples = CLASSES * max(1, round(effort * self.samples / CLASSES))
         return replace(self, samples=samples, epochs=max(1, round(effort * self.epochs)))
 

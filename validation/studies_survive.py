@@ -57,7 +57,7 @@ class StudiesSurvive(Claim):
     seed: int = 0
 
     def examine(self, folder: Path) -> Finding:
-        """Run studies until so many processes were killed in either way."""
+        """Run studies until enough processes have been killed in both ways."""
         expected = self._study(folder / "undisturbed")
         expected.run(processes=2, progress=False)
         generator = np.random.default_rng(self.seed)
@@ -90,7 +90,7 @@ class StudiesSurvive(Claim):
         return Study(yin_yang, self.grid, seeds=self.seeds, folder=folder, settings=SETTINGS)
 
     def _kill_some(self, folder: Path, most: int, generator: np.random.Generator) -> int:
-        """Run a study, and kill up to so many of its processes; returns their number."""
+        """Run a study, and kill at most ``most`` of its processes; return their number."""
         study = self._study(folder)
         ended = threading.Event()
         killed: list[int] = []
@@ -113,7 +113,7 @@ class StudiesSurvive(Claim):
         return len(killed)
 
     def _kill_all(self, folder: Path, most: int, generator: np.random.Generator) -> int:
-        """Start a study again and again until it ends, and kill it up to so many times."""
+        """Start a study repeatedly until it ends, and kill it at most ``most`` times."""
         words = map(json.dumps, (str(folder), self.seeds, self.grid, SETTINGS))
         command = [sys.executable, "-c", PROGRAM, *words]
         killed = 0
@@ -143,7 +143,7 @@ def working(study: StudyResults) -> Iterator[int]:
 
 
 def differences(expected: StudyResults, found: StudyResults) -> Iterator[str]:
-    """What differs between two studies, run by run."""
+    """The differences between two studies, run by run."""
     for one, other in zip(expected.table().rows, found.table().rows, strict=True):
         changed = [k for k in one if k != "seconds" and one[k] != other.get(k)]
         if changed:
@@ -155,7 +155,7 @@ def differences(expected: StudyResults, found: StudyResults) -> Iterator[str]:
 
 
 def contents(folder: Path) -> Any:
-    """All of a checkpoint but for the times that epochs took."""
+    """The content of a checkpoint, except for the times that epochs took."""
     path = folder / "checkpoint.safetensors"
     if not path.is_file():
         return None

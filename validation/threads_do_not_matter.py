@@ -140,7 +140,7 @@ def random_problem(rng: np.random.Generator, number: int, batch: int) -> Problem
 
 
 def is_simulated(case: Case) -> bool:
-    """Whether no engine refuses a case, as one that runs away."""
+    """Whether every engine accepts a case: they refuse, for example, one that runs away."""
     try:
         for make in ENGINES.values():
             evsim.simulate(case.network, case.inputs, case.duration, make(threads=1))
@@ -175,7 +175,7 @@ def compare(
 def compare_samples(
     found: Gradient, truth: Gradient, samples: np.ndarray
 ) -> Iterator[tuple[str, bool]]:
-    """Compare what belongs to single samples: spikes, losses, gradients in the input times."""
+    """Compare results of single samples: spikes, losses, gradients by input times."""
     yield "losses", identical(found.losses, truth.losses[samples])
     for name, trains in found.run.spikes.items():
         yield f"spikes of {name}", trains == truth.run.spikes[name][samples]

@@ -60,7 +60,7 @@ class Follower(Simulation):
     """A simulation whose neurons spike at given times, whatever V is.
 
     Arrivals and the ends of refractory periods are at their float64 times.  For each entry of
-    ``history``, ``drive`` has the sum of the magnitudes of the terms of I.
+    ``history``, ``drive`` contains the sum of the magnitudes of the terms of I.
     """
 
     def __init__(

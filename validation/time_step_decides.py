@@ -1,4 +1,4 @@
-"""Claim: a time step decides how well a sound is localised, and what that costs."""
+"""Claim: a time step decides how well a sound is localised, and how long that takes."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ LIMIT = 20.0
 """The mean absolute error in microseconds above which an engine fails: the jitter of one spike."""
 
 COARSE = 0.1
-"""Grids of this step in ms and of longer ones are said to fail."""
+"""Grids with steps of this length in ms, or longer, are claimed to fail."""
 
 PICTURE = "errors.png"
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of an engine; errors are in microseconds, one for each seed.
+    """The measurements of an engine; errors are in microseconds, one for each seed.
 
     ``step`` is in ms, None for the exact engine.  ``own`` are the errors on the engine itself,
-    ``on_exact`` those of the same networks on the exact engine.  ``seconds`` is the processor's
-    time for the gradient of one training sample.  ``silent`` is the share of test samples for which
-    no detector spikes.  ``network`` is that of the last seed.
+    ``on_exact`` those of the same networks on the exact engine.  ``seconds`` is the CPU time for
+    the gradient of one training sample.  ``silent`` is the share of test samples for which no
+    detector spikes.  ``network`` is that of the last seed.
     """
 
     step: float | None
@@ -50,7 +50,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """What a table calls it."""
+        """The name of the engine in tables."""
         return "exact" if self.step is None else f"grid, {self.step:g} ms"
 
 
@@ -106,7 +106,7 @@ class TimeStepDecides(Claim):
         )
 
     def measured(self, step: float | None) -> Row:
-        """What an engine makes of the task."""
+        """The measurements of an engine on the task."""
         engine = engine_of(step)
         own, on_exact, silent = [], [], []
         for seed in range(self.seeds):
@@ -135,7 +135,7 @@ def engine_of(step: float | None) -> Engine:
 
 
 def errors(network: evsim.Network, settings: Settings, engine: Engine) -> dict[str, float]:
-    """The measures of a test."""
+    """The results of a test."""
     test = sound_localisation.samples(settings, "test")
     outcome = sound_localisation.experiment.test(network, test, settings, engine)
     return sound_localisation.measures(outcome, settings)
@@ -156,7 +156,7 @@ def read_off(step: float | None, seeds: int) -> float:
 
 
 def with_times(rows: Sequence[Row], repeats: int) -> list[Row]:
-    """The same rows with the least time of a gradient; the engines take turns."""
+    """The same rows with the shortest time of a gradient; the engines take turns."""
     settings = Settings()
     batch = sound_localisation.samples(settings, "train")[: settings.batch_size]
     taken = [[gradient_seconds(row, settings, batch) for row in rows] for _ in range(repeats + 1)]
@@ -165,7 +165,7 @@ def with_times(rows: Sequence[Row], repeats: int) -> list[Row]:
 
 
 def gradient_seconds(row: Row, settings: Settings, batch: evsim.Dataset) -> float:
-    """The processor's time for the gradient of one training sample, in seconds."""
+    """The CPU time for the gradient of one training sample, in seconds."""
     loss, duration = sound_localisation.loss(settings), settings.number("duration")
     start = time.process_time()
     evsim.gradient(

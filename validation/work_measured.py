@@ -83,7 +83,7 @@ class Work:
         return run.spikes[HIDDEN]
 
     def gradient(self, engine: Engine, wrt: tuple[str, ...] | None = None):
-        """The gradient with respect to all parameters, or to those that are named."""
+        """The gradient with respect to all parameters, or to the named ones."""
         label = np.array([1])
         return evsim.gradient(
             self.network, self.spikes, label, LOSS, self.duration, engine=engine, wrt=wrt
@@ -132,15 +132,15 @@ def work(inputs: int, hidden: int, duration: float, seed: int) -> Work:
 
 @dataclass(frozen=True)
 class Truth:
-    """Hidden spikes and gradients in the hidden weights, from the reference in many digits."""
+    """Hidden spikes and gradients with respect to hidden weights, by the reference engine."""
 
     spikes: evsim.SpikeTrains
     weights: np.ndarray
 
     def spike_error(self, found: evsim.SpikeTrains) -> tuple[float, bool]:
-        """The mean distance in ms of spikes before the first difference, and whether there is none.
+        """The mean distance in ms of spikes before the first difference, and if there is none.
 
-        A difference is a spike that only one side has; spikes are paired unit by unit.
+        A difference is a spike that only one of the two has; spikes are paired unit by unit.
         """
         pairs = [
             tuple(trains.times[trains.units == unit] for trains in (self.spikes, found))

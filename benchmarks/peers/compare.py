@@ -1,7 +1,7 @@
-"""Times the same work in evsim and in another program by turns, and stores the figures.
+"""Times the same work alternately in evsim and in another program, and stores the figures.
 
-A driver computes spikes, loss and gradient with both programs and compares them; only then are both
-timed, on one thread of one process, by turns, so that other programs disturb both equally.
+A driver computes spikes, loss and gradient with both programs and compares them.  Only then are
+both timed alternately, on one thread of one process, so that other programs disturb both equally.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Row:
     """The medians of one comparison, in µs of one thread per sample.
 
     ``ratio`` is the median of the ratios of evsim's time to the other program's in a round, with
-    its quartiles ``low`` and ``high``; above 1 evsim is slower.  ``spikes`` says how many each
+    its quartiles ``low`` and ``high``; above 1, evsim is slower.  ``spikes`` says how many each
     program has computed per sample, and ``agreement`` how well their results agree.
     """
 
@@ -59,7 +59,7 @@ class Peer:
 
 
 def arguments(description: str, *, folder: bool = True) -> argparse.Namespace:
-    """The command line of a driver; ``folder`` is where the other program lies, if it needs one."""
+    """The command line of a driver; ``folder`` says whether the other program needs a folder."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     if folder:
         parser.add_argument("folder", type=Path, help="of the other program, after its build")
@@ -73,7 +73,7 @@ def arguments(description: str, *, folder: bool = True) -> argparse.Namespace:
 def by_turns(
     ours: Callable[[], object], theirs: Callable[[], object], rounds: int
 ) -> tuple[list[float], list[float]]:
-    """The processor times of so many calls of each in s, after one call of each to warm up."""
+    """The processor times in s of so many calls of each, after one warm-up call of each."""
     times: tuple[list[float], list[float]] = ([], [])
     calls = (ours, theirs)
     for turn in range(rounds + 1):
@@ -109,10 +109,10 @@ def training_rows(
     spikes: str,
     agreement: str,
 ) -> list[Row]:
-    """The rows of gradients of batches, which take turns, and of an epoch of training.
+    """The rows for gradients of batches, which take turns, and for an epoch of training.
 
-    ``batches`` are those of the work for the other program, whose ``gradient`` takes one of them
-    and whose ``epoch`` all; ``rounds`` are those of gradients and of epochs.
+    ``batches`` are those of the work in the form of the other program: its ``gradient`` takes one
+    of them, and its ``epoch`` takes all.  ``rounds`` are those of gradients and of epochs.
     """
     turns, their_turns = itertools.cycle(work.batches()), itertools.cycle(batches)
     of_gradient = by_turns(
@@ -146,7 +146,7 @@ def table(rows: Sequence[Row], peer: str) -> str:
 
 
 def finish(name: str, peer: Peer, rows: Sequence[Row], *, store: bool) -> None:
-    """Print the table; store the figures in ``measured`` if asked."""
+    """Print the table, and store the figures in ``measured`` on request."""
     print(f"\n{machine()}; {peer.source} {peer.version}:\n\n{table(rows, peer.name)}")
     for r in rows:
         print(f"{r.work}: {r.agreement}")

@@ -2,8 +2,8 @@
 
     python benchmarks/peers/comparison.py [--write docs/performance.md]
 
-It reads the figures that the drivers of this folder have stored.  Rows are sorted by the ratio of
-evsim's time to the other program's: those where evsim is slower come first.
+It reads the figures that the drivers in this folder have stored.  Rows are sorted by the ratio of
+evsim's time to the other program's; those where evsim is slower come first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MEASURED = Path(__file__).parent / "measured"
 
 
 def comparison() -> str:
-    """The table, with the programs and the machine of each below it."""
+    """The table, followed by the programs and the machine of each comparison."""
     files = [json.loads(path.read_text("utf-8")) for path in sorted(MEASURED.glob("*.json"))]
     rows = sorted(
         ((row, file["peer"]["name"]) for file in files for row in file["rows"]),

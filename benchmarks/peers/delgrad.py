@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/peers/delgrad.py FOLDER --version COMMIT [--store]
 
 All units of both layers spike at most once, and every synapse has a delay that is learned.  Both
-compute in float64 the spikes, the time-invariant squared error of output spikes, and its gradient
-by all weights and delays; an epoch adds a step of Adam for each batch.
+programs compute, in float64, the spikes, the time-invariant squared error of output spikes, and its
+gradient with respect to all weights and delays; an epoch adds a step of Adam for each batch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from evsim.engines import Exact
 
 ENGINE = Exact(threads=1)
 LAYERS = ("input->hidden", "hidden->output")
-CONDUCTANCE = 0.5  # of the leak; DelGrad's weights are evsim's times this, for tau_mem = 2 tau_syn
+CONDUCTANCE = 0.5  # of the leak; for tau_mem = 2 tau_syn, DelGrad's weights are evsim's times this
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Theirs:
         return {"hidden": hidden[1].detach().numpy(), "output": outputs.detach().numpy()}
 
     def gradient(self, times: Any, labels: Any) -> tuple[Any, Any]:
-        """Forward and backward; the output spike times and the loss."""
+        """Run forward and backward; return the output spike times and the loss."""
         self.optimizer.zero_grad()
         outputs, _ = self.net(times)
         loss = self.criterion(outputs, labels, self.net)
@@ -48,7 +48,7 @@ class Theirs:
         return outputs, loss
 
     def epoch(self, batches: list[tuple[Any, Any]]) -> None:
-        """An epoch with the results that its training keeps: losses and classes."""
+        """Train an epoch with the results that its training keeps: losses and classes."""
         for times, labels in batches:
             outputs, loss = self.gradient(times, labels)
             self.criterion.select_classes(outputs)
@@ -105,10 +105,10 @@ def their_batch(batch: Work) -> tuple[Any, Any]:
 
 
 def check(work: Work, other: Theirs) -> tuple[str, str]:
-    """Compare spikes, losses and gradients of all batches; what was computed, and how it agrees.
+    """Compare all spikes, losses and gradients; return what was computed, and how it agrees.
 
-    The other program adds 10⁻⁶ to two sums, which moves V by up to 5 · 10⁻⁷.  This moves a spike
-    by more the slower V rises; so V at its spike times is checked, too.
+    The other program adds 10⁻⁶ to two sums, which moves V by up to 5 · 10⁻⁷.  The slower V rises,
+    the more this moves a spike; so V at the program's spike times is checked, too.
     """
     worst_time = worst_loss = worst_gradient = 0.0
     spikes = {"hidden": 0, "output": 0}
@@ -149,8 +149,8 @@ def check(work: Work, other: Theirs) -> tuple[str, str]:
 def potential(work: Work, connection: str, arriving: np.ndarray, spikes: np.ndarray) -> np.ndarray:
     """V of the units that spike, at these times, by its closed form for 20 and 10 ms.
 
-    ``arriving`` has the spike times of the units before, (batch, source), and ``spikes`` those of
-    the units after, (batch, target).
+    ``arriving`` contains the spike times of the source units, (batch, source), and ``spikes`` those
+    of the target units, (batch, target).
     """
     weight, delay = (work.network.parameters[f"{connection}.{p}"] for p in ("weight", "delay"))
     since = spikes[:, :, None] - (arriving[:, None, :] + delay)

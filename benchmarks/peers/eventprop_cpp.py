@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/peers/eventprop_cpp.py FOLDER --version COMMIT [--store]
 
-Both compute all spikes of hidden units and of outputs in float64, the cross-entropy of first output
-spikes, and its gradient by all weights; an epoch adds a step of Adam for each batch.
+Both programs compute, in float64, all spikes of hidden units and of outputs, the cross-entropy of
+first output spikes, and its gradient with respect to all weights; an epoch adds a step of Adam for
+each batch.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ class Theirs:
     optimizer: Any
 
     def gradient(self, spikes: Any, labels: np.ndarray) -> None:
-        """Forward and backward; the gradients are kept in the layers."""
+        """Run forward and backward; the gradients are kept in the layers."""
         self.optimizer.zero_grad()
         self.output(self.hidden(spikes))
         self.output.backward(labels)
 
     def epoch(self, batches: list[tuple[Any, np.ndarray]]) -> None:
-        """An epoch with the results that its training keeps: losses and accuracy."""
+        """Train an epoch with the results that its training keeps: losses and accuracy."""
         for spikes, labels in batches:
             self.gradient(spikes, labels)
             self.output.get_losses(labels)
@@ -93,8 +94,8 @@ def their_spikes(spikes: evsim.SpikeTrains) -> Any:
 def comparable(work: Work, other: Theirs) -> tuple[Work, str]:
     """The work with those samples that both programs treat alike, and how many are left out.
 
-    Left out are samples in which an output does not spike, which the losses treat apart, and those
-    in which the other program omits a spike that moves the first spike of an output.
+    Samples are left out in which an output does not spike, which the losses treat differently, and
+    those in which the other program omits a spike that moves the first spike of an output.
     """
     assert work.training is not None
     run = evsim.simulate(work.network, work.training.spikes, work.duration, ENGINE)
@@ -117,11 +118,11 @@ def comparable(work: Work, other: Theirs) -> tuple[Work, str]:
 
 
 def check(work: Work, other: Theirs) -> tuple[str, str]:
-    """Compare spikes, losses and gradients of all batches; what was computed, and how it agrees.
+    """Compare all spikes, losses and gradients; return what was computed, and how it agrees.
 
-    The other program omits some spikes which are not the first of their unit: it looks for the
-    largest potential between two arrivals at the wrong time once the unit has spiked.  So a unit's
-    spikes are compared up to the first omitted one, which is checked by the equations, and spikes
+    The other program omits some spikes that are not the first of their unit: once the unit has
+    spiked, it looks for the largest potential between two arrivals at the wrong time.  So a unit's
+    spikes are compared up to the first omitted one, which is checked with the equations, and spikes
     of outputs up to the first omitted spike of a hidden unit.
     """
     layers = (("hidden", "input", other.hidden), ("output", "hidden", other.output))
@@ -174,7 +175,7 @@ class Worst:
 
 @dataclass(frozen=True)
 class Sample:
-    """The spikes of a layer in one sample by both programs, and those that reach it by evsim."""
+    """The spikes of a layer in one sample in both programs, and its input spikes in evsim."""
 
     ours: evsim.SpikeTrains
     sources: evsim.SpikeTrains
@@ -209,7 +210,7 @@ class Sample:
         return worst, until, np.array([times.size, found.size, compared])
 
     def check_omitted(self, unit: int, time: float, earlier: np.ndarray) -> None:
-        """Check by the equations that the unit reaches its threshold at a time."""
+        """Check with the equations that the unit reaches its threshold at a time."""
         part = slice(*self.sources.offsets[self.sample : self.sample + 2])
         weights = self.weight[unit, self.sources.units[part]]
         at = potential(time, self.sources.times[part], weights, earlier)

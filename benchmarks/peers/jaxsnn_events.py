@@ -2,10 +2,10 @@
 
     python benchmarks/peers/jaxsnn_events.py FOLDER --version COMMIT [--store]
 
-All units of both layers spike at most once, which jaxsnn is told by a very low reset.  Both compute
-in float64 the spikes, the time-invariant squared error of output spikes, and its gradient by all
-weights; an epoch adds a step of Adam for each batch.  jaxsnn's functions are compiled by JAX before
-they are timed.
+All units of both layers spike at most once, which a very low reset enforces in jaxsnn.  Both
+programs compute, in float64, the spikes, the time-invariant squared error of output spikes, and its
+gradient with respect to all weights; an epoch adds a step of Adam for each batch.  jaxsnn's
+functions are compiled by JAX before they are timed.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ class Theirs:
     """The compiled functions of the other program, with times in ms."""
 
     weights: dict[str, Any]
-    gradient: Any  # of weights and a batch: ((loss, (first output spikes, events)), gradients)
-    update: Any  # of weights, the optimiser's state and a batch: the same two, and the loss
+    gradient: Any  # from weights and a batch to ((loss, (first output spikes, events)), gradients)
+    update: Any  # from weights, the optimiser's state and a batch to the first two, and the loss
     state: Any
 
     def timed(self, batch: Any) -> None:
-        """Forward and backward."""
+        """Run forward and backward."""
         import jax
 
         jax.block_until_ready(self.gradient(self.weights, batch))
 
     def epoch(self, batches: list[Any]) -> None:
-        """An epoch with Adam."""
+        """Train an epoch with Adam."""
         import jax
 
         weights, state = self.weights, self.state
@@ -148,7 +148,7 @@ def their_batch(batch: Work) -> Any:
 
 
 def check(work: Work, other: Theirs) -> tuple[str, str]:
-    """Compare spikes, losses and gradients of all batches; what was computed, and how it agrees."""
+    """Compare all spikes, losses and gradients; return what was computed, and how it agrees."""
     worst_time = worst_loss = worst_gradient = 0.0
     counts = {"hidden": 0, "output": 0}
     for batch in work.batches():

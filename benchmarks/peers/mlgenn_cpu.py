@@ -5,8 +5,8 @@
 Both simulate 700 channels, hidden units and 20 leaky integrators in 1000 steps of 1 ms in float32.
 mlGeNN updates after each sample, because this back end of GeNN has no larger batches; evsim is
 timed with such updates, and in batches of 8 samples.  In an epoch of n samples mlGeNN computes n
-forward and n - 1 backward passes, because each of these runs together with the next forward pass.
-GeNN's code is compiled with -O3 -ffast-math, as it asks for, and with -march=native.
+forward and n - 1 backward passes, because each backward pass runs together with the next forward
+pass.  GeNN's code is compiled with -O3 -ffast-math, as it requires, and with -march=native.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ NETWORKS = (
 
 
 def words(samples: int) -> evsim.Dataset:
-    """Words with at most one spike of a channel in a step."""
+    """Words with at most one spike per channel and step."""
     drawn = spoken(samples, SPIKES)
     trains = drawn.spikes
     sample = np.repeat(np.arange(samples), np.diff(trains.offsets))
@@ -105,7 +105,7 @@ class Theirs:
     output: Any
 
     def train(self, spikes: list[Any], labels: np.ndarray, callbacks: list[Any]) -> Any:
-        """An epoch; the backward pass of a sample runs together with the next forward pass."""
+        """Train an epoch; a sample's backward pass runs together with the next forward pass."""
         return self.compiled.train(
             {self.input: spikes}, {self.output: labels}, num_epochs=1, shuffle=False,
             callbacks=callbacks,
@@ -113,9 +113,9 @@ class Theirs:
 
 
 def scale(step: float) -> float:
-    """What evsim's weights are multiplied by.
+    """The factor by which evsim's weights are multiplied.
 
-    Within a step the current decays; mlGeNN takes its mean instead, which moves V by a factor more.
+    Within a step the current decays.  mlGeNN uses its mean instead, so its V is larger by a factor.
     """
     of_mem, of_syn = np.exp(-step / TAU_MEM), np.exp(-step / TAU_SYN)
     moved = TAU_SYN / (TAU_MEM - TAU_SYN) * (of_mem - of_syn)
@@ -125,7 +125,7 @@ def scale(step: float) -> float:
 def theirs(network: evsim.Network, learned: tuple[str, ...], step: float = STEP) -> Theirs:
     """The same network in the other program; its weights do not change.
 
-    Delays, which are in steps there, are only for steps of 1 ms.
+    Delays, which are in steps there, are supported only with steps of 1 ms.
     """
     from ml_genn import Connection, Network, Population
     from ml_genn.compilers import EventPropCompiler
@@ -183,7 +183,7 @@ def their_spikes(spikes: evsim.SpikeTrains) -> list[Any]:
 
 
 def check_gradients(data: evsim.Dataset) -> None:
-    """Check that gradients through spikes have the same direction, with long and short steps."""
+    """Check that gradients through spikes have nearly the same direction, with both steps."""
     network = Network("64 feedforward", (64,), False).build()
     weight = 1.6 * network.parameters["input->hidden0.weight"]
     network = network.replace({"input->hidden0.weight": weight})
@@ -215,11 +215,12 @@ def wrt(network: evsim.Network) -> list[str]:
 
 
 def check(network: evsim.Network, data: evsim.Dataset, other: Theirs) -> tuple[str, str]:
-    """Compare spikes, readout and gradients of a sample; the spikes, and how well all agrees.
+    """Compare spikes, readout and gradients of a sample; return the spikes and the agreement.
 
-    Spikes are the same.  The readouts differ, because evsim integrates V over a step.  Gradients by
-    the weights to the outputs have the same direction; those through spikes are divided by another
-    slope of V at each spike, and have only nearly the same direction, see ``check_gradients``.
+    Spikes are the same.  The readouts differ, because evsim integrates V over a step.  Gradients
+    with respect to the weights to the outputs have the same direction.  Those through spikes are
+    divided by a different slope of V at each spike, and have only nearly the same direction, see
+    ``check_gradients``.
     """
     from ml_genn.callbacks import SpikeRecorder
 
@@ -283,7 +284,7 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def epoch(network: evsim.Network, data: evsim.Dataset, batch: int) -> evsim.FitResult:
-    """An epoch with evsim; the learning rate is so small that spikes stay as they are."""
+    """Train an epoch with evsim; the learning rate is so small that spikes do not change."""
     learned = wrt(network)
     delayed = any(name.endswith(".delay") for name in learned)
     return evsim.fit(

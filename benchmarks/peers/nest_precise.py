@@ -1,12 +1,12 @@
-"""evsim's forward pass against NEST's precise spike times, iaf_psc_exp_ps.
+"""evsim's forward pass against NEST with precise spike times, iaf_psc_exp_ps.
 
     OMP_NUM_THREADS=1 python benchmarks/peers/nest_precise.py [--store]
 
-NEST has no gradient, so only the simulation is timed: for NEST its call of Run alone, without the
-construction of the network; for evsim all of ``evsim.simulate``.  NEST's step is the longest
-with which all spikes agree, at most 1 ms: it computes spike times between the steps, but misses a
-spike if the potential crosses the threshold and returns within one.  Its units have a refractory
-period of at least a step, so here those of evsim have one, too.
+NEST has no gradient, so only the simulation is timed: for NEST only its call of Run, without the
+construction of the network; for evsim all of ``evsim.simulate``.  NEST's step is the longest one
+with which all spikes agree, at most 1 ms: NEST computes spike times between the grid points, but
+misses a spike if the potential crosses the threshold and returns within one step.  Its units have a
+refractory period of at least a step, so here those of evsim have one, too.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def recurrent() -> Trial:
 
 
 def sparse(units: int = 10_000, inputs: int = 500) -> Trial:
-    """A sparse recurrent network with 100 synapses of each unit, as that of ``sparse.py``."""
+    """A sparse recurrent network with 100 synapses per unit, like that of ``sparse.py``."""
     rng = np.random.default_rng(0)
     network = evsim.Network(
         [evsim.Input("input", inputs), evsim.LIF("hidden", units, refractory=STEP)],
@@ -79,11 +79,11 @@ TRIALS: dict[str, tuple[Callable[[], Trial], int]] = {
     "700-128 recurrent, delays, 1 million arrivals": (recurrent, 1),
     "10,000 recurrent, fan-out 100, delays": (sparse, 4),
 }
-"""The trials, and by how much fewer rounds they are timed in."""
+"""The trials, and the factor by which the number of rounds is reduced for each."""
 
 
 def checked(trial: Trial) -> tuple[Nest, str, str]:
-    """NEST with the longest step that gives the same spikes; their number, and how they agree."""
+    """NEST with the longest step that gives the same spikes, their number, and how they agree."""
     network, spikes, duration = trial
     run = evsim.simulate(network, spikes, duration, ENGINE)
     ours = run.spikes["hidden"]

@@ -1,1 +1,1 @@
-"""Checks of what a caller gives, and the messages that refuse it."""
+"""Checks of the arguments of a caller, and the messages that refuse them."""

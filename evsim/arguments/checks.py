@@ -1,6 +1,6 @@
-"""Checks of arguments: each refusal is one sentence with what was found and what is needed.
+"""Checks of arguments: each refusal is one sentence that says what was found and what is needed.
 
-Every array of a user becomes a plain NumPy array here and nowhere else, because ``np.asarray``
+Arrays from users are converted to plain NumPy arrays here and nowhere else, because ``np.asarray``
 silently drops masks and units and accepts booleans as numbers.
 """
 
@@ -65,7 +65,7 @@ def checked_integer(value: Any, name: str, minimum: int) -> int:
 
 
 def checked_count(value: Any, name: str, minimum: int = 1, maximum: int = LARGEST_COUNT) -> int:
-    """A count as an int; counts that are larger than any array are refused."""
+    """A count as an int; counts larger than the size of any array are refused."""
     count = checked_integer(value, name, minimum)
     if count > maximum:
         raise ArgumentError(f"{name} = {shown(count)}: it must be at most {maximum}", name)
@@ -89,7 +89,7 @@ def check_flag(value: Any, name: str) -> None:
 
 
 def check_is(value: Any, name: str, kinds: type | tuple[type, ...], remedy: str) -> None:
-    """Refuse a value of other types; ``remedy`` says what to give."""
+    """Refuse a value of any other type; ``remedy`` says what to give."""
     if not isinstance(value, kinds):
         raise TypeError(f"{name} = {shown(value)}: {remedy}")
 
@@ -103,7 +103,7 @@ def check_function(value: Any, name: str, remedy: str) -> None:
 def listed(values: Any, name: str, remedy: str) -> tuple[Any, ...]:
     """The entries of a list or another iterable; ``remedy`` says what to give.
 
-    Strings and mappings are refused: their letters or keys are not what is wanted.
+    Strings and mappings are refused, because their letters or keys are not what is wanted.
     """
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
         raise TypeError(f"{name} = {shown(values)}: {remedy}")
@@ -113,7 +113,7 @@ def listed(values: Any, name: str, remedy: str) -> tuple[Any, ...]:
 
 
 def checked_path(value: Any, name: str, what: str = "a folder") -> Path:
-    """The value as a path; an empty path is refused.  ``what`` says what the path is of."""
+    """The value as a path; an empty path is refused.  ``what`` names what the path is for."""
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
         raise TypeError(f"{name} = {shown(value)}: give the path of {what}")
     if not os.fspath(value) or "\0" in os.fspath(value):
@@ -133,13 +133,13 @@ def shown(value: Any) -> str:
         return f"{'-' * (value < 0)}2**{abs(value).bit_length() - 1} or more"
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # whatever a foreign class does
+    except Exception:  # a foreign class may raise anything
         text = f"a {type(value).__name__}"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
 
 
 def nearest(name: Any, known: Iterable[str]) -> str:
-    """A question about the most similar known name; empty if there is none."""
+    """A question that suggests the most similar known name; empty if there is none."""
     if not isinstance(name, str):
         return ""
     close = difflib.get_close_matches(name, list(known), n=1)
@@ -233,7 +233,7 @@ class _Given:
     masked: float | None
 
     def array(self, values: Any, place: tuple[int, ...]) -> np.ndarray:
-        """The plain array of the part at that index; () is the whole."""
+        """The part at that index as a plain array; () is the whole."""
         name = f"{self.name}{_index(place)}"
         _refuse_units(values, name)
         if getattr(values, "requires_grad", False) is True:
@@ -247,7 +247,7 @@ class _Given:
             values = self._parts(values, place)
         try:
             array = np.asarray(values)
-        except Exception as error:  # whatever the library of the array raises
+        except Exception as error:  # the library of the array may raise anything
             self._refuse_ragged(values, place)
             raise TypeError(f"{name} cannot be read as an array ({error})") from error
         self._check_kind(array, name)
@@ -292,7 +292,7 @@ class _Given:
             others = [t for t in reversed({type(e): e for e in entries}) if t not in (int, float)]
             found = f"a {others[0].__name__}" if others else "an integer beyond 64 bits"
             verb = "holds" if array.ndim else "is"
-            # Numbers that would fit are refused for the type of their array, and that is said.
+            # If the numbers would fit, the type of their array is refused, and the message says so.
             if others or any(type(e) is int and not -(2**63) <= e < 2**64 for e in entries):
                 message = f"{name} {verb} {found}: it must hold {self.what}"
         if kind in "mM":
@@ -300,7 +300,7 @@ class _Given:
         raise TypeError(message)
 
     def _refuse_ragged(self, values: Any, place: tuple[int, ...]) -> None:
-        """Name the first list that is not as long as those before it."""
+        """Name the first list whose length differs from those before it."""
         if not isinstance(values, list) or not values:
             return
         name = f"{self.name}{_index(place)}"

@@ -13,8 +13,8 @@ class ArgumentError(ValueError):
     ----------
     message : str
     *names : str
-        The arguments that the message is about, as it calls them.  The command line calls them by
-        its flags instead.
+        The arguments that the message is about, under the names it uses.  The command line
+        replaces these by its flags.
     """
 
     def __init__(self, message: str, *names: str) -> None:
@@ -24,7 +24,7 @@ class ArgumentError(ValueError):
 
 @contextmanager
 def naming(*names: str) -> Iterator[None]:
-    """Let a ValueError that is raised inside know that it is about these arguments."""
+    """Mark a ValueError raised inside this context as being about these arguments."""
     try:
         yield
     except ArgumentError:

@@ -104,7 +104,7 @@ _WHY_NOT = {
     "method": "gradients are exact and need no surrogate",
     "betas": "give beta1=... and beta2=...",
 }
-"""Arguments of other programs that evsim does not have, and why."""
+"""Arguments of other programs that evsim does not have, and the reasons."""
 
 _OF_SPIKING_UNITS = ("threshold", "refractory", "reset")
 
@@ -133,7 +133,7 @@ def _helpful_function(function: Any, name: str, owner: type | None = None) -> An
         try:
             return function(*args, **kwargs)
         except TypeError:
-            # The message has the name of the subclass.
+            # The message names the subclass.
             called = name
             if owner is not None and args and not isinstance(args[0], type):
                 called = type(args[0]).__name__

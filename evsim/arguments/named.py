@@ -1,4 +1,4 @@
-"""Mappings from names: read-only ones that help with unknown names, and ones made on demand."""
+"""Mappings from names: read-only ones that help with unknown names, and lazy ones."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Named(dict[str, Value]):
 
 
 class OnDemand(Mapping[str, Value]):
-    """A mapping that is computed when it is first looked into."""
+    """A mapping that is computed when it is first accessed."""
 
     def __init__(self, compute: Callable[[], Mapping[str, Value]]) -> None:
         self._compute = compute

@@ -9,7 +9,7 @@ from pathlib import Path
 def user_path(path: str | os.PathLike[str]) -> Path:
     """The path, with ``~`` or ``~name`` at its beginning replaced by the home folder.
 
-    ``~name`` is kept if there is no user of that name: it may be the name of a file.
+    ``~name`` is kept if no user has that name, because it may be the name of a file.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""Data sets of the papers: their files, and where these come from.
+"""The data sets of the papers: their files, and where they come from.
 
 ``mnist``, ``shd``, ``ssc``, ``spoken_digits`` and ``braille`` return one ``evsim.Dataset`` for each
 published part, ``japanese_vowels`` one ``TimeSeries``.  The readers read one file each.

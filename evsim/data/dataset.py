@@ -23,7 +23,7 @@ class Dataset:
     Parameters
     ----------
     spikes : SpikeTrains, or a mapping from input population to SpikeTrains
-        All inputs with the same number of samples.
+        All inputs must have the same number of samples.
     labels : array of int, shape (samples,), or of numbers, shape (samples, ...)
         The class of each sample, >= 0.  For losses that do not classify, the targets of each
         sample in the shape that the loss requires; NaN or masked entries have no target.

@@ -1,8 +1,8 @@
 """Where data files are, and where they come from.
 
-Files are looked for in the folder that the user names, or that the environment variable
-EVSIM_DATA names, or in evsim's cache.  They are downloaded only on request, and then compared with
-the checksums of their publishers.
+Files are looked for in the folder that the user gives, or in the folder that the environment
+variable EVSIM_DATA names, or in evsim's cache.  They are downloaded only on request, and then
+compared with the checksums of their publishers.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class PublishedFile:
     Parameters
     ----------
     name : str
-        What the file is called once unpacked.
+        The name of the unpacked file.
     source : str
-        Where it comes from, in words for a person.
+        Where it comes from, as a text for the user.
     url : str, optional
-        What to download: the file, the file packed with gzip, or a zip archive that holds it.
+        What to download: the file, the file packed with gzip, or a zip archive that contains it.
         "doi:..." is looked up at the repository, which also provides the checksum.
     checksum : str, optional
-        "md5:..." of what is downloaded.
+        "md5:..." of the download.
     instead : tuple of str
         Names of files with the same data, which are preferred.
     also : tuple of str
@@ -66,7 +66,7 @@ class PublishedFile:
 
 @helpful
 def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of data files: the given one, or the one that EVSIM_DATA names, or the cache."""
+    """The folder of data files: the given one, the one that EVSIM_DATA names, or the cache."""
     if folder is not None:
         return checked_path(folder, "folder")
     if os.environ.get("EVSIM_DATA"):
@@ -89,19 +89,19 @@ def locate(
     ----------
     files : sequence of PublishedFile
     folder : path, optional
-        Where to look, and where downloads go; ``data_folder`` says which by default.  Only
-        without it are files also looked for in the Python packages that provide them.
+        Where to look and where downloads are stored; the default is that of ``data_folder``.
+        Only without it are files also looked for in the Python packages that provide them.
     download : bool
-        Whether to download what is missing.  What arrives is checked and kept; of a zip
-        archive both the archive and what is unpacked from it.
+        Whether to download what is missing.  Downloads are checked and kept; of a zip archive,
+        both the archive and the unpacked file are kept.
 
     Raises
     ------
     FileNotFoundError
         Without ``download``, for missing files, all of them in one message; with it, for
-        missing files that are not offered for download.
+        missing files that cannot be downloaded.
     DataFileError, ValueError
-        For downloads that are not what was published.
+        For downloads that differ from what was published.
     OSError
         For downloads that fail.
     """
@@ -142,7 +142,7 @@ class MissingFilesError(FileNotFoundError):
     Parameters
     ----------
     files : sequence of PublishedFile
-        Those that are missing, at least one.
+        The missing files, at least one.
     folder : Path
         Where they were looked for.
     """
@@ -167,7 +167,7 @@ class MissingFilesError(FileNotFoundError):
         return f"no {names} in {where}; they come from {sources}"
 
     def remedy(self, download: str, folder: str) -> str:
-        """What to do, given how to ask for a download and how to name a folder."""
+        """What to do; the arguments say how to request a download and how to give a folder."""
         offered = f"{download}, " if self.files[0].url else ""
         return (
             f"{offered}put them there, or name their folder with {folder} or the environment "
@@ -182,7 +182,7 @@ def _download(file: PublishedFile, place: Path) -> Path:
     assert file.url is not None
     try:
         path = _fetch_doi(file.url, place) if file.url.startswith("doi:") else _fetch(file, place)
-    except OSError as error:  # those of the library that pooch downloads with are OSErrors too
+    except OSError as error:  # the errors of the library that pooch downloads with are OSErrors
         raise OSError(
             f"{file.url} could not be downloaded ({error}): try again later, or get {file.name} "
             f"from {file.source} and put it into {place}"
@@ -214,9 +214,9 @@ def _fetch_doi(url: str, place: Path) -> Path:
 
 
 def _from_archive(archive: Path, name: str) -> Path:
-    """Unpack one file from a zip archive beside it, whole or not at all."""
+    """Unpack one file of a zip archive into the same folder, completely or not at all."""
     target = archive.with_name(name)
-    place = Path(os.path.realpath(target))  # a link stays
+    place = Path(os.path.realpath(target))  # a link is kept
     partial = place.with_name(f".{name}.partial")
     with zipfile.ZipFile(archive) as packed:
         if name not in packed.namelist():

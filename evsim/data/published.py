@@ -92,7 +92,7 @@ def _digits(
 
 # -- spoken words -------------------------------------------------------------------------
 
-# The checksums are those of tonic.datasets.SHD and SSC, which SpikingJelly has too.
+# The checksums are those of tonic.datasets.SHD and SSC, which SpikingJelly also uses.
 _HEIDELBERG_URL = "https://zenkelab.org/datasets/"
 _SHD_FILES = tuple(
     PublishedFile(name, _HEIDELBERG_URL, f"{_HEIDELBERG_URL}{name}.zip", f"md5:{checksum}")
@@ -246,15 +246,15 @@ def braille(
     """Braille letters under a robot's finger: 12 taxels of two units each, 27 classes.
 
     The publisher does not split the samples.  As in Müller-Cleve et al. 2022, 30 % of each class
-    are held out here, and a third of them is for validation.
+    are held out, and a third of these are used for validation.
 
     Parameters
     ----------
     folder, download
-        Where the files are, and whether to download them, see ``locate``; .npz files, as
-        ``convert_braille`` writes them, are preferred.
+        Where the files are, and whether to download them, see ``locate``.  The .npz files that
+        ``convert_braille`` writes are preferred.
     threshold : 1, 2, 5 or 10
-        The change of pressure that makes an event, in units of the sensor.
+        The change of pressure that produces an event, in units of the sensor.
     seed : int
         The seed of the split.
 
@@ -302,8 +302,8 @@ def japanese_vowels(folder: Folder = None) -> tuple[TimeSeries, TimeSeries]:
 
     The data are those of Kudo, Toyama, Shimbo, *Multidimensional curve classification using
     passing-through regions* (Pattern Recognition Letters 1999), in the layout of the UEA archive.
-    ``evsim.encoding`` makes spikes of them.  ``locate`` describes how files are found; without a
-    folder also in an installed package aeon or sktime.
+    ``evsim.encoding`` converts them to spikes.  ``locate`` describes how files are found; without a
+    folder, they are also looked for in an installed package aeon or sktime.
 
     Returns
     -------

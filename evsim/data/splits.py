@@ -1,4 +1,4 @@
-"""Splitting samples into parts in which the classes keep their shares."""
+"""Splitting samples into parts in which the classes keep their proportions."""
 
 from __future__ import annotations
 
@@ -66,8 +66,7 @@ def shuffled_by_class(labels: np.ndarray, stream: np.random.SeedSequence) -> np.
 def draw_evenly(data: Dataset, size: int, name: str, seed: int) -> tuple[Dataset, Dataset]:
     """Draw a number of samples evenly from the classes; return these and the others.
 
-    ``name`` is that of the drawn samples, such as "train"; each name has a random stream of its
-    own.
+    ``name`` is the name of the drawn samples, such as "train"; each name has its own random stream.
     """
     if size > len(data):
         raise ArgumentError(
@@ -75,7 +74,7 @@ def draw_evenly(data: Dataset, size: int, name: str, seed: int) -> tuple[Dataset
         )
     by_class = shuffled_by_class(data.labels, named_stream(seed, name))
     counts = np.unique(data.labels, return_counts=True)[1]
-    # Round the share of each class down, then add one where rounding took away most.
+    # Round the share of each class down, then add one to the classes that lost most by rounding.
     shares = size * counts
     wanted = shares // len(data)
     wanted[np.argsort(-(shares % len(data)), kind="stable")[: size - wanted.sum()]] += 1

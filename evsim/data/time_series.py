@@ -22,7 +22,7 @@ class TimeSeries(Brief):
     Parameters
     ----------
     samples : sequence of arrays, each of shape (time, channels)
-        The lengths may differ, the channels may not.
+        The lengths may differ, but the number of channels may not.
     labels : array of int, shape (samples,)
         Indices into ``class_names``.
     class_names : sequence of str

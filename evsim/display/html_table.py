@@ -1,4 +1,4 @@
-"""Tables in HTML, by which notebooks show objects."""
+"""Tables in HTML, with which notebooks show objects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Cell = str | int | float | None
 
 
 def html_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """A table with a title; numbers are written in four digits, None as a dash."""
+    """A table with a title; numbers are written with four digits, None as a dash."""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
     body = "".join(
         "<tr>" + "".join(f"<td>{_shown(cell)}</td>" for cell in row) + "</tr>"

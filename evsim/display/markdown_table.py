@@ -1,4 +1,4 @@
-"""Tables in Markdown, which are readable as plain text, too."""
+"""Tables in Markdown, which are also readable as plain text."""
 
 from __future__ import annotations
 

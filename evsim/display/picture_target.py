@@ -15,7 +15,7 @@ _FOR_FILES = ContextVar("_FOR_FILES", default=False)
 
 @contextmanager
 def for_files_only() -> Iterator[None]:
-    """Hide figures that are created inside this block from pyplot, so that none stay open."""
+    """Hide figures that are created inside this context from pyplot, so that none stay open."""
     before = _FOR_FILES.set(True)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What all displays of progress have in common, and where they are shown."""
+"""The common base of all displays of progress, and where they are shown."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PlainLines(Display):
 
 
 def changing_console() -> Any | None:
-    """The console of standard error; None if what is shown there cannot change."""
+    """The console of standard error; None if its output cannot be updated."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -49,7 +49,7 @@ def changing_console() -> Any | None:
 
 
 def clock(seconds: float) -> str:
-    """A time as minutes and seconds, with hours if there are any."""
+    """A duration as minutes and seconds, with hours if there are any."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

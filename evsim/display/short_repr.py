@@ -19,7 +19,7 @@ ENTRIES = 4
 
 
 class Brief:
-    """Gives a dataclass that is made with ``repr=False`` a representation of a few lines.
+    """Gives a dataclass defined with ``repr=False`` a representation of a few lines.
 
     Small arrays show their numbers, larger ones their type and shape.
     """
@@ -67,7 +67,7 @@ def _sequence(values: list[Any] | tuple[Any, ...]) -> str:
 
 
 def _number(value: float) -> str:
-    """As Python writes it, or in eight digits, as NumPy does."""
+    """A number as Python writes it, or with eight digits, as NumPy does."""
     exact = repr(float(value))
     return exact if len(exact) <= 10 else f"{value:.8g}"
 

@@ -1,4 +1,4 @@
-"""One training run on many processes and machines, with the bits of one process."""
+"""One training run on many processes and machines, bit-identical to a run on one process."""
 
 from evsim.distributed.processes import Processes, ranks_of
 from evsim.distributed.ranks import Alone, Ranks

@@ -1,4 +1,4 @@
-"""What must be the same on all ranks, so that together they compute what one process would."""
+"""Checks of what must be equal on all ranks, so that they compute what one process would."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from evsim.distributed.ranks import Ranks
 from evsim.storage.description import differences
 
 _PACKAGES = ("evsim", "numpy", "scipy", "numba", "llvmlite")
-"""The packages whose other versions may compute other bits."""
+"""The packages of which different versions may compute different bits."""
 
 
 def check_alike(ranks: Ranks, description: dict[str, Any]) -> None:
-    """Refuse ranks that were given other arguments than rank 0, or run other versions.
+    """Refuse ranks that were given different arguments from rank 0, or run different versions.
 
-    ``description`` is what must be the same, as JSON can hold it.
+    ``description`` is what must be the same, in a form that JSON can represent.
 
     Raises ValueError on all ranks.
     """
@@ -48,9 +48,10 @@ def _versions() -> dict[str, str]:
 
 
 def check_same_values(ranks: Ranks, digest: str, machines: list[Machine], place: str) -> None:
-    """Refuse ranks whose parameters, of which this is the digest, are no longer the same.
+    """Refuse ranks whose parameters now differ; ``digest`` is that of this rank's parameters.
 
-    They are computed alike on every rank; other bits come from other processors or libraries.
+    Every rank computes them in the same way, so different bits come from different processors or
+    libraries.
     """
     found = ranks.gathered(np.frombuffer(bytes.fromhex(digest), np.uint8))
     differs = (found != found[0]).any(axis=1)
@@ -64,9 +65,9 @@ def check_same_values(ranks: Ranks, digest: str, machines: list[Machine], place:
 
 
 def machines_told(machines: list[Machine], digests: list[str], before: list[str]) -> list[str]:
-    """Lines about the machines of a run: who takes part, and whether their arithmetic differs.
+    """Lines about the machines of a run: which take part, and whether their arithmetic differs.
 
-    ``digests`` has what each rank computes of the same sample, as a digest; ``before`` has the
+    ``digests`` contains a digest of what each rank computes for the same sample; ``before`` are the
     processors on which earlier epochs were trained, if there are any.
     """
     lines = []

@@ -1,4 +1,4 @@
-"""Errors that one rank tells the others, so that all raise the same."""
+"""Errors that one rank reports to the others, so that all raise the same error."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class RankError(RuntimeError):
 
 _KINDS = {kind.__name__: kind for kind in (EngineError, StorageError)}
 _OF_NO_RANK = (EngineError, KeyboardInterrupt, SystemExit)
-"""Errors that are about samples or the whole run, so that it does not matter who found them."""
+"""Errors about samples or the whole run, for which it does not matter which rank found them."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An error, as one rank tells it to the others.
+    """An error in the form in which one rank reports it to the others.
 
-    ``kinds`` has the names of its class and of the classes that this one is derived from.
+    ``kinds`` contains the names of its class and of the base classes of this class.
     """
 
     kinds: list[str]
@@ -36,7 +36,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
-        """What others need in order to raise the same."""
+        """What other ranks need in order to raise the same error."""
         message = error.code if isinstance(error, SystemExit) else error
         kinds = [kind.__name__ for kind in type(error).__mro__]
         notes = list(getattr(error, "__notes__", ()))
@@ -58,9 +58,9 @@ class Failure:
         return 1 + int.from_bytes(found[:7], "little")
 
     def error(self, rank: int, ranks: int) -> BaseException:
-        """The error to raise where a rank has failed; it names the rank, unless that is no matter.
+        """The error to raise if a rank has failed; it names the rank, unless that is irrelevant.
 
-        It is of the same class, or of the nearest one that it is derived from and that is known.
+        It has the same class, or the nearest base class that is known.
         """
         error = self._without_notes(rank, ranks)
         for note in self.notes:
@@ -75,13 +75,13 @@ class Failure:
         if not issubclass(kind, _OF_NO_RANK):
             message = f"rank {rank} of {ranks} on {self.machine}: {message}"
         if kind not in (Exception, BaseException):
-            # Some want more than a message, such as UnicodeDecodeError.
+            # Some, such as UnicodeDecodeError, require more than a message.
             with contextlib.suppress(TypeError):
                 return kind(message)
         return RankError(f"{message} ({self.kinds[0]})")
 
 
 def _known(name: str) -> type[BaseException] | None:
-    """The class of errors of this name; None if it is neither Python's nor one that is sent."""
+    """The class of errors of this name; None unless it is Python's or one that ranks send."""
     kind = _KINDS.get(name, getattr(builtins, name, None))
     return kind if isinstance(kind, type) and issubclass(kind, BaseException) else None

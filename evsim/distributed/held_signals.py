@@ -15,8 +15,8 @@ HELD = (signal.SIGINT, signal.SIGTERM)
 class HeldSignals:
     """SIGINT and SIGTERM on the main thread: handled at once, but not inside ``held``.
 
-    Whatever handlers the program has installed are called; a signal that would end the process at
-    once, without a handler of Python, still does.
+    The handlers that the program has installed are called.  A signal that has no Python handler and
+    would end the process at once still does so.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class HeldSignals:
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
-        """Signals wait for the end of ``held`` inside this block."""
+        """Inside this context, signals wait for the end of ``held``."""
         if threading.current_thread() is threading.main_thread():
             for number in map(int, HELD):
                 handler = signal.getsignal(number)
@@ -42,18 +42,18 @@ class HeldSignals:
             self._is_holding, self._waiting = False, None
 
     def hold(self) -> None:
-        """From here on, signals wait."""
+        """From now on, signals wait."""
         self._is_holding = True
 
     def release(self) -> None:
-        """Handle the signal that has come meanwhile."""
+        """Handle the signal that has come in the meantime."""
         self._is_holding = False
         number, self._waiting = self._waiting, None
         if number is not None:
             self._handlers[number](number, None)
 
     def forget(self) -> None:
-        """Do not handle the signal that has come meanwhile."""
+        """Drop the signal that has come in the meantime."""
         self._waiting = None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 _STARTED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
-"""Where Open MPI, MPICH and Slurm say how many processes they have started."""
+"""Where Open MPI, MPICH and Slurm store how many processes they have started."""
 
 
 def processes_started() -> int | None:
@@ -17,8 +17,8 @@ def processes_started() -> int | None:
 def world() -> Any:
     """The communicator of all processes that mpiexec has started.
 
-    Raises ImportError without mpi4py or an MPI library, and ValueError where there is only one
-    process though more were meant.
+    Raises ImportError without mpi4py or an MPI library, and ValueError if there is only one process
+    although more were intended.
     """
     try:
         from mpi4py import MPI

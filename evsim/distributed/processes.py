@@ -1,8 +1,8 @@
-"""Ranks that are processes of an MPI program, and tell each other by a communicator.
+"""Ranks that are processes of an MPI program and communicate through a communicator.
 
-Only buffers are sent, nothing is pickled.  Every exchange begins with a word of each rank: that all
-is well, or that it has failed.  So a rank that fails anywhere meets the others at their next
-exchange, whatever that is, and all end with the same error instead of waiting for each other.
+Only buffers are sent; nothing is pickled.  Every exchange begins with a number from each rank that
+says whether it has failed.  So a rank that fails anywhere takes part in the others' next exchange,
+whatever that is, and all end with the same error instead of waiting for each other.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Result = TypeVar("Result")
 
 
 class Processes(Ranks):
-    """The processes of a communicator of mpi4py, or of one that has the same methods for buffers.
+    """The processes of a communicator of mpi4py, or of one with the same methods for buffers.
 
     Parameters
     ----------
     communicator : mpi4py.MPI.Comm
-        It is not used for anything else while the ranks use it.
+        It must not be used for anything else while the ranks use it.
     """
 
     def __init__(self, communicator: Any) -> None:
@@ -75,10 +75,10 @@ class Processes(Ranks):
     def _exchange(
         self, own: BaseException | None, action: Callable[[], None] = lambda: None
     ) -> BaseException | None:
-        """Tell whether this rank has failed, and with which error; exchange something if none has.
+        """Report whether and how this rank has failed; exchange something if no rank has failed.
 
-        Returns the error that all ranks raise.  Then signals wait on: another error of this rank
-        alone would find no rank that listens.
+        Returns the error that all ranks raise.  Signals then continue to wait, because no other
+        rank would receive a further error of this rank.
         """
         self._signals.hold()
         try:
@@ -89,7 +89,7 @@ class Processes(Ranks):
             self._abort(broken)
             raise
         if error is None:
-            if self._told is not None:  # Ctrl-C reaches all ranks, and all have heard of it
+            if self._told is not None:  # Ctrl-C reaches all ranks, and all have raised its error
                 self._told = None
                 self._signals.forget()
             self._signals.release()
@@ -119,7 +119,7 @@ class Processes(Ranks):
         print(
             f"evsim: rank {self.index} of {self.count} on {platform.node()}: "
             f"{type(error).__name__}: {error}; the run ends and can be resumed from its last epoch",
-            file=sys.__stderr__,  # that of Python may be silent on this rank
+            file=sys.__stderr__,  # sys.stderr may be silenced on this rank
             flush=True,
         )
         self.communicator.Abort(1)
@@ -146,7 +146,7 @@ class Processes(Ranks):
         return found
 
     def summed(self, own: Sequence[NDArray[Any]], counts: Sequence[int]) -> NDArray[np.float64]:
-        # Each rank adds up a part of the vectors, all of them in their order, and sends it to all.
+        # Each rank sums its part of all vectors, in the order of the vectors, and sends it to all.
         size = own[0].size
         edges = np.linspace(0, size, self.count + 1).astype(np.int64).tolist()
         widths = np.diff(edges).tolist()
@@ -208,14 +208,14 @@ class Processes(Ranks):
 
 
 def _places(counts: Sequence[int]) -> tuple[list[int], list[int]]:
-    """How many numbers each rank has in a buffer, and where they begin."""
+    """The number of entries of each rank in a buffer, and where they begin."""
     return list(counts), [0, *np.cumsum(counts).tolist()[:-1]]
 
 
 def ranks_of(communicator: Any) -> Ranks:
-    """The ranks of a communicator; those of one process for None.
+    """The ranks of a communicator; None means a single process.
 
-    Raises TypeError for what is no communicator.
+    Raises TypeError for anything that is not a communicator.
     """
     from evsim.distributed.ranks import Alone
 

@@ -1,9 +1,8 @@
-"""Ranks: the processes that train one network together, and what each tells the others.
+"""Ranks: the processes that train one network together, and how they exchange data.
 
-A rank is the number of one of these processes, counted from 0.  ``Alone`` is the usual case, in
-which there is one process and nobody to tell; ``evsim.distributed.processes`` has the other one.
-Whatever runs on ranks runs the same program on each of them, and calls these methods in the same
-order.
+A rank is the number of one of these processes, counted from 0.  ``Alone`` is the usual case of a
+single process; ``evsim.distributed.processes`` contains the other case.  All ranks run the same
+program, and call these methods in the same order.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from evsim.engines.protocol import Engine
 
 Checkpoint = tuple[dict[str, NDArray[Any]], Any]
-"""Named arrays and a description that JSON can hold."""
+"""Named arrays and a description that JSON can represent."""
 
 
 class Ranks(ABC):
@@ -30,27 +29,27 @@ class Ranks(ABC):
 
     @property
     def is_first(self) -> bool:
-        """Whether this is rank 0, which alone writes files and shows the progress."""
+        """Whether this is rank 0, the only rank that writes files and shows the progress."""
         return self.index == 0
 
     @abstractmethod
     def session(self) -> AbstractContextManager[None]:
-        """As ``together``, around everything that the ranks do; signals do not tear them apart."""
+        """Like ``together``, for everything that the ranks do; signals leave them in step."""
 
     @abstractmethod
     def together(self) -> AbstractContextManager[None]:
-        """What one rank raises inside this block, all ranks raise, at its end at the latest."""
+        """If one rank raises an error in this context, all raise it, at its end at the latest."""
 
     @abstractmethod
     def engine(self, engine: Engine) -> Engine:
         """An engine whose batches all ranks share.
 
-        Raises ValueError for an engine that cannot.
+        Raises ValueError for an engine whose batches cannot be shared.
         """
 
     @abstractmethod
     def gathered(self, own: NDArray[Any]) -> NDArray[Any]:
-        """An array of every rank, of the same shape and type, (ranks, ...)."""
+        """The arrays of all ranks, which have the same shape and type, as (ranks, ...)."""
 
     @abstractmethod
     def rows(self, own: NDArray[Any], counts: Sequence[int]) -> NDArray[Any]:
@@ -60,24 +59,24 @@ class Ranks(ABC):
     def summed(self, own: Sequence[NDArray[Any]], counts: Sequence[int]) -> NDArray[np.float64]:
         """The sum of vectors of all ranks, added one after the other in the order of the ranks.
 
-        Each rank has ``counts[rank]`` of them, and all have the same size.
+        Each rank has ``counts[rank]`` vectors, and all vectors have the same size.
         """
 
     @abstractmethod
     def texts(self, own: str) -> list[str]:
-        """A text of every rank."""
+        """The texts of all ranks."""
 
     @abstractmethod
     def from_first(self, value: Any) -> Any:
-        """What rank 0 has given, which JSON must be able to hold; others give anything."""
+        """The value of rank 0, which JSON must be able to represent; others may pass anything."""
 
     @abstractmethod
     def checkpoint_from_first(self, checkpoint: Checkpoint | None) -> Checkpoint | None:
-        """The arrays and the description that rank 0 has given; others give anything."""
+        """The arrays and the description of rank 0; others may pass anything."""
 
 
 class Alone(Ranks):
-    """The usual case: one process, which has nobody to tell."""
+    """The usual case of a single process."""
 
     def session(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -111,10 +110,10 @@ class Alone(Ranks):
 
 
 def described(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """The type and the shape of each array, as a description that JSON can hold."""
+    """The type and the shape of each array, as a description that JSON can represent."""
     return {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
 
 
 def empty_like(description: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Room for the arrays of such a description."""
+    """Uninitialised arrays with the types and shapes of such a description."""
     return {name: np.empty(shape, np.dtype(kind)) for name, (kind, shape) in description.items()}

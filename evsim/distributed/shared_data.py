@@ -14,7 +14,7 @@ from evsim.distributed.ranks import described
 from evsim.network.spike_trains import SpikeTrains
 
 ALIGNMENT = 64
-"""Every array begins at a multiple of so many bytes, which vector instructions like."""
+"""Every array begins at a multiple of this number of bytes, for vector instructions."""
 
 
 def ranks_of_machine(communicator: Any) -> Processes:
@@ -27,9 +27,9 @@ def ranks_of_machine(communicator: Any) -> Processes:
 def read_once(
     communicator: Any, read: Callable[[], Sequence[Dataset | None]]
 ) -> tuple[Dataset | None, ...]:
-    """Data sets that one process of each machine reads, and all processes of the machine share.
+    """Data sets that one process of each machine reads and all processes of the machine share.
 
-    Their arrays lie in shared memory and are read-only.  Every process calls this function.
+    Their arrays are in shared memory and read-only.  Every process must call this function.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def read_once(
 
 
 def _without_arrays(data: Dataset | None) -> dict[str, Any] | None:
-    """What a data set has besides arrays, as JSON can hold it."""
+    """The content of a data set other than arrays, in a form that JSON can represent."""
     if data is None:
         return None
     return {
@@ -71,7 +71,7 @@ def _without_arrays(data: Dataset | None) -> dict[str, Any] | None:
 
 
 def _dataset(structure: dict[str, Any], arrays: dict[str, NDArray[Any]], prefix: str) -> Dataset:
-    """A data set of arrays whose names have this prefix; spikes are not copied."""
+    """A data set from the arrays whose names have this prefix; spikes are not copied."""
     trains = {}
     for name, units in structure["units"].items():
         times, owners, offsets = (
@@ -89,7 +89,7 @@ def _dataset(structure: dict[str, Any], arrays: dict[str, NDArray[Any]], prefix:
 def _in_shared_memory(
     ranks: Processes, arrays: dict[str, NDArray[Any]], description: dict[str, Any]
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of the first rank, in memory that all ranks of a machine share; read-only."""
+    """The arrays of the first rank, read-only, in memory that all ranks of a machine share."""
     from mpi4py import MPI
 
     sizes, places, size = {}, {}, 0
@@ -100,7 +100,7 @@ def _in_shared_memory(
     window = MPI.Win.Allocate_shared(
         max(size, 1) if ranks.is_first else 0, 1, comm=ranks.communicator
     )
-    _windows.append(window)  # its memory stays as long as the process
+    _windows.append(window)  # its memory lives as long as the process
     memory = np.frombuffer(window.Shared_query(0)[0], np.uint8)
     shared = {}
     for name, (kind, shape) in description.items():
@@ -109,7 +109,7 @@ def _in_shared_memory(
             part[...] = arrays[name]
         part.setflags(write=False)
         shared[name] = part
-    window.Fence()  # what the first rank has written, the others see
+    window.Fence()  # now the other ranks see what the first has written
     return shared
 
 

@@ -1,9 +1,9 @@
 """An engine whose batches several processes share.
 
-Each rank takes whole pieces of a batch, those that follow each other, and runs its own engine on
-their samples.  What belongs to single samples, such as readouts, is collected in the order of the
-samples; what is summed over the batch is added in the order of the pieces.  So every rank sees the
-whole batch, and every bit is that of one process.
+Each rank takes consecutive whole pieces of a batch, and runs its own engine on their samples.
+Results of single samples, such as readouts, are collected in the order of the samples; sums over
+the batch are added in the order of the pieces.  So every rank has the results of the whole batch,
+and they are bit-identical to those of one process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from evsim.readouts.weightings import TrialWeighting
 
 
 def shared_engine(engine: Engine, ranks: Ranks) -> Engine:
-    """An engine whose batches the ranks share; processes of one machine divide its threads.
+    """An engine whose batches the ranks share; processes on one machine divide its threads.
 
     Raises ValueError for an engine that does not cut batches into pieces.
     """
@@ -48,8 +48,8 @@ def shared_engine(engine: Engine, ranks: Ranks) -> Engine:
 class PartOfBatch(Share):
     """The pieces of a batch that this rank takes.
 
-    ``pieces`` has the number of pieces of each rank.  A rank without a piece gives its engine an
-    empty one, whose sums are left out.
+    ``pieces`` contains the number of pieces of each rank.  A rank without a piece gives its engine
+    an empty one, whose sums are left out.
     """
 
     pieces: Sequence[int] = ()
@@ -68,10 +68,10 @@ class PartOfBatch(Share):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SharedState(Brief):
-    """A simulated batch, of which the state of an engine has the samples of this rank.
+    """A simulated batch; the state of this rank's engine contains the samples of this rank.
 
-    ``edges`` has the first sample of each rank, and the number of samples.  ``counts`` has the
-    number of spikes of each unit of every LIF population, (batch, units).
+    ``edges`` contains the first sample of each rank, and the number of samples.  ``counts``
+    contains the number of spikes of each unit of every LIF population, (batch, units).
     """
 
     network: Network
@@ -97,7 +97,7 @@ class SharedState(Brief):
         return self.ranks.rows(own, np.diff(self.edges).tolist())
 
     def by_event(self, own: NDArray[Any], offsets: NDArray[np.int64]) -> NDArray[Any]:
-        """The rows of events of all samples, where ``offsets`` of all samples are known."""
+        """The rows of events of all samples, given the ``offsets`` of all samples."""
         return self.ranks.rows(own, np.diff(offsets[self.edges]).tolist())
 
     def times_of_own(self, times: SampleTimes) -> tuple[SampleTimes, slice]:
@@ -130,7 +130,7 @@ class SharedState(Brief):
 class SharedEngine(Brief, Engine):
     """An engine whose batches the ranks share; all of them call each method, in the same order.
 
-    It has the results of ``engine`` for the whole batch, but for the gradients with respect to
+    Its results are those of ``engine`` for the whole batch, except for gradients with respect to
     input times, which no training needs and which it leaves out.
     """
 
@@ -168,7 +168,7 @@ class SharedEngine(Brief, Engine):
     def _counts(
         self, network: Network, state: Any, samples: Sequence[int]
     ) -> dict[str, NDArray[np.int64]]:
-        """The spike counts of all samples, by LIF population, of so many samples of each rank."""
+        """The spike counts of all samples, by LIF population, given the samples of each rank."""
         own = self.piecewise.spike_counts(state)
         names = [p.name for p in network.populations if isinstance(p, LIF)]
         if not names:
@@ -278,7 +278,7 @@ class SharedEngine(Brief, Engine):
 
 
 def ends_of(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where the events of each sample begin, and the number of all: 0, then sums of the counts."""
+    """Where the events of each sample begin, and their total: 0, then sums of the counts."""
     ends = np.zeros(counts.size + 1, np.int64)
     np.cumsum(counts, out=ends[1:])
     return ends

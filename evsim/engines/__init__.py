@@ -1,8 +1,8 @@
-"""What can run a network: one protocol, several engines.
+"""The engines, which run networks: one protocol, several implementations.
 
-``Reference`` is the readable one, plain Python with any number type; ``Exact`` is the fast
-one.  Both compute the same events and the same gradients.  ``Grid`` moves all events to the
-points of a time grid; it is in a package of its own, ``evsim_gpu``.
+``Reference`` is readable: plain Python with any number type.  ``Exact`` is fast.  Both compute the
+same events and the same gradients.  ``Grid`` moves all events to the points of a time grid; it is
+in a separate package, ``evsim_gpu``.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _MODULES = {
     "UndecidedError": "evsim.engines.reference.undecided",
     "warm": "evsim.precompile",
 }
-"""Where a name is defined; the module is imported, and with it the compiler, when it is used."""
+"""Where each name is defined.  The module, and with it the compiler, is imported on first use."""
 
 
 @helpful
 def resolve(engine: str | Engine) -> Engine:
-    """The engine itself, or the default one of that name.
+    """The engine itself, or the engine of that name with its default settings.
 
-    Raises ValueError for a name that no engine has, ImportError if the package of the engine
+    Raises ValueError for a name that no engine has, and ImportError if the package of the engine
     is not installed.
     """
     if isinstance(engine, Engine):
@@ -65,7 +65,7 @@ def resolve(engine: str | Engine) -> Engine:
 
 
 def __getattr__(name: str) -> Any:
-    """Import an engine, and the compiler or the libraries it needs, only when asked for."""
+    """Import an engine, and the compiler or the libraries it needs, on first use."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -1,6 +1,6 @@
 """How a batch is cut into pieces, each of which sums its own gradients, and who takes which pieces.
 
-The pieces depend on the batch and the network alone, and their sums are added in the order of the
+The pieces depend only on the batch and the network, and their sums are added in the order of the
 pieces.  So no bit of a gradient depends on how many threads, or how many processes, share a batch.
 """
 
@@ -22,12 +22,12 @@ from evsim.network.network import Network
 from evsim.network.spike_trains import SpikeTrains
 
 Sums = Mapping[str, NDArray[Any]]
-"""What a piece has summed, by kind of gradient; each one-dimensional."""
+"""The sums of a piece, by kind of gradient; each is one-dimensional."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """The pieces of a batch that this process takes: all of them, unless there are others.
+    """The pieces of a batch that this process takes: all of them, unless there are other processes.
 
     Parameters
     ----------
@@ -41,12 +41,12 @@ class Share:
     first_sample: int = 0
 
     def total(self, sums: Sequence[Sums]) -> Sums:
-        """The sums over all pieces of the batch, of those of the pieces of this share."""
+        """The sums over all pieces of the batch, given those of the pieces of this share."""
         return added_in_order(sums)
 
 
 def added_in_order(sums: Sequence[Sums]) -> Sums:
-    """The sums over pieces, float64, added one after the other; of one piece, what it has.
+    """The sums over pieces, float64, added one after the other; for one piece, its own sums.
 
     As these sums begin with 0, none is -0.
     """
@@ -88,15 +88,15 @@ def _even_pieces(batch_size: int, pieces: int) -> tuple[tuple[int, int], ...]:
 class PiecewiseEngine(Engine):
     """An engine that cuts a batch into pieces, so that threads and processes can share it.
 
-    ``threads`` is how many threads share the pieces of this process; None for as many as it may
-    use.
+    ``threads`` is the number of threads that share the pieces of this process; None means as many
+    as the process may use.
     """
 
     threads: int | None
 
     @property
     def cuts_batches(self) -> bool:
-        """Whether it does so with these settings; a GPU takes a batch as a whole."""
+        """Whether the engine cuts batches with these settings; a GPU takes a batch as a whole."""
         return True
 
     @abstractmethod
@@ -112,9 +112,9 @@ class PiecewiseEngine(Engine):
         dropout: Dropout | None,
         share: Share,
     ) -> Any:
-        """As ``simulate``, of the samples of a share, whose inputs these are.
+        """Like ``simulate``, for the samples of a share; ``inputs`` are those of the share.
 
-        Wherever the engine adds up what pieces have summed, it does so by ``share.total``.
+        Wherever the engine adds the sums of pieces, it uses ``share.total``.
         """
 
     @abstractmethod

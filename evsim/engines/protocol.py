@@ -1,16 +1,16 @@
-"""The protocol every engine satisfies, and a simulated batch.
+"""The protocol that every engine satisfies, and a simulated batch.
 
 An engine knows networks and spike trains.  It reads four quantities of a population, which are
-the primitives of all readouts, and takes their cotangents back to the parameters:
+the primitives of all readouts, and pulls their cotangents back to the parameters:
 
 - the weighted mean of V, with a weighting whose integral has a closed form (``read_mean``),
 - the largest V of LI units (``read_peak``),
 - the times of the first spikes (``read_spike_times``),
-- V and I at times of each sample (``states_at``).
+- V and I at given times of each sample (``states_at``).
 
 It measures V from the rest of each unit, here and in ``traces``: see ``evsim.engines.rest``.  It
-knows no readout and no loss.  All arguments it gets have been checked.  L, in what follows, is
-Nowotny, Turner and Knight, loss shaping with EventProp.
+knows no readout and no loss.  All its arguments have been checked.  In this module, L is Nowotny,
+Turner and Knight, loss shaping with EventProp.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ class Report:
     arrivals : int
         Spikes that reached a synapse's target within the trial.
     arrivals_after_end : int
-        Those that would have arrived after its end: without effect and without gradient.
+        Spikes that would have arrived after the end: they have no effect and no gradient.
     smallest_drive : float
-        The smallest I - threshold at an emission, infinity if there was none.  As it goes
-        to 0 the voltage grazes the threshold and gradients grow without bound.
+        The smallest I - threshold at an emission, infinity if there was none.  As it approaches
+        0, the voltage grazes the threshold and gradients grow without bound.
     smallest_drive_at : tuple of (population, sample, unit, time in ms), or None
     dropped : int
-        Spikes that dropout kept from all their synapses; their arrivals are not counted.
+        Spikes that dropout kept from reaching any synapse; their arrivals are not counted.
     """
 
     arrivals: int
@@ -81,13 +81,13 @@ class Adjustments(Brief):
     ----------
     spike_slopes : array or None
         Derivative of the loss with respect to each spike time of the readout's population, shape
-        (events,) in the order of its spikes: what is not in the readout's own derivative.
+        (events,) in the order of its spikes, without the readout's own derivative.
     rate_jumps : mapping from LIF population to array
-        (k/B) (mean count - nu) of each unit, shape (units,): subtracted from lambda_V- at
-        each of its spikes, after the division (L 7).
+        (k/B) (mean count - nu) of each unit, shape (units,).  It is subtracted from lambda_V- at
+        each of the unit's spikes, after the division (L 7).
     lambda_limit : float
-        Where |lambda_V-| of a spike's own adjoint exceeds it, it is set to it; before the
-        rate jump.  Infinity for no limit.
+        Where |lambda_V-| of a spike's own adjoint exceeds this limit, it is set to the limit,
+        before the rate jump.  Infinity means no limit.
     """
 
     spike_slopes: NDArray[np.float64] | None = None
@@ -102,13 +102,13 @@ NO_ADJUSTMENTS = Adjustments()
 class Adjoint(Brief):
     """The gradients of a batch, as an engine returns them.
 
-    ``parameters`` has a gradient, in the parameter's shape, for each name asked for;
-    ``input_times`` one per input event, for each input population.  ``voltages`` has those with
-    respect to the threshold, reset and start of every unit, measured from rest, without what the
-    readout sees of the rest itself.  ``limited`` counts the spikes at which the limit on lambda_V
-    acted.  ``state`` is for the engine, for traces; where an engine made one pass for each
-    population that is read, ``passes`` has the adjoints of these passes instead, whose sum this is.
-    ``parts`` and ``adjustments`` are what was pulled back.
+    ``parameters`` contains a gradient, in the parameter's shape, for each requested name;
+    ``input_times`` contains one per input event, for each input population.  ``voltages`` contains
+    those with respect to the threshold, reset and start of every unit, measured from rest, without
+    the direct effect of the rest on the readout.  ``limited`` counts the spikes at which lambda_V
+    was limited.  ``state`` is used by the engine for traces.  If an engine made one pass for each
+    population that is read, ``passes`` contains the adjoints of these passes instead; this adjoint
+    is their sum.  ``parts`` and ``adjustments`` are what was pulled back.
     """
 
     parameters: dict[str, Parameter]
@@ -122,9 +122,9 @@ class Adjoint(Brief):
 
 
 class Engine(ABC):
-    """Simulates networks and takes cotangents back to their parameters.
+    """Simulates networks and pulls cotangents back to their parameters.
 
-    ``state`` is whatever ``simulate`` returned; only the engine looks inside.  For ``read`` and
+    ``state`` is whatever ``simulate`` returned; only the engine uses its content.  For ``read`` and
     ``pull_back`` it has the attributes ``network``, ``inputs`` and ``duration``.
     """
 
@@ -143,7 +143,7 @@ class Engine(ABC):
         """Spikes of every population within the trial; inputs as they were given."""
 
     def spike_counts(self, state: Any) -> dict[str, NDArray[np.int64]]:
-        """Number of those spikes of each unit, int64, (batch, units), by population."""
+        """Number of the spikes of each unit, int64, (batch, units), by population."""
         return {name: trains.counts() for name, trains in self.spikes(state).items()}
 
     def placed(self, times: NDArray[np.float64], duration: float) -> NDArray[np.float64]:
@@ -152,7 +152,7 @@ class Engine(ABC):
 
     @abstractmethod
     def report(self, state: Any) -> Report:
-        """What the results do not show."""
+        """What happened in the batch that its results do not show."""
 
     # -- the primitives of readouts, with V measured from rest --------------------------------
 
@@ -174,27 +174,27 @@ class Engine(ABC):
     def states_at(
         self, state: Any, population: str, times: SampleTimes
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """V and I at times of each sample, each (times, units).
+        """V and I at given times of each sample, each (times, units).
 
-        At an instant after emissions and before arrivals.
+        They are taken after emissions and before arrivals at the same instant.
         """
 
     @abstractmethod
     def event_times(self, state: Any, population: str) -> SampleTimes:
         """The times within the trial at which V of a population's units is not smooth.
 
-        Arrivals, emissions and ends of refractory periods of any of its units, each time
-        once, without 0 and the end of the trial.
+        These are the times of arrivals, emissions and ends of refractory periods of any of its
+        units, each time once, without 0 and the end of the trial.
         """
 
     @abstractmethod
     def pull_back_sources(self, state: Any, sources: AdjointSources, wrt: Sequence[str]) -> Adjoint:
         """Gradients with respect to the named parameters and all input times.
 
-        The names are of weights, delays and time constants; those of the voltages of units are
-        always found (``Adjoint.voltages``).  ``sources`` has the cotangents of the primitives, at
-        most one of a mean and a peak.  Its direct derivatives, ``input_times`` and ``parameters``,
-        are added by the caller.
+        The names are those of weights, delays and time constants; gradients of the voltages of
+        units are always computed (``Adjoint.voltages``).  ``sources`` contains the cotangents of
+        the primitives, at most one of a mean and a peak.  The caller adds its direct derivatives,
+        ``input_times`` and ``parameters``.
         """
 
     def pull_back_populations(
@@ -202,8 +202,8 @@ class Engine(ABC):
     ) -> Adjoint:
         """The same for sources of several populations, at most one of each.
 
-        The adjoint is linear in its sources, so the gradients of one pass for each add up.  The
-        limit on lambda_V acts on their sum, which no pass has: it is refused.
+        The adjoint is linear in its sources, so the gradients of one pass for each are added.  The
+        limit on lambda_V applies to their sum, which no pass computes; therefore it is refused.
         """
         if len(sources) == 1:
             return self.pull_back_sources(state, sources[0], wrt)
@@ -240,7 +240,7 @@ class Engine(ABC):
     def adjoint_traces(
         self, state: Any, adjoint: Adjoint, population: str, times: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """lambda_V and lambda_I, each (batch, units, times); their limit from later times."""
+        """lambda_V and lambda_I, each (batch, units, times); limits from later times at jumps."""
 
     # -- enclosures ---------------------------------------------------------------------------
 
@@ -257,7 +257,8 @@ class Engine(ABC):
     ) -> Any:
         """Proven bounds of gradients; ValueError for an engine that proves none.
 
-        ``parts_of`` makes what is pulled back of a batch whose readouts are the engine's numbers.
+        ``parts_of`` computes what is pulled back from a batch whose readouts are numbers of the
+        engine's type.
         """
         raise ValueError(self._without_enclosures)
 
@@ -271,7 +272,7 @@ class Engine(ABC):
     # -- readouts -----------------------------------------------------------------------------
 
     def read(self, state: Any, readout: Readout) -> NDArray[np.float64]:
-        """A readout's values, float64, in the shape the readout states."""
+        """A readout's values, float64, in the shape that the readout specifies."""
         return self.batch(state).read(readout)
 
     def pull_back(
@@ -282,18 +283,18 @@ class Engine(ABC):
         wrt: Sequence[str],
         adjustments: Adjustments = NO_ADJUSTMENTS,
     ) -> Adjoint:
-        """Gradients of ``sum(cotangents * readout)``; cotangents have the shape of its values."""
+        """Gradients of ``sum(cotangents * readout)``; both factors have the same shape."""
         part = ReadoutCotangents(readout, cotangents, adjustments.spike_slopes)
         return self.batch(state).pull_back_parts([part], wrt, adjustments)
 
     def batch(self, state: Any) -> SimulatedBatch:
-        """A state as readouts see it."""
+        """A state in the form that readouts use."""
         return SimulatedBatch(state.network, state.inputs, state.duration, self, state)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SimulatedBatch(Brief):
-    """A simulated batch, as readouts see it: see ``evsim.readouts.ReadableRun``."""
+    """A simulated batch in the form that readouts use; see ``evsim.readouts.ReadableRun``."""
 
     network: Network
     inputs: Mapping[str, SpikeTrains]
@@ -308,12 +309,12 @@ class SimulatedBatch(Brief):
 
     @cached_property
     def spikes(self) -> dict[str, SpikeTrains]:
-        """Spikes of every population by name: within the trial, those of inputs as given."""
+        """Spikes of every population by name: those within the trial, and inputs as given."""
         return Named(self.engine.spikes(self.state), "population")
 
     @cached_property
     def spike_counts(self) -> dict[str, NDArray[np.int64]]:
-        """Number of those spikes of each unit, (batch, units), by population; read-only."""
+        """Number of the spikes of each unit, (batch, units), by population; read-only."""
         return Named(self.engine.spike_counts(self.state), "population")
 
     def placed(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -341,7 +342,7 @@ class SimulatedBatch(Brief):
     def states_at(
         self, population: str, times: SampleTimes
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """V and I at times of each sample, each (times, units); before arrivals there."""
+        """V and I at given times of each sample, each (times, units); before arrivals then."""
         voltage, current = self.engine.states_at(self.state, population, times)
         rest = rest_of(self.network, population)
         return (voltage if rest is None else voltage + rest), current
@@ -353,13 +354,13 @@ class SimulatedBatch(Brief):
     # -- readouts -----------------------------------------------------------------------------
 
     def read(self, readout: Readout) -> NDArray[np.float64]:
-        """A readout's values, in the shape the readout states."""
+        """A readout's values, in the shape that the readout specifies."""
         return readout.read(self)
 
     def adjoint_sources(
         self, parts: Sequence[ReadoutCotangents], adjustments: Adjustments
     ) -> tuple[AdjointSources, ...]:
-        """What an engine is given to pull back cotangents: the sources of each population read."""
+        """What an engine needs to pull back cotangents: the sources of each population read."""
         found: dict[str, AdjointSources] = {}
         for part in parts:
             sources = part.readout.adjoint_sources(self, part.cotangents)
@@ -421,7 +422,7 @@ class SimulatedBatch(Brief):
 
 
 def _with_direct(found: Mapping[str, Any], direct: Mapping[str, Any]) -> dict[str, Any]:
-    """Gradients through the network, and the direct derivatives of those that have one."""
+    """Gradients through the network, plus the direct derivatives of those that have one."""
     return {
         name: added(part, direct[name]) if name in direct else part for name, part in found.items()
     }

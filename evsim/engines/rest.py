@@ -1,13 +1,13 @@
-"""Voltages measured from rest: what engines compute, and the way back to a network's parameters.
+"""Voltages measured from rest, which engines use, and their conversion to a network's parameters.
 
 With U = V - rest the equations of a unit are
 
     tau_mem dU/dt = -U + I,   U := reset - rest at a spike,   U(0) = start - rest,
 
-and it spikes where U reaches threshold - rest.  So an engine needs three voltages of each unit,
-``FromRest``, and it knows no other: whatever it reads is U.  ``SimulatedBatch`` adds the rest to
-it, and makes the gradients with respect to threshold, reset, rest and start out of those with
-respect to the three voltages.
+and it spikes when U reaches threshold - rest.  So an engine needs only three voltages of each unit,
+``FromRest``, and every voltage that it reads is U.  ``SimulatedBatch`` adds the rest, and computes
+the gradients with respect to threshold, reset, rest and start from those with respect to the three
+voltages.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from evsim.readouts.adjoint_sources import AdjointSources
 from evsim.readouts.weightings import TrialWeighting
 
 VOLTAGE_PARAMETERS = ("threshold", "reset", "rest", "start")
-"""The kinds of parameters whose gradients are made of those of ``FromRest``."""
+"""The kinds of parameters whose gradients are computed from those of ``FromRest``."""
 
 
 class FromRest(NamedTuple):
@@ -38,12 +38,12 @@ class FromRest(NamedTuple):
 
 
 def from_rest(threshold: Any, reset: Any, rest: Any, start: Any) -> FromRest:
-    """The voltages that are measured from rest, of arrays of any number type."""
+    """The voltages measured from rest, from arrays of any number type."""
     return FromRest(threshold - rest, reset - rest, start - rest)
 
 
 def voltages_from_rest(network: Network) -> FromRest:
-    """Those of a network; units that never spike have the threshold NaN."""
+    """The voltages of a network; units that never spike have the threshold NaN."""
     return from_rest(
         network.per_unit("threshold"),
         network.per_unit("reset", default=0.0),
@@ -59,7 +59,7 @@ def rest_of(network: Network, population: str) -> np.ndarray | None:
 
 
 def start_is_given(network: Network) -> np.ndarray:
-    """Which units do not start at rest but where they are told, (units of all populations,)."""
+    """Which units have a given start instead of starting at rest, (units of all populations,)."""
     return np.repeat(
         [getattr(population, "start", None) is not None for population in network.populations],
         [population.units for population in network.populations],
@@ -76,8 +76,9 @@ def voltage_gradients(
 ) -> dict[str, Parameter]:
     """The gradients with respect to the named thresholds, resets, rests and starts.
 
-    ``gradients`` are those with respect to the voltages measured from rest, and ``direct`` is that
-    of what a readout sees of V = U + rest, shape (units of all populations,).
+    ``gradients`` are those with respect to the voltages measured from rest.  ``direct`` is the
+    gradient through the rest in V = U + rest that a readout reads, shape (units of all
+    populations,).
     """
     flat = gradients._asdict() | {"rest": rest_gradient(network, gradients, direct)}
     return {name: network.fold(name, flat[name.rsplit(".", 1)[1]]) for name in names}
@@ -86,8 +87,8 @@ def voltage_gradients(
 def rest_gradient(network: Network, gradients: FromRest, direct: np.ndarray) -> np.ndarray:
     """The gradient with respect to the rest of each unit, (units of all populations,).
 
-    Each voltage measured from rest falls as the rest rises; but U(0) is 0, whatever the rest, where
-    V starts at rest.
+    Each voltage measured from rest falls as the rest rises.  But where V starts at rest, U(0) is 0
+    whatever the rest.
     """
     by_start = np.where(start_is_given(network), gradients.start, 0)
     gradient: np.ndarray = direct - gradients.threshold - gradients.reset - by_start
@@ -100,11 +101,11 @@ def direct_rest_gradient(
     mean_of: Callable[[TrialWeighting], Any] = TrialWeighting.mean,
     convert: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> np.ndarray:
-    """What a readout sees of V = U + rest, shape (units of all populations,).
+    """The gradient through the rest in V = U + rest, shape (units of all populations,).
 
-    It is ``(1/T) * integral of w(t) dt`` for a weighted mean, and 1 for a peak or a voltage.
-    ``mean_of`` gives that integral of a weighting; ``convert`` makes numbers of an engine's type of
-    those in an array, before they are added.
+    The derivative is ``(1/T) * integral of w(t) dt`` for a weighted mean, and 1 for a peak or a
+    voltage.  ``mean_of`` gives this integral for a weighting; ``convert`` converts the numbers in
+    an array to the engine's type before they are added.
     """
     direct = convert(np.zeros(network.topology.unit_count))
     index = [p.name for p in network.populations].index(sources.population)

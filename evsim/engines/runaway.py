@@ -34,7 +34,7 @@ RATE_LIMIT = 400.0  # spikes per tau
 
 
 def check_rate_limit(rate_limit: Any) -> None:
-    """Refuse what is not a number > 0; infinity means no limit."""
+    """Refuse anything but a number > 0; infinity means no limit."""
     check_number(rate_limit, "rate_limit", "a number of spikes per tau_mem")
     if not rate_limit > 0:
         raise ValueError(f"rate_limit = {rate_limit}: it must be > 0; infinity for no limit")
@@ -91,7 +91,7 @@ class SpikeBlocks:
         self.before: Any = None
 
     def add(self, time: Any) -> Any:
-        """Count a spike; the duration of the last two blocks if the unit runs away, else None."""
+        """Count a spike; return the duration of two blocks if the unit runs away, else None."""
         if self.count == 0:
             self.start = time
         self.count += 1

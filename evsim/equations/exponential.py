@@ -5,8 +5,8 @@ for every argument.  Their error is below one unit in the last place; that of ex
 numbers is below 1.6 units.
 
 The polynomial consists of fused multiplications and additions, which are rounded once.  They are
-called by name, and not left to the compiler: it might fuse in one loop and not in another, and the
-last bits would depend on it.
+called explicitly and not left to the compiler, which might fuse in one loop and not in another; the
+last bits would then depend on the loop.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from evsim._compile.decorators import compiled
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # of 33 bits, the rest
-ROUNDING = 6755399441055744.0  # 1.5 * 2**52: in the last bits of a sum with it stands an integer
-SMALLEST = -746.0  # below, exp is less than half of the smallest number
+ROUNDING = 6755399441055744.0  # 1.5 * 2**52: the last bits of a sum with it are an integer
+SMALLEST = -746.0  # below this, exp is less than half of the smallest number
 C2, C3, C4, C5, C6, C7 = 1 / 2, 1 / 6, 1 / 24, 1 / 120, 1 / 720, 1 / 5040
 C8, C9, C10, C11 = 1 / 40320, 1 / 362880, 1 / 3628800, 1 / 39916800
 C12, C13 = 1 / 479001600, 1 / 6227020800
@@ -96,7 +96,7 @@ def fast_exp(x: float) -> float:
     """``exp(x)`` for x up to 700."""
     k, rest = _split(max(x, SMALLEST))
     half = (0.5 * k + ROUNDING) - ROUNDING
-    # In two steps: the result may be subnormal, and so may its power of two.
+    # Two steps, because the result may be subnormal, and so may its power of two.
     return (1.0 + rest) * _power_of_two(half) * _power_of_two(k - half)
 
 
@@ -112,6 +112,6 @@ def fast_exp_and_expm1(x: float) -> tuple[float, float]:
 
 @compiled
 def reciprocal(number: float) -> tuple[float, float]:
-    """``1/number`` as a sum of two numbers, the second of which has what rounding takes away."""
+    """``1/number`` as a sum of two numbers, the second of which is the rounding error."""
     high = 1.0 / number
     return high, fused(-number, high, 1.0) * high

@@ -1,4 +1,4 @@
-"""The highest voltage that one current makes, of arrays of time constants."""
+"""The highest voltage that one current produces, for arrays of time constants."""
 
 from __future__ import annotations
 

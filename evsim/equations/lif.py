@@ -5,16 +5,16 @@
 
 (D Table 1; ' is the derivative in backward time.)  V is measured from rest, and so are threshold,
 reset and the start of V; the threshold may be below rest.  Every formula holds for any ratio of the
-time constants: differences of exponentials are written as divided differences, whose limit at equal
-arguments loses no digits.
+time constants: differences of exponentials are written as divided differences, which lose no digits
+as their arguments become equal.
 
 Units: times, delays and time constants are in ms; V, I, thresholds and weights share one unit of
-voltage; with a loss L without unit, lambda_V and lambda_I are in 1/(ms volt), S_k in 1/ms.
+voltage; with a dimensionless loss L, lambda_V and lambda_I are in 1/(ms volt), S_k in 1/ms.
 
 The gradient with respect to the time of an arrival contains lambda_V - lambda_I.  If the time
-constants are far apart, both are nearly equal and subtracting them would lose digits.  So the
-*difference* is computed as a third adjoint, with closed forms that do not subtract one from the
-other.
+constants are far apart, both are nearly equal, and subtracting one from the other would lose
+digits.  Therefore the *difference* is computed as a third adjoint, with closed forms that avoid
+this subtraction.
 
 Papers: D is Mészáros, Knight, Nowotny (learning delays with EventProp), L is Nowotny, Turner,
 Knight (loss shaping), W is Wunderlich, Pehle (EventProp).
@@ -50,9 +50,10 @@ def relative_log1p(x: float) -> float:
 def second_divided_difference(a: float, b: float, c: float) -> float:
     """``exp[a, b, c]``, the second divided difference of exp; e^a/2 where all are equal.
 
-    Far apart it is the difference quotient of first differences; close together, where that
-    would cancel, the series ``e^m sum_n h_n / (n + 2)!`` around the middle m, in which h_n is
-    the complete homogeneous polynomial of degree n of the distances from m.
+    For arguments far apart it is the difference quotient of first differences.  For arguments close
+    together, where digits would cancel, it is the series ``e^m sum_n h_n / (n + 2)!`` around the
+    middle m, in which h_n is the complete homogeneous polynomial of degree n of the distances from
+    m.
     """
     high, low = max(a, b, c), min(a, b, c)
     middle = max(min(a, b), min(max(a, b), c))
@@ -106,8 +107,8 @@ def fourth_divided_difference(low: float, a: float, b: float, c: float, high: fl
 def _series_from_lowest(low: float, a: float, b: float, c: float, d: float, order: int) -> float:
     """``e^low sum_n h_n / (n + order)!``, h_n the sum of all products of n of a, b, c, d >= 0.
 
-    The divided difference of exp around the lowest argument: no term is negative, so none of
-    its digits cancel.  h_n of all of them follows from h_n of fewer and h_(n-1).
+    This is the divided difference of exp, expanded around the lowest argument: no term is negative,
+    so no digits cancel.  h_n of all distances follows from h_n of fewer distances and h_(n-1).
     """
     factor = 1.0
     for n in range(2, order + 1):
@@ -132,7 +133,7 @@ def is_refractory_after(time: float, refractory: float) -> bool:
     """Whether a refractory period follows an emission.
 
     A period so short that adding it does not change the time, in float64, counts as no period.
-    This alone decides whether spikes that arrive together with the emission arrive in the period.
+    Only this decides whether spikes that arrive together with the emission arrive in the period.
     """
     return time + refractory > time
 
@@ -141,7 +142,8 @@ def is_refractory_after(time: float, refractory: float) -> bool:
 def refractory_decay(t: float, tau_syn: float) -> float:
     """``e^{-t/tau_syn}``: how I decays over t ms of a refractory period, in which V does not move.
 
-    lambda_I decays by the same factor over t ms of the period, backwards, for lambda_V is 0.
+    Backwards in time, lambda_I decays by the same factor over t ms of the period, because lambda_V
+    is 0.
     """
     return exp(-t / tau_syn)
 
@@ -171,11 +173,11 @@ def flow_through_refractory(
 
 @compiled
 def decays_and_convolution(t: float, tau_mem: float, tau_syn: float) -> tuple[float, float, float]:
-    """``e^{-t/tau_mem}``, ``e^{-t/tau_syn}`` and what couples them over t ms.
+    """``e^{-t/tau_mem}``, ``e^{-t/tau_syn}`` and their convolution over t ms.
 
-    The last is ``integral from 0 to t of e^{-u/tau_syn} e^{-(t-u)/tau_mem} du`` in ms:
-    over tau_mem it is phi, which carries current into voltage; over tau_syn it carries
-    lambda_V into lambda_I.  At tau_mem = tau_syn it is t e^{-t/tau}.
+    The last is ``integral from 0 to t of e^{-u/tau_syn} e^{-(t-u)/tau_mem} du`` in ms.  Divided by
+    tau_mem it is phi, the response of the voltage to the current; divided by tau_syn it is the
+    response of lambda_I to lambda_V.  At tau_mem = tau_syn it is t e^{-t/tau}.
     """
     return decays_and_response(t, tau_mem, tau_syn, 1.0)
 
@@ -184,12 +186,13 @@ def decays_and_convolution(t: float, tau_mem: float, tau_syn: float) -> tuple[fl
 def decays_and_response(
     t: float, tau_mem: float, tau_syn: float, tau: float
 ) -> tuple[float, float, float]:
-    """As ``decays_and_convolution``, with the last divided by ``tau``.
+    """Like ``decays_and_convolution``, with the last divided by ``tau``.
 
     With the time constants called long and short, and ``x = t (1/long - 1/short)``, they are
     ``e^{-t/long}``, ``e^{-t/long} e^x`` and ``-e^{-t/long} expm1(x)/(1/short - 1/long)``.  Whatever
-    depends on the time constants alone is computed once for a loop's many t, with more digits than
-    a number has, so that no division is left and rounding takes no more than divisions would.
+    depends only on the time constants is computed once for a loop's many t, with more digits than
+    a single number has.  So no division is left, and rounding errors are no larger than with
+    divisions.
     """
     long, short = max(tau_mem, tau_syn), min(tau_mem, tau_syn)
     rate, rest_of_rate = reciprocal(long)
@@ -255,11 +258,11 @@ def adjoint_step(
 def difference_factors(
     decay_mem: float, decay_syn: float, response: float, tau_mem: float, tau_syn: float
 ) -> tuple[float, float, float]:
-    """Three factors a, b, c: the difference is ``a D - b lambda_V - c lambda_I`` of t ms later.
+    """Factors a, b, c: the difference is ``a D - b lambda_V - c lambda_I``, with values t ms later.
 
-    D is the difference lambda_V - lambda_I there.  ``response`` is c(t)/tau_syn with the
-    convolution c(t) of both exponentials.  From D Table 1 follows ``tau_syn D' = -D -
-    tau_syn/tau_mem lambda_V`` for the difference D, and
+    D is the difference lambda_V - lambda_I at that later time.  ``response`` is c(t)/tau_syn with
+    the convolution c(t) of both exponentials.  D Table 1 implies ``tau_syn D' = -D -
+    tau_syn/tau_mem lambda_V`` for the difference D, and therefore
 
         D(t) = D e^{-t/tau_syn} - lambda_V c(t)/tau_mem
              = D (e^{-t/tau_mem} - c(t)/tau_syn) - lambda_I c(t)/tau_mem
@@ -282,8 +285,8 @@ def arrival_gradient(
 ) -> tuple[float, float]:
     """Gradients with respect to the weight and to the time of one arrival (D Table 1).
 
-    ``-tau_syn lambda_I`` and ``w (lambda_V - lambda_I)``.  The arrival adds the latter to the
-    gradient with respect to its delay, and to S_k of the spike that was sent.
+    They are ``-tau_syn lambda_I`` and ``w (lambda_V - lambda_I)``.  The arrival adds the latter to
+    the gradient with respect to its delay, and to S_k of the spike that was sent.
     """
     return -tau_syn * lambda_i, arrival_time_gradient(weight, difference)
 
@@ -298,18 +301,18 @@ def arrival_time_gradient(weight: float, difference: float) -> float:
 def restart_gradient(drive: float, lambda_v: float) -> float:
     """``h = (I - reset) lambda_V``: the part of S_k from V starting to move again at the reset.
 
-    ``drive`` is I - reset, tau_mem dV/dt.  Both are those of the time when V starts: right after
-    the emission, or at the end of the refractory period.
+    ``drive`` is I - reset = tau_mem dV/dt.  Both arguments are taken at the time when V starts:
+    right after the emission, or at the end of the refractory period.
     """
     return drive * lambda_v
 
 
 @compiled
 def voltage_gradient(lambda_v: float, tau_mem: float) -> float:
-    """``dL/dV = -tau_mem lambda_V`` for V at a time, and with it everything after.
+    """``dL/dV = -tau_mem lambda_V`` for a change of V at a time and its effect afterwards.
 
-    With respect to the start it is that of time 0.  Each spike adds that of the time when V starts
-    to move again to the gradient with respect to the reset.
+    Its value at time 0 is the gradient with respect to the start.  Each spike adds its value at the
+    time when V starts to move again to the gradient with respect to the reset.
     """
     return -tau_mem * lambda_v
 
@@ -318,12 +321,12 @@ def voltage_gradient(lambda_v: float, tau_mem: float) -> float:
 def lambda_v_before_emission(
     spike_time_gradient: float, threshold_excess: float, limit: float, rate_jump: float
 ) -> tuple[float, bool]:
-    """lambda_V- right before an emission, and whether it was limited: the jump at the reset.
+    """The jump at the reset: lambda_V- right before an emission, and whether it was limited.
 
     ``lambda_V- = S_k/(I - threshold)`` (D Table 1), at most ``limit`` in size, minus the
     jump of the rate regulariser (L 7).  S_k is the gradient with respect to the emission's time,
-    through readout, synapses and ``restart_gradient``.  The limit itself is taken if the excess
-    I - threshold rounds to 0.
+    through readout, synapses and ``restart_gradient``.  If the excess I - threshold rounds to 0,
+    lambda_V- is the limit itself.
     """
     is_limited = abs(spike_time_gradient) > limit * max(threshold_excess, 0.0)
     if is_limited:
@@ -343,8 +346,8 @@ def difference_jump(
 ) -> float:
     """``lambda_V- - lambda_V+`` at an emission without a refractory period and without a limit.
 
-    There S_k is the ``direct_gradient``, through readout and synapses, plus (I - reset) lambda_V+,
-    so that, with the ``fall`` = threshold - reset of V,
+    There S_k is the ``direct_gradient``, through readout and synapses, plus (I - reset) lambda_V+.
+    Therefore, with the ``fall`` = threshold - reset of V,
 
         S_k/(I - threshold) - lambda_V+ = (direct + fall lambda_V+)/(I - threshold)
 
@@ -378,11 +381,11 @@ def flow_by_time_constants(
 def peak_time(voltage: float, current: float, tau_mem: float, tau_syn: float) -> float:
     """When V is largest, if it rises now and falls later without events; infinity if never.
 
-    The interior maximum needs I > 0 and V < I.  From V' = 0, that is V = I, follows
+    An interior maximum requires I > 0 and V < I.  V' = 0, that is V = I, implies
     ``t = -tau_syn log1p(-u)/epsilon`` with ``epsilon = 1 - tau_syn/tau_mem`` and
     ``u = (1 - V/I) epsilon``; ``t = tau_syn (1 - V/I)`` at equal time constants.  For u >= 1
-    the voltage comes from so far below that it never turns.  Where u is near 1, as it is if
-    tau_mem is far longer than tau_syn, 1 - u is formed without the difference.
+    the voltage starts so low that it never has a maximum.  Where u is near 1, as it is if tau_mem
+    is far longer than tau_syn, 1 - u is computed without this subtraction.
     """
     if current <= 0.0 or voltage >= current:
         return inf
@@ -403,8 +406,8 @@ def reaches_threshold(
 ) -> bool:
     """Whether V exceeds the threshold if no event comes; merely touching it does not count.
 
-    V is read at its peak, where it is flat: an error of the peak's time hardly changes it.  A
-    threshold below rest is always exceeded at last, as V goes to rest.
+    V is evaluated at its peak, where it is flat, so an error of the peak's time hardly changes it.
+    A threshold below rest is always exceeded in the end, as V tends to rest.
     """
     if threshold < 0.0:
         return abs(current) < inf
@@ -425,7 +428,7 @@ def first_crossing(
 ) -> float:
     """When V first reaches the threshold if no event comes; infinity if it does not exceed it.
 
-    ``is_certain`` says that V is known to exceed it.  NaN if the search does not end.
+    ``is_certain`` says that V is known to exceed it.  Returns NaN if the search does not end.
     """
     t = clear_crossing_time(voltage, current, threshold, tau_mem, tau_syn)
     if t >= 0.0:
@@ -443,18 +446,18 @@ def clear_crossing_time(
 
     As a function of ``x = e^{-t/tau}`` with ``3/tau = 1/tau_mem + 1/tau_syn``, V is nearly a
     parabola; at tau_mem = 2 tau_syn it is one.  The search begins where the parabola that V
-    follows at first gets to the threshold, corrected for the next two terms of the series.  From V
-    and I follow all derivatives of V, so the steps are Householder's of the third order: the error
-    after a step is the fourth power of that before, and one or two steps are enough.
+    initially follows reaches the threshold, corrected for the next two terms of the series.  All
+    derivatives of V follow from V and I, so Householder steps of the third order are used: the
+    error after a step is the fourth power of the error before, and one or two steps are enough.
 
     V rises until its peak, so a root at which it rises is the first.  If V at the root rises so
-    steeply that its peak is clearly above the threshold, whether there is a crossing is not a
-    question of rounding.  ``crossing_time`` finds the others.
+    steeply that its peak is clearly above the threshold, the crossing does not depend on rounding.
+    ``crossing_time`` finds the other crossings.
     """
     missing = threshold - voltage
     mem_rate, syn_rate = 1.0 / tau_mem, 1.0 / tau_syn
     tau = 3.0 / (mem_rate + syn_rate)
-    # tau^n times the n-th derivative of V by t, then the derivatives by w = 1 - x.
+    # tau^n times the n-th derivative of V with respect to t, then with respect to w = 1 - x.
     first, of_current = tau * mem_rate * (current - voltage), tau * syn_rate * current
     second = -tau * mem_rate * (of_current + first)
     third = tau * mem_rate * (tau * syn_rate * of_current - second)
@@ -505,10 +508,10 @@ def crossing_time(
 ) -> float:
     """The first t > 0 at which V reaches the threshold, for a V that is known to do so.
 
-    Where V rises it is concave, so a step of Newton's iteration never passes the root from the
-    left, and leads to its left from the right.  It begins where the parabola that V follows at
-    first gets to the threshold, and ends when the error that the curvature leaves in a step,
-    ``|V''|/(2 V') step^2``, is below rounding.  NaN if it does not end.
+    Where V rises it is concave.  So a step of Newton's iteration from the left of the root never
+    passes it, and a step from the right leads to the left of it.  The iteration begins where the
+    parabola that V initially follows reaches the threshold, and ends when the error of a step due
+    to the curvature, ``|V''|/(2 V') step^2``, is below rounding.  Returns NaN if it does not end.
     """
     if threshold < 0.0:
         return crossing_time_below_rest(voltage, current, threshold, tau_mem, tau_syn)
@@ -542,7 +545,7 @@ def crossing_time(
 
 @compiled
 def time_to_rest(voltage: float, current: float, tau_mem: float, tau_syn: float) -> float:
-    """When V reaches 0 from below, for a V that is known to do so; 0 if it is not below.
+    """When V reaches 0 from below, for a V that is known to do so; 0 if V is not below 0.
 
     ``V0 e^{-t/tau_mem} + I0 phi(t) = 0`` for ``t = tau_mem c log1p(y)/y`` with ``c = -V0/I0`` and
     ``y = c (1 - tau_mem/tau_syn)``; ``t = tau_mem c`` at equal time constants.
@@ -558,11 +561,11 @@ def crossing_time_below_rest(
 ) -> float:
     """The first t > 0 at which V reaches a threshold below rest, which it always does.
 
-    If V > I it falls first, to its only minimum.  ``f = log(V/threshold)`` is a concave or a convex
+    If V > I, it first falls to its only minimum.  ``f = log(V/threshold)`` is a concave or a convex
     function of time as long as V is negative, as ``f'' V^2 = V V'' - V'^2`` has one sign, that of
-    the product of the coefficients of the two exponentials that V is made of.  Newton's iteration
-    for f = 0 is monotone from the left if f is convex, and from the right if it is concave.  NaN if
-    it does not end.
+    the product of the coefficients of the two exponentials in V.  Newton's iteration for f = 0 is
+    monotone from the left if f is convex, and from the right if it is concave.  Returns NaN if it
+    does not end.
     """
     if voltage >= threshold and current > threshold:
         return 0.0
@@ -605,7 +608,7 @@ def crossing_time_below_rest(
 
 @compiled
 def weighting_integral(start: float, span: float, rate: float, slope: float) -> float:
-    """``integral of w(t) dt`` over [start, start + span]: of a V that stays at 1."""
+    """``integral of w(t) dt`` over [start, start + span], as for a V that stays at 1."""
     x = -span * rate
     integral = span * relative_expm1(x)
     if slope != 0.0:
@@ -618,10 +621,10 @@ def weighting_integral(start: float, span: float, rate: float, slope: float) -> 
 def integral_slopes(
     start: float, span: float, rate: float, slope: float, tau_mem: float, tau_syn: float
 ) -> tuple[float, float]:
-    """Derivatives of ``integral of w(t) V(t) dt`` over [start, start + span] by V and I at start.
+    """Derivatives of the integral of w(t) V(t) dt over [start, start + span] by V and I at start.
 
     ``w(t) = (1 + slope t) e^{-rate t}``.  As dL/dV = -tau_mem lambda_V and dL/dI = -tau_syn
-    lambda_I, the integral adds minus these over tau_mem and over tau_syn to both adjoints.
+    lambda_I, the integral adds minus these, divided by tau_mem and by tau_syn, to the adjoints.
     """
     mem, syn = -span * (rate + 1.0 / tau_mem), -span * (rate + 1.0 / tau_syn)
     by_voltage = span * relative_expm1(mem)
@@ -647,10 +650,10 @@ def integral_of_rise(
     tau_mem: float,
     tau_syn: float,
 ) -> float:
-    """``integral of w(t) dV/dt dt`` over [start, start + span], of a V that rises from 0 by I = 1.
+    """``integral of w(t) dV/dt dt`` over [start, start + span], for V rising from 0 with I = 1.
 
     The integral of w(t) V(t) adds minus this to the difference of the adjoints: if an arrival
-    comes later, V rises later.  Integrated by parts it is w V at the end minus the integral of
+    comes later, V rises later.  Integration by parts gives w V at the end minus the integral of
     w'(t) V(t) with ``w' = slope e^{-rate t} - rate w``; no digits cancel, as weightings fall.
     ``by_current`` is that of ``integral_slopes``.
     """
@@ -667,10 +670,10 @@ def integral_of_rise(
 def integral_slopes_by_time_constants(
     start: float, span: float, rate: float, slope: float, tau_mem: float, tau_syn: float
 ) -> tuple[float, float, float]:
-    """Derivatives of ``integral_slopes``: both with respect to tau_mem, the second also to tau_syn.
+    """Derivatives of ``integral_slopes``: both by tau_mem, and the second also by tau_syn.
 
-    Each argument of a divided difference depends on its time constant, and the derivative with
-    respect to an argument repeats it: d exp[0, m, s]/dm = exp[0, m, m, s].
+    Each argument of a divided difference depends on its time constant, and differentiation with
+    respect to an argument repeats this argument: d exp[0, m, s]/dm = exp[0, m, m, s].
     """
     mem, syn = -span * (rate + 1.0 / tau_mem), -span * (rate + 1.0 / tau_syn)
     mem_by_tau, syn_by_tau = span / tau_mem / tau_mem, span / tau_syn / tau_syn
@@ -713,7 +716,7 @@ def driven_adjoint_flow(
     tau_mem: float,
     tau_syn: float,
 ) -> tuple[float, float, float]:
-    """lambda_V, lambda_I and their difference earlier, without events.
+    """lambda_V, lambda_I and their difference at an earlier time, without events in between.
 
     ``dF/dV = voltage_cotangent w(t)`` with the weighting ``w(t) = (1 + slope t) e^{-rate t}``.
     """

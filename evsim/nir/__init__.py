@@ -1,7 +1,7 @@
 """Networks in files of the Neuromorphic Intermediate Representation (NIR).
 
-``read`` makes an evsim.Network of such a file, ``write`` makes a file of a Network.  The package
-``nir`` is imported when one of them is called, not before.
+``read`` converts such a file to an evsim.Network, and ``write`` converts a Network to a file.  The
+package ``nir`` is imported only when one of them is called.
 """
 
 from evsim.nir.biases import with_bias

@@ -1,9 +1,9 @@
-"""The input of the biases: what a constant input needs at the start of the trial.
+"""The input of the biases: the spikes that constant inputs need at the start of the trial.
 
 A bias b is a constant part of the input: ``tau_syn dI/dt = -I + b``, so I rises from 0 to b.  With
-``I = b + J`` that is ``tau_syn dJ/dt = -J``, with J = -b at first: b is added to the rest of V, and
-one spike at time 0 through a weight of -b lets it begin at 0.  That spike is an input, like any
-other; ``with_bias`` adds it.
+``I = b + J`` this becomes ``tau_syn dJ/dt = -J``, with J = -b at first.  So b is added to the rest
+of V, and one spike at time 0 through a weight of -b makes I begin at 0.  That spike is an input
+like any other; ``with_bias`` adds it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ BIAS_INPUT = "bias"
 class Biases:
     """The biases of a network: nothing, or what can be written as Affine nodes.
 
-    ``input`` is the input of the biases.  ``drives`` has the rise of the rest of V of each target,
-    shape (units,), and ``bringers`` one connection into each target that can bring the bias.
+    ``input`` is the input of the biases.  ``drives`` contains the rise of the rest of V of each
+    target, shape (units,), and ``bringers`` one connection into each target that can carry the
+    bias.
     """
 
     input: str = ""
@@ -37,7 +38,7 @@ class Biases:
 
 
 def biases_of(network: Network, bias_input: str) -> Biases:
-    """The biases of a network from ``read``; nothing if its input, rest or start do not fit."""
+    """The biases of a network from ``read``; none if its input, rest or start do not fit."""
     if not any(p.name == bias_input and p.units == 1 for p in network.inputs):
         return Biases()
     drives: dict[str, np.ndarray] = {}
@@ -56,7 +57,7 @@ def biases_of(network: Network, bias_input: str) -> Biases:
 
 
 def _drive(connection: Connection, target: Population) -> np.ndarray | None:
-    """The rise of the rest of V, if V starts below it by as much as the connection takes away."""
+    """The rise of the rest that a connection implies; None if V does not start that much below."""
     assert isinstance(target, LIF | LI)
     if target.start is None or is_sparse(connection.weight) or np.any(connection.delay):
         return None
@@ -66,7 +67,7 @@ def _drive(connection: Connection, target: Population) -> np.ndarray | None:
 
 
 def _bringer(network: Network, target: str, bias_input: str) -> str | None:
-    """A connection into the target behind whose matrix there is no Delay."""
+    """A connection into the target without a Delay after its matrix."""
     for connection in network.connections:
         other = connection.target == target and connection.source != bias_input
         delay = connection.delay
@@ -84,15 +85,15 @@ def with_bias(
     *,
     bias_input: str = BIAS_INPUT,
 ) -> dict[str, SpikeTrains]:
-    """The spikes of all inputs of a network from ``read``, with the one that its biases need.
+    """The spikes of all inputs of a network from ``read``, including the input of its biases.
 
     Parameters
     ----------
     network : Network
     spikes : SpikeTrains, or a mapping from input population to SpikeTrains
-        All inputs but that of the biases, with the same number of samples.
+        All inputs except that of the biases, with the same number of samples.
     bias_input : str
-        The input of the biases, as it was called in ``read``.
+        The name of the input of the biases, as given to ``read``.
 
     Returns
     -------

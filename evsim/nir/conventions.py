@@ -2,7 +2,7 @@
 
 NIR defines the equations ``tau_syn dI/dt = -I + w_in S`` and ``tau_mem dv/dt = v_leak - v + r I``,
 but neither the unit of the time constants nor the size of a spike in S.  Programs differ in both,
-so a user must name them, or name the program.
+so a user must specify them, or name the program.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from evsim.arguments.checks import check_choice, check_number, shown
 
 TIME_UNITS = {"s": 1e3, "ms": 1.0, "us": 1e-3}
-"""How many ms a unit of time is."""
+"""The length of each unit of time in ms."""
 
 SPIKES = ("event", "pulse")
 
@@ -29,8 +29,8 @@ class Convention:
 
     ``time_unit`` is the unit of time in ms.  A spike through a weight W raises I by w_in W if
     ``spike`` is "event".  If it is "pulse", S has the height W for one step ``dt`` (ms), so I rises
-    by w_in W dt/tau_syn.  A ``bias`` is a constant part of S, or it raises I at every step as a
-    spike does.
+    by w_in W dt/tau_syn.  A bias is either a constant part of S, or raises I at every step as a
+    spike does; ``bias`` says which.
     """
 
     time_unit: float
@@ -39,15 +39,15 @@ class Convention:
     bias: str = "constant"
 
     def jump(self, w_in: np.ndarray, tau_syn: np.ndarray) -> np.ndarray:
-        """The rise of I by a spike through a weight of 1; tau_syn is in ms."""
+        """The rise of I due to a spike through a weight of 1; tau_syn is in ms."""
         if self.spike == "event":
             return w_in
         assert self.dt is not None
         return w_in * (self.dt / tau_syn)
 
     def bias_current(self, w_in: np.ndarray, tau_syn: np.ndarray) -> np.ndarray:
-        """The I to which a bias of 1 leads; tau_syn is in ms."""
-        if self.bias == "constant" or self.spike == "pulse":  # equal for pulses
+        """The I that a bias of 1 produces; tau_syn is in ms."""
+        if self.bias == "constant" or self.spike == "pulse":  # for pulses, both are equal
             return w_in
         assert self.dt is not None
         return w_in * (tau_syn / self.dt)
@@ -57,9 +57,9 @@ class Convention:
 class Program:
     """How a program writes or reads NIR.
 
-    ``time_unit_of`` gives the unit of time of a program in which it depends on dt.  ``in_steps``
-    says whether the program's r and w_in are tau_mem and tau_syn in steps, or 1; None if it may
-    have any.
+    ``time_unit_of`` computes the unit of time for a program in which it depends on dt.
+    ``in_steps`` says whether the program's r and w_in are tau_mem and tau_syn in steps, or 1; None
+    if they may have any value.
     """
 
     name: str
@@ -92,7 +92,7 @@ SOURCES = {
         in_steps=False,
     ),
 }
-"""What the files that these programs write mean."""
+"""The meaning of the files that these programs write."""
 
 TARGETS = {
     "spec": SOURCES["spec"],
@@ -100,7 +100,7 @@ TARGETS = {
     "snntorch": _SNNTORCH,
     "norse": Program("Norse", time_unit=1e3, spike="pulse", dt=1.0),
 }
-"""What these programs take files to mean that they read."""
+"""The meaning that these programs give to files that they read."""
 
 
 def convention_of(
@@ -113,7 +113,7 @@ def convention_of(
     bias: Any,
     stated: Mapping[str, Any],
 ) -> Convention:
-    """The convention of what the user gives, then of the program, then of what a file states."""
+    """The convention, taken first from the user, then from the program, then from the file."""
     known = Program("")
     if program is not None:
         check_choice(program, role, programs)
@@ -139,7 +139,7 @@ def convention_of(
 
 
 def _time_unit(given: Any, known: Program, dt: float | None) -> float | None:
-    """The unit of time in ms; None if neither the user nor the program says it."""
+    """The unit of time in ms; None if neither the user nor the program specifies it."""
     if given is None:
         if known.time_unit_of is not None and dt is not None:
             return known.time_unit_of(dt)
@@ -152,7 +152,7 @@ def _time_unit(given: Any, known: Program, dt: float | None) -> float | None:
 
 
 def _not_given(no_spike: bool, no_unit: bool, role: str, program: str | None) -> str:
-    """What NIR does not define and nobody has said, and what to give."""
+    """The message about what NIR does not define and nobody has specified, and what to give."""
     unit = "the unit of time", "time_unit='s', 'ms', 'us' or a number of ms"
     spike = (
         "the size of a spike",

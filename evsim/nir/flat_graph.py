@@ -1,4 +1,4 @@
-"""A NIR graph without graphs inside, of nodes that evsim can convert."""
+"""A NIR graph without nested graphs, of nodes that evsim can convert."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REASONS = {
 
 
 class Junction:
-    """An Input or Output of a graph inside a graph: it passes on what it gets."""
+    """An Input or Output of a nested graph: it passes on what it receives."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class FlatGraph:
 
 
 def flatten(graph: Any) -> FlatGraph:
-    """The graph with the nodes of graphs inside it named "outer.inner".
+    """The graph without nested graphs, whose nodes become nodes named "outer.inner".
 
     Raises ValueError for edges that do not exist, and for nodes that evsim cannot convert.
     """
@@ -80,7 +80,7 @@ def flatten(graph: Any) -> FlatGraph:
 
 def _collect(graph: Any, prefix: str, nodes: dict[str, Any], edges: list[tuple[str, str]]) -> None:
     """Add the nodes and edges of a graph, whose names begin with the prefix."""
-    entrance: dict[str, str] = {}  # of the graphs inside, where their edges come in
+    entrance: dict[str, str] = {}  # of nested graphs: where edges enter them
     exits: dict[str, str] = {}
     for short, node in graph.nodes.items():
         name = f"{prefix}{short}"

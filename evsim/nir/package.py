@@ -1,4 +1,4 @@
-"""The package nir, which not everybody has installed."""
+"""The package nir, which is optional."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What reaches a node of a NIR graph from each neuron: weights and delays of synapses.
 
-Between two neurons, a spike passes through matrices, factors and delays.  The product of these is
-a weight and a delay for each pair of units, or several where paths of different delays meet.
+Between two neurons, a spike passes through matrices, factors and delays.  Together these give a
+weight and a delay for each pair of units, or several where paths of different delays meet.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ class Paths:
 
     @classmethod
     def of_units(cls, source: str, units: int) -> Paths:
-        """The spikes of the source themselves."""
+        """The paths at the source itself: its own spikes."""
         each = np.arange(units)
         return cls(source, each, each, np.ones(units), np.zeros(units), (units, units))
 
     def scaled(self, factors: np.ndarray) -> Paths:
-        """After a multiplication of each row."""
+        """The paths after a multiplication of each row."""
         return replace(self, weights=self.weights * factors[self.rows])
 
     def delayed(self, delays: np.ndarray) -> Paths:
-        """After a delay of each row, in ms."""
+        """The paths after a delay of each row, in ms."""
         return replace(self, delays=self.delays + delays[self.rows])
 
     def through(self, matrix: np.ndarray) -> Paths:
-        """After a matrix of shape (post, rows)."""
+        """The paths after a matrix of shape (post, rows)."""
         of_source = self._delay_of_source()
         if of_source is None:
             return self._through_by_entry(matrix)
@@ -61,13 +61,13 @@ class Paths:
         return Paths(self.source, rows, columns, product.data, delays, product.shape, True)
 
     def _delay_of_source(self) -> np.ndarray | None:
-        """The delay of each unit of the source, where it does not depend on the row."""
+        """The delay of each unit of the source, if it does not depend on the row."""
         delays = np.zeros(self.shape[1])
         delays[self.columns] = self.delays
         return delays if np.array_equal(delays[self.columns], self.delays) else None
 
     def _through_by_entry(self, matrix: np.ndarray) -> Paths:
-        """The same where the rows have delays of their own, which must not be mixed."""
+        """Like ``through``, if the rows have different delays, which must not be mixed."""
         from scipy.sparse import csc_array
 
         by_row = csc_array(matrix)  # its columns are our rows
@@ -108,7 +108,7 @@ class Paths:
     def _synapses_of(self, entries: np.ndarray, filled: bool) -> tuple[Any, Any]:
         """Weight and delay of one connection.
 
-        ``filled`` adds synapses of weight 0 where the others tell their delay.
+        ``filled`` adds synapses of weight 0 where the other synapses determine their delay.
         """
         rows, columns = self.rows[entries], self.columns[entries]
         weights, delays = self.weights[entries], self.delays[entries]
@@ -129,7 +129,7 @@ class Paths:
 def _shared_delay(
     rows: np.ndarray, columns: np.ndarray, delays: np.ndarray, shape: tuple[int, int]
 ) -> np.ndarray | None:
-    """The delays in the smallest shape that holds them; None if synapses differ."""
+    """The delays in the smallest shape that represents them; None if synapses differ."""
     if np.all(delays == delays[0]):
         return np.asarray(delays[0])
     for axis, place in ((1, columns), (0, rows)):

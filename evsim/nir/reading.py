@@ -1,4 +1,4 @@
-"""read: an evsim.Network of a NIR graph."""
+"""read: convert a NIR graph to an evsim.Network."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from evsim.nir.signals import Signals
 from evsim.storage.files import StorageError
 
 METADATA = "evsim"
-"""Where ``write`` states in a graph what its numbers mean."""
+"""The key of a graph's metadata under which ``write`` states what its numbers mean."""
 
 
 @helpful
@@ -51,50 +51,50 @@ def read(
     sparse: bool = False,
     bias_input: str = BIAS_INPUT,
 ) -> Network:
-    """A network of a file or graph of the Neuromorphic Intermediate Representation.
+    """A network from a file or graph of the Neuromorphic Intermediate Representation.
 
     NIR does not define the unit of time and the size of a spike, so ``time_unit`` and ``spike``
-    must be given, or ``source``, which stands for both.  A file that ``write`` made states them.
+    must be given, or ``source``, which implies both.  Files made by ``write`` state them.
 
     Parameters
     ----------
     file : str, path or nir.NIRGraph
     source : str, optional
         The program that wrote the file: "snntorch", "norse", "jaxsnn", or "spec" for the unit of
-        NIR's documentation.  Other arguments overrule what it stands for.
+        NIR's documentation.  Other arguments override what it implies.
     time_unit : str or float, optional
         The unit of the file's time constants and delays: "s", "ms", "us", or a number of ms.
     spike : str, optional
         "event": a spike raises I by ``w_in W``.  "pulse": by ``w_in W dt/tau_syn``.
     dt : float, optional
         The step of the program in ms, for "pulse" and for the warning.  In files of snnTorch time
-        is counted in steps, so dt says how long one was meant to be; its default is 0.1 ms.
+        is counted in steps, so dt is the intended length of a step; its default is 0.1 ms.
     bias : str, optional
         "constant", the default: a bias b leads to ``I = w_in b``.  "per step": the program adds it
         at every step as it adds a spike.  For "pulse" both mean the same.
     start : float, optional
         V at the start of the trial; the default is v_leak of each neuron.
     refractory : float
-        The refractory period of all neurons that spike, in ms; NIR has none.
+        The refractory period, in ms, of all neurons that spike; NIR has no refractory periods.
     recurrent_delay : float
         A delay in ms that is added to all connections inside a loop.
     sparse : bool
-        Whether a weight of 0 is no synapse.
+        Whether a weight of 0 means that there is no synapse.
     bias_input : str
-        The name of the input that is added if the graph has biases; ``with_bias`` gives its spikes.
+        The name of the input that is added if the graph has biases; ``with_bias`` makes its spikes.
 
     Returns
     -------
     Network
-        Populations have the names of their nodes, with "_" for ".", and nodes without a number of
-        their own for each unit share it.  The populations of Output nodes are the last.
+        Populations have the names of their nodes, with "_" for ".".  A parameter that is the same
+        for all units of a node is stored as one number.  The populations of Output nodes come last.
 
     Raises
     ------
     ImportError
         Without the package nir.
     FileNotFoundError, evsim.storage.StorageError
-        For a file that is not there or that nir cannot read.
+        For a file that does not exist or that nir cannot read.
     ValueError
         For nodes and edges that cannot be converted exactly, and for conventions that are not
         given or that the file contradicts.
@@ -142,7 +142,7 @@ def _check_time(value: Any, name: str) -> None:
 
 
 def _graph(file: Any) -> Any:
-    """The NIR graph of a file, or the graph that is given."""
+    """The NIR graph of a file, or the given graph."""
     nir = nir_package()
     if isinstance(file, nir.NIRGraph):
         return file
@@ -154,7 +154,7 @@ def _graph(file: Any) -> Any:
     try:
         # The sizes are checked here, with the names of the nodes that do not fit.
         return nir.read(path, type_check=False)
-    except Exception as error:  # nir refuses with asserts and whatever h5py raises
+    except Exception as error:  # nir uses asserts, and passes on all errors of h5py
         raise StorageError(f"{path} cannot be read as a NIR file: {error}") from error
 
 
@@ -225,7 +225,7 @@ class _Conversion:
         return self._tau(name, which) / self._convention.dt
 
     def network(self, order: list[str]) -> Network:
-        """The network; ``order`` has the names of populations in the order that a file states."""
+        """The network; ``order`` are the names of populations in the order stated in the file."""
         if not self._names:
             raise ValueError("the graph has no Input and no neuron: there is nothing to simulate")
         populations: dict[str, Population] = {}
@@ -261,7 +261,7 @@ class _Conversion:
             )
 
     def _input_of(self, name: str) -> tuple[tuple[Paths, ...], np.ndarray]:
-        """The paths into a neuron, and the rise of the rest of V by biases."""
+        """The paths into a neuron, and the rise of the rest of V due to biases."""
         units = self._signals.units(name)
         if not self._graph.before[name]:
             return (), np.zeros(units)
@@ -338,7 +338,7 @@ class _Conversion:
             )
 
     def _connections(self, paths: Paths, target: str) -> list[Connection]:
-        """Connections of paths whose weights are in units of V; parallel ones are numbered."""
+        """Connections for paths with weights in units of V; parallel connections are numbered."""
         ends = self._names[paths.source], self._names[target]
         made = []
         for weight, delay in paths.synapses(self._sparse):
@@ -360,7 +360,7 @@ class _Conversion:
         read_out = {self._names[name] for name in self._read_out()}
         steps = dict.fromkeys((p.name for p in by_name.values() if isinstance(p, Input)), 0)
         reached = list(steps)
-        for name in reached:  # it grows
+        for name in reached:  # the list grows in the loop
             for connection in connections:
                 if connection.source == name and connection.target not in steps:
                     steps[connection.target] = steps[name] + 1
@@ -373,7 +373,7 @@ class _Conversion:
         found = set()
         for output in self._graph.of_kind("Output"):
             waiting = list(self._graph.before[output])
-            for name in waiting:  # it grows
+            for name in waiting:  # the list grows in the loop
                 kind = self._graph.kind(name)
                 if kind in ("Junction", "Flatten"):
                     waiting += [n for n in self._graph.before[name] if n not in waiting]
@@ -387,7 +387,7 @@ class _Conversion:
         return found
 
     def time_constants(self) -> dict[str, np.ndarray]:
-        """All time constants in ms, by a name for a message."""
+        """All time constants in ms; the keys are names for messages."""
         return {
             f"tau_{which} of {name!r}": self._tau(name, which)
             for name in self._neurons
@@ -396,7 +396,7 @@ class _Conversion:
 
 
 def _population_names(nodes: list[str]) -> dict[str, str]:
-    """A name without "." and "->" for each node, all different."""
+    """A unique name without "." and "->" for each node."""
     names: dict[str, str] = {}
     for node in nodes:
         plain = node.replace("->", "_to_").replace(".", "_") or "_"
@@ -409,7 +409,7 @@ def _population_names(nodes: list[str]) -> dict[str, str]:
 
 
 def _shared(values: np.ndarray) -> np.ndarray:
-    """One number if all units have the same."""
+    """The values, reduced to one number if all units have the same value."""
     return values.ravel()[0] if np.all(values == values.ravel()[0]) else values
 
 

@@ -13,7 +13,7 @@ from evsim.nir.paths import Paths
 
 @dataclass(frozen=True)
 class Signal:
-    """``paths`` from neurons and inputs, and ``bias``, shape (rows,), which is always there."""
+    """``paths`` from neurons and inputs, and a constant ``bias``, shape (rows,)."""
 
     paths: tuple[Paths, ...]
     bias: np.ndarray
@@ -30,7 +30,7 @@ class Signals:
         self._units: dict[str, int] = {}
 
     def into(self, name: str) -> Signal:
-        """The sum of what all edges bring to a node."""
+        """The sum of the signals that all edges bring to a node."""
         parts = [(source, self._out_of(source)) for source in self._graph.before[name]]
         sizes = {source: part.bias.size for source, part in parts}
         if len(set(sizes.values())) > 1:
@@ -123,7 +123,7 @@ class Signals:
             values = graph.numbers(name, fields[kind])
             if values.ndim:
                 return int(values.size)
-        for source in graph.before[name]:  # a single number stands for all units
+        for source in graph.before[name]:  # a single number applies to all units
             if source not in seen:
                 return self._count(source, (*seen, name))
         raise ValueError(

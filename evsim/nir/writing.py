@@ -1,4 +1,4 @@
-"""write: a NIR graph of an evsim.Network."""
+"""write: convert an evsim.Network to a NIR graph."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def write(
     lossy: bool = False,
     bias_input: str = BIAS_INPUT,
 ) -> Any:
-    """A NIR graph of a network, and a file of it if one is named.
+    """Convert a network to a NIR graph, and write it to a file if one is named.
 
     NIR does not define the unit of time and the size of a spike, so ``time_unit`` and ``spike``
-    must be given, or ``target``, which stands for both.  The graph states them in its metadata, so
+    must be given, or ``target``, which implies both.  The graph states them in its metadata, so
     that ``read`` needs neither.
 
     Parameters
@@ -50,19 +50,19 @@ def write(
         The file to write.
     target : str, optional
         The program that is to read the file: "snntorch", "norse", "jaxsnn", or "spec" for the unit
-        of NIR's documentation.  Other arguments overrule what it stands for.
+        of NIR's documentation.  Other arguments override what it implies.
     time_unit : str or float, optional
         The unit of time constants and delays: "s", "ms", "us", or a number of ms.
     spike : str, optional
         "event": a spike raises I by ``w_in W``, and w_in is 1.  "pulse": by ``w_in W dt/tau_syn``,
         and w_in is tau_syn/dt.
     dt : float, optional
-        The step of the program in ms, for "pulse".  For snnTorch, one step of its module.
+        The step of the program in ms, for "pulse".  For snnTorch, this is one step of its module.
     synaptic_delays : bool
         Whether delays that differ from synapse to synapse are written, as a Linear that repeats
-        the units, a Delay, and a Linear of the weights.  They are refused otherwise.
+        the units, a Delay, and a Linear with the weights.  Otherwise they are refused.
     lossy : bool
-        Whether refractory periods and the start of V are left out, which NIR does not have.
+        Whether to leave out refractory periods and the start of V, which NIR does not have.
     bias_input : str
         The input of the biases in a network from ``read``, which become Affine nodes again.
 
@@ -111,7 +111,7 @@ def write(
 
 
 def _time_constants(network: Network) -> dict[str, np.ndarray]:
-    """All time constants in ms, by a name for a message."""
+    """All time constants in ms; the keys are names for messages."""
     return {
         f"{parameter} of {population.name!r}": getattr(population, parameter)
         for population in network.populations
@@ -138,7 +138,7 @@ def _refuse_losses(network: Network, biases: Biases) -> None:
 
 
 class _Conversion:
-    """One network, and what the numbers of its graph are to mean."""
+    """One network, and the meaning of the numbers in its graph."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class _Conversion:
         self._edges: list[tuple[str, str]] = []
 
     def graph(self) -> Any:
-        """The graph, with what its numbers mean in its metadata."""
+        """The graph; its metadata state what its numbers mean."""
         for population in self._populations:
             self._nodes[_checked_name(population.name)] = self._node(population)
         for connection in self._network.connections:
@@ -219,7 +219,7 @@ class _Conversion:
     # -- connections -----------------------------------------------------------------------
 
     def _connect(self, connection: Connection) -> None:
-        """Add the nodes of a connection: a Linear, and a Delay before or behind it."""
+        """Add the nodes of a connection: a Linear, and a Delay before or after it."""
         network = self._network
         target = network.population(connection.target)
         shape = target.units, network.population(connection.source).units
@@ -251,7 +251,7 @@ class _Conversion:
         self._chain(chain, connection.source, connection.target)
 
     def _linear(self, connection: Connection, matrix: np.ndarray) -> Any:
-        """A Linear, or an Affine if the connection brings the bias of its target."""
+        """A Linear, or an Affine if the connection carries the bias of its target."""
         if connection.name not in self._biases.bringers:
             return self._nir.Linear(weight=matrix)
         target = self._network.population(connection.target)
@@ -269,7 +269,7 @@ class _Conversion:
             )
 
     def _chain(self, chain: list[Any], source: str, target: str | None) -> None:
-        """Add nodes and the edges from the source through them to the target."""
+        """Add nodes, and edges from the source through them to the target."""
         before = source
         for (name,), node in chain:
             free, number = name, 1
@@ -303,7 +303,7 @@ def _repeated(
     delays: np.ndarray,
     shape: tuple[int, int],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Synapses with a delay each, as a matrix that repeats units, delays, and a matrix of weights.
+    """Synapses with individual delays, as a matrix that repeats units, delays and a weight matrix.
 
     A unit is repeated once for each delay that its synapses have.
     """
@@ -317,7 +317,7 @@ def _repeated(
 
 
 def _checked_name(name: str) -> str:
-    """The name; a file has "/" between the names of groups."""
+    """The name, which must not contain "/": in a file, "/" separates the names of groups."""
     if "/" in name:
         raise ValueError(
             f"the name {name!r} holds '/', which separates groups in a NIR file: use another sign"

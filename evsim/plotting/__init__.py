@@ -2,9 +2,9 @@
 
 Every function draws into given axes or creates a figure, and returns the axes or the figure.
 Figures belong to pyplot, so that ``matplotlib.pyplot.show()`` and notebooks show them; no display
-is needed.  Figures that callbacks of ``evsim.fit`` draw do not belong to pyplot: training leaves no
-figures open and does not change pyplot's current figure.  ``save(figure, path)`` writes a figure to
-a file.
+is needed.  Figures drawn by callbacks of ``evsim.fit`` do not belong to pyplot, so that training
+leaves no figures open and does not change pyplot's current figure.  ``save(figure, path)`` writes a
+figure to a file.
 """
 
 from evsim.plotting.activity import raster, rasters, traces

@@ -85,7 +85,7 @@ def raster(
     sizes = [run.network.population(name).units for name in populations]
     ax = axes_of(ax, ONE_COLUMN, min(1.2 + 0.05 * sum(sizes), 7.0))
     gap = max(1.0, 0.04 * sum(sizes))
-    half = max(0.4, 0.003 * sum(sizes))  # of a mark's height: among many rows it spans several
+    half = max(0.4, 0.003 * sum(sizes))  # of a mark's height; among many rows a mark spans several
     bottom, middles = 0.0, []
     for index, (name, size) in enumerate(zip(populations, sizes, strict=True)):
         trains = run.spikes[name][sample]

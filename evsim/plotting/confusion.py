@@ -98,5 +98,5 @@ def _checked_counts(values: Any, name: str, axes: int) -> np.ndarray:
 
 
 def _rotation(names: Sequence[str]) -> float:
-    """Vertical for names that would overlap."""
+    """The rotation of names: vertical if they would overlap."""
     return 90.0 if len(names) * max(map(len, names)) > 40 else 0.0

@@ -43,7 +43,7 @@ def decision_map(
     batch_size: int = 2000,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the predicted classes over the unit square, and the test points with wrong ones marked.
+    """Draw the predicted classes over the unit square, and the test points, with errors marked.
 
     Parameters
     ----------
@@ -56,8 +56,8 @@ def decision_map(
     names : sequence of str
         The names of the classes, at most six.
     inside : function, optional
-        Takes points, shape (batch, 2), and returns where the map is drawn, bool, (batch,); by
-        default everywhere.
+        Takes points, shape (batch, 2), and returns whether the map is drawn there, bool,
+        (batch,); by default it is drawn everywhere.
     resolution : int
         The number of grid points along each side of the square.
     batch_size : int

@@ -127,7 +127,7 @@ def delay_matrix(
     largest : float, optional
         The upper end of the colour scale in ms; by default the largest delay.
     bar : bool
-        Draw the colour scale beside the matrix.
+        Whether to draw the colour scale beside the matrix.
     ax : Axes, optional
         The axes to draw into; by default those of a new figure.
     """

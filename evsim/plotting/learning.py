@@ -45,9 +45,9 @@ def learning_curve(
     history : sequence of EpochRecord
         As in the result of ``evsim.fit``; at least one.
     best_epoch : int, optional
-        The epoch to mark by a line.
+        The epoch to mark with a line.
     learning_rates : bool
-        Also draw the learning rates of the parameters, below the others.
+        Whether to draw the learning rates of the parameters, too, below the other plots.
     """
     history = listed(history, "history", _HISTORY)
     for record in history:
@@ -131,7 +131,7 @@ def _loss_scale(ax: Axes) -> None:
 
 
 def _name_line(ax: Axes, at: float, text: str, last: float) -> None:
-    """Write at the upper end of a vertical line, on the side with more room."""
+    """Write text at the upper end of a vertical line, on the side with more room."""
     ax.annotate(
         text,
         (at, 1.0),

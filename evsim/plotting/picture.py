@@ -19,7 +19,7 @@ class Picture(Figure):
         return content.getvalue()
 
     def _ipython_display_(self, **metadata: Any) -> None:
-        """Show the figure now, and not again when the cell has ended."""
+        """Show the figure now, and not again at the end of the cell."""
         from IPython.display import display
 
         display({"image/png": self._repr_png_(), "text/plain": repr(self)}, raw=True)

@@ -78,7 +78,7 @@ def spike_errors(comparison: Compared) -> Figure:
 
 
 def _draw_errors(ax: Axes, matches: Matches) -> float:
-    """A point for each pair; returns where marks beyond all points have room."""
+    """Draw a point for each pair; return where there is room for marks beyond all points."""
     largest = float(np.nanmax(np.abs(matches.error), initial=0.0)) if matches.error.size else 0.0
     for index, name in enumerate(matches.populations):
         chosen = (matches.population == index) & ~np.isnan(matches.error)

@@ -1,6 +1,6 @@
 """The results of a study: means over seeds with their spread, and every single run.
 
-The manner is that of Figures 4 to 7 of Mészáros, Knight, Nowotny, *Efficient event-based delay
+The style is that of Figures 4 to 7 of Mészáros, Knight, Nowotny, *Efficient event-based delay
 learning in spiking neural networks*.
 """
 
@@ -51,8 +51,7 @@ def study_means(
 ) -> Axes:
     """Draw the mean and the standard deviation of each combination, and every run as a point.
 
-    There is a line for each combination of the settings other than ``x``.  An accuracy is drawn
-    in percent.
+    Each combination of the settings other than ``x`` has a line.  Accuracies are drawn in percent.
 
     Parameters
     ----------
@@ -61,7 +60,7 @@ def study_means(
     x : str, optional
         The setting along the horizontal axis; by default the first one with numbers, or the first.
     measure : str, optional
-        By default the accuracy, or the first measure.
+        What to draw; by default the accuracy, or the first measure if there is no accuracy.
     ax : Axes, optional
         The axes to draw into; by default those of a new figure.
     """
@@ -186,7 +185,7 @@ def _first_with_numbers(settings: Sequence[str], rows: Sequence[Mapping[str, Any
 
 
 def _places(values: Sequence[Any]) -> dict[Any, float]:
-    """Numbers are at their places, other values side by side."""
+    """The place of each value: numbers at their own values, other values side by side."""
     if all(map(_is_number, values)):
         return {value: float(value) for value in sorted(values)}
     return {value: float(number) for number, value in enumerate(values)}

@@ -37,7 +37,7 @@ TWO_COLUMNS = 7.0
 
 
 def axes_of(ax: Axes | None, width: float, height: float) -> Axes:
-    """The axes that are given, or those of a new figure of that size in inches."""
+    """The given axes, or those of a new figure of that size in inches."""
     if ax is None:
         return new_figure(width, height).subplots()
     check_is(ax, "ax", matplotlib.axes.Axes, "give the axes of a figure, or leave them out")
@@ -47,7 +47,7 @@ def axes_of(ax: Axes | None, width: float, height: float) -> Axes:
 def new_figure(width: float, height: float) -> Picture:
     """An empty figure of that size in inches whose parts do not overlap.
 
-    It is one of pyplot's, which ``pyplot.show()`` and notebooks show, unless it is for a file.
+    Unless it is for a file, it belongs to pyplot, so that ``pyplot.show()`` and notebooks show it.
     """
     look: dict[str, Any] = {"figsize": (width, height), "dpi": 200, "layout": "constrained"}
     if for_the_screen():
@@ -55,7 +55,7 @@ def new_figure(width: float, height: float) -> Picture:
 
         try:
             return pyplot.figure(FigureClass=Picture, **look)
-        except ImportError:  # the backend that was asked for needs a display that is not there
+        except ImportError:  # the requested backend needs a display, and there is none
             pass
     return Picture(**look)
 
@@ -77,10 +77,10 @@ def label(ax: Axes, x: str = "", y: str = "", title: str = "") -> None:
 
 @helpful
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure to a file, whose ending says the format (png, pdf, svg), and return its path.
+    """Write a figure to a file and return its path; the suffix (png, pdf, svg) sets the format.
 
-    The file is complete or not there at all.  Where pyplot can show nothing, as without a
-    display, it then closes what this module has drawn.
+    The file is written completely or not at all.  Where pyplot cannot show figures, for example
+    without a display, the figure is then closed if this module created it.
     """
     check_is(figure, "figure", Figure, "give a matplotlib Figure, such as that of axes, ax.figure")
     path = checked_path(path, "path", "a picture to write")

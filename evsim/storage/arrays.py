@@ -14,13 +14,13 @@ from evsim.arguments.paths import user_path
 from evsim.storage.files import StorageError, write_atomically
 
 _VERSIONS = {"checkpoint": 2}
-"""Versions of the descriptions in files, by kind of file; 1 for other kinds."""
+"""Versions of the descriptions in files, by kind of file; other kinds have version 1."""
 
 
 def save_arrays(
     path: str | os.PathLike[str], kind: str, arrays: Mapping[str, np.ndarray], description: Any
 ) -> None:
-    """Store named arrays and a description, which JSON must be able to hold, in a safetensors file.
+    """Store named arrays and a description that JSON can represent in a safetensors file.
 
     ``kind`` is the kind of file, such as "network"; ``load_arrays`` must be given the same.
     """
@@ -51,7 +51,7 @@ def load_arrays(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.n
             metadata = file.metadata() or {}
             # Copies: the arrays of safetensors may be views of the file.
             arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    # The last three: for number types that NumPy does not have, and for invalid text.
+    # The last three are raised for number types that NumPy does not have, and for invalid text.
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise StorageError(
             f"{path} cannot be read, it is damaged or no evsim {kind} ({error}): restore it from a "

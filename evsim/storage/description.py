@@ -1,4 +1,4 @@
-"""Descriptions of settings that JSON can hold, and the differences between two of them."""
+"""Descriptions of settings that JSON can represent, and the differences between two of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Its default is left out of descriptions, so that runs of those versions can be r
 
 
 def describe(value: Any) -> Any:
-    """A description of a setting that JSON can hold, so that two runs can be compared.
+    """A description of a setting that JSON can represent, so that two runs can be compared.
 
     Dataclasses become mappings of their fields, functions their names, arrays their checksums.
     """

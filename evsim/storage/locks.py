@@ -1,7 +1,8 @@
 """System locks on files, which end with the process that holds them.
 
-A lock is taken on a file, which stays and means nothing.  A file beside it, with ``.holder`` added
-to its name, names the process, for messages only.  A process that is killed leaves it behind.
+A lock is taken on a file that is kept afterwards; its existence means nothing.  A second file, with
+``.holder`` added to the name, names the process and is used only for messages.  A process that is
+killed leaves it behind.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ class HeldError(StorageError):
 def held(path: Path, doing: str, remedy: str, *, wait: float = 0.0) -> Iterator[None]:
     """Hold the lock on a file; its folder must exist.
 
-    ``doing`` says what the process that holds a lock does with what is locked, ``remedy`` what to
-    do about it; both are for the message of the HeldError that is raised after ``wait`` seconds.
+    ``doing`` says what the process that holds the lock is doing, and ``remedy`` what to do about
+    it.  Both are for the message of the HeldError, which is raised after ``wait`` seconds.
     """
     lock, holder = _lock_of(path), holder_of(path)
     try:
         _acquire(lock, path, doing, remedy, wait)
         if lock.is_locked:
-            with contextlib.suppress(OSError):  # writing what is locked reports a full disk
+            with contextlib.suppress(OSError):  # a full disk is reported by later writes
                 holder.write_text(f"{os.getpid()} {platform.node()}")
         yield
     finally:
@@ -45,7 +46,7 @@ def held(path: Path, doing: str, remedy: str, *, wait: float = 0.0) -> Iterator[
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock on a file; the file that names the process stays."""
+    """Whether a process holds the lock on a file; the file that names the process is kept."""
     import filelock
 
     if not holder_of(path).exists():
@@ -62,7 +63,7 @@ def is_held(path: Path) -> bool:
 
 
 def holder_of(path: Path) -> Path:
-    """The file that names the process which holds the lock on a file."""
+    """The file that names the process holding the lock on a file."""
     return path.with_name(f"{path.name}.holder")
 
 
@@ -70,7 +71,7 @@ def _lock_of(path: Path) -> Any:
     import filelock
 
     if "fallback_to_soft" in inspect.signature(filelock.FileLock.__init__).parameters:
-        # A soft lock, which is a mere file, would outlive a process that is killed.
+        # A soft lock is only a file and would outlive a process that is killed.
         return filelock.FileLock(path, fallback_to_soft=False)
     return filelock.FileLock(path)
 
@@ -94,7 +95,7 @@ def _acquire(lock: Any, path: Path, doing: str, remedy: str, wait: float) -> Non
 
 
 class NoLocksWarning(RuntimeWarning):
-    """A run folder lies where other processes cannot be kept from training in it too."""
+    """Other processes cannot be prevented from training in a run folder at this place."""
 
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)

@@ -22,7 +22,7 @@ _KINDS: dict[str, type[Population]] = {kind.__name__: kind for kind in (Input, L
 _SPARSE_PARTS = ("data", "indices", "indptr")
 
 _MAY_LACK = ("reset", "rest", "start")
-"""Voltages that a file lacks where they are the default; files of old versions have none."""
+"""Voltages that a file omits if they have their defaults; files of old versions have none."""
 
 
 @helpful
@@ -39,7 +39,7 @@ def save_network(path: str | os.PathLike[str], network: Network) -> None:
 
 @helpful
 def load_network(path: str | os.PathLike[str]) -> Network:
-    """Load a network that ``save_network`` stored; it is the same to the bit.
+    """Load a network that ``save_network`` stored; all bits are preserved.
 
     Raises FileNotFoundError, and StorageError for files that are damaged or not networks.
     """
@@ -52,7 +52,7 @@ def load_network(path: str | os.PathLike[str]) -> Network:
 
 
 def network_structure(network: Network) -> dict[str, Any]:
-    """Populations and connections without their parameters, in a form that JSON can hold."""
+    """Populations and connections without their parameters, in a form that JSON can represent."""
     return {
         "populations": [
             {"kind": type(p).__name__, "name": p.name, "units": int(p.units)}
@@ -84,7 +84,7 @@ def network_arrays(network: Network) -> dict[str, np.ndarray]:
 
 
 def network_of(structure: Any, arrays: dict[str, np.ndarray]) -> Network:
-    """The network of such a structure and such arrays."""
+    """The network with this structure and these arrays."""
     populations = []
     for entry in structure["populations"]:
         if entry["kind"] not in _KINDS:
@@ -126,6 +126,6 @@ def _is_default(population: Population, field: str) -> bool:
 
 
 def _unit_fields(kind: type[Population]) -> list[str]:
-    """The fields with numbers of units: parameters, and ``refractory``."""
+    """The fields with a number for each unit: parameters, and ``refractory``."""
     names = [field.name for field in dataclasses.fields(kind)]
     return [name for name in names if name not in ("name", "units")]

@@ -9,7 +9,7 @@ from pathlib import Path
 from evsim.storage.run_folder import RunFolder
 
 NAMED = ("settings.json", "config.json")
-"""A folder with one of these files, as runs write them, is a run folder."""
+"""A folder that contains one of these files, as written by runs, is a run folder."""
 
 WRITTEN = {
     *NAMED,
@@ -22,7 +22,7 @@ WRITTEN = {
     "lock",
     "lock.holder",
 }
-"""The files of a run; while a file is written there is also ``.NAME.partial``."""
+"""The files of a run; while a file is being written, ``.NAME.partial`` also exists."""
 
 PICTURES = "pictures"
 

@@ -59,8 +59,8 @@ class RunFolder:
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Prepare the folder; return the arrays and description of a checkpoint if there is one.
 
-        Raises FileExistsError if there is a checkpoint but ``resume`` is False, StorageError if it
-        is damaged or has other settings.
+        Raises FileExistsError if there is a checkpoint but ``resume`` is False, and StorageError if
+        it is damaged or has other settings.
         """
         loaded = None
         if self.checkpoint.exists():
@@ -94,7 +94,7 @@ class RunFolder:
     def add_machines(self, epoch: int, machines: Sequence[Mapping[str, Any]]) -> list[str]:
         """Record the machines of the ranks that train the epochs after this one.
 
-        Each has a "processor".  Returns those of the epochs up to this one.
+        Each machine has a "processor".  Returns the processors of the epochs up to this one.
         """
         starts = []
         if epoch and self.machines.exists():

@@ -1,4 +1,4 @@
-"""Networks as PyTorch modules, with exact gradients of everything that they learn.
+"""Networks as PyTorch modules, with exact gradients of everything that is learned.
 
 ``Module`` is a ``torch.nn.Module`` whose parameters are those of a network.  It runs on one of
 evsim's engines, and its backward pass is EventProp.  ``collate`` joins the samples of a DataLoader.

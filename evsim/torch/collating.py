@@ -20,8 +20,8 @@ def collate(samples: Any) -> Any:
 
     Spike trains have different numbers of spikes, so they cannot be stacked like arrays.  They
     become the SpikeTrains of the batch, which ``Module`` takes.  Samples of an ``evsim.Dataset``
-    become a pair of spikes and labels.  Tuples, lists and mappings are joined entry by entry, and
-    everything else as PyTorch does, for example numbers to a tensor.
+    become a pair of spikes and labels.  Tuples, lists and mappings are joined entry by entry.
+    Everything else is joined as PyTorch does it, for example numbers to a tensor.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Layer: what a module runs, apart from the values that it learns."""
+"""Layer: everything that a module needs to run, except the values that it learns."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _layers: WeakValueDictionary[str, Layer] = WeakValueDictionary()
 
 
 class Layer:
-    """A network, what is read of it and how it is run; it does not change.
+    """A network, its readouts and how it is run; immutable.
 
     Operators of PyTorch take only tensors, numbers and strings, so they get the ``key`` of a layer
     and find the layer with ``with_key``.
@@ -69,11 +69,11 @@ class Layer:
         self.key = str(next(_numbers))
         self._has_warned_of_rounding = False
         _layers[self.key] = self
-        _ = network.topology  # it is computed now, and networks made by ``replace`` share it
+        _ = network.topology  # computed now, so that networks made by ``replace`` share it
 
     @staticmethod
     def with_key(key: str) -> Layer:
-        """The layer of this key."""
+        """The layer with this key."""
         layer = _layers.get(key)
         if layer is None:
             raise RuntimeError(
@@ -95,7 +95,7 @@ class Layer:
 
     @property
     def pulled(self) -> set[str]:
-        """The populations of which losses can pull the silent units to their threshold."""
+        """The populations whose silent units losses can pull towards their threshold."""
         peaks = [readout for readout in self.readouts if isinstance(readout, SilentPeak)]
         return {readout.population_of(self.network) for readout in peaks}
 
@@ -112,7 +112,7 @@ class Layer:
     def network_of(self, tensors: Sequence[Tensor]) -> Network:
         """The network with the values in these tensors, one for each learned parameter.
 
-        Raises ValueError for values that a step of an optimiser has taken out of their bounds.
+        Raises ValueError for values that a step of an optimiser has moved out of their bounds.
         """
         values = {}
         for (name, projections), tensor in zip(self.projections.items(), tensors, strict=True):
@@ -124,7 +124,7 @@ class Layer:
     # -- runs -------------------------------------------------------------------------------
 
     def run(self, parameters: Sequence[Tensor], spikes: Sequence[Entry]) -> Simulated:
-        """Simulate a batch and read it; ``spikes`` are three entries of each input."""
+        """Simulate a batch and read it; ``spikes`` contains three entries for each input."""
         self._warn_of_rounding(parameters)
         network = self.network_of(parameters)
         inputs = {
@@ -191,9 +191,9 @@ class Simulated:
         ]
 
     def _parts(self, cotangents: Sequence[NDArray[np.float64]]) -> list[ReadoutCotangents]:
-        """The cotangents of each readout, apart from those that are 0; refuses NaN and infinity.
+        """The cotangents of each readout, without those that are 0; refuses NaN and infinity.
 
-        With missing="infinite" the function of a missing spike has no derivative, whatever PyTorch
+        With missing="infinite", a function of a missing spike has no derivative, whatever PyTorch
         computes for it, for example NaN for inf - inf.
         """
         found = []
@@ -227,14 +227,14 @@ def read_silent_peak(name: str) -> str:
 
 
 def as_parameter(network: Network, name: str, tensor: Tensor) -> Parameter:
-    """The value of a parameter, float64, for a tensor of its numbers."""
+    """The value of a parameter, float64, from a tensor of its numbers."""
     array = tensor.detach().to("cpu", torch.float64).numpy()
     template = network.parameters[name]
     return with_data(template, array) if is_sparse(template) else array
 
 
 def as_tensor(value: Parameter) -> Tensor:
-    """The numbers of a parameter as a tensor of its own, float64."""
+    """The numbers of a parameter as a separate tensor, float64."""
     return torch.tensor(numbers(value))
 
 
@@ -264,7 +264,7 @@ def _check_learned(
 
 
 def _rounded(bound: float, dtype: torch.dtype) -> float:
-    """A bound as a tensor of this type stores it."""
+    """A bound, rounded as in a tensor of this type."""
     return bound if dtype == torch.float64 else float(torch.tensor(bound, dtype=dtype))
 
 

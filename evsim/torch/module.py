@@ -39,21 +39,21 @@ Missing = Literal["infinite", "end"]
 class Module(torch.nn.Module):
     """A network as a module of PyTorch, with exact gradients.
 
-    It is called with the input spikes of a batch and returns what is read of the network.  The
+    It is called with the input spikes of a batch and returns the values of its readouts.  The
     spikes are SpikeTrains, or a tensor of spike times in ms of shape (batch, units) or (batch,
-    units, spikes), infinite where there is no spike.  Such a tensor can have a gradient.  For a
-    network with several inputs, a mapping from the name of each input to its spikes.  The values of
-    a readout have its shape, such as (batch, units); several readouts give a tuple or a dict.
+    units, spikes), infinite where there is no spike.  Such a tensor can have a gradient.  A network
+    with several inputs takes a mapping from the name of each input to its spikes.  The values of
+    a readout have its shape, such as (batch, units); several readouts return a tuple or a dict.
 
     A parameter "input->hidden.weight" is called ``input_to_hidden_weight`` here, and
-    "hidden.tau_mem" is called ``hidden_tau_mem``.  Those that are learned are parameters of the
-    module.  The others stay as they are in the network, in float64, and ``state_dict`` has both.  A
-    sparse parameter is the tensor of its stored entries.
+    "hidden.tau_mem" is called ``hidden_tau_mem``.  Learned parameters are parameters of the module.
+    The others keep their values in the network, in float64; ``state_dict`` contains both.  A sparse
+    parameter is the tensor of its stored entries.
 
     Parameters
     ----------
     network : Network
-        The populations, the connections, and the values of parameters to begin with.
+        The populations, the connections, and the initial values of parameters.
     readout : Readout, or a sequence or a mapping of several
     duration : float
         The trial is [0, duration] ms.
@@ -63,10 +63,10 @@ class Module(torch.nn.Module):
     engine : str or Engine
         As for ``evsim.simulate``.
     dtype : torch.dtype
-        Of the learned parameters and of the values, torch.float64 or torch.float32.  evsim
-        computes in float64 in both cases.
+        The type of the learned parameters and of the values, torch.float64 or torch.float32.
+        evsim computes in float64 in both cases.
     missing : str
-        What a spike that does not happen is.  "infinite": its time is infinity and has no gradient.
+        How a missing spike is represented.  "infinite": its time is infinity and has no gradient.
         "end": its time is the duration, and its gradient is that of a phantom spike at the end
         of the trial (L section 4.1, where L is Nowotny, Turner and Knight, loss shaping with
         EventProp).
@@ -79,7 +79,7 @@ class Module(torch.nn.Module):
     Raises
     ------
     TypeError, ValueError
-        For arguments that do not fit together; in a call also for learned values outside their
+        For arguments that do not fit together; in a call, also for learned values outside their
         bounds.
     FloatingPointError
         In a backward pass, for a gradient of the values that is not finite.
@@ -87,7 +87,7 @@ class Module(torch.nn.Module):
     Warns
     -----
     SilentNetworkWarning
-        As ``evsim.gradient``.
+        In the same cases as ``evsim.gradient``.
     UserWarning
         At the first call with parameters in float32.
     """
@@ -136,7 +136,7 @@ class Module(torch.nn.Module):
     def forward(
         self, spikes: SpikeTrains | Tensor | Mapping[str, SpikeTrains | Tensor]
     ) -> Tensor | tuple[Tensor, ...] | dict[str, Tensor]:
-        """What is read of the network for a batch of input spikes."""
+        """The values of the readouts for a batch of input spikes."""
         if _is_exporting():
             raise NotImplementedError(
                 "evsim.torch.Module cannot be exported by torch.export, because its network is not "
@@ -147,7 +147,7 @@ class Module(torch.nn.Module):
         devices = [
             entry.device for entry in inputs if isinstance(entry, Tensor) and entry.dim() > 1
         ]
-        # Values of parameters without numbers have none either.
+        # If the parameters have no numbers ("meta"), neither have the values.
         device = devices[0] if devices and not self._like.is_meta else self._like.device
         values = simulate(parameters, inputs, self._layer.key, self._like.dtype, device)
         if self._has_one_readout:
@@ -164,7 +164,7 @@ class Module(torch.nn.Module):
 
     @property
     def network(self) -> Network:
-        """The network with the values that the parameters have now."""
+        """The network with the current values of the parameters."""
         return self._layer.network_of(self._tensors())
 
     def set_network(self, network: Network) -> None:
@@ -188,7 +188,7 @@ class Module(torch.nn.Module):
         self.load_state_dict(state)
 
     def _fixed(self) -> dict[str, Parameter]:
-        """The parameters that are not learned, by their name in the network."""
+        """The parameters that are not learned, by their names in the network."""
         layer = self._layer
         return {n: v for n, v in layer.network.parameters.items() if n not in layer.projections}
 
@@ -232,7 +232,7 @@ class Module(torch.nn.Module):
         For example ``torch.optim.Adam([{"params": module.parameters_of("weight"), "lr": 0.005},
         {"params": module.parameters_of("delay"), "lr": 0.1}])``, with the step of delays in ms.
 
-        Raises ValueError for a name of nothing that is learned.
+        Raises ValueError for a name that matches nothing that is learned.
         """
         learned = self._layer.learned
         chosen = dict.fromkeys(
@@ -245,14 +245,14 @@ class Module(torch.nn.Module):
     def project_(self) -> None:
         """Move learned parameters back into their bounds, after a step of an optimiser.
 
-        Delays are >= 0 and at most ``delay_max``; ``projections`` says what holds for the others.
+        Delays are >= 0 and at most ``delay_max``; ``projections`` gives the bounds of the others.
         """
         self._project({})
 
     def keep_in_bounds(self, optimizer: torch.optim.Optimizer) -> Any:
         """Move learned parameters back into their bounds after every step of this optimiser.
 
-        Momentum of Adam or SGD that points beyond a bound is set to 0, as ``evsim.fit`` does.
+        Momentum of Adam or SGD that points beyond a bound is set to 0, as in ``evsim.fit``.
         Returns what ``optimizer.register_step_post_hook`` returns; its ``remove()`` ends this.
 
         Raises ValueError for an optimiser that holds no parameter of the module.
@@ -272,7 +272,7 @@ class Module(torch.nn.Module):
 
     @torch.no_grad()
     def _project(self, state: Mapping[Any, Mapping[str, Any]]) -> None:
-        """Apply the projections; ``state`` is that of an optimiser, for each parameter."""
+        """Apply the projections; ``state`` is the state of an optimiser for each parameter."""
         for name, chain in self._layer.projections.items():
             parameter = getattr(self, self._keys[name])
             for projection in chain:
@@ -301,11 +301,11 @@ class Module(torch.nn.Module):
 _is_exporting = getattr(torch.compiler, "is_exporting", bool)  # PyTorch 2.6 does not have it
 
 _MOMENTS = {"exp_avg", "momentum_buffer"}
-"""The directions that later steps of torch.optim go against, of Adam and its kin and of SGD."""
+"""The moments of Adam, its variants and SGD; steps of torch.optim go in the opposite direction."""
 
 
 def _stop(moment: Tensor, change: Tensor) -> None:
-    """Set a moment to 0 where its step would undo a change that a projection has made."""
+    """Set a moment to 0 where its step would undo the change made by a projection."""
     moment.masked_fill_(torch.sign(moment) * torch.sign(change) > 0, 0.0)
 
 

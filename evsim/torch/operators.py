@@ -1,13 +1,13 @@
 """simulate: a layer as a function of tensors that PyTorch can differentiate.
 
-It consists of two operators, ``evsim::simulate`` and ``evsim::pull_back``, into which
-``torch.compile`` does not look.  An operator is a function of tensors.  The run between the two is
-more than tensors, so the first operator returns a handle beside the values: a tensor whose memory
+It consists of two operators, ``evsim::simulate`` and ``evsim::pull_back``, which ``torch.compile``
+treats as opaque.  An operator is a function of tensors.  The run between the two contains more than
+tensors, so the first operator returns a handle in addition to the values: a tensor whose memory
 belongs to an array that refers to the run.  The run lives as long as the memory of its handle.
 PyTorch may copy the handle, for example to move what a backward pass needs to a file.  Then the run
-is gone and is simulated again.
+is lost and is simulated again.
 
-The operators are for PyTorch where it traces a module, or imitates it without numbers.  Where it
+PyTorch needs the operators when it traces a module, or runs it with fake tensors.  When it really
 computes, the same functions are called without the operators around them, which saves time.
 """
 
@@ -32,7 +32,7 @@ from evsim.torch.spike_tensors import PER_INPUT, Entry, as_tensors, batch_size_o
 
 
 class _Handle(np.ndarray[Any, Any]):
-    """The number of a run in an array that refers to the run."""
+    """An array that contains the number of a run and refers to the run."""
 
     simulated: Simulated
 
@@ -108,7 +108,7 @@ def _pull_back(
     layer: str,
     needed: Sequence[bool],
 ) -> list[Tensor]:
-    """The gradients with respect to those parameters and spikes that are needed, in this order."""
+    """The gradients with respect to the parameters and spikes that need them, in this order."""
     simulated = _run_of(handle, parameters, spikes, layer)
     arrays = [tensor.detach().to("cpu", torch.float64).numpy() for tensor in cotangents]
     wanted = _chosen([*parameters, *spikes], needed)
@@ -143,7 +143,7 @@ _pull_back_operator = torch.ops.evsim.pull_back.default
 
 
 def _computes(given: Sequence[Any]) -> bool:
-    """Whether PyTorch computes with these tensors now, and neither traces nor imitates it."""
+    """Whether PyTorch really computes with these tensors, instead of tracing or faking them."""
     if torch.compiler.is_compiling():
         return False
     if torch._C._len_torch_dispatch_stack() or _len_torch_dispatch_stack_pre_dispatch():
@@ -161,7 +161,7 @@ def _chosen(entries: Sequence[Any], needed: Sequence[bool]) -> list[Tensor]:
 
 
 def _tensor(values: NDArray[np.float64], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The values in memory of their own; what a run keeps must not change with a tensor."""
+    """The values in separate memory: what a run keeps must not change with a tensor."""
     return torch.from_numpy(np.array(values)).to(device, dtype)
 
 
@@ -177,8 +177,8 @@ def simulate(
 ) -> tuple[Tensor, ...]:
     """The values of each readout of the layer with this key.
 
-    ``parameters`` are those that the layer learns, in its order.  ``spikes`` are three entries of
-    each input, see ``evsim.torch.spike_tensors``.
+    ``parameters`` are those that the layer learns, in its order.  ``spikes`` contains three entries
+    for each input, see ``evsim.torch.spike_tensors``.
     """
     computes = _computes([*parameters, *spikes])
     results = _Simulation.apply(
@@ -195,7 +195,7 @@ _NOT_MAPPED = (
 
 
 class _NotMapped(torch.autograd.Function):
-    """A function that torch.func.vmap does not map."""
+    """A function that torch.func.vmap cannot map."""
 
     @staticmethod
     def vmap(*_: Any) -> Any:
@@ -213,7 +213,7 @@ class _Simulation(_NotMapped):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         _, ctx.count, ctx.key, _, _, *given = inputs
         if not torch.compiler.is_compiling():  # else the compiled module keeps its layer
-            ctx.layer = Layer.with_key(ctx.key)  # it lives until the backward pass
+            ctx.layer = Layer.with_key(ctx.key)  # keeps it alive until the backward pass
         ctx.mark_non_differentiable(output[-1])
         ctx.others = [None if isinstance(one, Tensor) else one for one in given]
         ctx.save_for_backward(
@@ -227,7 +227,7 @@ class _Simulation(_NotMapped):
             other if one is None else one for one, other in zip(saved, ctx.others, strict=True)
         ]
         needed = list(ctx.needs_input_grad[5:])
-        # With create_graph=True what follows is itself differentiated, which has to be refused.
+        # With create_graph=True, the following is itself differentiated, which must be refused.
         pull_back = _Adjoint.apply if torch.is_grad_enabled() else _Adjoint.forward
         found = iter(
             pull_back(len(given), ctx.count, ctx.key, needed, handle, *given, *cotangents[:-1])
@@ -235,7 +235,7 @@ class _Simulation(_NotMapped):
         return None, None, None, None, None, *(next(found) if asked else None for asked in needed)
 
 
-# PyTorch binds the signature in every call: a short one, that is known already, saves time.
+# PyTorch binds the signature in every call; a short one that is already known saves time.
 _Simulation.forward.__signature__ = inspect.signature(_Simulation.forward)  # type: ignore[attr-defined]
 
 
@@ -246,7 +246,7 @@ class _Adjoint(_NotMapped):
     ) -> tuple[Tensor, ...]:
         parameters, spikes, cotangents = others[:count], others[count:given], others[given:]
         if _computes(cotangents):
-            # The vmap of is_grads_batched=True does not ask the function whether it can be mapped.
+            # The vmap of is_grads_batched=True does not check whether the function can be mapped.
             if any(map(torch._C._functorch.is_legacy_batchedtensor, cotangents)):
                 raise NotImplementedError(_NOT_MAPPED)
             found = _pull_back(handle, cotangents, parameters, spikes, layer, needed)

@@ -1,9 +1,10 @@
-"""Input spikes as PyTorch takes them.
+"""Input spikes in the form that PyTorch takes.
 
 The spikes of an input are three entries.  For an operator of PyTorch they are tensors: the times,
 units and offsets of spike trains; or times of shape (batch, units, spikes), infinite where there is
-no spike, and two empty tensors beside them.  Such times can have a gradient.  Where no operator is
-needed, spike trains are an entry themselves, and two None: they need not be built again.
+no spike, and two empty tensors.  Such times can have a gradient.  If no operator is needed, the
+spike trains themselves are one entry and the other two are None, so that the spike trains need not
+be built again.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ def _entries_of(name: str, units: int, spikes: Any) -> list[Entry]:
             f"spikes of {name!r} have shape {tuple(spikes.shape)}: give spike times in ms of shape "
             f"(batch, units) or (batch, units, spikes) with {units} units"
         )
-    # Two tensors, because torch.compile refuses a function that gets the same one twice.  They are
-    # where the times are, and not on the default device: "meta" would have no values.
+    # Two tensors, because torch.compile refuses a function that receives the same one twice.  They
+    # are on the device of the times and not on the default device: "meta" would have no values.
     return [
         spikes,
         *(torch.empty(0, dtype=torch.int64, device=spikes.device) for _ in range(2)),
@@ -67,7 +68,7 @@ def _entries_of(name: str, units: int, spikes: Any) -> list[Entry]:
 
 
 def as_tensors(entries: Sequence[Entry]) -> list[Tensor]:
-    """The same entries for an operator, which takes tensors only."""
+    """The same entries for an operator, which takes only tensors."""
     tensors: list[Tensor] = []
     for entry in entries:
         if isinstance(entry, SpikeTrains):
@@ -85,7 +86,7 @@ def batch_size_of(tensors: Sequence[Tensor]) -> int:
 
 
 def trains_of(name: str, units: int, entries: Sequence[Entry]) -> TimesAsTrains:
-    """The spikes in the three entries of an input; refuses times that are none."""
+    """The spikes in the three entries of an input; refuses invalid times."""
     given, *others = entries
     if isinstance(given, SpikeTrains):
         return TimesAsTrains(given)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def grid_sources(state: GridState, sources: AdjointSources) -> GridSources:
-    """Everything that enters the adjoints, as a device is given it."""
+    """Everything that enters the adjoints, in the form that a device takes."""
     layout, name = state.layout, sources.population
     slopes: list[np.ndarray] = []
     parts: dict[str, Any] = {
@@ -85,9 +85,9 @@ def _reset_slopes(state: GridState, name: str, mean: MeanCotangents) -> np.ndarr
 
 
 def direct_time_constant_slopes(state: GridState, sources: AdjointSources) -> dict[str, np.ndarray]:
-    """The derivatives of what is read with V and I at the grid points as they are.
+    """The derivatives of the readout with V and I at the grid points held fixed.
 
-    With respect to tau_mem and tau_syn of the units that are read, each (batch, units).
+    They are with respect to tau_mem and tau_syn of the units that are read, each (batch, units).
     """
     units = state.layout.network.population(sources.population).units
     slopes = np.zeros((2, state.batch, units))

@@ -20,10 +20,10 @@ from evsim_gpu.model.layout import GridLayout
 class GridInputs(Brief):
     """Spikes of all inputs on the grid, sorted by sample, unit and time.
 
-    ``step`` int32, (events,), of each event, ``steps + 1`` for those after the end;
-    ``start`` int64, (batch * units of all populations + 1,), where those of a unit in a sample
-    begin (units that are no inputs have none); ``place`` by input population where each of its
-    events went.
+    ``step``, int32, (events,), is the step of each event, ``steps + 1`` for those after the end.
+    ``start``, int64, (batch * units of all populations + 1,), says where the events of a unit in a
+    sample begin (units that are not inputs have none).  ``place`` contains, for each input
+    population, the places of its events.
     """
 
     step: np.ndarray
@@ -48,7 +48,7 @@ class Emissions(Brief):
 
     @property
     def samples(self) -> np.ndarray:
-        """The sample of each, int64."""
+        """The sample of each emission, int64."""
         return np.repeat(np.arange(self.offsets.size - 1), np.diff(self.offsets))
 
 
@@ -57,8 +57,8 @@ class MeanForm(Brief):
     """A weighted mean as a sum over steps, ``sum_n f_n (P V_n + R I_n) + g_n (Q V_n + U I_n)``.
 
     The sum leaves out the steps over which V is held at the reset.
-    ``f`` and ``g`` have shape (steps,); ``by_voltage`` holds P and Q, ``by_current`` R and U,
-    each (2, units).  The factor 1/T is in f and g.  In the engine's precision.
+    ``f`` and ``g`` have shape (steps,) and include the factor 1/T; ``by_voltage`` contains P and Q,
+    and ``by_current`` R and U, each (2, units).  All are in the engine's precision.
     """
 
     f: np.ndarray
@@ -79,27 +79,27 @@ class GridSources(Brief):
     peak_step : int32, (batch, units), or None
         Where V peaks, with ``cotangents`` of the peak; 0 for none.
     peak_share : (batch, units) or None
-        The share of lambda_V's jump there that arrivals at the same grid point see.
+        The share of lambda_V's jump there that applies to arrivals at the same grid point.
     cotangents : (batch, units) or None
     phantom : (batch, units) or None
         lambda_V at the end of the trial.
     slopes : (emissions of the population,) or None
-        Derivative of the loss by each emission's time in ms, as far as it is direct.
+        The direct derivative of the loss with respect to each emission's time in ms.
     moment_step, moment_start : int32 (moments,), int64 (batch + 1,)
-        Grid points, ascending in each sample, at which adjoints jump,
+        Grid points, ascending in each sample, at which adjoints jump.
     moment_lambda_v, moment_lambda_i : (moments, units)
-        and by how much less lambda_V and lambda_I are before them; without effect where the
-        unit's V is held at the reset over the step that follows.
+        How much smaller lambda_V and lambda_I are before these grid points; without effect where
+        the unit's V is held at the reset over the next step.
     rate_jump : (units of all populations,)
         Subtracted from lambda_V- at each emission.
     limit : float
         The largest |lambda_V-| at an emission.
     reset_gradient, start_gradient : float64, (batch, units)
-        The derivatives of each sample's loss with respect to reset and start where V is read while
-        it is held at the reset, and at the start of the trial: direct ones, which devices do not
-        need.
+        The direct derivatives of each sample's loss with respect to reset and start, from readings
+        of V while it is held at the reset, and at the start of the trial.  Devices do not need
+        them.
 
-    All other reals in the engine's precision.
+    All other reals are in the engine's precision.
     """
 
     population: str
@@ -125,10 +125,10 @@ class Pulled(Brief):
 
     Synapses are those of one connection after the other, as in the network, each row by row.
     ``events`` are those of ``GridInputs``.  ``limited`` counts emissions whose lambda_V- was set
-    to the limit; ``grazing`` is an emission whose I - threshold is not > 0 and no limit, as
-    (sample, unit of all, step), or None.  ``reset``, ``start``, ``tau_mem`` and ``tau_syn`` hold
-    what comes through the steps of V and I.  The latter two hold zeros unless they were asked for,
-    and ``delay`` may for connections whose delays were not.
+    to the limit; ``grazing`` is an emission with I - threshold not > 0 and without a limit, as
+    (sample, unit of all, step), or None.  ``reset``, ``start``, ``tau_mem`` and ``tau_syn`` contain
+    the parts through the steps of V and I.  The latter two are zero unless they were requested, and
+    ``delay`` may be zero for connections whose delays were not requested.
     """
 
     weight: np.ndarray
@@ -147,7 +147,7 @@ class Pulled(Brief):
     def adjoints(self, population: str) -> tuple[np.ndarray, np.ndarray]:
         """lambda_V and lambda_I after every grid point, each (batch, steps + 1, units).
 
-        As arrivals there see them: of the jump at a peak, lambda_V has ``GridSources.peak_share``.
+        They apply to arrivals there: lambda_V has ``GridSources.peak_share`` of the jump at a peak.
         """
         return self.activity.adjoints(self, population)
 
@@ -155,8 +155,8 @@ class Pulled(Brief):
 class Activity(ABC):
     """A simulated batch.
 
-    ``overflow`` is the first unit of a LIF population whose current is no finite number at the
-    end of the trial, as (sample, unit of all, first step at which it is none), or None.
+    ``overflow`` is the first unit of a LIF population whose current is not finite at the end of the
+    trial, as (sample, unit of all, first step at which it is not finite), or None.
     """
 
     overflow: tuple[int, int, int] | None
@@ -171,7 +171,7 @@ class Activity(ABC):
 
     @abstractmethod
     def arrivals(self) -> tuple[int, int, int]:
-        """Arrivals within the trial and after its end, and dropped spikes, inputs included."""
+        """Numbers of arrivals within the trial and after it, and of dropped spikes, with inputs."""
 
     @abstractmethod
     def states(self, population: str) -> tuple[np.ndarray, np.ndarray]:
@@ -185,16 +185,16 @@ class Activity(ABC):
     def peak(self, population: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The largest V over all grid points, the first with it, int32, and its share.
 
-        Each (batch, units).  The share is that of ``GridSources.peak_share``.
+        Each has shape (batch, units).  The share is that of ``GridSources.peak_share``.
         """
 
     @abstractmethod
     def pull_back(
         self, sources: GridSources, *, delays: Collection[str], time_constants: bool
     ) -> Pulled:
-        """All gradients; those with respect to time constants only if asked for.
+        """All gradients; those with respect to time constants only on request.
 
-        ``delays`` are the connections whose delays are asked for.
+        ``delays`` are the connections for which gradients of delays are requested.
         """
 
     @abstractmethod
@@ -211,6 +211,6 @@ class Device(ABC):
     ) -> Activity:
         """Run a network on a batch; ``keys`` (batch,) uint64 decide which spikes are dropped.
 
-        ``share`` says how the batch is cut, and how what its pieces have summed is added up; a
-        device that does not cut it leaves it alone.
+        ``share`` says how the batch is cut, and how the sums of its pieces are added; a device that
+        does not cut batches ignores it.
         """

@@ -1,7 +1,7 @@
-"""The grid engine: the protocol of evsim's engines on a time grid, on whatever device.
+"""The grid engine: the protocol of evsim's engines on a time grid, on any device.
 
-Voltages between grid points are known by the closed form, so that every readout is that of
-continuous time; what the grid moves is events, to grid points.
+The closed form gives voltages between grid points, so every readout is that of continuous time; the
+grid only moves events to grid points.
 """
 
 from __future__ import annotations
@@ -50,26 +50,26 @@ _REALS: dict[str, type[np.floating]] = {"float32": np.float32, "float64": np.flo
 class Grid(PiecewiseEngine):
     """A network on a time grid: all events happen at multiples of dt.
 
-    Delays and input times are rounded to the grid, a unit emits at the grid point after its
-    voltage has crossed the threshold, and at most once a step.  As dt goes to 0, spike times,
-    losses and gradients go to those of ``evsim.engines.Exact`` at first order.
+    Delays and input times are rounded to the grid.  A unit emits at the grid point after its
+    voltage has crossed the threshold, at most once per step.  As dt goes to 0, spike times, losses
+    and gradients converge to those of ``evsim.engines.Exact`` with first order.
 
     Parameters
     ----------
     dt : float
-        In ms, > 0; a whole number of steps makes the trial.
+        The step in ms, > 0; the trial must be a whole number of steps.
     device : "cpu" or "cuda"
         Compiled loops on the processor, or kernels on an NVIDIA GPU, which need CuPy.
     precision : "float32" or "float64", optional
-        float64 on the CPU and float32 on a GPU if not given.
+        By default, float64 on the CPU and float32 on a GPU.
     threads : int, optional
-        How many share a batch on the CPU; as many as the process may use if not given.
-        Results are bit-identical for any number.
+        The number of threads that share a batch on the CPU; by default, as many as the process may
+        use.  Results are bit-identical for any number.
     rate_limit : float
-        Spikes per tau_mem, or per 4 tau_syn if that is shorter, from which on a unit that its own
-        loop of connections excites, and that emits faster and faster, is refused, because the
-        network runs away, and so is one that the loop drives to emit at 100 steps one after the
-        other; infinity for no limit.
+        The highest rate, in spikes per tau_mem (or per 4 tau_syn if that is shorter), up to which
+        the rate of a unit that is excited by its own loop of connections may keep rising.  If a
+        unit exceeds it, the network runs away, and the run is refused.  A run is also refused if
+        the loop drives a unit to emit at 100 consecutive steps.  Infinity means no limit.
     """
 
     dt: float = 1.0
@@ -149,7 +149,7 @@ class Grid(PiecewiseEngine):
         return state
 
     def placed(self, times: np.ndarray, duration: float) -> np.ndarray:
-        """The grid point of each time; infinity for any beyond the trial."""
+        """The grid point of each time; infinity for times beyond the trial."""
         steps = steps_in(duration, self.dt)
         points = np.append(grid_points(duration, steps), np.inf)
         return points[to_steps(times, self.dt, steps)]
@@ -285,7 +285,7 @@ class Grid(PiecewiseEngine):
     def adjoint_traces(
         self, state: GridState, adjoint: Adjoint, population: str, times: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Those of the grid point at or before each time."""
+        """The adjoints of the grid point at or before each time."""
         pulled: Pulled = adjoint.state
         points, _ = steps_before(times, state.layout.duration, state.layout.steps)
         lambda_v, lambda_i = (

@@ -1,7 +1,7 @@
 """Readouts of voltages on a grid: their weights on V and I at the grid points, and the adjoints.
 
-Between grid points V flows by the closed form, so that a mean is a sum over steps with the
-exact integral over each, and a voltage at any moment is known from the grid point before.
+Between grid points V follows the closed form.  Therefore a mean is a sum over steps with the exact
+integral over each, and the grid point before any moment determines the voltage then.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from evsim_gpu.sampled_states import States
 
 
 def mean_form(layout: GridLayout, name: str, form: WeightingForm) -> MeanForm:
-    """A weighting as weights of every step, and of V and I in it."""
+    """A weighting as weights of every step, and of V and I within it."""
     taus = tuple(_time_constants(layout, name))
     precision = np.dtype(layout.precision)
     return _mean_form(layout.duration, layout.dt, layout.steps, precision, form, taus)
@@ -38,7 +38,7 @@ def _mean_form(
     form: WeightingForm,
     taus: tuple[tuple[float, float], ...],
 ) -> MeanForm:
-    """See ``mean_form``; ``taus`` are the time constants of each unit.  Not to be written to."""
+    """See ``mean_form``; ``taus`` are the time constants of each unit.  Do not write to it."""
     f, g = _step_weights(duration, dt, steps, form)
     flat = np.array([lif.integral_slopes(0.0, dt, form.rate, 0.0, *pair) for pair in taus])
     rising = np.array([lif.integral_slopes(0.0, dt, form.rate, 1.0, *pair) for pair in taus])
@@ -51,8 +51,8 @@ def held_weights(
 ) -> np.ndarray:
     """``(1/T) * integral of w(t) dt`` over the refractory periods of LIF units, (batch, units).
 
-    Times the reset it is what a weighted mean sees of V there, which ``mean_form`` leaves out.
-    ``units`` are those of the population among the units of all.
+    Multiplied by the reset, it is the contribution of V there to a weighted mean, which
+    ``mean_form`` leaves out.  ``units`` are those of the population among the units of all.
     """
     steps = layout.steps
     per_step = [lif.weighting_integral(0.0, layout.dt, form.rate, slope) for slope in (0.0, 1.0)]
@@ -69,7 +69,7 @@ def held_weights(
 def _step_weights(
     duration: float, dt: float, steps: int, form: WeightingForm
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The weights f and g of every step, the factor 1/T included, float64."""
+    """The weights f and g of every step, including the factor 1/T, float64."""
     starts = np.arange(steps) * dt
     decay = np.exp(-form.rate * starts) / duration
     return (1.0 + form.slope * starts) * decay, form.slope * decay
@@ -87,7 +87,7 @@ def mean_time_constant_slopes(
 ) -> np.ndarray:
     """Derivatives by tau_mem and tau_syn of the weights themselves, (2, batch, units).
 
-    That is, of ``cotangents * mean`` with V and I at the grid points as they are.
+    That is, of ``cotangents * mean`` with V and I at the grid points held fixed.
     """
     layout = states.layout
     f, g = _step_weights(layout.duration, layout.dt, layout.steps, form)
@@ -139,7 +139,7 @@ class SampleWeights(Brief):
         """V and I, each (moments, units), float64."""
         voltage = states.voltage[self.sample, self.step].astype(np.float64)
         current = states.current[self.sample, self.step].astype(np.float64)
-        with np.errstate(invalid="ignore", over="ignore"):  # the engine looks for what overflows
+        with np.errstate(invalid="ignore", over="ignore"):  # the engine checks for overflow
             moved = self.decay_mem * voltage + self.rise * current
             v = np.where(self.still, states.reset, moved)
             return v, self.decay_syn * current
@@ -147,7 +147,7 @@ class SampleWeights(Brief):
     def adjoint_jumps(
         self, states: States, cotangents: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """By how much less lambda_V and lambda_I are at the grid points, each (moments, units)."""
+        """How much smaller lambda_V and lambda_I are at the grid points, each (moments, units)."""
         moving = np.where(self.still | self.at_start[:, None], 0.0, cotangents)
         return moving * self.decay_mem / states.tau_mem, moving * self.rise / states.tau_syn
 
@@ -162,7 +162,7 @@ class SampleWeights(Brief):
     def time_constant_slopes(self, states: States, cotangents: np.ndarray) -> np.ndarray:
         """Derivatives of each sample's ``sum(cotangents * V)`` by tau_mem and tau_syn.
 
-        From the grid points on, (2, batch, units).
+        V and I at the grid points are held fixed; the shape is (2, batch, units).
         """
         slopes = np.zeros((2, states.voltage.shape[0], cotangents.shape[1]))
         voltage = states.voltage[self.sample, self.step]
@@ -183,8 +183,8 @@ def sample_weights(
 ) -> SampleWeights:
     """The weights of V and I at moments, (moments,) each of samples and times in ms.
 
-    At a grid point V is that after an emission; I is that after arrivals if ``sees_jumps``,
-    else before them.
+    At a grid point V is taken after an emission; I is taken after arrivals if ``sees_jumps``, else
+    before them.
     """
     dt, duration, steps = states.layout.dt, states.layout.duration, states.layout.steps
     step, on_grid = steps_before(times, duration, steps)

@@ -25,9 +25,8 @@ RUN = 2 * runaway.BLOCK
 def check_rates(state: GridState, rate_limit: float) -> None:
     """Raise an EngineError for the first unit that runs away, see ``evsim.engines.runaway``.
 
-    On a grid a unit also runs away if it emits at ``RUN`` consecutive steps, and if the loop of
-    connections that it is part of brings it more current over the trial than all other
-    connections.
+    On a grid a unit also runs away if it emits at ``RUN`` consecutive steps and its own loop of
+    connections brings it more current over the trial than all other connections.
     """
     if rate_limit == np.inf:
         return
@@ -51,7 +50,7 @@ class _SpikeTrains:
     Parameters
     ----------
     sample, unit : shape (trains,)
-        Whose spike train it is.
+        The sample and the unit of each spike train.
     first, count : shape (trains,)
         The index of its first spike in ``step``, and the number of its spikes.
     step : shape (spikes,)

@@ -13,7 +13,7 @@ from evsim_gpu.model.layout import GridLayout
 
 
 def numbers_of(emissions: Emissions) -> np.ndarray:
-    """Which spike of its unit in its sample each emission is, counted from 0."""
+    """The number of each emission among those of its unit in its sample, counted from 0."""
     samples = emissions.samples
     order = np.lexsort((emissions.step, emissions.unit, samples))
     units, owners = emissions.unit[order], samples[order]
@@ -38,7 +38,7 @@ def tables(emissions: Emissions, shape: tuple[int, int]) -> tuple[np.ndarray, np
 class States(Brief):
     """V and I of a population after every grid point, each (batch, steps + 1, units).
 
-    ``units`` are its units among those of all populations; ``emissions`` None for LI units.
+    ``units`` are its units among those of all populations; ``emissions`` is None for LI units.
     """
 
     layout: GridLayout
@@ -73,7 +73,7 @@ class States(Brief):
 
     @cached_property
     def held(self) -> np.ndarray:
-        """Whether V is held over the step that follows, bool, (batch, steps + 1, units)."""
+        """Whether V is held over the next step, bool, (batch, steps + 1, units)."""
         refractory = self.layout.units["refractory"][self.units].astype(np.int64)
         if self.emissions is None or not refractory.any():
             return np.zeros(self.voltage.shape, bool)
@@ -88,7 +88,7 @@ class States(Brief):
     def kinks(self) -> np.ndarray:
         """At which grid points inside the trial V of any unit is not smooth, (batch, steps + 1).
 
-        Without an arrival I is, to the last bit, that of the point before times its decay.
+        Without an arrival, I equals I at the previous point times its decay, to the last bit.
         """
         decay = self.layout.units["decay_syn"][self.units]
         kinks = np.zeros(self.voltage.shape[:2], bool)

@@ -81,7 +81,7 @@ class GridState(Brief):
         return slice(unit, unit + last - first)
 
     def states(self, name: str) -> States:
-        """Voltages and currents at all grid points, kept for the next time."""
+        """Voltages and currents at all grid points, cached."""
         if name not in self._states:
             voltage, current = self.activity.states(name)
             emissions = self.emissions(name) if self.is_lif(name) else None
@@ -89,20 +89,20 @@ class GridState(Brief):
         return self._states[name]
 
     def held_weights(self, name: str, form: WeightingForm) -> np.ndarray:
-        """See ``evsim_gpu.readouts.held_weights``; of a LIF population."""
+        """See ``evsim_gpu.readouts.held_weights``; for a LIF population."""
         refractory = self.layout.units["refractory"][self.units(name)]
         if not refractory.any():
             return np.zeros((self.batch, refractory.size))
         return held_weights(self.layout, self.units(name), form, self.emissions(name))
 
     def emissions(self, name: str) -> Emissions:
-        """Emissions of a LIF population, kept for the next time."""
+        """Emissions of a LIF population, cached."""
         if name not in self._emissions:
             self._emissions[name] = self.activity.emissions(name)
         return self._emissions[name]
 
     def spike_trains(self, name: str) -> SpikeTrains:
-        """Emissions as spike trains; none of LI units."""
+        """Emissions as spike trains, empty for LI units."""
         count = self.layout.network.population(name).units
         if not self.is_lif(name):
             offsets = np.zeros(self.batch + 1, np.int64)
@@ -131,7 +131,7 @@ class GridState(Brief):
         return times
 
     def slopes_by_number(self, name: str, cotangents: np.ndarray) -> np.ndarray:
-        """Cotangents of first spikes, (batch, units, numbers), as those of each emission."""
+        """Cotangents of first spikes, (batch, units, numbers), as cotangents of each emission."""
         own = self.emissions(name)
         number = numbers_of(own)
         early = number < cotangents.shape[2]
@@ -142,7 +142,7 @@ class GridState(Brief):
     def phantom(self, name: str, cotangents: np.ndarray) -> np.ndarray:
         """lambda_V at the end of the trial, where spikes are missing, (batch, units).
 
-        None for a unit that could not spike there, in its refractory period.
+        It is 0 for a unit that cannot spike there because of its refractory period.
         """
         own = self.emissions(name)
         counts, latest = tables(own, cotangents.shape[:2])
@@ -160,14 +160,14 @@ class GridState(Brief):
         return place_in_batch(self.layout, self.share.first_sample + sample, unit, time)
 
     def check_finite(self, values: np.ndarray, quantity: str, name: str) -> None:
-        """Raise for the first of some readouts, (batch, units), that is no finite number."""
+        """Raise an error for the first of some readouts, (batch, units), that is not finite."""
         wrong = ~np.isfinite(values)
         if wrong.any():
             sample, unit = (int(i) for i in np.argwhere(wrong)[0])
             states = self.states(name)
             both = states.voltage[sample, :, unit], states.current[sample, :, unit]
             finite = np.isfinite(both).all(axis=0)
-            # A sum over the trial may be infinite where nothing in it is.
+            # A sum over the trial may be infinite although all its terms are finite.
             step = None if finite.all() else int(np.argmin(finite))
             raise EngineError(
                 self.place(sample, self.units(name).start + unit, step)
@@ -175,7 +175,7 @@ class GridState(Brief):
             )
 
     def check_finite_at(self, moments: SampleTimes, name: str, **quantities: np.ndarray) -> None:
-        """Raise for the first of some quantities, (moments, units), that is no finite number."""
+        """Raise an error for the first of some quantities, (moments, units), that is not finite."""
         for quantity, values in quantities.items():
             wrong = ~np.isfinite(values)
             if wrong.any():

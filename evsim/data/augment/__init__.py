@@ -8,8 +8,8 @@ returns a new dataset and counts the spikes that were lost or removed::
     outcome.data, outcome.lost
 
 Units are channels in a meaningful order, such as the frequencies of a cochlea.  A spike that moves
-to a channel which the population does not have, or to a time outside the trial [0, duration], is
-lost, and counted.
+to a channel that the population does not have, or to a time outside the trial [0, duration], is
+lost and counted.
 
 The same state of the generator gives the same bits.  What an augmentation does to a sample depends
 on that state and on the index of the sample.  It does not depend on the spikes of other samples, or

@@ -9,7 +9,7 @@ import numpy as np
 from evsim.display.short_repr import Brief
 from evsim.network.spike_trains import SpikeTrains
 
-_TABLE = 2**22  # entries of a table of units by samples that are worked on at a time
+_TABLE = 2**22  # the most entries of a table of units by samples that are processed at a time
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,8 +30,8 @@ class Means(Brief):
     def by_unit(cls, counts: np.ndarray, times: np.ndarray, shifts: np.ndarray | int = 0) -> Means:
         """The means, from the number of spikes and the sum of times of each unit, (samples, units).
 
-        ``shifts`` is the number of channels by which the spikes of each sample have moved.  The
-        sums add unit after unit, so that units without spikes do not change a bit of them.
+        ``shifts`` is the number of channels by which the spikes of each sample have moved.  Units
+        are added one after the other, so that units without spikes do not change any bit.
         """
         total = counts.sum(axis=1)
         channels = counts @ np.arange(counts.shape[1]) + shifts * total
@@ -83,6 +83,6 @@ class Alignment(Brief):
 
 
 def _way_to_the_middle(values: np.ndarray) -> np.ndarray:
-    """From the two values of each pair to the middle between them, shape (pairs, 2)."""
+    """The way from the two values of each pair to the middle between them, shape (pairs, 2)."""
     half = (values[:, 1] - values[:, 0]) / 2
     return np.stack([half, -half], axis=1)

@@ -41,7 +41,7 @@ class Augmented:
     removed : int
         Spikes removed on purpose, by Thin or Blend.
     silenced : int
-        Samples that had spikes and have none left.  They stay in the data.
+        Samples that had spikes and have none left; they are kept in the data.
     """
 
     data: Dataset
@@ -101,13 +101,13 @@ class Augmentation(ABC):
 
 
 class SampleAugmentation(Augmentation):
-    """An augmentation that changes each sample alone; the number of samples and labels stay."""
+    """An augmentation that changes each sample separately, and keeps their number and labels."""
 
     @abstractmethod
     def transform(
         self, spikes: SpikeTrains, generator: np.random.Generator, duration: float
     ) -> Transformed:
-        """Change the spikes alone."""
+        """Change only the spikes."""
 
     def _augment(
         self, data: Dataset, spikes: SpikeTrains, generator: np.random.Generator, duration: float

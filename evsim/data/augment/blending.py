@@ -1,4 +1,4 @@
-"""Blending: new samples made of two samples of the same class.
+"""Blending: new samples made from two samples of the same class.
 
 D is Mészáros, Knight, Nowotny, *Efficient event-based delay learning in spiking neural networks*;
 L is Nowotny, Turner, Knight, *Loss shaping enhances exact gradient learning with EventProp*.
@@ -23,7 +23,7 @@ from evsim.network.spike_trains import SpikeTrains
 @helpful
 @dataclass(frozen=True)
 class Blend(Augmentation):
-    """New samples, each blended of two samples of the same class (L, section 2.3, and D).
+    """New samples, each blended from two samples of the same class (L, section 2.3, and D).
 
     Both samples are shifted, in channel and in time, to the middle between their mean channels
     and their mean times.  Then each of their spikes is kept with a probability.  Shifts in
@@ -32,23 +32,23 @@ class Blend(Augmentation):
     The first sample is drawn from all samples that have a partner, the second from its partners:
     the other samples of its class in the data.  A sample without spikes has no mean and is never
     a partner, so a class with only one sample that spikes gets no new samples.  New samples
-    follow the original ones.  A sample blended of two groups has group -1.
+    follow the original ones.  A sample blended from two groups has group -1.
 
     Whether a spike is kept depends on a key, on its unit and on its number among the spikes of
-    that unit, through the hash of ``evsim.network.dropout``.  Both parts of each new sample have
-    keys of their own.
+    that unit, through the hash of ``evsim.network.dropout``.  Each of the two parts of a new sample
+    has its own key.
 
     Parameters
     ----------
     samples : int, optional
-        The number of new samples; by default that of the samples in the data.
+        The number of new samples; by default the number of samples in the data.
     probability : float
         The probability that a spike is kept.
     same_group : bool
-        Whether partners must also be of the same group, such as the same speaker.
+        Whether partners must also belong to the same group, such as the same speaker.
     time_step : float, optional
         Shifts in time are rounded towards zero to multiples of this number of ms.  The program
-        of L has 1 ms.  By default they are not rounded.
+        of L uses 1 ms.  By default they are not rounded.
     keep_originals : bool
         Whether the original samples stay in the data.
     """
@@ -98,7 +98,7 @@ class Blend(Augmentation):
     ) -> np.ndarray:
         """Draw the samples to blend, shape (new samples, 2).
 
-        ``labels`` and ``groups`` are those of all samples, ``spiking`` says which of them spike.
+        ``labels`` and ``groups`` are those of all samples; ``spiking`` says which of them spike.
         """
         count = labels.shape[0] if self.samples is None else self.samples
         return _draw_pairs(self._kinds(labels, groups), spiking, count, generator)

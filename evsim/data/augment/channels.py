@@ -42,7 +42,8 @@ class Shift(SampleAugmentation):
 
     Notes
     -----
-    Apply Shift before a delay line: after it, spikes would move from one copy to the next.
+    Apply Shift before a delay line; after a delay line, it would move spikes from one copy to the
+    next.
     """
 
     channels: int = 40

@@ -21,8 +21,8 @@ from evsim.network.spike_trains import MOST_UNITS, SpikeTrains
 class DelayLine(SampleAugmentation):
     """A delay line of the input, see ``delay_line``; nothing about it is random.
 
-    It belongs after other augmentations: ``Shift`` and ``Blend`` expect the original channels.
-    Validation and test data need the same delay line.
+    Apply it after other augmentations, because ``Shift`` and ``Blend`` expect the original
+    channels.  Validation and test data need the same delay line.
     """
 
     copies: int = 10
@@ -51,7 +51,7 @@ def delay_line(
     ----------
     spikes : SpikeTrains
     copies : int
-        The number of copies, the input included.  L has 10 in its text and 11 in its program.
+        The number of copies, including the input.  L has 10 in its text and 11 in its program.
     spacing : float
         The time between two copies in ms.
     duration : float, optional

@@ -68,7 +68,7 @@ def inside(
 def chosen(
     times: np.ndarray, units: np.ndarray, offsets: np.ndarray, stays: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Times, units and offsets of the events that stay."""
+    """Times, units and offsets of the events that are kept."""
     before = np.zeros(stays.size + 1, np.int64)
     np.cumsum(stays, out=before[1:])
     return times[stays], units[stays], before[offsets]
@@ -109,7 +109,7 @@ def _sort_by_time(times: np.ndarray, units: np.ndarray, offsets: np.ndarray) -> 
 def _sorted_ties(
     times: np.ndarray, units: np.ndarray, offsets: np.ndarray, unit_count: int
 ) -> np.ndarray:
-    """The units, sorted among simultaneous spikes of a sample; the same array if they were."""
+    """The units, sorted among simultaneous spikes of a sample; the same array if already sorted."""
     begins = np.ones(times.size, bool)
     begins[1:] = times[1:] != times[:-1]
     begins[offsets[:-1][offsets[:-1] < times.size]] = True

@@ -33,9 +33,9 @@ _ARRAYS = ("times", "units", "offsets", "labels")
 
 @helpful
 def read_braille(path: str | os.PathLike[str]) -> Dataset:
-    """Read Braille letters, from a published pickle file or from one of ``convert_braille``.
+    """Read Braille letters from a published pickle file or from a file of ``convert_braille``.
 
-    Each of the 12 taxels is two input units: 2 * taxel for rising pressure (ON) and
+    Each of the 12 taxels corresponds to two input units: 2 * taxel for rising pressure (ON) and
     2 * taxel + 1 for falling pressure (OFF).  Times are in ms; labels are indices into
     ``BRAILLE_LETTERS``.
 
@@ -51,7 +51,8 @@ def read_braille(path: str | os.PathLike[str]) -> Dataset:
 def convert_braille(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Dataset:
     """Write the data of a published pickle file as an npz file without pickle.
 
-    ``read_braille`` gives the same from both.  An existing file is replaced.  Returns the data.
+    ``read_braille`` returns the same data from both files.  An existing file is replaced.  Returns
+    the data.
     """
     source = checked_path(source, "source", "a file")
     target = checked_path(target, "target", "a file to write")
@@ -112,7 +113,7 @@ def _array(file: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 def _read_pickle(path: str | os.PathLike[str]) -> Dataset:
-    """One list of ON and one of OFF times in s for each taxel of each sample, and a letter."""
+    """Read a file with a letter, and lists of ON and OFF times in s per taxel, for each sample."""
     try:
         content, size = read_records(path, TABLE_NAMES)
         table = columns(content, ("events", "letter"))

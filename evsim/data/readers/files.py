@@ -21,11 +21,11 @@ from typing import IO
 from evsim.arguments.paths import user_path
 
 _ALWAYS_ALLOWED = 2**24
-_LARGEST_RATIO = 200  # the published files are packed to a fifth
+_LARGEST_RATIO = 200  # the published files are packed to a fifth of their size
 
 
 class DataFileError(ValueError):
-    """A data file cannot be used; the message says which, what was found and what to do."""
+    """A data file cannot be used; the message says which one, what was found and what to do."""
 
 
 class SpikesLeftOutWarning(UserWarning):
@@ -125,8 +125,8 @@ def _damage_refused(path: Path, kind: str) -> Iterator[None]:
         yield
     except DataFileError:
         raise
-    # What gzip and zipfile raise for damaged or encrypted archives, and the system for negative
-    # positions in a file.
+    # The errors that gzip and zipfile raise for damaged or encrypted archives, and that the system
+    # raises for negative positions in a file.
     except (
         OSError,
         EOFError,

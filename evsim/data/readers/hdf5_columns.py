@@ -1,7 +1,7 @@
 """The columns of an HDF5 file of recordings, with one entry per recording.
 
 HDF5 files can point to other files, announce more data than they contain, and let many recordings
-share the same bytes.  Data sets of recordings do none of this, so it is refused.
+share the same bytes.  Data sets of recordings do none of this, so all of it is refused.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _damage_refused(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except DataFileError:
         raise
-    except Exception as error:  # h5py raises whatever fits what HDF5 says about a damaged file
+    except Exception as error:  # h5py raises various errors for damaged files
         raise DataFileError(
             f"{path} cannot be read as HDF5 ({error}): it is another kind of file or was not "
             "copied whole; delete it and get it again"
@@ -63,7 +63,7 @@ class RecordingColumns:
     def column(self, name: str, entries: int | None = None) -> np.ndarray | None:
         """A whole column of numbers or text, shape (entries,); None if there is no such column.
 
-        ``entries`` is the number of entries that it must have.
+        ``entries`` is the number of entries that the column must have.
         """
         import h5py
 
@@ -88,7 +88,7 @@ class RecordingColumns:
             return VariableLengthColumn(member, name, self.plain, self.path)[0 : member.shape[0]]
 
     def events(self, name: str, kinds: str, what: str) -> VariableLengthColumn:
-        """A column with one array of numbers of these kinds per recording; it is not yet read."""
+        """A column with one array of numbers of these kinds per recording, not yet read."""
         import h5py
 
         with _damage_refused(self.path):

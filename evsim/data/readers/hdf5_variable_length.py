@@ -2,8 +2,8 @@
 
 HDF5 stores such entries in heaps; the column stores the length and the place of each.  They are
 read here without the HDF5 library, which is not safe with damaged files: it allocates memory for an
-entry before it checks that the entry exists, it never ends in a heap whose sizes are wrong, and it
-can crash the process.
+entry before it checks that the entry exists, it does not terminate in a heap whose sizes are wrong,
+and it can crash the process.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _kind(member: Any) -> np.dtype | None:
     kind = np.dtype(h5py.check_vlen_dtype(member.dtype) or object)
     if kind.kind not in "iuf":
         return np.dtype(object)
-    # What is in the file may be converted by HDF5 to the nearest type that there is in NumPy.
+    # HDF5 may convert the type in the file to the nearest type that NumPy has.
     same = h5py.h5t.py_create(kind).equal(member.id.get_type().get_super())
     return kind if same else np.dtype(object)
 

@@ -1,4 +1,4 @@
-"""Images: IDX files, the format in which MNIST is published, and the latency code of images.
+"""Images: IDX files, the format in which MNIST is published, and their latency code.
 
 An IDX file is a magic number (two zero bytes, the type of the numbers, the number of dimensions),
 the size of each dimension as a big-endian 32-bit integer, and the numbers.
@@ -130,7 +130,7 @@ def latency_spikes(
     pixels = images.reshape(len(images), math.prod(images.shape[1:]))
     samples, units = np.nonzero(pixels > background)
     darkness = 255 - pixels[samples, units]
-    # Times in a sample follow the darkness; ties stay in the order of units.
+    # Times in a sample increase with darkness; ties stay in the order of units.
     order = np.argsort(samples * 256 + darkness, kind="stable")
     time_of = np.arange(256) / 255 * (duration - 2 * margin) + margin
     offsets = np.zeros(len(images) + 1, np.int64)

@@ -4,10 +4,10 @@ A pickle file is a program that calls the functions and classes that it names.  
 calls nor imports any of them.  Allowed names become records of the calls, from which the caller
 takes the data it needs; any other name is refused.
 
-Nothing simpler reads the published Braille files safely.  They are pickled lists or pandas tables,
-offered in no other format.  ``pandas.read_pickle`` and ``pickle.load`` run whatever a file
-contains.  An unpickler that only restricts names would still have to import pandas and trust its
-classes with the content, and would depend on the version of pandas that wrote the file.
+No simpler method reads the published Braille files safely.  They are pickled lists or pandas
+tables, offered in no other format.  ``pandas.read_pickle`` and ``pickle.load`` run any code that a
+file contains.  An unpickler that only restricts names would still have to import pandas and trust
+its classes with the content, and would depend on the version of pandas that wrote the file.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from evsim.data.readers.files import DataFileError, read_bytes
 
 
 class Record:
-    """A call that a pickle file asks for, recorded instead of carried out.
+    """A call that a pickle file requests, recorded instead of carried out.
 
-    ``name`` is the function or class with its module, ``arguments`` are those of the call,
-    ``state`` is what the result would have been set to afterwards.
+    ``name`` is the function or class with its module, ``arguments`` are those of the call, and
+    ``state`` is the state to which the result would have been set afterwards.
     """
 
     name: ClassVar[str]
@@ -52,7 +52,7 @@ class Record:
 _LOAD: dict[int, Any] = pickle._Unpickler.dispatch
 
 
-# The Python implementation: a damaged file can make the one in C allocate all memory.
+# The Python implementation is used because a damaged file can make the C one allocate all memory.
 class _RecordUnpickler(pickle._Unpickler):
     read: Any
     append: Any
@@ -125,8 +125,8 @@ def _check_keys(keys: list[Any]) -> None:
 def read_records(path: str | os.PathLike[str], allowed: Set[str]) -> tuple[Any, int]:
     """The content of a pickle file, plain or gzip, with records of calls, and its size in bytes.
 
-    The size bounds the content: a pickle file can refer to one list many times and so stand for
-    far more data than it contains.
+    The size allows a check of the content: a pickle file can refer to one list many times and so
+    represent far more data than it contains.
 
     ``allowed`` are the full names of the functions and classes that the file may name.  Raises
     ``DataFileError`` for other names, and for files that are damaged or not pickle files.

@@ -16,7 +16,7 @@ from evsim.data.readers.pickle_records import Record
 
 TABLE_NAMES = frozenset(
     {
-        "__builtin__.slice",  # so in protocols 0 to 2
+        "__builtin__.slice",  # the name in protocols 0 to 2
         "_codecs.encode",
         "builtins.slice",
         "functools.partial",

@@ -25,7 +25,7 @@ from evsim.network.parameters import FrozenArrays
 from evsim.network.spike_formats.events import TimeUnit, in_milliseconds
 from evsim.network.spike_trains import SpikeTrains
 
-_CHUNK = 4096  # recordings converted at a time, which bounds what the conversion needs
+_CHUNK = 4096  # recordings converted at a time, which bounds the memory of the conversion
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,8 +36,8 @@ class CochleaRecordings(Brief, FrozenArrays):
     shape, or None if the file has none.  If the file names its speakers, ``speaker_names`` are the
     names in alphabetical order, and speakers are indices into them; otherwise it is None.
     ``keys`` are the names of the classes, or None if the file has none.  ``cut`` is the number of
-    spikes left out because they come too late, ``merged`` the number left out because their unit
-    spikes earlier in the same window.
+    spikes left out because they come too late, and ``merged`` the number left out because their
+    unit spikes earlier in the same window.
     """
 
     spikes: SpikeTrains
@@ -66,8 +66,9 @@ def read_recordings(
 ) -> CochleaRecordings:
     """Read a file in the layout of SHD and SSC, plain HDF5 or packed with gzip or zip.
 
-    The file may be your own: ``spikes/times`` and ``spikes/units`` have one array of numbers per
-    sample, ``labels`` one integer per sample; ``extra/speaker`` and ``extra/keys`` may be missing.
+    The file may be your own.  ``spikes/times`` and ``spikes/units`` must contain one array of
+    numbers per sample, and ``labels`` one integer per sample; ``extra/speaker`` and ``extra/keys``
+    may be missing.
 
     Parameters
     ----------
@@ -78,10 +79,10 @@ def read_recordings(
     duration : float
         Length of a trial in ms; spikes must come before its end.
     late : "cut" or "refuse"
-        Whether spikes at or after ``duration`` are left out and counted, or an error.
+        Whether spikes at or after ``duration`` are left out and counted, or cause an error.
     at_most_one_per : float, optional
         Length of time windows in ms.  Of several spikes of a unit in one window only the first
-        is kept, and the others are counted.  Simulators on a time grid thin data sets like this.
+        is kept, and the others are counted.  Simulators on a time grid thin data sets in this way.
         By default all spikes are kept.
     unit : "ms", "s" or "us"
         The unit of ``spikes/times``; that of SHD and SSC is "s", seconds.
@@ -207,7 +208,7 @@ def _events_in_order(
 
 
 def _early(times: np.ndarray, samples: np.ndarray, first: int, rules: _Rules) -> np.ndarray:
-    """Which spikes come before the end of the trial; the others are refused if they must be."""
+    """Which spikes come before the end of the trial; ``rules`` says if the others are refused."""
     early = times < rules.duration
     if rules.late == "refuse" and not early.all():
         sample = samples[np.argmin(early)]
@@ -293,12 +294,12 @@ def _keys(file: RecordingColumns, classes: int | None) -> tuple[str, ...] | None
 
 
 def _check_integers(values: np.ndarray, what: str, path: str | os.PathLike[str]) -> None:
-    """Refuse numbers that are no integers of at most 63 bits."""
+    """Refuse numbers that are not integers of at most 63 bits."""
     if values.dtype.kind in "iu":
         wrong = values > np.iinfo(np.int64).max
     elif values.dtype.kind == "f":
         wrong = ~(np.isfinite(values) & (values == np.rint(values)))
-        wrong |= not wrong.any()  # whole ones are of the wrong type, all of them
+        wrong |= not wrong.any()  # if all numbers are whole, their type is wrong
     else:
         raise DataFileError(f"{path}: {what}s have type {values.dtype}, not integers: {DAMAGED}")
     if wrong.any():

@@ -1,8 +1,8 @@
 """Time series in the .ts text layout of the UEA archive (Bagnall et al. 2018).
 
-Lines that begin with # are comments, lines that begin with @ describe the data, and @data ends
-them.  Then each line is a sample: the values of a channel are separated by commas, channels and
-the label, which is last, by colons.
+Lines that begin with # are comments.  Lines that begin with @ describe the data; @data is the last
+of them.  Then each line is a sample: the values of a channel are separated by commas; channels and
+the label, which comes last, are separated by colons.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OTHER_LAYOUT = "evsim reads .ts files of labelled series without gaps and witho
 def read_ts(path: str | os.PathLike[str]) -> TimeSeries:
     """Read a file in the .ts layout, plain or packed with gzip.
 
-    Samples have shape (time, channels), and may differ in their length.
+    Samples have shape (time, channels), and may have different lengths.
 
     Raises
     ------
@@ -70,7 +70,7 @@ class _Header:
 
 
 def _header(lines: Sequence[str], path: os.PathLike[str]) -> tuple[_Header, int]:
-    """What the lines before the samples say, and the index of the line after them."""
+    """The content of the lines before the samples, and the index of the line after them."""
     said: dict[str, list[str]] = {}
     for place, line in enumerate(lines):
         words = line.split()

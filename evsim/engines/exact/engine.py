@@ -51,24 +51,24 @@ class Exact(PiecewiseEngine):
     Parameters
     ----------
     threads : int, optional
-        How many threads share a batch; as many as the process may use if not given.
+        The number of threads that share a batch.  By default, as many as the process may use.
         Results are bit-identical for any number.
     spike_limit : int
-        How many spikes the neurons of one sample may emit in all; one that emits more is refused
-        before it fills the memory.
+        The largest total number of spikes of all neurons in one sample.  A sample with more spikes
+        is refused before it fills the memory.
     rate_limit : float
-        How many spikes per tau_mem, or per 4 tau_syn if that is shorter, a unit may emit at an
-        ever higher rate, if a loop that it is part of excites it.  One that exceeds it runs away,
-        and is refused.  Infinity for no limit.
+        The highest rate, in spikes per tau_mem (or per 4 tau_syn if that is shorter), up to which
+        the rate of a unit that is excited by its own loop may keep rising.  A unit that exceeds
+        this limit runs away, and the run is refused.  Infinity means no limit.
     debug : bool
-        Whether to check every run by itself: that V, in closed form from the arrivals at the
-        unit, is at the threshold at each spike and nowhere above it, that refractory periods are
-        kept, and that as many arrivals come in as are sent.  An ``EngineError`` says what does
-        not hold.  A run takes about twice as long.
+        Whether to check the result of every run: V, computed in closed form from the arrivals at
+        the unit, must be at the threshold at each spike and never above it; refractory periods
+        must be kept; and as many arrivals must be found as were sent.  An ``EngineError`` says
+        what does not hold.  With these checks a run takes about twice as long.
     pieces : int, optional
-        Into how many pieces of equal size a batch is cut.  Each is the work of one thread and
-        needs the memory of a gradient; processes share whole pieces.  If it is not given, the
-        number depends on the batch and the network.  Another number changes the last digits of
+        The number of pieces of equal size into which a batch is cut.  One thread works on each
+        piece, which needs the memory of a gradient; processes share whole pieces.  By default, the
+        number depends on the batch and the network.  A different number changes the last digits of
         gradients, because it changes the order of sums.
     """
 
@@ -166,7 +166,7 @@ class Exact(PiecewiseEngine):
         return Report(*arrivals, smallest, place, dropped)
 
     def _arrivals(self, state: ExactState) -> tuple[int, int]:
-        """How many spikes arrive within the trial, and how many after its end."""
+        """The number of spikes that arrive within the trial, and of those after its end."""
         arrivals = np.zeros(2, np.int64)
 
         def count() -> None:
@@ -181,7 +181,7 @@ class Exact(PiecewiseEngine):
         return int(arrivals[0]), int(arrivals[1])
 
     def margins(self, state: ExactState) -> Margins:
-        """How far every spike, and every silence between spikes, is from not being one."""
+        """How far each spike is from vanishing, and each silence from becoming a spike."""
         return margins_of(state, self._over)
 
     # -- readouts and their adjoints ------------------------------------------------------
@@ -222,7 +222,7 @@ class Exact(PiecewiseEngine):
         read: Callable[[Piece, np.ndarray], None],
         quantity: str,
     ) -> np.ndarray:
-        """What ``read`` reads of the voltages of every piece, (batch, units)."""
+        """What ``read`` computes from the voltages of each piece, (batch, units)."""
         first, last = state.unit_range(population)
         values = np.empty((state.count.shape[0], last - first))
 
@@ -356,7 +356,7 @@ class Exact(PiecewiseEngine):
 
 
 class PulledBack(NamedTuple):
-    """Of a piece: S_k of every spike, and the sums of each kind of gradient.
+    """S_k of every spike of a piece, and the piece's sums of each kind of gradient.
 
     ``sums["limited"]`` (1,) counts the emissions at which lambda_V was limited.
     """
@@ -367,7 +367,7 @@ class PulledBack(NamedTuple):
 
 
 _OF_VOLTAGES = ("threshold", "reset", "start")
-"""The kinds of gradients that are always found."""
+"""The kinds of gradients that are always computed."""
 
 
 def _gradient_sizes(state: ExactState) -> dict[str, int]:
@@ -379,7 +379,7 @@ def _gradient_sizes(state: ExactState) -> dict[str, int]:
 
 
 def _units_of_time_constants(state: ExactState, wrt: Sequence[str]) -> np.ndarray:
-    """The units whose tau_mem or tau_syn is asked for, int64."""
+    """The units for which the gradient of tau_mem or tau_syn is wanted, int64."""
     names = {name.rsplit(".", 1)[0] for name in wrt if name.endswith((".tau_mem", ".tau_syn"))}
     if not names:
         return np.empty(0, np.int64)

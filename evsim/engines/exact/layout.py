@@ -35,7 +35,7 @@ class Layout(Brief):
 
     @classmethod
     def of(cls, network: Network, dropout: Dropout | None = None) -> Layout:
-        """Lay out a network; what it has in common with the one before is kept."""
+        """Lay out a network; what it has in common with the previous one is reused."""
         topology = network.topology
         laid_out = _laid_out.pop(topology, None)
         if laid_out is None or laid_out.connections != network.connections:
@@ -49,13 +49,13 @@ class Layout(Brief):
 
     @property
     def recurrent(self) -> np.ndarray | None:
-        """Which components are recurrent; None if none is, for loops compiled without them."""
+        """Which components are recurrent; None if none is: then their loops are not compiled."""
         return self.components.recurrent if self.components.recurrent.any() else None
 
     def outgoing_delays(self, topology: Topology) -> tuple[np.ndarray, np.ndarray]:
-        """The delays of the synapses from each unit, ascending: where each begins, and they.
+        """The place where the delays of the synapses from each unit begin, and these, ascending.
 
-        To be called on a worker thread, see ``evsim._compile.threads``.
+        Call this on a worker thread, see ``evsim._compile.threads``.
         """
         delay = np.ascontiguousarray(self.synapses["delay"])
         rows = topology.outgoing_synapse.astype(np.int64, copy=False)
@@ -77,9 +77,9 @@ class LaidOutSynapses(Brief):
 
     @classmethod
     def of(cls, network: Network, before: LaidOutSynapses | None) -> LaidOutSynapses:
-        """Those of a network; ``before`` are those of one with the same topology, if there was one.
+        """The synapses of a network; ``before`` are those of one with the same topology, if any.
 
-        The arrays of ``before`` stay as they are: runs still read them.
+        The arrays of ``before`` are not changed, because runs may still read them.
         """
         topology = network.topology
         skeleton = _skeletons.get(topology)
@@ -108,7 +108,7 @@ class LaidOutSynapses(Brief):
 
 
 def copied(records: np.ndarray) -> np.ndarray:
-    """A copy of records, byte by byte; NumPy would copy each of their fields by itself."""
+    """A copy of records, byte by byte; NumPy would copy each field separately."""
     copy = np.empty_like(records)
     copy.view(np.uint8)[:] = records.view(np.uint8)
     return copy
@@ -120,8 +120,8 @@ _laid_out: WeakKeyDictionary[Topology, LaidOutSynapses] = WeakKeyDictionary()
 def _units_of(network: Network) -> np.ndarray:
     """The units of a network, UNIT, (units of all populations,), for the caller to complete.
 
-    What follows from the populations is kept with the topology: networks that differ in weights
-    and delays alone share both.
+    What follows from the populations is stored with the topology: networks that differ only in
+    weights and delays share both.
     """
     populations, units = _units.get(network.topology, ((), np.empty(0, UNIT)))
     if populations != network.populations:
@@ -158,7 +158,7 @@ class Skeleton(Brief):
 
     @classmethod
     def of(cls, network: Network) -> Skeleton:
-        """Units of each component, and the synapses that go into it from each unit."""
+        """Units of each component, and the synapses into it from each unit."""
         topology = network.topology
         members = [
             np.concatenate(
@@ -200,7 +200,7 @@ class Skeleton(Brief):
         )
 
     def arrival_groups(self, topology: Topology, delay: np.ndarray) -> np.ndarray:
-        """The group of each unit: consecutive units with the same sources and delays share one."""
+        """The group of each unit: consecutive units with equal sources and delays share a group."""
         starts = topology.incoming
         differs = np.concatenate([[0], np.cumsum(delay != delay[self.twin])])
         is_same = self.has_twins & (differs[starts[1:]] == differs[starts[:-1]])
@@ -223,10 +223,10 @@ class Skeleton(Brief):
 
 
 def _twins(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
-    """The twin of each synapse: that of the unit before, with the same source.
+    """The twin of each synapse: the synapse to the previous unit from the same source.
 
-    Twins exist if a unit has the same sources as the unit before; the second array says which units
-    do.  Otherwise each synapse stands for its twin itself.
+    A unit has twins if its sources are those of the previous unit; the second array says which
+    units have them.  For the others, each synapse is entered as its own twin.
     """
     starts, source = topology.incoming, topology.source
     counts = np.diff(starts)
@@ -241,8 +241,8 @@ def _twins(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
 def stable_order(numbers: np.ndarray, bound: int) -> np.ndarray:
     """The order that sorts numbers from 0 to bound - 1; equal ones stay in their order.
 
-    NumPy sorts numbers of 16 bits in a time proportional to how many they are, so larger ones are
-    sorted by their lower bits and then by the others.
+    NumPy sorts numbers of 16 bits in a time proportional to how many there are, so larger numbers
+    are sorted by their lower bits and then by the others.
     """
     if bound <= 2**16:
         return np.argsort(numbers.astype(np.uint16), kind="stable")
@@ -259,10 +259,10 @@ _skeletons: WeakKeyDictionary[Topology, Skeleton] = WeakKeyDictionary()
 class OrderedInputs(Brief):
     """Input spikes sorted by sample, unit and time, with the way back.
 
-    ``time[start[b]:start[b + 1]]`` are sample b's; ``count`` (batch, units of all
-    populations) holds their number per unit, and zeros for other units.  ``order`` has the number
-    of each spike among those of all inputs, one input after the other, and ``sizes`` how many
-    spikes each input has.
+    ``time[start[b]:start[b + 1]]`` are the spikes of sample b; ``count`` (batch, units of all
+    populations) contains their number per unit, and zeros for other units.  ``order`` contains the
+    index of each spike among those of all inputs, one input after the other, and ``sizes`` the
+    number of spikes of each input.
     """
 
     time: np.ndarray
@@ -304,5 +304,5 @@ class OrderedInputs(Brief):
 
 
 def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Arrays one after the other; a single one as it is."""
+    """Arrays, concatenated; a single one is returned as it is."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

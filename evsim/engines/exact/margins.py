@@ -29,7 +29,7 @@ class Margins(Brief):
         populations, and its time in ms.
     spikes : array of SPIKE_MARGIN, shape (spikes,)
     silences : array of SILENCE, shape (batch, units)
-        After the latest spike of each unit; infinite for units that do not spike by themselves.
+        The margin after the latest spike of each unit; infinite for inputs and LI units.
     """
 
     sample: np.ndarray

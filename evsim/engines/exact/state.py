@@ -24,7 +24,7 @@ from evsim.readouts.sample_times import SampleTimes
 
 
 def writable(times: SampleTimes) -> SampleTimes:
-    """The same times, writable; the loops would be compiled again for read-only arrays."""
+    """The same times, writable, because loops would be compiled again for read-only arrays."""
     parts = (np.require(part, requirements=["C", "W"]) for part in times)
     return SampleTimes._make(parts)
 
@@ -58,7 +58,7 @@ class AdjointState(Brief):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ExactState(Brief):
-    """A simulated batch: for each sample and unit, the place of its spikes in its piece."""
+    """A simulated batch, with the place of the spikes of each sample and unit in their piece."""
 
     network: Network
     inputs: Mapping[str, SpikeTrains]
@@ -96,7 +96,7 @@ class ExactState(Brief):
     def fill_spike_times(self, first: int, last: int, number: int, times: np.ndarray) -> None:
         """Write when units first to last - 1 spike for the ``number``-th time, counted from 0.
 
-        ``times``, shape (batch, units), stay as they are where they do not.
+        Where a unit has no such spike, ``times``, shape (batch, units), are not changed.
         """
         for piece in self.pieces:
             has_spike, place = self._numbered(piece, first, last, number)
@@ -128,7 +128,7 @@ class ExactState(Brief):
         )
 
     def _places(self, piece: Piece, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Where the spikes of units first to last - 1 lie, by sample and unit; whose they are."""
+        """The places of spikes of units first to last - 1, by sample and unit, and their owners."""
         rows = slice(piece.first, piece.last), slice(first, last)
         return places_of(self.start[rows], self.count[rows])
 
@@ -246,7 +246,7 @@ class ExactState(Brief):
             gradient[index[order]] += given
 
     def units_with(self, rate_jumps: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The layout's units with the jumps of the rate regulariser."""
+        """The units of the layout with the jumps of the rate regulariser."""
         if not rate_jumps:
             return self.layout.units
         units = copied(self.layout.units)
@@ -290,9 +290,9 @@ class ExactState(Brief):
     def check_finite(
         self, values: np.ndarray, quantity: str, first: int, samples: np.ndarray | None = None
     ) -> None:
-        """Raise for the first of some values, (batch, units), that is not finite.
+        """Raise an error for the first of some values, (batch, units), that is not finite.
 
-        ``samples`` has the sample of each row if the rows are not the samples themselves.
+        ``samples`` contains the sample of each row if the rows are not the samples themselves.
         """
         wrong = ~np.isfinite(values)
         if wrong.any():
@@ -305,7 +305,7 @@ class ExactState(Brief):
             )
 
     def check(self, failures: Iterable[np.ndarray]) -> None:
-        """Raise for the first failure; each is a FAILURE record, (1,)."""
+        """Raise an error for the first failure; each is a FAILURE record, (1,)."""
         done = int(Status.DONE)
         for record in failures:
             if record["status"][0] == done:
@@ -344,6 +344,6 @@ _REASONS = {
 
 
 def _in_columns(voltages: VoltageCotangents, columns: tuple[int, int]) -> VoltageCotangents:
-    """The same cotangents among further units, so many before and after, of which 0 is read."""
+    """The same cotangents with so many more units before and after, whose cotangents are 0."""
     padded = np.pad(voltages.cotangents, ((0, 0), columns)) if any(columns) else voltages.cotangents
     return VoltageCotangents(voltages.times, padded)

@@ -36,7 +36,7 @@ def verify(
 ) -> None:
     """Check every spike of a run, and that as many arrivals were found as were sent.
 
-    Raises EngineError for the first that is wrong.
+    Raises EngineError for the first fault.
     """
 
     def run(piece: Piece) -> tuple[int, np.ndarray]:

@@ -1,6 +1,6 @@
 """The grid engine's loops for the CPU, compiled by numba: the specification of the CUDA kernels.
 
-records     how a network and spikes lie in memory
+records     the memory layout of a network and of spikes
 synapses    a spike's arrivals, and their adjoint
 forward     the time loop of a component: emissions
 states      voltages and currents of known spikes, and readouts

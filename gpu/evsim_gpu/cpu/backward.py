@@ -25,8 +25,8 @@ class SourceArrays(NamedTuple):
     """The sources of the adjoints: ``evsim_gpu.device.GridSources`` as arrays.
 
     The readout has the columns ``first_read`` to ``last_read - 1`` of component ``component``.
-    Cotangents, phantoms and peak steps are zeros if the readout has none; ``f`` and ``g`` are empty
-    unless it is a mean, and ``peak_share`` is unless it is a peak.
+    Cotangents, phantoms and peak steps are zeros if the readout has none.  ``f`` and ``g`` are
+    empty unless it is a mean, and ``peak_share`` is empty unless it is a peak.
     """
 
     component: int
@@ -45,15 +45,15 @@ class SourceArrays(NamedTuple):
     moment_lambda_v: np.ndarray
     moment_lambda_i: np.ndarray
     rate_jump: np.ndarray
-    limit: np.ndarray  # (1,), so that it has the precision of the others
+    limit: np.ndarray  # (1,), an array so that it has the precision of the others
 
 
 class Gradients(NamedTuple):
     """Sums over samples: of weights and delays, (synapses,), and of the others, (columns,).
 
     ``threshold``, ``reset`` and ``start`` are those of voltages measured from rest.
-    ``limited`` (1,) counts the emissions at which lambda_V- was limited; ``grazing`` (3,) has the
-    sample, -1 for none, unit and step of the first one whose gradient is unbounded.
+    ``limited`` (1,) counts the emissions at which lambda_V- was limited; ``grazing`` (3,) contains
+    the sample (-1 for none), unit and step of the first one whose gradient is unbounded.
     """
 
     weight: np.ndarray
@@ -68,11 +68,11 @@ class Gradients(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """What the backward pass of a component keeps from step to step, (columns,) but for the last.
+    """The state of the backward pass of a component, (columns,) except for ``scratch``.
 
-    ``restart`` is the part of S_k of the latest emission that comes from V starting to move again,
-    while V is held; ``latest`` is the latest emission that has not been pulled back.  ``scratch``
-    (2, columns) is overwritten again and again.
+    While V is held, ``restart`` is the part of S_k of the latest emission that comes from V
+    starting to move again.  ``latest`` is the latest emission that has not been pulled back.
+    ``scratch`` (2, columns) is overwritten repeatedly.
     """
 
     lambda_v: np.ndarray
@@ -141,10 +141,10 @@ def share_peaks(
     lambda_v: np.ndarray,
     adjoints: Adjoints,
 ) -> None:
-    """Leave arrivals at the grid point of a peak their share of the jump that lambda_V made there.
+    """Reduce the jump of lambda_V at a peak to the share that applies to arrivals at that point.
 
-    Changes the adjoints that are written, but not those from which the loop goes on: earlier events
-    see the whole jump.
+    Changes the adjoints that are written, but not those with which the loop continues: the whole
+    jump applies to earlier events.
     """
     for unit in range(sources.last_read - sources.first_read):
         j = sources.first_read + unit
@@ -165,7 +165,7 @@ def pull_back_inside(
     sums: ArrivalSums,
     scratch: np.ndarray,
 ) -> float:
-    """Pull the arrivals of an emission inside its component back; returns their part of S_k."""
+    """Pull back the arrivals of an emission inside its component; return their part of S_k."""
     synapses, of_time = network.synapses, 0.0
     for connection in range(
         synapses.internal_first[component], synapses.external_first[component + 1]
@@ -188,8 +188,8 @@ def add_time_constants(
 ) -> None:
     """Add the gradients of the step from grid point n to that of these adjoints.
 
-    dL/dV and dL/dI after the step times the derivatives of V and I with respect to the time
-    constants, ``GridLayout.time_constant_slopes``.  In a refractory period lambda_V is 0.
+    They are dL/dV and dL/dI after the step times the derivatives of V and I with respect to the
+    time constants, ``GridLayout.time_constant_slopes``.  In a refractory period lambda_V is 0.
     """
     for j in range(now.lambda_v.size):
         by_v = -columns.tau_mem[j] * now.lambda_v[j]
@@ -203,7 +203,7 @@ def add_time_constants(
 def pull_back_restart(
     j: int, columns: Columns, current: float, lambda_v: np.ndarray, gradients: Gradients
 ) -> float:
-    """``restart_gradient`` where V starts to move again; adds to the gradient of the reset."""
+    """``restart_gradient`` where V starts to move again; also adds to the gradient of the reset."""
     gradients.reset[j] += voltage_gradient(lambda_v[j], columns.tau_mem[j])
     return restart_gradient(current - columns.reset[j], lambda_v[j])
 
@@ -212,7 +212,7 @@ def pull_back_restart(
 def end_refractory_periods(
     n: int, columns: Columns, spikes: Spikes, begin: np.ndarray, now: Pass, gradients: Gradients
 ) -> None:
-    """Where V starts to move again at this grid point, lambda_V before it is 0."""
+    """Set lambda_V before this grid point to 0 where V starts to move again at it."""
     for j in range(begin.size):
         if now.latest[j] < begin[j] or columns.refractory[j] == 0:
             continue
@@ -224,7 +224,7 @@ def end_refractory_periods(
 
 @compiled
 def mark_refractory(n: int, columns: Columns, spikes: Spikes, begin: np.ndarray, now: Pass) -> None:
-    """Note the units whose V is held over the step that follows a grid point."""
+    """Mark the units whose V is held over the step after a grid point."""
     for j in range(begin.size):
         now.is_refractory[j] = (
             now.latest[j] >= begin[j] and n < spikes.step[now.latest[j]] + columns.refractory[j]
@@ -277,7 +277,7 @@ def pull_back_emission(
 def emissions_by_step(
     columns: Columns, steps: int, spikes: Spikes, start: np.ndarray, count: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The columns of a component's emissions by step, then column; where those of a step begin."""
+    """The columns of a component's emissions by step, then column, and where each step begins."""
     first = np.zeros(steps + 2, np.int64)
     for j in range(columns.unit.size):
         begin = start[columns.unit[j]]
@@ -329,9 +329,9 @@ def pull_back_component(
 ) -> None:
     """lambda_V (steps + 1, columns) and the adjoints of a component after every grid point.
 
-    ``spike_time_gradient`` comes with the readout's direct part of each emission's S_k, and leaves
-    complete.  ``slopes`` (columns, 4) are those of the component's columns, and ``states`` is empty
-    unless gradients of time constants are asked for.
+    On entry ``spike_time_gradient`` contains the readout's direct part of each emission's S_k; on
+    return S_k is complete.  ``slopes`` (columns, 4) are those of the component's columns, and
+    ``states`` is empty unless gradients of time constants are wanted.
     """
     first, last = network.first[component], network.first[component + 1]
     columns = columns_of(network.columns, first, last)
@@ -366,7 +366,7 @@ def pull_back_component(
         if is_read and sources.peak_share.size > 0:
             share_peaks(n, sample, sources, columns, now, lambda_v, adjoints)
         if is_read and n == network.steps:
-            # Phantom spikes: emissions at the end of the trial, and so before arrivals there.
+            # Phantom spikes are emissions at the end of the trial, hence before arrivals there.
             for j in range(sources.first_read, sources.last_read):
                 phantom = sources.phantom[sample, j - sources.first_read]
                 now.lambda_v[j] += phantom

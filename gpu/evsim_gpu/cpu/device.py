@@ -23,7 +23,7 @@ from evsim_gpu.model.layout import GridLayout
 
 @dataclass(frozen=True)
 class CpuDevice(Device):
-    """The processor, with so many threads; as many as the process may use if None."""
+    """The processor with this number of threads; None means as many as the process may use."""
 
     threads: int | None = None
 
@@ -64,7 +64,7 @@ class Piece(Brief):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CpuActivity(Brief, Activity):
-    """A simulated batch: for each sample and unit, where its spikes lie in its piece."""
+    """A simulated batch, with the place of the spikes of each sample and unit in their piece."""
 
     layout: GridLayout
     network: Network
@@ -126,7 +126,7 @@ class CpuActivity(Brief, Activity):
         return unit, unit + last - first
 
     def _places(self, piece: Piece, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Where the spikes of units first to last - 1 lie, by sample and unit; whose they are."""
+        """The places of spikes of units first to last - 1, by sample and unit, and their owners."""
         rows = slice(piece.first, piece.last), slice(first, last)
         return places_of(self.start[rows], self.count[rows])
 
@@ -288,7 +288,7 @@ class CpuActivity(Brief, Activity):
     def _by_entry(self, values: np.ndarray, names: Collection[str] | None = None) -> np.ndarray:
         """Values of the sorted synapses, row by row, connection by connection of the network.
 
-        Zeros for connections that are not named; all are if no names are given.
+        They are zero for connections that are not named; no names means all connections.
         """
         by_entry = np.zeros(values.size)
         for connection in self.layout.connections:
@@ -305,7 +305,7 @@ class CpuActivity(Brief, Activity):
 
 
 def sums_of(gradients: Gradients, unasked: Collection[str]) -> Sums:
-    """What a piece has summed, by kind, without those kinds that nobody asks for."""
+    """The sums of a piece, by kind, without the kinds that are not wanted."""
     return {kind: part for kind, part in gradients._asdict().items() if kind not in unasked}
 
 

@@ -1,7 +1,8 @@
 """The time loop of a component, forward: from currents to emissions.
 
-One step to a grid point: V and I move by the closed form; V at or above the threshold emits
-and is reset; then the arrivals due there are added to I, those of zero delay included.
+A step to a grid point consists of three parts.  V and I move by the closed form; units with V at or
+above the threshold emit and are reset; then the arrivals due there are added to I, including those
+of zero delay.
 """
 
 from __future__ import annotations
@@ -22,11 +23,10 @@ def flow_step(
     """V and I of all units after a step without events, and the threshold excess of a crossing.
 
     The excess replaces I - threshold at a crossing inside the step: I before the step minus V
-    after it.  It is positive if V was below the threshold and is not any more, because V cannot
-    have come as far as I.  It exceeds tau_mem times the mean slope of V by about half the change
-    of I over the step, so that a crossing that hardly happened does not outweigh all others.  A
-    loop for each quantity: the compiler gives no vector instructions to one that writes several
-    arrays.
+    after it.  It is positive if V was below the threshold and no longer is, because V cannot have
+    reached I.  It exceeds tau_mem times the mean slope of V by about half the change of I over the
+    step, so that a barely crossed threshold does not outweigh all others.  Each quantity has its
+    own loop, because the compiler does not vectorise a loop that writes several arrays.
     """
     for j in range(voltage.size):
         voltage[j] = columns.decay_mem[j] * voltage[j] + columns.rise[j] * current[j]
@@ -47,10 +47,10 @@ def run_component(
 ) -> tuple[Spikes, np.ndarray, int, int]:
     """Emissions of a component's units by time, then column; and the first unit that overflows.
 
-    ``current`` (rows, columns) holds the arrivals from outside, and receives those from inside, of
-    which some may come ``Network.reach`` steps after the end.  ``events`` and ``column``, of the
-    same length, are scratch memory, and returned
-    with the number of emissions they hold.
+    ``current`` (rows, columns) contains the arrivals from outside, and receives those from inside,
+    some of which may come up to ``Network.reach`` steps after the end.  ``events`` and ``column``,
+    of the same length, are scratch memory; they are returned with the number of emissions that they
+    contain.
     """
     first = network.first[component]
     size = network.first[component + 1] - first
@@ -105,7 +105,7 @@ def run_component(
 
 @compiled
 def first_overflow(decay: float, arriving: np.ndarray) -> int:
-    """The first step at which a current made of these arrivals is no finite number."""
+    """The first step at which a current made of these arrivals is not finite."""
     now = arriving[0]
     for n in range(1, arriving.size):
         if not np.isfinite(now):
@@ -151,7 +151,7 @@ def sort_by_unit(
     count: np.ndarray,
     size: int,
 ) -> None:
-    """Write emissions, in the order of time, behind the earlier spikes, unit by unit."""
+    """Write emissions, which are in order of time, after the earlier spikes, unit by unit."""
     for j in range(size):
         count[columns.unit[first + j]] = 0
     for event in range(found):

@@ -21,7 +21,7 @@ from evsim_gpu.model.layout import GridLayout
 from evsim_gpu.model.synapse_values import Delays
 
 BLOCK = 128
-"""Columns whose steps are worked on together: 1000 steps of them take some hundred kB."""
+"""The columns whose steps are processed together: 1000 steps of them take some hundred kB."""
 
 
 class Columns(NamedTuple):
@@ -44,7 +44,7 @@ class Columns(NamedTuple):
 
 @allocating
 def columns_of(columns: Columns, first: int, last: int) -> Columns:
-    """The coefficients of some columns; the rates of dropout stay those of every unit."""
+    """The coefficients of some columns; the rates of dropout are still those of every unit."""
     return Columns(
         columns.decay_mem[first:last],
         columns.rise[first:last],
@@ -83,12 +83,12 @@ class Synapses(NamedTuple):
     row_delay: np.ndarray  # of all synapses of a source unit, int32; -1 if they differ
     row_column: np.ndarray  # see GridConnection, int32
     reach: np.ndarray  # the largest delay of connections in which those of a row differ, else 0
-    width: np.ndarray  # how many columns of the target component are worked on together
+    width: np.ndarray  # how many columns of the target component are processed together
     offset: np.ndarray  # delay * width + place among those columns, uint64; 0 without a reach
 
 
 class Spikes(NamedTuple):
-    """Spikes of some samples: those of a unit in a sample lie one after the other, by time.
+    """Spikes of some samples; those of a unit in a sample are contiguous and ordered by time.
 
     ``step`` int32; ``threshold_excess`` and ``release`` reals: what replaces I - threshold at an
     emission, and I when V moves again after a refractory period; ``dropped`` bool.
@@ -102,7 +102,7 @@ class Spikes(NamedTuple):
 
 @allocating
 def with_room(spikes: Spikes, count: int, extra: int) -> Spikes:
-    """The same ``count`` spikes in arrays with room for some more."""
+    """The same ``count`` spikes in arrays with room for ``extra`` more."""
     size = spikes.step.size
     if count + extra <= size:
         return spikes
@@ -118,9 +118,9 @@ def with_room(spikes: Spikes, count: int, extra: int) -> Spikes:
 class Network(NamedTuple):
     """A network for the loops.
 
-    ``first`` has the first column of each component, and their number; ``spiking`` says
-    whether any unit of a component may emit, and ``is_held`` whether any has a refractory period.
-    ``reach`` is the largest ``Synapses.reach`` inside each component.
+    ``first`` contains the first column of each component, and the number of all columns;
+    ``spiking`` says whether any unit of a component may emit, and ``is_held`` whether any has a
+    refractory period.  ``reach`` is the largest ``Synapses.reach`` inside each component.
     """
 
     steps: int
@@ -134,12 +134,12 @@ class Network(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LaidOut(Brief):
-    """What the networks of a topology share, and what the last of them had.
+    """The arrays that networks of a topology share, and those of the latest network.
 
-    ``structure`` has no delays and weights, ``place`` (synapses,) uint32 is that of a synapse's
-    target among the columns that are worked on together.  ``columns`` and ``is_held`` belong to
-    the records ``units`` of a layout, ``offset`` and ``reach``, that of components, to its
-    ``delays``.
+    ``structure`` has no delays and weights; ``place`` (synapses,) uint32 is the place of a
+    synapse's target among the columns that are processed together.  ``columns`` and ``is_held``
+    belong to the records ``units`` of a layout; ``offset`` and ``reach``, that of components,
+    belong to its ``delays``.
     """
 
     first: np.ndarray
@@ -155,7 +155,7 @@ class LaidOut(Brief):
 
     @classmethod
     def of(cls, layout: GridLayout, before: LaidOut | None) -> LaidOut:
-        """Those of a layout; the arrays of ``before`` stay as they are: runs still read them."""
+        """The arrays of a layout; those of ``before`` are unchanged, as runs may still use them."""
         if before is None:
             sizes = [component.columns for component in layout.components]
             first = np.cumsum([0, *sizes]).astype(np.int64)
@@ -183,7 +183,7 @@ _laid_out: WeakKeyDictionary[Topology, LaidOut] = WeakKeyDictionary()
 
 
 def flat_network(layout: GridLayout) -> Network:
-    """A layout as arrays; what it has in common with the one before is kept."""
+    """A layout as arrays; what it has in common with the previous one is reused."""
     topology = layout.network.topology
     laid_out = _laid_out[topology] = LaidOut.of(layout, _laid_out.get(topology))
     return Network(
@@ -247,7 +247,7 @@ def _structure(layout: GridLayout) -> Synapses:
 
 
 def _width(connection: GridConnection, components: tuple[GridComponent, ...]) -> int:
-    """How many of the columns of the target component are worked on together.
+    """How many of the columns of the target component are processed together.
 
     Emissions inside a component arrive while it runs, at all of its columns.
     """

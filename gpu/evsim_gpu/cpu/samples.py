@@ -28,7 +28,7 @@ from evsim_gpu.cpu.synapses import (
 
 @allocating
 def most_values(network: Network) -> int:
-    """How many values of a component, of all rows and columns, there are at most."""
+    """The largest number of values of a component, over all rows and columns."""
     most = 1
     for component in range(network.spiking.size):
         columns = network.first[component + 1] - network.first[component]
@@ -40,7 +40,7 @@ def most_values(network: Network) -> int:
 def by_row(memory: np.ndarray, component: int, network: Network) -> np.ndarray:
     """Memory as the values of a component, (rows, columns).
 
-    A row for each grid point, and others for arrivals after the end, see ``Network.reach``.
+    There is a row for each grid point, and more for arrivals after the end, see ``Network.reach``.
     """
     rows = network.steps + 1 + network.reach[component]
     columns = network.first[component + 1] - network.first[component]
@@ -58,10 +58,10 @@ def write_inputs(
     start: np.ndarray,
     count: np.ndarray,
 ) -> int:
-    """Write a sample's input spikes behind the ``spike_count`` ones; how many there are then.
+    """Write a sample's input spikes after the first ``spike_count``; return the number afterwards.
 
-    ``input_start`` (units + 1,) says where those of each unit begin.  Units without any get
-    a start as well, so that those that never emit have one.
+    ``input_start`` (units + 1,) says where those of each unit begin.  Units without input spikes
+    also get a start, so that units that never emit have one.
     """
     for unit in range(count.size):
         start[unit] = spike_count
@@ -95,8 +95,8 @@ def simulate_samples(
 
     ``input_start`` (batch, units + 1) says where the input spikes of each unit begin.  Sets
     ``start`` and ``count`` (batch, units), ``input_place`` (batch,), where the inputs of each
-    sample begin, and ``overflow``: the sample, -1 for none, and unit of the first current
-    that is not finite, and the first step at which it is not.
+    sample begin, and ``overflow``: the sample (-1 for none) and unit of the first current that is
+    not finite, and the first step at which it is not.
     """
     columns = network.columns
     real = columns.threshold.dtype
@@ -216,7 +216,7 @@ def read_means(
     by_current: np.ndarray,
     values: np.ndarray,
 ) -> None:
-    """Weighted means, see ``evsim_gpu.device.MeanForm``, (batch, units); ``values`` holds 0."""
+    """Weighted means, see ``evsim_gpu.device.MeanForm``, (batch, units); ``values`` must be 0."""
     base = network.first[component]
     for sample in range(first, last):
         states = states_of(component, network, spikes, start[sample], count[sample])
@@ -280,9 +280,9 @@ def pull_back_samples(
 ) -> None:
     """Add the samples' gradients, and complete S_k of every spike.
 
-    ``spike_time_gradient`` comes with the readout's direct part.  The adjoints of some columns of
-    the component ``wanted``, -1 for none, are written to ``lambda_v`` and ``lambda_i`` (batch,
-    steps + 1, units).
+    On entry ``spike_time_gradient`` contains the readout's direct part.  The adjoints of some
+    columns of the component ``wanted`` (-1 for none) are written to ``lambda_v`` and ``lambda_i``
+    (batch, steps + 1, units).
     """
     real = network.columns.threshold.dtype
     synapses = network.synapses.weight.size
@@ -328,7 +328,7 @@ def pull_back_samples(
 
 @compiled
 def number_up_to(bound: int, delay: np.ndarray) -> int:
-    """How many delays are at most ``bound``, int32; counted in int32, for vector instructions."""
+    """How many delays, int32, are at most ``bound``; counted in int32 for vector instructions."""
     found: Any = np.int32(0)
     limit = np.int32(bound)
     for s in range(delay.size):
@@ -346,7 +346,7 @@ def count_arrivals(
     count: np.ndarray,
     arrivals: np.ndarray,
 ) -> None:
-    """Add the arrivals within the trial, and those after its end, to ``arrivals`` (2,)."""
+    """Add the numbers of arrivals within the trial, and after its end, to ``arrivals`` (2,)."""
     synapses = network.synapses
     for sample in range(first, last):
         for connection in range(synapses.source_first.size):

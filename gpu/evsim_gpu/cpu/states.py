@@ -76,7 +76,7 @@ def mean_of_unit(
         if following < end and spikes.step[following] == n:
             free_at = n + columns.refractory[first + column]
             following += 1
-        if n >= free_at:  # else V is held over the step that follows
+        if n >= free_at:  # otherwise V is held over the next step
             v, i = states[n, column, 0], states[n, column, 1]
             of_f = by_voltage[0] * v + by_current[0] * i
             of_g = by_voltage[1] * v + by_current[1] * i
@@ -85,7 +85,7 @@ def mean_of_unit(
 
 @compiled
 def peak_of_unit(states: np.ndarray, column: int) -> int:
-    """The first grid point at which V is largest; one at which it is NaN, if it ever is."""
+    """The first grid point at which V is largest, or one at which V is NaN, if there is any."""
     best = 0
     for n in range(1, states.shape[0]):
         if is_stopped_at(n):
@@ -99,9 +99,9 @@ def peak_of_unit(states: np.ndarray, column: int) -> int:
 def peak_share(states: np.ndarray, column: int, peak: int, decay_syn: float) -> float:
     """The share of lambda_V's jump at a peak that acts on the times of arrivals at its grid point.
 
-    Where arrivals end a rise, it is ``V'-/(V'- - V'+)``, so that a single arrival moves the peak by
-    V'-.  It is 1 where V rises beyond the arrivals, and 0 where it has ceased to rise before them,
-    and at both ends of the trial.
+    Where arrivals end a rise, it is ``V'-/(V'- - V'+)``, so that the derivative of the peak with
+    respect to the time of a single arrival is V'-.  It is 1 where V still rises after the arrivals,
+    and 0 where V has stopped rising before them, and at both ends of the trial.
     """
     if peak == 0 or peak == states.shape[0] - 1:
         return 0.0

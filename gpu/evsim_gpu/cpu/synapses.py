@@ -1,10 +1,10 @@
-"""Arrivals of spikes on the grid, and their adjoint beside them.
+"""Arrivals of spikes on the grid, each with its adjoint.
 
 Where all synapses of a source unit have the same delay, a spike adds its weights to one row, that
-of the step at which it arrives.  Where they differ, each arrival has its own row.  There the
-arrivals of known spikes are added for a few target units after the other, whose steps fit into a
-cache.  Either way, the arrivals at a unit and a step are added connection by connection, source
-unit by source unit, spike by spike.
+of the step at which it arrives.  Where delays differ, each arrival has its own row.  Then the
+arrivals of known spikes are added for a few target units at a time, whose steps fit into a cache.
+In both cases, the arrivals at a unit and a step are added connection by connection, source unit by
+source unit, spike by spike.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from evsim_gpu.cpu.records import Network, Spikes, Synapses
 class Adjoints(NamedTuple):
     """lambda_I and lambda_V - lambda_I of a component after every grid point, (rows, columns).
 
-    The first steps + 1 rows; those that follow, for arrivals after the end, hold 0.
+    They are in the first steps + 1 rows; the rows after these, for arrivals after the end, are 0.
     """
 
     lambda_i: np.ndarray
@@ -50,7 +50,7 @@ def add_to(total: np.ndarray, values: np.ndarray) -> None:
 def sum_of(values: np.ndarray) -> float:
     """The sum of some values, which are overwritten: halves are added to halves.
 
-    So the order of additions depends on nothing else than the number of values.
+    So the order of additions depends only on the number of values.
     """
     size = values.size
     if size == 0:
@@ -108,7 +108,7 @@ def pull_back_spike(
     sums: ArrivalSums,
     scratch: np.ndarray,
 ) -> float:
-    """The adjoint of ``deliver``: add to the sums of a spike's synapses; returns its part of S_k.
+    """The adjoint of ``deliver``: add to the sums of a spike's synapses; return its part of S_k.
 
     ``scratch`` (2, columns) is overwritten.
     """
@@ -148,7 +148,7 @@ def add_arrivals(
     """
     add_to(sums.lambda_i[begin:end], lambda_i)
     add_to(sums.difference[begin:end], difference)
-    weights = weight[begin:end]  # indices from 0 on, or the loop gets no vector instructions
+    weights = weight[begin:end]  # the loop is vectorised only if indices begin at 0
     for s in range(weights.size):
         products[s] = arrival_time_gradient(weights[s], difference[s])
     return sum_of(products[: weights.size])
@@ -347,7 +347,7 @@ def pull_back_arrivals(
     sums: ArrivalSums,
     scratch: np.ndarray,
 ) -> float:
-    """Add to the sums of synapses begin to end - 1 of one spike; returns its part of S_k.
+    """Add to the sums of synapses begin to end - 1 of one spike; return its part of S_k.
 
     ``adjoints`` (rows, columns, 2) are lambda_I and lambda_V - lambda_I, and ``scratch``
     (2, columns) is overwritten.
@@ -369,7 +369,8 @@ def fill_gradients(
 ) -> None:
     """The gradients of the weights and delays of a component's synapses (synapses,) from the sums.
 
-    They are those of one arrival with the sums as its adjoints, because they are linear in them.
+    They are those of one arrival with the sums as its adjoints, because gradients are linear in the
+    adjoints.
     """
     synapses, tau_syn = network.synapses, network.columns.tau_syn
     first_column = network.first[component]

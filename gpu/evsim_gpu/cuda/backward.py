@@ -26,8 +26,8 @@ TAU_SYN = UNIT_FIELDS.index("tau_syn")
 class CudaSources(Brief):
     """``GridSources`` on the device: how a loss enters the adjoints of the units that it reads.
 
-    All arrays are on the device, of reals unless another type is given.  None stands for what
-    the loss does not have.
+    All arrays are on the device, and of reals unless another type is given.  None means that the
+    loss does not have this part.
 
     Parameters
     ----------
@@ -38,17 +38,17 @@ class CudaSources(Brief):
     moment_step, moment_start : int32 (moments,), int64 (batch + 1,)
         Grid points, ascending in each sample, at which the adjoints jump.
     moment_lambda_v, moment_lambda_i : shape (moments, width)
-        By how much lambda_V and lambda_I are less before these grid points.
+        How much smaller lambda_V and lambda_I are before these grid points.
     limit : float
         The largest |lambda_V| before an emission.
     f, g, form : shapes (steps,), (steps,) and (4, width)
-        Of a mean: its weights per step, and P, Q, R and U of ``MeanForm``.
+        For a mean: its weights per step, and P, Q, R and U of ``MeanForm``.
     peak_step : int32, shape (batch, width)
         The step at which V peaks; 0 for no peak.
     peak_share : shape (batch, width)
-        The share of lambda_V's jump at the peak that arrivals at its step see.
+        The share of lambda_V's jump at the peak that applies to arrivals at its step.
     cotangents : shape (batch, width)
-        Of the mean or of the peak.
+        The cotangents of the mean or of the peak.
     phantom : shape (batch, width)
         lambda_V at the end of the trial.
     emission_entries, spike_time_gradient : int64 and reals, shape (emissions,)
@@ -86,7 +86,7 @@ class CudaGradients(Brief):
     threshold, reset, start, tau_mem, tau_syn : float64, shape (columns of all components,)
         The first three are voltages measured from rest.
     events : reals, shape (input spikes,), or None
-        With respect to the times of the input spikes.
+        Gradients with respect to the times of the input spikes.
     limited : uint64, shape (1,)
         How many emissions had their lambda_V limited.
     grazing : uint64, shape (1,)
@@ -111,7 +111,7 @@ def pull_back(
 ) -> CudaGradients:
     """The gradients with respect to all parameters.
 
-    Those with respect to time constants and input times only if asked for.
+    Those with respect to time constants and input times are computed only on request.
     """
     with batch.kernels.memory_for(_bytes(batch, time_constants), "pulling back"):
         gradients = _zero_gradients(batch, events)
@@ -156,7 +156,7 @@ def _zero_gradients(batch: CudaBatch, events: bool) -> CudaGradients:
 
 
 def _bytes(batch: CudaBatch, time_constants: bool) -> int:
-    """About how much memory the adjoints of all components take, and their states if needed."""
+    """The approximate memory for the adjoints of all components, and for states if needed."""
     entries = sum(batch.grid_size(component) for component in batch.network.components)
     return (5 if time_constants else 2) * entries * batch.real.itemsize
 
@@ -304,8 +304,8 @@ class BackwardPass(Brief):
     ) -> None:
         """Set the gradients of a connection's synapses: sums over chunks of samples, then of these.
 
-        The number of samples in a chunk, and so the order of the sum, depends on the batch size
-        alone.
+        The number of samples in a chunk, and so the order of the sum, depends only on the batch
+        size.
         """
         batch = self.batch
         chunk_samples = max(16, -(-batch.inputs.batch // 64))

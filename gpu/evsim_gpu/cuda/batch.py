@@ -19,7 +19,7 @@ from evsim_gpu.cuda.launching import FORWARD_CELL, STEP_LIMIT, Kernels
 from evsim_gpu.cuda.network import CudaComponent, CudaConnection, CudaNetwork, CudaParameters
 
 NOTHING_FOUND = np.uint64(2**64 - 1)
-"""What a minimum over numbers starts with, as in the kernels: it remains if nothing was found."""
+"""The initial value of a minimum, as in the kernels; it remains if nothing was found."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,8 +39,8 @@ class CudaBatch(Brief):
     Attributes
     ----------
     current : dict of reals, (batch, steps + 1, columns), by component
-        Of a spiking component: the threshold excess at each emission, I at each end of a
-        refractory period, the summed weights of arrivals elsewhere.  Of a component that does
+        For a spiking component: the threshold excess at each emission, I at each end of a
+        refractory period, and the summed weights of arrivals elsewhere.  For a component that does
         not spike: these sums everywhere, once the component has been read.
     emitted, delivered : dicts of uint32, (batch, words, columns), by spiking component
         Emissions as bits, and those that dropout does not drop.
@@ -218,7 +218,7 @@ class CudaBatch(Brief):
     def peak(self, index: int, first: int, width: int) -> tuple[Any, Any, Any]:
         """The largest V over all grid points, the first step with it, and the share of arrivals.
 
-        Each (batch, width).  The share is that of ``GridSources.peak_share``.
+        Each has shape (batch, width).  The share is that of ``GridSources.peak_share``.
         """
         shape = self.inputs.batch, width
         with self._memory_for_reading(index):
@@ -249,9 +249,9 @@ class CudaBatch(Brief):
         self.kernels.launch_each(kernel, self.inputs.batch * width, arguments)
 
     def _arrivals_alone(self, component: CudaComponent) -> Any:
-        """The arrivals of a component; those of one that does not spike are kept.
+        """The arrivals of a component; those of a component that does not spike are kept.
 
-        ``current`` of a spiking component holds more than arrivals after the forward pass.
+        After the forward pass, ``current`` of a spiking component contains more than arrivals.
         """
         if not component.spiking and component.index in self.current:
             return self.current[component.index]

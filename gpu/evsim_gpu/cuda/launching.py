@@ -43,7 +43,7 @@ BACKWARD_CELL = {4: 20, 8: 40}
 # trial, and few enough for several blocks at once.  No result of the forward pass depends on them.
 ARRIVAL_WINDOW_BYTES = 28 * 1024
 GRADIENT_WINDOW_BYTES = 64 * 1024
-DEFAULT_SHARED_BYTES = 48 * 1024  # what a kernel gets without an attribute that asks for more
+DEFAULT_SHARED_BYTES = 48 * 1024  # for a kernel without an attribute that requests more
 TARGETS_PER_BLOCK = 4  # TILE in parameter_gradients.cu
 STEP_LIMIT = 2**29  # sums of steps and delays are 32-bit integers
 
@@ -83,7 +83,7 @@ class Kernels:
     precision : type
         ``numpy.float32`` or ``numpy.float64``.
     files : tuple of str
-        Of the folder kernels/; those that simulate and pull back if not given.
+        Files of the folder kernels/; by default those that simulate and pull back.
     """
 
     def __init__(
@@ -116,11 +116,11 @@ class Kernels:
         self.launch(name, -(-count // 128), 128, arguments)
 
     def arrival_window(self, steps: int) -> int:
-        """How many steps a block that adds arrivals keeps for its 32 target units."""
+        """The number of steps that a block that adds arrivals keeps for its 32 target units."""
         return max(1, min(steps + 1, ARRIVAL_WINDOW_BYTES // (32 * self.precision.itemsize)))
 
     def gradient_window(self, steps: int) -> int:
-        """How many steps a block that sums adjoints at arrivals keeps for its target units."""
+        """The number of steps that a block that sums adjoints at arrivals keeps for its targets."""
         limit = min(GRADIENT_WINDOW_BYTES, self.shared_limit)
         return max(1, min(steps + 1, limit // (TARGETS_PER_BLOCK * 2 * self.precision.itemsize)))
 
@@ -151,7 +151,7 @@ class Kernels:
 
     @contextmanager
     def memory_for(self, needed: int, purpose: str) -> Iterator[None]:
-        """Raise an EngineError that says how much is needed and free, if CuPy finds no memory."""
+        """If CuPy finds no memory, raise an EngineError that says how much is needed and free."""
         try:
             yield
         except self.cupy.cuda.memory.OutOfMemoryError as error:

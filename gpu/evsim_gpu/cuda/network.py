@@ -49,9 +49,9 @@ class CudaComponent(Brief):
     Parameters
     ----------
     index : int
-        Among the components of the network.
+        The index among the components of the network.
     columns : int
-        How many units it has.
+        The number of its units.
     first_column : int
         Its first column among the columns of all components.
     spiking, recurrent : bool
@@ -88,10 +88,10 @@ class CudaNetwork(Brief):
     Parameters
     ----------
     units : int
-        Of all populations.
+        The number of units of all populations.
     components : tuple of CudaComponent
     dense_synapses : int
-        Of all connections.
+        The number of dense synapses of all connections.
     dense_index : int64, shape (synapses,), on the host
         The dense synapse of each synapse of the topology.
     unit_of_column : int64, shape (columns of all components,), on the host

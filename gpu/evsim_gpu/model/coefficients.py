@@ -45,8 +45,8 @@ def unit_coefficients(
 ) -> np.ndarray:
     """The records of all units, of ``unit_record``, shape (units of all populations,), read-only.
 
-    NaN for units of inputs.  ValueError if the precision cannot hold a coefficient.  Networks of
-    one topology that differ in weights and delays alone share them.
+    Records of input units are NaN.  Raises ValueError if the precision cannot represent a
+    coefficient.  Networks of one topology that differ only in weights and delays share the records.
     """
     key = network.populations, dt, steps, precision
     kept = _kept.get(network.topology)
@@ -58,7 +58,7 @@ def unit_coefficients(
 
 
 _kept: WeakKeyDictionary[Topology, tuple[Any, np.ndarray]] = WeakKeyDictionary()
-"""What the records of a topology were computed for last, and they."""
+"""The latest records of each topology, and what they were computed for."""
 
 
 def _computed(network: Network, dt: float, steps: int, precision: type[np.floating]) -> np.ndarray:
@@ -86,8 +86,8 @@ def time_constant_slopes(
 ) -> NDArray[np.floating]:
     """Derivatives of V and I after a step, shape (units of all populations, 4).
 
-    Of V with respect to tau_mem, per V and per I before the step; of V and of I with respect to
-    tau_syn, each per I.  NaN for units of inputs.
+    The columns are those of V with respect to tau_mem, per V and per I before the step, and those
+    of V and of I with respect to tau_syn, each per I.  They are NaN for input units.
     """
 
     def slopes(tau_mem: float, tau_syn: float) -> tuple[float, ...]:

@@ -21,7 +21,7 @@ from evsim.network.populations import LIF, Input
 from evsim.network.topology import Topology
 
 _TOGETHER = 16
-"""The rows of a matrix that are transposed together."""
+"""The number of rows of a matrix that are transposed together."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,7 +31,7 @@ class GridConnection(Brief):
     Parameters
     ----------
     index : int
-        Among the network's connections.
+        The index among the network's connections.
     source_first, source_units : int
         The first source unit among the units of all populations, and the number of source units.
     source_component, target_component : int
@@ -41,21 +41,21 @@ class GridConnection(Brief):
     target_units : int
         The number of target units.
     row_start : int64, shape (source_units + 1,)
-        Where the synapses of each source unit begin.
+        The place where the synapses of each source unit begin.
     column : int32, shape (synapses,)
         The column of the target unit of each synapse.
     synapse : int64, shape (synapses,)
         The number of each synapse in the topology.
     row_column : int32, shape (source_units,)
-        The column of the first target unit of each source unit if those that follow it are its
-        other target units; -1 otherwise.
+        The column of the first target unit of each source unit if its other target units follow
+        directly; -1 otherwise.
     entry : int64, shape (synapses,), or None
         The place of each synapse among those of the connection row by row; None if it is dense,
         so that the sorted synapses are the transposed matrix.
     place : slice
-        Where the synapses lie among those of all connections, component by component.
+        The place of the synapses among those of all connections, component by component.
     entries : slice
-        Where they lie, row by row, among those of all connections in the network's order.
+        Their place, row by row, among those of all connections in the network's order.
     """
 
     index: int
@@ -87,7 +87,7 @@ class GridConnection(Brief):
     def sort(self, values: Parameter, weight: Parameter, into: NDArray[Any]) -> None:
         """Write a parameter's value at each synapse, shape (synapses,), in the type of ``into``.
 
-        ``weight`` is the weight of the connection, which tells which synapses exist.
+        ``weight`` is the weight of the connection, which determines which synapses exist.
         """
         if self.entry is None:
             by_source = into.reshape(self.source_units, self.target_units)
@@ -107,7 +107,7 @@ class GridConnection(Brief):
             into[self.entry] = ordered
 
     def common(self, values: NDArray[Any]) -> NDArray[Any]:
-        """The value that all synapses of a source unit have, (source units,); -1 if they differ."""
+        """The common value of all synapses of a source unit, (source units,); -1 if they differ."""
         if values.size == 0:
             return np.zeros(self.source_units, values.dtype)
         common = values[np.minimum(self.row_start[:-1], values.size - 1)]
@@ -128,9 +128,9 @@ class GridComponent(Brief):
     Parameters
     ----------
     index : int
-        Among the components of the network.
+        The index among the components of the network.
     recurrent : bool
-        Whether a loop of connections leads through it.
+        Whether it contains a loop of connections.
     is_lif : bool, shape (columns,)
         Whether each unit is LIF, and so may spike.
     unit_of_column : int64, shape (columns,)
@@ -170,7 +170,7 @@ _kept: WeakKeyDictionary[Topology, tuple[GridComponent, ...]] = WeakKeyDictionar
 
 
 def components_of(network: Network) -> tuple[GridComponent, ...]:
-    """The components of a network, which depend on its topology alone."""
+    """The components of a network, which depend only on its topology."""
     components = _kept.get(network.topology)
     if components is None:
         components = _kept[network.topology] = _components(network)

@@ -34,9 +34,9 @@ class GridLayout(Brief):
     ----------
     network : Network
     duration, dt : float
-        Of the trial and of a step, in ms.
+        The lengths of the trial and of a step, in ms.
     steps : int
-        In the trial.
+        The number of steps in the trial.
     precision : type
         ``numpy.float32`` or ``numpy.float64``.
     units : records of ``unit_record``, shape (units of all populations,)
@@ -45,7 +45,7 @@ class GridLayout(Brief):
     components : tuple of GridComponent
     weights : Weights
     delays : Delays
-        Of all synapses, connection by connection as in ``connections``.
+        Those of all synapses, connection by connection as in ``connections``.
     """
 
     network: Network
@@ -68,9 +68,10 @@ class GridLayout(Brief):
         precision: type[np.floating],
         dropout: Dropout | None = None,
     ) -> GridLayout:
-        """The layout of a network; what it has in common with the one before is kept.
+        """The layout of a network; what it has in common with the previous one is reused.
 
-        ValueError if dt does not divide the duration, or the precision cannot hold a parameter.
+        Raises ValueError if dt does not divide the duration, or if the precision cannot represent a
+        parameter.
         """
         steps = steps_in(duration, dt)
         check_parameters(network, precision)
@@ -96,7 +97,7 @@ class GridLayout(Brief):
         return connections_of(self.components)
 
     def place(self, population: str) -> tuple[int, int, int]:
-        """The component of a population that is no input, its first column and the one after."""
+        """The component, first column and end of the columns of a population (not an input)."""
         for index, candidate in enumerate(self.network.populations):
             if candidate.name != population:
                 continue

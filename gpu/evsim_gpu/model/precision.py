@@ -1,7 +1,7 @@
-"""Checks that the engine's precision can hold the parameters of a network and its coefficients.
+"""Checks that the engine's precision can represent the parameters and coefficients of a network.
 
-Parameters are float64.  In float32 a parameter below 1.18e-38 would lose digits or become 0, so
-that a threshold would be reached at every step; one above 3.4e38 would become infinite.  Delays,
+Parameters are float64.  In float32 a parameter below 1.18e-38 would lose digits or become 0, and a
+threshold of 0 would be reached at every step; one above 3.4e38 would become infinite.  Delays,
 refractory periods and spike times are converted to steps in float64 and need no check.
 """
 
@@ -19,9 +19,9 @@ from evsim.network.topology import Topology
 
 
 def check_parameters(network: Network, precision: type[np.floating]) -> None:
-    """Raise a ValueError for the first parameter that the precision cannot hold.
+    """Raise a ValueError for the first parameter that the precision cannot represent.
 
-    Parameters that the network before had too, in the same topology, were checked there.
+    Parameters that the previous network of the same topology had, too, have already been checked.
     """
     if precision is np.float64:
         return
@@ -54,10 +54,10 @@ def check_coefficients(
     dt: float,
     precision: type[np.floating],
 ) -> None:
-    """Raise a ValueError for time constants whose ratios the precision cannot hold.
+    """Raise a ValueError for time constants whose ratios the precision cannot represent.
 
-    That is, ratios to each other and to dt: the coefficients of a step are such ratios times
-    exponentials, and the latter may become 0.
+    These are the ratios to each other and to dt: the coefficients of a step are such ratios times
+    exponentials, and only the exponentials may become 0.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Weights and delays in the order of a grid's loops, kept from one network to the next.
+"""Weights and delays in the order of a grid's loops, reused from one network to the next.
 
-A training step changes some parameters and leaves the others as they were.  Only those that are
-other arrays than before are sorted again; the arrays of a network are read-only.
+A training step changes some parameters and leaves the others unchanged.  Only parameters whose
+array is not the one before are sorted again; the arrays of a network are read-only.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Delays(NamedTuple):
     """The delay of each synapse in steps, connection by connection, int32 (synapses,).
 
     ``given`` are the numbers of the parameters that they come from.  ``row_delay`` (source units of
-    all connections,) int32 has the delay of all synapses of a source unit, -1 if they differ.
-    ``reach`` (connections,) int64 has the most steps from a spike to an arrival where delays of a
-    source unit differ, else 0.
+    all connections,) int32 is the delay of all synapses of a source unit, -1 if they differ.
+    ``reach`` (connections,) int64 is the largest number of steps from a spike to an arrival where
+    delays of a source unit differ, else 0.
     """
 
     given: tuple[NDArray[np.float64], ...]
@@ -67,9 +67,9 @@ class SynapseValues(Brief):
         steps: int,
         precision: type[np.floating],
     ) -> SynapseValues:
-        """Those of a network; what it has in common with the one before is kept.
+        """The values of a network; what it has in common with the previous one is reused.
 
-        The arrays of the one before stay as they are: runs still read them.
+        The arrays of the previous one are not changed, because runs may still read them.
         """
         grid = dt, steps, precision
         before = _kept.get(network.topology)

@@ -20,12 +20,12 @@ def steps_in(duration: float, dt: float) -> int:
 
 
 def _fill(steps: int, dt: float, duration: float) -> bool:
-    """Whether this number of steps fills the trial, to rounding."""
+    """Whether this number of steps fills the trial, up to rounding."""
     return steps >= 1 and abs(steps * dt - duration) <= 1e-9 * duration
 
 
 def _near(duration: float, dt: float) -> list[str]:
-    """The next longer and the next shorter dt that divide the trial, in six digits if possible."""
+    """The next longer and the next shorter dt that divide the trial, to six digits if possible."""
     fewer = max(1, int(duration / dt))
     tries = min(fewer, 1000)
     near = []
@@ -46,8 +46,8 @@ def steps_before(
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The step of the grid point at or before each time in the trial, and whether it is at it.
 
-    int64 and bool, of the shape of ``times``.  A time is at a grid point if they differ by
-    rounding alone.
+    int64 and bool, of the shape of ``times``.  A time is at a grid point if they differ only by
+    rounding.
     """
     points = grid_points(duration, steps)
     nearest = np.minimum(np.rint(times * (steps / duration)), steps).astype(np.int64)

@@ -21,7 +21,7 @@ from evsim.training.task import AugmentationLike, Task
 
 SAMPLE_PART = np.dtype(
     [
-        ("delay", np.float64),  # by how much later its spikes come, ms
+        ("delay", np.float64),  # how much later its spikes come, ms
         ("key", np.uint64),  # decides which of its spikes a blend keeps
         ("source", np.int32),  # the sample of the data that it is a part of; -1 for no part
         ("shift", np.int32),  # by how many channels its spikes are shifted in total
@@ -62,7 +62,7 @@ class ChannelCounts:
         samples, channels = len(spikes), spikes.unit_count
         self.before = np.zeros((samples, channels + 1), np.int64)
         self.times = np.empty((samples, channels))
-        for sample in range(samples):  # one by one: the keys of all would be a large array
+        for sample in range(samples):  # one by one, as the keys of all would be a large array
             row = slice(sample, sample + 1)
             counts, self.times[row] = unit_sums(spikes, row)
             np.cumsum(counts, axis=1, out=self.before[row, 1:])
@@ -110,10 +110,10 @@ class AugmentedSamples:
     labels, groups : shape (samples,)
     channels : int
     lost : int
-        The number of spikes that were shifted out of the channels, of samples that are not
+        The number of spikes that were shifted out of the channels, in samples that are not
         blended.  Those of blends are counted when the batches are made.
     probability : float
-        With which blends keep a spike.
+        The probability with which blends keep a spike.
     """
 
     parts: np.ndarray

@@ -32,7 +32,7 @@ class EpochInputs(Brief):
         The dropout keys.
     labels : int32, shape (samples,)
     probability : float
-        With which blends keep a spike.
+        The probability with which blends keep a spike.
     """
 
     parts: Any
@@ -50,7 +50,7 @@ class TrainingData:
         Of ``TRAINING_FILES``.
     layout : GridLayout
     task : Task
-        Of a network with one input population.
+        A task whose network has one input population.
 
     Attributes
     ----------

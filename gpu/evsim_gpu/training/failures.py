@@ -22,7 +22,7 @@ STOPS = ("", "overflow", "readout", "early spike term", "grazing", "loss", "grad
 
 
 class Failures:
-    """Finds out what went wrong in an epoch, and raises the error of it.
+    """Finds out what went wrong in an epoch, and raises the corresponding error.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Failures:
         """Raise the error that training batch by batch would have raised, if any."""
         reason, batch, failed = (int(word) for word in self.tally.status.get())
         wrong_value = int(self.tally.failures.get()[WRONG_VALUE])
-        if reason == 0 and wrong_value != NOTHING_FOUND:  # of the last step
+        if reason == 0 and wrong_value != NOTHING_FOUND:  # in the last step
             reason, batch, failed = STOPS.index("value"), self.tally.batches, wrong_value
         if reason:
             place = f"epoch {self.epoch}, batch {batch} of {self.tally.batches}"
@@ -67,7 +67,7 @@ class Failures:
         place: str,
         parameters: Sequence[TrainedParameter],
     ) -> Exception:
-        """Why training stopped at a batch, counted from 0; ``failed`` numbers what failed."""
+        """Why training stopped at a batch, counted from 0; ``failed`` numbers what failed there."""
         if reason == "loss":
             sample = batch * self.task.batch_size + failed
             loss = float(self.tally.losses.get()[sample])

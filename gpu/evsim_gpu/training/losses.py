@@ -39,7 +39,7 @@ def unsupported_loss(loss: Loss, network: Network) -> str | None:
 
 
 def loss_on_device(kernels: Kernels, layout: GridLayout, loss: Loss, batch: int) -> DeviceLoss:
-    """A loss of batches of at most ``batch`` samples."""
+    """A loss for batches of at most ``batch`` samples."""
     if isinstance(loss, CrossEntropy):
         return VoltageLoss(kernels, layout, loss, batch)
     return FirstSpikeLoss(kernels, layout, loss, batch)

@@ -249,7 +249,7 @@ def _synapse_counts(records: np.ndarray) -> np.ndarray:
 
 
 def _set_place(record: np.void, name: str, layout: GridLayout, network: CudaNetwork) -> None:
-    """Set which dense synapses or columns a parameter is of, and how they share its entries."""
+    """Set the dense synapses or columns of a parameter, and how they share its entries."""
     owner, kind = name.rsplit(".", 1)
     record["kind"] = KINDS.index(kind)
     shape = layout.network.parameters[name].shape

@@ -25,7 +25,7 @@ SUM_THREADS = 256  # threads of ``check_batch``, as in kernels/training/block_su
 
 
 class EpochTally:
-    """What the batches of an epoch add up to, on the device.
+    """The totals over the batches of an epoch, on the device.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class EpochTally:
     gradient_norms : float64, shape (trained parameters,)
         The sums of the norms of the gradients before clipping.
     rate_jump : reals, shape (units of all populations,)
-        That of the rate regularisers in the last batch.
+        The jump of the rate regularisers in the last batch.
     losses, correct : float64 and int32, shape (samples of the epoch,)
     smallest : uint64, shape (batches,)
         The smallest threshold excess of each batch, as an ordered integer.

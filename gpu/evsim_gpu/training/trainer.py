@@ -54,12 +54,12 @@ def trainer_for(task: Task, dt: float, precision: type[np.floating]) -> Resident
 
 
 class ResidentTrainer:
-    """Trains whole epochs on a GPU: an ``evsim.training.epoch_trainers.EpochTrainer``.
+    """Trains whole epochs on a GPU; an ``evsim.training.epoch_trainers.EpochTrainer``.
 
     Parameters
     ----------
     task : Task
-        One for which ``unsupported`` returns None.
+        A task for which ``unsupported`` returns None.
     dt : float
         The step of the grid in ms.
     precision : type
@@ -98,7 +98,7 @@ class ResidentTrainer:
         rates: Callable[[int], Mapping[str, float]],
         display: Progress,
     ) -> tuple[Tally, int]:
-        """Train one epoch; then the parameters on the host get the new values and states."""
+        """Train one epoch; afterwards the parameters on the host have the new values and states."""
         task = self.task
         augmented = self.data.augmented(epoch)
         samples = len(augmented)

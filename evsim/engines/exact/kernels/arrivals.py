@@ -34,7 +34,7 @@ class Arrivals(NamedTuple):
 
 @allocating
 def new_arrivals(size: int) -> Arrivals:
-    """Room for so many."""
+    """Scratch memory for ``size`` arrivals."""
     return Arrivals(
         np.empty(size), np.empty(size, np.int64), np.empty(size, np.int64),
         np.empty(buckets_for(size) + 2, np.int32),
@@ -43,9 +43,9 @@ def new_arrivals(size: int) -> Arrivals:
 
 @compiled
 def buckets_for(arrivals: int) -> int:
-    """How many buckets, equal parts of the trial, so many arrivals are sorted into.
+    """The number of buckets, equal parts of the trial, into which so many arrivals are sorted.
 
-    With two buckets for each arrival, most need not be moved within their bucket.
+    With two buckets per arrival, most arrivals need not be moved within their bucket.
     """
     return 2 * arrivals
 
@@ -61,7 +61,7 @@ def possible_arrivals(unit: int, trial: Trial) -> int:
 
 @compiled
 def largest_arrival_count(first: int, last: int, trial: Trial) -> int:
-    """The largest number of spikes that are sent to one of the units first to last - 1."""
+    """The largest number of spikes that are sent to any of the units first to last - 1."""
     largest = 0
     for unit in range(first, last):
         if is_stopped():
@@ -81,7 +81,7 @@ def with_room(arrivals: Arrivals, needed: int) -> Arrivals:
 
 @compiled
 def copy_arrival(source: Arrivals, i: int, target: Arrivals, k: int) -> None:
-    """Put arrival i of one memory at place k of another, or of the same."""
+    """Copy arrival i of one memory to place k of another, or of the same."""
     target.time[k] = source.time[i]
     target.synapse[k] = source.synapse[i]
     target.spike[k] = source.spike[i]
@@ -89,7 +89,7 @@ def copy_arrival(source: Arrivals, i: int, target: Arrivals, k: int) -> None:
 
 @compiled
 def collect_arrivals(unit: int, trial: Trial, arrivals: Arrivals) -> int:
-    """Fill the scratch memory with all arrivals within the trial, unsorted; their number."""
+    """Fill the scratch memory with all arrivals within the trial, unsorted; return their number."""
     n = 0
     for index in range(trial.incoming[unit], trial.incoming[unit + 1]):
         source = trial.synapses[index].source
@@ -110,9 +110,9 @@ def collect_arrivals(unit: int, trial: Trial, arrivals: Arrivals) -> int:
 
 @compiled
 def collect_in_buckets(unit: int, trial: Trial, arrivals: Arrivals, buckets: int) -> int:
-    """As ``collect_arrivals``, but by time as far as buckets tell; in each the order is the same.
+    """Like ``collect_arrivals``, but sorted by bucket; within each bucket the order is the same.
 
-    Two passes over all spikes, one to count and one to write, so that nothing is moved.
+    Makes two passes over all spikes, one to count and one to write, so that nothing is moved.
     """
     place = arrivals.place
     place[: buckets + 2] = 0
@@ -134,7 +134,7 @@ def collect_in_buckets(unit: int, trial: Trial, arrivals: Arrivals, buckets: int
 
 @compiled
 def pass_spikes(unit: int, trial: Trial, arrivals: Arrivals, buckets: int, writes: bool) -> None:
-    """Count the arrivals of each bucket, one place ahead, or write them from its place on."""
+    """Count the arrivals of each bucket, one place ahead, or write them to the bucket."""
     place = arrivals.place
     scale = buckets / trial.duration
     for index in range(trial.incoming[unit], trial.incoming[unit + 1]):
@@ -166,7 +166,7 @@ def pass_spikes(unit: int, trial: Trial, arrivals: Arrivals, buckets: int, write
 def put_in_order(arrivals: Arrivals, n: int) -> None:
     """Sort the first n arrivals by time; equal times stay in the order of synapses and spikes.
 
-    They have been collected in that order, and most of them nearly by time.
+    They were collected in that order, which is nearly the order of time for most of them.
     """
     if not insertion_sort(arrivals, n):
         heap_sort(arrivals.time, arrivals.synapse, arrivals.spike, 0, n)
@@ -174,7 +174,7 @@ def put_in_order(arrivals: Arrivals, n: int) -> None:
 
 @compiled
 def insertion_sort(arrivals: Arrivals, n: int) -> bool:
-    """Sort by insertion; false if that takes too many steps, as for many unordered arrivals."""
+    """Sort by insertion; false if it takes too many steps, as with many unordered arrivals."""
     allowed = 64 * n
     for i in range(1, n):
         if is_stopped_at(i):
@@ -200,9 +200,9 @@ def insertion_sort(arrivals: Arrivals, n: int) -> bool:
 def arrivals_at(unit: int, trial: Trial, arrivals: Arrivals, cached: int, n: int) -> int:
     """Put all arrivals at a unit within the trial, sorted by time, into the scratch memory.
 
-    The memory is large enough.  Returns how many arrivals there are.  The memory still has the
-    ``n`` arrivals of the unit ``cached`` (-1 for none).  If both units receive the same spikes at
-    the same times, only the synapses are changed.  After a stop the memory is not valid: check
+    The memory must be large enough.  Returns the number of arrivals.  On entry the memory contains
+    the ``n`` arrivals of the unit ``cached`` (-1 for none).  If both units receive the same spikes
+    at the same times, only the synapses are changed.  After a stop the memory is not valid: check
     ``is_stopped``.
     """
     if is_stopped():  # the memory may be too small then
@@ -219,7 +219,7 @@ def arrivals_at(unit: int, trial: Trial, arrivals: Arrivals, cached: int, n: int
 
 @compiled
 def sorted_arrivals(unit: int, trial: Trial, arrivals: Arrivals, possible: int) -> int:
-    """As ``arrivals_at``, whatever the memory has; ``possible`` is ``possible_arrivals``."""
+    """Like ``arrivals_at`` with nothing cached; ``possible`` is ``possible_arrivals``."""
     if possible <= INSERTION_SORT_UP_TO:
         n = collect_arrivals(unit, trial, arrivals)
     else:
@@ -230,9 +230,9 @@ def sorted_arrivals(unit: int, trial: Trial, arrivals: Arrivals, possible: int) 
 
 @compiled
 def merge_readings(arrivals: Arrivals, n: int, moments: np.ndarray) -> int:
-    """Merge readings at ascending moments into sorted arrivals; how many there are together.
+    """Merge readings at ascending moments into sorted arrivals; return the number of both together.
 
-    A reading has its number among the moments in place of a spike.  There is room for all.
+    A reading has its index among the moments in place of a spike.  There must be room for all.
     """
     total = n + moments.size
     i, m = n - 1, moments.size - 1

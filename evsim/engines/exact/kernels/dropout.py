@@ -1,4 +1,4 @@
-"""Which spikes dropout takes, for compiled loops: the hash of ``evsim.network.dropout``."""
+"""Which spikes are dropped, for compiled loops: the hash of ``evsim.network.dropout``."""
 
 from __future__ import annotations
 

@@ -2,9 +2,10 @@
 
     emission, reading of the voltage, arrivals, end of a refractory period
 
-So the voltage at an emission rises as it did before any arrival of that instant, all arrivals of
-one instant are added up before the next threshold crossing is sought, and what arrives at the very
-end of a refractory period still belongs to it.  Going backwards the order is the reverse.
+Therefore the slope of the voltage at an emission is its slope before any arrival of that instant,
+all arrivals of one instant are added up before the next threshold crossing is sought, and a spike
+that arrives exactly at the end of a refractory period still belongs to the period.  Backwards in
+time the order is reversed.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ EMISSION = 0
 READING = 1
 ARRIVAL = 2
 RELEASE = 3  # the end of a refractory period
-"""Kinds of events in their order at one instant."""
+"""Kinds of events, in their order at one instant."""
 
 
 @compiled
 def next_event(
     emission: float, reading: float, arrival: float, release: float
 ) -> tuple[float, int]:
-    """Time and kind of the earliest of four events, each given by its time, infinity for none."""
+    """Time and kind of the earliest of four events; the time infinity means no event."""
     time = min(emission, reading, arrival, release)
     if emission == time:
         return time, EMISSION

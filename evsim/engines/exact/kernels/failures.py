@@ -12,9 +12,9 @@ from evsim._compile.decorators import compiled, record
 class Status(IntEnum):
     """Why a loop stopped."""
 
-    DONE = 0  # it came to its end
-    STOPPED = 1  # it was told to stop, see ``evsim._compile.stop_polls``
-    TOO_FAST = 2  # a unit spikes again before time, in float64, has moved on
+    DONE = 0  # it reached its end
+    STOPPED = 1  # a stop was requested, see ``evsim._compile.stop_polls``
+    TOO_FAST = 2  # a unit spikes again before the time, in float64, has increased
     NO_CROSSING = 3  # Newton's iteration for a threshold crossing did not end
     GRAZING = 4  # I - threshold rounds to 0 or below at an emission; its gradient is unbounded
     OVERFLOW = 5  # a current is no longer finite
@@ -35,13 +35,13 @@ FAILURE = record(
 
 
 def new_failure() -> np.ndarray:
-    """A record, (1,), for a loop to write to: nothing has failed yet."""
+    """A record, (1,), to which a loop writes its failure; nothing has failed yet."""
     return np.zeros(1, FAILURE)
 
 
 @compiled
 def fail(failure: np.ndarray, status: int, time: float, unit: int) -> None:
-    """Say that a unit has failed at a time; ``failure`` is one record."""
+    """Record that a unit failed at a time; ``failure`` is one record."""
     failure.status = status
     failure.time = time
     failure.unit = unit

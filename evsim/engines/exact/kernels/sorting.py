@@ -8,12 +8,12 @@ from evsim._compile.decorators import allocating, compiled
 from evsim._compile.stop_polls import is_stopped, is_stopped_at
 
 PART = 2**16
-"""How many numbers are sorted between two checks for a stop."""
+"""The number of entries that are sorted between two checks for a stop."""
 
 
 @allocating
 def stable_order(keys: np.ndarray) -> np.ndarray:
-    """Where the keys lie in ascending order, equal ones as they stand; nothing after a stop."""
+    """The indices that sort the keys; equal keys keep their order.  Empty after a stop."""
     n = keys.size
     if n <= PART:
         return np.argsort(keys, kind="mergesort")
@@ -61,7 +61,7 @@ def heap_sort(
 ) -> None:
     """Sort rows first to last - 1 of three arrays by time, then by the second, then by the third.
 
-    In place, in a number of steps that does not depend on the order before.
+    Sorts in place; the number of steps does not depend on the initial order.
     """
     n = last - first
     for place in range(n // 2 - 1, -1, -1):
@@ -90,7 +90,7 @@ def sift_down(
     row_second: float,
     row_third: float,
 ) -> None:
-    """Put a row into the heap of n rows that begins at ``first``, from a free place down."""
+    """Put a row into the heap of n rows that begins at ``first``, from a free place downwards."""
     while True:
         child = 2 * place + 1
         if child >= n:

@@ -1,7 +1,7 @@
 """The memory layout of networks and spikes for the loops.
 
-Units of all populations, synapses and spikes are numbered through, and all values of one of them
-make one record of an array.  The spikes of one unit in one sample lie one after the other in the
+Units (of all populations), synapses and spikes are each numbered consecutively, and all values of
+one of them form one record of an array.  The spikes of one unit in one sample are contiguous in the
 spike buffer, sorted by time: ``start[unit]`` is the first and ``count[unit]`` their number.
 """
 
@@ -21,21 +21,21 @@ UNIT = record(
     [
         ("tau_mem", np.float64),  # ms
         ("tau_syn", np.float64),  # ms
-        ("threshold", np.float64),  # from rest, as all voltages
+        ("threshold", np.float64),  # measured from rest, like all voltages
         ("reset", np.float64),
         ("start", np.float64),  # V at the beginning of the trial
         ("refractory", np.float64),  # ms
-        ("highest_response", np.float64),  # V/I of the highest V that a current alone makes
+        ("highest_response", np.float64),  # V/I of the highest V that one current produces
         ("drop_rate", np.float64),  # probability that a spike reaches no synapse
         ("rate_jump", np.float64),  # subtracted from lambda_V- at each of its spikes
-        ("shortest_blocks", np.float64),  # ms that two blocks of spikes take, or it runs away
+        ("shortest_blocks", np.float64),  # ms that two blocks of spikes must take; see ``runaway``
         ("arrival_group", np.int64),  # units of a group receive the same spikes at the same times
         ("is_lif", np.bool_),
-        ("start_is_given", np.bool_),  # V starts elsewhere than at rest: start has a gradient
+        ("start_is_given", np.bool_),  # V does not start at rest, so start has a gradient
     ],
     align=True,
 )
-"""A unit: its parameters, NaN where its kind has none, and what a run adds to them."""
+"""A unit: its parameters, NaN for those that its kind lacks, and what a run adds to them."""
 
 SYNAPSE = record(
     [
@@ -52,7 +52,7 @@ SPIKE = record(
     [
         ("time", np.float64),  # ms
         ("threshold_excess", np.float64),  # I - threshold at the emission; infinity for inputs
-        ("release_current", np.float64),  # I when V moves again; 0 if after the trial
+        ("release_current", np.float64),  # I when V moves again; 0 if that is after the trial
         ("is_dropped", np.bool_),  # reaches none of its synapses
     ],
     align=True,
@@ -73,8 +73,8 @@ def write_emission(
 ) -> bool:
     """Write a unit's emission, the ``number``-th of its sample, to a place of the buffer.
 
-    ``current`` is I there.  ``key`` decides whether the spike is dropped.  Returns whether a
-    refractory period follows; then I at its end is still missing.
+    ``current`` is I at the emission.  ``key`` decides whether the spike is dropped.  Returns
+    whether a refractory period follows; then I at its end is still missing.
     """
     is_refractory = is_refractory_after(time, units[unit].refractory)
     spikes[spike].time = time

@@ -12,8 +12,8 @@ from evsim._compile.decorators import allocating, compiled
 class Batch(NamedTuple):
     """A network and all spikes of some samples.
 
-    In sample b unit u has ``counts[b, u]`` spikes, ``spikes[starts[b, u]]`` and those behind it, in
-    the order of time.  The synapses of unit u are ``synapses[incoming[u]:incoming[u + 1]]``.
+    In sample b unit u has ``counts[b, u]`` spikes, from ``spikes[starts[b, u]]`` on, in order of
+    time.  The synapses to unit u are ``synapses[incoming[u]:incoming[u + 1]]``.
     """
 
     units: np.ndarray
@@ -48,7 +48,7 @@ def trial_of(batch: Batch, sample: int) -> Trial:
 
 @allocating
 def with_spikes(trial: Trial, spikes: np.ndarray) -> Trial:
-    """The same with a larger buffer of spikes."""
+    """The same trial with a larger buffer of spikes."""
     return Trial(
         trial.units, trial.synapses, trial.incoming, trial.duration, spikes, trial.starts,
         trial.counts,

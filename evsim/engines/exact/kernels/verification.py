@@ -1,8 +1,8 @@
 """Whether the spikes of a run follow from the arrivals at each unit.
 
-A check of the engine that uses the spikes only, and nothing computed on the way: V at each emission
-is the sum of the responses to all arrivals since V last began to move, each in closed form.  The
-sum of their magnitudes says how large the rounding error may be.
+This check of the engine uses only the spikes, and no intermediate results: V at each emission is
+the sum of the responses to all arrivals since V last began to move, each in closed form.  The sum
+of their magnitudes says how large the rounding error may be.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ FINDING = record(
         ("unit", np.int64),  # among the units of all populations
         ("sample", np.int64),
         ("found", np.float64),  # V or another number
-        ("expected", np.float64),  # what it should be or stay below
+        ("expected", np.float64),  # what it should equal or stay below
     ]
 )
 """The first fault of some samples."""
@@ -62,7 +62,7 @@ STATE = record(
         ("current", np.float64),
         ("voltage_size", np.float64),  # the same of all weights' magnitudes
         ("current_size", np.float64),
-        ("voltage_error", np.float64),  # the rounding error so far, at most
+        ("voltage_error", np.float64),  # bound on the rounding error so far
         ("current_error", np.float64),
     ]
 )
@@ -94,7 +94,7 @@ def advance(
 
 @compiled
 def voltage_allowed(states: np.ndarray, threshold: float, tau_mem: float, tau_syn: float) -> float:
-    """The error of V that is allowed."""
+    """The allowed error of V."""
     state = states[0]
     size = state.voltage_size + abs(threshold)
     of_time = np.spacing(state.time) * (size + state.current_size) / min(tau_mem, tau_syn)
@@ -103,7 +103,7 @@ def voltage_allowed(states: np.ndarray, threshold: float, tau_mem: float, tau_sy
 
 @compiled
 def current_allowed(states: np.ndarray, threshold: float, tau_syn: float) -> float:
-    """The error of I that is allowed."""
+    """The allowed error of I."""
     state = states[0]
     of_time = np.spacing(state.time) * state.current_size / tau_syn
     return ULPS * (state.current_error + EPSILON * (state.current_size + abs(threshold)) + of_time)
@@ -122,9 +122,10 @@ def voltage_by_responses(
     tau_mem: float,
     tau_syn: float,
 ) -> float:
-    """V at a time, of a unit that began to move with a voltage and a current.
+    """V at a time, for a unit that began to move with a voltage and a current.
 
-    The sum of what is left of them and of the responses to arrivals ``first`` to ``last - 1``.
+    It is the sum of what remains of these and of the responses to arrivals ``first`` to
+    ``last - 1``.
     """
     decay_mem, _, coupling = decays_and_convolution(time - begin, tau_mem, tau_syn)
     voltage = voltage * decay_mem + current * (coupling / tau_mem)
@@ -153,7 +154,7 @@ def peak_before(
 
 @compiled
 def report(finding: np.ndarray, found: float, expected: float) -> None:
-    """Say what has been compared last."""
+    """Record the two numbers that were compared last."""
     finding.found = found
     finding.expected = expected
 
@@ -162,7 +163,7 @@ def report(finding: np.ndarray, found: float, expected: float) -> None:
 def verify_unit(
     unit: int, trial: Trial, arrivals: Arrivals, n: int, states: np.ndarray, finding: np.ndarray
 ) -> int:
-    """The fault of the spikes of a LIF unit, if there is one; ``finding`` gets time and numbers."""
+    """The fault of the spikes of a LIF unit, if any; ``finding`` receives the time and numbers."""
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     threshold, highest = trial.units[unit].threshold, trial.units[unit].highest_response
     state = states[0]
@@ -235,7 +236,7 @@ def verify_unit(
 
 @entry_point
 def verify_samples(first: int, last: int, batch: Batch, findings: np.ndarray) -> int:
-    """How many arrivals the samples have; ``findings`` (1,) gets the first fault, if any."""
+    """The number of arrivals in the samples; ``findings`` (1,) receives the first fault, if any."""
     arrivals, states = new_arrivals(64), np.empty(1, STATE)
     total = 0
     for sample in range(first, last):

@@ -32,7 +32,7 @@ struct VoltageGradients {
     double &threshold, &reset;
 };
 
-// Adds what the step from n to n + 1 contributes to the gradients with respect to the time
+// Adds the contribution of the step from n to n + 1 to the gradients with respect to the time
 // constants.  `adjoint` is that at n + 1, `state` is (V, I) at n, and `slopes` is the unit's row of
 // GridLayout.time_constant_slopes.  While V is held, lambda_V is 0.
 __device__ inline void add_time_constant_gradients(const Unit &unit, const Adjoint &adjoint,
@@ -49,16 +49,16 @@ __device__ inline void move_back(const Unit &unit, Adjoint &adjoint) {
 }
 
 // The part of S_k that comes from V starting to move again at the reset, with the current and
-// lambda_V there (D Table 1).  Adds what the reset itself sees of that.
+// lambda_V there (D Table 1).  Also adds the contribution to the gradient of the reset.
 __device__ inline real restart_gradient(
     const Unit &unit, real current, real lambda_v, double &reset_gradient) {
     reset_gradient -= unit.tau_mem * lambda_v;
     return (current - unit.reset) * lambda_v;
 }
 
-// Applies what happens at grid point n, in time order after the arrivals there: the sources and the
-// end of a refractory period.  `current` is the column's, as the forward loop left it.  Returns the
-// part of lambda_V that arrivals at n do not see, see `add_sources`.
+// Applies the events at grid point n that come after the arrivals there in time order: the sources
+// and the end of a refractory period.  `current` is the column's, as the forward loop left it.
+// Returns the part of lambda_V that does not apply to arrivals at n, see `add_sources`.
 __device__ inline real apply_after_arrivals(const AdjointSources &sources, const Unit &unit,
     int sample, int column, int columns, int n, index_t moment, const real *current,
     const VoltageGradients &gradients, Adjoint &adjoint) {

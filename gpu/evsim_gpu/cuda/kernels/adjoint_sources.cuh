@@ -46,8 +46,8 @@ struct Adjoint {
 };
 
 // Adds the sources at grid point n.  `moment` is the last of the sample's moments that the loop has
-// not passed yet.  Returns the part of them that arrivals at n do not see: at a peak they see only
-// their share of the jump of lambda_V.  Earlier events see all of it.
+// not passed yet.  Returns the part of them that does not apply to arrivals at n: at a peak only
+// their share of the jump of lambda_V applies to these.  All of it applies to earlier events.
 __device__ inline real add_sources(const AdjointSources &sources, const Unit &unit, int sample,
     int column, int n, index_t moment, Adjoint &adjoint) {
     const int column_read = column - sources.first;

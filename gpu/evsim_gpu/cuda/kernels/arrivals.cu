@@ -1,9 +1,9 @@
-// The arrivals of spikes that are already known, added to the currents of a component.
+// Adds the arrivals of spikes that are already known to the currents of a component.
 #include "grid.cuh"
 #include "source_spikes.cuh"
 
 // A warp adds the arrivals at 32 target units of a sample during a window of steps.  The window is
-// in shared memory, where each lane has the entries of one target unit, in a bank of its own.  The
+// in shared memory, where each lane has the entries of one target unit in a separate bank.  The
 // sums continue those of earlier connections: terms are added by connection, source unit and time.
 template <class Source>
 __device__ void add_arrivals(const Source &spikes, int steps, int columns, int source_units,
@@ -47,7 +47,7 @@ __device__ void add_arrivals(const Source &spikes, int steps, int columns, int s
             column[static_cast<index_t>(n) * columns] = window[n * 32 + lane];
 }
 
-// `is_first` says that the sums begin here and not with what `current` holds.
+// If `is_first`, the sums begin here; otherwise they begin with the content of `current`.
 extern "C" __global__ void __launch_bounds__(32) add_arrivals_of_inputs(int steps, int columns,
     int source_units, int target_column, int target_units, index_t first_synapse,
     const real *__restrict__ weights, const int *__restrict__ delays, int window_steps,

@@ -1,13 +1,13 @@
 // The backward time loop of a component: from its sources to lambda_V and lambda_I.
 //
-// On entry `adjoint` has S_k at the entry of each emission, see spike_time_gradients.cu.  On return
-// it has lambda_V and lambda_I right after each grid point, in time order, as arrivals there see
-// them.
+// On entry `adjoint` contains S_k at the entry of each emission, see spike_time_gradients.cu.  On
+// return it contains lambda_V and lambda_I right after each grid point, in time order, as they
+// apply to arrivals there.
 #include "adjoint.cuh"
 #include "connections.cuh"
 #include "grid.cuh"
 
-// Units without connections among each other, one thread per unit and sample.
+// Units not connected to each other, one thread per unit and sample.
 extern "C" __global__ void __launch_bounds__(128) adjoint_layer(int samples, int steps, int columns,
     int units_of_all, const real *__restrict__ coefficients, const int *__restrict__ refractory,
     const int *unit_of_column, const real *rate_jump, real limit, int spikes,
@@ -69,8 +69,8 @@ struct AdjointCell {
 };
 static_assert(sizeof(AdjointCell) == (sizeof(real) == 4 ? 20 : 40), "see cuda/launching.py");
 
-// What the internal connections add to S_k of the emission of a column at step n: the sum of w
-// (lambda_V - lambda_I) over its arrivals.  The lanes of a warp share the targets.
+// The contribution of the internal connections to S_k of the emission of a column at step n: the
+// sum of w (lambda_V - lambda_I) over its arrivals.  The lanes of a warp share the targets.
 __device__ inline real sum_over_internal_arrivals(int n, int steps, int columns, int column,
     int connections, const index_t *connection_table, const real *__restrict__ weights,
     const int *__restrict__ delays, const real2 *row) {
@@ -93,7 +93,7 @@ __device__ inline real sum_over_internal_arrivals(int n, int steps, int columns,
     return sum_of_warp(sum);
 }
 
-// Units with connections among each other, one block per sample.  All units store their adjoints at
+// Units connected to each other, one block per sample.  All units store their adjoints at
 // a step before any emission there is pulled back, because arrivals without delay read them.
 extern "C" __global__ void __launch_bounds__(1024) adjoint_recurrent(int steps, int columns,
     int units_of_all, const real *__restrict__ coefficients, const int *__restrict__ refractory,

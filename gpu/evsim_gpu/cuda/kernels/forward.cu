@@ -1,13 +1,13 @@
 // The forward time loop of a component: from the currents of arrivals to emissions.
 //
-// On entry `current` holds the arrivals at each step.  On return its entry at an emission is the
+// On entry `current` contains the arrivals at each step.  On return its entry at an emission is the
 // threshold excess there, and its entry at the end of a refractory period is I there.
 #include "connections.cuh"
 #include "dropout.cuh"
 #include "grid.cuh"
 #include "neuron.cuh"
 
-// Units without connections among each other, one thread per unit and sample.
+// Units not connected to each other, one thread per unit and sample.
 extern "C" __global__ void __launch_bounds__(128)
     integrate_layer(int samples, int steps, int columns, int first_column, int columns_of_all,
         const real *__restrict__ coefficients, const int *__restrict__ refractory,
@@ -98,8 +98,8 @@ __device__ inline void add_internal_arrivals(int n, int steps, int columns, int 
     }
 }
 
-// Units with connections among each other, one block per sample.  Each thread has some columns, and
-// only that thread adds to their currents.  On entry `emitted` and `delivered` are 0.
+// Units connected to each other, one block per sample.  Each thread has some columns, and only that
+// thread adds to their currents.  On entry `emitted` and `delivered` must be 0.
 extern "C" __global__ void __launch_bounds__(1024)
     integrate_recurrent(int steps, int columns, int first_column, int columns_of_all,
         const real *__restrict__ coefficients, const int *__restrict__ refractory,
@@ -109,7 +109,7 @@ extern "C" __global__ void __launch_bounds__(1024)
         uint64 *overflow) {
     DYNAMIC_SHARED(Cell, cells);
     const int words_per_step = (columns + 31) / 32;
-    // Two sets, used in turn: the next step may write one while the other is still read.
+    // Two sets, used in turn, because the next step may write one while the other is still read.
     unsigned *const masks = reinterpret_cast<unsigned *>(cells + columns);
     const int sample = static_cast<int>(blockIdx.x);
     const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);

@@ -23,7 +23,7 @@ typedef unsigned long long uint64;
 
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
-// What a minimum starts with, and so what remains if nothing was found.
+// The initial value of a minimum, which remains if nothing was found.
 [[maybe_unused]] constexpr uint64 NOTHING_FOUND = ~0ull;
 
 __device__ inline bool is_finite(real value) {
@@ -36,7 +36,7 @@ __device__ inline index_t thread_of_grid() {
 
 // -- layout of arrays -------------------------------------------------------------------------
 
-// How many words hold the emissions of one unit in one sample.
+// The number of words that contain the emissions of one unit in one sample.
 __device__ inline int word_count(int steps) {
     return steps / 32 + 1;
 }

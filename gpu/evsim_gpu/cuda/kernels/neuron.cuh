@@ -30,7 +30,7 @@ __device__ inline real voltage_after_step(const Unit &unit, const Neuron &neuron
     return unit.decay_mem * neuron.v + unit.rise * neuron.i;
 }
 
-// The value that stands for I - threshold at a crossing within the step: I before the step minus V
+// The value that replaces I - threshold at a crossing within the step: I before the step minus V
 // after it.
 __device__ inline real threshold_excess_over_step(const Neuron &before, real voltage_after) {
     return before.i - voltage_after;

@@ -1,9 +1,9 @@
-// Readouts of V and I, for units whose arrivals and emissions are known: V and I are computed again
+// Readouts of V and I for units whose arrivals and emissions are known; V and I are computed again
 // from these, step by step.
 #include "grid.cuh"
 #include "neuron.cuh"
 
-// One unit in one sample.  `current` has its arrivals only; `emitted` is read only if the unit
+// One unit in one sample.  `current` contains only its arrivals; `emitted` is read only if the unit
 // spikes.
 struct Trial {
     int steps, columns;
@@ -50,7 +50,7 @@ extern "C" __global__ void __launch_bounds__(128) write_states(int samples, int 
 
 // The weighted mean of MeanForm in evsim_gpu: sum_n f_n (P V_n + R I_n) + g_n (Q V_n + U I_n),
 // without the steps over which V is held.
-// `form` has P, Q, R and U, each of `width` units.
+// `form` contains P, Q, R and U, each of `width` units.
 extern "C" __global__ void __launch_bounds__(128) read_means(int samples, int steps, int columns,
     int first, int width, const real *__restrict__ coefficients, const int *__restrict__ refractory,
     const real *current, const unsigned *emitted, int spikes, const real *f, const real *g,
@@ -74,7 +74,7 @@ extern "C" __global__ void __launch_bounds__(128) read_means(int samples, int st
 
 // The share of lambda_V's jump at a peak that acts on the times of arrivals at its grid point, from
 // V there and from I before and after these arrivals: V'-/(V'- - V'+) where they end a rise, 1
-// where V rises beyond them, and 0 where it has ceased to rise before them.
+// where V still rises after them, and 0 where it has stopped rising before them.
 __device__ inline real peak_share(real voltage, real current_before, real current_after) {
     const real rise = current_before - voltage, fall = voltage - current_after;
     if (fall < 0) return 1;

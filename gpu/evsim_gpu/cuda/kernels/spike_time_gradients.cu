@@ -1,6 +1,6 @@
-// S_k, the gradient of the loss with respect to the time of spike k, in parts: what the loss adds
-// directly, and the arrivals of the spike (D Table 1; D is Mészáros, Knight and Nowotny, delay
-// learning with EventProp).
+// S_k, the gradient of the loss with respect to the time of spike k, in parts: the direct
+// contribution of the loss, and that of the spike's arrivals (D Table 1; D is Mészáros, Knight and
+// Nowotny, delay learning with EventProp).
 //
 // S_k of an emission is accumulated in .x of the adjoint array, at the emission's entry, until the
 // backward time loop of its component replaces it by the adjoints.

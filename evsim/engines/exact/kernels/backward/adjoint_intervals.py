@@ -1,9 +1,9 @@
-"""The adjoints of a unit between its jumps, from which they are known at any time.
+"""The intervals between the jumps of a unit's adjoints, which give the adjoints at any time.
 
-Backwards, lambda_V and lambda_I of a unit jump where it emits, where a refractory period ends and
-where its voltage is read, and follow a closed form in between: arrivals do not change them.  So a
-few intervals give both at any time, and arrivals can be pulled back in any order.  Their difference
-is a third adjoint, see ``lif``; it jumps by as much as lambda_V does.
+Backwards in time, lambda_V and lambda_I of a unit jump where it emits, where a refractory period
+ends and where its voltage is read.  In between they follow a closed form: arrivals do not change
+them.  Therefore a few intervals give both at any time, and arrivals can be pulled back in any
+order.  Their difference is a third adjoint, see ``lif``; it jumps by as much as lambda_V does.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from evsim.equations.lif import (
 
 ADJOINT_INTERVAL = record(
     [
-        ("begin", np.float64),  # the first time at which an arrival belongs to it; -inf if open
+        ("begin", np.float64),  # the earliest time of an arrival that belongs to it; -inf if open
         ("end", np.float64),
-        ("lambda_v", np.float64),  # at the end, after the jumps there, backwards
+        ("lambda_v", np.float64),  # at the end, after (backwards) the jumps there
         ("lambda_i", np.float64),
         ("difference", np.float64),
         ("voltage_cotangent", np.float64),  # dF/dV over the weighting; 0 in a refractory period
-        ("restart", np.float64),  # of a refractory period: ``restart_gradient`` at its end
+        ("restart", np.float64),  # ``restart_gradient`` at the end of a refractory period
     ],
     align=True,
 )
@@ -68,7 +68,7 @@ def open_interval(
     difference: float,
     voltage_cotangent: float,
 ) -> None:
-    """Begin interval k, backwards, at its end."""
+    """Begin interval k at its end, as time runs backwards."""
     intervals[k].begin = -inf
     intervals[k].end = end
     intervals[k].lambda_v = lambda_v
@@ -96,7 +96,7 @@ def adjoints_at(
 
 @compiled
 def interval_at(time: float, intervals: np.ndarray, k: int, last: int) -> int:
-    """The interval, from k to ``last``, which is open, that an arrival belongs to."""
+    """The interval, among k to ``last`` (which is open), to which an arrival belongs."""
     if time >= intervals[k].begin:
         return k
     step = 1
@@ -111,7 +111,7 @@ def interval_at(time: float, intervals: np.ndarray, k: int, last: int) -> int:
 
 @compiled
 def interval_from_open(time: float, intervals: np.ndarray, k: int, first: int) -> int:
-    """The interval, from k, which is open, back to ``first``, that an arrival belongs to."""
+    """The interval, among k (which is open) back to ``first``, to which an arrival belongs."""
     step = 1
     while step > 0:
         further = max(k - step, first)
@@ -134,10 +134,10 @@ def pull_back_moment(
     k: int,
     gradients: Gradients,
 ) -> int:
-    """Make lambda_V jump where the voltage is read; returns the interval that is open then.
+    """Make lambda_V jump where the voltage is read; return the interval that is then open.
 
-    lambda_V does not jump at the beginning of the trial, where the start is read, nor where V is
-    the reset after an emission, up to the end ``free_at`` of its refractory period.
+    lambda_V does not jump at the beginning of the trial, where the start is read.  Nor does it jump
+    while V is at the reset after an emission, up to the end ``free_at`` of the refractory period.
     """
     if is_before_release(time, free_at):
         gradients.reset[unit] += cotangent
@@ -170,10 +170,10 @@ def pull_back_release(
     k: int,
     gradients: Gradients,
 ) -> int:
-    """Enter the refractory period after an emission from its end; returns the open interval.
+    """Enter the refractory period after an emission from its end; return the open interval.
 
-    In the period lambda_V is 0; what it was at the end is kept in ``restart_gradient``.  A mean
-    reads the reset there.  The trial may end within the period.
+    Within the period lambda_V is 0; its value at the end is kept in ``restart_gradient``.  A mean
+    reads the reset within the period.  The trial may end within the period.
     """
     time = trial.spikes[spike].time
     free_at = time + trial.units[unit].refractory
@@ -194,7 +194,7 @@ def pull_back_release(
 
 @compiled
 def restart(unit: int, spike: int, lambda_v: float, trial: Trial, gradients: Gradients) -> float:
-    """Where V starts to move again after an emission: adds to dL/dreset, and returns h_k."""
+    """Add to dL/dreset, and return h_k, as V starts to move again after an emission."""
     gradients.reset[unit] += voltage_gradient(lambda_v, trial.units[unit].tau_mem)
     drive = trial.spikes[spike].release_current - trial.units[unit].reset
     return restart_gradient(drive, lambda_v)
@@ -213,10 +213,10 @@ def pull_back_emission(
     gradients: Gradients,
     failure: np.ndarray,
 ) -> int:
-    """Make lambda_V jump at an emission; returns the interval that is open then.
+    """Make lambda_V jump at an emission; return the interval that is then open.
 
-    ``direct_gradient`` is S_k without ``restart_gradient``: through readout and synapses.  The
-    refractory period after the emission, if there is one, has been entered.
+    ``direct_gradient`` is S_k without ``restart_gradient``: the part through readout and synapses.
+    The refractory period after the emission, if there is one, has already been entered.
     """
     time, threshold_excess = trial.spikes[spike].time, trial.spikes[spike].threshold_excess
     rate_jump = trial.units[unit].rate_jump
@@ -256,12 +256,13 @@ def fill_intervals(
     gradients: Gradients,
     failure: np.ndarray,
 ) -> tuple[int, float]:
-    """All intervals of a unit: the number of the last, the earliest, and the sum of its lambda_V-.
+    """Fill all intervals of a unit.
 
-    The sum is over emissions and the phantom spike.  ``spike_time_gradient`` has S_k of the unit's
-    spikes through readout and synapses.  ``phantom`` is lambda_V at the end of the trial.  The
-    readout's dF/dV is ``voltage_cotangent`` times the weighting, and ``moment_cotangent`` at the
-    moments.
+    Returns the index of the last, which is the earliest in time, and the sum of the unit's
+    lambda_V- over emissions and the phantom spike.  ``spike_time_gradient`` contains S_k of the
+    unit's spikes through readout and synapses.  ``phantom`` is lambda_V at the end of the trial.
+    The readout's dF/dV is ``voltage_cotangent`` times the weighting, and ``moment_cotangent`` at
+    the moments.
     """
     k, total, m = 0, phantom, moments.size - 1
     open_interval(intervals, 0, trial.duration, phantom, 0.0, phantom, voltage_cotangent)
@@ -312,7 +313,7 @@ def add_start_gradient(
     last: int,
     gradients: Gradients,
 ) -> None:
-    """Add to dL/dstart what comes through V; ``last`` is the earliest interval of the unit."""
+    """Add the part through V to dL/dstart; ``last`` is the earliest interval of the unit."""
     if trial.units[unit].start_is_given:
         lambda_v, _, _ = adjoints_at(unit, 0.0, sources, trial, intervals, last)
         gradients.start[unit] += voltage_gradient(lambda_v, trial.units[unit].tau_mem)

@@ -13,8 +13,8 @@ from evsim._compile.decorators import allocating
 class SourceArrays(NamedTuple):
     """The sources of the adjoints of the units that are read together, as arrays.
 
-    These are the units of one population, or of the populations of a recurrent component.  Sources
-    that there are not are zeros or empty.
+    These are the units of one population, or of the populations of a recurrent component.  Arrays
+    of sources that do not exist are zero or empty.
 
     Parameters
     ----------
@@ -23,15 +23,15 @@ class SourceArrays(NamedTuple):
     voltage_cotangent : array, shape (batch, units of all populations)
         ``dF/dV = voltage_cotangent w(t)`` of each unit, per ms.
     peak_cotangent : array, shape (batch, units of all populations)
-        Of the largest V of LI units, and of LIF units that do not spike.
+        The cotangent of the largest V of LI units, and of LIF units that do not spike.
     phantom : array, shape (batch, units of all populations)
-        lambda_V at the end of the trial, of units with a phantom spike there.
+        lambda_V at the end of the trial for units with a phantom spike there.
     moments, moment_start : arrays, shapes (moments,) and (batch + 1,)
-        Times in ms, ascending inside each sample, at which voltages are read.
+        Times in ms, ascending within each sample, at which voltages are read.
     moment_cotangent : array, shape (moments, units that are read)
     first_read, last_read : int
-        The units that are read are ``first_read`` to ``last_read - 1``.  Between the populations of
-        a recurrent component there may be units of others, whose cotangents are 0.
+        The units that are read are ``first_read`` to ``last_read - 1``.  Units of other populations
+        may lie between those of a recurrent component; their cotangents are 0.
     limit : float
         The largest |lambda_V-| at an emission.
     """
@@ -55,19 +55,19 @@ class Sources(NamedTuple):
     Parameters
     ----------
     of_unit : array of int, shape (units of all populations,)
-        The group whose sources a unit has; for units that are not read, any.
+        The group whose sources apply to a unit; arbitrary for units that are not read.
     first_read, last_read : arrays, shape (groups,)
     rate, slope : arrays, shape (units of all populations,)
     voltage_cotangent, peak_cotangent, phantom : arrays, shape (batch, units of all populations)
     moments : array, shape (moments of all groups,)
     first_moment : array, shape (groups + 1,)
-        Where the moments of each group begin.
+        The place where the moments of each group begin.
     moment_start : array, shape (groups, batch + 1)
         Counted from the first moment of the group.
     moment_cotangent : array
-        Those of all groups, flat.
+        The cotangents of all groups, flattened.
     first_cotangent : array, shape (groups + 1,)
-        Where the cotangents of each group begin.
+        The place where the cotangents of each group begin.
     limit : float
     """
 
@@ -103,7 +103,7 @@ def sources_of_unit(unit: int, sources: Sources) -> SourceArrays:
 
 
 def joined(groups: list[SourceArrays], of_unit: np.ndarray) -> Sources:
-    """The sources of all units, of those of each group, which share the arrays of all units."""
+    """The sources of all units from those of each group; groups share the arrays of all units."""
     first = groups[0]
     if len(groups) == 1:
         flat_cotangent = first.moment_cotangent.ravel()
@@ -131,5 +131,5 @@ def joined(groups: list[SourceArrays], of_unit: np.ndarray) -> Sources:
 
 
 def _ends(sizes: list[int]) -> np.ndarray:
-    """Where arrays of these sizes, one after the other, begin and end, int64."""
+    """Where consecutive arrays of these sizes begin and end, int64."""
     return np.array([0, *accumulate(sizes)], np.int64)

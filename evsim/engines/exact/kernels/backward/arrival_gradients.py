@@ -1,8 +1,8 @@
 """Pulling arrivals back: the adjoints of the target at each arrival, and the gradients they give.
 
-Arrivals are collected, a few hundred at a time.  The adjoints at the end of each one's interval are
-looked up first, then those at all arrivals are computed in one loop over flat arrays, then they are
-added to the gradients.
+Arrivals are collected, a few hundred at a time.  First the adjoints at the end of each arrival's
+interval are looked up.  Then the adjoints at all arrivals are computed in one loop over flat arrays
+and added to the gradients.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def add_arrival_gradient(
     weight_gradient: np.ndarray,
     delay_gradient: np.ndarray,
 ) -> float:
-    """Add ``arrival_gradient`` to a synapse's weight and delay; returns the part of S_k."""
+    """Add ``arrival_gradient`` to a synapse's weight and delay; return its part of S_k."""
     of_weight, of_time = arrival_gradient(weight, lambda_i, difference, tau_syn)
     weight_gradient[synapse] += of_weight
     delay_gradient[synapse] += of_time
@@ -38,18 +38,18 @@ def add_arrival_gradient(
 
 
 GROUP_SIZE = 512
-"""How many arrivals are pulled back together; so many stay in the fastest cache."""
+"""The number of arrivals that are pulled back together; they fit into the fastest cache."""
 
 CELLS = 1024
-"""Equal parts of the trial in which intervals are listed; for units with more arrivals."""
+"""The number of equal parts of the trial; intervals are listed for units with more arrivals."""
 
 
 class ArrivalGroup(NamedTuple):
     """Arrivals that are pulled back together; each array has room for GROUP_SIZE.
 
-    At first ``elapsed`` is the time from the arrival to the end of its interval, in ms, and
-    lambda_V, lambda_I and their difference are those at the end; then the last two are those at
-    the arrival.  ``cells`` is for the search of intervals.
+    ``elapsed`` is the time from the arrival to the end of its interval, in ms.  At first lambda_V,
+    lambda_I and their difference are those at the end; later the last two are those at the arrival.
+    ``cells`` is used to search for intervals.
     """
 
     elapsed: np.ndarray
@@ -75,10 +75,10 @@ def new_group() -> ArrivalGroup:
 def list_intervals(
     cells: np.ndarray, duration: float, intervals: np.ndarray, first: int, last: int
 ) -> None:
-    """Divide the trial into equal cells, and list the latest interval that is in each of them.
+    """Divide the trial into equal cells, and list the latest interval in each of them.
 
-    An arrival in a cell belongs to that interval, or to one of those before it that reach into
-    the cell, too: there are few.
+    An arrival in a cell belongs to that interval, or to one of the few earlier ones that also reach
+    into the cell.
     """
     k, scale = first, CELLS / duration
     for cell in range(CELLS, -1, -1):
@@ -107,9 +107,9 @@ def put_in_group(
     intervals: np.ndarray,
     k: int,
 ) -> None:
-    """Put the adjoints at the end of an arrival's interval in place n of the group.
+    """Put the adjoints at the end of an arrival's interval into place n of the group.
 
-    If the readout has a dF/dV there, they are those at the arrival itself.
+    If the readout has a dF/dV there, the adjoints at the arrival itself are put there instead.
     """
     group.elapsed[n] = intervals[k].end - time
     group.lambda_v[n], group.lambda_i[n] = intervals[k].lambda_v, intervals[k].lambda_i
@@ -175,7 +175,7 @@ def empty_group(
 
 @compiled
 def sent_through(first: int, last: int, listed: np.ndarray, trial: Trial) -> int:
-    """How many spikes are sent through synapses, which are given as for ``pull_back_arrivals``."""
+    """The number of spikes sent through synapses that are given as for ``pull_back_arrivals``."""
     total = 0
     for place in range(first, last):
         synapse = listed[place] if listed.size > 0 else place
@@ -201,12 +201,12 @@ def pull_back_arrivals(
 ) -> int:
     """Pull arrivals at a unit back, synapse by synapse; the last of them stay in the group.
 
-    So the groups are full even if units have few arrivals.  The group has n arrivals, at units with
-    the same time constants; returns how many it has then.
+    This way the groups are full even if units have few arrivals.  On entry the group has n
+    arrivals, at units with the same time constants; the number afterwards is returned.
 
-    The synapses are ``first_synapse`` to ``last_synapse - 1``, or those that ``listed`` has there,
-    unless it is empty.  The unit's intervals are ``first_interval`` to ``last_interval``.  Arrivals
-    at the end of the trial have no effect.
+    The synapses are ``first_synapse`` to ``last_synapse - 1`` or, unless ``listed`` is empty, the
+    entries of ``listed`` at these places.  The unit's intervals are ``first_interval`` to
+    ``last_interval``.  Arrivals at the end of the trial have no effect.
     """
     # After the last jump both adjoints are 0, unless the readout has a dF/dV there.
     is_zero = (

@@ -10,8 +10,8 @@ import numpy as np
 class Gradients(NamedTuple):
     """Sums over samples: of weights and delays, each (synapses,), and of voltages, each (units,).
 
-    The voltages are those of a unit, measured from rest; that of the start is 0 where V starts at
-    rest.  ``limited`` (1,) counts the emissions at which lambda_V- was limited.
+    The voltages are the parameters of a unit, measured from rest; the gradient of the start is 0
+    where V starts at rest.  ``limited`` (1,) counts the emissions at which lambda_V- was limited.
     """
 
     weight: np.ndarray

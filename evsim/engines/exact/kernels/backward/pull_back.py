@@ -119,7 +119,7 @@ def new_scratch(needed: Needed) -> Scratch:
 
 @compiled
 def moments_of(first: int, sample: int, sources: SourceArrays) -> int:
-    """At how many moments of a sample the population that begins at unit ``first`` is read."""
+    """The number of moments of a sample at which the population from unit ``first`` on is read."""
     if sources.first_read != first:
         return 0
     return sources.moment_start[sample + 1] - sources.moment_start[sample]
@@ -168,7 +168,7 @@ def pull_back_layer(
     failure: np.ndarray,
 ) -> None:
     """Pull a feedforward component back to its arrivals."""
-    # Not by trial_of: that counts references to the arrays, which takes longer than a small layer.
+    # Without trial_of, which counts references to the arrays: this takes longer than a small layer.
     trial = Trial(
         batch.units, batch.synapses, batch.incoming, batch.duration, batch.spikes,
         batch.starts[sample], batch.counts[sample],
@@ -348,9 +348,9 @@ def pull_back_samples(
 ) -> None:
     """Add the samples' gradients, and complete S_k of every spike.
 
-    ``spike_time_gradient`` comes with the derivatives of the readout with respect to each spike's
-    time.  ``recurrent`` is that of ``simulate_samples``.  ``failures`` (1,) gets what stops the
-    loop.
+    On entry ``spike_time_gradient`` contains the derivatives of the readout with respect to each
+    spike's time.  ``recurrent`` is that of ``simulate_samples``.  ``failures`` (1,) receives what
+    stops the loop.
     """
     failure = failures[0]
     if recurrent is not None:
@@ -417,8 +417,8 @@ def pull_back_time_constants(
 ) -> None:
     """Add the samples' gradients of the wanted units' time constants, each (units,).
 
-    To be called after ``pull_back_samples``, which completes S_k of every spike: then all arrivals
-    at a unit and all its emissions are known, and each unit can be treated alone.
+    Call this after ``pull_back_samples``, which completes S_k of every spike.  Then all arrivals at
+    a unit and all its emissions are known, and each unit can be treated on its own.
     """
     arrivals = new_arrivals(64)
     trajectory = np.empty(64, SEGMENT)

@@ -1,9 +1,9 @@
 """Recurrent components, backwards: the events of ``forward.recurrent`` in reverse.
 
-S_k of an emission contains the adjoints of its targets where it arrives, which is later.  So
-emissions are pulled back in the reverse order of time: then those after an emission have been
-pulled back, and the intervals that its arrivals fall into are known.  Arrivals from units outside
-the component need no order and are pulled back at the end.
+S_k of an emission contains the adjoints of its targets at the times of its arrivals, which are
+later.  Therefore emissions are pulled back in reverse order of time: when an emission is pulled
+back, all later ones have been, and the intervals into which its arrivals fall are known.  Arrivals
+from units outside the component need no order and are pulled back at the end.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from evsim.equations.lif import adjoint_flow, is_refractory_after
 class Sent(NamedTuple):
     """Gradients of the synapses inside recurrent components, in the order of ``Components``.
 
-    And scratch memory for the time constants of the targets of a group of arrivals.
+    It also holds scratch memory for the time constants of the targets of a group of arrivals.
     """
 
     weight: np.ndarray
@@ -69,7 +69,7 @@ PROGRESS = record(
         ("tau_syn", np.float64),
     ]
 )
-"""How far a unit has been pulled back, beside what each arrival needs: so it lies together.
+"""How far a unit has been pulled back, stored together with what each arrival at it needs.
 
 ``free_at`` is -1 if no refractory period is left, or once it has been entered.
 """
@@ -84,7 +84,7 @@ class Progress(NamedTuple):
 
 @compiled
 def add_sent(sent: Sent, synapses: np.ndarray, gradients: Gradients) -> None:
-    """Add them to the gradients of all synapses."""
+    """Add the gradients in ``sent`` to those of all synapses."""
     for place in range(synapses.size):
         gradients.weight[synapses[place].index] += sent.weight[place]
         gradients.delay[synapses[place].index] += sent.delay[place]
@@ -111,7 +111,7 @@ def component_spikes(members: np.ndarray, trial: Trial) -> tuple[np.ndarray, np.
 
 @compiled
 def moments_read(sample: int, sources: SourceArrays, members: np.ndarray) -> int:
-    """At how many moments of a sample voltages of the component are read."""
+    """The number of moments of a sample at which voltages of the component are read."""
     for unit in members:
         if unit == sources.first_read:
             return sources.moment_start[sample + 1] - sources.moment_start[sample]
@@ -140,7 +140,7 @@ def open_last_intervals(
     intervals: np.ndarray,
     gradients: Gradients,
 ) -> Progress:
-    """Open the interval of each unit at the end of the trial, where only phantom spikes are."""
+    """Open the interval of each unit at the end of the trial, where only phantom spikes occur."""
     progress = Progress(intervals, np.empty(trial.starts.size, PROGRESS))
     of_units = progress.units
     for unit in range(of_units.size):
@@ -179,7 +179,7 @@ def pull_back_component(
 ) -> None:
     """Pull the adjoints of a component's emissions back to its arrivals.
 
-    ``intervals`` has room for those of all its units, one unit after the other.
+    ``intervals`` has room for the intervals of all its units, one unit after the other.
     """
     members = components.units[components.first[component] : components.first[component + 1]]
     outgoing = components.outgoing[component]

@@ -1,10 +1,10 @@
 """Pulling back the arrivals at units that receive the same spikes at the same times.
 
 The arrivals are sorted once for all these units, and cut into blocks.  How the adjoints change from
-the end of a block back to each of its arrivals is computed once, too.  For each unit, the adjoints
-at the ends of blocks follow from each other, and those at the arrivals of a block that has no jump
-from those at its end: this takes no search and no exponential.  Then they are added up synapse by
-synapse.
+the end of a block back to each of its arrivals is also computed once.  For each unit, the adjoints
+at the end of a block follow from those at the end of the next one.  In a block without a jump, the
+adjoints at the arrivals follow from those at its end, without a search or an exponential.  Then
+they are added up synapse by synapse.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from evsim.equations.lif import (
 )
 
 BLOCK = 32  # arrivals
-FEWEST_UNITS = 8  # that share arrivals, so that the preparation is worth while
+FEWEST_UNITS = 8  # sharing arrivals; with fewer the preparation does not pay
 FEWEST_ARRIVALS = 4 * BLOCK
 
 
@@ -41,10 +41,11 @@ class SharedArrivals(NamedTuple):
     """The sorted arrivals at some units, how adjoints change between them, and the adjoints.
 
     ``syn``, ``response`` and ``difference_factor`` are those of ``lif.adjoint_flow`` from the end
-    of the block, its last arrival, back to each arrival; column b of ``between`` has what
-    ``lif.adjoint_step`` needs from the end of block b + 1 back to that of block b.  ``by_synapse``
-    lists the arrivals synapse by synapse, those of the j-th synapse from ``first[j]`` on.
-    ``elapsed``, ``lambda_v``, ``lambda_i`` and ``difference`` are of one unit after the other.
+    of the block, its last arrival, back to each arrival.  Column b of ``between`` contains what
+    ``lif.adjoint_step`` needs from the end of block b + 1 back to the end of block b.
+    ``by_synapse`` lists the arrivals synapse by synapse, those of the j-th synapse from
+    ``first[j]`` on.  ``elapsed``, ``lambda_v``, ``lambda_i`` and ``difference`` are used for one
+    unit after the other.
     """
 
     arrivals: Arrivals
@@ -73,7 +74,7 @@ def new_shared_arrivals(arrivals: int, synapses: int) -> SharedArrivals:
 
 @compiled
 def end_of_sharing(unit: int, last: int, trial: Trial) -> int:
-    """The unit, up to ``last``, after those that share arrivals and time constants with a unit."""
+    """The end, at most ``last``, of the units with the same arrivals and time constants."""
     end = unit + 1
     while end < last and share_decays(unit, end, trial.units):
         end += 1
@@ -88,9 +89,9 @@ def is_worth_sharing(unit: int, end: int, trial: Trial) -> bool:
 
 @compiled
 def prepare(shared: SharedArrivals, unit: int, trial: Trial) -> int:
-    """Sort the arrivals at a unit and set all factors; returns how many arrivals have an effect.
+    """Sort the arrivals at a unit and set all factors; return how many arrivals have an effect.
 
-    Those at the end of the trial have none.  After a stop the memory is not valid.
+    Arrivals at the end of the trial have none.  After a stop the memory is not valid.
     """
     n = sorted_arrivals(unit, trial, shared.arrivals, possible_arrivals(unit, trial))
     if is_stopped():
@@ -220,9 +221,9 @@ def fill_adjoints_of_block(
     last_interval: int,
     shared: SharedArrivals,
 ) -> int:
-    """The same at arrivals ``first`` to ``last - 1``, among which there are jumps.
+    """The same at arrivals ``first`` to ``last - 1``, among which the adjoints jump.
 
-    ``k`` is the interval of the last; returns that of the first.
+    ``k`` is the interval of the last arrival; the interval of the first is returned.
     """
     for i in range(last - 1, first - 1, -1):
         k = interval_at(shared.arrivals.time[i], intervals, k, last_interval)

@@ -1,11 +1,11 @@
 """Lists of arrivals at the units of a recurrent component, by parts of time slices and unit groups.
 
-Arrivals are added to the lists when their spike is sent, if it arrives in the block that runs, or
-when their block begins.  So memory holds one block only, however many arrivals the trial has.
-A list consists of chunks whose arrivals lie one after the other, so that it can be read fast.
+Arrivals in the current block are added to the lists when their spike is sent; all others, when
+their block begins.  So memory holds only one block, however many arrivals the trial has.  A list
+consists of chunks whose arrivals are contiguous in memory, so that it can be read fast.
 
 Synapses are sorted by delay, and each spike in flight keeps its next synapse.  If a block ends
-early, the spikes in flight go back to the synapses after that time.
+early, the spikes in flight return to the first synapses after that time.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from evsim.engines.exact.kernels.forward.time_slices import (
 )
 
 EVENT = record([("time", np.float64), ("weight", np.float64), ("member", np.int64)])
-"""An arrival at a unit, given by its number in the component."""
+"""An arrival at a unit; ``member`` is the unit's index in the component."""
 
 GROUP_BITS, CHUNK_BITS = 9, 4
-GROUP = 1 << GROUP_BITS  # units; the arrivals in a time slice at so many fit into the fast caches
+GROUP = 1 << GROUP_BITS  # units; their arrivals in a time slice fit into the fast caches
 CHUNK = 1 << CHUNK_BITS  # arrivals
 NONE = -1  # in place of a chunk
 
 
 class ArrivalLists(NamedTuple):
-    """The lists of a block; part p of slice s and unit group g: list ``(s groups + g) PARTS + p``.
+    """The lists of a block: ``(s groups + g) PARTS + p`` for part p of slice s and unit group g.
 
     Chunk c of ``events`` is followed by ``next_chunk[c]``.  A list begins with its
-    ``first_chunk``, NONE if it is empty, and ``end`` is the place behind its last event.  The first
+    ``first_chunk``, NONE if it is empty, and ``end`` is the place after its last event.  The first
     ``used[0]`` chunks are in use; chunk 0 is in no list, so that an empty list ends at 0.
-    ``member`` is the number in the component of each unit, -1 for others.
+    ``member`` is the index of each unit in the component, -1 for units outside it.
     """
 
     events: np.ndarray
@@ -56,7 +56,7 @@ class ArrivalLists(NamedTuple):
 
 
 class Flight(NamedTuple):
-    """Spikes in flight: the first of ``spikes``, and for every spike its unit and next synapse.
+    """Spikes in flight: the first entries of ``spikes``, with the unit and next synapse of each.
 
     While a block runs, ``next_synapse`` is the first synapse at which the spike arrives in the
     block, and ``after_block`` the first at which it arrives later.
@@ -79,7 +79,7 @@ def new_flight(spikes: int) -> Flight:
 
 @allocating
 def grown_flight(flight: Flight, count: int, spikes: int) -> Flight:
-    """The same ``count`` first spikes, with room for so many."""
+    """The same first ``count`` spikes, with room for ``spikes`` spikes."""
     larger = new_flight(spikes)
     larger.spikes[:count] = flight.spikes[:count]
     larger.unit_of[:count] = flight.unit_of[:count]
@@ -90,7 +90,7 @@ def grown_flight(flight: Flight, count: int, spikes: int) -> Flight:
 
 @allocating
 def new_lists(members: np.ndarray, units: int) -> ArrivalLists:
-    """Room for the lists of a block; that for events grows."""
+    """Room for the lists of a block; the room for events grows."""
     member = np.full(units, -1)
     for m in range(members.size):
         member[members[m]] = m
@@ -121,7 +121,7 @@ def have_room(lists: ArrivalLists, arrivals: int) -> bool:
 
 @allocating
 def with_room_in_lists(lists: ArrivalLists, arrivals: int) -> ArrivalLists:
-    """Lists with room for so many more arrivals: the same if they have it."""
+    """Lists with room for so many more arrivals: the same ones if they have the room."""
     if have_room(lists, arrivals):
         return lists
     used = lists.used[0]
@@ -137,7 +137,7 @@ def with_room_in_lists(lists: ArrivalLists, arrivals: int) -> ArrivalLists:
 
 @compiled
 def add_to_list(lists: ArrivalLists, part: int, member: int, time: float, weight: float) -> None:
-    """Add an arrival, for which there is room, at the end of its list; ``part`` is ``part_at``."""
+    """Append an arrival, for which there is room, to its list; ``part`` is ``part_at``."""
     time_slice, of_slice = part >> PART_BITS, part & (PARTS - 1)
     index = ((time_slice * lists.groups + (member >> GROUP_BITS)) << PART_BITS) + of_slice
     place = lists.end[index]
@@ -176,9 +176,9 @@ def deliver(
     flight: Flight,
     lists: ArrivalLists,
 ) -> int:
-    """Add the arrivals of a spike in the block to the lists; how many there are.
+    """Add the arrivals of a spike in the block to the lists; return their number.
 
-    ``end`` is the synapse behind its last.
+    ``end`` is the synapse after its last.
     """
     begin = place = flight.next_synapse[spike]
     while place < end:
@@ -204,10 +204,10 @@ def deliver_in_flight(
     flight: Flight,
     lists: ArrivalLists,
 ) -> tuple[int, int]:
-    """Deliver the spikes in flight from the ``first`` on, until the lists are full.
+    """Deliver the spikes in flight, from the ``first``-th on, until the lists are full.
 
-    Stops, too, after more than ``limit`` arrivals.  Returns the next spike that is not delivered,
-    and how many arrivals there are.
+    Also stops after more than ``limit`` arrivals.  Returns the next spike that is not delivered,
+    and the number of arrivals.
     """
     arrivals = 0
     for i in range(first, in_flight):
@@ -234,11 +234,11 @@ def begin_block(
     synapses: np.ndarray,
     outgoing: np.ndarray,
 ) -> tuple[ArrivalLists, TimeSlices, int]:
-    """Put what arrives in the first block into lists; how many arrivals there are.
+    """Put the arrivals of the first block into lists; return their number.
 
-    The slices stay the same, or get shorter, so that the block does not have too many arrivals.
-    Each try allows more of them: they may all come at one instant.  After a stop the lists are not
-    valid.
+    The slices stay the same or become shorter, so that the block does not have too many arrivals.
+    Each attempt allows more arrivals, because they may all come at one instant.  After a stop the
+    lists are not valid.
     """
     limit, arrivals, i = 4 * arrivals_in_block(members), 0, 0
     clear(lists, slices)
@@ -270,10 +270,10 @@ def leave_block(
     synapses: np.ndarray,
     outgoing: np.ndarray,
 ) -> int:
-    """Move the spikes in flight on to their arrivals after the block; how many there are then.
+    """Move the spikes in flight on to their arrivals after the block; return how many are left.
 
-    ``end_of_block`` is infinite if the block has run to its end; otherwise it ended early, before
-    the arrivals at that time.
+    ``end_of_block`` is infinite if the block has run to its end; otherwise the block ended early,
+    before the arrivals at that time.
     """
     remaining = 0
     for i in range(in_flight):

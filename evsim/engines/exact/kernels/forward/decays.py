@@ -38,7 +38,7 @@ def fill_decays(
         if is_stopped():
             return
         end = min(begin + 4096, last)
-        # Indices from 0 on, or the loop gets no vector instructions.
+        # The loop is vectorised only if indices begin at 0.
         part = Decays(decays.mem[begin:end], decays.syn[begin:end], decays.response[begin:end])
         times = time[begin:end]
         for i in range(times.size):

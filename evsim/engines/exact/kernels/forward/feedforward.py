@@ -1,6 +1,6 @@
-"""A LIF unit that receives spikes only from units whose spikes are known: its trial in one pass.
+"""The trial, in one pass, of a LIF unit that receives spikes only from units with known spikes.
 
-The unit is taken from arrival to arrival, see ``event_order`` for what happens at one instant.
+The unit is advanced from arrival to arrival; see ``event_order`` for the order at one instant.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ def may_reach_threshold(
 ) -> bool:
     """Whether V may reach the threshold before the next arrival.
 
-    V is at most what its start and the current alone can make of it.  Above a threshold that is
-    not above rest, V never falls below it again before the next arrival.
+    V is bounded by what its start and the current alone can produce.  If V exceeds a threshold that
+    is not above rest, it does not fall below it again before the next arrival.
     """
     if threshold <= 0.0:
         rounding = 1e-9 * (abs(voltage) + abs(current) - threshold)
         return next_voltage >= threshold - rounding
-    # If V ends this close to the threshold, rounding does not tell on which side it is: the time
-    # of the crossing decides.
+    # If V ends this close to the threshold, rounding hides on which side it is.  Then the time of
+    # the crossing decides.
     nearly = threshold * (1.0 - 1e-9)
     highest = max(voltage, 0.0) + current * highest_response
-    # Operators in place of "and" and "or": the answer is nearly always no, its parts are not.
+    # Operators instead of "and" and "or" avoid branches: the answer is nearly always no, but its
+    # parts are not.
     return (current > threshold) & (
         (next_voltage >= nearly) | ((next_current < threshold) & (highest >= nearly))
     )
@@ -48,9 +49,9 @@ def may_reach_threshold(
 
 @compiled
 def after_arrival(emission: float, arrival: float) -> float:
-    """An emission's time, made later than the arrival that caused it, if only by the last bit.
+    """An emission's time, later than the arrival that caused it by at least the last bit.
 
-    So times alone tell which of them came first.
+    This way the times alone show which of them came first.
     """
     return np.nextafter(arrival, inf) if emission == arrival else emission
 
@@ -92,8 +93,9 @@ def pass_quickly(
 ) -> tuple[float, float, float, int]:
     """Pass arrivals i to last - 1 up to the first before which V may reach the threshold.
 
-    Stops, too, at one that is simultaneous with the one before, and after some thousands.  ``now``
-    is the time of the last event, an arrival.  Returns V, I, the time, and the next arrival.
+    Also stops at an arrival that is simultaneous with the one before, and after some thousands.
+    ``now`` is the time of the last event, an arrival.  Returns V, I, the time, and the next
+    arrival.
     """
     threshold = trial.units[unit].threshold
     highest_response = trial.units[unit].highest_response
@@ -123,11 +125,11 @@ def simulate_unit(
     key: np.uint64,
     failure: np.ndarray,
 ) -> int:
-    """Write a unit's emissions behind the ``spike_count`` spikes of the buffer.
+    """Write a unit's emissions after the ``spike_count`` spikes of the buffer.
 
-    It is the k-th of the stage, which has its arrivals.  Returns how many spikes the buffer then
-    has, at most ``spike_limit``, or NO_ROOM if it is too small.  ``key`` decides which spikes are
-    dropped.
+    The unit is the k-th of the stage, which contains its arrivals.  Returns the number of spikes
+    then in the buffer, at most ``spike_limit``, or NO_ROOM if the buffer is too small.  ``key``
+    decides which spikes are dropped.
     """
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     threshold, refractory = trial.units[unit].threshold, trial.units[unit].refractory

@@ -1,4 +1,4 @@
-"""Late arrivals: those that are sent while the time slice they fall into already runs.
+"""Late arrivals: those sent while the time slice into which they fall is already running.
 
 Each unit has a linked list of them, in the order of time.
 """
@@ -16,7 +16,7 @@ LATE_ARRIVAL = record([("time", np.float64), ("weight", np.float64), ("next", np
 
 @allocating
 def with_room_for_late(late: np.ndarray, count: int, extra: int) -> np.ndarray:
-    """Memory with room for some more behind the ``count`` first: the same if it has it."""
+    """Memory with room for ``extra`` more after the first ``count``: the same if it suffices."""
     if count + extra <= late.size:
         return late
     larger = np.empty(2 * (count + extra), LATE_ARRIVAL)
@@ -29,9 +29,9 @@ def with_room_for_late(late: np.ndarray, count: int, extra: int) -> np.ndarray:
 def insert_late_arrival(
     running: Running, late: np.ndarray, head: int, count: int, time: float, weight: float
 ) -> tuple[int, int]:
-    """Put an arrival into a list by time, or add it to the one at its time.
+    """Insert an arrival into a list by time, or add it to an arrival at the same time.
 
-    Returns the head of the list, and how many late arrivals there are then.
+    Returns the head of the list, and the number of late arrivals afterwards.
     """
     before, link = -1, head
     while link >= 0 and late[link].time < time:

@@ -1,12 +1,12 @@
 """How a unit of a recurrent component finds its next emission in a time slice.
 
-It has two kinds of arrivals in the slice: those known when the slice began, and late ones that have
-been sent since.  From its state at a time before which nothing can change any more, the unit runs
-ahead through all of them until it may emit, or to the end of the slice.  If another arrival comes
-in between, it runs ahead again.
+It has two kinds of arrivals in the slice: those known when the slice began, and late ones that were
+sent since.  From its state at a time before which nothing can change any more, the unit runs ahead
+through all of them until it may emit, or to the end of the slice.  If another arrival comes in
+between, it runs ahead again.
 
-An emission is later than every arrival before it, if only by the last bit.  So the times alone tell
-which arrivals come before an emission, and which after it.
+An emission is later than every arrival before it, by at least the last bit.  So the times alone
+show which arrivals come before an emission, and which after it.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def pass_quickly(
 ) -> tuple[float, float, float, int]:
     """Pass arrivals i to last - 1 up to the first before which V may reach the threshold.
 
-    That is where its tangent does, give or take some rounding.  Stops, too, where the decays are
-    not those since ``now``.  Returns V, I, the time, and the next arrival.
+    It may do so where its tangent does, apart from rounding.  Also stops where the decays are not
+    those since ``now``.  Returns V, I, the time, and the next arrival.
     """
     time, elapsed, weight, decays = (
         arriving.time,
@@ -56,7 +56,8 @@ def pass_quickly(
     margin = 1e-15 * until
     while i < last:
         rise = (current - voltage) * (elapsed[i] * (1.0 + 1e-9) + margin)
-        # Operators in place of "and" and "or": the answer is nearly always no, its parts are not.
+        # Operators instead of "and" avoid branches: the answer is nearly always no, but its parts
+        # are not.
         may_reach = (current > threshold) & (rise >= (threshold - voltage) * tau_mem)
         if (time[i] - now != elapsed[i]) | may_reach | (threshold <= 0.0) | (time[i] >= until):
             break
@@ -78,13 +79,13 @@ def run_ahead(
     late: np.ndarray,
     solve: bool,
 ) -> bool:
-    """Set a unit's due time: its emission in this slice if nothing more arrives, or infinity.
+    """Set a unit's due time: when it emits in this slice if nothing more arrives, or infinity.
 
-    Only arrivals before ``until``, a time up to the end of the slice, are known.  If ``solve`` is
-    false, the due time may be a lower bound: where the tangent of V, which lies above its concave
-    rise, reaches the threshold.  Most emissions are never needed more exactly.  To a threshold that
-    is not above rest, V may rise in another way: then the bound is the time from which the search
-    goes on.  Returns false if the search for a crossing does not end.
+    Only arrivals before ``until``, at most the end of the slice, are known.  If ``solve`` is false,
+    the due time may be a lower bound: the time when the tangent of V, which lies above its concave
+    rise, reaches the threshold.  Most emissions are never needed more exactly.  If the threshold is
+    not above rest, the rise of V need not be concave: then the bound is the time from which the
+    search continues.  Returns false if the search for a crossing does not end.
     """
     units, states, decays = running.units, running.states, arriving.decays
     tau_mem, tau_syn = units[unit].tau_mem, units[unit].tau_syn
@@ -136,7 +137,7 @@ def run_ahead(
                     due = np.nextafter(now, inf)
                 if is_after_emission(end, due) and is_within(due, time_slice + 1, slices):
                     states[unit].due = due
-                    # From the elapsed time, not from due - now, which is rounded once more.
+                    # Uses the elapsed time, because due - now is rounded once more.
                     states[unit].due_current = current * exp(-elapsed / tau_syn)
                     break
         if time >= until:
@@ -164,7 +165,7 @@ def run_ahead(
 
 @compiled
 def is_emission(time: float, unit: int, running: Running) -> bool:
-    """Whether a unit has emitted its latest spike at a time."""
+    """Whether a unit emitted its latest spike at exactly this time."""
     spike = running.states[unit].spike
     return spike >= 0 and running.spikes[spike].time == time
 

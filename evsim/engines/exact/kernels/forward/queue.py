@@ -1,4 +1,4 @@
-"""The queue of the units of a recurrent component: which one emits next.
+"""The queue of the units of a recurrent component, which tells the unit that emits next.
 
 The units form a binary heap ordered by their due times.  Each unit keeps its place in the heap, so
 that its due time can change.

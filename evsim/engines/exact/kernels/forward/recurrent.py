@@ -1,11 +1,12 @@
 """Recurrent components, whose units send spikes to each other: one common order of emissions.
 
-The trial is cut into time slices.  In each slice every unit runs ahead through the arrivals known
-so far, alone, until it may emit; then emissions take place in their order, see ``slice_emissions``.
+The trial is cut into time slices.  In each slice every unit runs ahead on its own through the
+arrivals known so far, until it may emit; then the emissions take place in order, see
+``slice_emissions``.
 
 The search is cheap if a slice has few arrivals.  If activity rises and a slice or its block gets
-many, both end early, and the rest of the trial is cut again.  So the cost of an arrival does not
-depend on how many there are.
+too many, both end early, and the rest of the trial is cut again.  So the cost of an arrival does
+not depend on how many there are.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def put_in_flight(
 ) -> tuple[int, int]:
     """Put the external spikes of the coming block in flight.
 
-    Returns the next external spike, and how many are in flight then.
+    Returns the next external spike, and the number of spikes then in flight.
     """
     while next_external < external.size:
         spike = external[next_external]
@@ -110,7 +111,7 @@ def put_in_flight(
 
 @compiled
 def finish(running: Running, duration: float, failure: np.ndarray) -> None:
-    """Take every unit to the end of the trial; a failure if its current is not finite there."""
+    """Advance every unit to the end of the trial; it fails if its current is not finite there."""
     states, units = running.states, running.units
     for unit in running.members:
         current, free_at = states[unit].ahead_current, states[unit].free_at
@@ -148,11 +149,11 @@ def simulate_component(
     key: np.uint64,
     failure: np.ndarray,
 ) -> tuple[int, np.ndarray, Flight]:
-    """Run a recurrent component and write its emissions behind the ``spike_count`` spikes.
+    """Run a recurrent component and write its emissions after the ``spike_count`` spikes.
 
-    Returns how many spikes there are then, at most ``spike_limit``, and both buffers, which grow
+    Returns the number of spikes afterwards, at most ``spike_limit``, and both buffers, which grow
     when they are full.  ``key`` decides which spikes are dropped.  Emissions are grouped by unit at
-    the end; while the component runs they are in the order of time.
+    the end; while the component runs they are in order of time.
     """
     duration = trial.duration
     running = running_of(component, trial, components, states, work, spike_limit, key)
@@ -225,7 +226,7 @@ def simulate_component(
 def group_by_unit(
     members: np.ndarray, trial: Trial, unit_of: np.ndarray, first: int, last: int
 ) -> None:
-    """Reorder the emissions ``first`` to ``last - 1`` from the order of time to that of units."""
+    """Reorder the emissions ``first`` to ``last - 1`` from order of time to order of units."""
     spikes, start, count = trial.spikes, trial.starts, trial.counts
     for spike in range(first, last):
         if is_stopped_at(spike):

@@ -12,7 +12,7 @@ from evsim.engines.exact.kernels.trial import have_equal_time_constants
 
 STATE = record(
     [
-        ("voltage", np.float64),  # at the time now, before which nothing can change any more
+        ("voltage", np.float64),  # at the time ``now``, before which nothing can change any more
         ("current", np.float64),
         ("now", np.float64),
         ("next", np.int64),  # its next arrival in the time slice, and the one after the last
@@ -26,8 +26,8 @@ STATE = record(
         ("due_current", np.float64),  # I then, if due is exact
         ("free_at", np.float64),  # the end of the refractory period
         ("spike", np.int64),  # the latest emission; -1 before the first
-        ("number", np.int64),  # how many emissions there were
-        ("block_began", np.float64),  # when the block of emissions that is counted began
+        ("number", np.int64),  # of emissions so far
+        ("block_began", np.float64),  # when the current block of emissions began
         ("block_length", np.float64),  # how long the block before it was, in ms
         ("place", np.int64),  # in the heap of units
         ("is_refractory", np.bool_),  # V does not move, now and ahead
@@ -41,7 +41,7 @@ STATE = record(
 
 # What ``Running.work`` counts.
 ARRIVALS = 0  # spikes that arrive at units of the component
-STEPS = 1  # visits of an arrival, to sort one or to find the next emission
+STEPS = 1  # visits of arrivals, to sort them or to find the next emission
 
 
 class Components(NamedTuple):
@@ -49,8 +49,8 @@ class Components(NamedTuple):
 
     ``units[first[c]:first[c + 1]]`` are the units of component c.  For a recurrent component
     ``synapses[outgoing[c, u]:outgoing[c, u + 1]]`` are those from unit u into it, sorted by
-    delay, and ``external[external_first[u]:external_first[u + 1]]`` are the synapses of all, those
-    of the network, that come to its unit u from units outside.
+    delay, and ``external[external_first[u]:external_first[u + 1]]`` are the synapses of the network
+    that come to its unit u from units outside.
     """
 
     first: np.ndarray
@@ -66,7 +66,7 @@ class Components(NamedTuple):
 def units_of_layer(component: int, components: Components) -> tuple[int, int]:
     """The first unit of a feedforward component and the one after its last.
 
-    The component is one population: its units follow each other.
+    The component is one population, so its units are consecutive.
     """
     first, end = components.first[component], components.first[component + 1]
     return components.units[first], components.units[end - 1] + 1
@@ -76,9 +76,9 @@ class Running(NamedTuple):
     """A component while it runs: its units and synapses, and what changes from event to event.
 
     ``synapses[outgoing[u]:outgoing[u + 1]]`` are those from unit u into it.  ``heap`` orders its
-    units by when they are due; ``touched`` has room for the targets of a spike.  ``work`` counts.
-    The buffer may have ``spike_limit`` spikes; ``key`` decides which are dropped.  ``is_alike``
-    says whether all units have the same time constants.
+    units by their due times; ``touched`` has room for the targets of a spike.  ``work`` counts
+    arrivals and steps.  The buffer may contain ``spike_limit`` spikes; ``key`` decides which are
+    dropped.  ``is_alike`` says whether all units have the same time constants.
     """
 
     members: np.ndarray
@@ -106,7 +106,7 @@ def are_alike(members: np.ndarray, units: np.ndarray) -> bool:
 
 @allocating
 def with_buffer(running: Running, spikes: np.ndarray) -> Running:
-    """The same with another buffer of spikes."""
+    """The same component with another buffer of spikes."""
     return Running(
         running.members, running.units, running.outgoing, running.synapses, spikes,
         running.states, running.heap, running.touched, running.work, running.spike_limit,
@@ -116,7 +116,7 @@ def with_buffer(running: Running, spikes: np.ndarray) -> Running:
 
 @compiled
 def start_states(states: np.ndarray, units: np.ndarray, members: np.ndarray) -> None:
-    """Set units to where they start."""
+    """Set units to their state at the beginning of the trial."""
     for i in range(members.size):
         unit = members[i]
         states[unit].ahead_voltage, states[unit].ahead_current = units[unit].start, 0.0

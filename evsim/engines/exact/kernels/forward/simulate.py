@@ -1,6 +1,6 @@
 """The loops over the samples of a batch that Python calls to run a network.
 
-Each call simulates samples first to last - 1 and writes to no others, so that threads can share a
+Each call simulates samples first to last - 1 and writes only to these, so that threads can share a
 batch.  The result of a sample never depends on the other samples.
 """
 
@@ -72,12 +72,12 @@ def simulate_layer(
     key: np.uint64,
     failure: np.ndarray,
 ) -> tuple[int, int]:
-    """Run the units of a feedforward component of which so many have not been run.
+    """Run the units of a feedforward component that have not been run yet.
 
-    Returns how many have been run, fewer than all if their spikes do not fit into the buffer, and
+    Returns how many have been run (fewer than all if their spikes do not fit into the buffer), and
     how many spikes there are.
     """
-    # The trial is put together here, where references to arrays are not counted.
+    # The trial is assembled here, where references to arrays are not counted.
     trial = Trial(units, synapses, incoming, duration, spikes, start[sample], count[sample])
     first, last = units_of_layer(component, components)
     if not units[first].is_lif:
@@ -100,7 +100,7 @@ def simulate_units(
     key: np.uint64,
     failure: np.ndarray,
 ) -> tuple[int, int]:
-    """Run LIF units one by one; the first that did not fit into the buffer, and its spikes then."""
+    """Run LIF units one by one; return the first that did not fit, and the spikes in the buffer."""
     unit, kept = first, -1
     while unit < last:
         staged, kept = fill_stage(stage, unit, last, trial, kept)
@@ -162,9 +162,9 @@ def simulate_loop(
     key: np.uint64,
     failure: np.ndarray,
 ) -> tuple[int, np.ndarray, Flight]:
-    """Run a recurrent component in time steps where that is better, and else in time slices.
+    """Run a recurrent component in time steps where that is faster, and else in time slices.
 
-    Returns how many spikes there are then, and both buffers, which grow when they are full.
+    Returns the number of spikes afterwards, and both buffers, which grow when they are full.
     """
     new_count = NO_ROOM if has_tables(dense) else UNSUITABLE
     while new_count == NO_ROOM:
@@ -205,12 +205,12 @@ def simulate_samples(
     """All spikes of the samples in one buffer, and how many there are.
 
     ``input_time[input_start[b]:input_start[b + 1]]`` are sample b's input spikes, sorted by
-    unit, then time; ``count`` (batch, units) has their numbers, ``keys`` (batch,) decide about
-    dropout.  ``recurrent`` says which components are recurrent; None if none is: then the loops
-    for them are not compiled.  Sets ``start`` and ``count`` of every unit, and ``input_place``,
-    where each sample's inputs begin.  A sample may emit ``spike_limit`` spikes.  ``work`` (2,)
-    counts what recurrent components cost, see ``recurrent_state``.  ``failures`` (1,) gets what
-    stops the loop.
+    unit, then time; ``count`` (batch, units) contains their numbers, and ``keys`` (batch,) decide
+    which spikes are dropped.  ``recurrent`` says which components are recurrent.  If none is, it is
+    None, and the loops for them are not compiled.  Sets ``start`` and ``count`` of every unit, and
+    ``input_place``, where each sample's inputs begin.  A sample may emit ``spike_limit`` spikes.
+    ``work`` (2,) counts what recurrent components cost, see ``recurrent_state``.  ``failures``
+    (1,) receives what stops the loop.
     """
     failure = failures[0]
     inputs = input_start[last] - input_start[first]
@@ -281,7 +281,7 @@ def count_arrivals(
     count: np.ndarray,
     arrivals: np.ndarray,
 ) -> None:
-    """Add the arrivals within the trial, and those after its end, to ``arrivals`` (2,).
+    """Add the numbers of arrivals within the trial, and after its end, to ``arrivals`` (2,).
 
     ``delays[outgoing[u]:outgoing[u + 1]]`` are those of the synapses from unit u, ascending.
     """

@@ -1,7 +1,7 @@
 """The arrivals in a time slice, unit by unit in the order of time, and the decays between them.
 
-The lists of a slice are in the order of time, so the arrivals at a unit are nearly sorted when they
-have been taken from there.
+The lists of a slice are in order of time, so the arrivals that a unit takes from them are nearly
+sorted.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class SliceArrivals(NamedTuple):
     """The arrivals in a time slice that are known when it begins.
 
     ``first[m]`` is the first at the m-th unit of the component.  ``elapsed`` is the time since the
-    event before at the unit, in ms, and ``decays`` has the factors of the flow over this time.
-    ``place`` is for sorting.
+    previous event at the unit, in ms, and ``decays`` contains the factors of the flow over this
+    time.  ``place`` is used for sorting.
     """
 
     first: np.ndarray
@@ -75,7 +75,7 @@ def begin_group(
 ) -> int:  # fmt: skip
     """Begin a slice for the units of a group, with their arrivals from place ``begin`` on.
 
-    Returns the place behind them.
+    Returns the place after their last arrival.
     """
     states, members = running.states, running.members
     first, last = units_of_group(group, members.size)
@@ -94,7 +94,7 @@ def sort_by_unit(
     list_index: int, begin: int, first: int, last: int, lists: ArrivalLists,
     arriving: SliceArrivals,
 ) -> int:  # fmt: skip
-    """Move the arrivals at a unit group to places of their unit, from ``begin`` on; where they end.
+    """Sort the arrivals at a unit group by unit, from ``begin`` on; return where they end.
 
     ``list_index`` is the list of the first part of the slice.
     """
@@ -130,7 +130,7 @@ def sort_by_unit(
 def sort_nearly_sorted(arriving: SliceArrivals, first: int, last: int) -> None:
     """Sort arrivals first to last - 1 by time; equal times keep their order.
 
-    If that takes many steps, because arrivals are close together, they are sorted otherwise.
+    If that takes many steps, because arrivals are close together, another method is used.
     """
     times, weights = arriving.time, arriving.weight
     allowed = 32 * (last - first)
@@ -154,7 +154,7 @@ def sort_nearly_sorted(arriving: SliceArrivals, first: int, last: int) -> None:
 def fill_elapsed(
     begin: int, end: int, first: int, last: int, running: Running, arriving: SliceArrivals
 ) -> None:
-    """The times since the event before, and the factors of the flow over them."""
+    """Fill in the times since the previous event, and the factors of the flow over them."""
     states, members, units = running.states, running.members, running.units
     time, elapsed = arriving.time[begin:end], arriving.elapsed[begin:end]
     for i in range(1, end - begin):

@@ -1,9 +1,9 @@
 """The emissions of a recurrent component in a time slice, in their order.
 
 Every unit has run ahead through its arrivals to the time when it may emit next.  The earliest of
-these emissions is certain: no other unit can send a spike that arrives before it.  It takes place,
-and its spikes that arrive within the slice are added to the arrivals of their targets.  The targets
-that are not due before, and the unit itself, run ahead again.
+these emissions is certain, because no other unit can send a spike that arrives before it.  It takes
+place, and its spikes that arrive within the slice are added to the arrivals of their targets.  The
+unit itself runs ahead again, and so do the targets that are not due before the arrival.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ from evsim.engines.exact.kernels.forward.time_slices import (
 from evsim.engines.exact.kernels.spike_records import write_emission
 from evsim.engines.runaway import BLOCK
 
-STEPS_PER_ARRIVAL = 32  # in a time slice, before it is found to be too long
+STEPS_PER_ARRIVAL = 32  # in a time slice; with more it is too long
 
 
 @compiled
 def emit(running: Running, unit: int, spike: int, late: np.ndarray) -> None:
-    """Emission when a unit is due: V is set to the reset, I goes on."""
+    """Emit when a unit is due: V is set to the reset, and I is unchanged."""
     states, units = running.states, running.units
     time, current = states[unit].due, states[unit].due_current
     states[unit].voltage, states[unit].current = units[unit].reset, current
@@ -68,11 +68,11 @@ def emit(running: Running, unit: int, spike: int, late: np.ndarray) -> None:
 
 @compiled
 def runs_away(running: Running, unit: int, failure: np.ndarray) -> bool:
-    """Whether a unit that has just emitted does so ever faster, above the highest rate allowed.
+    """Whether a unit that has just emitted spikes ever faster, above the highest rate allowed.
 
-    Its spikes are counted in blocks: it runs away if a block took less time than the one before
-    it, and both together less than the unit's ``shortest_blocks``.  See ``evsim.engines.runaway``.
-    Then ``failure.span`` gets the time they took.
+    Its spikes are counted in blocks: the unit runs away if a block took less time than the one
+    before it, and both together took less than the unit's ``shortest_blocks``.  Then
+    ``failure.span`` is set to the time they took.  See ``evsim.engines.runaway``.
     """
     states = running.states
     time, number = running.spikes[states[unit].spike].time, states[unit].number
@@ -105,7 +105,7 @@ def may_emit(
 
 @compiled
 def touch(unit: int, running: Running, count: int) -> int:
-    """List a unit whose next emission has to be found again; how many are listed then."""
+    """List a unit whose next emission must be found again; return how many are then listed."""
     if running.states[unit].is_touched:
         return count
     running.states[unit].is_touched = True
@@ -125,10 +125,10 @@ def send(
     flight: Flight,
     late_count: int,
 ) -> tuple[int, int]:
-    """Send a spike to its targets, as far as it arrives within the block.
+    """Send a spike to those targets at which it arrives within the block.
 
-    Arrivals in this slice are late.  Returns how many late arrivals there are then, and how many
-    units are touched by one before they are due.
+    Arrivals in this slice are late.  Returns the number of late arrivals afterwards, and the number
+    of units that receive one before they are due.
     """
     states, synapses, outgoing = running.states, running.synapses, running.outgoing
     sent, place, end = running.spikes[spike].time, outgoing[unit], outgoing[unit + 1]
@@ -161,7 +161,7 @@ def begin_slice(
     late: np.ndarray,
     failure: np.ndarray,
 ) -> int:
-    """Give every unit its arrivals of a slice, and find its next emission; how many arrive."""
+    """Give every unit its arrivals in a slice, find its next emission; return how many arrive."""
     members, states, end = running.members, running.states, 0
     until = end_of_slice(time_slice, slices)
     for group in range(lists.groups):
@@ -191,7 +191,7 @@ def update_touched(
     solve: bool,
     failure: np.ndarray,
 ) -> None:
-    """Find the next emissions of the touched units, see ``run_ahead``."""
+    """Find the next emissions of the touched units; see ``run_ahead``."""
     states = running.states
     for i in range(touched_count):
         unit = running.touched[i]
@@ -202,10 +202,11 @@ def update_touched(
 
 
 class Limits(NamedTuple):
-    """When a time slice is too long: the arrivals that it began with, and what ``work`` may count.
+    """When a time slice is too long: the arrivals it began with, and how much ``work`` it may take.
 
-    ``sent`` is how many arrivals were counted when it began; ``steps`` may be counted, and more for
-    each arrival.  ``all_arrivals`` may be counted before the block ends.
+    ``sent`` is the count of arrivals when the slice began.  The count of steps may reach ``steps``,
+    and more for each arrival.  The count of arrivals may reach ``all_arrivals`` before the block
+    ends.
     """
 
     arrivals: int
@@ -215,11 +216,11 @@ class Limits(NamedTuple):
 
 
 class SliceResult(NamedTuple):
-    """How the emissions of a time slice ended, and what there is then.
+    """How the emissions of a time slice ended, and the state afterwards.
 
-    ``is_full`` says that the buffer of spikes is: then they go on after it has grown.  ``end`` is
-    infinite if the slice ran to its end, and else the time at which it ended early, for it has too
-    many arrivals; ``arrivals`` is their number.
+    ``is_full`` says whether the buffer of spikes is full; then the emissions continue after it has
+    grown.  ``end`` is infinite if the slice ran to its end.  Otherwise it is the time at which the
+    slice ended early because it had too many arrivals; ``arrivals`` is their number.
     """
 
     spike_count: int
@@ -246,7 +247,7 @@ def emit_in_slice(
     limits: Limits,
     failure: np.ndarray,
 ) -> SliceResult:
-    """The emissions of a time slice, which has begun, in their order."""
+    """Run the emissions of a time slice that has begun, in their order."""
     spikes, states, outgoing = running.spikes, running.states, running.outgoing
     heap, work = running.heap, running.work
     until, touched_count, solve, is_ending = end_of_slice(time_slice, slices), 0, False, False

@@ -1,8 +1,9 @@
 """The arrivals at several units, one after the other, so that loops over them are long.
 
-Units of small networks have few arrivals, too few for a loop over those of one unit to be fast.
-So the arrivals at units that follow each other are collected first, then how V and I decay between
-them is computed in one loop.  Units that receive the same spikes at the same times share both.
+Units of small networks have too few arrivals for a loop over those of one unit to be fast.
+Therefore the arrivals at consecutive units are collected first, and then the decays of V and I
+between them are computed in one loop.  Units that receive the same spikes at the same times share
+both.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ from evsim.engines.exact.kernels.arrivals import (
 from evsim.engines.exact.kernels.forward.decays import Decays, fill_decays, new_decays
 from evsim.engines.exact.kernels.trial import Trial, have_equal_time_constants, share_decays
 
-UNITS = 64  # at most, whose arrivals are collected together
-FURTHER_ARRIVALS = 1024  # for which there is room besides those of one unit
+UNITS = 64  # the most units whose arrivals are collected together
+FURTHER_ARRIVALS = 1024  # room for arrivals besides those of one unit
 SILENT = -1  # in place of a number of arrivals: the unit need not be simulated
 
 
 class Stage(NamedTuple):
     """The arrivals at some units, and how V and I decay up to each.
 
-    Those at the k-th unit begin at place ``begin[k]``; there are ``arrival_count[k]``, and behind
-    them is the end of the trial, as if it were another arrival.  ``owner[k]`` is the unit for which
-    they were collected: the synapses are its own.  ``elapsed`` are the times between arrivals, in
-    ms.
+    Those at the k-th unit begin at place ``begin[k]``; there are ``arrival_count[k]``, followed by
+    the end of the trial as if it were another arrival.  ``owner[k]`` is the unit for which they
+    were collected, and to which the synapses belong.  ``elapsed`` are the times between arrivals,
+    in ms.
     """
 
     arrivals: Arrivals
@@ -63,7 +64,7 @@ def has_room(stage: Stage, arrivals: int) -> bool:
 
 @compiled
 def arrivals_from(arrivals: Arrivals, begin: int) -> Arrivals:
-    """The memory from a place on."""
+    """The part of the memory from a place on."""
     return Arrivals(
         arrivals.time[begin:], arrivals.synapse[begin:], arrivals.spike[begin:], arrivals.place
     )
@@ -71,7 +72,7 @@ def arrivals_from(arrivals: Arrivals, begin: int) -> Arrivals:
 
 @compiled
 def add_to_stage(stage: Stage, unit: int, begin: int, possible: int, trial: Trial) -> int:
-    """Write the arrivals at a unit from a place on, and the times between them; how many."""
+    """Write a unit's arrivals and the times between them from a place on; return their number."""
     arrivals = arrivals_from(stage.arrivals, begin)
     n = sorted_arrivals(unit, trial, arrivals, possible)
     if is_stopped():
@@ -95,7 +96,8 @@ def stays_silent(unit: int, trial: Trial) -> bool:
         excitation += max(weight, 0.0)
         total += abs(weight)
     highest = max(trial.units[unit].start, 0.0) + excitation * trial.units[unit].highest_response
-    # Rounding errors are far below this margin.  At a threshold up to 0, V may spike alone.
+    # Rounding errors are far below this margin.  With a threshold up to 0, a unit may spike without
+    # input.
     nearly = trial.units[unit].threshold * (1.0 - 1e-6)
     return highest < nearly and total < inf
 
@@ -104,9 +106,9 @@ def stays_silent(unit: int, trial: Trial) -> bool:
 def fill_stage(stage: Stage, first: int, last: int, trial: Trial, kept: int) -> tuple[int, int]:
     """Collect the arrivals at units from ``first`` on, which have equal time constants.
 
-    ``kept`` is the number of the unit of the stage, as it was, whose arrivals are still there; -1
-    for none.  Returns how many units there are, and the number of the one whose arrivals are the
-    last.  After a stop the stage is not valid.
+    ``kept`` is the index, in the previous stage, of the unit whose arrivals are still there; -1 for
+    none.  Returns the number of units, and the index of the unit whose arrivals come last.  After a
+    stop the stage is not valid.
     """
     units, owner, begin, count, end = trial.units, -1, 0, 0, 0
     if kept >= 0:

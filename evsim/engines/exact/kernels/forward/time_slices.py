@@ -15,38 +15,38 @@ from evsim.engines.exact.kernels.trial import Trial
 
 ARRIVALS_PER_UNIT = 8  # on average in a time slice
 FEWEST_ARRIVALS = 128  # in a slice, so that small networks have more for each unit
-SHORTER, LONGER = 0.25, 4.0  # than usual: lengths of a slice that equal the shortest delay
+SHORTER, LONGER = 0.25, 4.0  # times the usual length: where a slice may equal the shortest delay
 EXPECTED_SPIKES = 16  # of a unit of the component, before it has run
 PART_BITS = 5
 PARTS = 1 << PART_BITS  # of a time slice; a power of two, so that the rounded parts make it up
-SHORTEST = 1e-280  # ms that are cut; lengths of parts of less would not all be numbers
-BLOCK_LIMIT = 4096  # slices of a block times units; so the arrivals stay in the fast caches
+SHORTEST = 1e-280  # ms that are cut; parts of less would have lengths that are not numbers
+BLOCK_LIMIT = 4096  # slices of a block times units, so that arrivals stay in the fast caches
 MOST_SLICES = 32  # of a block
 
 
 @compiled
 def arrivals_in_block(members: int) -> int:
-    """How many arrivals a block should have at most, for a component of so many units."""
+    """The most arrivals that a block should have, for a component of so many units."""
     return ARRIVALS_PER_UNIT * max(BLOCK_LIMIT, members)
 
 
 @compiled
 def most_slices(members: int) -> int:
-    """How many slices a block has at most."""
+    """The most slices that a block may have."""
     return min(max(BLOCK_LIMIT // members, 1), MOST_SLICES)
 
 
 @compiled
 def arrivals_per_unit(members: int) -> int:
-    """How many arrivals at each unit a slice has on average, unless delays say otherwise."""
+    """The average number of arrivals at each unit in a slice, unless delays require otherwise."""
     return max(FEWEST_ARRIVALS // members, ARRIVALS_PER_UNIT)
 
 
 class TimeSlices(NamedTuple):
     """How the rest of a trial is cut: into ``number`` time slices, ``in_block`` to a block.
 
-    Time t falls into slice int((t - origin) scale), however that is rounded.  The last slice
-    reaches a little beyond the end of the trial, so that events at the end belong to it.
+    By definition, time t falls into slice int((t - origin) scale), whatever the rounding.  The last
+    slice reaches a little beyond the end of the trial, so that events at the end belong to it.
     """
 
     number: int
@@ -58,7 +58,7 @@ class TimeSlices(NamedTuple):
 
 @compiled
 def cut(origin: float, duration: float, length: float, members: int) -> TimeSlices:
-    """Time slices from a time to the end of the trial, of about a length in ms."""
+    """Time slices of about this length in ms, from a time to the end of the trial."""
     rest = max(duration - origin, SHORTEST)
     number = int(min(max(np.ceil(rest / length), 1.0), 2.0**40)) if rest > SHORTEST else 1
     in_block = min(number, most_slices(members))
@@ -79,8 +79,9 @@ def shortest_delay(outgoing: np.ndarray, synapses: np.ndarray, members: np.ndarr
 def length_of_slice(per_arrival: float, shortest: float, members: int) -> float:
     """The length of a slice, if a unit has an arrival every ``per_arrival`` ms.
 
-    Within the ``shortest`` delay inside the component no unit influences another.  So a slice is as
-    long as that, unless it would have too few arrivals for the work of beginning it, or very many.
+    Within the ``shortest`` delay inside the component no unit influences another.  So a slice has
+    this length, unless it would have very many arrivals, or too few to justify the cost of
+    beginning it.
     """
     usual = arrivals_per_unit(members) * per_arrival
     return min(shortest, LONGER * usual) if shortest >= SHORTER * usual else usual
@@ -107,7 +108,7 @@ def cut_again(
 ) -> TimeSlices:
     """Time slices from the end of the first block on, with a length that suits its arrivals.
 
-    None is longer than ``longest``: a busy block may follow a quiet one.
+    No slice is longer than ``longest``, because a busy block may follow a quiet one.
     """
     elapsed = slices.in_block / slices.scale
     length = length_of_slice(elapsed / max(arrivals, 1) * members, shortest, members)
@@ -118,7 +119,7 @@ def cut_again(
 def cut_shorter(
     slices: TimeSlices, time_slice: int, now: float, arrivals: int, members: int
 ) -> TimeSlices:
-    """Time slices from now on, shorter than the one that runs, which has had so many arrivals."""
+    """Time slices from now on, shorter than the current one, which has had so many arrivals."""
     elapsed = now - (slices.origin + time_slice / slices.scale)
     length = max(elapsed, 0.0) / max(arrivals, 1) * arrivals_per_unit(members) * members
     return cut(now, slices.duration, min(length, 0.5 / slices.scale), members)
@@ -126,19 +127,19 @@ def cut_shorter(
 
 @compiled
 def slice_at(time: float, slices: TimeSlices) -> int:
-    """The time slice that a time falls into."""
+    """The time slice into which a time falls."""
     return int((time - slices.origin) * slices.scale)
 
 
 @compiled
 def part_at(time: float, slices: TimeSlices) -> int:
-    """The part of a time slice that a time falls into; those of slice s are s PARTS and on."""
+    """The part of a time slice into which a time falls; those of slice s begin with s PARTS."""
     return int((time - slices.origin) * slices.scale * PARTS)
 
 
 @compiled
 def end_of_slice(time_slice: int, slices: TimeSlices) -> float:
-    """When a time slice ends: not before that, however it is rounded."""
+    """The end of a time slice; rounding never makes it too early."""
     return (slices.origin + (time_slice + 1) / slices.scale) * (1.0 + 1e-12)
 
 

@@ -1,1 +1,1 @@
-"""How far each spike, and each silence between spikes, is from not being one."""
+"""How far each spike is from vanishing, and each silence from becoming a spike."""

@@ -1,8 +1,8 @@
 """How far the spikes of a batch are from another pattern: the margins of spikes and of silences.
 
-Between two spikes of a unit V has local maxima below the threshold: the highest of them is the
-first to become a spike.  A spike vanishes when V, had it not been reset, would no longer rise above
-the threshold.  Both margins are voltages.
+Between two spikes of a unit, V has local maxima below the threshold; the highest of them is the
+first to become a spike.  A spike vanishes when V, without the reset, would no longer rise above the
+threshold.  Both margins are voltages.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from evsim.engines.exact.kernels.trial import Batch, Trial, trial_of
 from evsim.equations.lif import flow, peak_time
 
 SILENCE = record([("below", np.float64), ("time", np.float64)], align=True)
-"""The threshold less the highest local maximum of V between two spikes, and its time in ms.
+"""The threshold minus the highest local maximum of V between two spikes, and its time in ms.
 
 ``below`` is infinite where V has no local maximum.  V at the end of the trial counts as one if it
 is rising.
@@ -38,7 +38,7 @@ is rising.
 
 SPIKE_MARGIN = record(
     [
-        ("below", np.float64),  # SILENCE of the time before the spike
+        ("below", np.float64),  # SILENCE before the spike
         ("below_time", np.float64),
         ("above", np.float64),  # how far V would rise above the threshold without the reset
         ("since_arrival", np.float64),  # ms from the latest arrival at the unit; infinity if none
@@ -92,7 +92,7 @@ def fill_silences(
 
 @compiled
 def first_arrival_from(time: float, arrivals: Arrivals, n: int) -> int:
-    """The index of the first of n arrivals that is not before a time; n if all are."""
+    """The index of the first of n arrivals that is not before a time; n if all are before it."""
     low, high = 0, n
     while low < high:
         middle = (low + high) // 2
@@ -144,7 +144,7 @@ def fill_spikes(
     count: int,
     margins: np.ndarray,
 ) -> None:
-    """Fill the other margins of a unit's spikes."""
+    """Fill in the other margins of a unit's spikes."""
     for k in range(count):
         if is_stopped_at(k):
             return
@@ -169,10 +169,10 @@ def fill_spikes(
 def measure_margins(
     first: int, last: int, batch: Batch, margins: np.ndarray, latest: np.ndarray
 ) -> None:
-    """The margins of all LIF units of samples first to last - 1.
+    """Measure the margins of all LIF units of samples first to last - 1.
 
-    ``margins`` are SPIKE_MARGIN of all spikes of these samples, ``latest`` (batch, units) SILENCE
-    after the latest spike of each unit.
+    ``margins`` are the SPIKE_MARGIN of all spikes of these samples; ``latest`` (batch, units) are
+    the SILENCE after the latest spike of each unit.
     """
     arrivals = new_arrivals(64)
     trajectory = np.empty(64, SEGMENT)

@@ -1,1 +1,1 @@
-"""The loops that read voltages and currents, and pull back what is read of LI units."""
+"""The loops that read voltages and currents, and pull back the readouts of LI units."""

@@ -1,8 +1,8 @@
 """Voltages of LI units that receive the same spikes at the same times: a group shares one pass.
 
 The outputs of most networks have equal time constants and receive every hidden spike without a
-delay.  Then all their voltages decay by the same factors between two arrivals, which are computed
-once for all of them; only the weights differ.  A single unit is the smallest such group.
+delay.  Then all their voltages decay by the same factors between two arrivals.  These factors are
+computed once for all of them; only the weights differ.  A single unit is the smallest such group.
 
 Paper: L is Nowotny, Turner, Knight (loss shaping).
 """
@@ -31,7 +31,7 @@ from evsim.equations.lif import (
 
 @compiled
 def end_of_group(units: np.ndarray, first: int, last: int) -> int:
-    """The end of the group of alike LI units that begins with ``first``, at most ``last``."""
+    """The end, at most ``last``, of the group of alike LI units that begins with ``first``."""
     end = first + 1
     while end < last and not units[end].is_lif and share_decays(first, end, units):
         end += 1
@@ -70,8 +70,8 @@ def trace_group(
 ) -> None:
     """V and I of units first to end - 1 at ascending times, each output (times, units).
 
-    Before or after arrivals there, as ``after_arrivals`` says; ``arrivals`` are those of the
-    first unit.
+    ``after_arrivals`` says whether they are taken before or after arrivals at these times;
+    ``arrivals`` are those of the first unit.
     """
     tau_mem, tau_syn = trial.units[first].tau_mem, trial.units[first].tau_syn
     for column in range(end - first):
@@ -126,7 +126,7 @@ def pull_back_group_moments(
     spike_time_gradient: np.ndarray,
     gradients: Gradients,
 ) -> None:
-    """Pull cotangents of voltages at the moments among the arrivals back; (moments, units)."""
+    """Pull back cotangents, (moments, units), of voltages at the moments among the arrivals."""
     tau_mem, tau_syn = trial.units[first].tau_mem, trial.units[first].tau_syn
     width = end - first
     states[:, :width] = 0.0
@@ -194,7 +194,7 @@ def mean_of_group(
 ) -> None:
     """``(1/T) * integral of w(t) V dt`` (L 2, 5) of each unit into ``values``, (units,).
 
-    The sum of a closed form of the start and of each arrival; the sum's rounding errors are
+    It is the sum of a closed form of the start and of each arrival; the sum's rounding errors are
     compensated.
     """
     tau_mem, tau_syn = trial.units[first].tau_mem, trial.units[first].tau_syn
@@ -237,7 +237,7 @@ def pull_back_group_mean(
     spike_time_gradient: np.ndarray,
     gradients: Gradients,
 ) -> None:
-    """Pull ``dF/dV = voltage_cotangent w(t)`` of each unit back; the argument has all units."""
+    """Pull back ``dF/dV = voltage_cotangent w(t)`` of each unit; the argument covers all units."""
     tau_mem, tau_syn = trial.units[first].tau_mem, trial.units[first].tau_syn
     if trial.units[first].start_is_given:
         by_start, _ = integral_slopes(0.0, trial.duration, rate, slope, tau_mem, tau_syn)

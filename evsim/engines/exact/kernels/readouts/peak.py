@@ -23,10 +23,10 @@ def peak_voltage(unit: int, trial: Trial, arrivals: Arrivals, n: int) -> tuple[f
     """The largest voltage (L 29), its time, and the share of lambda_V's jump for arrivals then.
 
     At a smooth maximum V' = 0 and the share does not matter.  If arrivals end a rise, the peak is a
-    kink at their time: for them lambda_V jumps by the share ``V'-/(V'- - V'+)`` only.  So the
-    derivative of the peak with respect to the time of a single arrival is V'-, as it must be.  The
-    time is infinite if V is largest at the start.  The peak is infinite if a voltage or current is
-    not finite.
+    kink at their time, and for them lambda_V jumps only by the share ``V'-/(V'- - V'+)``.  This
+    makes the derivative of the peak with respect to the time of a single arrival V'-, as it must
+    be.  The time is infinite if V is largest at the start.  The peak is infinite if a voltage or
+    current is not finite.
     """
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     now, voltage, current = 0.0, trial.units[unit].start, 0.0
@@ -70,7 +70,7 @@ def peak_moment(unit: int, trial: Trial, arrivals: Arrivals, n: int, moment: np.
 def with_moment(
     times: np.ndarray, cotangents: np.ndarray, time: float, cotangent: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ascending times at which V is read, and their cotangents, with one more."""
+    """Ascending times at which V is read, and their cotangents, with one more entry each."""
     more_times, more_cotangents = np.empty(times.size + 1), np.empty(times.size + 1)
     place = 0
     while place < times.size and times[place] <= time:

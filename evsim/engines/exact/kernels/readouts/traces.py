@@ -55,9 +55,9 @@ def trace_unit(
     voltage_out: np.ndarray,
     current_out: np.ndarray,
 ) -> None:
-    """V and I of one unit at ascending times, after an emission there.
+    """V and I of one unit at ascending times, after an emission at the same time.
 
-    Before or after arrivals there, as ``after_arrivals`` says.
+    ``after_arrivals`` says whether they are taken before or after arrivals at the same time.
     """
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     now, voltage, current, free_at = 0.0, trial.units[unit].start, 0.0, 0.0
@@ -103,7 +103,7 @@ def trace_samples(
 ) -> None:
     """V and I, (times, units), of units first_unit to last_unit - 1.
 
-    ``times[times_start[b]:times_start[b + 1]]`` are sample b's, ascending.
+    ``times[times_start[b]:times_start[b + 1]]`` are the times of sample b, ascending.
     """
     arrivals = new_arrivals(64)
     states = new_states(16)
@@ -161,7 +161,7 @@ def adjoint_trace_unit(
     for k in range(times.size - 1, -1, -1):
         if is_stopped_at(k):
             return
-        if times[k] == trial.duration:  # from later times: before a phantom's jump
+        if times[k] == trial.duration:  # the limit from later times, before a phantom's jump
             lambda_v_out[k], lambda_i_out[k] = 0.0, 0.0
             continue
         interval = interval_at(times[k], intervals, interval, last_interval)

@@ -40,10 +40,10 @@ from evsim.equations.lif import (
 SEGMENT = record(
     [
         ("time", np.float64),  # ms
-        ("voltage", np.float64),  # after the event there
+        ("voltage", np.float64),  # after the event at this time
         ("current", np.float64),
-        ("kind", np.int64),  # of the event, see ``event_order``; ARRIVAL at the trial's beginning
-        ("index", np.int64),  # of the emission among spikes, or of the reading
+        ("kind", np.int64),  # of event, see ``event_order``; ARRIVAL at the trial's beginning
+        ("index", np.int64),  # of the emission among the spikes, or of the reading
         ("is_refractory", np.bool_),  # V stays at the reset
     ],
     align=True,
@@ -79,7 +79,7 @@ def fill_trajectory(
     while True:
         is_together = count > 0 and trajectory[count - 1].time == now
         if kind == ARRIVAL and is_together and trajectory[count - 1].kind in (READING, ARRIVAL):
-            count -= 1  # what arrives together is one event
+            count -= 1  # simultaneous arrivals are one event
             kind, index = trajectory[count].kind, trajectory[count].index
         if is_stopped_at(count):
             return 0
@@ -162,10 +162,10 @@ def add_time_constant_gradients(
 ) -> None:
     """Add ``integral of lambda_V V' dt`` and ``integral of lambda_I I' dt`` (D Table 1).
 
-    Segment by segment, backwards: dL/dV = -tau_mem lambda_V and dL/dI = -tau_syn lambda_I at the
-    end of a segment times the derivatives of V and I there with respect to the time constant, plus
-    the derivative of the readout's integral over the segment.  ``spike_time_gradient`` is S_k of
-    every emission without ``restart_gradient``.
+    The sum runs over the segments, backwards.  Each contributes dL/dV = -tau_mem lambda_V and
+    dL/dI = -tau_syn lambda_I at its end times the derivatives of V and I there with respect to the
+    time constant, plus the derivative of the readout's integral over the segment.
+    ``spike_time_gradient`` is S_k of every emission without ``restart_gradient``.
     """
     tau_mem, tau_syn = trial.units[unit].tau_mem, trial.units[unit].tau_syn
     reset = trial.units[unit].reset

@@ -45,9 +45,10 @@ def read_means(
     batch: Batch,
     values: np.ndarray,
 ) -> None:
-    """Mean voltages of units first_unit to last_unit - 1, weighted, into ``values`` (batch, units).
+    """Write weighted mean voltages of units first_unit to last_unit - 1 to ``values``.
 
-    ``(1/T) * integral of w(t) V dt`` with ``w(t) = (1 + slope t) e^{-rate t}`` (L 2, 5).
+    They are ``(1/T) * integral of w(t) V dt`` with ``w(t) = (1 + slope t) e^{-rate t}`` (L 2, 5);
+    ``values`` has the shape (batch, units).
     """
     arrivals = new_arrivals(64)
     trajectory = np.empty(64, SEGMENT)
@@ -88,7 +89,7 @@ def read_means(
 def read_peaks(
     first: int, last: int, first_unit: int, last_unit: int, batch: Batch, values: np.ndarray
 ) -> None:
-    """Peak voltages of units first_unit to last_unit - 1 into ``values`` (batch, units)."""
+    """Write peak voltages of units first_unit to last_unit - 1 to ``values`` (batch, units)."""
     arrivals = new_arrivals(64)
     for sample in range(first, last):
         trial = trial_of(batch, sample)
@@ -105,7 +106,7 @@ def read_peaks(
 
 @allocating
 def with_room_for_kinks(found: np.ndarray, count: int, extra: int) -> np.ndarray:
-    """A buffer with room for some more kinks behind the ``count`` first: the same if it has it."""
+    """A buffer with room for ``extra`` kinks after the first ``count``: the same if it suffices."""
     if count + extra <= found.size:
         return found
     larger = np.empty(2 * (count + extra))
@@ -124,8 +125,9 @@ def find_kinks(
 ) -> np.ndarray:
     """The times at which V of any of the units is not smooth, ascending in each sample.
 
-    Arrivals, emissions and ends of refractory periods within the trial, each time once, without
-    0 and the end; sample after sample.  ``kinks`` (batch,) gets their numbers.
+    These are the times of arrivals, emissions and ends of refractory periods within the trial, each
+    time once, without 0 and the end; sample after sample.  ``kinks`` (batch,) receives their
+    numbers.
     """
     arrivals = new_arrivals(64)
     found = np.empty(64)

@@ -5,9 +5,9 @@
 #include "training/trained_parameters.cuh"
 
 // Stops training at the first reason against a step, in the order in which training batch by batch
-// finds them: `status` gets the Stop, the batch, and the number of what failed.  `scale` gets the
-// factor that clips the gradient of each parameter; the norm of the gradient is added to
-// `gradient_norms`.
+// finds them: `status` receives the Stop, the batch, and the number of what failed.  `scale`
+// receives the factor that clips the gradient of each parameter; the norm of the gradient is added
+// to `gradient_norms`.
 extern "C" __global__ void __launch_bounds__(SUM_THREADS)
     check_batch(int batch, int parameters, const void *trained_parameters,
         const double *block_squares, const uint64 *overflow, const uint64 *grazing,

@@ -21,9 +21,9 @@ struct Gradients {
 };
 
 // Writes the gradients in the shapes of the parameters, and for each block the sum of their
-// squares. A row of `block_entries` tells a block its parameter, its first entry and the entry
+// squares.  A row of `block_entries` gives the parameter of a block, its first entry and the entry
 // after its last: many entries of one synapse each, or one entry that several synapses share.  Once
-// training has stopped, the gradients stay as they were.
+// training has stopped, the gradients do not change.
 extern "C" __global__ void __launch_bounds__(SUM_THREADS)
     fold_gradients(const void *trained_parameters, const index_t *block_entries,
         const real *weight, const real *delay, const double *threshold, const double *tau_mem,

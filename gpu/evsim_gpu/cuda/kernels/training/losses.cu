@@ -80,7 +80,7 @@ extern "C" __global__ void find_first_spikes(int samples, int steps, int columns
 }
 
 // The first spikes of a sample's outputs, and the gradients of the loss with respect to their
-// times. A silent output counts as a spike at the end of the trial; its gradient is that of the
+// times.  A silent output counts as a spike at the end of the trial; its gradient is that of the
 // phantom spike there (L 4.1).
 struct FirstSpikes {
     const int *step;
@@ -116,8 +116,8 @@ __device__ inline FirstSpikes first_spikes_of(int sample, int samples, int width
 }
 
 // Cross-entropy of softmax(-t/tau0) plus the term alpha (exp(t_c/tau1) - 1), which is smaller for
-// an early spike of the true class c (W 3, L `L_time`).  Until training has stopped, `true_times`
-// gets the spike time of the true class.
+// an early spike of the true class c (W 3, L `L_time`).  Until training has stopped, the spike time
+// of the true class is written to `true_times`.
 extern "C" __global__ void __launch_bounds__(128)
     first_spike_cross_entropy(int samples, int width, const int *step, const int *labels,
         double duration, int steps, double tau0, double tau1, double alpha, const uint64 *status,

@@ -3,7 +3,7 @@
 #include "training/failures.cuh"
 #include "training/trained_parameters.cuh"
 
-// Moves a value into the bounds of its parameter, and sets momentum that leads out again to 0.
+// Moves a value into the bounds of its parameter, and sets momentum that points outwards to 0.
 __device__ inline void project(const TrainedParameter &parameter, double &value, double *moment) {
     for (int bounds = 0; bounds < parameter.bounds; ++bounds) {
         const double raised = value < parameter.low[bounds] ? parameter.low[bounds] : value;
@@ -15,15 +15,15 @@ __device__ inline void project(const TrainedParameter &parameter, double &value,
     }
 }
 
-// Whether a value is not allowed: time constants must be > 0, and so must thresholds, as those in
-// training are of units with reset = rest = start = 0; and float32 must be able to hold the value.
+// Whether a value is not allowed.  Time constants must be > 0; so must thresholds, because trained
+// units have reset = rest = start = 0.  float32 must be able to represent the value.
 __device__ inline bool is_refused(int kind, double value) {
     if (kind >= THRESHOLD && !(value > 0)) return true;
     if (sizeof(real) == sizeof(double) || kind == DELAY || value == 0) return false;
     return fabs(value) < 0x1p-126 || fabs(value) > 0x1.fffffep127;
 }
 
-// A step of every optimiser, a thread per entry.  A row of `rates` has for one parameter the
+// A step of every optimiser, a thread per entry.  A row of `rates` contains, for one parameter, the
 // learning rate and the two factors of Adam's bias correction, by which its moments are divided.
 extern "C" __global__ void __launch_bounds__(128)
     step_parameters(index_t entries, int parameters, const void *trained_parameters,

@@ -1,5 +1,5 @@
-// The parameters that are trained, and the dense synapses and columns that each entry of them
-// stands for.  A dense synapse is a pair of a source and a target unit of a connection.
+// The trained parameters, and the dense synapses and columns to which each of their entries
+// belongs.  A dense synapse is a pair of a source and a target unit of a connection.
 #include "grid.cuh"
 
 // A record of TRAINED_PARAMETER in evsim_gpu/training/parameters.py, which explains the fields.
@@ -13,8 +13,8 @@ struct TrainedParameter {
 enum Kind { WEIGHT, DELAY, THRESHOLD, TAU_MEM, TAU_SYN };  // the parameters of units come last
 enum Method { SGD, MOMENTUM, ADAM };
 
-// The parameter that an index belongs to, if the indices of all parameters follow each other.
-// `first` is the field that has the first index of each parameter.
+// The parameter to which an index belongs, if the indices of all parameters are consecutive.
+// `first` is the field that contains the first index of each parameter.
 __device__ inline int parameter_at(const TrainedParameter *parameters, int count,
     index_t TrainedParameter::*first, index_t index) {
     int number = 0;

@@ -1,1 +1,1 @@
-"""Recurrent components whose units receive many spikes, from time step to time step."""
+"""Recurrent components whose units receive many spikes run from time step to time step."""

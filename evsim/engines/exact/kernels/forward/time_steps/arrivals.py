@@ -1,6 +1,6 @@
 """How a spike arrives at the units of a component: it is added to the sums of its steps.
 
-An arrival counts at its exact time: what is added is what it makes of V and I up to the end of its
+An arrival takes effect at its exact time: what is added is its effect on V and I at the end of its
 step.
 """
 
@@ -26,7 +26,7 @@ NO_STEP = -1
 def send(source: int, time: float, now: int, stepping: Stepping) -> bool:
     """Add a spike's arrivals within the trial to the sums of their steps.
 
-    Returns whether some arrive in step ``now``: these are left out, and ``scratch`` has them.
+    Returns whether some arrive in step ``now``: these are left out and are found in ``scratch``.
     """
     sums, scratch, dense = stepping.sums, stepping.scratch, stepping.dense
     stepping.running.work[ARRIVALS] += dense.weight.shape[1]
@@ -87,7 +87,7 @@ def add_at(total: np.ndarray, place: np.ndarray, values: np.ndarray) -> None:
 
 @compiled
 def fill_arrivals(source: int, time: float, stepping: Stepping) -> None:
-    """Set when a spike arrives at each unit, in which step, and what follows until its end."""
+    """Set the time and step of a spike's arrival at each unit, and its effect by the step's end."""
     dense, scratch, running = stepping.dense, stepping.scratch, stepping.running
     fill_steps(time, dense.delay[source], stepping.step, scratch)
     for r in range(dense.run.size - 1):
@@ -122,7 +122,7 @@ def fill_factors(
 ) -> None:
     """Set how V responds and I decays from arrivals to the ends of their steps."""
     for m in range(times.size):
-        # The steps of times far behind the end are wrong; such arrivals do not count.
+        # The steps of times far after the end are wrong; such arrivals do not count.
         left = max((steps[m] + 1) * length - times[m], 0.0)
         _, decay_syn, response = decays_and_response(left, tau_mem, tau_syn, tau_mem)
         responses[m] = response

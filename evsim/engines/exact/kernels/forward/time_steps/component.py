@@ -1,12 +1,11 @@
-"""A recurrent component whose units receive many spikes, from time step to time step.
+"""A recurrent component whose units receive many spikes, run from time step to time step.
 
-V and I at the ends of steps are exact, however many arrivals a step has, and no arrival is sorted:
-each is added, with what it makes of V and I until the end of its step.  A bound on V says which
-units may reach the threshold within a step.  These few are taken through their arrivals in the
-step one by one.
+V and I at the ends of steps are exact, however many arrivals a step has.  No arrival is sorted: the
+effect of each on V and I at the end of its step is added.  A bound on V says which units may reach
+the threshold within a step.  These few are advanced through their arrivals in the step one by one.
 
-The emissions of a step take place in the order of time.  A spike that arrives in the same step is
-added to V and I at its end, or to the arrivals of a unit that is taken through them.
+The emissions of a step take place in order of time.  A spike that arrives in the same step is
+added to V and I at the end of the step, or to the arrivals of a unit that is advanced through them.
 """
 
 from __future__ import annotations
@@ -60,11 +59,11 @@ from evsim.equations.exponential import fused
 
 UNSUITABLE = -2  # in place of a number: the component must run in time slices
 FEWEST_ARRIVALS = 16  # at a unit from outside the component, on average, for time steps to pay
-TOO_MANY = 4  # times the arrivals that were expected: begin again with shorter steps
+TOO_MANY = 4  # times the expected number of arrivals; then begin again with shorter steps
 SETTLED = 100  # arrivals at a unit from inside, on average, before this is judged
 ATTEMPTS = 4  # with shorter and shorter steps
-VISITS = 8  # of arrivals at a unit, one by one, in a step, on average; more are for time slices
-FIRST_STEPS = 100  # with more visits than that
+VISITS = 8  # of single arrivals at a unit in a step, on average; with more, time slices are used
+FIRST_STEPS = 100  # in which there may be more visits than that
 
 
 # -- units in a step ----------------------------------------------------------------------------
@@ -72,9 +71,10 @@ FIRST_STEPS = 100  # with more visits than that
 
 @compiled
 def bound_on_voltage(voltage: float, current: float, excitation: float, loss_mem: float) -> float:
-    """V in a step exceeds neither this nor what it is at the beginning.
+    """A bound: V in a step exceeds neither this nor its value at the beginning.
 
-    From tau_mem dV/dt = I - V, with I at most what it is plus the positive weights of the step.
+    It follows from tau_mem dV/dt = I - V, as I is at most its value plus the step's positive
+    weights.
     """
     return voltage + (max(current, 0.0) + excitation - voltage) * loss_mem
 
@@ -92,7 +92,7 @@ def fill_bounds(members: Members, excitation: np.ndarray) -> None:
 def open_slots(n: int, windows: Windows, stepping: Stepping, failure: np.ndarray) -> int:
     """Give slots to the units that may reach the threshold in step n, or may move again.
 
-    Returns how many they are, or UNSUITABLE.
+    Returns the number of these units, or UNSUITABLE.
     """
     members, end = stepping.members, end_of(n, stepping)
     fill_bounds(members, stepping.sums.excitation[row_of(n, stepping.sums)])
@@ -119,9 +119,9 @@ def receive_now(
     stepping: Stepping,
     failure: np.ndarray,
 ) -> int:
-    """Let a spike arrive in the step n in which it was sent; ``scratch`` has its arrivals.
+    """Let a spike arrive in the step n in which it was sent; ``scratch`` contains its arrivals.
 
-    Returns how many slots are open then, or UNSUITABLE.
+    Returns the number of slots then open, or UNSUITABLE.
     """
     members, slots, scratch = stepping.members, stepping.slots, stepping.scratch
     row, weights = row_of(n, stepping.sums), stepping.dense.weight[source]
@@ -153,7 +153,7 @@ def receive_now(
 
 @compiled
 def emit(k: int, spike: int, stepping: Stepping) -> None:
-    """Emission: V is set to the reset, I goes on."""
+    """Emit: V is set to the reset, and I is unchanged."""
     members, slots, running = stepping.members, stepping.slots, stepping.running
     m, time = slots.member[k], slots.due[k]
     unit = running.members[m]
@@ -178,15 +178,15 @@ def empty(sums: np.ndarray) -> None:
 
 @compiled
 def end_step(n: int, opened: int, stepping: Stepping) -> None:
-    """Take all units to the end of a step, and empty its row of the sums."""
+    """Advance all units to the end of a step, and empty its row of the sums."""
     members, slots, running = stepping.members, stepping.slots, stepping.running
     row = row_of(n, stepping.sums)
     of_voltage, of_current = stepping.sums.voltage[row], stepping.sums.current[row]
     voltage, current = members.voltage, members.current
     excitation = stepping.sums.excitation[row]
     for m in range(voltage.size):
-        # What is left as the whole less what is lost: else the rounding of a factor that is the
-        # same in all steps would add up.
+        # The remainder is computed as the whole minus the loss: otherwise the rounding error of a
+        # factor that is the same in all steps would accumulate.
         left = fused(-members.loss_mem[m], voltage[m], voltage[m])
         voltage[m] = left + fused(members.response[m], current[m], of_voltage[m])
     for m in range(voltage.size):
@@ -215,8 +215,8 @@ def run_step(
 ) -> tuple[int, int]:
     """The emissions of step n, in the order of time.
 
-    Returns how many spikes there are then, or NO_ROOM or UNSUITABLE, and how many of them were
-    sent inside the component.  ``unit_of`` gets the unit of each.
+    Returns the number of spikes afterwards, or NO_ROOM or UNSUITABLE, and how many of them were
+    sent inside the component.  ``unit_of`` receives the unit of each.
     """
     running, slots, dense = stepping.running, stepping.slots, stepping.dense
     first, last, first_inside, sent = windows
@@ -264,7 +264,7 @@ def run_step(
 
 @compiled
 def arrivals_from_outside(external: np.ndarray, unit_of: np.ndarray, outgoing: np.ndarray) -> int:
-    """How many arrivals spikes from outside a component have in it, also after the end."""
+    """The number of arrivals in a component from outside it, including those after the end."""
     total = 0
     for spike in external:
         unit = unit_of[spike]
@@ -301,8 +301,8 @@ def run_steps(
 ) -> tuple[int, float]:
     """All steps of a trial, for ``ratio`` times as many arrivals as there are from outside.
 
-    Returns how many spikes there are then, or NO_ROOM or UNSUITABLE; and, if there are far more
-    arrivals, so that the steps are too long, the ratio so far, else 0.
+    Returns the number of spikes afterwards, or NO_ROOM or UNSUITABLE.  The second result is 0
+    unless there are far more arrivals, so that the steps are too long; then it is the ratio so far.
     """
     work, step, members = stepping.running.work, stepping.step, stepping.running.members.size
     sent_before, visits_before = work[ARRIVALS], work[STEPS]
@@ -339,12 +339,12 @@ def simulate_in_steps(
     key: np.uint64,
     failure: np.ndarray,
 ) -> int:
-    """Run a recurrent component and write its emissions behind the ``spike_count`` spikes.
+    """Run a recurrent component and write its emissions after the ``spike_count`` spikes.
 
-    Returns how many spikes there are then, at most ``spike_limit``; or NO_ROOM if the buffer is too
-    small, or UNSUITABLE if ``recurrent.simulate_component`` is better.  ``unit_of``, as long as the
-    buffer, is scratch memory.  ``key`` decides which spikes are dropped.  Emissions are grouped by
-    unit at the end.
+    Returns the number of spikes afterwards, at most ``spike_limit``; or NO_ROOM if the buffer is
+    too small, or UNSUITABLE if ``recurrent.simulate_component`` is better.  ``unit_of``, of the
+    length of the buffer, is scratch memory.  ``key`` decides which spikes are dropped.  Emissions
+    are grouped by unit at the end.
     """
     running = running_of(component, trial, components, states, work, spike_limit, key)
     members, outgoing, units = running.members, running.outgoing, trial.units

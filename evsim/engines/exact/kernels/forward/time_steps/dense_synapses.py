@@ -1,7 +1,7 @@
-"""The synapses into a recurrent component as tables, where most pairs of units have one.
+"""The synapses into a recurrent component as tables, if most pairs of units have a synapse.
 
-A table takes no more memory than a list of synapses then, and its rows are read in order: those of
-a source, where a spike is sent to all units, and those of a target, where the arrivals at a unit
+Then a table takes no more memory than a list of synapses, and its rows are read in order: the row
+of a source when a spike is sent to all units, and the row of a target when the arrivals at a unit
 are looked up.
 """
 
@@ -18,7 +18,7 @@ from evsim.engines.exact.kernels.forward.recurrent_state import Components
 from evsim.engines.exact.kernels.trial import have_equal_time_constants
 
 LARGEST = 2**22  # pairs of units for which there are tables
-FULLNESS = 4  # the pairs of units are at most so many times the synapses
+FULLNESS = 4  # the largest number of pairs of units per synapse
 
 
 class DenseSynapses(NamedTuple):
@@ -46,7 +46,7 @@ class DenseSynapses(NamedTuple):
 
 @allocating
 def no_dense_synapses() -> DenseSynapses:
-    """No tables."""
+    """Empty tables."""
     nothing, none = np.empty((0, 0)), np.empty(0, np.int64)
     return DenseSynapses(
         nothing, nothing, nothing, nothing, np.empty(0), 0.0, 0.0, none, none, none
@@ -55,7 +55,7 @@ def no_dense_synapses() -> DenseSynapses:
 
 @compiled
 def has_tables(dense: DenseSynapses) -> bool:
-    """Whether they are those of a component."""
+    """Whether these are the tables of a component, and not empty."""
     return dense.weight.size > 0
 
 
@@ -99,8 +99,8 @@ def runs_of_equal_time_constants(members: np.ndarray, units: np.ndarray) -> np.n
 def dense_synapses(component: int, components: Components, units: np.ndarray) -> DenseSynapses:
     """The tables of a component; empty ones if it has none, see ``has_tables``.
 
-    It has none if they would be large or mostly empty, if two synapses connect the same pair of
-    units, if time constants differ from unit to unit, or if a threshold is not above rest.
+    A component has none if they would be large or mostly empty, if two synapses connect the same
+    pair of units, if time constants differ from unit to unit, or if a threshold is not above rest.
     """
     nothing = no_dense_synapses()
     members = components.units[components.first[component] : components.first[component + 1]]

@@ -1,7 +1,7 @@
-"""Units that may reach the threshold in a step: they are taken through its arrivals one by one.
+"""Units that may reach the threshold in a step are advanced through its arrivals one by one.
 
-Their arrivals are looked up among all spikes that may arrive in the step.  A unit's next emission
-is first bounded from below, and sought only if no other unit can emit before it.
+Their arrivals are looked up among all spikes that may arrive in the step.  The time of a unit's
+next emission is first bounded from below, and computed only if no other unit can emit before it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def look_up(k: int, n: int, first: int, last: int, sent: Sent, stepping: Steppin
 
 @compiled
 def insert(slots: Slots, k: int, time: float, weight: float) -> bool:
-    """Put an arrival in its place, behind those of the same time; false if there is no room."""
+    """Put an arrival in its place, after those of the same time; false if there is no room."""
     i = slots.arrivals[k]
     if i == MOST_IN_STEP:
         return False
@@ -83,7 +83,7 @@ def insert(slots: Slots, k: int, time: float, weight: float) -> bool:
 
 @compiled
 def pass_arrivals(k: int, until: float, stepping: Stepping) -> None:
-    """Take a unit through its arrivals before a time; it does not emit before."""
+    """Advance a unit through its arrivals before a time; it does not emit before that time."""
     slots, members, running = stepping.slots, stepping.members, stepping.running
     m = slots.member[k]
     unit = running.members[m]
@@ -108,9 +108,9 @@ def pass_arrivals(k: int, until: float, stepping: Stepping) -> None:
 def wait(
     m: int, unit: int, current: float, now: float, until: float, stepping: Stepping
 ) -> tuple[float, float]:
-    """I, and the time, after a refractory period or, if that comes before, at ``until``.
+    """I, and the time, at the end of a refractory period or at ``until``, whichever comes first.
 
-    At the end of the period the spike that began it gets I there.
+    At the end of the period, I is recorded in the spike that began it.
     """
     free_at, running = stepping.members.free_at[m], stepping.running
     moment = min(until, free_at)
@@ -124,8 +124,8 @@ def wait(
 def find_next_spike(k: int, n: int, solve: bool, stepping: Stepping, failure: np.ndarray) -> None:
     """Set when a unit emits in step n if nothing more arrives, or else its state at the end.
 
-    If ``solve`` is false, the time may be a lower bound: where the tangent of V, which lies above
-    its concave rise, reaches the threshold.  Most emissions are never needed more exactly.
+    If ``solve`` is false, the time may be a lower bound: the time when the tangent of V, which lies
+    above its concave rise, reaches the threshold.  Most emissions are never needed more exactly.
     """
     slots, members, running = stepping.slots, stepping.members, stepping.running
     m = slots.member[k]
@@ -160,7 +160,7 @@ def find_next_spike(k: int, n: int, solve: bool, stepping: Stepping, failure: np
                         due = np.nextafter(now, inf)
                     if is_after_emission(until, due):
                         slots.due[k], slots.due_next[k] = due, i
-                        # From the elapsed time, not from due - now, which is rounded once more.
+                        # Uses the elapsed time, because due - now is rounded once more.
                         slots.due_current[k] = current * exp(-elapsed / tau_syn)
                         return
             voltage, current = flow(voltage, current, until - now, tau_mem, tau_syn)
@@ -176,7 +176,7 @@ def find_next_spike(k: int, n: int, solve: bool, stepping: Stepping, failure: np
 
 @compiled
 def earliest(slots: Slots, opened: int) -> int:
-    """The slot whose unit emits first, of so many."""
+    """The slot, among the ``opened`` first, whose unit emits first."""
     first = 0
     for k in range(1, opened):
         if slots.due[k] < slots.due[first]:

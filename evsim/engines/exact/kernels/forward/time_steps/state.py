@@ -13,15 +13,15 @@ from evsim.engines.exact.kernels.forward.time_steps.dense_synapses import DenseS
 from evsim.equations.lif import decays_and_response
 
 ARRIVALS_PER_STEP = 2.0  # at a unit, on average
-MOST_PER_STEP = 6.0  # the same, where steps are longer to save memory
-CACHE = 2**22  # bytes that the sums of the steps to come should take at most
+MOST_PER_STEP = 6.0  # the same, if steps are longer to save memory
+CACHE = 2**22  # the most bytes that the sums of the coming steps should take
 MOST_IN_STEP = 256  # arrivals at a unit in a step; components with more run in time slices
 
 
 class Step(NamedTuple):
     """The length of the time steps in ms, and how many there are.
 
-    Step n has the times after ``n length`` up to ``(n + 1) length``, and step 0 also time 0.
+    Step n contains the times after ``n length`` up to ``(n + 1) length``; step 0 also contains 0.
     """
 
     length: float
@@ -30,10 +30,10 @@ class Step(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What arrivals make of V and I at the end of their step, (rows, units).
+    """The effect of arrivals on V and I at the end of their step, (rows, units).
 
-    Step n has row ``n & (rows - 1)``; the number of rows is a power of 2, and there are enough for
-    all steps at which a spike may still arrive.  ``excitation`` sums positive weights.
+    Step n has row ``n & (rows - 1)``.  The number of rows is a power of 2, large enough for all
+    steps in which a spike may still arrive.  ``excitation`` sums positive weights.
     """
 
     voltage: np.ndarray
@@ -45,8 +45,9 @@ class Members(NamedTuple):
     """The units of a component, (units,): the factors of a step, and the state at its beginning.
 
     Over a step V loses ``loss_mem`` of itself, I ``loss_syn``, and V gains ``response`` of I.
-    ``bound`` is an upper bound on V at the end of the step, and ``nearly`` the threshold less
-    what rounding may take from the bound.  ``slot`` is the slot of a unit in this step, -1 if none.
+    ``bound`` is an upper bound on V at the end of the step, and ``nearly`` is the threshold minus
+    the possible rounding error of the bound.  ``slot`` is the slot of a unit in this step, -1 if
+    none.
     """
 
     loss_mem: np.ndarray
@@ -62,12 +63,12 @@ class Members(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """The units that are taken through their arrivals in a step one by one, (slots,).
+    """The units that are advanced through their arrivals in a step one by one, (slots,).
 
-    ``time`` and ``weight`` (slots, MOST_IN_STEP) are those of ``arrivals`` arrivals.  A unit is at
-    ``now``, before arrival ``next``, with ``voltage`` and ``current``.  If nothing more arrives it
-    emits at ``due``, before arrival ``due_next`` and with ``due_current``, or later if ``due``
-    is not ``is_exact``; if ``due`` is infinite, it ends the step in the state ``end_...``.
+    ``time`` and ``weight`` (slots, MOST_IN_STEP) describe ``arrivals`` arrivals.  A unit is at time
+    ``now``, before arrival ``next``, with ``voltage`` and ``current``.  If nothing more arrives, it
+    emits at ``due``, before arrival ``due_next`` and with ``due_current``; it may emit later unless
+    ``is_exact`` is set.  If ``due`` is infinite, it ends the step in the state ``end_...``.
     """
 
     member: np.ndarray
@@ -88,14 +89,14 @@ class Slots(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """Spikes sent into the component in the order of time: when, and by which of its sources."""
+    """Spikes sent into the component in order of time, with their times and sources."""
 
     time: np.ndarray
     source: np.ndarray
 
 
 class Windows(NamedTuple):
-    """The spikes that may arrive in a step, first to last - 1: from outside, and from inside."""
+    """The spikes that may arrive in a step, first to last - 1, from outside and from inside."""
 
     first: int
     last: int
@@ -106,10 +107,10 @@ class Windows(NamedTuple):
 class Scratch(NamedTuple):
     """Memory for the arrivals of one spike at all units, and of all spikes at one unit.
 
-    Of one spike (units,): the time and step of each arrival, how V responds and I decays until the
-    end of the step, and what is added to which place of the sums.  Of all spikes: when each
-    arrives, and whether it does so in a step; ``are_found`` is the memory of ``is_found``, eight by
-    eight.
+    For one spike (units,): the time and step of each arrival, how V responds and I decays until the
+    end of the step, and what is added at which place of the sums.  For all spikes: when each
+    arrives, and whether it arrives in a step; ``are_found`` is the memory of ``is_found``, read
+    eight entries at a time.
     """
 
     time: np.ndarray
@@ -142,13 +143,14 @@ class Stepping(NamedTuple):
 
 @compiled
 def step_for(arrivals: float, duration: float, dense: DenseSynapses) -> Step:
-    """Steps in which units receive few arrivals, for so many in all."""
+    """Steps in which units receive few arrivals, given the total number of arrivals."""
     members = dense.weight.shape[1]
     per_arrival = duration * members / arrivals
     longest = max(dense.longest_delay, dense.longest_delay_inside)
     to_save_memory = longest * members * 3 * 8 / CACHE
     wanted = max(ARRIVALS_PER_STEP * per_arrival, min(MOST_PER_STEP * per_arrival, to_save_memory))
-    # Few digits, so that all ends of steps are exact: rounding them would add up in V and I.
+    # The length has few digits, so that all ends of steps are exact: their rounding errors would
+    # accumulate in V and I.
     fraction, exponent = frexp(wanted)
     length = min(ldexp(ceil(ldexp(fraction, 16)), exponent - 16), duration)
     return Step(length, ceil(duration / length), 1.0 / length)
@@ -165,7 +167,7 @@ def step_at(time: float, step: Step) -> int:
 
 @compiled
 def latest_before(n: int, step: Step) -> float:
-    """The latest time before step n; a negative one for step 0, which begins with time 0."""
+    """The latest time before step n; negative for step 0, which begins with time 0."""
     return n * step.length if n > 0 else -1.0
 
 
@@ -183,7 +185,7 @@ def row_of(n: int, sums: Sums) -> int:
 
 @allocating
 def new_sums(step: Step, dense: DenseSynapses) -> Sums:
-    """No arrivals in any step."""
+    """Sums without arrivals in any step."""
     longest = max(dense.longest_delay, dense.longest_delay_inside)
     needed = min(float(step.number), longest * step.per_ms + 3.0)
     rows = 1
