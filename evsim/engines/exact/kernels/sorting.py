@@ -61,7 +61,7 @@ def heap_sort(
 ) -> None:
     """Sort rows first to last - 1 of three arrays by time, then by the second, then by the third.
 
-    Sorts in place; the number of steps does not depend on the initial order.
+    Sorts in place, in at most n log n steps whatever the initial order is.
     """
     n = last - first
     for place in range(n // 2 - 1, -1, -1):

@@ -47,7 +47,7 @@ extern "C" __global__ void __launch_bounds__(128)
     add_sum_of_warp(static_cast<uint64>(spikes - sent), dropped);
 }
 
-// The jump that the rate regulariser adds to lambda_V at each emission, (k/B) (mean count - nu),
+// The jump that the rate regulariser subtracts from lambda_V at each emission, (k/B) (mean count - nu),
 // from the emissions of a batch of B samples (L 7).  `strength_and_target` has k and nu of each
 // column.  Then adds the counts of the batch to those of the epoch and sets them to 0.
 extern "C" __global__ void finish_emission_counts(int columns, int samples,
