@@ -448,7 +448,8 @@ def clear_crossing_time(
     parabola; at tau_mem = 2 tau_syn it is one.  The search begins where the parabola that V
     initially follows reaches the threshold, corrected for the next two terms of the series.  All
     derivatives of V follow from V and I, so Householder steps of the third order are used: the
-    error after a step is proportional to the fourth power of the error before, and one or two steps are enough.
+    error after a step is proportional to the fourth power of the error before, and one or two steps
+    are enough.
 
     V rises until its peak, so a root at which it rises is the first.  If V at the root rises so
     steeply that its peak is clearly above the threshold, the crossing does not depend on rounding.
