@@ -19,7 +19,6 @@ import ast
 import datetime
 import json
 import shutil
-import signal
 import sys
 import time
 import traceback
@@ -36,15 +35,15 @@ from rich.console import Console
 from rich.markup import escape
 
 import evsim
+from evsim.training.termination import terminable
 
 STYLES = {"holds": "green", "refuted": "bold red", "failed": "bold red", "not examined": "yellow"}
 
 
+@terminable()  # SIGTERM acts like Ctrl-C: files are closed, and the elapsed time is stored
 def main(arguments: list[str] | None = None) -> int:
     """Test the claims, and show and write the findings; 1 if one is refuted or fails."""
     chosen = parsed(arguments)
-    # SIGTERM acts like Ctrl-C: files are closed, and the elapsed time is stored.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     console = Console()
     names = selected(chosen.select)
     if chosen.list:
