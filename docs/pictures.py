@@ -38,6 +38,10 @@ ELSEWHERE = {
     "study_spoken_digits_ablation.png": (
         "evsim study studies/spoken_digits_ablation.toml --out runs/ablation"
     ),
+    "study_spoken_digits_steps.png": (
+        "python studies/spoken_digits_report.py studies/results/spoken_digits_steps.csv "
+        "--picture docs/images/study_spoken_digits_steps.png"
+    ),
     "study_yin_yang_sizes.png": (
         "python studies/yin_yang_report.py studies/results/yin_yang_sizes.csv "
         "--picture docs/images/study_yin_yang_sizes.png"
