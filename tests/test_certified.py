@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import mpmath
 import numpy as np
@@ -511,6 +512,9 @@ def write_inputs(file):
 
 def test_the_command_reads_run_folders_and_nir_files(tmp_path, capsys):
     network, inputs = network_of("layered"), tmp_path / "spikes.csv"
+    # A Delay node of NIR has one delay for each unit.
+    connections = [replace(connection, delay=0.0) for connection in network.connections]
+    network = evsim.Network(network.populations, connections)
     write_inputs(inputs)
     network.save(tmp_path / "best.safetensors")
     (tmp_path / "config.json").write_text('{"duration": 25.0}')
