@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from evsim.display.markdown_table import markdown_table
 from evsim.plotting import save
 from evsim.plotting.style import COLOURS, ONE_COLUMN, SMALL_TEXT, label, new_figure
 
@@ -53,13 +54,12 @@ def percent(values: list[float]) -> str:
     return f"{shares.mean():.1f}{deviation}"
 
 
-def print_tables(runs: Runs) -> None:
+def table(runs: Runs) -> str:
     """The accuracy of networks trained on each grid, on each grid and in continuous time."""
-    print(f"| tested | {' | '.join(f'trained on {dt:g} ms' for dt in runs)} |")
-    print(f"| --- |{' --- |' * len(runs)}")
-    for name, told in TESTS.items():
-        values = [percent([run[name] for run in each]) for each in runs.values()]
-        print(f"| {told} | {' | '.join(values)} |")
+    rows = [
+        [told, *(percent([run[name] for run in each]) for each in runs.values())]
+        for name, told in TESTS.items()
+    ]
     for name, told in (
         ("exact_runaways", "samples that run away"),
         ("resting_runaways", "the same with a refractory period"),
@@ -67,8 +67,9 @@ def print_tables(runs: Runs) -> None:
         ("seconds", "seconds of training, fastest run"),
     ):
         over_seeds = np.min if name == "seconds" else np.mean
-        values = [f"{over_seeds([run[name] for run in each]):.4g}" for each in runs.values()]
-        print(f"| {told} | {' | '.join(values)} |")
+        values = [over_seeds([run[name] for run in each]) for each in runs.values()]
+        rows.append([told, *(f"{value:.4g}" for value in values)])
+    return markdown_table(["tested", *(f"trained on {dt:g} ms" for dt in runs)], rows)
 
 
 def draw(runs: Runs, file: Path) -> Path:
@@ -104,7 +105,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
     runs = read(arguments.table)
-    print_tables(runs)
+    print(table(runs))
     if arguments.picture:
         print(draw(runs, arguments.picture))
 

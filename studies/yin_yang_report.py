@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from evsim.display.markdown_table import markdown_table
 from evsim.plotting import save, study_means
 from evsim.study import paired_difference
 from evsim.study.table import table_of
@@ -74,9 +75,7 @@ def difference(
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table in Markdown."""
-    print(f"\n{title}\n")
-    for row in (columns, ["---"] * len(columns), *rows):
-        print(f"| {' | '.join(row)} |")
+    print(f"\n{title}\n\n{markdown_table(columns, rows)}")
 
 
 def main() -> None:
