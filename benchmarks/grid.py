@@ -16,7 +16,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +26,16 @@ from spoken import CHANNELS, CLASSES, DURATION, spoken
 import evsim
 from evsim.engines import Exact
 from evsim_gpu import Grid
+from evsim_gpu.cuda.gpu import check_cuda, cuda_devices
+from evsim_gpu.cuda.kernel_times import KernelTime, recorded_kernel_times
 
 LOSS = evsim.losses.CrossEntropy(evsim.readouts.Mean("exponential"))
 DT = 1.0
 SPIKES = 8000  # per sample
 SHD_SAMPLES = 8156
 BATCH = 256
+
+LONGEST = (62.0, 999.0)  # delays of the networks on the GPU, in ms
 
 PUBLISHED = (
     ("2 x 256 feedforward, delays up to 64 ms", 26.7, 3384, 276.7, 7282),
@@ -93,13 +97,13 @@ class Shape:
 
 
 def gpu_shapes(hidden: int = 256, gain: float = 1.0) -> list[Shape]:
-    """Two layers of ``hidden`` or twice as many units, or one recurrent layer of twice as many."""
+    """Two layers of ``hidden`` or twice as many units, or one recurrent layer of twice as many.
+
+    Their delays are as long as those of the published figures, to the end of the trial.
+    """
+    kinds = ((hidden, False), (2 * hidden, False), (2 * hidden, True))
     return [
-        Shape(hidden, False, 100.0, gain),
-        Shape(hidden, False, 999.0, gain),
-        Shape(2 * hidden, False, 100.0, gain),
-        Shape(2 * hidden, True, 100.0, gain),
-        Shape(2 * hidden, True, 999.0, gain),
+        Shape(units, recurrent, longest, gain) for units, recurrent in kinds for longest in LONGEST
     ]
 
 
@@ -251,16 +255,19 @@ class Epoch:
     """The seconds of a training epoch on a GPU, and the bytes that CuPy allocated; or a note.
 
     ``first`` is the time of the first epoch, which warms up; ``epochs`` are the epochs timed after
-    it.  The note says why there are no figures: too little time, or, if ``failed``, an error.
+    it.  ``kernels`` are the kernels of further batches of the same size, ``recorded`` samples in
+    all.  The note says why there are no figures: too little time, or, if ``failed``, an error.
     """
 
     network: str
     samples: int
     arrivals: float
-    seconds: float | None
-    first: float | None
-    epochs: int
-    memory: int | None
+    seconds: float | None = None
+    first: float | None = None
+    epochs: int = 0
+    memory: int | None = None
+    kernels: tuple[KernelTime, ...] = ()
+    recorded: int = 0
     note: str = ""
     failed: bool = False
 
@@ -297,19 +304,17 @@ def measure_gpu(
     spikes: int = SPIKES,
     epochs: int = 2,
     seconds: float = 240.0,
-) -> list[Epoch]:
+) -> Iterator[Epoch]:
     """Measure an epoch of every shape, in about so many seconds; note those without time left."""
     end = time.perf_counter() + seconds
     shapes, data = gpu_shapes(hidden, SPIKES / spikes), spoken(samples, spikes)
-    found = []
     for number, shape in enumerate(shapes):
         share = (end - time.perf_counter()) / (len(shapes) - number)
         try:
-            found.append(measure_epoch(shape, data, epochs, share))
+            yield measure_epoch(shape, data, epochs, share)
         except Exception as error:  # keep the figures of the other shapes
             note = f"failed: {type(error).__name__}: {' '.join(str(error).split())}"
-            found.append(Epoch(shape.name, len(data), 0.0, None, None, 0, None, note, True))
-    return found
+            yield Epoch(shape.name, len(data), 0.0, note=note, failed=True)
 
 
 def measure_epoch(shape: Shape, data: evsim.Dataset, epochs: int, seconds: float) -> Epoch:
@@ -327,14 +332,20 @@ def measure_epoch(shape: Shape, data: evsim.Dataset, epochs: int, seconds: float
     pool.free_all_blocks()
     if estimate * 2 > seconds:
         note = f"not run: about {estimate:.0f} s, and too little time"
-        return Epoch(shape.name, len(data), arrivals, None, None, 0, None, note)
+        return Epoch(shape.name, len(data), arrivals, note=note)
     epochs = max(1, min(epochs, int(seconds / estimate) - 1))
     first, *later = train(network, data, 1 + epochs)
     # The pool frees nothing, so its size is the peak of the allocated memory.
     memory = pool.total_bytes()
     gc.collect()
+    with recorded_kernel_times(check_cuda()) as times:
+        train(network, small, 1)
+    kernels = tuple(times.table())
     pool.free_all_blocks()
-    return Epoch(shape.name, len(data), arrivals, statistics.median(later), first, epochs, memory)
+    seconds = statistics.median(later)
+    return Epoch(
+        shape.name, len(data), arrivals, seconds, first, epochs, memory, kernels, len(small)
+    )
 
 
 def check_gpu(network: evsim.Network, few: evsim.Dataset) -> float:
@@ -420,6 +431,21 @@ def gpu_table(epochs: Sequence[Epoch]) -> str:
     return markdown([Epoch.columns(), *(epoch.row() for epoch in epochs)])
 
 
+def kernels_table(epoch: Epoch) -> str:
+    """The table of the kernels of one network: launches, and microseconds for each sample."""
+    total = sum(kernel.seconds for kernel in epoch.kernels)
+    rows = [
+        [
+            kernel.kernel,
+            str(kernel.launches),
+            f"{1e6 * kernel.seconds / epoch.recorded:.1f}",
+            f"{100 * kernel.seconds / total:.1f}",
+        ]
+        for kernel in epoch.kernels
+    ]
+    return markdown([["kernel", "launches", "µs a sample", "% of all kernels"], *rows])
+
+
 def published_table() -> str:
     """The table of the published figures."""
     rows = [
@@ -440,8 +466,6 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="epochs to time on the GPU")
     parser.add_argument("--seconds", type=float, default=240.0, help="for the GPU")
     chosen = parser.parse_args()
-    from evsim_gpu.cuda.gpu import cuda_devices
-
     print(f"{machine()}, Python {platform.python_version()}\n")
     times = measure_processor(
         chosen.hidden, chosen.samples, repeats=chosen.repeats, threads=chosen.threads
@@ -452,7 +476,11 @@ def main() -> None:
         print("\nno GPU was found: the figures of the GPU are missing")
         return
     print(f"\n{devices[0]}: an epoch of {SHD_SAMPLES} samples in batches of {BATCH}\n")
-    print(gpu_table(measure_gpu(epochs=chosen.epochs, seconds=chosen.seconds)))
+    measured = list(measure_gpu(epochs=chosen.epochs, seconds=chosen.seconds))
+    print(gpu_table(measured))
+    for epoch in measured:
+        if epoch.kernels:
+            print(f"\n{epoch.network}\n\n{kernels_table(epoch)}")
     print(f"\npublished, on an RTX A5000\n\n{published_table()}")
 
 

@@ -9,6 +9,7 @@ import grid_correctness
 import grid_report
 import grid_vs_exact
 import numpy as np
+import parts
 import pytest
 from cuda_on_cpu import needs_compiler
 
@@ -20,7 +21,6 @@ pytestmark = pytest.mark.slow
 
 STEPS = convergence.STEPS
 TINY = ["--networks", "3", "--hidden", "8", "--samples", "2", "--spikes", "200", "--repeats", "1"]
-TINY_GPU = ["--gpu-hidden", "4", "--epoch-samples", "4", "--epochs", "1"]
 
 
 # -- the order of convergence ---------------------------------------------------------------
@@ -147,12 +147,13 @@ def test_arrivals_are_counted_by_hand():
 @pytest.fixture
 def no_device(monkeypatch):
     monkeypatch.setattr(grid_report, "cuda_devices", list)
+    monkeypatch.setattr(parts, "cuda_devices", list)
 
 
 @pytest.mark.usefixtures("no_device")
 def test_the_page_says_that_there_is_no_gpu(tmp_path, capsys):
-    parts = ["--parts", "correctness", "speed"]
-    assert grid_report.main(["--out", str(tmp_path), *parts, *TINY]) == 0
+    chosen = ["--parts", "correctness", "speed"]
+    assert grid_report.main(["--out", str(tmp_path), *chosen, *TINY]) == 0
     page = (tmp_path / "grid_report.md").read_text()
     assert "**no CUDA device was found: the figures of the GPU are missing.**" in page
     assert "| GPU | no CUDA device was found" in page
@@ -169,8 +170,8 @@ def test_a_part_that_fails_stops_no_other(tmp_path, monkeypatch, capsys):
         raise RuntimeError("out of\ndate")
 
     monkeypatch.setitem(grid_report.PARTS, "correctness", ("Correct", failing))
-    parts = ["--parts", "correctness", "speed"]
-    assert grid_report.main(["--out", str(tmp_path), *parts, *TINY]) == 1
+    chosen = ["--parts", "correctness", "speed"]
+    assert grid_report.main(["--out", str(tmp_path), *chosen, *TINY]) == 1
     page = (tmp_path / "grid_report.md").read_text()
     assert "What there was before." in page
     assert "**Refuted:** this part failed: RuntimeError: out of date" in page
@@ -180,27 +181,30 @@ def test_a_part_that_fails_stops_no_other(tmp_path, monkeypatch, capsys):
 
 @needs_compiler
 def test_the_page_with_a_gpu(tmp_path, monkeypatch):
+    """Epochs are measured in ``test_on_device``."""
     cuda_on_cpu.install(monkeypatch)
-    parts = ["--parts", "correctness", "speed"]
-    assert grid_report.main(["--out", str(tmp_path), *parts, *TINY, *TINY_GPU]) == 0
+    found = [
+        benchmark.Epoch(shape.name, 4, 1000.0 + number, 0.5, 0.75, 1, 2**20)
+        for number, shape in enumerate(benchmark.gpu_shapes(4))
+    ]
+    found[-1] = benchmark.Epoch("last", 4, 1000.0, note="failed: no memory", failed=True)
+    monkeypatch.setattr(benchmark, "measure_gpu", lambda *_: iter(found))
+    chosen = ["--parts", "correctness", "speed"]
+    assert grid_report.main(["--out", str(tmp_path), *chosen, *TINY, "--epochs", "1"]) == 1
     page = (tmp_path / "grid_report.md").read_text()
     assert f"| GPU | {cuda.cuda_devices()[0]} |" in page
     assert "| CuPy | 13.6.0, CUDA 12.9 |" in page
     assert "missing" not in page
-    for shape in benchmark.gpu_shapes(4):
-        # Not those of the processor, which come first.
-        row = [line for line in page.splitlines() if line.startswith(f"| {shape.name}")][-1]
-        _, arrivals, epoch, first, *_ = row.strip("| ").split(" | ")
-        assert float(arrivals) > 1000
-        assert float(epoch) > 0
-        assert float(first) > 0
+    for number, epoch in enumerate(found[:-1]):
+        assert f"| {epoch.network} | {1000 + number} | 0.50 | 0.75 | 125.00 |" in page
+    assert "**Refuted:** last: failed: no memory" in page
 
 
 @needs_compiler
 def test_epochs_for_which_there_is_no_time_or_memory_say_so(monkeypatch):
     cuda_on_cpu.install(monkeypatch)
     few = {"hidden": 4, "samples": 4, "spikes": 200, "epochs": 1}
-    late = benchmark.measure_gpu(**few, seconds=0.0)
+    late = list(benchmark.measure_gpu(**few, seconds=0.0))
     assert all(own.seconds is None and not own.failed for own in late)
     assert "too little time" in late[0].row()[2]
 
@@ -208,6 +212,6 @@ def test_epochs_for_which_there_is_no_time_or_memory_say_so(monkeypatch):
         raise MemoryError("there is\nnone")
 
     monkeypatch.setattr(benchmark, "train", full)
-    failed = benchmark.measure_gpu(**few)
-    assert [own.note for own in failed] == ["failed: MemoryError: there is none"] * 5
+    failed = list(benchmark.measure_gpu(**few))
+    assert [own.note for own in failed] == ["failed: MemoryError: there is none"] * 6
     assert all(own.failed for own in failed)

@@ -17,42 +17,31 @@ machine with a GPU, less than 8.
 from __future__ import annotations
 
 import argparse
-import datetime
-import platform
 import shlex
-import shutil
-import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
 from pathlib import Path
 
 import grid as benchmark
 import grid_correctness
 import grid_vs_exact
-import numpy as np
 import parallel
-from claims import Table
-from page import markdown
+from parts import (
+    NO_DEVICE,
+    Part,
+    as_text,
+    environment,
+    environment_table,
+    page,
+    published,
+    run_part,
+)
 
-import evsim
-from evsim_gpu.cuda.gpu import check_cuda, cuda_devices
+from evsim_gpu.cuda.gpu import cuda_devices
 
 PICTURE = "grid_against_exact.png"
-NO_DEVICE = "no CUDA device was found: the figures of the GPU are missing"
-
-
-@dataclass
-class Part:
-    """The result of one part of the report."""
-
-    title: str
-    text: str = "Not measured in this report."
-    refutations: list[str] = field(default_factory=list)
-    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -152,13 +141,14 @@ def speed(settings: Settings, part: Part) -> None:
         return
     before, after = part.text.split("### On the GPU")[0], published()
     part.text = f"{before}### On the GPU\n\nFailed, see below.\n\n{after}"
-    epochs = benchmark.measure_gpu(
+    measured = benchmark.measure_gpu(
         settings.gpu_hidden,
         settings.epoch_samples,
         settings.spikes,
         settings.epochs,
         settings.end - time.perf_counter(),
     )
+    epochs = list(measured)
     part.refutations += [f"{epoch.network}: {epoch.note}" for epoch in epochs if epoch.failed]
     part.text = "\n\n".join(
         [
@@ -174,104 +164,11 @@ def speed(settings: Settings, part: Part) -> None:
     )
 
 
-def published() -> str:
-    """The published figures and their source."""
-    return (
-        "Published, on an RTX A5000, an epoch of SHD of 1127 steps in batches of 256 "
-        "(*Learning delays with EventProp*, Figure 8):\n\n" + benchmark.published_table()
-    )
-
-
 PARTS: dict[str, tuple[str, Callable[[Settings, Part], None]]] = {
     "correctness": ("Correct", correctness),
     "convergence": ("Of first order", convergence),
     "speed": ("How fast", speed),
 }
-
-
-# -- the page -----------------------------------------------------------------------------------
-
-
-def run_part(name: str, settings: Settings) -> Part:
-    """Run a part and report its error, if any."""
-    title, measure = PARTS[name]
-    part = Part(title, text="")
-    start = time.perf_counter()
-    try:
-        measure(settings, part)
-    except Exception as error:  # a part that fails is one line of the page
-        traceback.print_exc()
-        message = " ".join(str(error).split()) or "no message"
-        part.refutations.append(f"this part failed: {type(error).__name__}: {message}")
-    part.seconds = time.perf_counter() - start
-    return part
-
-
-def page(parts: dict[str, Part], devices: list[str], command: str, note: str) -> str:
-    """The page in Markdown."""
-    lines = [
-        "# The grid engine, measured",
-        f"Written by one command, on {datetime.date.today().isoformat()}:",
-        f"```\n{command}\n```",
-        note,
-        markdown_environment(devices),
-    ]
-    for name, (title, _) in PARTS.items():
-        part = parts.get(name, Part(title))
-        lines += [f"## {part.title}", part.text]
-        if part.seconds is not None:
-            verdict = [f"**Refuted:** {line}" for line in part.refutations]
-            lines += verdict or [
-                f"All that is claimed, or checked, here held.  This took {part.seconds:.0f} s."
-            ]
-    return "\n\n".join(line for line in lines if line) + "\n"
-
-
-def markdown_environment(devices: list[str]) -> str:
-    """The hardware and the versions that were used."""
-    rows = [
-        ["what", "which"],
-        ["GPU", f"{devices[0]}" if devices else NO_DEVICE],
-        ["driver", driver() if devices else "–"],
-        ["CuPy", cupy_version() if devices else "–"],
-        ["processor", benchmark.machine()],
-        ["evsim", evsim.__version__],
-        ["Python, NumPy, numba", f"{platform.python_version()}, {np.__version__}, {numba()}"],
-    ]
-    return markdown(rows[0], rows[1:])
-
-
-def as_text(table: Table) -> str:
-    """A table in Markdown."""
-    return markdown(table.columns, table.rows)
-
-
-def driver() -> str:
-    """The version of NVIDIA's driver, and the CUDA version that it supports."""
-    cuda = check_cuda().cuda.runtime.driverGetVersion()
-    found = f"CUDA {cuda // 1000}.{cuda % 1000 // 10}"
-    tool = shutil.which("nvidia-smi")
-    if tool is not None:
-        asked = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
-        done = subprocess.run(asked, capture_output=True, text=True, check=False)
-        if done.returncode == 0 and done.stdout.strip():
-            found = f"{done.stdout.splitlines()[0].strip()}, {found}"
-    return found
-
-
-def cupy_version() -> str:
-    """The versions of CuPy and of its CUDA runtime."""
-    cupy = check_cuda()
-    cuda = cupy.cuda.runtime.runtimeGetVersion()
-    return f"{cupy.__version__}, CUDA {cuda // 1000}.{cuda % 1000 // 10}"
-
-
-def numba() -> str:
-    """The version of numba."""
-    try:
-        return version("numba")
-    except PackageNotFoundError:
-        return "none"
 
 
 # -- the command --------------------------------------------------------------------------------
@@ -305,11 +202,13 @@ def main(arguments: list[str] | None = None) -> int:
 
     settings = Settings(cuda_devices(), **chosen, end=time.perf_counter() + 60 * minutes)
     settings.out.mkdir(parents=True, exist_ok=True)
-    print(markdown_environment(settings.devices), flush=True)
-    parts: dict[str, Part] = {}
+    used = environment_table(environment())
+    print(used, flush=True)
+    parts = {name: Part(title) for name, (title, _) in PARTS.items()}
     for name in [known for known in PARTS if known in names]:
-        parts[name] = run_part(name, settings)
-        (settings.out / "grid_report.md").write_text(page(parts, settings.devices, command, note))
+        parts[name] = run_part(*PARTS[name], settings)
+        text = page("The grid engine, measured", command, note, used, list(parts.values()))
+        (settings.out / "grid_report.md").write_text(text)
         print(f"\n## {parts[name].title}\n\n{parts[name].text}\n")
         print("\n".join(parts[name].refutations or ["held"]), flush=True)
     return 1 if any(part.refutations for part in parts.values()) else 0

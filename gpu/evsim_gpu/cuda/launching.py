@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from evsim.engines.protocol import EngineError
+from evsim_gpu.cuda.kernel_times import recording
 
 FOLDER = resources.files("evsim_gpu.cuda") / "kernels"
 FILES = (
@@ -109,7 +111,12 @@ class Kernels:
         function = self._functions[name]
         if shared > DEFAULT_SHARED_BYTES and shared > function.max_dynamic_shared_size_bytes:
             function.max_dynamic_shared_size_bytes = shared
-        function((blocks,), (threads,), arguments, shared_mem=shared)
+        run = partial(function, (blocks,), (threads,), arguments, shared_mem=shared)
+        times = recording()
+        if times is None:
+            run()
+        else:
+            times.launch(name, run)
 
     def launch_each(self, name: str, count: int, arguments: tuple[Any, ...]) -> None:
         """Launch a kernel with at least ``count`` threads, in blocks of 128."""
