@@ -90,7 +90,7 @@ def test_kernels_are_recorded_only_inside_the_block(monkeypatch):
         [evsim.Input("input", 1), evsim.LI("output", 2)],
         [evsim.Connection("input", "output", np.array([[1.0], [2.0]]), 1.0)],
     )
-    inputs = {"input": evsim.SpikeTrains.from_lists([[[1.0]], [[2.0]]], units=1)}
+    inputs = {"input": evsim.SpikeTrains.from_lists([[(1.0, 0)], [(2.0, 0)]], units=1)}
     engine = Grid(1.0, "cuda")
     with recorded_kernel_times(cupy) as times:
         evsim.simulate(network, inputs, 10.0, engine)
