@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, NamedTuple
-
-_recording: ContextVar[KernelTimes | None] = ContextVar("recording", default=None)
 
 
 class KernelTime(NamedTuple):
@@ -46,10 +43,10 @@ class KernelTimes:
 
 @contextmanager
 def recorded_kernel_times(cupy: Any) -> Iterator[KernelTimes]:
-    """Record the time of every kernel that this thread launches inside the block.
+    """Record the time of every kernel that any thread launches inside the block.
 
     CuPy's own kernels and copies are not recorded.  Two events for each launch cost a few
-    microseconds, so the whole is slower than without.
+    microseconds, so the whole is slower than without.  A block inside another takes its place.
 
     Examples
     --------
@@ -57,14 +54,18 @@ def recorded_kernel_times(cupy: Any) -> Iterator[KernelTimes]:
     ...     evsim.gradient(network, inputs, labels, loss, duration, engine=Grid(1.0, "cuda"))
     >>> times.table()  # doctest: +SKIP
     """
-    times = KernelTimes(cupy)
-    token = _recording.set(times)
+    global _recording  # of all threads: the engine launches kernels on threads of its own
+    outer, times = _recording, KernelTimes(cupy)
+    _recording = times
     try:
         yield times
     finally:
-        _recording.reset(token)
+        _recording = outer
 
 
 def recording() -> KernelTimes | None:
-    """What records the launches of this thread, or None."""
-    return _recording.get()
+    """What records launches now, or None."""
+    return _recording
+
+
+_recording: KernelTimes | None = None
