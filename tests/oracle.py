@@ -15,17 +15,38 @@ from typing import Any
 
 import mpmath
 import numpy as np
+from many_digits import ManyDigits
 from mpmath.calculus.quadrature import GaussLegendre
 
 from evsim import Network, SpikeTrains
 from evsim.engines.reference.engine import Reference, State
 from evsim.engines.reference.network import InputEvent, Model, Simulation
-from evsim.engines.reference.neuron import Numbers
+from evsim.engines.reference.neuron import Numbers, numbers_with
 from evsim.network.dropout import Dropout
 from evsim.readouts import Readout
 
 Number = Any
 STEP = "1e-20"
+
+
+def engine_with(digits: int) -> Reference:
+    """The reference engine; in 50 digits with the numbers of MPFR, which are faster.
+
+    MPFR has one precision for all numbers of a thread.
+    """
+    return ManyDigits(digits) if digits == 50 else Reference(digits)
+
+
+def to_mpmath(values: Any, digits: int = 50) -> Any:
+    """A number, or an array of numbers, of ``engine_with`` as numbers of mpmath."""
+    convert = numbers_with(digits).convert
+
+    def converted(value: Number) -> Number:
+        if hasattr(value, "as_mantissa_exp"):  # of MPFR
+            return convert(tuple(int(part) for part in value.as_mantissa_exp()))
+        return convert(value)
+
+    return np.frompyfunc(converted, 1, 1)(values)
 
 
 class PatternChangedError(Exception):
@@ -63,7 +84,7 @@ def finite_difference(
     """
 
     def value(state: State) -> Number:
-        return value_of(Reference(digits).read_exact(state, readout))
+        return value_of(engine_with(digits).read_exact(state, readout))
 
     return difference_of(network, inputs, duration, value, parameter, index, digits, step, dropout)
 
@@ -135,7 +156,7 @@ def _difference(
     step: str,
     dropout: Dropout | None,
 ) -> Any:
-    engine = Reference(digits)
+    engine = engine_with(digits)
     h = engine.numbers.convert(step)
     states = {}
     for k in stencil:
@@ -147,7 +168,8 @@ def _difference(
     patterns = {k: _pattern(state) for k, state in states.items()}
     if len(set(patterns.values())) > 1:
         raise PatternChangedError(f"{', '.join(map(str, direction))}: {patterns}")
-    return sum(c * value_of_state(states[k]) for k, c in stencil.items()) / (2 * h)
+    difference = sum(c * value_of_state(states[k]) for k, c in stencil.items()) / (2 * h)
+    return to_mpmath(difference, digits)
 
 
 def exact_derivative(network: Network, adjoint: Any, parameter: str, index: Any) -> Number:
@@ -353,7 +375,7 @@ def integral(
 @cache
 def gauss_nodes(numbers: Numbers, degree: int) -> list[tuple[Number, Number]]:
     """Nodes in [-1, 1] and their weights, 3 * 2^(degree - 1) of them."""
-    digits = 2 - int(mpmath.log10(numbers.epsilon))
+    digits = 2 - int(mpmath.log10(float(numbers.epsilon)))
     with mpmath.workdps(digits):
         nodes = GaussLegendre(mpmath.mp).calc_nodes(degree, mpmath.mp.prec)
-    return [(numbers.convert(x), numbers.convert(w)) for x, w in nodes]
+        return [(numbers.convert(str(x)), numbers.convert(str(w))) for x, w in nodes]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from agreement import entries, gradient_error, spike_errors
+from many_digits import ManyDigits
 from networks import KINDS, RATIOS, Case, looped, random_case
 from oracle import PatternChangedError, difference_of, entries_of
 from scipy.special import lambertw
@@ -26,7 +27,7 @@ from evsim.engines import Exact, Reference
 from evsim.readouts import FirstSpike, Mean, Peak
 
 EXACT = Exact(threads=1)
-REFERENCE = Reference(digits=50)
+REFERENCE = ManyDigits(digits=50)
 FEW = 40  # spikes, up to which networks are compared
 
 

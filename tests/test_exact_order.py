@@ -11,6 +11,7 @@ import pytest
 from agreement import gradient_error, spike_errors
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from many_digits import ManyDigits
 from networks import RATIOS, looped
 
 import evsim
@@ -18,7 +19,7 @@ from evsim.engines import Exact, Reference
 from evsim.readouts import FirstSpike, Mean, SampleTimes, SpikeTimes, VoltageAt
 
 EXACT = Exact(threads=1)
-REFERENCE = Reference(digits=40)
+REFERENCE = ManyDigits(digits=50)
 
 either_code = pytest.mark.parametrize("is_recurrent", [False, True])
 

@@ -157,7 +157,7 @@ DIES = """
 
 @pytest.mark.parametrize(
     ("number", "ranks"),
-    [(signal.SIGKILL, "1"), (signal.SIGTERM, "1"), (signal.SIGINT, "1"), (signal.SIGINT, "01")],
+    [(signal.SIGKILL, "1"), (signal.SIGTERM, "1"), (signal.SIGINT, "01")],
 )
 def test_a_run_goes_on_where_a_rank_was_killed(tmp_path, number, ranks):
     program = f"""

@@ -17,9 +17,11 @@ from networks import Case, random_case
 from oracle import (
     difference_along,
     difference_of,
+    engine_with,
     exact_derivative_along,
     input_weighted_mean,
     random_direction,
+    to_mpmath,
     weighted_mean,
 )
 
@@ -31,7 +33,7 @@ from evsim.readouts import FirstSpike, Mean, SampleTimes, SpikeTimes, VoltageAt
 
 pytestmark = pytest.mark.slow
 
-EXACT, FLOATS = Reference(digits=50), Reference()
+EXACT, FLOATS = engine_with(50), Reference()
 WEIGHTINGS = ("flat", "exponential", "linear")
 
 
@@ -42,7 +44,8 @@ def many_digits():
 
 
 def close(a, b, tolerance="1e-25"):
-    return abs(mpmath.mpf(a) - b) <= mpmath.mpf(tolerance) * (1 + abs(mpmath.mpf(b)))
+    a, b = to_mpmath(a), to_mpmath(b)
+    return abs(a - b) <= mpmath.mpf(tolerance) * (1 + abs(b))
 
 
 def one_neuron(kind=evsim.LIF, *, weight=3.0, delay=0.0, inputs=1, **parameters):
@@ -61,8 +64,8 @@ def small_case(seed, kind, *, dropout=None, most=20, **fixed) -> tuple[Case, obj
     rng = np.random.default_rng(seed)
     while True:
         case = random_case(rng, kind, duration=20.0, **fixed)
-        state = FLOATS.simulate(case.network, case.inputs, case.duration, dropout)
-        counts = {n: int(c.sum()) for n, c in FLOATS.spike_counts(state).items()}
+        run = evsim.simulate(case.network, case.inputs, case.duration, "exact", dropout=dropout)
+        counts = {n: int(c.sum()) for n, c in run.spike_counts.items()}
         own = sum(counts.values()) - sum(counts[p.name] for p in case.network.inputs)
         if own <= most and all(
             counts[p.name] >= 2 for p in case.network.populations if isinstance(p, evsim.LIF)
@@ -171,7 +174,8 @@ def test_missing_spikes_are_one_phantom():
     def value(shifted):
         (first,) = (e.time for e in shifted.samples[0].emissions if e.index is None)
         voltage, _ = shifted.samples[0].probe(1, shifted.duration)
-        return mpmath.mpf(0.7) * first + mpmath.mpf(0.3) * 10 * (
+        convert = shifted.model.numbers.convert
+        return convert(0.7) * first + convert(0.3) * 10 * (
             shifted.model.neurons[1].threshold - voltage
         )
 

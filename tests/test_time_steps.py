@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from agreement import spike_errors
+from many_digits import ManyDigits
 
 import evsim
-from evsim.engines import Exact, Reference
+from evsim.engines import Exact
 from evsim.engines.exact.kernels.forward.recurrent_state import ARRIVALS, STEPS
 from evsim.network.initialisers import Normal, Uniform
 
@@ -85,7 +86,7 @@ def test_spikes_agree_with_many_digits(delays, lif):
     network, inputs = network_with(delays, units=5, **lif), {"input": spikes_for(1, each=120)}
     found = EXACT.spikes(EXACT.simulate(network, inputs, DURATION))
     assert found["first"].times.size > 20
-    exact = Reference(digits=40).simulate(network, inputs, DURATION)
+    exact = ManyDigits(digits=50).simulate(network, inputs, DURATION)
     errors = spike_errors(network, inputs, DURATION, found, exact)
     assert not errors.pattern_differs
     assert (errors.error <= np.maximum(errors.bound, 1.0)).all()

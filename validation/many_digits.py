@@ -28,13 +28,18 @@ class ManyDigits(Reference):
 def mpfr_numbers(digits: int) -> Numbers | None:
     """Numbers of MPFR with that many decimal digits; None without gmpy2.
 
-    Changes the precision of the thread permanently.
+    Changes the precision of the thread permanently; ValueError for a second one.
     """
     try:
         import gmpy2
     except ImportError:
         return None
     bits = ceil((digits + 1) * log2(10))
+    if gmpy2.get_context().precision not in (gmpy2.context().precision, bits):
+        raise ValueError(
+            f"digits = {digits}: this thread computes with {gmpy2.get_context().precision} bits, "
+            f"and MPFR would give {bits} to those numbers, too"
+        )
     gmpy2.get_context().precision = bits
     functions = gmpy2.exp, gmpy2.expm1, gmpy2.log, gmpy2.log1p
     return Numbers(gmpy2.mpfr, *functions, gmpy2.mpfr(2) ** (1 - bits))
