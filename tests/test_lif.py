@@ -215,6 +215,23 @@ def test_crossing_time(find, voltage, threshold, position, excess, tau):
     assert float(slope) >= -2 * np.sqrt(2 * rounding * abs(bend))
 
 
+def test_crossing_times_of_voltages_that_only_graze():
+    """V there is the threshold up to its own rounding, although the slope of V is lost.
+
+    The peaks are at the threshold, or a few units in the last place above it.
+    """
+    rng = np.random.default_rng(0)
+    for _ in range(20_000):
+        tau_mem, tau_syn = rng.uniform(1, 30), rng.uniform(0.1, 30)
+        ratio = tau_mem / tau_syn
+        current = ratio ** (ratio / (ratio - 1)) * (1 + rng.integers(0, 6) * 2.0**-52)
+        if lif.reaches_threshold(0.0, current, 1.0, tau_mem, tau_syn):
+            for find in (lif.crossing_time, first_crossing):
+                t = find(0.0, current, 1.0, tau_mem, tau_syn)
+                voltage, _ = lif.flow(0.0, current, t, tau_mem, tau_syn)
+                assert voltage == pytest.approx(1.0, rel=1e-15, abs=0)
+
+
 below_rest = st.one_of(st.just(0.0), st.floats(-9.0, 2.0).map(lambda exponent: -(10.0**exponent)))
 
 

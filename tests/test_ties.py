@@ -7,12 +7,13 @@ the same order.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from networks import KINDS, looped, random_case
-from random_networks_agree import exact_results
+from random_networks_agree import exact_results, examine_case
 from referee import Results, results_of
 from small_networks import POKE, TiedCase, small_case, tied_case
 from ties import judge_spikes, judge_ties, looks_right, watch
@@ -241,6 +242,27 @@ def test_networks_that_tie_do_what_they_are_drawn_for():
 
 
 # -- the engine's check of itself -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (45771, None),  # the slope of V at an emission is 1e-4 of what it was
+        (157123, "refused: I - threshold rounds to 0"),  # V exceeds the threshold by 4e-17
+        (232364, "near-ties: another one-sided derivative"),  # spikes 1e-31 ms apart
+    ],
+)
+def test_networks_that_rounding_nearly_decides_are_judged_rightly(number, told):
+    tally = Counter()
+    assert examine_case(small_case(0, number), 50, tally) is None
+    assert told is None or tally[told] == 1
+
+
+def test_a_spike_where_the_voltage_grazes_is_no_further_off_than_rounding():
+    case = small_case(0, 157123)
+    found = EXACT.simulate(case.network, case.inputs, case.duration)  # it checks its results
+    # V is flat: within 4e-8 ms of its peak it is the same float.
+    assert EXACT.spikes(found)["layer0"].times[0] == pytest.approx(1.663483321889651, abs=4e-8)
 
 
 def test_the_check_passes_random_networks():

@@ -5,7 +5,8 @@ spike times, readouts and gradients is measured, not estimated.  The network is 
 many digits, forward and backward, with random perturbations.  Every weight, threshold and time
 constant, and every V, I and lambda, changes by up to two units in its last place.  Every spike
 time, delay, input time and refractory period changes by up to two units in the last place of the
-trial's duration.  V, I and lambda also change by as much as they decay in such a time; this matters
+trial's duration, and a spike time also by as much as it takes V to rise by two units in its last
+place.  V, I and lambda also change by as much as they decay in such a time; this matters
 if time constants are a thousandth of the trial's duration or less.  The resulting change of each
 result is the network's *condition*.
 
@@ -320,6 +321,21 @@ class Noise:
         moved = time + self.by(float(np.spacing(self.duration)))
         return moved if moved > 0 else time
 
+    def emission_time(self, time: Number, neuron: Neuron, start: Segment) -> Number:
+        """The time of an emission, perturbed also by the rounding of V divided by its slope.
+
+        It stays before the peak of V, however slowly V rises.
+        """
+        _, current = neuron.flow(start, time)
+        excess = float(neuron.threshold_excess(current))
+        size = float(np.finfo(float).eps) * max(
+            abs(float(neuron.threshold)), abs(float(start.voltage))
+        )
+        before_peak = excess / abs(float(current)) * float(neuron.tau_syn)
+        wait = size * float(neuron.tau_mem) / excess if excess > 0 else 0.0
+        wait = min(wait, before_peak / (2 * UNITS_IN_THE_LAST_PLACE))
+        return self.time(time + self.by(wait))
+
     def given_time(self, time: Number) -> Number:
         """The same for a given time; multiples of 2^-10 ms and infinity do not change."""
         is_exact = not np.isfinite(float(time)) or float(time) * 1024.0 % 1.0 == 0.0
@@ -401,7 +417,8 @@ class MovedSimulation(BoundedSimulation):
         if unit in self._predicted:
             emission = self._predicted[unit]
             self.queue.remove(emission)
-            emission.time = max(self.now, self.noise.time(emission.time))
+            start = self.history[unit][-1]
+            emission.time = max(self.now, self.noise.emission_time(emission.time, neuron, start))
             if emission.time > self.duration:
                 del self._predicted[unit]
             else:

@@ -27,6 +27,8 @@ from math import exp, expm1, inf, log, log1p, sqrt
 from evsim._compile.decorators import compiled
 from evsim.equations.exponential import fast_exp, fast_exp_and_expm1, fused, reciprocal
 
+LOST = 4 * 2.0**-52  # four units in the last place
+
 # -- divided differences of the exponential -------------------------------------------------
 
 
@@ -318,6 +320,15 @@ def voltage_gradient(lambda_v: float, tau_mem: float) -> float:
 
 
 @compiled
+def is_lost_in_rounding(threshold_excess: float, threshold: float) -> bool:
+    """Whether I - threshold at an emission is no more than the rounding of I.
+
+    Then no digit of lambda_V- = S_k/(I - threshold) is right.
+    """
+    return not threshold_excess > LOST * abs(threshold)
+
+
+@compiled
 def lambda_v_before_emission(
     spike_time_gradient: float, threshold_excess: float, limit: float, rate_jump: float
 ) -> tuple[float, bool]:
@@ -512,7 +523,9 @@ def crossing_time(
     Where V rises it is concave.  So a step of Newton's iteration from the left of the root never
     passes it, and a step from the right leads to the left of it.  The iteration begins where the
     parabola that V initially follows reaches the threshold, and ends when the error of a step due
-    to the curvature, ``|V''|/(2 V') step^2``, is below rounding.  Returns NaN if it does not end.
+    to the curvature, ``|V''|/(2 V') step^2``, is below rounding.  If V only grazes the threshold,
+    rounding may lead beyond its peak; then the crossing is at the peak, within rounding of V.
+    Returns NaN if the iteration does not end.
     """
     if threshold < 0.0:
         return crossing_time_below_rest(voltage, current, threshold, tau_mem, tau_syn)
@@ -532,7 +545,9 @@ def crossing_time(
     for _ in range(200):
         slope = (now_current - now_voltage) / tau_mem
         missing = threshold - now_voltage
-        if (missing <= 0.0 and not may_be_beyond) or slope <= 0.0:
+        if slope <= 0.0:
+            return min(t, peak_time(voltage, current, tau_mem, tau_syn))
+        if missing <= 0.0 and not may_be_beyond:
             return t
         may_be_beyond = False
         step = missing / slope

@@ -168,7 +168,7 @@ class AdjointSimulation:
         """lambda_V-, with the limit on it and the jump of a rate regulariser."""
         neuron = self.model.neurons[emission.unit]
         excess, limit = neuron.threshold_excess(emission.current), self.cotangents.lambda_limit
-        if excess <= 0 and limit == float("inf"):
+        if limit == float("inf") and neuron.numbers.is_lost(excess, neuron.threshold):
             raise EngineError(self._grazing(emission, excess))
         rate_jump = self.cotangents.rate_jumps.get(emission.unit, 0)
         lambda_v, is_limited = neuron.lambda_v_before_emission(

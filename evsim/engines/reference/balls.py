@@ -318,6 +318,10 @@ class Balls(Numbers):
             raise TypeError(f"{number!r} is no number of which a ball can be made")
         return found
 
+    def is_lost(self, difference: Ball, size: Ball) -> bool:
+        """Whether a difference, which has no rounding, is not above 0."""
+        return bool(difference <= 0)
+
     def coerced(self, number: Any) -> Ball | None:
         """A ball; for a float or an integer, the one that contains only this number."""
         if isinstance(number, Ball):

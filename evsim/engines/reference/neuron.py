@@ -54,6 +54,10 @@ class Numbers:
         """Whether one number is less; if both are nearly equal, either answer will do."""
         return bool(one < other)
 
+    def is_lost(self, difference: Number, size: Number) -> bool:
+        """Whether a difference is not above the rounding of a number of that size."""
+        return bool(difference <= 4 * self.epsilon * abs(size))
+
     def crossing(self, neuron: Neuron, start: Segment) -> Number:
         """The time from the start until V first reaches the threshold; it is known to do so."""
         return neuron.newton(start)
@@ -380,8 +384,8 @@ class Neuron:
         while True:
             voltage, current = self.flow(start, time)
             slope = self.slope(voltage, current)
-            if slope <= 0:  # only due to rounding, at the maximum of V that grazes the threshold
-                return time
+            if slope <= 0:  # rounding has led beyond the maximum of V that grazes the threshold
+                return start.time + self.time_to_maximum(start.voltage, start.current)
             later = time + (self.threshold - voltage) / slope
             if later <= time:
                 return time

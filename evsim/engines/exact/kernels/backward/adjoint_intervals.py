@@ -22,6 +22,7 @@ from evsim.engines.exact.kernels.trial import Trial
 from evsim.equations.lif import (
     difference_jump,
     driven_adjoint_flow,
+    is_lost_in_rounding,
     is_refractory_after,
     lambda_v_before_emission,
     restart_gradient,
@@ -226,7 +227,8 @@ def pull_back_emission(
     if not is_refractory:
         of_restart = restart(unit, spike, later_v, trial, gradients)
     intervals[k].begin = time  # see ``is_after_emission``
-    if not threshold_excess > 0.0 and sources.limit == inf:
+    threshold = trial.units[unit].threshold
+    if sources.limit == inf and is_lost_in_rounding(threshold_excess, threshold):
         fail(failure, Status.GRAZING, time, unit)
         return k
     lambda_v, is_limited = lambda_v_before_emission(
@@ -236,7 +238,7 @@ def pull_back_emission(
     if is_refractory or is_limited or not threshold_excess > 0.0:
         difference = lambda_v - lambda_i
     else:
-        fall = trial.units[unit].threshold - trial.units[unit].reset
+        fall = threshold - trial.units[unit].reset
         difference += difference_jump(direct_gradient, later_v, fall, threshold_excess, rate_jump)
     open_interval(intervals, k + 1, time, lambda_v, lambda_i, difference, voltage_cotangent)
     return k + 1
