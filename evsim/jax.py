@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from evsim.arguments.checks import check_choice, check_duration, shown, unknown_name
 from evsim.arguments.keywords import helpful
+from evsim.arguments.words import number_of
 from evsim.engines import resolve
 from evsim.engines.protocol import Engine
 from evsim.network.checks import check_network, check_wrt
@@ -181,7 +182,7 @@ class Reader:
             if array.ndim not in (2, 3) or array.shape[1] != count:
                 raise ValueError(
                     f"spikes of {name!r} have shape {array.shape}: give spike times in ms of shape "
-                    f"(batch, units) or (batch, units, spikes) with {count} units"
+                    f"(batch, units) or (batch, units, spikes) with {number_of(count, 'unit')}"
                 )
             times[name] = array
         sizes = {len(of_input) for of_input in (*trains.values(), *times.values())}

@@ -537,7 +537,7 @@ REFUSED = {
     "unknown": ({"theirs": {"hiden": "exact"}}, "no population 'hiden'; did you mean 'hidden'"),
     "input": ({"theirs": {"input": "inputs"}}, "'input', which is an input"),
     "inputs as theirs": ({"theirs": "inputs"}, "has 30 units: the population has 12"),
-    "samples": ({"theirs": {"hidden": "first"}}, "has 1 samples, the inputs have 3"),
+    "samples": ({"theirs": {"hidden": "first"}}, "has 1 sample, the inputs have 3"),
     "late": ({"duration": 50.0}, r"has a spike at [\d.]+ ms, .* the trial ends at 50 ms"),
     "seconds": ({"theirs": "seconds"}, "seem to be in seconds"),
     "nothing": ({"theirs": {}}, "theirs is empty"),

@@ -122,7 +122,7 @@ def test_one_class_for_all_samples_and_guessing_are_said_once():
     )
     turned = network(to_output=-1.0)  # every sample in the wrong class, but not all in one
     (told,) = said(net=turned)
-    assert told.startswith("after 2 batches in 1 epochs, 0 % of")
+    assert told.startswith("after 2 batches in 1 epoch, 0 % of")
 
 
 def test_a_progress_display_says_the_same(capsys):

@@ -10,6 +10,7 @@ import numpy as np
 
 from evsim.arguments.checks import check_is, integer_array, listed, real_array, shown
 from evsim.arguments.keywords import helpful
+from evsim.arguments.words import number_of
 from evsim.network.sample_selection import chosen_samples
 from evsim.network.spike_formats.events import TimeUnit
 from evsim.network.spike_trains import SpikeTrains
@@ -181,7 +182,9 @@ _PAIRS = "give pairs (recording, class), such as a data set of tonic"
 
 def _inputs_of(data: Dataset) -> str:
     inputs = sorted(data.inputs.items())
-    return ", ".join(f"{name!r} of {trains.unit_count} units" for name, trains in inputs)
+    return ", ".join(
+        f"{name!r} of {number_of(trains.unit_count, 'unit')}" for name, trains in inputs
+    )
 
 
 _WHAT_PARTS_SHARE: dict[str, Callable[[Dataset], str]] = {

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from evsim.arguments.checks import listed, real_array, shown, unknown_name
+from evsim.arguments.words import number_of
 from evsim.network.network import Network
 from evsim.network.populations import Input, Population
 from evsim.network.spike_trains import SpikeTrains
@@ -60,8 +61,8 @@ def _check_input(population: Population, trains: SpikeTrains) -> SpikeTrains:
         )
     if trains.unit_count != population.units:
         raise ValueError(
-            f"the input {population.name!r} has {population.units} units but its spike trains "
-            f"have {trains.unit_count}"
+            f"the input {population.name!r} has {number_of(population.units, 'unit')} but "
+            f"its spike trains have {trains.unit_count}"
         )
     return trains
 

@@ -30,6 +30,7 @@ from evsim.arguments.checks import (
 )
 from evsim.arguments.keywords import helpful
 from evsim.arguments.named import Named
+from evsim.arguments.words import number_of
 from evsim.network.connections import Connection
 from evsim.network.initialisers import Initialiser
 from evsim.network.parameters import Parameter, fold, parameter_frame, same_entries, spread
@@ -277,7 +278,7 @@ class Network:
     def __repr__(self) -> str:
         lines = ["Network("]
         for p in self.populations:
-            lines.append(f"  {type(p).__name__} {p.name!r}: {p.units} units")
+            lines.append(f"  {type(p).__name__} {p.name!r}: {number_of(p.units, 'unit')}")
         for c in self.connections:
             post, pre = self._shape(c)
             synapses = c.weight.nnz if c.is_sparse else post * pre

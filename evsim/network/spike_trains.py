@@ -22,6 +22,7 @@ from evsim.arguments.checks import (
     real_array,
 )
 from evsim.arguments.keywords import helpful
+from evsim.arguments.words import number_of
 from evsim.display.frames import data_frame
 from evsim.network.parameters import FrozenArrays
 from evsim.network.sample_selection import chosen_samples
@@ -448,7 +449,8 @@ class SpikeTrains(FrozenArrays):
 
     def __repr__(self) -> str:
         return (
-            f"SpikeTrains({len(self)} samples, {self.unit_count} units, {self.times.size} spikes)"
+            f"SpikeTrains({number_of(len(self), 'sample')}, "
+            f"{number_of(self.unit_count, 'unit')}, {number_of(self.times.size, 'spike')})"
         )
 
 

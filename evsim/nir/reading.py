@@ -18,6 +18,7 @@ from evsim.arguments.checks import (
     shown,
 )
 from evsim.arguments.keywords import helpful
+from evsim.arguments.words import number_of
 from evsim.display.warning_place import warn_caller
 from evsim.network.connections import Connection
 from evsim.network.network import Network
@@ -269,8 +270,8 @@ class _Conversion:
         if signal.bias.size != units:
             sources = ", ".join(map(repr, self._graph.before[name]))
             raise ValueError(
-                f"node {name!r} has {units} units, but {signal.bias.size} values come from "
-                f"{sources}"
+                f"node {name!r} has {number_of(units, 'unit')}, but {signal.bias.size} "
+                f"values come from {sources}"
             )
         if not signal.bias.any():
             return signal.paths, np.zeros(units)
@@ -290,7 +291,8 @@ class _Conversion:
         values = self._graph.numbers(name, field).ravel()
         if values.size not in (1, units):
             raise ValueError(
-                f"{field} of {name!r} has {values.size} values for {units} units: give one each"
+                f"{field} of {name!r} has {values.size} values for "
+                f"{number_of(units, 'unit')}: give one each"
             )
         return np.broadcast_to(values, (units,))
 

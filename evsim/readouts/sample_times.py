@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from evsim.arguments.checks import refuse_masked
 from evsim.arguments.keywords import helpful
+from evsim.arguments.words import number_of
 
 
 @helpful
@@ -32,7 +33,10 @@ class SampleTimes(NamedTuple):
         return np.repeat(np.arange(self.offsets.size - 1), np.diff(self.offsets))
 
     def __repr__(self) -> str:
-        return f"SampleTimes({self.times.size} times in {self.offsets.size - 1} samples)"
+        return (
+            f"SampleTimes({number_of(self.times.size, 'time')} in "
+            f"{number_of(self.offsets.size - 1, 'sample')})"
+        )
 
 
 def check_sample_times(times: SampleTimes, batch_size: int, duration: float) -> None:

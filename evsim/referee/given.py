@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from evsim.arguments.checks import check_finite, is_sparse, real_array, shown, unknown_name
 from evsim.arguments.errors import ArgumentError
+from evsim.arguments.words import number_of
 from evsim.network.checks import check_trace
 from evsim.network.network import Network
 from evsim.network.parameters import Parameter, same_entries
@@ -73,13 +74,14 @@ def _check_trains(
     units = network.population(name).units
     if trains.unit_count != units:
         raise ValueError(
-            f"theirs[{name!r}] has {trains.unit_count} units: the population has {units}"
+            f"theirs[{name!r}] has {number_of(trains.unit_count, 'unit')}: the population "
+            f"has {units}"
         )
     batch = len(next(iter(inputs.values())))
     if len(trains) != batch:
         raise ValueError(
-            f"theirs[{name!r}] has {len(trains)} samples, the inputs have {batch}: give the "
-            "spikes of the same samples"
+            f"theirs[{name!r}] has {number_of(len(trains), 'sample')}, the inputs have "
+            f"{batch}: give the spikes of the same samples"
         )
     for source, given in inputs.items():
         if given is trains or (given.times.size and given == trains):

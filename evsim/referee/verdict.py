@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from evsim.arguments.words import number_of
 from evsim.referee.divergence import Divergence
 from evsim.referee.gradients import GradientError
 from evsim.referee.time_step import TimeStep
@@ -37,7 +38,7 @@ def verdict_on_spikes(
 
 def _same_spikes(timing: TimingErrors, rounding: str | None, step: TimeStep | None) -> str:
     """All spikes have a partner."""
-    what = f"all {counted(timing.matched, 'spike')}"
+    what = f"all {number_of(timing.matched, 'spike')}"
     if rounding is not None:
         return f"{what} agree to rounding of {rounding}, within {timing.largest:.2g} ms"
     if timing.moved < 0.1 * timing.matched:
@@ -76,7 +77,7 @@ def _other_spikes(
     """Some spikes have no partner."""
     parts = []
     if timing.missing:
-        parts.append(f"{timing.missing} of {counted(timing.ours, 'spike')} {_are(timing.missing)}"
+        parts.append(f"{timing.missing} of {number_of(timing.ours, 'spike')} {_are(timing.missing)}"
                      " missing")  # fmt: skip
     if timing.additional:
         parts.append(f"{timing.additional} {_are(timing.additional)} additional")
@@ -180,11 +181,6 @@ def sentence(parts: Sequence[str]) -> str:
 def percent(share: float) -> str:
     """A relative error in percent, without its sign."""
     return f"{100 * abs(share):.2g} %"
-
-
-def counted(count: int, what: str) -> str:
-    """A number of things."""
-    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _are(count: int) -> str:

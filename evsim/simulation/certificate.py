@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from evsim.arguments.checks import check_duration, check_is, check_number, unknown_name
 from evsim.arguments.keywords import helpful
+from evsim.arguments.words import number_of
 from evsim.display.short_repr import Brief
 from evsim.engines import resolve
 from evsim.engines.reference.engine import Reference
@@ -132,8 +133,9 @@ def _checked(
         check_is(trains, f"emitted[{name!r}]", SpikeTrains, "give SpikeTrains")
         if (len(trains), trains.unit_count) != (samples, units):
             raise ValueError(
-                f"emitted[{name!r}] has {len(trains)} samples of {trains.unit_count} units: the "
-                f"network and its inputs have {samples} of {units}"
+                f"emitted[{name!r}] has {number_of(len(trains), 'sample')} of "
+                f"{number_of(trains.unit_count, 'unit')}: "
+                f"the network and its inputs have {samples} of {units}"
             )
         found[name] = trains
     return found
@@ -193,8 +195,8 @@ def _other_number(
     exist = ", ".join(f"{float(emission.time):.12g}" for emission in emissions[:_MOST_TIMES])
     given = ", ".join(f"{time:.12g}" for time in times[:_MOST_TIMES])
     return (
-        f"{_place(simulation, unit)}: {len(times)} spikes, but {len(emissions)} exist; at "
-        f"[{given}] ms instead of [{exist}]"
+        f"{_place(simulation, unit)}: {number_of(len(times), 'spike')}, but {len(emissions)} "
+        f"exist; at [{given}] ms instead of [{exist}]"
     )
 
 
@@ -276,12 +278,13 @@ class Certificate(Brief):
         if self.certified:
             spread = sorted({*self.digits.tolist()})
             return (
-                f"certified: all {self.spikes} spikes of {self.digits.size} samples exist, in this "
-                f"order, within {self.deviation:.2g} ms; no others do\n"
+                f"certified: all {number_of(self.spikes, 'spike')} of "
+                f"{number_of(self.digits.size, 'sample')} exist, "
+                f"in this order, within {self.deviation:.2g} ms; no others do\n"
                 f"proven with {' to '.join(map(str, spread[:: max(1, len(spread) - 1)]))} digits"
             )
         reasons = [*self.differences, *map(str, self.undecided)]
         told = reasons[:_MOST_TOLD]
         if len(reasons) > len(told):
             told.append(f"... {len(reasons) - len(told)} more")
-        return "\n  ".join([f"not certified: {self.spikes} spikes", *told])
+        return "\n  ".join([f"not certified: {number_of(self.spikes, 'spike')}", *told])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from evsim.arguments.checks import check_duration
 from evsim.arguments.keywords import helpful
+from evsim.arguments.words import number_of
 from evsim.display.short_repr import and_more, first
 from evsim.engines import resolve
 from evsim.engines.protocol import Adjustments, Engine, SimulatedBatch
@@ -186,7 +187,10 @@ class Gradient(PulledBack):
     @property
     def title(self) -> str:
         """What the gradients are of, for tables."""
-        return f"Gradient of the loss {self.loss:.6g}, mean over {self.run.batch_size} samples"
+        return (
+            f"Gradient of the loss {self.loss:.6g}, mean over "
+            f"{number_of(self.run.batch_size, 'sample')}"
+        )
 
     @property
     def losses(self) -> NDArray[np.float64]:

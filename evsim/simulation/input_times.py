@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from evsim.arguments.checks import checked_count, unknown_name
 from evsim.arguments.keywords import helpful
+from evsim.arguments.words import number_of
 from evsim.network.spike_trains import SpikeTrains
 
 
@@ -115,8 +116,8 @@ def padded_times(spikes: SpikeTrains, spikes_per_unit: int | None = None) -> NDA
     if most > spikes_per_unit:
         sample, unit = np.unravel_index(int(np.argmax(counts)), counts.shape)
         raise ValueError(
-            f"unit {unit} has {most} spikes in sample {sample}: give spikes_per_unit of at least "
-            f"{most}"
+            f"unit {unit} has {number_of(most, 'spike')} in sample {sample}: give "
+            f"spikes_per_unit of at least {most}"
         )
     times = np.full((*counts.shape, spikes_per_unit), np.inf)
     order = np.lexsort((spikes.times, spikes.units, spikes.samples))

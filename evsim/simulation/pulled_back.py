@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from evsim.arguments.keywords import helpful
 from evsim.arguments.named import Named
+from evsim.arguments.words import number_of
 from evsim.display.html_table import html_table
 from evsim.display.short_repr import and_more, first
 from evsim.engines.protocol import Adjoint, SimulatedBatch
@@ -41,7 +42,7 @@ class PulledBack:
     @property
     def title(self) -> str:
         """What the gradients are of, for tables."""
-        return f"Gradients of readouts of {self.run.batch_size} samples"
+        return f"Gradients of readouts of {number_of(self.run.batch_size, 'sample')}"
 
     def _repr_html_(self) -> str:
         """A table for notebooks: the shape and the size of the gradient of each parameter."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from evsim.arguments.checks import check_duration, real_array, shown
 from evsim.arguments.keywords import helpful
 from evsim.arguments.named import Named
+from evsim.arguments.words import number_of
 from evsim.display.html_table import html_table
 from evsim.display.short_repr import and_more, first
 from evsim.engines import resolve
@@ -109,7 +110,7 @@ class Run(SimulatedBatch):
     def __repr__(self) -> str:
         spiking = [p.name for p in self.network.populations if p.spiking]
         counts = [f"{name} {self.spike_counts[name].sum()}" for name in first(spiking)]
-        trials = f"{self.batch_size} samples of {self.duration:g} ms"
+        trials = f"{number_of(self.batch_size, 'sample')} of {self.duration:g} ms"
         engine, told = type(self.engine).__name__, and_more(counts, len(spiking))
         return f"Run({trials} on {engine}, spikes: {told})"
 
@@ -122,7 +123,7 @@ class Run(SimulatedBatch):
             for p in self.network.populations
         ]
         engine = type(self.engine).__name__
-        title = f"Run: {self.batch_size} samples of {self.duration:g} ms on {engine}"
+        title = f"Run: {number_of(self.batch_size, 'sample')} of {self.duration:g} ms on {engine}"
         header = ("population", "kind", "units", "spikes", "spikes per unit and s", "silent units")
         return html_table(title, header, rows)
 

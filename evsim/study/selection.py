@@ -14,6 +14,7 @@ from typing import Any
 
 from evsim.arguments.checks import checked_path
 from evsim.arguments.keywords import helpful
+from evsim.arguments.words import number_of
 from evsim.study.results import StudyResults
 from evsim.study.study import Study
 from evsim.study.table import Table
@@ -45,7 +46,7 @@ class Choice:
 
     def __repr__(self) -> str:
         chosen = ", ".join(f"{name} = {value}" for name, value in self.settings.items())
-        return f"Choice({chosen}; {len(self.retrained)} runs)"
+        return f"Choice({chosen}; {number_of(len(self.retrained), 'run')})"
 
 
 @helpful

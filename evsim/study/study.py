@@ -13,6 +13,7 @@ from typing import Any
 
 from evsim.arguments.checks import check_flag, checked_count, checked_path, shown
 from evsim.arguments.keywords import helpful
+from evsim.arguments.words import number_of
 from evsim.storage.files import check_no_file
 from evsim.study.cells.cell import Cell, check_names
 from evsim.study.cells.engines import described, engine_of
@@ -108,7 +109,10 @@ class Study(StudyResults):
         check_names(self.cells)
 
     def __repr__(self) -> str:
-        return f"Study({self.description.title!r}, {len(self.cells)} runs, {str(self.folder)!r})"
+        return (
+            f"Study({self.description.title!r}, {number_of(len(self.cells), 'run')}, "
+            f"{str(self.folder)!r})"
+        )
 
     def run(
         self,

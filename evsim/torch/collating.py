@@ -10,6 +10,7 @@ from torch.utils.data import default_collate
 
 from evsim.arguments.checks import listed, shown
 from evsim.arguments.keywords import helpful
+from evsim.arguments.words import number_of
 from evsim.data.dataset import Dataset
 from evsim.network.spike_trains import SpikeTrains
 
@@ -70,6 +71,6 @@ def _check_single(batch: tuple[Any, ...]) -> None:
     for place, sample in enumerate(batch):
         if len(sample) != 1:
             raise ValueError(
-                f"samples[{place}] = {sample!r} holds {len(sample)} samples: a sample of a "
-                "DataLoader is a single one, such as spikes[i]"
+                f"samples[{place}] = {sample!r} holds {number_of(len(sample), 'sample')}: a "
+                "sample of a DataLoader is a single one, such as spikes[i]"
             )

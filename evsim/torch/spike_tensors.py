@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from evsim.arguments.words import number_of
 from evsim.network.spike_trains import SpikeTrains
 from evsim.simulation.input_times import TimesAsTrains, spikes_by_input
 
@@ -40,7 +41,7 @@ def _entries_of(name: str, units: int, spikes: Any) -> list[Entry]:
     if isinstance(spikes, SpikeTrains):
         if spikes.unit_count != units:
             raise ValueError(
-                f"the input {name!r} has {units} units but its spike trains have "
+                f"the input {name!r} has {number_of(units, 'unit')} but its spike trains have "
                 f"{spikes.unit_count}"
             )
         return [spikes, None, None]

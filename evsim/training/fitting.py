@@ -30,6 +30,7 @@ from evsim.arguments.checks import (
     shown,
 )
 from evsim.arguments.keywords import helpful
+from evsim.arguments.words import number_of
 from evsim.data.dataset import Dataset
 from evsim.display.picture_target import for_files_only
 from evsim.distributed.processes import ranks_of
@@ -122,7 +123,10 @@ class FitResult:
             "validation_accuracy": best.validation_accuracy,
         }
         told = ", ".join(f"{name} {n:.4g}" for name, n in numbers.items() if n is not None)
-        return f"FitResult({len(self.history)} epochs, the best is {self.best_epoch}: {told})"
+        return (
+            f"FitResult({number_of(len(self.history), 'epoch')}, the best is "
+            f"{self.best_epoch}: {told})"
+        )
 
 
 # -- fit ----------------------------------------------------------------------------------
@@ -351,11 +355,11 @@ def _run(
                 training.say_at_end(display)
         except KeyboardInterrupt:
             training.save()
-            display.stop(f"interrupted: {training.finished.epoch} of {epochs} epochs are finished")
+            display.stop(f"interrupted: epoch {training.finished.epoch} of {epochs} is finished")
             return True, None
         except SystemExit:
             training.save()
-            display.say(f"terminated: {training.finished.epoch} of {epochs} epochs are finished")
+            display.say(f"terminated: epoch {training.finished.epoch} of {epochs} is finished")
             raise
         except StopTraining as reason:
             display.stop(f"stopped after epoch {training.finished.epoch} of {epochs}: {reason}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from evsim.arguments.checks import check_choice
 from evsim.arguments.named import Named
+from evsim.arguments.words import number_of
 from evsim.display.frames import data_frame
 from evsim.display.short_repr import Brief
 
@@ -117,7 +118,7 @@ class History(tuple[EpochRecord, ...]):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return f"History({len(self)} epochs)"
+        return f"History({number_of(len(self), 'epoch')})"
 
     def to_frame(self) -> DataFrame:
         """The records as a pandas data frame with a row for each epoch.

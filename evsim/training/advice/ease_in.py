@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from evsim.arguments.words import number_of
 from evsim.training.optimisers import Optimizer
 from evsim.training.schedules import EaseIn
 
@@ -39,7 +40,7 @@ def slow_ease_in(
         last = schedule(1, steps - 1, ())
         seen = (
             f"at the last of the run's {steps} batches {rate} is {last:.2g} of its full value, "
-            f"which it reaches after {schedule.steps} batches"
+            f"which it reaches after {number_of(schedule.steps, 'batch')}"
         )
     epochs = math.ceil(2 * schedule.steps / batches)
     return f"{seen}{counted}; train for {epochs} epochs or more, {SHORTER}"
@@ -58,8 +59,9 @@ def shorter_ease_in(given: Mapping[str, Optimizer], in_run: Mapping[str, Optimiz
         return None
     rate, schedule = after
     return (
-        f"{rate} eases in over {schedule.steps} batches, because the run is short; growing by "
-        f"{100 * (before[1].growth - 1):.2g} % with each batch would take {before[1].steps}"
+        f"{rate} eases in over {number_of(schedule.steps, 'batch')}, because the run is "
+        f"short; growing by {100 * (before[1].growth - 1):.2g} % with each batch would take "
+        f"{before[1].steps}"
     )
 
 
@@ -73,9 +75,9 @@ def ended_in_ease_in(optimizers: Mapping[str, Optimizer], done: int) -> str | No
     if last >= 0.5:
         return None
     return (
-        f"training ended after {done} batches, when {rate} was {last:.2g} of its full value, "
-        f"which it reaches after {schedule.steps} batches; let training go on for longer "
-        f"(patience, EarlyStopping(min_epochs=...)), {SHORTER}"
+        f"training ended after {number_of(done, 'batch')}, when {rate} was {last:.2g} of its "
+        f"full value, which it reaches after {number_of(schedule.steps, 'batch')}; let training go "
+        f"on for longer (patience, EarlyStopping(min_epochs=...)), {SHORTER}"
     )
 
 

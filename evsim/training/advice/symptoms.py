@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from evsim.arguments.words import number_of
 from evsim.losses.existence import pulled_populations
 from evsim.network.populations import LIF
 from evsim.simulation.silence import add_existence, silent_layer, unreached
@@ -139,10 +140,11 @@ class Symptoms:
             return []
         steps = sum(record.steps for record in history)
         return [
-            f"after {steps} batches in {len(history)} epochs, {100 * accuracy:.3g} % of the "
-            f"training samples are classified correctly, and always naming one class gives "
-            f"{100 * share:.3g} %; train for more epochs, with smaller batches or larger learning "
-            "rates, and see that hidden units spike (spikes_per_sample in the history)"
+            f"after {number_of(steps, 'batch')} in {number_of(len(history), 'epoch')}, "
+            f"{100 * accuracy:.3g} % of the training samples are classified correctly, and always "
+            f"naming one class gives {100 * share:.3g} %; train for more epochs, with smaller "
+            "batches or larger learning rates, and see that hidden units spike (spikes_per_sample in "
+            "the history)"
         ]
 
 
