@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from agreement import entries
 from claims import Claim, Finding, Table
 from referee import (
     FEWEST_ULP,
@@ -236,13 +237,9 @@ def exact_results(case: SmallCase) -> Results:
             times, units = train.times[begin:end], train.units[begin:end]
             for unit in range(first, last):
                 spikes[b, unit] = times[units == unit - first] if end > begin else times
-    gradients = {n: _entries(values).ravel() for n, values in adjoint.parameters.items()}
+    gradients = {n: entries(values).ravel() for n, values in adjoint.parameters.items()}
     gradients |= {f"{n}.times": values for n, values in adjoint.input_times.items()}
     return Results(spikes, readout.ravel(), gradients, {})
-
-
-def _entries(values: Any) -> np.ndarray:
-    return np.asarray(values.data if hasattr(values, "indptr") else values)
 
 
 def agrees(case: SmallCase, found: Results) -> bool:
@@ -273,7 +270,7 @@ def agrees(case: SmallCase, found: Results) -> bool:
     # A gradient with respect to a time is a sum of terms w lambda_V - w lambda_I.
     cancels = max(map(largest_lambda, adjoints)) * max(map(abs, state.model.weight), default=0.0)
     for name, expected in adjoint.parameters.items():
-        own_values, other = found.gradients[name], _entries(expected).ravel()
+        own_values, other = found.gradients[name], entries(expected).ravel()
         least = cancels if name.endswith(".delay") else 0.0
         if name.endswith((".tau_mem", ".tau_syn")):
             least = terms_of_time_constants(state.samples, adjoints)
