@@ -95,8 +95,8 @@ def judge(case: SmallCase, found: Results, digits: int, seed: int) -> Verdict:
     few = FEWEST_ULP * float(np.finfo(float).eps)
     verdict = Verdict(True, np.inf, ("pattern",))
     for _ in range(DRAWS):
-        moved = solve(case, digits, rng)
-        if is_other_pattern(case, moved, truth):
+        moved = moved_results(case, digits, rng)
+        if moved is None or is_other_pattern(case, moved, truth):
             return Verdict(False, np.inf, ("pattern",))
         for name, values in moved.parts().items():
             condition[name] = max(condition[name], distance(values, truth.parts()[name]))
@@ -123,8 +123,16 @@ def is_decided(case: SmallCase, digits: int, seed: int = 0) -> bool:
     rng = np.random.default_rng(seed)
     quiet = case.without_gradients()
     truth = solve(quiet, digits)
-    draws = (solve(quiet, digits, rng) for _ in range(DRAWS))
-    return not any(is_other_pattern(case, moved, truth) for moved in draws)
+    draws = (moved_results(quiet, digits, rng) for _ in range(DRAWS))
+    return not any(moved is None or is_other_pattern(case, moved, truth) for moved in draws)
+
+
+def moved_results(case: SmallCase, digits: int, rng: np.random.Generator) -> Results | None:
+    """The results with random perturbations; None if with them the network runs away."""
+    try:
+        return solve(case, digits, rng)
+    except RunawayError:
+        return None
 
 
 def is_other_pattern(case: SmallCase, moved: Results, truth: Results) -> bool:
