@@ -224,13 +224,13 @@ def examine_case(case: SmallCase, digits: int, tally: Counter[str]) -> str | Non
     return None
 
 
-def exact_results(case: SmallCase) -> Results:
+def exact_results(case: SmallCase, engine: Exact = EXACT) -> Results:
     """The results of the exact engine."""
-    state = EXACT.simulate(case.network, case.inputs, case.duration, case.dropout)
-    readout = EXACT.read(state, case.readout)
-    adjoint = EXACT.pull_back(state, case.readout, case.cotangents, case.wrt, case.adjustments)
+    state = engine.simulate(case.network, case.inputs, case.duration, case.dropout)
+    readout = engine.read(state, case.readout)
+    adjoint = engine.pull_back(state, case.readout, case.cotangents, case.wrt, case.adjustments)
     spikes: dict[tuple[int, int], np.ndarray] = {}
-    trains = EXACT.spikes(state)
+    trains = engine.spikes(state)
     for population, first, last in state.populations():
         if isinstance(population, evsim.Input):
             continue

@@ -90,6 +90,13 @@ def judge(case: SmallCase, found: Results, digits: int, seed: int) -> Verdict:
     truth = solve(case, digits)
     if is_close(case, found, truth):
         return Verdict(True, 0.0, ())
+    return judge_by_condition(case, found, truth, digits, seed)
+
+
+def judge_by_condition(
+    case: SmallCase, found: Results, truth: Results, digits: int, seed: int
+) -> Verdict:
+    """Compare the results of an engine with those in many digits by the network's condition."""
     rng = np.random.default_rng(seed)
     condition = dict.fromkeys(truth.parts(), 0.0)
     few = FEWEST_ULP * float(np.finfo(float).eps)
