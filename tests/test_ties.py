@@ -251,6 +251,7 @@ def test_networks_that_tie_do_what_they_are_drawn_for():
         (157123, "refused: I - threshold rounds to 0"),  # V exceeds the threshold by 4e-17
         (232364, "near-ties: another one-sided derivative"),  # spikes 1e-31 ms apart
         (562231, None),  # lambda is 1e-308, and has three digits
+        (568290, None),  # the same
         (845910, "ran away in the reference in float64"),
         (812308, "passed over: too many spikes"),  # after a spike at which V grazes the threshold
     ],
