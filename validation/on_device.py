@@ -44,6 +44,7 @@ from parts import Part, as_text, environment, environment_table, page, published
 from records import stored_record
 from registry import ROOT
 
+from evsim.storage import write_atomically
 from evsim_gpu.cuda.gpu import cuda_devices
 
 CLAIM = "CudaVsGrid"
@@ -87,9 +88,7 @@ class Settings:
     def store(self, part: Part, **figures: Any) -> None:
         """Store what the part has found so far."""
         content = {"part": asdict(part), "figures": figures or stored(self.file)["figures"]}
-        written = self.file.with_suffix(".new")
-        written.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        written.replace(self.file)
+        write_atomically(self.file, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def stored(file: Path) -> dict[str, Any]:

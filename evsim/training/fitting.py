@@ -355,11 +355,11 @@ def _run(
                 training.say_at_end(display)
         except KeyboardInterrupt:
             training.save()
-            display.stop(f"interrupted: epoch {training.finished.epoch} of {epochs} is finished")
+            display.stop(f"interrupted: {training.finished.epoch} of {epochs} epochs finished")
             return True, None
         except SystemExit:
             training.save()
-            display.say(f"terminated: epoch {training.finished.epoch} of {epochs} is finished")
+            display.say(f"terminated: {training.finished.epoch} of {epochs} epochs finished")
             raise
         except StopTraining as reason:
             display.stop(f"stopped after epoch {training.finished.epoch} of {epochs}: {reason}")

@@ -23,13 +23,17 @@ class KernelTimes:
         self._elapsed = cupy.cuda.get_elapsed_time
         self._launches: list[tuple[str, Any, Any]] = []
 
-    def launch(self, kernel: str, launch: Callable[[], None]) -> None:
-        """Launch a kernel between two events of the current stream."""
-        start, end = self._event(), self._event()
-        start.record()
-        launch()
-        end.record()
-        self._launches.append((kernel, start, end))
+    def timed(self, kernel: str, launch: Callable[..., None]) -> Callable[..., None]:
+        """The launch of a kernel, between two events of the current stream."""
+
+        def between_events(*arguments: Any, **options: Any) -> None:
+            start, end = self._event(), self._event()
+            start.record()
+            launch(*arguments, **options)
+            end.record()
+            self._launches.append((kernel, start, end))
+
+        return between_events
 
     def table(self) -> list[KernelTime]:
         """The kernels that were launched, the longest first; waits until they are done."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -111,12 +110,9 @@ class Kernels:
         function = self._functions[name]
         if shared > DEFAULT_SHARED_BYTES and shared > function.max_dynamic_shared_size_bytes:
             function.max_dynamic_shared_size_bytes = shared
-        run = partial(function, (blocks,), (threads,), arguments, shared_mem=shared)
         times = recording()
-        if times is None:
-            run()
-        else:
-            times.launch(name, run)
+        launch = function if times is None else times.timed(name, function)
+        launch((blocks,), (threads,), arguments, shared_mem=shared)
 
     def launch_each(self, name: str, count: int, arguments: tuple[Any, ...]) -> None:
         """Launch a kernel with at least ``count`` threads, in blocks of 128."""

@@ -16,7 +16,7 @@ class Status(IntEnum):
     STOPPED = 1  # a stop was requested, see ``evsim._compile.stop_polls``
     TOO_FAST = 2  # a unit spikes again before the time, in float64, has increased
     NO_CROSSING = 3  # Newton's iteration for a threshold crossing did not end
-    GRAZING = 4  # I - threshold rounds to 0 or below at an emission; its gradient is unbounded
+    GRAZING = 4  # I - threshold is lost in rounding at an emission; its gradient is unbounded
     OVERFLOW = 5  # a current is no longer finite
     TOO_MANY = 6  # a sample emits more spikes than allowed
     RUNAWAY = 7  # a unit of a recurrent component emits faster and faster
