@@ -17,10 +17,11 @@ from functools import partial
 from itertools import cycle
 
 import numpy as np
-from tables import figure, machine, markdown
+from tables import figure, machine
 from workload import check_arrivals
 
 import evsim
+from evsim.display.markdown_table import markdown_table
 from evsim.engines import EngineError, Exact
 
 SPIKES = (1e3, 1e4, 1e5, 1e6)
@@ -125,7 +126,7 @@ def main() -> None:
                 emitted, arrivals, cost = cost_of_an_arrival(draw, spikes)
                 rows.append((name, str(emitted), f"{arrivals:.3g}", figure(cost), f"{refused:.2f}"))
     header = ("network", "spikes", "arrivals", "ns per arrival", "refused after, s")
-    print(f"{machine()}:\n\n{markdown(header, rows)}")
+    print(f"{machine()}:\n\n{markdown_table(header, rows)}")
 
 
 if __name__ == "__main__":

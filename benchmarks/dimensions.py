@@ -26,11 +26,12 @@ from typing import Any
 import numpy as np
 from memory import extra_peak, in_subprocess
 from spoken import CHANNELS, DURATION, spoken
-from tables import figure, machine, markdown, write_between
+from tables import figure, machine, write_between
 from words import reduced
 from workload import Work, check_against_reference, check_arrivals, count_arrivals
 
 import evsim
+from evsim.display.markdown_table import markdown_table
 from evsim.engines import Engine, Exact
 from evsim_gpu import Grid
 
@@ -162,7 +163,7 @@ def table(results: Sequence[Result]) -> str:
         "changed", "to", "arrivals a sample", "exact, ms a sample", "grid, ms a sample",
         "exact, MB", "grid, MB",
     )  # fmt: skip
-    return markdown(header, rows)
+    return markdown_table(header, rows)
 
 
 def _of(results: Sequence[Result], changed: str, value: float, engine: str) -> Result:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import platform
 import statistics
 import time
@@ -24,6 +23,8 @@ import numpy as np
 from spoken import CHANNELS, CLASSES, DURATION, spoken
 
 import evsim
+from evsim.display.markdown_table import markdown_table
+from evsim.display.processor import processor
 from evsim.engines import Exact
 from evsim_gpu import Grid
 from evsim_gpu.cuda.gpu import check_cuda, cuda_devices
@@ -396,15 +397,6 @@ def train(network: evsim.Network, data: evsim.Dataset, epochs: int) -> list[floa
 # -- the command ------------------------------------------------------------------------------
 
 
-def machine() -> str:
-    """The name and number of CPU cores, as far as the system reports them."""
-    names = []
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as lines:
-            names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
-
-
 def median(call: Callable[[], object], repeats: int) -> float:
     """The median seconds of a call, after one call to warm up."""
     times = []
@@ -415,20 +407,14 @@ def median(call: Callable[[], object], repeats: int) -> float:
     return statistics.median(times[1:])
 
 
-def markdown(rows: list[list[str]]) -> str:
-    """A Markdown table; the first row contains the names of the columns."""
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def processor_table(times: Sequence[ProcessorTime]) -> str:
     """The table of the measurements on the CPU."""
-    return markdown([ProcessorTime.columns(), *(one.row() for one in times)])
+    return markdown_table(ProcessorTime.columns(), [one.row() for one in times])
 
 
 def gpu_table(epochs: Sequence[Epoch]) -> str:
     """The table of the measurements on the GPU."""
-    return markdown([Epoch.columns(), *(epoch.row() for epoch in epochs)])
+    return markdown_table(Epoch.columns(), [epoch.row() for epoch in epochs])
 
 
 def kernels_table(epoch: Epoch) -> str:
@@ -443,17 +429,18 @@ def kernels_table(epoch: Epoch) -> str:
         ]
         for kernel in epoch.kernels
     ]
-    return markdown([["kernel", "launches", "µs a sample", "% of all kernels"], *rows])
+    return markdown_table(["kernel", "launches", "µs a sample", "% of all kernels"], rows)
 
 
 def published_table() -> str:
     """The table of the published figures."""
-    rows = [
-        ["network", "mlGeNN: an epoch, s", "memory, MiB", "dilated convolutions, s", "memory, MiB"]
-    ]
-    for name, *numbers in PUBLISHED:
-        rows.append([name, *("–" if n is None else f"{n:g}" for n in numbers)])
-    return markdown(rows)
+    return markdown_table(
+        ["network", "mlGeNN: an epoch, s", "memory, MiB", "dilated convolutions, s", "memory, MiB"],
+        [
+            [name, *("–" if n is None else f"{n:g}" for n in numbers)]
+            for name, *numbers in PUBLISHED
+        ],
+    )
 
 
 def main() -> None:
@@ -466,7 +453,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="epochs to time on the GPU")
     parser.add_argument("--seconds", type=float, default=240.0, help="for the GPU")
     chosen = parser.parse_args()
-    print(f"{machine()}, Python {platform.python_version()}\n")
+    print(f"{processor()}, Python {platform.python_version()}\n")
     times = measure_processor(
         chosen.hidden, chosen.samples, repeats=chosen.repeats, threads=chosen.threads
     )

@@ -22,10 +22,11 @@ from pathlib import Path
 
 import numpy as np
 from memory import extra_peak, in_subprocess
-from tables import NONE, figure, machine, markdown, write_between
+from tables import NONE, figure, machine, write_between
 from workload import Work, check_against_reference, check_arrivals
 
 import evsim
+from evsim.display.markdown_table import markdown_table
 from evsim.engines import Exact
 
 ARRIVALS = (1e4, 1e5, 1e6, 1e7, 1e8)
@@ -150,7 +151,7 @@ def table(results: Sequence[tuple[str, str, dict[str, float]]]) -> str:
         "network", "grown by", "arrivals", "spikes", "synapses", "ns per arrival", "memory, MB",
         "bytes per spike or synapse",
     )  # fmt: skip
-    return markdown(header, rows)
+    return markdown_table(header, rows)
 
 
 def _memory(values: dict[str, float]) -> tuple[str, str]:
@@ -174,7 +175,7 @@ def spread_sentence(results: Sequence[tuple[str, str, dict[str, float]]]) -> str
 def threads_table(speeds: dict[str, list[float]]) -> str:
     """The speed-up by a second thread for each batch size."""
     rows = [(kind, *(f"{speed:.2f}" for speed in both)) for kind, both in speeds.items()]
-    return markdown(("two threads against one", *(f"{n} samples" for n in SAMPLES)), rows)
+    return markdown_table(("two threads against one", *(f"{n} samples" for n in SAMPLES)), rows)
 
 
 def draw(results: Sequence[tuple[str, str, dict[str, float]]], path: Path) -> None:

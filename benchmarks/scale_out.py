@@ -28,10 +28,11 @@ from typing import Any
 
 import numpy as np
 from spoken import DURATION, spoken
-from tables import figure, machine, markdown, write_between
+from tables import figure, machine, write_between
 from words import LOSS, SPIKES, network
 
 import evsim
+from evsim.display.markdown_table import markdown_table
 from evsim.distributed import ranks_of
 from evsim.engines import Exact
 from evsim.storage import network_arrays
@@ -304,7 +305,7 @@ def text_of(one: Measured, few: Measured, ranks: list[Measured], samples: int, l
         f"{machine()}; {samples} artificial words, 700-{HIDDEN}-10, recurrent, with delays, "
         f"{one.arrivals:.3g} arrivals per batch in {one.pieces} pieces, one thread per process. "
         f"The results are the same bits. The machine's load average was {load:.1f} meanwhile.\n\n"
-        f"{markdown(header, rows)}\n\n"
+        f"{markdown_table(header, rows)}\n\n"
         f"By the clock, {len(ranks)} processes are {gain:.2f} times as fast as one; in processor "
         f"time, the busiest of them has 1/{of_processor:.2f} of the work of one, without waiting."
         + (" Other programs ran, so that the clock says little." if load > len(ranks) + 1 else "")
@@ -336,11 +337,13 @@ def text_of(one: Measured, few: Measured, ranks: list[Measured], samples: int, l
               "of it sending")  # fmt: skip
     shortest = model.seconds(16, 16, next(iter(NETWORKS)))
     return (
-        f"{measured}\n\nThe model takes from this\n\n{markdown(('part', 'measured'), parts)}\n\n"
+        f"{measured}\n\nThe model takes from this\n\n"
+        f"{markdown_table(('part', 'measured'), parts)}\n\n"
         f"and gives, for epochs of {EPOCH_SAMPLES} samples with {EPOCH_ARRIVALS:.2g} arrivals, "
         f"machines of {CORES} cores with a process each, and batches of {BATCH} in {BATCH} "
         f"pieces,\n\n"
-        f"{markdown(header, goals)}\n\nWith the 16 pieces that a batch of {BATCH} has by default, "
+        f"{markdown_table(header, goals)}\n\n"
+        f"With the 16 pieces that a batch of {BATCH} has by default, "
         f"no more than 16 cores have work, and an epoch takes {shortest:.0f} s."
     )
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ import numba
 import numpy as np
 
 import evsim
+from evsim.display.markdown_table import markdown_table
+from evsim.display.processor import processor
 
 NONE = "–"
 Benchmarks = Sequence[Mapping[str, Any]]
@@ -70,7 +71,7 @@ HEADER = (
 
 def speed_table(benchmarks: Benchmarks) -> str:
     """A table with a row for every case and number of threads."""
-    return markdown(HEADER, [_cells(row) for row in rows_of(benchmarks).values()])
+    return markdown_table(HEADER, [_cells(row) for row in rows_of(benchmarks).values()])
 
 
 def _cells(row: Row) -> list[str]:
@@ -131,15 +132,10 @@ def start_sentence(benchmarks: Benchmarks) -> str:
 
 
 def machine() -> str:
-    """The CPU, its cores and the relevant versions."""
-    names = []
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as lines:
-            names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    """The processor, its cores and the relevant versions."""
     return (
-        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, "
-        f"{platform.system()}, Python {platform.python_version()}, NumPy {np.__version__}, "
-        f"numba {numba.__version__}, evsim {evsim.__version__}"
+        f"{processor()}, {platform.system()}, Python {platform.python_version()}, "
+        f"NumPy {np.__version__}, numba {numba.__version__}, evsim {evsim.__version__}"
     )
 
 
@@ -149,20 +145,6 @@ def machine() -> str:
 def figure(value: float) -> str:
     """A number with three significant digits, or more if its integer part has more."""
     return f"{value:.0f}" if abs(value) >= 99.5 else f"{value:.3g}"
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table with aligned columns, which is readable as text, too."""
-    lines = [list(header), *map(list, rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [
-        "| "
-        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        + " |"
-        for line in lines
-    ]
-    text.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(text)
 
 
 def write_between(page: Path, name: str, text: str) -> None:

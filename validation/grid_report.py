@@ -39,6 +39,7 @@ from parts import (
     run_part,
 )
 
+from evsim.display.processor import processor
 from evsim_gpu.cuda.gpu import cuda_devices
 
 PICTURE = "grid_against_exact.png"
@@ -129,7 +130,7 @@ def speed(settings: Settings, part: Part) -> None:
             f"{settings.spikes} spikes a sample, 1000 steps of {benchmark.DT:g} ms; gradients by "
             "weights and delays.  Spikes and arrivals were checked before anything was timed.",
             "### On the processor",
-            f"{benchmark.machine()}.  Medians of {settings.repeats}, in batches of "
+            f"{processor()}.  Medians of {settings.repeats}, in batches of "
             f"{settings.samples} samples for the grid and of one for the exact engine.",
             benchmark.processor_table(times),
             "### On the GPU",

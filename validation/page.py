@@ -12,6 +12,8 @@ from claims import Picture
 from records import Record, stored_record
 from registry import FOLDER, ROOT, claim_class, modules
 
+from evsim.display.markdown_table import markdown_table
+
 FINDINGS = FOLDER / "findings"
 PAGE = ROOT / "docs" / "validation.md"
 IMAGES = "images/validation"
@@ -107,7 +109,7 @@ def verdicts(found: list[Record]) -> Iterator[str]:
          verdict(record), record.finding.summary]
         for record in found
     ]  # fmt: skip
-    yield markdown(["claim", "against", "verdict", "figures"], rows)
+    yield markdown_table(["claim", "against", "verdict", "figures"], rows)
 
 
 def verdict(record: Record) -> str:
@@ -128,7 +130,7 @@ def section(record: Record) -> Iterator[str]:
         yield "\n".join(f"- Refuted: {line}" for line in record.finding.refutations)
     for table in record.finding.tables:
         yield f"{table.title}:"
-        yield markdown(table.columns, table.rows)
+        yield markdown_table(table.columns, table.rows)
     for picture in record.finding.pictures:
         yield f"![{picture.text}]({IMAGES}/{picture_name(record, picture)})"
     yield f"*{circumstances(record)}*"
@@ -197,11 +199,3 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def markdown(columns: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown; figures are aligned to the right."""
-    rules = ["---"] + ["---"] * (len(columns) - 1)
-    lines = [columns, rules, *rows]
-    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in cells)

@@ -16,9 +16,10 @@ from typing import Any
 import grid as benchmark
 import numpy as np
 from claims import Table
-from page import markdown
 
 import evsim
+from evsim.display.markdown_table import markdown_table
+from evsim.display.processor import processor
 from evsim_gpu.cuda.gpu import check_cuda, cuda_devices
 
 NO_DEVICE = "no CUDA device was found: the figures of the GPU are missing"
@@ -74,7 +75,7 @@ def environment() -> list[tuple[str, str]]:
         ("GPU", devices[0] if devices else NO_DEVICE),
         ("driver", driver() if devices else "–"),
         ("CuPy", cupy_version() if devices else "–"),
-        ("processor", benchmark.machine()),
+        ("processor", processor()),
         ("evsim", evsim.__version__),
         ("Python, NumPy, numba", f"{platform.python_version()}, {np.__version__}, {numba()}"),
     ]
@@ -82,12 +83,12 @@ def environment() -> list[tuple[str, str]]:
 
 def environment_table(rows: Sequence[Sequence[str]]) -> str:
     """The table of ``environment`` in Markdown."""
-    return markdown(["what", "which"], [list(row) for row in rows])
+    return markdown_table(["what", "which"], [list(row) for row in rows])
 
 
 def as_text(table: Table) -> str:
     """A table in Markdown."""
-    return markdown(table.columns, table.rows)
+    return markdown_table(table.columns, table.rows)
 
 
 def published() -> str:

@@ -28,13 +28,14 @@ from typing import Any
 
 import page
 from claims import Claim, Finding, Table
-from records import Record, machine, stored_record, versions
+from records import Record, stored_record, versions
 from registry import ROOT, claim_class, modules, selected
 from rich import box, table
 from rich.console import Console
 from rich.markup import escape
 
 import evsim
+from evsim.display.processor import processor
 from evsim.training.termination import terminable
 
 STYLES = {"holds": "green", "refuted": "bold red", "failed": "bold red", "not examined": "yellow"}
@@ -139,7 +140,7 @@ def examined(name: str, chosen: argparse.Namespace, console: Console) -> Record:
         error,
         round(clock.seconds, 1),
         datetime.date.today().isoformat(),
-        machine(),
+        processor(),
         versions(),
     )
     record.write(chosen.out)

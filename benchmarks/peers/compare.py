@@ -22,8 +22,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tables import figure, machine, markdown
+from tables import figure, machine
 from workload import Work
+
+from evsim.display.markdown_table import markdown_table
 
 MEASURED = Path(__file__).parent / "measured"
 
@@ -142,7 +144,7 @@ def table(rows: Sequence[Row], peer: str) -> str:
          f"{r.ratio:.2f} ({r.low:.2f} to {r.high:.2f})", r.spikes)
         for r in rows
     ]  # fmt: skip
-    return markdown(header, cells)
+    return markdown_table(header, cells)
 
 
 def finish(name: str, peer: Peer, rows: Sequence[Row], *, store: bool) -> None:

@@ -15,7 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tables import figure, markdown, write_between
+from tables import figure, write_between
+
+from evsim.display.markdown_table import markdown_table
 
 MEASURED = Path(__file__).parent / "measured"
 
@@ -46,7 +48,7 @@ def comparison() -> str:
         for file in files
     )
     where = f"{machines.pop()}:\n\n" if len(machines) == 1 else ""
-    return f"{where}{markdown(header, cells)}\n\n{measured}."
+    return f"{where}{markdown_table(header, cells)}\n\n{measured}."
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The command ``evsim info``: versions, processor cores, GPUs, and compiling ahead."""
+"""The command ``evsim info``: versions, the processor, GPUs, and compiling ahead."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import evsim
 
 @dataclass(frozen=True)
 class Info:
-    """Show the versions of evsim and its libraries, the processor cores and the GPUs."""
+    """Show the versions of evsim and its libraries, the processor and the GPUs."""
 
     warm: bool = False
     """Also compile all of evsim's machine code now, so that no later run has to wait for it."""
@@ -29,16 +29,18 @@ class Info:
 
 
 def environment() -> dict[str, str]:
-    """Versions of evsim and what it builds on, processor cores and GPUs, for people to read."""
+    """Versions of evsim and what it builds on, the processor, and GPUs, for people to read."""
     from importlib.metadata import version
 
     from evsim._compile.threads import available_threads
+    from evsim.display.processor import processor_name
 
     libraries = ("numpy", "scipy", "numba", "tyro", "matplotlib")
     return {
         "evsim": evsim.__version__,
         "Python": f"{platform.python_version()} on {platform.platform()}",
         **{name: version(name) for name in libraries},
+        "processor": processor_name(),
         "cores": f"{os.cpu_count()}, of which evsim may use {available_threads()}",
         "CuPy": _cupy_version(),
         "GPU": _gpus(),

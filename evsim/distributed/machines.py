@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import platform
-from pathlib import Path
 from typing import TypedDict
 
 from evsim._compile.threads import available_threads
+from evsim.display.processor import processor_name
 from evsim.distributed.ranks import Ranks
 
 
@@ -27,16 +27,6 @@ def this_machine() -> Machine:
     else:
         cores = list(range(available_threads()))
     return Machine(machine=platform.node(), processor=processor_name(), cores=cores)
-
-
-def processor_name() -> str:
-    """The name of the processor, as far as the system reports it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def machines_of(ranks: Ranks) -> list[Machine]:

@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from evsim.distributed.machines import processor_name
+from evsim.display.processor import processor_name
 from evsim.storage.locks import HeldError
 from evsim.study.cells.engines import engine_of
 from evsim.study.cells.folder import CellFolder, Failure
