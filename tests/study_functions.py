@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,12 @@ def fails_at_two(settings, seed):
     if settings["x"] == 2:
         raise FloatingPointError("the loss is nan")
     return {"accuracy": 0.5, "size": settings["x"]}
+
+
+def warns(settings, seed):
+    for loss in range(settings["x"]):
+        warnings.warn(f"the loss is {max(loss - 1, 0)}", UserWarning, stacklevel=1)
+    return 1.0
 
 
 def lacks_memory_once(settings, seed, folder):

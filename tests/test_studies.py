@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from study_functions import Now
 import evsim
 from evsim.engines import Exact, Grid, Reference
 from evsim.storage import StorageError, load_arrays
-from evsim.study import Study, choose_and_retrain, k_fold, load_study
+from evsim.study import Study, Table, choose_and_retrain, k_fold, load_study
 from evsim.study.cells import folder as cell_files
 from evsim.study.cells.engines import described, engine_of
 from evsim.study.cells.folder import CellFolder
@@ -121,6 +122,11 @@ def test_tables_have_all_digits_and_means_over_seeds(undisturbed):
     assert means.columns["runs"] == [2] * 4
 
 
+def test_cells_of_a_table_may_contain_bars_and_line_breaks():
+    table = Table({"error": ["a | b\nc"]})
+    assert table.to_markdown().splitlines()[2] == r"| a \| b c |"
+
+
 def test_settings_are_compared_over_equal_seeds(undisturbed):
     rows = undisturbed.table().rows
     losses = {(row["hidden"], row["delays"], row["seed"]): row["loss"] for row in rows}
@@ -201,6 +207,24 @@ def test_a_failed_run_does_not_end_the_study(tmp_path, capsys):
     assert len(log.read_text().splitlines()) == 3
     run(study, retry_failed=True)
     assert len(log.read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("executor", [Now, ThreadPoolExecutor])
+def test_warnings_are_kept_with_the_run_that_gave_them(executor, tmp_path, capsys, recwarn):
+    study = of_function(study_functions.warns, tmp_path / "study", xs=(0, 1, 3))
+    table = study.run(executor())
+    assert table.columns["warnings"] == [None, 1, 2]
+    assert table.measures == ("score",)
+    assert study.warnings() == {
+        "UserWarning: the loss is 0": ["x=1,seed=0", "x=3,seed=0"],
+        "UserWarning: the loss is 1": ["x=3,seed=0"],
+    }
+    shown = capsys.readouterr().err
+    assert shown.count("UserWarning: the loss is 0") == 1
+    assert "warned: x=3,seed=0: UserWarning: the loss is 1" in shown
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="after the study"):
+        warnings.warn("after the study", UserWarning, stacklevel=1)
 
 
 def test_what_failed_for_lack_of_memory_is_tried_at_the_next_start(tmp_path):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evsim.arguments.checks import unknown_name
 from evsim.arguments.paths import user_path
+from evsim.arguments.words import number_of
 from evsim.cli.exit_status import FAILED
 from evsim.cli.options import ENGINE_FLAGS, Run
 from evsim.cli.schedulers import is_local, scheduler_named
@@ -141,9 +142,8 @@ def _run(asked: Asked, options: StudyOptions) -> int:
             **{**common, "folds": None if asked.choose else asked.folds},
         )
     if not asked.choose:
-        total = len(study.cells)
-        title = study.description.title
-        print(f"{title}: {total} run{'s' * (total != 1)}", file=sys.stderr)
+        runs = number_of(len(study.cells), "run")
+        print(f"{study.description.title}: {runs}", file=sys.stderr)
     _find_data(asked, options)
     how: dict[str, Any] = {"threads": options.threads, "retry_failed": options.retry_failed,
            "progress": options.progress}  # fmt: skip
@@ -198,6 +198,13 @@ def _tell_table(table: Table, options: StudyOptions) -> int:
     print(f"{finished} of {len(table)} runs are finished; {told} and all runs in {folder}")
     if failed:
         print(f"evsim: {failed} have failed: evsim study status {folder} says why", file=sys.stderr)
+    warned = sum(value is not None for value in table.columns.get("warnings", ()))
+    if warned:
+        print(
+            f"evsim: {number_of(warned, 'run')} gave warnings: evsim study status {folder} lists "
+            "them",
+            file=sys.stderr,
+        )
     return FAILED if failed else 0
 
 
@@ -236,7 +243,7 @@ class Status:
     """The folder of the study."""
 
     def __call__(self) -> int:
-        """Print the numbers, and the error of each run that has failed."""
+        """Print the numbers, the errors of runs that have failed, and all warnings."""
         from evsim.study import load_study
         from evsim.study.selection import folders
 
@@ -248,6 +255,9 @@ class Status:
                 failure = study.cell_folder(cell).failure()
                 if failure is not None:
                     print(f"  {cell.name}: {failure.error}")
+            for text, names in study.warnings().items():
+                more = f" and {number_of(len(names) - 1, 'other run')}" if len(names) > 1 else ""
+                print(f"  warning of {names[0]}{more}: {text}")
         return 0
 
 

@@ -33,6 +33,7 @@ class StudyProgress(Display):
         self.total = finished + len(self.left)
         self.epochs = epochs
         self.endings: Counter[str] = Counter()
+        self._told: set[str] = set()  # warnings, each of which is shown for one cell
         self._began = time.monotonic()
         self._shown = self._began
         self._done_at_start: float | None = None
@@ -50,6 +51,10 @@ class StudyProgress(Display):
         self.endings[ended.ending] += 1
         if ended.ending == "failed" and ended.failure is not None:
             self.say(f"failed: {work.name}: {ended.failure.error}")
+        for text in work.folder.warnings():
+            if text not in self._told:
+                self._told.add(text)
+                self.say(f"warned: {work.name}: {text}")
         self.tick()
 
     def show(self) -> None:

@@ -53,7 +53,8 @@ class StudyResults:
     def table(self) -> Table:
         """A row for each run: its settings, seed, fold, state, measures and error.
 
-        ``seconds`` is the time the run took, and ``samples`` the number of test samples.
+        ``seconds`` is the time the run took, ``samples`` the number of test samples, and
+        ``warnings`` how many different ones a run gave, if there were any.
         """
         grid = self.description.grid
         place = {
@@ -66,6 +67,14 @@ class StudyResults:
 
         return table_of([self._row(cell) for cell in sorted(self.cells, key=order)], tuple(grid))
 
+    def warnings(self) -> dict[str, list[str]]:
+        """The warnings of all runs, and for each the names of the runs that gave it."""
+        found: dict[str, list[str]] = {}
+        for cell in self.cells:
+            for text in self.cell_folder(cell).warnings():
+                found.setdefault(text, []).append(cell.name)
+        return found
+
     def _row(self, cell: Cell) -> dict[str, Any]:
         folder = self.cell_folder(cell)
         row: dict[str, Any] = {**cell.settings, "seed": cell.seed}
@@ -76,6 +85,9 @@ class StudyResults:
         if state == "finished":
             outcome = folder.outcome()
             row |= {**outcome["measures"], "seconds": outcome["seconds"]}
+        warnings = folder.warnings()
+        if warnings:
+            row["warnings"] = len(warnings)
         failure = folder.failure() if state == "failed" else None
         if failure is not None:
             row["error"] = failure.error

@@ -176,14 +176,18 @@ class Table:
         return html_table(f"{len(self)} rows", list(self.columns), rows)
 
 
-_ABOUT_RUNS = ("seed", "fold", "state", "best_epoch", "epochs", "samples", "seconds", "error")
+_ABOUT_RUNS = ("seed", "fold", "state", "best_epoch", "epochs", "samples", "seconds", "warnings",
+               "error")  # fmt: skip
 """Columns that do not measure how well a run did."""
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], settings: Sequence[str]) -> Table:
-    """A table of rows, which need not all have the same columns; ``error`` is the last one."""
+    """A table of rows, which need not all have the same columns.
+
+    The columns ``warnings`` and ``error`` are the last.
+    """
     names = dict.fromkeys(name for row in rows for name in row)
-    ordered = sorted(names, key=lambda name: name == "error")
+    ordered = sorted(names, key=lambda name: name in ("warnings", "error"))
     return Table({name: [row.get(name) for row in rows] for name in ordered}, tuple(settings))
 
 
@@ -193,7 +197,7 @@ def _as_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return " ".join(text.split()).replace("|", "\\|")
+    return " ".join(text.split())
 
 
 def _exactly(value: Any) -> Any:

@@ -30,8 +30,8 @@ class CellFolder:
     """The folder of a cell: a run folder with a few more files.
 
     ``cell.json`` says what runs in it.  ``result.json`` has the measures of a finished run, and
-    ``error.json`` says why a run failed; at most one of them exists.  A process that runs the cell
-    holds the lock ``cell.lock``.
+    ``error.json`` says why a run failed; at most one of them exists.  ``warnings.txt`` has a line
+    for each warning of the run.  A process that runs the cell holds the lock ``cell.lock``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,6 +39,7 @@ class CellFolder:
         self.cell = path / "cell.json"
         self.result = path / "result.json"
         self.error = path / "error.json"
+        self.warned = path / "warnings.txt"
         self.lock = path / LOCK
 
     @contextmanager
@@ -98,13 +99,31 @@ class CellFolder:
         return Failure(**found) if found else None
 
     def begin(self, description: Mapping[str, Any]) -> None:
-        """Write what runs here, and forget an earlier failure."""
+        """Write what runs here, and forget an earlier failure.
+
+        Warnings are forgotten, too, unless the run goes on from a finished epoch.
+        """
         write_json(self.cell, description)
         self.error.unlink(missing_ok=True)
+        if not self.epochs:
+            self.warned.unlink(missing_ok=True)
 
     def finish(self, outcome: Mapping[str, Any]) -> None:
         """Write the measures of the finished run."""
         write_json(self.result, outcome)
+
+    def warnings(self) -> list[str]:
+        """The warnings of the run, each once, in the order in which they came."""
+        try:
+            return self.warned.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+
+    def warn(self, text: str) -> None:
+        """Keep a warning, a line of text, unless it is kept already."""
+        if text not in self.warnings():
+            with open(self.warned, "a", encoding="utf-8") as file:
+                file.write(f"{text}\n")
 
     def fail(self, failure: Failure) -> None:
         """Write why the run failed."""

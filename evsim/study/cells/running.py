@@ -25,6 +25,7 @@ from evsim.study.cells.folder import CellFolder, Failure
 from evsim.study.cells.plan import RunMeans, RunPlan
 from evsim.study.cells.stopping import StopWhenAsked
 from evsim.study.cells.subjects import subject_named
+from evsim.study.cells.warned import kept_warnings
 from evsim.training.termination import Terminated, terminable
 
 STUDY_FILE = "study.json"
@@ -163,7 +164,8 @@ def _run(work: Work) -> Ended:
         work.folder.begin(work.plan)
         engine = engine_of(work.engine, work.threads)
         means = RunMeans(engine, work.folder.path, stop)
-        measures = subject_named(work.task).run(plan, means)
+        with kept_warnings(work.folder.warn):
+            measures = subject_named(work.task).run(plan, means)
         work.folder.finish(
             {
                 "measures": measures,
