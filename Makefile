@@ -63,13 +63,11 @@ test: $(INSTALLED_DEV)
 test-fast: $(INSTALLED_DEV)
 	$(BIN)/$(PYTEST) -m "not slow"
 
-# Old versions may warn of what newer ones of yet others have renamed.  The lowest tyro takes seconds
-# to read a command: tests that read many, and of tyro need no more than others, are left out.
+# Old versions may warn of what newer ones of yet others have renamed.
 test-lowest: $(INSTALLED_UV)
 	$(UV) venv --clear --python $(BIN)/python $(LOWEST)
 	$(UV) pip install --python $(LOWEST) --resolution lowest-direct --editable ".[dev]"
 	NUMBA_CACHE_DIR=$(LOWEST)/numba $(LOWEST)/bin/$(PYTEST) -m "not slow" \
-	    -k "not settings_that_do_not_fit and not default_settings_of_every_task" \
 	    -W ignore::DeprecationWarning $(LOWEST_TESTS)
 
 # In a folder outside the checkout, so that the installed evsim is tested.  Its loops are the same as
