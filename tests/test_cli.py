@@ -668,7 +668,7 @@ def test_a_command_that_is_asked_to_end_does_so_with_143(tmp_path, capsys, monke
 
     monkeypatch.setattr(TASKS["sequence"], "fit", ask_to_end)
     # A run that was killed in its first instants left these; there is no run to mix with.
-    for name in ("lock", "lock.holder", ".config.json.partial"):
+    for name in ("lock", "lock.holder", ".config.json.1a2b3c4d.partial"):
         (tmp_path / name).write_text("1 another-machine")
     for resume in ((), ("--resume",)):
         assert run("train", "sequence", "--out", tmp_path, *resume) == 143

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import evsim
 from evsim import storage
 from evsim.network.initialisers import Gamma
 from evsim.storage import StorageError
+from evsim.storage.replacing import remove_run
 
 
 def network(weight=None, delay=None):
@@ -137,19 +139,51 @@ def test_a_write_that_is_cut_short_leaves_the_old_file(tmp_path, monkeypatch, ca
     assert os.listdir(tmp_path) == ["file"]  # nothing is left lying about
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is full")
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
 def test_a_full_disk_is_named_and_the_run_goes_on_later(tmp_path):
+    import resource
+
     folder = storage.RunFolder(tmp_path)
     folder.write_checkpoint({"x": np.zeros(3)}, {"settings": {}})
-    partial = tmp_path / ".checkpoint.safetensors.partial"
-    partial.symlink_to("/dev/full")
-    with pytest.raises(OSError, match=f"{folder.checkpoint} could not be written .* free") as full:
-        folder.write_checkpoint({"x": np.ones(3)}, {"settings": {}})
-    assert full.value.errno == errno.ENOSPC
-    assert not partial.is_symlink()  # what was written of it takes no room
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        named = f"{folder.checkpoint} could not be written .* free"
+        with pytest.raises(OSError, match=named) as full:
+            folder.write_checkpoint({"x": np.ones(3)}, {"settings": {}})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert full.value.errno == errno.EFBIG
+    assert os.listdir(tmp_path) == [folder.checkpoint.name]  # what was written takes no room
     assert not folder.begin({}, resume=True)[0]["x"].any()
     folder.write_checkpoint({"x": np.ones(3)}, {"settings": {}})
     assert folder.begin({}, resume=True)[0]["x"].all()
+
+
+def test_of_several_that_write_a_file_one_is_the_last(tmp_path):
+    contents = [bytes([n]) * 1_000_000 for n in range(4)]
+    path = tmp_path / "file"
+
+    def write(content):
+        for _ in range(8):
+            storage.write_atomically(path, content)
+            assert path.read_bytes() in contents
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, contents))
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_file_that_is_replaced_keeps_its_permissions_and_a_missing_folder_is_named(tmp_path):
+    path = tmp_path / "file"
+    storage.write_atomically(path, b"old")
+    path.chmod(0o600)
+    storage.write_atomically(path, b"new")
+    assert path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(FileNotFoundError) as missing:
+        storage.write_atomically(tmp_path / "no" / "file", b"new")
+    assert missing.value.filename == str(tmp_path / "no" / "file")
 
 
 # -- run folders --------------------------------------------------------------------------
@@ -198,12 +232,36 @@ def test_whatever_a_process_that_has_ended_left_is_no_obstacle(tmp_path, content
     folder.lock.write_bytes(content)  # a whole one is the lock of version 0.4.0
     folder.holder.write_bytes(content)
     for file in (folder.config, folder.checkpoint, folder.holder):
-        file.with_name(f".{file.name}.partial").write_bytes(content)
+        file.with_name(f".{file.name}.1a2b3c4d.partial").write_bytes(content)
     with folder.locked():
         assert folder.begin({}, resume=True) is None
+        assert not list(tmp_path.glob(".*"))
         folder.write_checkpoint({"x": np.zeros(3)}, {"settings": {}})
     with folder.locked():
         assert folder.begin({}, resume=True) is not None
+
+
+def test_a_run_is_not_replaced_while_one_of_its_folds_trains(tmp_path):
+    run, fold = storage.RunFolder(tmp_path), storage.RunFolder(tmp_path / "speaker_0")
+    fold.path.mkdir()
+    for each in (run, fold):
+        each.config.write_text('{"network": {}}')
+    with fold.locked(), pytest.raises(StorageError, match="trains in .*speaker_0"):
+        remove_run(tmp_path)
+    assert run.config.exists()
+    assert fold.config.exists()
+    remove_run(tmp_path)
+    assert os.listdir(tmp_path) == [run.lock.name]
+
+
+def test_a_damaged_list_of_machines_is_named(tmp_path):
+    folder = storage.RunFolder(tmp_path)
+    folder.add_machines(0, [{"processor": "one"}])
+    assert folder.add_machines(3, [{"processor": "another"}]) == ["one"]
+    for content in ("{", "[1]", '[{"after": 0}]'):
+        folder.machines.write_text(content)
+        with pytest.raises(StorageError, match=f"{folder.machines} is damaged: delete it"):
+            folder.add_machines(3, [{"processor": "another"}])
 
 
 ENTER = """

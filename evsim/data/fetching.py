@@ -19,6 +19,7 @@ from evsim.arguments.checks import check_flag, check_is, checked_path, listed
 from evsim.arguments.keywords import helpful
 from evsim.arguments.paths import user_path
 from evsim.data.readers.files import DataFileError
+from evsim.storage.files import replacing
 
 
 @helpful
@@ -216,14 +217,11 @@ def _fetch_doi(url: str, place: Path) -> Path:
 def _from_archive(archive: Path, name: str) -> Path:
     """Unpack one file of a zip archive into the same folder, completely or not at all."""
     target = archive.with_name(name)
-    place = Path(os.path.realpath(target))  # a link is kept
-    partial = place.with_name(f".{name}.partial")
     with zipfile.ZipFile(archive) as packed:
         if name not in packed.namelist():
             raise DataFileError(
                 f"{archive} holds no {name} but {packed.namelist()}: unpack the data by hand"
             )
-        with packed.open(name) as source, open(partial, "wb") as file:
+        with packed.open(name) as source, replacing(target) as file:
             shutil.copyfileobj(source, file, 1 << 20)
-    os.replace(partial, place)
     return target

@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from evsim.arguments.paths import user_path
 
@@ -15,20 +19,14 @@ class StorageError(ValueError):
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file such that, whatever happens, it has either its old or its new content."""
-    # A link is kept, and its target is replaced.
-    path = Path(os.path.realpath(user_path(path)))
-    # The name is fixed, so that the next run overwrites what a killed run has left.
-    partial = path.with_name(f".{path.name}.partial")
+    """Write a file such that, whatever happens, it has either its old or its new content.
+
+    If several processes write the same file, it has the content of one of them.
+    """
     try:
-        with open(partial, "wb") as file:
+        with replacing(user_path(path)) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         if error.errno not in _DISK_FULL:
             raise
         raise OSError(
@@ -36,12 +34,47 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
             f"{error.strerror}: {path} could not be written and holds what it held before; free "
             f"some of the disk, {len(content)} bytes at least, and go on from there",
         ) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file to write, which takes the place of ``path`` at the end, unless there is an error.
+
+    A link is kept, and its target is replaced.  The new file has the old one's permissions.
+    """
+    path = Path(os.path.realpath(path))
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    try:
+        with open(partial, "xb") as file:
+            with contextlib.suppress(OSError):  # there is no old file, or it belongs to another
+                shutil.copymode(path, partial)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        if isinstance(error, OSError) and error.filename == str(partial):
+            error.filename, error.filename2 = str(path), None
+        raise
     if os.name == "posix":  # the new name must also reach the disk
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+PARTIAL = ".partial"
+"""The end of the name of a file that is being written, ".NAME.RANDOM.partial"."""
+
+
+def name_when_complete(name: str) -> str:
+    """The name that a file will have when it is complete; other names are returned unchanged."""
+    if not (name.startswith(".") and name.endswith(PARTIAL)):
+        return name
+    return name[1:].removesuffix(PARTIAL).rpartition(".")[0]
 
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

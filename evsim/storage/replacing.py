@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from evsim.storage.files import name_when_complete
 from evsim.storage.run_folder import RunFolder
 
 NAMED = ("settings.json", "config.json")
@@ -22,7 +24,7 @@ WRITTEN = {
     "lock",
     "lock.holder",
 }
-"""The files of a run; while a file is being written, ``.NAME.partial`` also exists."""
+"""The files of a run; while a file is being written, ``.NAME.RANDOM.partial`` also exists."""
 
 PICTURES = "pictures"
 
@@ -40,35 +42,46 @@ def remove_run(folder: Path) -> None:
             f"{folder} holds files but no run that could be replaced: choose another folder"
         )
     found = list(_written(folder))
-    with RunFolder(folder).locked():
-        for path in found:
-            if path.is_dir() and not path.is_symlink():
-                path.rmdir()
-            elif path != RunFolder(folder).lock:
-                path.unlink(missing_ok=True)
+    whole = RunFolder(folder)
+    folds = [RunFolder(path) for path in found if _is_folder(path) and path.name != PICTURES]
+    with whole.locked():
+        with contextlib.ExitStack() as locks:
+            for fold in folds:  # all of them, before anything is deleted
+                locks.enter_context(fold.locked())
+            kept = {run.lock for run in (whole, *folds)}
+            for path in found:
+                if not _is_folder(path) and path not in kept:
+                    path.unlink(missing_ok=True)
+        for fold in folds:
+            fold.lock.unlink(missing_ok=True)
+        for path in filter(_is_folder, found):
+            path.rmdir()
 
 
 def _written(folder: Path) -> Iterator[Path]:
     """The files and folders of a run; a folder comes after its content."""
     for path in sorted(folder.iterdir()):
-        name = path.name.removeprefix(".").removesuffix(".partial")
-        if path.is_dir() and not path.is_symlink():
+        if _is_folder(path):
             if path.name == PICTURES:
                 yield from _pictures(path)
             elif _is_run(path):  # a fold of a cross-validation
                 yield from _written(path)
             else:
                 raise _foreign(path)
-        elif name not in WRITTEN:
+        elif name_when_complete(path.name) not in WRITTEN:
             raise _foreign(path)
         yield path
 
 
 def _pictures(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if path.suffix != ".png" and not path.name.endswith(".png.partial"):
+        if not name_when_complete(path.name).endswith(".png"):
             raise _foreign(path)
         yield path
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _is_run(folder: Path) -> bool:

@@ -16,7 +16,7 @@ from evsim.arguments.paths import user_path
 from evsim.network.network import Network
 from evsim.storage.arrays import load_arrays, save_arrays
 from evsim.storage.description import differences
-from evsim.storage.files import StorageError, write_atomically
+from evsim.storage.files import PARTIAL, StorageError, write_atomically
 from evsim.storage.locks import held, holder_of
 from evsim.storage.networks import load_network, save_network
 
@@ -77,6 +77,8 @@ class RunFolder:
                     "with those that are stored, or choose another run_folder"
                 )
         self.path.mkdir(parents=True, exist_ok=True)
+        for left in self.path.glob(f".*{PARTIAL}"):  # by a process that was killed
+            left.unlink(missing_ok=True)
         write_atomically(self.config, (json.dumps(settings, indent=2) + "\n").encode())
         return loaded
 
@@ -98,13 +100,21 @@ class RunFolder:
         """
         starts = []
         if epoch and self.machines.exists():
-            starts = [
-                each for each in json.loads(self.machines.read_text()) if each["after"] < epoch
-            ]
+            starts = [each for each in self._machines() if each["after"] < epoch]
         before = dict.fromkeys(rank["processor"] for start in starts for rank in start["ranks"])
         starts.append({"after": epoch, "ranks": list(machines)})
         write_atomically(self.machines, (json.dumps(starts, indent=2) + "\n").encode())
         return list(before)
+
+    def _machines(self) -> list[dict[str, Any]]:
+        try:
+            found = json.loads(self.machines.read_text(encoding="utf-8"))
+            return [{"after": each["after"], "ranks": list(each["ranks"])} for each in found]
+        except (ValueError, TypeError, KeyError) as error:
+            raise StorageError(
+                f"{self.machines} is damaged: delete it to go on without the names of the earlier "
+                "processors"
+            ) from error
 
     def write_best(self, network: Network) -> None:
         """Replace the network of the best epoch."""
