@@ -37,6 +37,18 @@ def warns(settings, seed):
     return 1.0
 
 
+def number(settings, seed):
+    return float(settings["x"])
+
+
+def total(settings, seed):
+    return float(np.sum(settings["x"])) + seed
+
+
+def returns_what_it_is_given(settings, seed):
+    return settings["x"]
+
+
 def lacks_memory_once(settings, seed, folder):
     if not (folder / "tried").exists():
         (folder / "tried").touch()

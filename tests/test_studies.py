@@ -3,6 +3,7 @@
 import errno
 import itertools
 import json
+import math
 import os
 import signal
 import subprocess
@@ -29,6 +30,7 @@ from evsim.study.cells import folder as cell_files
 from evsim.study.cells.engines import described, engine_of
 from evsim.study.cells.folder import CellFolder
 from evsim.study.executors import process_pool
+from evsim.study.selection import chosen_settings
 from evsim.tasks import braille, spoken_digits, yin_yang
 
 pytestmark = pytest.mark.slow
@@ -225,6 +227,44 @@ def test_warnings_are_kept_with_the_run_that_gave_them(executor, tmp_path, capsy
     assert not recwarn.list
     with pytest.warns(UserWarning, match="after the study"):
         warnings.warn("after the study", UserWarning, stacklevel=1)
+
+
+def test_a_study_continues_with_values_of_another_type(tmp_path):
+    run(of_function(study_functions.double, tmp_path, xs=[1]))
+    study = of_function(study_functions.double, tmp_path, xs=[1.0])
+    run(study)
+    assert load_study(tmp_path).table().columns["x"] == [1, 1.0]
+    assert [type(x) for x in load_study(tmp_path).table().columns["x"]] == [int, float]
+    same_folder = of_function(study_functions.double, tmp_path, xs=["1"])
+    with pytest.raises(ValueError, match="are both written x=1,seed=0: give values that differ"):
+        run(same_folder)
+
+
+@pytest.mark.parametrize("measures", [{"state": 1.0}, {"error": 0.1}, {"seconds": 2}, {"x": 7}])
+def test_a_measure_does_not_take_the_place_of_another_column(measures, tmp_path):
+    table = run(of_function(study_functions.returns_what_it_is_given, tmp_path, xs=[measures]))
+    (name,) = measures
+    assert table.columns["state"] == ["failed"]
+    assert f"the measure {name} has the name of" in table.columns["error"][0]
+
+
+def test_a_mean_that_is_no_number_is_not_chosen(tmp_path):
+    xs = [math.nan, 0.9, 0.8]
+    study = of_function(study_functions.number, tmp_path / "one", xs=list(map(str, xs)))
+    run(study)
+    with pytest.warns(RuntimeWarning, match="the mean score of 1 combination is nan"):
+        assert chosen_settings(study) == {"x": "0.9"}
+    alone = of_function(study_functions.number, tmp_path / "other", xs=["nan"])
+    run(alone)
+    with pytest.raises(RuntimeError, match="every combination is nan"):
+        chosen_settings(alone)
+
+
+def test_lists_and_numbers_are_compared_as_they_were_given(tmp_path):
+    study = of_function(study_functions.total, tmp_path, xs=[(1, 2), (5, 6), 7], seeds=2)
+    run(study)
+    assert study.compare({"x": (5, 6)}, {"x": [1, 2]}).mean == 8
+    assert study.compare({"x": 7.0}, {"x": (1, 2)}).mean == 4
 
 
 def test_what_failed_for_lack_of_memory_is_tried_at_the_next_start(tmp_path):

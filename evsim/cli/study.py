@@ -167,6 +167,7 @@ def _choose(asked: Asked, options: StudyOptions, how: dict[str, Any]) -> Choice:
         seeds=asked.seeds,
         fold_seeds=asked.fold_seeds,
         folder=options.folder,
+        allow_large=options.allow_large,
         **how,
     )
 

@@ -53,6 +53,7 @@ class Dropout(Brief):
             check_number(rate, f"dropout of {name!r}")
             if not 0 <= rate < 1:
                 raise ValueError(f"dropout of {name!r} = {rate}: it must be in [0, 1)")
+        object.__setattr__(self, "rates", dict(self.rates))
         checked_integer(self.seed, "seed", 0)
         if self.keys is not None:
             keys = real_array(self.keys, "keys", "uint64")
@@ -60,7 +61,7 @@ class Dropout(Brief):
                 raise TypeError(
                     f"keys has type {keys.dtype} and shape {keys.shape}: give uint64, (batch,)"
                 )
-            object.__setattr__(self, "keys", keys)
+            object.__setattr__(self, "keys", keys.copy())
 
     def check(self, network: Network, batch_size: int) -> None:
         """Refuse unknown populations, populations that never spike, and a wrong number of keys."""

@@ -6,6 +6,7 @@ learning in spiking neural networks*.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -185,7 +186,7 @@ def _first_with_numbers(settings: Sequence[str], rows: Sequence[Mapping[str, Any
 
 
 def _places(values: Sequence[Any]) -> dict[Any, float]:
-    """The place of each value: numbers at their own values, other values side by side."""
+    """The place of each value: finite numbers at their own values, other values side by side."""
     if all(map(_is_number, values)):
         return {value: float(value) for value in sorted(values)}
     return {value: float(number) for number, value in enumerate(values)}
@@ -196,7 +197,7 @@ def _least_distance(places: Sequence[float]) -> float:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _hashable(value: Any) -> Any:

@@ -10,16 +10,18 @@ from typing import Any
 from evsim.storage.description import differences
 from evsim.storage.files import StorageError
 from evsim.storage.locks import held
-from evsim.study.cells.cell import Cell
+from evsim.study.cells.cell import Cell, check_names
 from evsim.study.cells.folder import CellFolder, read_json, write_json
 from evsim.study.cells.plan import Folds
 from evsim.study.cells.running import CELLS, STUDY_FILE
-from evsim.study.grid import combinations
+from evsim.study.grid import combinations, is_among
 
 FORMAT = "evsim study 1"
 
 GROWS = ("grid", "seeds")
 """What may have more values when a study is continued."""
+
+_RESTORE = "restore it from a copy, or begin the study again in another folder"
 
 PLACES = ("data", "download")
 """Settings that say where data are, which may be elsewhere on another machine."""
@@ -82,7 +84,7 @@ class Description:
     def joined_with(self, stored: Description) -> Description:
         """The study with the values and seeds of both."""
         grid = {
-            name: [*values, *(value for value in self.grid[name] if value not in values)]
+            name: [*values, *(v for v in self.grid[name] if not is_among(v, values))]
             for name, values in stored.grid.items()
         }
         seeds = [*stored.seeds, *(seed for seed in self.seeds if seed not in stored.seeds)]
@@ -92,7 +94,7 @@ class Description:
         """Write the description, with what is already stored.
 
         Raises StorageError for the folder of another study, and ValueError for one that holds
-        other files.
+        other files, and for values that are written as stored ones are.
         """
         folder.mkdir(parents=True, exist_ok=True)
         with held(folder / "study.lock", f"begins {folder}", "try again", wait=10.0):
@@ -102,6 +104,7 @@ class Description:
             else:
                 self.check_goes_on(stored, folder)
             whole = self if stored is None else self.joined_with(stored)
+            check_names(whole.cells())
             if whole != stored:
                 write_json(folder / STUDY_FILE, {"format": FORMAT, **asdict(whole)})
 
@@ -113,7 +116,7 @@ def stored_in(folder: Path) -> Description | None:
     this one cannot read.
     """
     path = folder / STUDY_FILE
-    content: Mapping[str, Any] = read_json(path)
+    content: Mapping[str, Any] = read_json(path, _RESTORE)
     if not content:
         return None
     if content.get("format") != FORMAT:
@@ -121,7 +124,7 @@ def stored_in(folder: Path) -> Description | None:
     try:
         return Description(**{name: value for name, value in content.items() if name != "format"})
     except TypeError as error:
-        raise StorageError(f"{path} is damaged ({error}): restore it from a copy") from error
+        raise StorageError(f"{path} is damaged ({error}): {_RESTORE}") from error
 
 
 def cell_folder(folder: Path, cell: Cell) -> CellFolder:

@@ -40,7 +40,9 @@ class Fold:
             held_out = chosen_samples(self.held_out, len(self.data), "held_out")
         except IndexError as error:
             raise ValueError(f"held_out: {error}") from None
-        object.__setattr__(self, "held_out", held_out)
+        object.__setattr__(self, "held_out", np.unique(held_out))
+        if self.held_out.size < held_out.size:
+            raise ValueError("held_out holds a sample twice: give each index once")
         self.held_out.setflags(write=False)
 
     @property

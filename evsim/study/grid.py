@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def checked_grid(grid: Any) -> dict[str, list[Any]]:
         if not given:
             raise ValueError(f"grid[{name!r}] is empty: give at least one value, or leave it out")
         for place, value in enumerate(given):
-            if any(_same(value, other) for other in given[:place]):
+            if is_among(value, given[:place]):
                 raise ValueError(f"grid[{name!r}] holds {shown(value)} twice: give each value once")
         checked[name] = given
     return checked
@@ -126,6 +127,11 @@ def plain(value: Any, name: str) -> Any:
     )
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether two values are equal; True and 1 are not."""
-    return type(one) is type(other) and bool(one == other)
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two plain values are the same; True, 1 and 1.0 are not."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def is_among(value: Any, others: Iterable[Any]) -> bool:
+    """Whether a plain value is the same as one of the others."""
+    return any(is_same(value, other) for other in others)

@@ -14,6 +14,7 @@ from evsim.display.warning_place import warn_caller
 from evsim.study.cells.cell import Cell
 from evsim.study.cells.folder import STATES, CellFolder
 from evsim.study.description import Description, cell_folder, stored_in
+from evsim.study.grid import is_same, plain
 from evsim.study.statistics import PairedDifference, paired_difference
 from evsim.study.table import Table, table_of
 
@@ -139,7 +140,7 @@ class StudyResults:
                 [row[n] for n in (*table.settings, "seed") if n not in first] + [row.get("fold")]
             )
             for side, chosen in (("a", first), ("b", second)):
-                if all(row[name] == value for name, value in chosen.items()):
+                if all(is_same(row[name], value) for name, value in chosen.items()):
                     pairs.setdefault(key, {})[side] = row[measure]
         whole = [pair for pair in pairs.values() if None not in pair.values() and len(pair) == 2]
         if len(whole) < len(pairs):
@@ -156,15 +157,20 @@ class StudyResults:
         """The settings of one side of a comparison, which the grid must have."""
         check_is(settings, which, Mapping, "give a mapping from settings to values")
         grid = self.description.grid
-        for name, value in settings.items():
+        chosen = {}
+        for name, given in settings.items():
             if name not in grid:
                 raise ValueError(f"{which}: {unknown_name('setting in the grid', name, grid)}")
-            if value not in grid[name]:
+            value = plain(given, f"{which}[{name!r}]")
+            # 5.0 stands for 5, unless the study has both.
+            found = [each for each in grid[name] if each == value]
+            if not found:
                 values = ", ".join(map(str, grid[name]))
-                raise ValueError(f"{which}: {name} = {shown(value)}: the study has {values}")
-        if not settings:
+                raise ValueError(f"{which}: {name} = {shown(given)}: the study has {values}")
+            chosen[name] = next((each for each in found if is_same(each, value)), found[0])
+        if not chosen:
             raise ValueError(f"{which} is empty: name at least one setting")
-        return dict(settings)
+        return chosen
 
 
 @helpful

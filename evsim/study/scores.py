@@ -40,7 +40,8 @@ class Scores(Brief):
                 f"values = {shown(self.values)}: give one number for each of the "
                 f"{len(self.names)} names"
             )
-        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "values", values.copy())
+        self.values.setflags(write=False)
         check_flag(self.interrupted, "interrupted")
 
     @property

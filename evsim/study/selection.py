@@ -6,6 +6,7 @@ test the final networks.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 from evsim.arguments.checks import checked_path
 from evsim.arguments.keywords import helpful
 from evsim.arguments.words import number_of
+from evsim.display.warning_place import warn_caller
 from evsim.study.results import StudyResults
 from evsim.study.study import Study
 from evsim.study.table import Table
@@ -66,6 +68,7 @@ def choose_and_retrain(
     threads: int = 1,
     retry_failed: bool = False,
     progress: bool = True,
+    allow_large: bool = False,
 ) -> Choice:
     """Choose settings by cross-validation, train with them on all training samples, and test.
 
@@ -97,6 +100,8 @@ def choose_and_retrain(
     engine : str or Engine
     executor, processes, threads, retry_failed, progress
         See ``Study.run``.
+    allow_large : bool
+        Allow more than 10,000 runs.
 
     Raises
     ------
@@ -122,6 +127,7 @@ def choose_and_retrain(
         settings=settings,
         folds=folds,
         engine=engine,
+        allow_large=allow_large,
     )
     # Created before anything runs, so that wrong seeds are refused now.
     retraining: dict[str, Any] = {
@@ -129,6 +135,7 @@ def choose_and_retrain(
         "settings": settings,
         "validate": False,
         "engine": engine,
+        "allow_large": allow_large,
     }
     Study(task, grid, folder=place / RETRAINED, **retraining)
     validated.run(executor, **how)
@@ -145,7 +152,7 @@ def choose_and_retrain(
 def chosen_settings(study: StudyResults, measure: str | None = None) -> dict[str, Any]:
     """The combination of settings with the best mean of a measure.
 
-    Raises RuntimeError if runs are missing.
+    Raises RuntimeError if runs are missing, or if no mean is a number.
     """
     table = study.table()
     missing = [row for row in table.rows if row["state"] != "finished"]
@@ -158,7 +165,17 @@ def chosen_settings(study: StudyResults, measure: str | None = None) -> dict[str
     name = table.measure(measure)
     smallest = name.endswith("loss") or "error" in name
     sign = -1.0 if smallest else 1.0
-    best = max(table.means(name).rows, key=lambda row: sign * row["mean"])
+    means = table.means(name).rows
+    numbers = [row for row in means if not math.isnan(row["mean"])]
+    if not numbers:
+        raise RuntimeError(f"the mean {name} of every combination is nan: nothing can be chosen")
+    if len(numbers) < len(means):
+        warn_caller(
+            f"the mean {name} of {number_of(len(means) - len(numbers), 'combination')} is nan: "
+            "they are not chosen",
+            RuntimeWarning,
+        )
+    best = max(numbers, key=lambda row: sign * row["mean"])
     return {setting: best[setting] for setting in table.settings}
 
 

@@ -17,6 +17,7 @@ from evsim.display.frames import data_frame
 from evsim.display.html_table import html_table
 from evsim.display.markdown_table import markdown_table
 from evsim.storage.files import write_atomically
+from evsim.study.cells.plan import RESERVED
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -176,8 +177,7 @@ class Table:
         return html_table(f"{len(self)} rows", list(self.columns), rows)
 
 
-_ABOUT_RUNS = ("seed", "fold", "state", "best_epoch", "epochs", "samples", "seconds", "warnings",
-               "error")  # fmt: skip
+_ABOUT_RUNS = (*RESERVED, "best_epoch", "epochs", "samples")
 """Columns that do not measure how well a run did."""
 
 

@@ -159,21 +159,22 @@ class Failure:
         return cls(message, tail, isinstance(error, (OSError, MemoryError)))
 
 
-def read_json(path: Path) -> dict[str, Any]:
+_RUN_AGAIN = "delete it to run its cell again"
+
+
+def read_json(path: Path, remedy: str = _RUN_AGAIN) -> dict[str, Any]:
     """The content of a file of a study; empty if there is no such file.
 
-    Raises StorageError for a damaged file.
+    Raises StorageError for a damaged file; its message ends with the remedy.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError) as error:
-        raise StorageError(
-            f"{path} is damaged ({error}): delete it to run its cell again"
-        ) from error
+        raise StorageError(f"{path} is damaged ({error}): {remedy}") from error
     if not isinstance(content, dict):
-        raise StorageError(f"{path} is damaged: delete it to run its cell again")
+        raise StorageError(f"{path} is damaged: {remedy}")
     return content
 
 
