@@ -237,6 +237,16 @@ def test_blends_keep_to_one_group_where_asked():
     np.testing.assert_array_equal(outcome.data.groups, [3 if p == (0, 2) else 4 for p in pairs])
 
 
+def test_samples_of_no_group_share_it_with_none():
+    data = countable_data(4, np.zeros(4, int), np.array([-1, 0, -1, 0]))
+    blend = Blend(samples=50, probability=1.0, same_group=True, keep_originals=False)
+    outcome = blend(data, generator(), DURATION)
+    assert {tuple(pair) for pair in parents_of(outcome.data.spikes)} == {(1, 3)}
+    alone = countable_data(2, np.zeros(2, int), np.array([-1, -1]))
+    with pytest.raises(ValueError, match="no two of the 2 samples can be blended"):
+        blend(alone, generator(), DURATION)
+
+
 @given(trains(min_samples=2, min_spikes=1))
 def test_blends_are_aligned_in_time_and_channel(spikes):
     # Moved where nothing can be lost.

@@ -456,6 +456,27 @@ def test_gradients_that_are_scaled_or_turned_are_told_by_how_much(case):
     assert repr(found).startswith("Comparison(0 spikes")
 
 
+def test_the_gradient_with_the_largest_error_is_named(case):
+    network, inputs, exact = case
+    labels, loss = [0, 1, 2], evsim.losses.FirstSpikeCrossEntropy(tau0=2.0)
+    right = evsim.gradient(network, inputs, labels, loss, DURATION, engine=ENGINE)
+    weight, delay = "input->hidden.weight", "input->hidden.delay"
+
+    def verdict(gradients):
+        options = {"labels": labels, "loss": loss, "engine": ENGINE, "gradients": gradients}
+        return evsim.compare(network, inputs, exact, DURATION, **options).verdict
+
+    turned = right.parameters[weight].copy()
+    turned.flat[0] *= 1.0 + 1e-6
+    doubled = 2.0 * right.parameters[delay]
+    assert "input->hidden.delay is turned by 0° and 2 times as long" in verdict(
+        {weight: turned, delay: doubled}
+    )
+    assert "input->hidden.weight is 0, but the exact one is not" in verdict(
+        {weight: np.zeros_like(turned)}
+    )
+
+
 def test_voltages_are_compared_at_the_given_times(case):
     network, inputs, exact = case
     run = evsim.simulate(network, inputs, DURATION, ENGINE)
@@ -676,6 +697,32 @@ def test_a_table_of_spikes_is_read_strictly(files, capsys, line, message):
     words = ("compare", folder / "network.safetensors", folder / "spikes.csv")
     assert run(*words, "--duration", 100) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe\x00", "spikes.csv is no table of spikes: 'utf-8' codec"),
+        (b"population,sample,time,unit\n" + b"1" * 200_000, "spikes.csv is no table of spikes"),
+    ],
+    ids=["bytes", "a long field"],
+)
+def test_what_is_no_table_is_named(files, capsys, content, message):
+    folder, _ = files
+    (folder / "spikes.csv").write_bytes(content)
+    words = ("compare", folder / "network.safetensors", folder / "spikes.csv")
+    assert run(*words, "--duration", 100) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("samples", [["0"], [np.nan]])
+def test_samples_of_an_archive_are_integers(files, capsys, samples):
+    folder, _ = files
+    columns = {"times": [1.0], "units": [0], "samples": samples}
+    np.savez(folder / "spikes.npz", **{f"hidden.{name}": value for name, value in columns.items()})
+    words = ("compare", folder / "network.safetensors", folder / "spikes.npz")
+    assert run(*words, "--duration", 100) == 2
+    assert "spikes.npz: hidden.samples" in capsys.readouterr().err
 
 
 def test_the_command_reads_nir_files(files, capsys):

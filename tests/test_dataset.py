@@ -63,6 +63,8 @@ def test_targets_keep_their_shape_and_their_gaps():
     np.testing.assert_array_equal(data[1].labels, targets[1:2])
     np.testing.assert_array_equal(data[1:].labels, targets[1:])
     assert "targets of shape (2, 2)" in repr(data)
+    none = evsim.Dataset(spikes(0), targets[:0])
+    assert none.labels.shape == data[:0].labels.shape == (0, 2, 2)
     with pytest.raises(ValueError, match="read-only"):
         data.labels[0] = 0.0
 

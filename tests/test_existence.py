@@ -166,6 +166,10 @@ def test_wanted_units_are_those_of_the_class_or_with_a_target():
     np.testing.assert_allclose(losses, [0.045 + 0.125, 0.0, 0.245])
     np.testing.assert_allclose(derivative, [[-0.3, 0, -0.5], [0, 0, 0], [0, 0, -0.7]])
     assert Existence("a")(VALUES[:0], targets[:0], 10.0)[0].size == 0
+    masked = np.ma.masked_invalid(targets)
+    np.testing.assert_array_equal(loss.check_labels(masked, 3, 3), targets)
+    with pytest.raises(ValueError, match=r"labels\[0, 1\] = inf ms: a target must be finite"):
+        loss.check_labels([[1.0, np.inf]], 1, 2)
 
 
 def test_where_the_unit_begins_to_spike_the_term_jumps():

@@ -298,3 +298,16 @@ def test_no_step_makes_no_change():
     found = evsim.nearest_change(run, {WEIGHT: np.zeros((1, 1))})
     assert (found.pattern, found.order, found.fraction) == (None, None, np.inf)
     assert str(found) == "the step changes no pattern, to first order"
+
+
+def test_training_goes_on_where_the_last_step_begins_at_a_change():
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LIF("output", 2)],
+        [evsim.Connection("input", "output", [[9.0], [8.0]])],
+    )
+    spike = evsim.SpikeTrains.from_latencies([[1.0]])
+    (_, last) = evsim.simulate(network, spike, 20.0).first_spike("output")[0]
+    loss = evsim.losses.FirstSpikeCrossEntropy()
+    options = {"duration": last, "optimizers": {"weight": evsim.SGD(1e-3)}, "epochs": 1}
+    result = evsim.fit(network, (spike, [0]), loss, **options, nearest_change=True, progress=False)
+    assert result.history[0].nearest_change == 0.0

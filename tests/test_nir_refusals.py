@@ -198,7 +198,10 @@ CONVENTION_REFUSED = {
     "no step": ({**EVENT, "dt": -1.0}, "dt = -1.0: it must be finite and > 0"),
     "refractory": ({**EVENT, "refractory": -1.0}, "refractory = -1.0 ms: it must be >= 0"),
     "delay": ({**EVENT, "recurrent_delay": -1.0}, "recurrent_delay = -1.0 ms: it must be >= 0"),
-    "snnTorch": ({"source": "snntorch"}, "has r = 1, and snnTorch writes tau_mem/dt = 1000"),
+    "snnTorch": (
+        {"source": "snntorch"},
+        "has r = 1 for unit 0, and snnTorch writes tau_mem/dt = 1000",
+    ),
 }
 
 
@@ -210,11 +213,16 @@ def test_a_convention_that_is_not_given_or_is_contradicted_is_refused(name):
 
 
 def test_a_file_of_another_program_than_its_source_is_refused():
-    with pytest.raises(ValueError, match=r"node '1' has r = 100, and Norse writes 1: give another"):
+    with pytest.raises(ValueError, match=r"'1' has r = 100 for unit 0, and Norse writes 1: give"):
         evsim.nir.read(synaptic_by_hand(False), source="norse")
     made = synaptic_by_hand(False)
     made.nodes["3"].w_in[1] = 49.0
-    with pytest.raises(ValueError, match=r"'3' has w_in = 49, and snnTorch writes tau_syn/dt = 50"):
+    named = r"'3' has w_in = 49 for unit 1, and snnTorch writes tau_syn/dt = 50"
+    with pytest.raises(ValueError, match=named):
+        evsim.nir.read(made, source="snntorch")
+    made.nodes["3"].tau_syn[0] *= 2.0
+    made.nodes["3"].w_in[0] *= 2.0
+    with pytest.raises(ValueError, match=named):
         evsim.nir.read(made, source="snntorch")
 
 

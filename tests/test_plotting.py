@@ -9,6 +9,7 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.backend_bases import FigureManagerBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from scipy.sparse import csr_array
 
 import evsim
 from evsim import plotting, study
@@ -149,6 +150,12 @@ def test_the_histogram_counts_every_synapse_before_and_after(gradient):
     assert [bar.get_height() for bar in ax.patches[:6]] == [1, 0, 0, 0, 0, 3]
     with pytest.raises(ValueError, match="there is no connection 'input->output'"):
         plotting.delay_histogram(before, after, "input->output")
+    empty = evsim.Network(
+        [evsim.Input("input", 1), evsim.LIF("hidden", 1)],
+        [evsim.Connection("input", "hidden", csr_array((1, 1)), delay=csr_array((1, 1)))],
+    )
+    with pytest.raises(ValueError, match="input->hidden has no synapses"):
+        plotting.delay_histogram(empty, empty, "input->hidden")
 
 
 def test_a_tower_is_cut_and_its_height_written():
@@ -263,6 +270,8 @@ def test_a_decision_map_shows_predictions_and_marks_wrong_ones():
     assert line(ax, "a")[0].T.tolist() == [[0.8, 0.2]]
     assert line(ax, "b")[0].T.tolist() == [[0.3, 0.8]]
     assert line(ax, "wrong (2 of 4)")[0].T.tolist() == [[0.9, 0.1], [0.2, 0.1]]
+    with pytest.raises(ValueError, match="predict returned class 7, and names has 2"):
+        plotting.decision_map(lambda at: np.full(len(at), 7), points, [0, 1, 1, 0], ["a", "b"])
 
 
 # -- showing ------------------------------------------------------------------------------
@@ -410,6 +419,12 @@ def test_means_of_a_study_are_drawn_with_their_spread_and_every_run():
     assert [text.get_text() for text in ax.get_xticklabels()] == ["5", "10"]
     # Neither line hides the other.
     assert handles[0][0].get_xdata()[0] < 5 < handles[1][0].get_xdata()[0]
+
+
+def test_infinity_stands_beside_the_other_values():
+    columns = {"refractory": [0.0, np.inf, 1.0], "score": [1.0, 2.0, 3.0]}
+    ax = plotting.study_means(study.Table(columns, ("refractory",)))
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["0", "inf", "1"]
 
 
 def test_settings_in_words_stand_side_by_side():

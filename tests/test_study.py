@@ -91,6 +91,14 @@ def test_folds_share_the_data_and_cannot_be_changed():
         folds[0].held_out[0] = 1
 
 
+def test_held_out_samples_are_sorted_and_there_once():
+    data = evsim.Dataset(evsim.SpikeTrains.from_latencies(np.arange(4.0)[:, None]), [0, 1, 0, 1])
+    fold = Fold("one", data, np.array([3, 0]))
+    assert fold.held_out.tolist() == [0, 3]
+    with pytest.raises(ValueError, match="held_out holds a sample twice"):
+        Fold("one", data, np.array([3, 0, 0]))
+
+
 def test_data_that_cannot_be_divided_is_refused():
     data = small_data([0, 0, 0, 1])
     with pytest.raises(ValueError, match="folds = 1: it must be at least 2"):

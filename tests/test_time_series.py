@@ -39,6 +39,13 @@ def one(*channels, label="a", **more):
     return ts_text([channels], [label], **more)
 
 
+def test_comments_and_the_case_of_words_do_not_matter(tmp_path):
+    text = ts_text().replace("timeStamps false", "timeStamps False").replace("true a", "TRUE a")
+    head, _, samples = text.partition("@data\n")
+    path = written(tmp_path, head + "@data\n# a comment\n" + samples + "  # 1.0:a\n")
+    assert [len(sample) for sample in read_ts(path).samples] == [3, 1]
+
+
 DAMAGED = {
     "has no line @data: it is another kind of file or was not copied whole": "@problemName a\n",
     "line 1: '1,2:a' comes before @data: it is another kind of file": "1,2:a\n",

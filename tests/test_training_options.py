@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -467,3 +468,34 @@ def test_decay_by_schedule_and_by_setting_are_the_same_run():
     ]
     first, second = (train(epochs=3, optimizers=own) for own in optimizers)
     assert bits(first) == bits(second)
+
+
+class WithSettings:
+    """An augmentation of a user's own; its settings are stored with the run."""
+
+    def __init__(self, setting):
+        self.setting = setting
+
+    def __call__(self, data, generator, duration):
+        return SimpleNamespace(data=data, lost=0)
+
+
+def test_settings_of_any_kind_are_stored_or_named(tmp_path):
+    network = evsim.Network(
+        [evsim.Input("input", 1), evsim.LI("output", 2)],
+        [evsim.Connection("input", "output", [[1.0], [2.0]])],
+    )
+    data = evsim.SpikeTrains.from_latencies([[1.0]]), [0]
+
+    def train(setting, name):
+        return evsim.fit(
+            network, data, evsim.losses.CrossEntropy(evsim.readouts.Peak()), duration=10.0,
+            optimizers={"weight": evsim.Adam(0.1)}, epochs=1, progress=False,
+            augmentation=[WithSettings(setting)], run_folder=tmp_path / name, resume=True,
+        )  # fmt: skip
+
+    for name, setting in (("flag", np.True_), ("path", tmp_path), ("set", {2, 1})):
+        train(setting, name)
+        train(setting, name)
+    with pytest.raises(TypeError, match="object .* cannot be described, so that a run with it"):
+        train(object(), "object")

@@ -243,7 +243,7 @@ def _checked_labels(labels: Any, samples: int) -> np.ndarray:
     what = "classes as integers, or targets"
     array = real_array(labels, "labels", what, masked=None if whole else np.nan)
     targets = array.dtype.kind == "f" or array.ndim > 1
-    if targets and array.size:
+    if targets and (array.size or array.ndim > 1):
         if array.shape[:1] != (samples,):
             raise ValueError(
                 f"labels has shape {array.shape}: give targets for each of {samples} samples"

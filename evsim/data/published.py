@@ -10,6 +10,7 @@ import os
 
 import numpy as np
 
+from evsim.arguments.checks import is_integer
 from evsim.arguments.keywords import helpful
 from evsim.data.dataset import Dataset, with_common_groups
 from evsim.data.fetching import PublishedFile, locate
@@ -263,7 +264,7 @@ def braille(
     train, validation, test
         70, 10 and 20 % of the samples.
     """
-    if threshold not in _BRAILLE_THRESHOLDS:
+    if not is_integer(threshold) or threshold not in _BRAILLE_THRESHOLDS:
         raise ValueError(f"threshold = {threshold}: the data are published for 1, 2, 5 and 10")
     name = f"data_braille_letters_th_{threshold}"
     published = PublishedFile(

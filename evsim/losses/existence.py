@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.arguments.checks import check_is, check_number, real_array, shown
+from evsim.arguments.checks import check_is, check_number, shown
 from evsim.arguments.keywords import helpful
 from evsim.losses.loss import Loss, terms_of
+from evsim.losses.targets import check_targets
 from evsim.readouts import Readout, SilentPeak
 
 When = Literal["silent-in-batch", "wanted"]
@@ -68,20 +69,20 @@ class Existence(Loss):
     def check_labels(self, labels: Any, batch_size: int, classes: int) -> NDArray[Any]:
         """Classes, int of shape (batch,), or target times, (batch, units) or (batch, units, count).
 
-        NaN means no target.  Labels matter only with ``when="wanted"`` and are otherwise ignored.
+        NaN, or a masked entry, means no target.  Labels matter only with ``when="wanted"`` and are
+        otherwise ignored.
         """
         if self.when == "silent-in-batch":
             return np.zeros(batch_size, np.int64)
-        array = np.asarray(labels)
-        if array.ndim < 2:
+        shape = np.shape(labels)
+        if len(shape) < 2:
             return super().check_labels(labels, batch_size, classes)
-        targets = real_array(labels, "labels")
-        if targets.ndim > 3 or targets.shape[:2] != (batch_size, classes):
+        if len(shape) > 3 or shape[:2] != (batch_size, classes):
             raise ValueError(
-                f"labels has shape {targets.shape}: give classes, shape ({batch_size},), or target "
-                f"times, shape ({batch_size}, {classes}) or ({batch_size}, {classes}, count)"
+                f"labels has shape {shape}: give classes, shape ({batch_size},), or target times, "
+                f"shape ({batch_size}, {classes}) or ({batch_size}, {classes}, count)"
             )
-        return targets
+        return check_targets(labels, shape, "(batch, units) or (batch, units, count)", " ms")
 
     def __call__(
         self, values: NDArray[np.float64], labels: NDArray[Any], duration: float

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.arguments.checks import check_number
+from evsim.arguments.checks import check_number, shown
 from evsim.arguments.keywords import helpful
 from evsim.losses.loss import Loss
 from evsim.losses.targets import check_targets
@@ -119,6 +119,8 @@ def cross_entropy(
     over all classes c.
     """
     _check_label_smoothing(label_smoothing)
+    if labels.size and not 0 <= labels.min() <= labels.max() < values.shape[1]:
+        raise ValueError(f"labels = {shown(labels)}: give classes from 0 to {values.shape[1] - 1}")
     rows = np.arange(labels.size)
     log_probability = log_softmax(values)
     derivative = np.exp(log_probability)

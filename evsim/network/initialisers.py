@@ -64,7 +64,10 @@ class Initialiser(ABC):
 
 
 def named_stream(seed: int, name: str) -> np.random.SeedSequence:
-    """A separate random stream for each name, such as that of a parameter or of a split."""
+    """A separate random stream for each name, such as that of a parameter or of a split.
+
+    Two names have the same stream with a probability of 2**-32.
+    """
     return np.random.SeedSequence(seed, spawn_key=(zlib.crc32(name.encode()),))
 
 

@@ -209,14 +209,13 @@ class _Conversion:
         for name in self._neurons:
             for field, which in (("r", "mem"), ("w_in", "syn")):
                 found = self._values(name, field)
-                expected, told = np.ones_like(found), "1"
-                if program.in_steps:
-                    expected = self._steps(name, which)
-                    told = f"tau_{which}/dt = {expected[0]:.6g}"
+                expected = self._steps(name, which) if program.in_steps else np.ones_like(found)
                 wrong = ~np.isclose(found, expected, rtol=1e-3)
                 if wrong.any():
+                    unit = int(np.argmax(wrong))
+                    told = f"tau_{which}/dt = {expected[unit]:.6g}" if program.in_steps else "1"
                     raise ValueError(
-                        f"node {name!r} has {field} = {found[np.argmax(wrong)]:.6g}, and "
+                        f"node {name!r} has {field} = {found[unit]:.6g} for unit {unit}, and "
                         f"{program.name} writes {told}: give another source, or time_unit and spike"
                     )
 

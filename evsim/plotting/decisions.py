@@ -82,6 +82,11 @@ def decision_map(
     drawn = np.ones(len(grid), bool) if inside is None else _answer(inside, "inside", grid, "b")
     decided = np.full(len(grid), -2)
     decided[drawn] = _in_batches(predict, grid[drawn], batch_size)
+    if decided.max(initial=-1) >= len(names):
+        raise ValueError(
+            f"predict returned class {decided.max()}, and names has {len(names)}: give a name for "
+            "each class"
+        )
     _draw_regions(ax, decided.reshape(resolution, resolution), len(names))
     wrong = _in_batches(predict, points, batch_size) != classes
     for index, name in enumerate(names):

@@ -59,6 +59,8 @@ def delay_histogram(
     check_is(after, "after", Network, "give an evsim.Network")
     bins = checked_count(bins, "bins", 1, 10**6)
     old, new = (_delays(network, connection) for network in (before, after))
+    if not old.size or not new.size:
+        raise ValueError(f"{connection} has no synapses: there are no delays to draw")
     ax = axes_of(ax, ONE_COLUMN, 2.2)
     edges = np.linspace(0.0, max(old.max(), new.max(), 1e-3), bins + 1)
     new_counts, *_ = ax.hist(new, edges, color=COLOURS[0], label="after training")

@@ -159,17 +159,19 @@ def verdict_on_values(
 
 
 def _of_gradients(gradients: Sequence[GradientError]) -> str:
-    errors = [each.relative_error for each in gradients if not np.isnan(each.relative_error)]
-    if not errors:
+    compared = [each for each in gradients if not np.isnan(each.relative_error)]
+    if not compared:
         return "all gradients are 0"
-    if max(errors) <= SAME_VALUE:
+    worst = max(compared, key=lambda each: each.relative_error)
+    if worst.relative_error <= SAME_VALUE:
         return "all gradients agree to rounding"
-    turned = [each for each in gradients if not np.isnan(each.angle)]
-    if not turned:
-        return "no gradient can be compared, as those of one program are 0"
-    worst = max(turned, key=lambda each: each.angle)
+    named = f"the gradient of {worst.parameter}"
+    if np.isinf(worst.ratio):
+        return f"{named} is not 0, but the exact one is"
+    if worst.ratio == 0.0:
+        return f"{named} is 0, but the exact one is not"
     size = f"{worst.ratio:.3g} times as long as the exact one"
-    return f"the gradient of {worst.parameter} is turned by {worst.angle:.3g}° and {size}"
+    return f"{named} is turned by {worst.angle:.3g}° and {size}"
 
 
 def sentence(parts: Sequence[str]) -> str:

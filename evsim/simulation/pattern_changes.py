@@ -113,6 +113,10 @@ class NearestChange:
         return "; ".join(found) or "the step changes no pattern, to first order"
 
 
+class AtAChangeError(ValueError):
+    """The pattern of spikes changes immediately: the gradient does not exist."""
+
+
 @np.errstate(under="ignore")
 @helpful
 def nearest_change(
@@ -137,7 +141,8 @@ def nearest_change(
     Raises
     ------
     TypeError, ValueError
-        For arguments that do not fit together, and if the pattern changes immediately.
+        For arguments that do not fit together; AtAChangeError, a ValueError, if the pattern
+        changes immediately.
     """
     check_is(run, "run", Run, "give what evsim.simulate returns")
     engine: Any = run.engine
@@ -149,15 +154,15 @@ def nearest_change(
         raise ValueError("the run has dropout: give the same dropout")
     steps = _checked_step(run, step)
     before = engine.margins(run.state)
-    scale = _scale(run, steps)
+    scale = _scale(steps)
     if scale == np.inf:
         return NearestChange(None, None)
     for _ in range(_TRIES):
         after = _margins_after(run, steps, scale, dropout)
-        if after is not None and _same_pattern(before, after):
+        if _same_pattern(before, after):
             return _first_changes(run, before, after, scale)
         scale *= _SMALLER
-    raise ValueError(
+    raise AtAChangeError(
         f"the pattern of spikes changes within {scale / _SMALLER:.0e} of the step: the network is "
         "at a change, where the gradient does not exist"
     )
@@ -186,7 +191,7 @@ def _checked_step(
     return found
 
 
-def _scale(run: Run, steps: Mapping[str, tuple[Parameter, NDArray[np.float64]]]) -> float:
+def _scale(steps: Mapping[str, tuple[Parameter, NDArray[np.float64]]]) -> float:
     """A share of the step that changes every parameter by a tiny part of its size."""
     scales = []
     for name, (parameter, by) in steps.items():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from evsim.arguments.checks import shown
 from evsim.storage.arrays import checksum
 
 ADDED_LATER = MappingProxyType({"added later": True})
@@ -23,9 +25,16 @@ def describe(value: Any) -> Any:
     """A description of a setting that JSON can represent, so that two runs can be compared.
 
     Dataclasses become mappings of their fields, functions their names, arrays their checksums.
+    Raises TypeError for anything without attributes that is none of these.
     """
+    if isinstance(value, np.bool_):
+        return bool(value)
     if value is None or isinstance(value, (bool, int, str)):
         return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(describe, value), key=repr)
     if isinstance(value, (float, np.number)):
         return float(value) if np.isfinite(value) else str(float(value))
     if isinstance(value, np.ndarray):
@@ -47,6 +56,11 @@ def describe(value: Any) -> Any:
         # NumPy's own functions name their module from version 2.2 on.
         module = getattr(value, "__module__", "numpy")
         return f"{module}.{getattr(value, '__qualname__', value.__name__)}"
+    if not hasattr(value, "__dict__"):
+        raise TypeError(
+            f"{shown(value)} cannot be described, so that a run with it could not be resumed: give "
+            "numbers, text, lists, mappings, functions, or objects with attributes"
+        )
     fields = {k: v for k, v in vars(value).items() if not k.startswith("_")}
     return {"type": type(value).__name__, **describe(fields)}
 

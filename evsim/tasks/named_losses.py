@@ -132,7 +132,7 @@ def _refusal(text: str, reason: str) -> ArgumentError:
     return ArgumentError(f"more_losses = {text!r}: {reason}", "more_losses")
 
 
-def check_first_spike_numbers(name: LossName, **numbers: float | None) -> None:
+def check_first_spike_numbers(name: str, **numbers: float | None) -> None:
     """Refuse numbers of the loss ``time`` where another loss would ignore them."""
     for given, value in numbers.items():
         if value is not None and name != "time":

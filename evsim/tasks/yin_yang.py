@@ -29,7 +29,7 @@ from evsim.network.network import Network
 from evsim.network.populations import LIF, Input
 from evsim.network.spike_trains import SpikeTrains
 from evsim.tasks.base import Experiment, RunOptions, for_settings
-from evsim.tasks.named_losses import named_loss
+from evsim.tasks.named_losses import check_first_spike_numbers, named_loss
 from evsim.tasks.pictures import draw_learning
 from evsim.tasks.quick import QuickForm
 from evsim.tasks.settings import SPLITS, GeneratedSettings, HiddenUnitSettings
@@ -225,6 +225,12 @@ class Settings(HiddenUnitSettings, GeneratedSettings):
     def check(self) -> None:
         """Refuse settings that contradict each other."""
         super().check()
+        check_first_spike_numbers(
+            self.loss,
+            alpha=self.alpha,
+            tau0=None if self.tau0 == Settings.tau0 else self.tau0,
+            tau1=None if self.tau1 == Settings.tau1 else self.tau1,
+        )
         if not 0 <= self.early < self.late <= self.duration:
             raise ArgumentError(
                 f"early = {self.early:g}, late = {self.late:g} and duration = {self.duration:g} "

@@ -79,7 +79,8 @@ def evaluate(
     """Run a network on a dataset without learning.
 
     ``data`` is a Dataset or a pair (spikes, labels); the other arguments are those of
-    ``evsim.gradient``.  ``batch_size`` samples are simulated at a time; this changes no result.
+    ``evsim.gradient``.  ``batch_size`` samples are simulated at a time; this changes no result but
+    that of a loss whose samples depend on their batch: ``Existence(when="silent-in-batch")``.
 
     Raises TypeError and ValueError for arguments that do not fit together.
     """

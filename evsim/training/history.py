@@ -75,8 +75,8 @@ class EpochRecord(Brief):
     nearest_change : float or None
         With ``fit(nearest_change=True)``, the share of the last step of the epoch after which a
         spike appears, vanishes or leaves the trial, to first order: below 1, the step is longer
-        than its gradient holds.  None if it was not requested, or if the step leads to no such
-        change.
+        than its gradient holds.  0 if the network is at such a change.  None if it was not
+        requested, or if the step leads to no such change.
     """
 
     epoch: int

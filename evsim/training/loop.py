@@ -25,7 +25,7 @@ from evsim.network.dropout import Dropout
 from evsim.network.network import Network
 from evsim.network.parameters import norm, numbers, with_data, with_numbers
 from evsim.simulation.gradients import Gradient, GradientOptions, quiet_gradient
-from evsim.simulation.pattern_changes import nearest_change
+from evsim.simulation.pattern_changes import AtAChangeError, nearest_change
 from evsim.storage.arrays import checksum
 from evsim.storage.run_folder import RunFolder
 from evsim.training.advice.ease_in import ended_in_ease_in, shorter_ease_in, slow_ease_in
@@ -378,7 +378,10 @@ def _share_of_step(outcome: Gradient, after: Network, dropout: Dropout | None) -
         for name, values in before.parameters.items()
         if name in outcome.parameters
     }
-    fraction = nearest_change(outcome.run, step, dropout=dropout).fraction
+    try:
+        fraction = nearest_change(outcome.run, step, dropout=dropout).fraction
+    except AtAChangeError:
+        return 0.0
     return None if math.isinf(fraction) else fraction
 
 

@@ -62,7 +62,13 @@ class Optimizer(ABC):
 
     def learning_rate_in(self, epoch: int) -> float:
         """The learning rate in an epoch without schedules; the first epoch is 1."""
-        return self.learning_rate * self.decay ** (epoch - 1)
+        try:
+            return self.learning_rate * self.decay ** (epoch - 1)
+        except OverflowError as error:
+            raise OverflowError(
+                f"the learning rate of epoch {epoch}, {self.learning_rate:g} times "
+                f"{self.decay:g} to the power of {epoch - 1}, is too large for a number"
+            ) from error
 
     def learning_rate_at(self, epoch: int, step: int, history: Sequence[EpochRecord]) -> float:
         """The learning rate of a step with schedules; the arguments are those of ``Schedule``."""

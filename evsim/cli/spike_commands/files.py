@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import evsim
-from evsim.arguments.checks import checked_count, unknown_name
+from evsim.arguments.checks import checked_count, integer_array, unknown_name
 from evsim.network.populations import Population
 
 Unit = Literal["ms", "s", "us"]
@@ -59,7 +59,10 @@ def read_spikes(
     }
     if path.suffix.lower() not in readers:
         raise ValueError(f"{path}: the name of a file of spikes ends with {' or '.join(readers)}")
-    columns = readers[path.suffix.lower()](path, network)
+    try:
+        columns = readers[path.suffix.lower()](path, network)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no table of spikes: {error}") from error
     largest = max((int(c.samples.max(initial=-1)) for c in columns.values()), default=-1)
     batch = largest + 1 if samples is None else checked_count(samples, "samples", 1)
     if batch <= 0:
@@ -174,6 +177,10 @@ def _part(
             raise ValueError(f"{path} has no array {name}.{kind}: {_listed(arrays)}")
     times = arrays[f"{name}.times"]
     samples = arrays.get(f"{name}.samples", np.zeros(times.shape, np.int64))
+    try:
+        samples = integer_array(samples, f"{name}.samples")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
     return Columns(samples, times, arrays[f"{name}.units"])
 
 

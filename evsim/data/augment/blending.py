@@ -115,7 +115,10 @@ class Blend(Augmentation):
         if groups is None:
             raise ValueError("same_group=True needs data with groups: Dataset(..., groups=...)")
         both = np.stack([labels, groups])
-        return np.unique(both, axis=1, return_inverse=True)[1].ravel()
+        kinds = np.unique(both, axis=1, return_inverse=True)[1].ravel()
+        alone = np.flatnonzero(groups == -1)  # in no group: each has nothing to share
+        kinds[alone] = kinds.size + alone
+        return kinds
 
     def blend(
         self,

@@ -44,7 +44,7 @@ def read_ts(path: str | os.PathLike[str]) -> TimeSeries:
     header, first = _header(lines, path)
     samples, labels = [], []
     for number, line in enumerate(lines[first:], first + 1):
-        if not line.strip():
+        if not line.strip() or line.lstrip().startswith("#"):
             continue
         sample, label = _sample(line, header, f"{path}, line {number}")
         samples.append(sample)
@@ -92,18 +92,23 @@ def _header(lines: Sequence[str], path: os.PathLike[str]) -> tuple[_Header, int]
 
 
 def _classes(said: dict[str, list[str]], path: os.PathLike[str]) -> tuple[str, ...]:
-    if said.get("@timestamps", ["false"])[:1] not in ([], ["false"]):
+    if _begins(said, "@timestamps", "true"):
         raise DataFileError(f"{path} has time stamps: {_OTHER_LAYOUT}")
     labels = said.get("@classlabel", [])
-    if len(labels) < 2 or labels[0].lower() != "true":
+    if len(labels) < 2 or not _begins(said, "@classlabel", "true"):
         raise DataFileError(f"{path} names no classes in @classLabel: {_OTHER_LAYOUT}")
     if len(set(labels[1:])) < len(labels) - 1:
         raise DataFileError(f"{path} names a class in @classLabel twice: {_GET_AGAIN}")
     return tuple(labels[1:])
 
 
+def _begins(said: dict[str, list[str]], key: str, word: str) -> bool:
+    """Whether the first word of a line of the header is this one, in letters of any case."""
+    return [each.lower() for each in said.get(key, [])[:1]] == [word]
+
+
 def _channels(said: dict[str, list[str]], path: os.PathLike[str]) -> int | None:
-    if said.get("@univariate", [""])[:1] == ["true"]:
+    if _begins(said, "@univariate", "true"):
         return 1
     stated = said.get("@dimensions") or said.get("@dimension")
     if stated is None:
