@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.arguments.checks import check_choice, check_duration, shown, unknown_name
+from evsim.arguments.checks import check_duration, shown, unknown_name
 from evsim.arguments.keywords import helpful
 from evsim.arguments.words import number_of
 from evsim.engines import resolve
@@ -25,6 +25,7 @@ from evsim.network.network import Network
 from evsim.network.parameters import Parameter, numbers, with_numbers
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts import Readout
+from evsim.readouts.silent_peak import check_missing
 from evsim.readouts.voltage_trace import check_has_values
 from evsim.simulation.input_times import TimesAsTrains, padded_times, spikes_by_input
 from evsim.simulation.run import Run, simulate
@@ -110,7 +111,7 @@ class Reader:
         self.readout = readout
         self.names = check_wrt(network, wrt)
         self.engine = resolve(engine)
-        check_choice(missing, "missing", ("infinite", "end"))
+        check_missing(missing, [readout])
         self.missing = missing
         self._network = network
         self._runs = _RecentRuns()

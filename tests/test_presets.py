@@ -17,7 +17,7 @@ from evsim import storage
 from evsim.cli import TASKS, main
 from evsim.cli.flags import field_help
 from evsim.data.dataset import Dataset
-from evsim.data.splits import draw_evenly, only_classes
+from evsim.data.splits import draw_in_proportion, only_classes
 from evsim.losses.loss import terms_of
 from evsim.tasks import braille, japanese_vowels, mnist, sequence, shd, spoken_digits, ssc, yin_yang
 from evsim.tasks.named_losses import named_loss
@@ -247,13 +247,15 @@ def labelled(labels):
 def test_a_part_is_drawn_evenly_from_the_classes(labels, data, seed):
     whole = labelled(labels)
     size = data.draw(st.integers(0, len(labels)))
-    taken, rest = draw_evenly(whole, size, "train", seed)
+    taken, rest = draw_in_proportion(whole, size, "train", seed)
     assert len(taken) == size
     assert sorted([*taken.groups, *rest.groups]) == list(range(len(labels)))
     for label in set(labels):
         share = size * labels.count(label) / len(labels)
         assert abs(np.sum(taken.labels == label) - share) <= 1
-    assert draw_evenly(whole, size, "train", seed)[0].groups.tolist() == taken.groups.tolist()
+    assert (
+        draw_in_proportion(whole, size, "train", seed)[0].groups.tolist() == taken.groups.tolist()
+    )
 
 
 def test_chosen_classes_are_numbered_in_the_order_given():

@@ -270,6 +270,11 @@ def test_infinite_times_have_no_gradient_even_if_the_loss_makes_nan_of_them():
     assert expected[0].abs().sum() > 0
 
 
+def test_only_spike_times_can_be_missing_at_the_end():
+    with pytest.raises(ValueError, match="SilentPeak is infinite for units that spike"):
+        Module(layered(), SilentPeak(population="hidden"), 40.0, missing="end")
+
+
 def test_missing_spikes_at_the_end_make_phantom_spikes():
     network = layered().replace({"hidden->output.weight": np.full((2, 3), 0.1)})
     module = Module(network, FirstSpike(), 40.0, missing="end")

@@ -63,8 +63,8 @@ def shuffled_by_class(labels: np.ndarray, stream: np.random.SeedSequence) -> np.
     return order[np.argsort(labels[order], kind="stable")]
 
 
-def draw_evenly(data: Dataset, size: int, name: str, seed: int) -> tuple[Dataset, Dataset]:
-    """Draw a number of samples evenly from the classes; return these and the others.
+def draw_in_proportion(data: Dataset, size: int, name: str, seed: int) -> tuple[Dataset, Dataset]:
+    """Draw samples in proportion to the classes; return these and the others.
 
     ``name`` is the name of the drawn samples, such as "train"; each name has its own random stream.
     """
@@ -93,18 +93,18 @@ def drawn_parts(
     test_size: int | None,
     seed: int,
 ) -> tuple[Dataset, Dataset | None, Dataset]:
-    """Training, validation and test samples, drawn evenly from the classes.
+    """Training, validation and test samples, drawn in proportion to the classes.
 
     Validation samples are drawn from the training samples; 0 gives None.  A size of None keeps all
     samples.
     """
     validation = None
     if validation_size:
-        validation, training = draw_evenly(training, validation_size, "validation", seed)
+        validation, training = draw_in_proportion(training, validation_size, "validation", seed)
     if train_size is not None:
-        training, _ = draw_evenly(training, train_size, "train", seed)
+        training, _ = draw_in_proportion(training, train_size, "train", seed)
     if test_size is not None:
-        test, _ = draw_evenly(test, test_size, "test", seed)
+        test, _ = draw_in_proportion(test, test_size, "test", seed)
     return training, validation, test
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evsim.arguments.checks import check_choice
 from evsim.arguments.keywords import helpful
 from evsim.network.populations import LIF, Population
 from evsim.readouts.adjoint_sources import AdjointSources
@@ -51,3 +53,13 @@ class SilentPeak(Readout):
                 f"SilentPeak reads LIF units, but {population.name!r} has "
                 f"{type(population).__name__} units, which have no threshold"
             )
+
+
+def check_missing(missing: str, readouts: Iterable[Readout]) -> None:
+    """Refuse other words than "infinite" and "end", and "end" where infinity is no spike time."""
+    check_choice(missing, "missing", ("infinite", "end"))
+    if missing == "end" and any(isinstance(readout, SilentPeak) for readout in readouts):
+        raise ValueError(
+            "missing='end' gives a missing spike the time at which the trial ends, and SilentPeak "
+            "is infinite for units that spike: give missing='infinite'"
+        )

@@ -258,5 +258,5 @@ def _with_fold_names(description: Description, subject: Subject, folder: Path) -
         names = stored.fold_names
     else:
         settings = {**description.settings, **combinations(description.grid)[0]}
-        names = subject.fold_names(settings, description.folds, description.validate)
+        names = subject.fold_names(settings, description.folds)
     return replace(description, fold_names=names)

@@ -83,7 +83,7 @@ class Settings(HiddenLayerSettings):
     program do not say; Müller-Cleve et al. compare with 2."""
 
     validation_size: int | None = None
-    """The number of validation samples, drawn evenly from all classes. By default all."""
+    """The number of validation samples, drawn in proportion to the classes. By default all."""
 
     watch: Watch = "validation_accuracy"
     """The measure that chooses the best epoch, halves the learning rates and stops training. The

@@ -241,10 +241,10 @@ class HiddenLayerSettings(HiddenUnitSettings, DataSettings, ABC):
 
     def selected(self, data: Dataset, size: int | None, name: str) -> Dataset:
         """The samples of the chosen classes, reduced to a number of them if one is given."""
-        from evsim.data.splits import draw_evenly, only_classes
+        from evsim.data.splits import draw_in_proportion, only_classes
 
         data = only_classes(data, self.classes)
-        return data if size is None else draw_evenly(data, size, name, self.data_seed)[0]
+        return data if size is None else draw_in_proportion(data, size, name, self.data_seed)[0]
 
     def augmentation(self, samples: int) -> list[Augmentation]:
         """The augmentations of each epoch, in their order, given the number of training samples."""

@@ -182,7 +182,7 @@ def _fit_arguments(settings: HiddenLayerSettings, training: Dataset) -> dict[str
         "epochs": numbers.epochs,
         "batch_size": numbers.batch_size,
         "delay_max": settings.delay_max if settings.delays else np.inf,
-        "projections": _bounds(settings, numbers),
+        "projections": _bounds(settings),
         "silent_lift": numbers.silent_lift,
         "regularisers": _regularisers(settings, numbers),
         "augmentation": settings.augmentation(len(training)),
@@ -192,9 +192,7 @@ def _fit_arguments(settings: HiddenLayerSettings, training: Dataset) -> dict[str
     }
 
 
-def _bounds(
-    settings: HiddenLayerSettings, numbers: Hyperparameters
-) -> dict[str, tuple[float, float]]:
+def _bounds(settings: HiddenLayerSettings) -> dict[str, tuple[float, float]]:
     """The bounds of time constants that are learned."""
     if not settings.learn_taus:
         return {}

@@ -197,10 +197,10 @@ class DataSettings(ExperimentSettings):
     default all."""
 
     train_size: int | None = None
-    """The number of training samples, drawn evenly from all classes. By default all."""
+    """The number of training samples, drawn in proportion to the classes. By default all."""
 
     test_size: int | None = None
-    """The number of test samples, drawn evenly from all classes. By default all."""
+    """The number of test samples, drawn in proportion to the classes. By default all."""
 
     data_seed: int = 0
     """The seed of the draw of samples. Runs that differ only in --seed use the same samples."""

@@ -62,7 +62,7 @@ class Settings(SpeechSettings):
     """Download files that are missing."""
 
     validation_size: int | None = None
-    """The number of validation samples, drawn evenly from all classes. By default all."""
+    """The number of validation samples, drawn in proportion to the classes. By default all."""
 
     experiment: Literal["delay-learning", "loss-shaping"] = "delay-learning"
     """The published experiment whose numbers are the defaults: delay-learning (Table 4 of D; add

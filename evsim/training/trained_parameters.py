@@ -16,7 +16,7 @@ from evsim.arguments.checks import (
 )
 from evsim.network.checks import kind_of, parameters_named
 from evsim.network.network import Network
-from evsim.network.parameters import Parameter, numbers, sparse_entries
+from evsim.network.parameters import Parameter, norm, numbers, sparse_entries
 from evsim.network.populations import LIF
 from evsim.training.optimisers import Bounds, Optimizer, Projection
 
@@ -64,10 +64,10 @@ class TrainedParameter:
         optimizer = self.optimizer
         clipped = False
         if self.clips:
-            norm = float(np.linalg.norm(gradient))
-            clipped = norm > optimizer.clip
+            length = norm(gradient)
+            clipped = length > optimizer.clip
             if clipped:
-                gradient = gradient * (optimizer.clip / norm)
+                gradient = gradient * (optimizer.clip / length)
         if optimizer.weight_decay:
             self.values *= 1.0 - learning_rate * optimizer.weight_decay
         optimizer.step(self.values, gradient, self.state, learning_rate)

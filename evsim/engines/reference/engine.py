@@ -491,22 +491,13 @@ class Reference(Engine):
         return NumberBatch.of(self, state).read(readout)
 
     def event_times(self, state: State, population: str) -> SampleTimes:
-        return self._event_times(state, population, float, np.float64)
-
-    def event_times_exact(self, state: State, population: str) -> SampleTimes:
-        """The same times in the engine's number type, an array of objects."""
-        return self._event_times(state, population, self.numbers.convert, object)
-
-    def _event_times(
-        self, state: State, population: str, convert: Callable[[Number], Number], dtype: Any
-    ) -> SampleTimes:
-        units, end = state.model.units_of(population), convert(state.duration)
+        units, end = state.model.units_of(population), float(state.duration)
         samples = []
         for simulation in state.samples:
-            times = {convert(event.time) for event in simulation.events if event.unit in units}
+            times = {float(event.time) for event in simulation.events if event.unit in units}
             samples.append(sorted(time for time in times if 0 < time < end))
         return SampleTimes(
-            np.array([time for times in samples for time in times], dtype),
+            np.array([time for times in samples for time in times], np.float64),
             np.cumsum([0, *(len(times) for times in samples)]),
         )
 

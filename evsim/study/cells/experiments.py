@@ -10,7 +10,7 @@ from typing import Any
 from evsim.arguments.checks import unknown_name
 from evsim.data.dataset import Dataset
 from evsim.study.cells.measures import tested, trained
-from evsim.study.cells.plan import Folds, Measures, RunMeans, RunPlan
+from evsim.study.cells.plan import Folds, Measures, RunPlace, RunPlan
 from evsim.study.folds import Fold, k_fold, leave_one_group_out
 from evsim.training.trained_parameters import assign_optimizers
 
@@ -38,7 +38,7 @@ class OfExperiment:
     def _settings(self, settings: Mapping[str, Any], seed: int) -> Any:
         return self.experiment.settings_type(**{**settings, "seed": seed})
 
-    def fold_names(self, settings: dict[str, Any], folds: Folds, validate: bool) -> list[str]:
+    def fold_names(self, settings: dict[str, Any], folds: Folds) -> list[str]:
         training, validation, _ = self.experiment.data(self._settings(settings, 0))
         return list(_folds_of(_all_training(training, validation), folds))
 
@@ -61,7 +61,7 @@ class OfExperiment:
         trained = list(assign_optimizers(optimizers, network.parameters))
         precompile_training(engine, network, loss, trained, made.number("duration"))
 
-    def run(self, plan: RunPlan, means: RunMeans) -> Measures:
+    def run(self, plan: RunPlan, place: RunPlace) -> Measures:
         settings = self._settings(plan.settings, plan.seed)
         training, validation, test = self.experiment.data(settings)
         if plan.fold is not None:
@@ -73,15 +73,15 @@ class OfExperiment:
             settings,
             training,
             validation,
-            engine=means.engine,
-            callbacks=[means.stop],
-            run_folder=means.folder,
+            engine=place.engine,
+            callbacks=[place.stop],
+            run_folder=place.folder,
             resume=True,
             progress=False,
         )
-        if result.interrupted or means.stop.has_stopped:
+        if result.interrupted or place.stop.has_stopped:
             raise KeyboardInterrupt
-        outcome = self.experiment.test(result.network, test, settings, means.engine)
+        outcome = self.experiment.test(result.network, test, settings, place.engine)
         own = getattr(self.experiment, "measures", None)
         measured = {} if own is None else own(outcome, settings)
         return {**measured, **tested(outcome), **trained(result)}

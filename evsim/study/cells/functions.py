@@ -9,7 +9,7 @@ from typing import Any
 
 from evsim.arguments.checks import check_is, check_number
 from evsim.study.cells.measures import tested, trained
-from evsim.study.cells.plan import RESERVED, Folds, Measures, RunMeans, RunPlan
+from evsim.study.cells.plan import RESERVED, Folds, Measures, RunPlace, RunPlan
 from evsim.training.evaluation import Evaluation
 from evsim.training.fitting import FitResult
 
@@ -29,7 +29,7 @@ class OfFunction:
     def check(self, settings: Mapping[str, Any], seed: int) -> None:
         pass
 
-    def fold_names(self, settings: dict[str, Any], folds: Folds, validate: bool) -> list[str]:
+    def fold_names(self, settings: dict[str, Any], folds: Folds) -> list[str]:
         raise ValueError(
             f"folds = {folds!r}: only the data of a task can be divided into folds; make the fold "
             "a setting of the function"
@@ -41,9 +41,9 @@ class OfFunction:
     def compile(self, settings: dict[str, Any], engine: Any) -> None:
         pass
 
-    def run(self, plan: RunPlan, means: RunMeans) -> Measures:
+    def run(self, plan: RunPlan, place: RunPlace) -> Measures:
         has_folder = "folder" in inspect.signature(self.function).parameters
-        options = {"folder": means.folder} if has_folder else {}
+        options = {"folder": place.folder} if has_folder else {}
         measures = measures_of(self.function(dict(plan.settings), plan.seed, **options))
         _check_names(measures, plan.settings)
         return measures

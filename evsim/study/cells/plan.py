@@ -43,8 +43,8 @@ class RunPlan:
 
 
 @dataclass(frozen=True)
-class RunMeans:
-    """The means of a run: its engine, its folder, and what may stop it."""
+class RunPlace:
+    """Where a run takes place: its engine, its folder, and what may stop it."""
 
     engine: Any
     folder: Path
@@ -61,7 +61,7 @@ class Subject(Protocol):
     def check(self, settings: Mapping[str, Any], seed: int) -> None:
         """Refuse settings that it does not have or that it does not accept."""
 
-    def fold_names(self, settings: dict[str, Any], folds: Folds, validate: bool) -> list[str]:
+    def fold_names(self, settings: dict[str, Any], folds: Folds) -> list[str]:
         """The names of the folds of its training samples."""
 
     def epochs(self, settings: dict[str, Any]) -> int | None:
@@ -70,5 +70,5 @@ class Subject(Protocol):
     def compile(self, settings: dict[str, Any], engine: Any) -> None:
         """Compile what runs need, so that not every process of a machine has to."""
 
-    def run(self, plan: RunPlan, means: RunMeans) -> Measures:
+    def run(self, plan: RunPlan, place: RunPlace) -> Measures:
         """Run once, or continue an interrupted run."""

@@ -22,10 +22,10 @@ from evsim.display.processor import processor_name
 from evsim.storage.locks import HeldError
 from evsim.study.cells.engines import engine_of
 from evsim.study.cells.folder import CellFolder, Failure
-from evsim.study.cells.plan import RunMeans, RunPlan
+from evsim.study.cells.kept_warnings import kept_warnings
+from evsim.study.cells.plan import RunPlace, RunPlan
 from evsim.study.cells.stopping import StopWhenAsked
 from evsim.study.cells.subjects import subject_named
-from evsim.study.cells.warned import kept_warnings
 from evsim.training.termination import Terminated, terminable
 
 STUDY_FILE = "study.json"
@@ -163,9 +163,9 @@ def _run(work: Work) -> Ended:
         plan = RunPlan(**work.plan)
         work.folder.begin(work.plan)
         engine = engine_of(work.engine, work.threads)
-        means = RunMeans(engine, work.folder.path, stop)
+        place = RunPlace(engine, work.folder.path, stop)
         with kept_warnings(work.folder.warn):
-            measures = subject_named(work.task).run(plan, means)
+            measures = subject_named(work.task).run(plan, place)
         work.folder.finish(
             {
                 "measures": measures,
