@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.arguments.checks import check_duration, shown, unknown_name
+from evsim.arguments.checks import check_choice, check_duration, shown, unknown_name
 from evsim.arguments.keywords import helpful
 from evsim.arguments.words import number_of
 from evsim.engines import resolve
@@ -25,7 +25,7 @@ from evsim.network.network import Network
 from evsim.network.parameters import Parameter, numbers, with_numbers
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts import Readout
-from evsim.readouts.silent_peak import check_missing
+from evsim.readouts.silent_peak import is_at_end
 from evsim.readouts.voltage_trace import check_has_values
 from evsim.simulation.input_times import TimesAsTrains, padded_times, spikes_by_input
 from evsim.simulation.run import Run, simulate
@@ -111,7 +111,7 @@ class Reader:
         self.readout = readout
         self.names = check_wrt(network, wrt)
         self.engine = resolve(engine)
-        check_missing(missing, [readout])
+        check_choice(missing, "missing", ("infinite", "end"))
         self.missing = missing
         self._network = network
         self._runs = _RecentRuns()
@@ -239,7 +239,7 @@ class Reader:
         """The values of the readout."""
         run, _ = self.run(trains, parameters, times)
         values = run.read(self.readout)
-        if self.missing == "end":
+        if is_at_end(self.missing, self.readout):
             values = np.where(values == np.inf, self.duration, values)
         return values.astype(dtype)
 
@@ -253,7 +253,7 @@ class Reader:
         """The gradients with respect to the parameters and the arrays of times."""
         run, given = self.run(trains, parameters, times)
         array = np.asarray(cotangents, np.float64)
-        if self.missing == "infinite":
+        if not is_at_end(self.missing, self.readout):
             array = np.where(run.read(self.readout) == np.inf, 0.0, array)
         pulled = run.pull_back(self.readout, array, wrt=self.names)
         by_parameter = {

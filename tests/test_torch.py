@@ -270,9 +270,13 @@ def test_infinite_times_have_no_gradient_even_if_the_loss_makes_nan_of_them():
     assert expected[0].abs().sum() > 0
 
 
-def test_only_spike_times_can_be_missing_at_the_end():
-    with pytest.raises(ValueError, match="SilentPeak is infinite for units that spike"):
-        Module(layered(), SilentPeak(population="hidden"), 40.0, missing="end")
+def test_only_missing_spike_times_are_at_the_end():
+    readouts = [FirstSpike(), SilentPeak(population="hidden")]
+    module = Module(layered(), readouts, 40.0, missing="end")
+    first, peak = module(evsim.SpikeTrains.from_latencies([[1.0, 2.0], [np.inf, np.inf]]))
+    assert (first[1] == 40.0).all()
+    assert (peak[0] == np.inf).all()
+    assert (peak[1] == -1.0).all()
 
 
 def test_missing_spikes_at_the_end_make_phantom_spikes():

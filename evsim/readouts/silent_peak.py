@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evsim.arguments.checks import check_choice
 from evsim.arguments.keywords import helpful
 from evsim.network.populations import LIF, Population
 from evsim.readouts.adjoint_sources import AdjointSources
@@ -55,11 +53,9 @@ class SilentPeak(Readout):
             )
 
 
-def check_missing(missing: str, readouts: Iterable[Readout]) -> None:
-    """Refuse other words than "infinite" and "end", and "end" where infinity is no spike time."""
-    check_choice(missing, "missing", ("infinite", "end"))
-    if missing == "end" and any(isinstance(readout, SilentPeak) for readout in readouts):
-        raise ValueError(
-            "missing='end' gives a missing spike the time at which the trial ends, and SilentPeak "
-            "is infinite for units that spike: give missing='infinite'"
-        )
+def is_at_end(missing: str, readout: Readout) -> bool:
+    """Whether an infinite value of a readout is a missing spike that counts as one at the end.
+
+    ``missing`` is "infinite" or "end".  The infinite values of ``SilentPeak`` are no spike times.
+    """
+    return missing == "end" and not isinstance(readout, SilentPeak)

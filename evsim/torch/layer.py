@@ -20,6 +20,7 @@ from evsim.network.network import Network
 from evsim.network.parameters import Parameter, numbers, refuse, with_data
 from evsim.readouts import Readout, SilentPeak
 from evsim.readouts.base import ReadoutCotangents
+from evsim.readouts.silent_peak import is_at_end
 from evsim.simulation.checks import check_time_constants
 from evsim.simulation.input_times import TimesAsTrains
 from evsim.simulation.run import Run, simulate
@@ -164,9 +165,11 @@ class Simulated:
     @property
     def results(self) -> tuple[NDArray[np.float64], ...]:
         """The values as the module returns them."""
-        if self.layer.missing == "infinite":
-            return self.values
-        return tuple(np.where(v == np.inf, self.layer.duration, v) for v in self.values)
+        layer = self.layer
+        return tuple(
+            np.where(v == np.inf, layer.duration, v) if is_at_end(layer.missing, readout) else v
+            for readout, v in zip(layer.readouts, self.values, strict=True)
+        )
 
     def pull_back(
         self, cotangents: Sequence[NDArray[np.float64]], needed: Sequence[bool]
@@ -201,7 +204,7 @@ class Simulated:
             self.layer.readouts, self.values, cotangents, strict=True
         ):
             cotangent = given
-            if self.layer.missing == "infinite":
+            if not is_at_end(self.layer.missing, readout):
                 cotangent = np.where(values == np.inf, 0.0, given)
             wrong = ~np.isfinite(cotangent)
             if wrong.any():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from evsim.arguments.checks import (
+    check_choice,
     check_duration,
     check_is,
     listed,
@@ -24,7 +25,6 @@ from evsim.network.network import Network
 from evsim.network.parameters import Parameter, numbers, same_entries
 from evsim.network.spike_trains import SpikeTrains
 from evsim.readouts import Readout
-from evsim.readouts.silent_peak import check_missing
 from evsim.readouts.voltage_trace import check_has_values
 from evsim.torch.layer import Layer, as_parameter, as_tensor
 from evsim.torch.operators import simulate
@@ -112,7 +112,7 @@ class Module(torch.nn.Module):
         for one in readouts:
             one.population_of(network)
             one.check(duration)
-        check_missing(missing, readouts)
+        check_choice(missing, "missing", ("infinite", "end"))
         if dtype not in (torch.float64, torch.float32):
             raise TypeError(f"dtype = {shown(dtype)}: give torch.float64 or torch.float32")
         learned = _learned(learn, network)
