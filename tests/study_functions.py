@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -34,6 +35,17 @@ def fails_at_two(settings, seed):
 def warns(settings, seed):
     for loss in range(settings["x"]):
         warnings.warn(f"the loss is {max(loss - 1, 0)}", UserWarning, stacklevel=1)
+    return 1.0
+
+
+def exits_at_two(settings, seed):
+    if settings["x"] == 2:
+        sys.exit("no license")
+    return 1.0
+
+
+def warns_of(settings, seed):
+    warnings.warn(settings["x"], UserWarning, stacklevel=1)
     return 1.0
 
 

@@ -315,6 +315,8 @@ def _check_each(
             continue
         if flag in misplaced:
             raise ValueError(f"{flag} comes after {misplaced[flag]}")
+        if flag == "--quick":
+            raise ValueError("--quick belongs to evsim train: a study has no quick form")
         close = get_close_matches(flag, known, n=1)
         remedy = f"did you mean {close[0]}?" if close else "--help lists those it has"
         raise ValueError(f"{owner} has no flag {flag}; {remedy}")

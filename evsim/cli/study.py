@@ -199,14 +199,18 @@ def _tell_table(table: Table, options: StudyOptions) -> int:
     print(f"{finished} of {len(table)} runs are finished; {told} and all runs in {folder}")
     if failed:
         print(f"evsim: {failed} have failed: evsim study status {folder} says why", file=sys.stderr)
-    warned = sum(value is not None for value in table.columns.get("warnings", ()))
-    if warned:
-        print(
-            f"evsim: {number_of(warned, 'run')} gave warnings: evsim study status {folder} lists "
-            "them",
-            file=sys.stderr,
-        )
+    _tell_warnings(table, folder)
     return FAILED if failed else 0
+
+
+def _tell_warnings(table: Table, folder: Path) -> None:
+    """Print how many runs gave warnings, and where to read them."""
+    warned = sum(number is not None for number in table.columns.get("warnings", ()))
+    if warned:
+        runs = number_of(warned, "run")
+        print(
+            f"evsim: {runs} gave warnings: evsim study status {folder} lists them", file=sys.stderr
+        )
 
 
 def _draw(table: Table, path: Path) -> None:
@@ -224,6 +228,7 @@ def _tell_choice(choice: Choice, options: StudyOptions) -> int:
     print(choice.cross_validation.means())
     print(", ".join(f"{name} = {value}" for name, value in choice.settings.items()))
     choice.cross_validation.save(options.folder / "cross-validation.csv")
+    _tell_warnings(choice.cross_validation, options.folder)
     status = _tell_table(choice.retrained, options)
     rows = [row for row in choice.retrained.rows if row["state"] == "finished"]
     if rows and "accuracy" in choice.retrained.measures:
@@ -234,6 +239,21 @@ def _tell_choice(choice: Choice, options: StudyOptions) -> int:
             f"the 95 % credible interval is {100 * low:.1f} to {100 * high:.1f} %"
         )
     return status
+
+
+def _warnings_told(warnings: Mapping[str, list[str]]) -> Iterator[str]:
+    """A line for each kind of warning, those that differ in numbers only being of one kind."""
+    from evsim.study.cells.kept_warnings import kind_of
+
+    kinds: dict[str, dict[str, list[str]]] = {}
+    for text, names in warnings.items():
+        kinds.setdefault(kind_of(text), {})[text] = names
+    for texts in kinds.values():
+        text, names = next(iter(texts.items()))
+        others = len({name for each in texts.values() for name in each}) - 1
+        more = f" and {number_of(others, 'other run')}" if others else ""
+        different = f" ({len(texts)} texts with other numbers)" if len(texts) > 1 else ""
+        yield f"warning of {names[0]}{more}: {text}{different}"
 
 
 @dataclass(frozen=True)
@@ -256,9 +276,8 @@ class Status:
                 failure = study.cell_folder(cell).failure()
                 if failure is not None:
                     print(f"  {cell.name}: {failure.error}")
-            for text, names in study.warnings().items():
-                more = f" and {number_of(len(names) - 1, 'other run')}" if len(names) > 1 else ""
-                print(f"  warning of {names[0]}{more}: {text}")
+            for line in _warnings_told(study.warnings()):
+                print(f"  {line}")
         return 0
 
 

@@ -22,6 +22,7 @@ from evsim.arguments.checks import (
 )
 from evsim.arguments.errors import ArgumentError
 from evsim.arguments.paths import user_path
+from evsim.study.cells.plan import RESERVED
 
 LARGE = 10_000
 """A study with more cells runs only if it is explicitly allowed."""
@@ -43,6 +44,8 @@ def checked_grid(grid: Any) -> dict[str, list[Any]]:
         check_is(name, "the name of a setting in grid", str, _GRID)
         if not name:
             raise ValueError(f"grid = {shown(grid)}: a setting has no name")
+        if name in RESERVED and name != "seed":
+            raise ValueError(f"{name} is a column of every table of a study: rename the setting")
         given = [
             plain(value, f"grid[{name!r}][{place}]")
             for place, value in enumerate(listed(values, f"grid[{name!r}]", _GRID))
@@ -63,7 +66,7 @@ def checked_settings(settings: Any, grid: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in settings.items():
         check_is(name, "the name of a setting in settings", str, "give words")
         if name in grid:
-            raise ValueError(f"{name} is in settings and in grid: leave one of them out")
+            raise ValueError(f"{name} varies and is also given as a setting: leave one out")
         checked[name] = plain(value, f"settings[{name!r}]")
     for name in ("seed",):
         if name in checked or name in grid:

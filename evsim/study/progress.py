@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from evsim.display.progress import Display, PlainLines, changing_console, clock
+from evsim.study.cells.kept_warnings import kind_of
 from evsim.study.cells.running import Ended, Work
 
 INTERVAL = 1.0  # s between two updates of the table
@@ -33,7 +34,7 @@ class StudyProgress(Display):
         self.total = finished + len(self.left)
         self.epochs = epochs
         self.endings: Counter[str] = Counter()
-        self._told: set[str] = set()  # warnings, each of which is shown for one cell
+        self._told: set[str] = set()  # kinds of warnings, each of which is shown for one cell
         self._began = time.monotonic()
         self._shown = self._began
         self._done_at_start: float | None = None
@@ -52,8 +53,9 @@ class StudyProgress(Display):
         if ended.ending == "failed" and ended.failure is not None:
             self.say(f"failed: {work.name}: {ended.failure.error}")
         for text in work.folder.warnings():
-            if text not in self._told:
-                self._told.add(text)
+            kind = kind_of(text)
+            if kind not in self._told:
+                self._told.add(kind)
                 self.say(f"warned: {work.name}: {text}")
         self.tick()
 

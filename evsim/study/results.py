@@ -13,6 +13,7 @@ from evsim.arguments.keywords import helpful
 from evsim.display.warning_place import warn_caller
 from evsim.study.cells.cell import Cell
 from evsim.study.cells.folder import STATES, CellFolder
+from evsim.study.cells.plan import RESERVED
 from evsim.study.description import Description, cell_folder, stored_in
 from evsim.study.grid import is_same, plain
 from evsim.study.statistics import PairedDifference, paired_difference
@@ -55,7 +56,8 @@ class StudyResults:
         """A row for each run: its settings, seed, fold, state, measures and error.
 
         ``seconds`` is the time the run took, ``samples`` the number of test samples, and
-        ``warnings`` how many different ones a run gave, if there were any.
+        ``warnings`` how many different ones a run gave, if there were any.  A measure that has the
+        name of another column, such as the setting ``loss``, is in ``measured_loss``.
         """
         grid = self.description.grid
         place = {
@@ -85,7 +87,10 @@ class StudyResults:
         row["state"] = state
         if state == "finished":
             outcome = folder.outcome()
-            row |= {**outcome["measures"], "seconds": outcome["seconds"]}
+            taken = {*self.description.grid, *RESERVED}
+            for name, value in outcome["measures"].items():
+                row[f"measured_{name}" if name in taken else name] = value
+            row["seconds"] = outcome["seconds"]
         warnings = folder.warnings()
         if warnings:
             row["warnings"] = len(warnings)
@@ -160,7 +165,7 @@ class StudyResults:
         chosen = {}
         for name, given in settings.items():
             if name not in grid:
-                raise ValueError(f"{which}: {unknown_name('setting in the grid', name, grid)}")
+                raise ValueError(f"{which}: {unknown_name('setting that varies', name, grid)}")
             value = plain(given, f"{which}[{name!r}]")
             # 5.0 stands for 5, unless the study has both.
             found = [each for each in grid[name] if each == value]

@@ -231,6 +231,13 @@ class Settings(HiddenUnitSettings, GeneratedSettings):
             tau0=None if self.tau0 == Settings.tau0 else self.tau0,
             tau1=None if self.tau1 == Settings.tau1 else self.tau1,
         )
+        if self.loss != "time_invariant" and self.delta != Settings.delta:
+            raise ArgumentError(
+                f"delta = {self.delta:g} ms is given but the loss is {self.loss}: it belongs to "
+                "the loss time_invariant, leave it out",
+                "delta",
+                "loss",
+            )
         if not 0 <= self.early < self.late <= self.duration:
             raise ArgumentError(
                 f"early = {self.early:g}, late = {self.late:g} and duration = {self.duration:g} "
@@ -255,6 +262,13 @@ class Settings(HiddenUnitSettings, GeneratedSettings):
                         name,
                         "delays",
                     )
+            if self.delay_max != Settings.delay_max:
+                raise ArgumentError(
+                    f"delay_max = {self.delay_max:g} ms is given but no delays are learned: set "
+                    "delays, or leave delay_max out",
+                    "delay_max",
+                    "delays",
+                )
 
     @property
     def spiking_outputs(self) -> bool:

@@ -109,11 +109,13 @@ def _of_table(path: Path, network: evsim.Network, default: str | None) -> dict[s
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         names = reader.fieldnames or []
+        if not names:
+            raise ValueError(f"{path} is empty: its first line must be population,sample,time,unit")
         for name in _NEEDED if default else ("population", *_NEEDED):
             if name not in names:
                 raise ValueError(
-                    f"{path} has no column {name!r} but {', '.join(names) or 'nothing'}: its first "
-                    "line is population,sample,time,unit"
+                    f"{path} has no column {name!r} but {', '.join(names)}: its first line must be "
+                    "population,sample,time,unit"
                 )
         for row in reader:
             name = row.get("population", default) or ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,15 +115,21 @@ class CellFolder:
     def warnings(self) -> list[str]:
         """The warnings of the run, each once, in the order in which they came."""
         try:
-            return self.warned.read_text(encoding="utf-8").splitlines()
+            return self.warned.read_text(encoding="utf-8").split("\n")[:-1]
         except FileNotFoundError:
             return []
 
-    def warn(self, text: str) -> None:
-        """Keep a warning, a line of text, unless it is kept already."""
-        if text not in self.warnings():
-            with open(self.warned, "a", encoding="utf-8") as file:
-                file.write(f"{text}\n")
+    def keeper(self) -> Callable[[str], None]:
+        """A function that keeps a warning, a line of text, unless it is kept already."""
+        kept = set(self.warnings())
+
+        def keep(text: str) -> None:
+            if text not in kept:
+                kept.add(text)
+                with open(self.warned, "a", encoding="utf-8", errors="backslashreplace") as file:
+                    file.write(f"{text}\n")
+
+        return keep
 
     def fail(self, failure: Failure) -> None:
         """Write why the run failed."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from evsim.arguments.checks import check_is, check_number
 from evsim.study.cells.measures import tested, trained
-from evsim.study.cells.plan import RESERVED, Folds, Measures, RunPlace, RunPlan
+from evsim.study.cells.plan import Folds, Measures, RunPlace, RunPlan
 from evsim.training.evaluation import Evaluation
 from evsim.training.fitting import FitResult
 
@@ -44,9 +44,7 @@ class OfFunction:
     def run(self, plan: RunPlan, place: RunPlace) -> Measures:
         has_folder = "folder" in inspect.signature(self.function).parameters
         options = {"folder": place.folder} if has_folder else {}
-        measures = measures_of(self.function(dict(plan.settings), plan.seed, **options))
-        _check_names(measures, plan.settings)
-        return measures
+        return measures_of(self.function(dict(plan.settings), plan.seed, **options))
 
 
 def measures_of(outcome: Any) -> Measures:
@@ -67,17 +65,6 @@ def measures_of(outcome: Any) -> Measures:
         check_number(value, f"the measure {name}", _A_RESULT)
         measures[name] = value.item() if hasattr(value, "item") else value
     return measures
-
-
-def _check_names(measures: Measures, settings: Mapping[str, Any]) -> None:
-    """Refuse measures that would take the place of another column of the study's table."""
-    for name, value in measures.items():
-        if name in RESERVED or (name in settings and settings[name] != value):
-            what = "a setting" if name in settings else "a column of the table"
-            raise ValueError(
-                f"the measure {name} has the name of {what}: return it under another name, such "
-                f"as measured_{name}"
-            )
 
 
 _A_RESULT = "a number; return a number, a mapping to numbers, an Evaluation or a FitResult"

@@ -1,11 +1,12 @@
 """Warnings of runs of a study, which are kept with the run: nobody may see a worker's output.
 
 Python's own way to catch warnings is not safe with threads, and some executors run cells in
-threads.
+threads.  So a run in a thread that catches warnings itself may change which of them are kept.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,6 +14,11 @@ from contextlib import contextmanager
 from typing import Any
 
 Keep = Callable[[str], None]
+
+
+def kind_of(warning: str) -> str:
+    """The text of a warning without its numbers, which differ from run to run."""
+    return re.sub(r"\d[\d.,]*", "0", warning)
 
 
 class _Keepers(threading.local):

@@ -13,7 +13,7 @@ Measures = dict[str, float | int | str | None]
 """The numbers that a run ends with, by name."""
 
 RESERVED = ("seed", "fold", "state", "seconds", "warnings", "error")
-"""Columns of the table of a study that no measure can have the name of."""
+"""Columns that the table of every study has, or may have."""
 
 Folds = int | str | None
 """The number of parts of a k-fold, "groups" to leave one group out, or None."""

@@ -164,8 +164,10 @@ def _run(work: Work) -> Ended:
         work.folder.begin(work.plan)
         engine = engine_of(work.engine, work.threads)
         place = RunPlace(engine, work.folder.path, stop)
-        with kept_warnings(work.folder.warn):
-            measures = subject_named(work.task).run(plan, place)
+        # What this imports may set filters of warnings, which then hold for all runs.
+        subject = subject_named(work.task)
+        with kept_warnings(work.folder.keeper()):
+            measures = subject.run(plan, place)
         work.folder.finish(
             {
                 "measures": measures,
@@ -176,12 +178,14 @@ def _run(work: Work) -> Ended:
                 "machine": platform.node(),
             }
         )
-    except Exception as error:
+    except Terminated:
+        raise
+    except (Exception, SystemExit) as error:
         return _failed(work, error)
     return Ended("finished")
 
 
-def _failed(work: Work, error: Exception) -> Ended:
+def _failed(work: Work, error: Exception | SystemExit) -> Ended:
     failure = Failure.of(error)
     try:
         work.folder.fail(failure)

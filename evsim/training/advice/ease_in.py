@@ -39,8 +39,8 @@ def slow_ease_in(
     else:
         last = schedule(1, steps - 1, ())
         seen = (
-            f"at the last of the run's {steps} batches {rate} is {last:.2g} of its full value, "
-            f"which it reaches after {number_of(schedule.steps, 'batch')}"
+            f"the run has {number_of(steps, 'batch')}, at the last of which {rate} is {last:.2g} "
+            f"of its full value; it reaches that after {number_of(schedule.steps, 'batch')}"
         )
     epochs = math.ceil(2 * schedule.steps / batches)
     return f"{seen}{counted}; train for {epochs} epochs or more, {SHORTER}"

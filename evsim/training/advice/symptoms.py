@@ -143,7 +143,7 @@ class Symptoms:
             f"after {number_of(steps, 'batch')} in {number_of(len(history), 'epoch')}, "
             f"{100 * accuracy:.3g} % of the training samples are classified correctly, and always "
             f"naming one class gives {100 * share:.3g} %; train for more epochs, with smaller "
-            "batches or larger learning rates, and see that hidden units spike (spikes_per_sample "
+            "batches or larger learning rates, and see that all layers spike (spikes_per_sample "
             "in the history)"
         ]
 
