@@ -124,7 +124,7 @@ def test_learning_rates_fall_to_a_fiftieth_in_the_run():
         ({"delay_rate": 0.1}, "delay_rate = 0.1 ms is given but no delays are learned"),
         ({"initial_delay": 1.0}, "initial_delay = 1 ms is given but no delays are learned"),
         ({"delays": True, "initial_delay": 11.0}, "within 0 and delay_max = 10 ms"),
-        ({"delta": 3.0}, "delta = 3 ms is given but the loss is time: it belongs to"),
+        ({"delta": 3.0}, "delta = 3 is given but the loss is time: it belongs to"),
         ({"delay_max": 5.0}, "delay_max = 5 ms is given but no delays are learned"),
         ({"loss": "time_invariant", "alpha": 0.1}, "alpha = 0.1 is given but the loss is time_inv"),
         ({"loss": "time_invariant", "tau0": 1.0}, "tau0 = 1 is given but the loss is time_inv"),

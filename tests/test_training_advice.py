@@ -69,7 +69,7 @@ def test_an_ease_in_longer_than_the_run_is_said_before_it_with_numbers():
     assert told.startswith(
         "the run has 20 batches, at the last of which the learning rate of "
         "input->hidden.weight and 1 more "
-        f"is {1e-3 * 1.05**19:.2g} of its full value; it reaches that after 142 batches; "
+        f"is {1e-3 * 1.05**19:.2g} of its full value, which it reaches after 142 batches; "
     )
     assert "train for 142 epochs or more" in told
     assert not said(**eased(), epochs=142)

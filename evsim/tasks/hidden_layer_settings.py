@@ -14,7 +14,7 @@ import numpy as np
 
 from evsim.arguments.errors import ArgumentError
 from evsim.tasks.base import Parts
-from evsim.tasks.named_losses import LossName, check_first_spike_numbers
+from evsim.tasks.named_losses import LossName, check_loss_numbers
 from evsim.tasks.settings import DataSettings, HiddenUnitSettings, with_settings
 from evsim.training.history import Watch
 
@@ -293,7 +293,9 @@ class HiddenLayerSettings(HiddenUnitSettings, DataSettings, ABC):
     def check(self) -> None:
         """Refuse settings that contradict each other."""
         self.check_classes(len(self.all_names))
-        check_first_spike_numbers(self.loss, tau0=self.tau0, tau1=self.tau1, alpha=self.alpha)
+        check_loss_numbers(
+            self.loss, self.more_losses, tau0=self.tau0, tau1=self.tau1, alpha=self.alpha
+        )
         for name in ("delay_rate", "initial_delay_max"):
             if not self.delays and getattr(self, name) is not None:
                 raise ArgumentError(

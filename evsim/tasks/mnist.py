@@ -23,7 +23,7 @@ from evsim.network.initialisers import Normal
 from evsim.network.network import Network
 from evsim.network.populations import LI, LIF, Input
 from evsim.tasks.base import Experiment, Parts, RunOptions, for_settings
-from evsim.tasks.named_losses import check_first_spike_numbers, named_loss
+from evsim.tasks.named_losses import check_loss_numbers, named_loss
 from evsim.tasks.pictures import Tested, draw
 from evsim.tasks.quick import QuickForm
 from evsim.tasks.settings import DataSettings, HiddenUnitSettings, with_settings
@@ -150,7 +150,9 @@ class Settings(HiddenUnitSettings, DataSettings):
     def check(self) -> None:
         """Refuse settings that contradict each other."""
         self.check_classes(len(CLASS_NAMES))
-        check_first_spike_numbers(self.loss, tau0=self.tau0, tau1=self.tau1, alpha=self.alpha)
+        check_loss_numbers(
+            self.loss, self.more_losses, tau0=self.tau0, tau1=self.tau1, alpha=self.alpha
+        )
 
     @property
     def spiking_outputs(self) -> bool:

@@ -132,12 +132,15 @@ def _refusal(text: str, reason: str) -> ArgumentError:
     return ArgumentError(f"more_losses = {text!r}: {reason}", "more_losses")
 
 
-def check_first_spike_numbers(name: str, **numbers: float | None) -> None:
-    """Refuse numbers of the loss ``time`` where another loss would ignore them."""
+def check_loss_numbers(name: str, more_losses: Iterable[str], **numbers: float | None) -> None:
+    """Refuse numbers, such as tau0, that neither the loss nor one of the further terms takes."""
+    terms = [_TERM.fullmatch(text.replace(" ", "")) for text in more_losses]
+    used = {name, *(term["name"] for term in terms if term is not None)}
     for given, value in numbers.items():
-        if value is not None and name != "time":
+        (owner,) = [loss for loss, takes in ARGUMENTS.items() if given in takes]
+        if value is not None and owner not in used:
             raise ArgumentError(
                 f"{given} = {value:g} is given but the loss is {name}: it belongs to the loss "
-                "time, leave it out",
+                f"{owner}, leave it out",
                 given,
             )

@@ -29,7 +29,7 @@ from evsim.network.network import Network
 from evsim.network.populations import LIF, Input
 from evsim.network.spike_trains import SpikeTrains
 from evsim.tasks.base import Experiment, RunOptions, for_settings
-from evsim.tasks.named_losses import check_first_spike_numbers, named_loss
+from evsim.tasks.named_losses import check_loss_numbers, named_loss
 from evsim.tasks.pictures import draw_learning
 from evsim.tasks.quick import QuickForm
 from evsim.tasks.settings import SPLITS, GeneratedSettings, HiddenUnitSettings
@@ -225,19 +225,11 @@ class Settings(HiddenUnitSettings, GeneratedSettings):
     def check(self) -> None:
         """Refuse settings that contradict each other."""
         super().check()
-        check_first_spike_numbers(
-            self.loss,
-            alpha=self.alpha,
-            tau0=None if self.tau0 == Settings.tau0 else self.tau0,
-            tau1=None if self.tau1 == Settings.tau1 else self.tau1,
-        )
-        if self.loss != "time_invariant" and self.delta != Settings.delta:
-            raise ArgumentError(
-                f"delta = {self.delta:g} ms is given but the loss is {self.loss}: it belongs to "
-                "the loss time_invariant, leave it out",
-                "delta",
-                "loss",
-            )
+        changed = {
+            name: None if getattr(self, name) == getattr(Settings, name) else getattr(self, name)
+            for name in ("tau0", "tau1", "alpha", "delta")
+        }
+        check_loss_numbers(self.loss, self.more_losses, **changed)
         if not 0 <= self.early < self.late <= self.duration:
             raise ArgumentError(
                 f"early = {self.early:g}, late = {self.late:g} and duration = {self.duration:g} "

@@ -40,7 +40,7 @@ def slow_ease_in(
         last = schedule(1, steps - 1, ())
         seen = (
             f"the run has {number_of(steps, 'batch')}, at the last of which {rate} is {last:.2g} "
-            f"of its full value; it reaches that after {number_of(schedule.steps, 'batch')}"
+            f"of its full value, which it reaches after {number_of(schedule.steps, 'batch')}"
         )
     epochs = math.ceil(2 * schedule.steps / batches)
     return f"{seen}{counted}; train for {epochs} epochs or more, {SHORTER}"
