@@ -251,7 +251,7 @@ def test_a_run_is_not_replaced_while_one_of_its_folds_trains(tmp_path):
     assert run.config.exists()
     assert fold.config.exists()
     remove_run(tmp_path)
-    assert os.listdir(tmp_path) == [run.lock.name]
+    assert set(os.listdir(tmp_path)) <= {run.lock.name}  # filelock may leave it
 
 
 def test_a_damaged_list_of_machines_is_named(tmp_path):
