@@ -1,5 +1,6 @@
 """What the processes of studies run in tests, which find it by the name of this module."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -99,6 +100,18 @@ def waits_for(settings, seed):
     while not Path(settings["until"]).exists():
         time.sleep(0.01)
     return 1.0
+
+
+def process_of(folder):
+    """The process that runs a cell, once the cell's folder names it."""
+    holder, end = folder.path / "cell.lock.holder", time.monotonic() + 60
+    while time.monotonic() < end:
+        with contextlib.suppress(FileNotFoundError):
+            words = holder.read_text().split()
+            if words:  # the file is there before it is written
+                return int(words[0])
+        time.sleep(0.01)
+    raise TimeoutError(f"{holder} names no process")
 
 
 class Now:

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import study_functions
 from preset_files import write_braille, write_words
-from study_functions import Now
+from study_functions import Now, process_of
 
 import evsim
 from evsim.cli import main
@@ -428,8 +428,7 @@ def kill_a_worker_of(study):
     """Kill the first process whose cell has a few epochs."""
     cells = [study.cell_folder(cell) for cell in study.cells]
     until(lambda: any(cell.epochs >= 5 and cell.seems_to_run for cell in cells))
-    holder = next(cell.path / "cell.lock.holder" for cell in cells if cell.epochs >= 5)
-    os.kill(int(holder.read_text().split()[0]), signal.SIGKILL)
+    os.kill(process_of(next(cell for cell in cells if cell.epochs >= 5)), signal.SIGKILL)
 
 
 def test_a_cell_that_kills_its_processes_fails_and_no_other_is_blamed(tmp_path, monkeypatch):
@@ -488,7 +487,7 @@ def test_a_killed_study_leaves_no_processes_and_goes_on_with_the_same_bits(tmp_p
     process = subprocess.Popen([sys.executable, program, folder], stderr=subprocess.PIPE)
     cells = [CellFolder(folder / "cells" / f"hidden={hidden},seed=0") for hidden in (3, 5)]
     until(lambda: all(cell.epochs >= 2 for cell in cells))
-    workers = [int((cell.path / "cell.lock.holder").read_text().split()[0]) for cell in cells]
+    workers = [process_of(cell) for cell in cells]
     process.kill()
     process.communicate()
     until(lambda: not any(map(is_alive, workers)))

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
@@ -76,11 +75,11 @@ def test_a_killed_worker_of_dask_is_replaced(cluster, tmp_path):
     )  # fmt: skip
 
     def kill_one():
-        folder = study.cell_folder(study.cells[0])
-        while not folder.seems_to_run:
-            time.sleep(0.01)
-        os.kill(int((folder.path / "cell.lock.holder").read_text().split()[0]), signal.SIGKILL)
-        release.touch()
+        try:
+            folder = study.cell_folder(study.cells[0])
+            os.kill(study_functions.process_of(folder), signal.SIGKILL)
+        finally:
+            release.touch()
 
     killer = threading.Thread(target=kill_one)
     killer.start()
