@@ -14,7 +14,7 @@ from evsim.study.cells.cell import Cell, check_names
 from evsim.study.cells.folder import CellFolder, read_json, write_json
 from evsim.study.cells.plan import Folds
 from evsim.study.cells.running import CELLS, STUDY_FILE
-from evsim.study.grid import combinations, is_among
+from evsim.study.grid import as_json, combinations
 
 FORMAT = "evsim study 1"
 
@@ -83,10 +83,10 @@ class Description:
 
     def joined_with(self, stored: Description) -> Description:
         """The study with the values and seeds of both."""
-        grid = {
-            name: [*values, *(v for v in self.grid[name] if not is_among(v, values))]
-            for name, values in stored.grid.items()
-        }
+        grid = {}
+        for name, values in stored.grid.items():
+            known = set(map(as_json, values))
+            grid[name] = [*values, *(v for v in self.grid[name] if as_json(v) not in known)]
         seeds = [*stored.seeds, *(seed for seed in self.seeds if seed not in stored.seeds)]
         return replace(self, grid=grid, seeds=seeds)
 
@@ -101,10 +101,11 @@ class Description:
             stored = stored_in(folder)
             if stored is None:
                 _check_empty(folder)
+                whole = self
             else:
                 self.check_goes_on(stored, folder)
-            whole = self if stored is None else self.joined_with(stored)
-            check_names(whole.cells())
+                whole = self.joined_with(stored)
+                check_names(whole.cells())
             if whole != stored:
                 write_json(folder / STUDY_FILE, {"format": FORMAT, **asdict(whole)})
 

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,9 +52,11 @@ def checked_grid(grid: Any) -> dict[str, list[Any]]:
         ]
         if not given:
             raise ValueError(f"grid[{name!r}] is empty: give at least one value, or leave it out")
-        for place, value in enumerate(given):
-            if is_among(value, given[:place]):
+        seen: set[str] = set()
+        for value in given:
+            if as_json(value) in seen:
                 raise ValueError(f"grid[{name!r}] holds {shown(value)} twice: give each value once")
+            seen.add(as_json(value))
         checked[name] = given
     return checked
 
@@ -130,11 +132,6 @@ def plain(value: Any, name: str) -> Any:
     )
 
 
-def is_same(one: Any, other: Any) -> bool:
-    """Whether two plain values are the same; True, 1 and 1.0 are not."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-
-
-def is_among(value: Any, others: Iterable[Any]) -> bool:
-    """Whether a plain value is the same as one of the others."""
-    return any(is_same(value, other) for other in others)
+def as_json(value: Any) -> str:
+    """A plain value as text, the same for the same values; True, 1 and 1.0 are different."""
+    return json.dumps(value, sort_keys=True)

@@ -15,7 +15,7 @@ from evsim.study.cells.cell import Cell
 from evsim.study.cells.folder import STATES, CellFolder
 from evsim.study.cells.plan import RESERVED
 from evsim.study.description import Description, cell_folder, stored_in
-from evsim.study.grid import is_same, plain
+from evsim.study.grid import as_json, plain
 from evsim.study.statistics import PairedDifference, paired_difference
 from evsim.study.table import Table, table_of
 
@@ -145,7 +145,7 @@ class StudyResults:
                 [row[n] for n in (*table.settings, "seed") if n not in first] + [row.get("fold")]
             )
             for side, chosen in (("a", first), ("b", second)):
-                if all(is_same(row[name], value) for name, value in chosen.items()):
+                if all(as_json(row[name]) == as_json(value) for name, value in chosen.items()):
                     pairs.setdefault(key, {})[side] = row[measure]
         whole = [pair for pair in pairs.values() if None not in pair.values() and len(pair) == 2]
         if len(whole) < len(pairs):
@@ -172,7 +172,9 @@ class StudyResults:
             if not found:
                 values = ", ".join(map(str, grid[name]))
                 raise ValueError(f"{which}: {name} = {shown(given)}: the study has {values}")
-            chosen[name] = next((each for each in found if is_same(each, value)), found[0])
+            chosen[name] = next(
+                (each for each in found if as_json(each) == as_json(value)), found[0]
+            )
         if not chosen:
             raise ValueError(f"{which} is empty: name at least one setting")
         return chosen
