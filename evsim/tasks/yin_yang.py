@@ -246,19 +246,15 @@ class Settings(HiddenUnitSettings, GeneratedSettings):
                 "delay_max",
             )
         if not self.delays:
-            for name in ("delay_rate", "initial_delay"):
-                if getattr(self, name):
-                    raise ArgumentError(
-                        f"{name} = {getattr(self, name):g} ms is given but no delays are learned: "
-                        f"set delays, or leave {name} out",
-                        name,
-                        "delays",
-                    )
+            given = {name: getattr(self, name) for name in ("delay_rate", "initial_delay")}
+            given = {name: value for name, value in given.items() if value}
             if self.delay_max != Settings.delay_max:
+                given["delay_max"] = self.delay_max
+            for name, value in given.items():
                 raise ArgumentError(
-                    f"delay_max = {self.delay_max:g} ms is given but no delays are learned: set "
-                    "delays, or leave delay_max out",
-                    "delay_max",
+                    f"{name} = {value:g} ms is given but no delays are learned: set delays, or "
+                    f"leave {name} out",
+                    name,
                     "delays",
                 )
 
